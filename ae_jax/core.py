@@ -1,0 +1,296 @@
+"""Learning rules as pairs of pure functions: the types and combinators that the whole library is said in.
+
+optax's insight is that an optimizer is a pair `(init, update)`, and that pairs compose. One level up the
+same holds for learning: a `Rule` turns params, memory and data into params and memory. One minibatch
+step, one epoch, a game between two players and a pass of contrastive divergence all have that type,
+because *a dataset is a large batch*. So there is no trainer class, no callback and no hook here.
+
+Keys are addresses, never state: epoch `e` of a run uses `fold_in(run, e)`, step `t` of an epoch
+`fold_in(epoch, t)`, member `i` of a chain `fold_in(key, i)`. Any step of any seed can be replayed alone.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+Key = Array  # a typed key, jax.random.key(seed)
+Params = dict[str, Any]  # named groups: "encoder", "decoder", "critic", "codebook", "rho", "chains"
+Memory = Any  # whatever a rule carries from one update to the next: optimizer state, step counters
+Metrics = dict[str, Array]
+Schedule = Callable[[Any], Any]  # step -> value, as optax's schedules
+Hyper = float | Schedule  # a hyperparameter: a number, or a schedule over update steps
+Optimizer = optax.GradientTransformation | optax.GradientTransformationExtraArgs
+
+
+class Batch(NamedTuple):
+    """Examples; a dataset is a large one."""
+
+    x: Array  # [B, ...]
+    y: Array | None = None  # [B], labels where there are any
+
+
+class Loss(NamedTuple):
+    """What a loss function returns. The mean over examples is taken in one place only: `descend`."""
+
+    value: Array  # [B] or []
+    metrics: Metrics = {}  # each [B] or []
+    patch: Params = {}  # groups to overwrite rather than descend: codebooks, chains, statistics
+
+
+class Rule(NamedTuple):
+    """A learning rule."""
+
+    init: Callable[[Params], Memory]
+    update: Callable[[Params, Memory, Batch, Key], tuple[Params, Memory, Metrics]]
+
+
+class Autoencoder(NamedTuple):
+    """A network as pure functions. A key given to `encode`, `decode` or `apply` means *training*:
+    dropout and corruption act. Without one every function is deterministic.
+
+    `decode` and `apply` give the raw output (logits for a Bernoulli likelihood); an `Algorithm` maps it
+    to data space.
+    """
+
+    shape: tuple[int, ...]  # of one example, without the batch axis
+    latents: int  # K, the size of a code
+    init: Callable[[Key, Batch], Params]  # groups "encoder" and "decoder"
+    encode: Callable[..., Array]  # (params, x [B, *shape], key=None) -> [B, heads * K]
+    decode: Callable[..., Array]  # (params, z [B, K], key=None) -> output [B, *shape]
+    apply: Callable[..., tuple[Array, Array]]  # (params, x, key=None) -> (code, output), in one pass
+    # For an encoder that is one affine layer and an elementwise activation s, else None:
+    # (params, x) -> (W [D, K], s'(xW + b) [B, K]), all that its Jacobian is made of.
+    layer: Callable[[Params, Array], tuple[Array, Array]] | None = None
+    corrupt: Callable[[Array, Key], Array] | None = None  # (x, key) -> x, acting before `encode` in training
+
+
+class Heads(NamedTuple):
+    """In the annotation of an algorithm's network: how many vectors of size K its encoder must emit."""
+
+    number: int
+
+
+GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # the encoder emits a mean and a log-variance
+
+
+class Algorithm(NamedTuple):
+    """What a paper contributes: how to start, one step of learning, and what the trained thing can do."""
+
+    init: Callable[[Key, Batch], Params]  # sees the dataset
+    rule: Rule  # on a minibatch
+    evaluate: Callable[[Params, Batch, Key], Metrics]  # each [B]
+    encode: Callable[[Params, Array], Array]  # x [B, *shape] -> deterministic code [B, K]
+    decode: Callable[[Params, Array], Array]  # code [B, K] -> data space [B, *shape]
+    sample: Callable[[Params, Key, int], Array] | None = None  # n new examples [n, *shape]
+    log_weight: Callable[[Params, Batch, Key], Array] | None = None  # log p(x, z) - log q(z | x), z ~ q, [B]
+    before: Rule | None = None  # on the whole dataset, before each pass over it: statistics
+    corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any
+
+
+# ------------------------------------------------------------------------------------------- one update
+
+
+class Descent(NamedTuple):
+    """Memory of `descend`."""
+
+    step: Array  # [] int32, updates made so far
+    optimizer: Any
+
+
+def descend(
+    loss: Callable[..., Loss],
+    optimizer: Optimizer,
+    *,
+    wrt: tuple[str, ...] | None = None,
+    name: str = "loss",
+    **hyper: Hyper,
+) -> Rule:
+    """Gradient descent on the mean of `loss(params, batch, key, **hyper) -> Loss`.
+
+    `wrt` names the groups of params to descend (all by default); `name` is the metric that reports the
+    mean loss. Each hyperparameter is a number or a schedule over this rule's own steps, and a scheduled
+    one is reported among the metrics. Optimizers with a line search (`optax.lbfgs`) work too.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def chosen_of(params: Params) -> Params:
+        if missing := set(wrt or ()) - set(params):
+            raise ValueError(f"wrt names {sorted(missing)}, but the params have the groups {sorted(params)}")
+        return {group: params[group] for group in (params if wrt is None else wrt)}
+
+    def init(params: Params) -> Descent:
+        return Descent(jnp.zeros((), jnp.int32), optimizer.init(chosen_of(params)))
+
+    def update(params: Params, memory: Descent, batch: Batch, key: Key):
+        scheduled = {k: jnp.asarray(h(memory.step)) for k, h in hyper.items() if callable(h)}
+        now = {**hyper, **scheduled}
+
+        def objective(chosen: Params) -> tuple[Array, Loss]:
+            result = loss({**params, **chosen}, batch, key, **now)
+            return jnp.mean(result.value), result
+
+        chosen = chosen_of(params)
+        (value, result), gradient = jax.value_and_grad(objective, has_aux=True)(chosen)
+        updates, state = optimizer.update(
+            gradient,
+            memory.optimizer,
+            chosen,
+            value=value,
+            grad=gradient,
+            value_fn=lambda c: objective(c)[0],
+        )
+        stepped: Any = optax.apply_updates(chosen, updates)
+        params = {**params, **stepped, **result.patch}
+        metrics = {name: value, **jax.tree.map(jnp.mean, result.metrics), **scheduled}
+        return params, Descent(memory.step + 1, state), metrics
+
+    return Rule(init, update)
+
+
+def final(hyper: Hyper) -> float | Array:
+    """The value a hyperparameter ends at: itself, or a schedule's value after its last step."""
+    return hyper(jnp.asarray(jnp.iinfo(jnp.int32).max)) if callable(hyper) else hyper
+
+
+def assign(fn: Callable[[Params, Batch, Key], Params]) -> Rule:
+    """Overwrites groups: `params | fn(params, batch, key)`. For projections and statistics."""
+    return Rule(lambda params: (), lambda params, memory, batch, key: (params | fn(params, batch, key), memory, {}))
+
+
+def chain(*rules: Rule) -> Rule:
+    """The rules in order on the same batch: players of a game, statistics before a step."""
+
+    def init(params: Params) -> Memory:
+        return tuple(rule.init(params) for rule in rules)
+
+    def update(params: Params, memory: Memory, batch: Batch, key: Key):
+        after, metrics = [], {}
+        for i, (rule, m) in enumerate(zip(rules, memory, strict=True)):
+            params, m, new = rule.update(params, m, batch, jax.random.fold_in(key, i))
+            if both := metrics.keys() & new.keys():
+                raise ValueError(f"two rules of a chain report {sorted(both)}; tell them apart by descend(name=...)")
+            after.append(m)
+            metrics |= new
+        return params, tuple(after), metrics
+
+    return Rule(init, update)
+
+
+def augment(rule: Rule, fn: Callable[[Batch, Key], Batch]) -> Rule:
+    """The rule on `fn(batch, key)`: fresh binarisation, crops, corruption of labels."""
+
+    def update(params: Params, memory: Memory, batch: Batch, key: Key):
+        key_fn, key_rule = jax.random.split(key)
+        return rule.update(params, memory, fn(batch, key_fn), key_rule)
+
+    return Rule(rule.init, update)
+
+
+# ----------------------------------------------------------------------------------------- many updates
+
+
+def _scan(rule: Rule, params: Params, memory: Memory, batch: Callable[[Array], Batch], key: Key, times: int):
+    """`times` updates, number t on `batch(t)` with `fold_in(key, t)`; metrics gain a leading axis."""
+
+    def step(carry: tuple[Params, Memory], t: Array):
+        params, memory, metrics = rule.update(*carry, batch(t), jax.random.fold_in(key, t))
+        return (params, memory), metrics
+
+    (params, memory), metrics = lax.scan(step, (params, memory), jnp.arange(times))
+    return params, memory, metrics
+
+
+def repeat(rule: Rule, times: int) -> Rule:
+    """The rule `times` over on the same batch; metrics are means over the repetitions."""
+
+    def update(params: Params, memory: Memory, batch: Batch, key: Key):
+        params, memory, metrics = _scan(rule, params, memory, lambda t: batch, key, times)
+        return params, memory, jax.tree.map(lambda m: m.mean(0), metrics)
+
+    return Rule(rule.init, update)
+
+
+def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
+    """One pass over a dataset in an order shuffled by the key: a rule on batches becomes one on datasets.
+
+    Every example is used exactly once. Where `batch_size` does not divide their number, the last batch
+    is shorter, and counts by its size in the metrics. `sharding` lays each full batch over devices.
+    """
+
+    def update(params: Params, memory: Memory, data: Batch, key: Key):
+        count = len(data.x)
+        size = min(batch_size, count)
+        steps, rest = divmod(count, size)
+        key_order, key_steps = jax.random.split(key)
+        order = jax.random.permutation(key_order, count)
+
+        def batch(t: Array | int, size: int) -> Batch:
+            index = lax.dynamic_slice_in_dim(order, t * batch_size, size)
+            return jax.tree.map(lambda a: jnp.take(a, index, axis=0, mode="clip"), data)
+
+        def full(t: Array) -> Batch:
+            return batch(t, size) if sharding is None else lax.with_sharding_constraint(batch(t, size), sharding)
+
+        params, memory, metrics = _scan(rule, params, memory, full, key_steps, steps)
+        metrics = jax.tree.map(lambda m: m.mean(0), metrics)
+        if rest:  # a short batch cannot be laid evenly over devices: no sharding
+            key_last = jax.random.fold_in(key_steps, steps)
+            params, memory, last = rule.update(params, memory, batch(steps, rest), key_last)
+            metrics = jax.tree.map(lambda m, n: (m * (count - rest) + n * rest) / count, metrics, last)
+        return params, memory, metrics
+
+    return Rule(rule.init, update)
+
+
+def epoch(algorithm: Algorithm, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
+    """An algorithm's whole epoch, a rule on a dataset: its statistics, if any, then one sweep."""
+    one = sweep(algorithm.rule, batch_size, sharding)
+    return one if algorithm.before is None else chain(algorithm.before, one)
+
+
+# -------------------------------------------------------------------------------------------- whole runs
+
+
+def start(init: Callable[[Key, Batch], Params], rule: Rule, data: Batch, key: Key) -> tuple[Params, Memory, Key]:
+    """What a run begins with: params, memory, and the key that `fold_in(key, e)` makes epoch e's of."""
+    key_init, key_run = jax.random.split(key)
+    params = init(key_init, data)
+    return params, rule.init(params), key_run
+
+
+def fit(init: Callable[[Key, Batch], Params], rule: Rule, data: Batch, key: Key, epochs: int) -> tuple[Params, Metrics]:
+    """A whole run as a pure function: compile it, map it over keys. `rule` acts on datasets (see `epoch`).
+
+    Returns the params after the last epoch and the history, each metric [epochs].
+    """
+    params, memory, key_run = start(init, rule, data, key)
+    params, _, history = _scan(rule, params, memory, lambda e: data, key_run, epochs)
+    return params, history
+
+
+def each(
+    evaluate: Callable[[Params, Batch, Key], Metrics], params: Params, data: Batch, key: Key, batch_size: int = 500
+) -> Metrics:
+    """`evaluate` on every example by itself: each metric [N].
+
+    Example i always uses `fold_in(key, i)`, so `batch_size` (how many run at once) changes the memory
+    needed and nothing else.
+    """
+
+    def one(example: tuple[Array, Batch]) -> Metrics:
+        i, (x, y) = example
+        batch = Batch(x[None], None if y is None else y[None])
+        return jax.tree.map(lambda m: m[0], evaluate(params, batch, jax.random.fold_in(key, i)))
+
+    return lax.map(one, (jnp.arange(len(data.x)), data), batch_size=min(batch_size, len(data.x)))
+
+
+def average(
+    evaluate: Callable[[Params, Batch, Key], Metrics], params: Params, data: Batch, key: Key, batch_size: int = 500
+) -> Metrics:
+    """The exact mean over a dataset of every metric, whatever the batch size: each [...]."""
+    return jax.tree.map(lambda m: m.mean(0), each(evaluate, params, data, key, batch_size))

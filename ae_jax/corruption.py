@@ -1,0 +1,95 @@
+"""Corruptions of inputs, `(x, key) -> x`, and how to put one in front of a network.
+
+Vincent et al. (2010), JMLR 11, section 5.3: masking, Gaussian and salt-and-pepper noise.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from .core import Autoencoder, Key, Params
+
+Corruption = Callable[[Array, Key], Array]  # x [B, ...] -> [B, ...]
+CorruptionName = Literal["masking", "gaussian", "salt_and_pepper", "patches"]
+
+
+def masking(p: float) -> Corruption:
+    """Sets each element to 0 with probability p."""
+    _probability("masking", p)
+    return lambda x, key: x * jax.random.bernoulli(key, 1 - p, x.shape).astype(x.dtype)
+
+
+def gaussian(s: float) -> Corruption:
+    """Adds N(0, s^2) noise to each element; s in units of the data."""
+    if s < 0:
+        raise ValueError(f"gaussian noise has standard deviation {s}; it must not be negative")
+    return lambda x, key: x + s * jax.random.normal(key, x.shape, x.dtype)
+
+
+def salt_and_pepper(p: float) -> Corruption:
+    """Sets each element, with probability p, to 0 or 1 by a fair coin."""
+    _probability("salt_and_pepper", p)
+
+    def corrupt(x: Array, key: Key) -> Array:
+        u = jax.random.uniform(key, x.shape)  # one draw decides both whether and to what
+        return jnp.where(u < p / 2, 0, jnp.where(u < p, 1, x)).astype(x.dtype)
+
+    return corrupt
+
+
+def patches(fraction: float) -> Corruption:
+    """Erases (sets to 0) one square of each image [B, H, W, C], at a random place, of `fraction` its area."""
+    _probability("patches", fraction)
+
+    def corrupt(x: Array, key: Key) -> Array:
+        if x.ndim != 4:
+            raise ValueError(f"patches erases squares of images [B, H, W, C]; it was given the shape {x.shape}")
+        _, height, width, _ = x.shape
+        sides = round(height * fraction**0.5), round(width * fraction**0.5)
+
+        def inside(key: Key, size: int, side: int) -> Array:  # [B, size]
+            first = jax.random.randint(key, (len(x), 1), 0, size - side + 1)
+            place = jnp.arange(size)
+            return (place >= first) & (place < first + side)
+
+        key_rows, key_columns = jax.random.split(key)
+        rows, columns = inside(key_rows, height, sides[0]), inside(key_columns, width, sides[1])
+        return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], 0, x).astype(x.dtype)
+
+    return corrupt
+
+
+def corruption(kind: CorruptionName | Corruption, level: float) -> Corruption:
+    """A corruption by name and level, or the function itself."""
+    known = {"masking": masking, "gaussian": gaussian, "salt_and_pepper": salt_and_pepper, "patches": patches}
+    if callable(kind):
+        return kind
+    if kind not in known:
+        raise ValueError(f"corruption is {kind!r}; it must be one of {sorted(known)} or a function (x, key) -> x")
+    return known[kind](level)
+
+
+def corrupted(net: Autoencoder, corrupt: Corruption) -> Autoencoder:
+    """The network with its input corrupted in training, that is whenever a key is given, and only then.
+
+    Any algorithm on such a network is its denoising form: the loss compares with the clean input.
+    """
+
+    def before(fn):
+        def with_corruption(params: Params, x: Array, key: Key | None = None):
+            if key is None:
+                return fn(params, x)
+            key_corrupt, key_net = jax.random.split(key)
+            return fn(params, corrupt(x, key_corrupt), key_net)
+
+        return with_corruption
+
+    return net._replace(encode=before(net.encode), apply=before(net.apply), corrupt=corrupt)
+
+
+def _probability(name: str, p: float) -> None:
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name} was given {p}; it must be a fraction between 0 and 1")

@@ -1,0 +1,100 @@
+"""Losses and divergences, each [B]: summed over an example's dimensions, never averaged over examples.
+
+Units are nats for likelihoods and divergences. The mean over examples is taken by `core.descend` alone.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from .core import Metrics
+
+LikelihoodName = Literal["squared", "bernoulli"]
+
+
+def sum_examples(a: Array) -> Array:
+    """Sums over everything but the leading axis. [B, ...] -> [B]."""
+    return a.reshape(a.shape[0], -1).sum(-1)
+
+
+def squared_error(x_hat: Array, x: Array) -> Array:
+    """||x_hat - x||^2, summed over dimensions. [B, ...], [B, ...] -> [B]."""
+    return sum_examples(jnp.square(x_hat - x))
+
+
+def bernoulli_nll(logits: Array, x: Array) -> Array:
+    """-log p(x | logits) in nats; for x strictly inside (0, 1) the cross-entropy. -> [B]."""
+    return sum_examples(optax.sigmoid_binary_cross_entropy(logits, x))
+
+
+def gaussian_nll(mean: Array, logvar: Array, x: Array) -> Array:
+    """-log N(x; mean, exp(logvar)) in nats; `logvar` broadcasts against x. -> [B]."""
+    return 0.5 * sum_examples(jnp.square(x - mean) * jnp.exp(-logvar) + logvar + jnp.log(2 * jnp.pi))
+
+
+def kl_standard_normal(mean: Array, logvar: Array) -> Array:
+    """KL(N(mean, exp(logvar)) || N(0, 1)) of each dimension, in nats. [B, K] -> [B, K].
+
+    Kingma & Welling (2014), appendix B.
+    """
+    return 0.5 * (jnp.square(mean) + jnp.exp(logvar) - 1 - logvar)
+
+
+def bernoulli_kl(rho: float | Array, rho_hat: Array, eps: float = 1e-6) -> Array:
+    """KL(rho || rho_hat) between two coins, elementwise in nats. `rho_hat` is clipped to [eps, 1 - eps]."""
+    rho_hat = jnp.clip(rho_hat, eps, 1 - eps)
+    return rho * jnp.log(rho / rho_hat) + (1 - rho) * jnp.log((1 - rho) / (1 - rho_hat))
+
+
+def weights(params: Any) -> list[Array]:
+    """The leaves that are weights: matrices and kernels, not biases."""
+    return [leaf for leaf in jax.tree.leaves(params) if leaf.ndim >= 2]
+
+
+def l1(params: Any) -> Array:
+    """Sum of |w| over all weights (not biases). -> []."""
+    return sum((jnp.abs(w).sum() for w in weights(params)), start=jnp.zeros(()))
+
+
+def l2(params: Any) -> Array:
+    """Sum of w^2 over all weights (not biases). -> []."""
+    return sum((jnp.square(w).sum() for w in weights(params)), start=jnp.zeros(()))
+
+
+class Likelihood(NamedTuple):
+    """How a network's raw output explains the data."""
+
+    nll: Callable[[Array, Array], Array]  # (output, x) -> [B]
+    mean: Callable[[Array], Array]  # output -> data space
+
+
+def likelihood(name: LikelihoodName) -> Likelihood:
+    """`squared`: the output is the reconstruction, the loss its summed squared error.
+    `bernoulli`: the output is logits, the loss the cross-entropy in nats.
+    """
+    known = {
+        "squared": Likelihood(squared_error, lambda output: output),
+        "bernoulli": Likelihood(bernoulli_nll, jax.nn.sigmoid),
+    }
+    if name not in known:
+        raise ValueError(f"likelihood is {name!r}; it must be one of {sorted(known)}")
+    return known[name]
+
+
+def reconstruction(x_hat: Array, x: Array, eps: float = 1e-6) -> Metrics:
+    """The three common errors of a reconstruction in data space, each [B] and each under its own name.
+
+    `mse`: squared error averaged over dimensions. `squared_error`: summed over dimensions.
+    `cross_entropy`: nats, summed over dimensions, x_hat clipped to [eps, 1 - eps].
+    """
+    error = squared_error(x_hat, x)
+    p = jnp.clip(x_hat, eps, 1 - eps)
+    return {
+        "mse": error / x[0].size,
+        "squared_error": error,
+        "cross_entropy": -sum_examples(x * jnp.log(p) + (1 - x) * jnp.log1p(-p)),
+    }

@@ -1,0 +1,11 @@
+"""Networks as pure functions. The only package that knows Flax; everything else sees an `Autoencoder`."""
+
+from collections.abc import Callable
+
+from ..core import Autoencoder
+from .common import ACTIVATIONS, activation, pair
+from .mlp import linear, mlp
+
+NETWORKS: dict[str, Callable[..., Autoencoder]] = {"mlp": mlp, "linear": linear}
+
+__all__ = ["ACTIVATIONS", "NETWORKS", "activation", "linear", "mlp", "pair"]

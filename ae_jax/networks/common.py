@@ -1,0 +1,125 @@
+"""What all networks share: activations, initialisers, and `pair`, which makes an `Autoencoder` of two
+Flax modules. A module here is called as `module(x, train=...)`; an encoder may also return
+`(code, side)`, whose side (switches of a pooling, say) goes to the decoder in `Autoencoder.apply`.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from ..core import Autoencoder, Batch, Key, Params
+
+ActivationName = Literal["linear", "relu", "sigmoid", "tanh", "softplus", "elu", "leaky_relu", "gelu", "silu"]
+Activation = Callable[[Array], Array]
+InitName = Literal["glorot", "he", "uniform", "sigmoid_uniform"]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "linear": lambda x: x,
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
+    "softplus": jax.nn.softplus,
+    "elu": jax.nn.elu,
+    "leaky_relu": jax.nn.leaky_relu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+}
+
+# Kernels by name. `uniform`, U(+-1/sqrt(fan_in)), is LeCun's (1998) and PyTorch's default, which draws
+# the biases from it as well; `sigmoid_uniform`, U(+-4 sqrt(6/(fan_in + fan_out))), is Glorot & Bengio's
+# for logistic units, used by the stacked denoising autoencoder papers.
+KERNELS: dict[str, Callable[..., Array]] = {
+    "glorot": nn.initializers.glorot_uniform(),
+    "he": nn.initializers.he_normal(),
+    "uniform": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+    "sigmoid_uniform": nn.initializers.variance_scaling(16.0, "fan_avg", "uniform"),
+}
+
+
+def activation(which: ActivationName | Activation) -> Activation:
+    """An activation by name, or the function itself. Raises ValueError for an unknown name."""
+    if callable(which):
+        return which
+    if which not in ACTIVATIONS:
+        raise ValueError(f"activation is {which!r}; it must be one of {sorted(ACTIVATIONS)} or a function")
+    return ACTIVATIONS[which]
+
+
+def initializers(which: InitName, fan_in: int) -> tuple[Callable[..., Array], Callable[..., Array]]:
+    """(kernel_init, bias_init) by name, for a layer with `fan_in` inputs to each unit."""
+    if which not in KERNELS:
+        raise ValueError(f"init is {which!r}; it must be one of {sorted(KERNELS)}")
+    if which != "uniform":
+        return KERNELS[which], nn.initializers.zeros
+    bound = fan_in**-0.5
+    return KERNELS[which], lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def like_data(params: Params, data: Batch) -> Params:
+    """Params in the data's floating dtype: what float64 data trains is float64 throughout."""
+    if not jnp.issubdtype(data.x.dtype, jnp.floating):
+        raise ValueError(f"the data have dtype {data.x.dtype}; networks take floating point data in [0, 1]")
+    return jax.tree.map(lambda p: p.astype(data.x.dtype), params)
+
+
+def check_shape(x: Array, shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless x is a batch of examples of that shape."""
+    if x.ndim != len(shape) + 1 or x.shape[1:] != shape:
+        raise ValueError(
+            f"x has the shape {x.shape}; this network takes [B, {', '.join(map(str, shape))}]: "
+            "build it for the data's shape, networks.mlp(data.x.shape[1:], ...)"
+        )
+
+
+def check_code(z: Array, latents: int) -> None:
+    """Raises ValueError unless z is a batch of codes of that size."""
+    if z.ndim != 2 or z.shape[1] != latents:
+        raise ValueError(f"z has the shape {z.shape}; this network decodes codes [B, {latents}]")
+
+
+def pair(
+    encoder: nn.Module,
+    decoder: nn.Module,
+    shape: tuple[int, ...],
+    latents: int,
+    layer: Callable[[Params, Array], tuple[Array, Array]] | None = None,
+) -> Autoencoder:
+    """An `Autoencoder` of two Flax modules (see this file's docstring for how they are called)."""
+
+    def init(key: Key, data: Batch) -> Params:
+        check_shape(data.x, shape)
+        key_encoder, key_decoder = jax.random.split(key)
+        groups = {
+            "encoder": encoder.init(key_encoder, data.x[:1], train=False)["params"],
+            "decoder": decoder.init(key_decoder, jnp.zeros((1, latents), data.x.dtype), train=False)["params"],
+        }
+        return like_data(groups, data)
+
+    def run(module: nn.Module, group: Any, key: Key | None, *inputs) -> Any:
+        rngs = None if key is None else {"dropout": key}
+        return module.apply({"params": group}, *inputs, train=key is not None, rngs=rngs)
+
+    def encode_with_side(params: Params, x: Array, key: Key | None):
+        check_shape(x, shape)
+        out = run(encoder, params["encoder"], key, x)
+        return out if isinstance(out, tuple) else (out, None)
+
+    def encode(params: Params, x: Array, key: Key | None = None) -> Array:
+        return encode_with_side(params, x, key)[0]
+
+    def decode(params: Params, z: Array, key: Key | None = None) -> Array:
+        check_code(z, latents)
+        return run(decoder, params["decoder"], key, z).reshape(len(z), *shape)
+
+    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
+        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
+        z, side = encode_with_side(params, x, key_encoder)
+        if side is None:
+            return z, decode(params, z, key_decoder)
+        return z, run(decoder, params["decoder"], key_decoder, z, side).reshape(x.shape)
+
+    return Autoencoder(shape, latents, init, encode, decode, apply, layer)

@@ -1,0 +1,144 @@
+"""Fully connected autoencoders: any depth and width, tied or not, with dropout, and purely linear ones."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from ..core import Autoencoder, Key, Params
+from .common import Activation, ActivationName, InitName, activation, check_code, initializers, pair
+
+
+class MLP(nn.Module):
+    """Dense layers: `activation` and dropout after all but the last, `last` and `last_dropout` after it."""
+
+    widths: Sequence[int]
+    activation: Activation
+    last: Activation
+    scheme: InitName
+    dropout: float = 0.0
+    last_dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        h = x.reshape(len(x), -1)
+        for i, width in enumerate(self.widths):
+            end = i == len(self.widths) - 1
+            kernel_init, bias_init = initializers(self.scheme, h.shape[-1])
+            h = nn.Dense(width, kernel_init=kernel_init, bias_init=bias_init, name=f"layer_{i}")(h)
+            h = (self.last if end else self.activation)(h)
+            h = nn.Dropout(self.last_dropout if end else self.dropout, deterministic=not train)(h)
+        return h
+
+
+class TiedDecoder(nn.Module):
+    """The encoder's layers backwards through the transposes of their kernels; its own are the biases."""
+
+    widths: Sequence[int]
+    activation: Activation
+    last: Activation
+    dropout: float
+
+    @nn.compact
+    def __call__(self, z: Array, kernels: Sequence[Array] | None = None, train: bool = False) -> Array:
+        h = z
+        for i, width in enumerate(self.widths):
+            end = i == len(self.widths) - 1
+            bias = self.param(f"bias_{i}", nn.initializers.zeros, (width,))
+            h = (jnp.zeros((len(h), width), h.dtype) if kernels is None else h @ kernels[i]) + bias
+            h = (self.last if end else self.activation)(h)
+            h = nn.Dropout(0.0 if end else self.dropout, deterministic=not train)(h)
+        return h
+
+
+def mlp(
+    shape: tuple[int, ...],
+    latents: int,
+    *,
+    hidden: tuple[int, ...] = (512,),
+    heads: int = 1,
+    activation: ActivationName | Activation = "relu",
+    code_activation: ActivationName | Activation = "linear",
+    output_activation: ActivationName | Activation = "linear",
+    tied: bool = False,
+    dropout: float = 0.0,
+    code_dropout: float = 0.0,
+    init: InitName = "glorot",
+) -> Autoencoder:
+    """A symmetric fully connected autoencoder: D-hidden-K-hidden reversed-D.
+
+    Args:
+        shape: of one example; it is flattened, and the reconstruction has it again.
+        latents: size of the code, K.
+        hidden: widths of the encoder's hidden layers, (1000, 500, 250) say; () for one layer each way.
+        heads: vectors of size K that the encoder emits: 1, or 2 for a Gaussian's mean and log-variance.
+        activation: of hidden layers.
+        code_activation: of the code.
+        output_activation: of the output; leave it linear for a Bernoulli likelihood, which takes logits.
+        tied: the decoder's weights are the encoder's, transposed (its biases are its own).
+        dropout: rate on hidden layers, both ways, in training.
+        code_dropout: rate on the code in training.
+        init: of the weights.
+
+    Raises:
+        ValueError: an unknown name, no latents, or tied weights with more than one head.
+    """
+    if latents < 1 or any(width < 1 for width in hidden):
+        raise ValueError(f"latents is {latents} and hidden {hidden}; every width must be at least 1")
+    if tied and heads != 1:
+        raise ValueError(f"tied weights need one head, this algorithm's encoder emits {heads}: use tied=False")
+    inner, code, out = map(_activation, (activation, code_activation, output_activation))
+    encoder = MLP((*hidden, heads * latents), inner, code, init, dropout, code_dropout)
+    backwards = (*reversed(hidden), prod(shape))
+
+    def layer(params: Params, x: Array) -> tuple[Array, Array]:
+        kernel, bias = params["encoder"]["layer_0"]["kernel"], params["encoder"]["layer_0"]["bias"]
+        before = x.reshape(len(x), -1) @ kernel + bias
+        return kernel, jax.jvp(code, (before,), (jnp.ones_like(before),))[1]
+
+    net = pair(
+        encoder,
+        TiedDecoder(backwards, inner, out, dropout) if tied else MLP(backwards, inner, out, init, dropout),
+        tuple(shape),
+        latents,
+        layer=None if hidden else layer,
+    )
+    if not tied:
+        return net
+    return _tie(net, TiedDecoder(backwards, inner, out, dropout), len(hidden) + 1)
+
+
+def linear(shape: tuple[int, ...], latents: int, *, heads: int = 1, tied: bool = False) -> Autoencoder:
+    """A purely linear autoencoder (with biases): its optimum spans the principal subspace.
+
+    Args:
+        shape: of one example.
+        latents: size of the code, K.
+        heads: vectors of size K that the encoder emits.
+        tied: the decoder's weights are the encoder's, transposed.
+    """
+    return mlp(shape, latents, hidden=(), heads=heads, tied=tied)
+
+
+def _tie(net: Autoencoder, decoder: TiedDecoder, depth: int) -> Autoencoder:
+    def decode(params: Params, z: Array, key: Key | None = None) -> Array:
+        check_code(z, net.latents)
+        kernels = [params["encoder"][f"layer_{i}"]["kernel"].T for i in reversed(range(depth))]
+        rngs = None if key is None else {"dropout": key}
+        variables = {"params": params["decoder"]}
+        flat: Any = decoder.apply(variables, z, kernels, train=key is not None, rngs=rngs)
+        return flat.reshape(len(z), *net.shape)
+
+    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
+        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
+        z = net.encode(params, x, key_encoder)
+        return z, decode(params, z, key_decoder)
+
+    return net._replace(decode=decode, apply=apply)
+
+
+_activation = activation  # `mlp` has a parameter of that name

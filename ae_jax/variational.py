@@ -1,0 +1,89 @@
+"""The latent-variable model that VAE and IWAE train: p(z) = N(0, I), p(x | z) by the decoder, and a
+diagonal Gaussian q(z | x) by an encoder that emits 2K numbers, its mean and log-variance.
+
+Kingma & Welling (2014), arXiv:1312.6114. Every function is pure and every draw has its own key.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from .core import Autoencoder, Batch, Key, Params
+from .losses import bernoulli_nll, gaussian_nll
+
+Observation = Literal["bernoulli", "gaussian"]
+
+
+class LatentModel(NamedTuple):
+    """See the module."""
+
+    init: Callable[[Key, Batch], Params]
+    groups: tuple[str, ...]  # the groups of params that learn
+    posterior: Callable[..., tuple[Array, Array]]  # (params, x, key=None) -> mean, logvar, each [B, K]
+    nll: Callable[..., Array]  # (params, z, x, key=None) -> -log p(x | z) in nats, [B]
+    decode: Callable[[Params, Array], Array]  # (params, z) -> E[x | z]
+    sample: Callable[[Params, Key, int], Array]  # E[x | z] for n draws of z from the prior
+    log_weight: Callable[..., Array]  # (params, batch, key, train=False) -> log p(x, z) - log q(z | x), [B]
+
+
+def reparameterize(key: Key, mean: Array, logvar: Array) -> Array:
+    """z = mean + exp(logvar / 2) * eps with eps ~ N(0, I): a draw from q that gradients pass through."""
+    return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape, mean.dtype)
+
+
+def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None) -> LatentModel:
+    """The model on a network whose encoder emits two heads.
+
+    `likelihood`: "bernoulli" (decoder output = logits) or "gaussian" (output = mean, standard deviation
+    `sigma`; None learns one sigma for all dimensions, in the group "likelihood").
+    Raises ValueError for another name, or a sigma that is not positive.
+    """
+    if likelihood not in ("bernoulli", "gaussian"):
+        raise ValueError(f"likelihood is {likelihood!r}; it must be 'bernoulli' or 'gaussian'")
+    if sigma is not None and not sigma > 0:
+        raise ValueError(f"sigma is {sigma}; a standard deviation must be positive, or None to learn it")
+    learned = likelihood == "gaussian" and sigma is None
+
+    def init(key: Key, data: Batch) -> Params:
+        params = net.init(key, data)
+        return params | {"likelihood": {"logvar": jnp.zeros((), data.x.dtype)}} if learned else params
+
+    def posterior(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
+        stats = net.encode(params, x, key)
+        if stats.shape != (len(x), 2 * net.latents):
+            raise ValueError(
+                f"the encoder gave {stats.shape}; a Gaussian posterior over {net.latents} latents needs "
+                f"{(len(x), 2 * net.latents)}: build the network with heads=2"
+            )
+        mean, logvar = jnp.split(stats, 2, axis=-1)
+        return mean, logvar
+
+    def nll(params: Params, z: Array, x: Array, key: Key | None = None) -> Array:
+        output = net.decode(params, z, key)
+        if likelihood == "bernoulli":
+            return bernoulli_nll(output, x)
+        logvar = params["likelihood"]["logvar"] if sigma is None else jnp.asarray(2 * math.log(sigma), output.dtype)
+        return gaussian_nll(output, logvar, x)
+
+    def decode(params: Params, z: Array) -> Array:
+        output = net.decode(params, z)
+        return jax.nn.sigmoid(output) if likelihood == "bernoulli" else output
+
+    def sample(params: Params, key: Key, n: int) -> Array:
+        dtype: Any = jax.tree.leaves(params["decoder"])[0].dtype
+        return decode(params, jax.random.normal(key, (n, net.latents), dtype))
+
+    def log_weight(params: Params, batch: Batch, key: Key, train: bool = False) -> Array:
+        key_z, key_encoder, key_decoder = jax.random.split(key, 3)
+        mean, logvar = posterior(params, batch.x, key_encoder if train else None)
+        z = reparameterize(key_z, mean, logvar)
+        log_joint = -gaussian_nll(jnp.zeros_like(z), jnp.zeros_like(z), z)
+        log_joint -= nll(params, z, batch.x, key_decoder if train else None)
+        return log_joint + gaussian_nll(mean, logvar, z)
+
+    groups = ("encoder", "decoder") + (("likelihood",) if learned else ())
+    return LatentModel(init, groups, posterior, nll, decode, sample, log_weight)
