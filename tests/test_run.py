@@ -184,9 +184,9 @@ def test_early_stopping_stops_each_seed_by_itself_and_keeps_its_best():
 
 def test_folders_refuse_what_would_mix_runs(tmp_path):
     folder = run.Folder(tmp_path / "r")
-    with folder.opened({"lr": 1.0}):
-        with pytest.raises(run.RunError, match="in use"), run.Folder(tmp_path / "r").opened({"lr": 1.0}):
-            pass
+    other = run.Folder(tmp_path / "r")
+    with folder.opened({"lr": 1.0}), pytest.raises(run.RunError, match="in use"), other.opened({"lr": 1.0}):
+        pass
     with pytest.raises(run.RunError, match=r"lr: 1.0 there, 2.0 now"), folder.opened({"lr": 2.0}):
         pass
     (tmp_path / "photos").mkdir()
@@ -197,7 +197,7 @@ def test_folders_refuse_what_would_mix_runs(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(run.RunError, match="is a file"), run.Folder(tmp_path / "file").opened({}):
         pass
-    with pytest.raises(run.RunError, match="no config.json"):
+    with pytest.raises(run.RunError, match=r"no config\.json"):
         run.Folder(tmp_path / "photos").params()
     with folder.opened({"lr": 1.0}):  # freed, and as before
         assert json.loads((tmp_path / "r" / "config.json").read_text())["settings"] == {"lr": 1.0}
