@@ -87,9 +87,6 @@ class TrainOptions:
     """Show nothing but errors."""
 
 
-FREE = {"seeds", "seed", "workdir", "samples", "every_epochs", "every_minutes", "keep", "quiet"}
-
-
 # ------------------------------------------------------------------------------- options from signatures
 
 
@@ -97,9 +94,7 @@ def plain(annotation: Any) -> Any:
     """The annotation without what a command line cannot give: functions among the members of a union."""
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation
-    members = [m for m in get_args(annotation) if get_origin(m) is not Callable and m is not Callable]
-    members = [m for m in members if get_origin(m) is not __import__("collections").abc.Callable]
-    return Union[tuple(members)]  # noqa: UP007
+    return Union[tuple(m for m in get_args(annotation) if get_origin(m) is not Callable)]  # noqa: UP007
 
 
 def options_of(make: Callable[..., Any]) -> dict[str, tuple[Any, Any, str]]:
@@ -116,56 +111,62 @@ def options_of(make: Callable[..., Any]) -> dict[str, tuple[Any, Any, str]]:
 
 
 def merged(makers: dict[str, Callable[..., Any]]) -> dict[str, tuple[Any, Any, str]]:
-    """The options of several makers as one set, each None unless given, since defaults may differ."""
-    result: dict[str, tuple[Any, Any, str]] = {}
+    """The options of several makers as one set, each None unless given, since their defaults may differ."""
+    kinds: dict[str, Any] = {}
+    texts: dict[str, list[str]] = {}
     for maker, make in makers.items():
         for name, (kind, default, text) in options_of(make).items():
-            where = f"{maker}: {default!r}"
-            if name in result:
-                before, _, known = result[name]
-                kind, text = Union[before, kind], f"{known}; {where}"  # noqa: UP007
-            else:
-                text = f"{text} Defaults: {where}"
-            result[name] = (kind | None, None, text)
-    return result
+            kinds[name] = Union[kinds[name], kind] if name in kinds else kind  # noqa: UP007
+            texts.setdefault(name, [f"{text} Default:"]).append(f"{maker} {default!r}")
+    return {name: (kind | None, None, f"{texts[name][0]} {', '.join(texts[name][1:])}") for name, kind in kinds.items()}
 
 
-def train_options(algorithm: str) -> type:
-    """A dataclass of all that `ae-jax train ALGORITHM` takes."""
+def data_flag(option: str) -> str:
+    """An option of a data source as a flag's name."""
+    return option if option.startswith("data_") else f"data_{option}"
+
+
+def train_options(algorithm: str) -> Any:
+    """A dataclass of all that `ae-jax train ALGORITHM` takes, in groups whose names are not part of the flags."""
     import tyro
 
     from . import data
     from .algorithms import ALGORITHMS
     from .networks import NETWORKS
 
-    def fields(options: dict[str, tuple[Any, Any, str]], prefix: str = "") -> list[Any]:
-        help_of = lambda text: tyro.conf.arg(help=text.replace("%", "%%"))
-        return [
-            (prefix + name, Annotated[kind, help_of(text)], dataclasses.field(default=default))
-            for name, (kind, default, text) in options.items()
-        ]
+    def group(title: str, options: dict[str, tuple[Any, Any, str]], hint: str | None) -> Any:
+        fields = []
+        for name, (kind, default, text) in options.items():
+            told = tyro.conf.arg(help=text[:1].upper() + text[1:], help_behavior_hint=hint)
+            fields.append((name, Annotated[kind, told], dataclasses.field(default=default)))
+        return dataclasses.make_dataclass(title, fields, frozen=True)
 
-    own = fields(options_of(ALGORITHMS[algorithm]))
-    nets = fields(merged(NETWORKS))
-    sources = fields(merged(data.OPTIONS), prefix="data_")
-    return dataclasses.make_dataclass("Options", [*own, *nets, *sources], bases=(TrainOptions,), frozen=True)
+    sources = {data_flag(name): option for name, option in merged(data.OPTIONS).items()}
+    groups = {
+        algorithm: group("Hyperparameters", options_of(ALGORITHMS[algorithm]), None),
+        "training": TrainOptions,
+        "networks": group("NetworkOptions", merged(NETWORKS), ""),
+        "sources": group("DataOptions", sources, ""),
+    }
+    fields = [(name, kind, dataclasses.field(default=kind())) for name, kind in groups.items()]
+    return tyro.conf.OmitArgPrefixes[dataclasses.make_dataclass("Options", fields, frozen=True)]
 
 
-def settings_of(algorithm: str, options: Any) -> Any:
+def settings_of(algorithm: str, parsed: Any) -> Any:
     """The run's `Settings` out of parsed options."""
     from . import data
-    from .algorithms import ALGORITHMS
-    from .networks import NETWORKS
     from .settings import OptimizerSettings, Settings
 
+    options: TrainOptions = parsed.training
     if options.seeds is not None and options.seed:
         raise ValueError("--seeds N trains the seeds 0 to N-1 and --seed S one seed: give one of the two")
     if options.seeds is not None and options.seeds < 1:
         raise ValueError(f"--seeds is {options.seeds}; it counts runs and must be at least 1")
 
-    def given(makers: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        return {n: v for n in merged(makers) if (v := getattr(options, prefix + n)) is not None}
+    def given(group: Any) -> dict[str, Any]:
+        return {name: value for name, value in vars(group).items() if value is not None}
 
+    sources = {data_flag(name): name for name in merged(data.OPTIONS)}
     return Settings(
         algorithm=algorithm,
         network=options.network,
@@ -174,9 +175,9 @@ def settings_of(algorithm: str, options: Any) -> Any:
         epochs=options.epochs,
         batch_size=options.batch_size,
         seeds=tuple(range(options.seeds)) if options.seeds is not None else (options.seed,),
-        hyper={name: getattr(options, name) for name in options_of(ALGORITHMS[algorithm])},
-        network_options=given(NETWORKS),
-        data_options=given(data.OPTIONS, "data_"),
+        hyper=dict(vars(getattr(parsed, algorithm))),
+        network_options=given(parsed.networks),
+        data_options={sources[flag]: value for flag, value in given(parsed.sources).items()},
         optimizer=OptimizerSettings(
             options.optimizer,
             options.lr,
@@ -220,11 +221,11 @@ def train(arguments: list[str]) -> None:
         raise ValueError(f"the algorithm {name!r} is not known.{hint} There are\n{lines}")
     make = ALGORITHMS[name]
     description = f"{summary(sys.modules[make.__module__])}\n\n{inspect.getdoc(make).split('Args:')[0].strip()}"  # type: ignore[union-attr]
-    options = tyro.cli(train_options(name), prog=f"ae-jax train {name}", args=rest, description=description)
+    parsed = tyro.cli(train_options(name), prog=f"ae-jax train {name}", args=rest, description=description)
 
     from . import commands
 
-    settings = settings_of(name, options)
+    settings, options = settings_of(name, parsed), parsed.training
     workdir = options.workdir or commands.default_workdir(settings)
     commands.train(
         settings,

@@ -3,6 +3,7 @@
 import functools
 import json
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import data, evaluation, report, run
-from .core import Algorithm, Batch, Metrics, Params
+from .core import Algorithm, Batch, Params
 from .evaluation.statistics import summarise
 from .settings import Settings, build
 
+RECORDED = ("shape", "validated", "data_checksum")  # what config.json keeps among the settings, found in the data
 STATISTICS = ("rho", "chains")  # groups of params that are measured, not learned
 
 
@@ -36,16 +38,20 @@ def load(settings: Settings) -> Splits:
     """The data of a run: loaded, split and binarised as its settings say."""
     dataset = data.load(settings.data, **settings.data_options)
     train, test = dataset
-    validation = None
+    validation = dataset.validation
     if settings.validation:
         # One split for all seeds: they differ by what learning does, not by what they see.
         train, validation = data.validation_split(train, settings.validation, seed=0)
     if settings.binarise is not None:  # held-out data are always binarised once: their numbers must repeat
-        test = test._replace(x=data.binarise(test.x, seed=1))
-        validation = validation and validation._replace(x=data.binarise(validation.x, seed=2))
+        test = _binarised(test, 1)
+        validation = validation and _binarised(validation, 2)
     if settings.binarise == "static":
-        train = train._replace(x=data.binarise(train.x, seed=0))
+        train = _binarised(train, 0)
     return Splits(dataset, train, validation, test)
+
+
+def _binarised(batch: Batch, seed: int) -> Batch:
+    return batch._replace(x=data.binarise(np.asarray(batch.x), seed=seed))
 
 
 def train(
@@ -67,7 +73,11 @@ def train(
     say(splits.dataset)
     shape = splits.train.x.shape[1:]
     algorithm = build(settings, shape, len(splits.train.x))
-    recorded = settings.to_json() | {"shape": list(shape), "data_checksum": run.checksum(tuple(splits.dataset))}
+    recorded = settings.to_json() | {
+        "shape": list(shape),
+        "validated": splits.validation is not None,
+        "data_checksum": run.checksum(tuple(splits.dataset)),
+    }
     folder = run.Folder(workdir)
     with folder.opened(recorded, keep=keep):
         results = folder.results()
@@ -108,11 +118,14 @@ def measure(
     say: Callable[..., Any] = print,
 ) -> dict[str, Any]:
     """Everything `evaluation` measures, of every seed, and what training it cost."""
-    battery = evaluation.battery(algorithm, train, test, samples=samples)
+    latents = jax.eval_shape(algorithm.encode, trained.of(trained.seeds[0]), train.x[:1]).shape[-1]
+    baseline = evaluation.pca_baseline(train, test, latents)
     values: dict[str, list[float]] = {}
     for i, seed in enumerate(trained.seeds):
         say(f"evaluating seed {seed} ({i + 1} of {len(trained.seeds)})")
-        for name, value in battery(trained.of(seed), jax.random.fold_in(jax.random.key(seed), run.EVALUATION)).items():
+        key = jax.random.fold_in(jax.random.key(seed), run.EVALUATION)
+        found = evaluation.battery(algorithm, trained.of(seed), train, test, key, samples=samples, baseline=baseline)
+        for name, value in found.items():
             values.setdefault(name, []).append(value)
     speed = [row["examples_per_second"] for row in trained.history]
     return {
@@ -139,10 +152,11 @@ def table(results: dict[str, Any]) -> str:
         rows.append((name, "-" if m["mean"] is None else f"{m['mean']:.5g}", interval))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
-    n = len(results["seeds"])
+    many = "s" if len(results["seeds"]) > 1 else ""
     tail = (
-        f"{n} seed{'s' if n > 1 else ''}, {results['parameters']:,} parameters, {results['seconds']:.1f} s of training, "
-        f"{results['examples_per_second']:,.0f} examples/s on {results['device']}"
+        f"{len(results['seeds'])} seed{many}, {results['parameters']:,} parameters, "
+        f"{results['seconds']:.1f} s of training, {results['examples_per_second']:,.0f} examples/s "
+        f"on {results['device']}"
     )
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], tail])
 
@@ -166,12 +180,12 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
     folder = run.Folder(workdir)
     content = folder.config()["settings"]
     shape = tuple(content["shape"])
-    settings = Settings.from_json({k: v for k, v in content.items() if k not in ("shape", "data_checksum")})
+    settings = Settings.from_json({k: v for k, v in content.items() if k not in RECORDED})
     seed = settings.seeds[0] if seed is None else seed
     if seed not in settings.seeds:
         raise run.RunError(f"{folder.path} has no seed {seed}; it was trained with {list(settings.seeds)}")
     epoch, state = folder.params()
-    stacked = state.best if settings.validation else state.params
+    stacked = state.best if content["validated"] else state.params
     params = jax.tree.map(lambda a: jnp.asarray(a)[settings.seeds.index(seed)], stacked)
     return Opened(folder, settings, shape, build(settings, shape, 1), params, epoch)
 
@@ -181,8 +195,7 @@ def write_report(folder: run.Folder, algorithm: Algorithm, params: Params, split
     settings = folder.config()["settings"]
     title = f"{settings['algorithm']} on {settings['data']}"
     key = jax.random.fold_in(jax.random.key(settings["seeds"][0]), run.EVALUATION - 1)
-    used = (splits.train, splits.test)
-    findings = report.gather(title, settings, results, folder.log(), algorithm, params, used, key)
+    findings = report.gather(title, settings, results, folder.log(), algorithm, params, splits, key)
     return report.write(findings, folder.path)
 
 
@@ -224,7 +237,7 @@ def encode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
     """Codes [N, K] of every example of a file or folder, in its order, written to .npy or .npz."""
     opened = open_run(workdir, seed)
     check_suffix(out, (".npy", ".npz"))
-    x = data.read_examples(source, opened.shape)
+    x = read_examples(source)
     check_shape(x, opened.shape)
     codes = in_chunks(functools.partial(opened.algorithm.encode, opened.params), x)
     save_array(out, codes, "codes")
@@ -235,7 +248,7 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
     """Examples [N, *shape] of codes in a .npy or .npz file, written to .npy, .npz or a .png grid."""
     opened = open_run(workdir, seed)
     check_suffix(out, (".npy", ".npz", ".png"))
-    codes = data.read_array(source)
+    codes = read_array(Path(source))
     if codes.ndim != 2 or codes.shape[1] != opened.settings.latents:
         raise run.RunError(
             f"{source} has the shape {codes.shape}; codes of this run are [N, {opened.settings.latents}]"
@@ -302,6 +315,38 @@ def in_chunks(fn: Callable[[Any], Any], x: np.ndarray, size: int = 1000) -> np.n
     return np.concatenate([np.asarray(fn(x[i : i + size])) for i in range(0, len(x), size)])
 
 
+def read_examples(source: str) -> np.ndarray:
+    """The examples of a .npy or .npz file or of a folder of images, in its order (files by name), or the test
+    set of a source of data, in [0, 1]: [N, ...].
+    """
+    path = Path(source).expanduser()
+    if path.suffix in (".npy", ".npz"):
+        return data.unit_interval([read_array(path)], str(path))[0]
+    if not path.is_dir():
+        return np.asarray(data.load(source).test.x)
+    images = data.read_images(path)
+    if not images:
+        raise run.RunError(f"{path} holds no images in a format that Pillow reads (.png, .jpg, ...)")
+    if len(sizes := {image.shape for image in images}) > 1:
+        raise run.RunError(f"the images of {path} differ in size ({sorted(sizes)[:3]}); resize them to one first")
+    return data.unit_interval([np.stack(images)], str(path))[0]
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of a .npy file, or of a .npz: "x", "codes" or the only one. Raises RunError otherwise."""
+    if not path.is_file() or path.suffix not in (".npy", ".npz"):
+        raise run.RunError(f"{path} is not a .npy or .npz file" + ("" if path.exists() else ": it does not exist"))
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise run.RunError(f"{path} cannot be read ({error}); write it again with numpy.save") from None
+    name = next((n for n in ("x", "codes") if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
+    if name is None:
+        raise run.RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x or codes")
+    return arrays[name]
+
+
 def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
     """Raises RunError before any work is done for a file that could not be written."""
     if path.suffix not in allowed:
@@ -315,7 +360,7 @@ def save_array(path: Path, array: np.ndarray, name: str) -> None:
     import io
 
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: array}) if path.suffix == ".npz" else np.save(buffer, array)
+    np.savez(buffer, allow_pickle=False, **{name: array}) if path.suffix == ".npz" else np.save(buffer, array)
     run.write_atomically(path, buffer.getvalue())
 
 
@@ -358,18 +403,3 @@ def default_workdir(settings: Settings) -> Path:
 
 def _to_stderr(*what: Any) -> None:
     print(*what, file=sys.stderr)
-
-
-__all__ = [
-    "Metrics",
-    "Opened",
-    "Splits",
-    "decode",
-    "encode",
-    "evaluate",
-    "export",
-    "make_report",
-    "open_run",
-    "sample",
-    "train",
-]

@@ -120,12 +120,11 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     make_net = _named(NETWORKS, settings.network, "network")
     _known(settings.hyper, make, f"the algorithm {settings.algorithm}")
     _known(settings.network_options, make_net, f"the network {settings.network}")
-    if settings.hyper.get("likelihood", "") == "bernoulli" and settings.network_options.get("output_activation"):
-        if settings.network_options["output_activation"] != "linear":
-            raise ValueError(
-                f"output_activation is {settings.network_options['output_activation']!r} and the likelihood "
-                "bernoulli, which takes logits: leave output_activation linear"
-            )
+    output = settings.network_options.get("output_activation", "linear")
+    if settings.hyper.get("likelihood") == "bernoulli" and output != "linear":
+        raise ValueError(
+            f"output_activation is {output!r} and the likelihood bernoulli, which takes logits: leave it linear"
+        )
     net: Autoencoder = make_net(
         shape, settings.latents, heads=heads(settings.algorithm), **_tuples(settings.network_options)
     )

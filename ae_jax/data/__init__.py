@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from .binary import binarise, dynamic_binarise
-from .dataset import DataError, Dataset, validation_split
+from .dataset import DataError, Dataset, unit_interval, validation_split
 from .files import arrays
 from .images import Crop, Size, folder, read_images
+from .sprites import render, shapes
+from .tfds import WITHOUT, find, known_names, prepared, prepared_in
+from .toys import digits, photos
 from .whitening import (
     Whitening,
     fit_whitening,
@@ -25,11 +28,17 @@ from .whitening import (
     whiten,
     whiten_spectrum,
 )
-from .tfds import WITHOUT, find, known_names, prepared, prepared_in
-from .sprites import render, shapes
-from .toys import digits, photos
 
 NAMED: dict[str, Callable[..., Dataset]] = {"digits": digits, "photos": photos, "shapes": shapes}
+
+# every function that has options; `load` and the command line offer them
+OPTIONS: dict[str, Callable[..., Dataset]] = {
+    "photos": photos,
+    "shapes": shapes,
+    "TensorFlow Datasets": prepared,
+    "arrays": arrays,
+    "folder": folder,
+}
 
 # what `load` takes, each with a line of description
 SOURCES = {
@@ -93,6 +102,7 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
 
 
 __all__ = [
+    "OPTIONS",
     "SOURCES",
     "WITHOUT",
     "Crop",
@@ -115,6 +125,7 @@ __all__ = [
     "read_images",
     "render",
     "shapes",
+    "unit_interval",
     "unwhiten",
     "validation_split",
     "whiten",
