@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import tyro
+
 USAGE = """usage: ae-jax COMMAND [options]
 
 Autoencoders in JAX: train one, look at it, use it.
@@ -128,8 +130,6 @@ def data_flag(option: str) -> str:
 
 def train_options(algorithm: str) -> Any:
     """A dataclass of all that `ae-jax train ALGORITHM` takes, in groups whose names are not part of the flags."""
-    import tyro
-
     from . import data
     from .algorithms import ALGORITHMS
     from .networks import NETWORKS
@@ -202,8 +202,6 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
 def train(arguments: list[str]) -> None:
     """ae-jax train ALGORITHM [options]."""
     import difflib
-
-    import tyro
 
     from .algorithms import ALGORITHMS
 
@@ -284,7 +282,15 @@ def decode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None)
     print(f"{commands.decode(workdir, source, out, seed).shape} examples written to {out}")
 
 
-def sample(workdir: Path, out: Path, /, *, n: Annotated[int, "-n"] = 64, seed: int | None = None, key: int = 0) -> None:
+def sample(
+    workdir: Path,
+    out: Path,
+    /,
+    *,
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64,
+    seed: int | None = None,
+    key: int = 0,
+) -> None:
     """Draw new examples from a generative model.
 
     Args:
@@ -366,8 +372,6 @@ def dispatch(arguments: list[str]) -> None:
         return train(rest)
     if command not in COMMANDS:
         raise ValueError(f"the command {command!r} is not known; there are train, {', '.join(COMMANDS)}")
-    import tyro
-
     tyro.cli(COMMANDS[command], prog=f"ae-jax {command}", args=rest)
 
 
