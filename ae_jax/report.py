@@ -9,7 +9,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,7 +37,7 @@ METRICS: dict[str, str] = {
     "log_likelihood": "importance-sampled estimate of log p(x), nats; higher is better",
     "mse": "squared error, mean over an example's dimensions; lower is better",
     "squared_error": "squared error, summed over an example's dimensions; lower is better",
-    "cross_entropy": "cross-entropy of the reconstruction, nats, summed over dimensions; lower is better",
+    "cross_entropy": "cross-entropy of the reconstruction, nats, summed over dimensions, for data in [0, 1]; lower is better",
     "pca_mse": "the same error of PCA with as many components; what a linear code reaches",
     "pca_squared_error": "the same error of PCA with as many components; what a linear code reaches",
     "probe_accuracy": "a linear classifier on the codes: fraction of test labels right; higher is better",
@@ -152,8 +152,8 @@ def gather(
     )
 
 
-def first_layer(params: Params, shape: Sequence[int], most: int = 100) -> tuple[np.ndarray | None, int]:
-    """The features of an encoder's first layer, the `most` with the largest weights, and how many there are.
+def first_layer(params: Params, shape: Sequence[int]) -> tuple[np.ndarray | None, int]:
+    """The features of an encoder's first layer, up to 100 with the largest weights, and how many there are.
 
     Where the first kernel has a row for each of the D inputs, w_i / ||w_i||: the input of unit norm that excites
     unit i most, [M, *shape] (for an affine layer: maximise w.x subject to ||x|| = 1). For a convolution of grey
@@ -164,7 +164,10 @@ def first_layer(params: Params, shape: Sequence[int], most: int = 100) -> tuple[
         return [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", jax.tree_util.keystr(path))]
 
     leaves = sorted(jax.tree_util.tree_flatten_with_path(params.get("encoder"))[0], key=lambda leaf: natural(leaf[0]))
-    kernel = next((np.asarray(w) for _, w in leaves if w.ndim >= 2), np.zeros(()))
+    kernels = [np.asarray(w) for _, w in leaves if w.ndim >= 2]
+    if not kernels:
+        return None, 0
+    kernel = kernels[0]
     if kernel.ndim == 2 and len(kernel) == np.prod(shape):
         norms = np.linalg.norm(kernel, axis=0)
         rows = (kernel / np.where(norms == 0, 1, norms)).T.reshape(-1, *shape)
@@ -173,6 +176,8 @@ def first_layer(params: Params, shape: Sequence[int], most: int = 100) -> tuple[
         norms = np.linalg.norm(rows.reshape(len(rows), -1), axis=1)
     else:
         return None, 0
+    small = plots.is_image(rows.shape[1:]) and max(rows.shape[1:3]) <= 32
+    most = 100 if small else 5 * plots.columns(rows.shape[1:])
     return rows[np.argsort(-norms, kind="stable")[:most]], len(rows)
 
 
@@ -223,34 +228,42 @@ class Picture(NamedTuple):
     kind: str = "examples"  # or "chart": charts stand side by side where there is room
 
 
-def pictures(f: Findings) -> Iterator[tuple[str, list[Picture]]]:
-    """The report's pictures by section."""
-    parts = {
-        "Learning": _learning,
-        "Reconstruction": _reconstruction,
-        "Samples": _samples,
-        "The code": _code,
-        "Features": _features,
-    }
-    for heading, draw in parts.items():
-        if drawn := list(draw(f)):
-            yield heading, drawn
+class Section(NamedTuple):
+    """A part of the page."""
+
+    heading: str
+    lead: str  # a sentence that holds for all its pictures
+    pictures: Sequence[Picture]
+
+
+def sections(f: Findings) -> list[Section]:
+    """The report's pictures, drawn, by section; a section without pictures is left out."""
+    seeds = f.results.get("seeds") or [0]
+    of = f"Of seed {seeds[0]}, on the test set." if len(seeds) > 1 else "On the test set."
+    curves = "Mean over the seeds at each epoch, the 95% interval of that mean shaded." if len(seeds) > 1 else ""
+    parts = [
+        Section("Learning", curves, list(_learning(f))),
+        Section("Reconstruction", of, list(_reconstruction(f))),
+        Section("Samples", "", list(_samples(f))),
+        Section("The code", of, list(_code(f))),
+        Section("Features", "", list(_features(f))),
+    ]
+    return [part for part in parts if part.pictures]
 
 
 def _learning(f: Findings) -> Iterator[Picture]:
-    seeds = len(f.results.get("seeds", [0]))
-    found = dict.fromkeys(name for part in ("train", "validation") for row in f.history for name in row.get(part) or {})
-    for metric in found:
+    seeds = len(f.results.get("seeds") or [0])
+    parts = [part for part in ("train", "validation") if any(row.get(part) for row in f.history)]
+    for metric in _ordered({name for row in f.history for part in parts for name in row.get(part) or {}}):
         series = {}
-        for part in ("train", "validation"):
+        for part in parts:
             rows = [(row.get(part) or {}).get(metric) for row in f.history]
             if any(row is not None for row in rows):
-                empty = [np.nan] * seeds
-                series[part] = np.array([np.atleast_1d(empty if row is None else row) for row in rows], float)
-        shown = "mean over the seeds, with the 95 % interval of that mean shaded" if seeds > 1 else "one seed"
-        caption = f"{metric}: {METRICS[metric]}. " if metric in METRICS else f"{metric}. "
+                values = [np.full(seeds, np.nan) if row is None else np.broadcast_to(row, seeds) for row in rows]
+                series[part] = np.array(values, float)  # [E, S]
+        caption = f"{metric}: {METRICS[metric]}." if metric in METRICS else f"{metric}."
         figure = plots.curve([row["epoch"] for row in f.history], series, metric)
-        yield Picture(f"curve_{_file(metric)}", figure, f"{caption}Each epoch; {shown}.", "chart")
+        yield Picture(f"curve_{_file(metric)}", figure, caption, "chart")
 
 
 def _reconstruction(f: Findings) -> Iterator[Picture]:
@@ -385,8 +398,10 @@ table { border-collapse: collapse; font-size: .93rem }
 th, td { text-align: left; vertical-align: top; padding: .4rem 1rem .4rem 0; border-bottom: 1px solid var(--line) }
 th { font-weight: 600 } thead th { color: var(--faint); font-weight: 500 }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-th small { display: block; font-weight: 400; line-height: 1.35; max-width: 26rem; min-width: 9rem }
+tr:has(+ .phrase) > * { border-bottom: 0; padding-bottom: 0 }
+.phrase td { padding-top: 0; color: var(--faint); font-size: .82rem; line-height: 1.35; min-width: 15rem }
 td { overflow-wrap: anywhere } td.number { overflow-wrap: normal }
+h2 + p { margin-bottom: .8rem }
 details { margin: .8rem 0 } summary { cursor: pointer; color: var(--link) }
 figure { margin: 0 0 1.4rem }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 6px; padding: 8px;
@@ -403,31 +418,28 @@ def write(findings: Findings, folder: str | os.PathLike[str]) -> Path:
     """Writes `report.html` and `pictures/*.png` under the folder, each whole or not at all; returns the page's path."""
     folder = Path(folder)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    sections = []
-    for heading, drawn in pictures(findings):
-        done = []
-        for picture in drawn:
-            png = _png(picture.figure)
-            _write(folder / "pictures" / f"{picture.name}.png", png)
-            done.append((picture, png))
-        sections.append((heading, done))
+    parts = sections(findings)
+    drawn = {picture.name: _png(picture.figure) for part in parts for picture in part.pictures}
+    for name, png in drawn.items():
+        _write(folder / "pictures" / f"{name}.png", png)
     path = folder / "report.html"
-    _write(path, page(findings, sections).encode())
+    _write(path, page(findings, parts, drawn).encode())
     return path
 
 
-def page(f: Findings, sections: Sequence[tuple[str, Sequence[tuple[Picture, bytes]]]]) -> str:
-    """The page as text, with the pictures (and their PNGs) of each section inside."""
+def page(f: Findings, parts: Sequence[Section], drawn: Mapping[str, bytes]) -> str:
+    """The page as text; `drawn` has each picture's PNG by its name."""
     body = [f"<h1>{_text(f.title)}</h1>", f'<p class="faint">{_text(summary(f.results, len(f.history)))}</p>']
-    headings = ["Results", *(heading for heading, _ in sections), "Settings"]
+    headings = ["Results", *(part.heading for part in parts), "Settings"]
     links = " ".join(f'<a href="#{_file(heading)}">{_text(heading)}</a>' for heading in headings)
     body.append(f"<nav>{links}</nav>")
     body += [_heading("Results"), _results(f.results)]
-    for heading, drawn in sections:
-        body.append(_heading(heading))
-        body += [_figure(*pair) for pair in drawn if pair[0].kind == "examples"]
-        charts = [_figure(*pair) for pair in drawn if pair[0].kind == "chart"]
-        body.append(f'<div class="charts">{"".join(charts)}</div>' if charts else "")
+    for part in parts:
+        figures = {picture: _figure(picture, drawn[picture.name]) for picture in part.pictures}
+        charts = "".join(figure for picture, figure in figures.items() if picture.kind == "chart")
+        body += [_heading(part.heading), f'<p class="faint">{_text(part.lead)}</p>' if part.lead else ""]
+        body += [figure for picture, figure in figures.items() if picture.kind == "examples"]
+        body.append(f'<div class="charts">{charts}</div>' if charts else "")
     body += [_heading("Settings"), _settings(f.settings), _settings(f.results.get("versions") or {}, "Versions")]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -449,8 +461,7 @@ def summary(results: Mapping[str, Any], epochs: int) -> str:
         f"{float(results['examples_per_second']):,.0f} examples/s" if results.get("examples_per_second") else "",
         str(results.get("device") or ""),
     ]
-    pictures = "pictures are of the first seed" if len(seeds) > 1 else ""
-    return " · ".join(part for part in (*parts, pictures) if part)
+    return " · ".join(part for part in parts if part)
 
 
 def _results(results: Mapping[str, Any]) -> str:
@@ -458,25 +469,28 @@ def _results(results: Mapping[str, Any]) -> str:
     if not metrics:
         return "<p>No metrics were measured.</p>"
     many = len(seeds) > 1
-    head = ["metric, on the test set", "mean", "95 % interval", "std"] if many else ["metric, on the test set", "value"]
+    head = ["on the test set", "mean", "95% interval", "std"] if many else ["on the test set", "value"]
     rows, single = [], []
-    for name, m in metrics.items():
-        phrase = f"<small>{_text(METRICS[name])}</small>" if name in METRICS else ""
-        values = [_measured(m, "mean"), *([f"{_measured(m, 'low')} to {_measured(m, 'high')}"] if many else [])]
+    for name in _ordered(metrics):
+        m = metrics[name]
+        values = [_measured(m, "mean")]
         if many:
-            values.append(_number(m.get("std"), 2))
-        cells = "".join(f'<td class="number">{_text(v)}</td>' for v in values)
-        rows.append(f'<tr><th scope="row">{_text(name)}{phrase}</th>{cells}</tr>')
-        cells = "".join(f'<td class="number">{_text(_number(v))}</td>' for v in m.get("values") or [])
-        single.append(f'<tr><th scope="row">{_text(name)}</th>{cells}</tr>')
+            values += [f"{_measured(m, 'low')} to {_measured(m, 'high')}", _number(m.get("std"), 2)]
+        rows.append(_row(name, values, METRICS.get(name, "")))
+        single.append(_row(name, [_number(v) for v in m.get("values") or []]))
     table = _table(head, rows)
     if not many:
         return table + "<p><small>One seed, so no interval: how much of this is luck, several seeds tell.</small></p>"
-    note = (
-        "<p><small>Mean over seeds and its 95 % confidence interval by Student's t; std is between seeds.</small></p>"
-    )
+    note = "<p><small>Mean over seeds and its 95% confidence interval by Student's t; std is between seeds.</small></p>"
     each = _table(["metric", *(f"seed {s}" for s in seeds)], single)
     return table + note + f"<details><summary>Each seed's values</summary>{each}</details>"
+
+
+def _row(name: str, values: Sequence[str], phrase: str = "") -> str:
+    """A name and its numbers; what it is stands under them, over the whole width."""
+    cells = "".join(f'<td class="number">{_text(v)}</td>' for v in values)
+    row = f'<tr><th scope="row">{_text(name)}</th>{cells}</tr>'
+    return row + f'<tr class="phrase"><td colspan="{len(values) + 1}">{_text(phrase)}</td></tr>' if phrase else row
 
 
 def _table(head: Sequence[str], rows: Sequence[str]) -> str:
@@ -549,6 +563,12 @@ def _write(path: Path, content: bytes) -> None:
 
 def _heading(title: str) -> str:
     return f'<h2 id="{_file(title)}">{_text(title)}</h2>'
+
+
+def _ordered(metrics: Iterable[str]) -> list[str]:
+    """In the order of METRICS, unknown ones behind it in their own."""
+    known = list(METRICS)
+    return sorted(metrics, key=lambda name: (known.index(name) if name in METRICS else len(known), name))
 
 
 def _text(value: Any) -> str:
