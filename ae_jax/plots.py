@@ -330,9 +330,13 @@ def curve(epochs: Sequence[float], series: Mapping[str, Any], title: str = "") -
 
 
 def scatter(
-    codes: np.ndarray, labels: np.ndarray | None = None, outline: tuple[Limits, Limits] | None = None, most: int = 5000
+    codes: np.ndarray,
+    labels: np.ndarray | None = None,
+    outline: tuple[Limits, Limits] | None = None,
+    classes: Sequence[str] = (),
+    most: int = 5000,
 ) -> Figure:
-    """Codes [N, K] in two dimensions, coloured by label [N] where there are any.
+    """Codes [N, K] in two dimensions, coloured by label [N] where there are any; `classes` names them.
 
     K > 2 is projected on its two principal components, which the title says; K = 1 stands against the label.
     `outline` is a rectangle to mark, the two ranges that a walk covers. At most `most` points are drawn, evenly
@@ -365,11 +369,12 @@ def scatter(
         which = np.searchsorted(kinds, labels)
         palette = _palette(len(kinds))
         axes.scatter(*at.T, c=palette[which], **dots)
+        named = [str(classes[int(kind)]) if 0 <= kind < len(classes) else f"{kind:g}" for kind in kinds]
         if size == 1:
-            axes.set_yticks(kinds, [f"{kind:g}" for kind in kinds])
+            axes.set_yticks(kinds, named)
             return figure
-        for kind, colour in zip(kinds, palette, strict=True):
-            axes.scatter([], [], color=colour, s=18, label=f"{kind:g}")
+        for name, colour in zip(named, palette, strict=True):
+            axes.scatter([], [], color=colour, s=18, label=name)
         axes.legend(
             loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=SMALL, labelcolor=INK,
             handletextpad=0.1, title="label", title_fontsize=SMALL, ncols=1 + (len(kinds) > 10),

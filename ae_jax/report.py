@@ -19,6 +19,7 @@ import numpy as np
 
 from . import plots
 from .core import Algorithm, Key, Params
+from .evaluation import DESCRIPTIONS, describe
 from .losses import squared_error
 
 if TYPE_CHECKING:
@@ -26,28 +27,15 @@ if TYPE_CHECKING:
 
 CHUNK = 500  # examples that go through the network at once
 
-# What a metric is, in a phrase: its unit, and which way is better. One that is missing here is shown bare.
-METRICS: dict[str, str] = {
-    "loss": "what training minimises, per example; lower is better",
-    "reconstruction": "the loss without its penalties: squared error or nats, summed over an example; lower is better",
-    "nll": "-log p(x | z), nats, summed over an example; lower is better",
-    "kl": "KL of the code's distribution from the prior, nats; how much the code tells about its input",
-    "elbo": "evidence lower bound on log p(x), nats; higher is better",
-    "iwae": "importance-weighted bound on log p(x), nats; higher is better",
-    "log_likelihood": "importance-sampled estimate of log p(x), nats; higher is better",
-    "mse": "squared error, mean over an example's dimensions; lower is better",
-    "squared_error": "squared error, summed over an example's dimensions; lower is better",
-    "cross_entropy": "cross-entropy of the reconstruction, nats, summed over dimensions, for data in [0, 1]; lower is better",
-    "pca_mse": "the same error of PCA with as many components; what a linear code reaches",
-    "pca_squared_error": "the same error of PCA with as many components; what a linear code reaches",
-    "probe_accuracy": "a linear classifier on the codes: fraction of test labels right; higher is better",
-    "knn_accuracy": "nearest neighbours among the codes: fraction of test labels right; higher is better",
-    "active_units": "latents whose mean moves with the input; of all K",
-    "mean_activation": "mean of the code's units over the test set",
-    "l0": "units of the code that are on, on average",
-    "jacobian_norm": "Frobenius norm of dz/dx, how far the code moves with its input",
-    "penalty": "what the regulariser adds to the loss",
-    "seconds": "wall time",
+# Quantities as training reports them, where `evaluation.describe` does not know them or means another thing.
+TRAINING: dict[str, str] = {
+    "activation": "mean activation of the code's units, 0 at rest",
+    "beta": "weight of the KL at that step",
+    "bound": "importance-weighted bound on log p(x) in nats",
+    "denoising": "the reconstruction term with corrupted inputs",
+    "loss": "what training minimises",
+    "jacobian": "squared Frobenius norm of the encoder's Jacobian",
+    "penalty": "the regulariser, before its weight",
 }
 
 
@@ -83,6 +71,7 @@ class Findings(NamedTuple):
     samples: np.ndarray | None = None  # [n, *shape]
     walk: Walk | None = None
     labels: np.ndarray | None = None  # [N]
+    classes: tuple[str, ...] = ()  # their names, where they have some
     features: np.ndarray | None = None  # [M, *shape] or convolution kernels [M, h, w, C]; the largest
     units: int = 0  # how many there are of them
     activations: np.ndarray | None = None  # [K], the mean over the test set, for units that can rest
@@ -97,10 +86,12 @@ def gather(
     params: Params,
     dataset: Any,
     key: Key,
+    classes: Sequence[str] = (),
 ) -> Findings:
     """Runs one trained model (one seed's `params`) on `dataset.test`, some hundred examples at a time.
 
     What is drawn at random (examples, corruption, samples) is a function of `key`.
+    `classes` names the labels 0, 1, and so on, where they have names.
     """
     key_choice, key_corrupt, key_sample = jax.random.split(key, 3)
     x, y = dataset.test.x, dataset.test.y
@@ -117,7 +108,7 @@ def gather(
     decode = jax.jit(algorithm.decode)
 
     def pick(indices: np.ndarray) -> np.ndarray:
-        return np.asarray(jnp.asarray(x)[indices])
+        return np.asarray(x[indices])
 
     codes, errors = _chunks(lambda part: look(params, part), x)
     wide = plots.columns(shape)
@@ -146,6 +137,7 @@ def gather(
         samples=None if sample is None else np.asarray(sample(params, key_sample, min(8, wide) ** 2)),
         walk=_walk(lambda z: decode(params, z), codes, shape),
         labels=None if y is None or np.ndim(y) != 1 else np.asarray(y),
+        classes=tuple(classes),
         features=features,
         units=units,
         activations=codes.mean(0) if can_rest(codes) else None,
@@ -261,7 +253,8 @@ def _learning(f: Findings) -> Iterator[Picture]:
             if any(row is not None for row in rows):
                 values = [np.full(seeds, np.nan) if row is None else np.broadcast_to(row, seeds) for row in rows]
                 series[part] = np.array(values, float)  # [E, S]
-        caption = f"{metric}: {METRICS[metric]}." if metric in METRICS else f"{metric}."
+        meaning = TRAINING.get(metric) or describe(metric)
+        caption = f"{metric}: {meaning}." if meaning else f"{metric}."
         figure = plots.curve([row["epoch"] for row in f.history], series, metric)
         yield Picture(f"curve_{_file(metric)}", figure, caption, "chart")
 
@@ -344,7 +337,7 @@ def _code(f: Findings) -> Iterator[Picture]:
     seen = f"The codes of {min(len(f.codes), 5000):,} test examples{labels}."
     seen += "" if outline is None else " The dashed rectangle is what the walk covers."
     seen += "" if size <= 2 else " What looks mixed in two dimensions may be apart in the others."
-    yield Picture("codes", plots.scatter(f.codes, f.labels, outline), seen, "chart")
+    yield Picture("codes", plots.scatter(f.codes, f.labels, outline, f.classes), seen, "chart")
     if f.activations is not None:
         yield Picture(
             "activations",
@@ -399,7 +392,8 @@ th, td { text-align: left; vertical-align: top; padding: .4rem 1rem .4rem 0; bor
 th { font-weight: 600 } thead th { color: var(--faint); font-weight: 500 }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 tr:has(+ .phrase) > * { border-bottom: 0; padding-bottom: 0 }
-.phrase td { padding-top: 0; color: var(--faint); font-size: .82rem; line-height: 1.35; min-width: 15rem }
+.phrase td { padding-top: 0; color: var(--faint); font-size: .82rem; line-height: 1.35 }
+.phrase span { display: block; position: sticky; left: 0; max-width: calc(100vw - 2.2rem) }
 td { overflow-wrap: anywhere } td.number { overflow-wrap: normal }
 h2 + p { margin-bottom: .8rem }
 details { margin: .8rem 0 } summary { cursor: pointer; color: var(--link) }
@@ -467,30 +461,43 @@ def summary(results: Mapping[str, Any], epochs: int) -> str:
 def _results(results: Mapping[str, Any]) -> str:
     metrics, seeds = results.get("metrics") or {}, results.get("seeds") or []
     if not metrics:
-        return "<p>No metrics were measured.</p>"
+        return "<p>No metrics were measured yet.</p>"
     many = len(seeds) > 1
-    head = ["on the test set", "mean", "95% interval", "std"] if many else ["on the test set", "value"]
+    pca = {name.removeprefix("pca "): m for name, m in metrics.items() if name.startswith("pca ")}
+    beside = {name: pca.get(name.removeprefix("test ")) for name in metrics}  # PCA stands beside what it is compared to
+    alone = [name for name in metrics if not (name.startswith("pca ") and pca[name[4:]] in beside.values())]
     rows, single = [], []
-    for name in _ordered(metrics):
-        m = metrics[name]
-        values = [_measured(m, "mean")]
+    for name in _ordered(alone):
+        m, other = metrics[name], beside[name]
+        values = [_measured(m)]
+        if pca:
+            values.append("" if other is None else _number(other.get("mean")))
         if many:
-            values += [f"{_measured(m, 'low')} to {_measured(m, 'high')}", _number(m.get("std"), 2)]
-        rows.append(_row(name, values, METRICS.get(name, "")))
+            values.append(_number(m.get("std"), 2))
+        rows.append(_row(name, values, describe(name.removeprefix("test ")) or TRAINING.get(name, "")))
         single.append(_row(name, [_number(v) for v in m.get("values") or []]))
-    table = _table(head, rows)
-    if not many:
-        return table + "<p><small>One seed, so no interval: how much of this is luck, several seeds tell.</small></p>"
-    note = "<p><small>Mean over seeds and its 95% confidence interval by Student's t; std is between seeds.</small></p>"
+    head = ["metric", "mean ± 95%" if many else "value", *(["PCA"] if pca else []), *(["std"] if many else [])]
+    notes = [
+        "Mean over seeds ± its 95% confidence interval by Student's t; std is the standard deviation between seeds."
+        if many
+        else "One seed, so no interval: train several to see what is luck."
+    ]
+    if pca:
+        notes.append("PCA: the same measure for principal component analysis with as many components as the code.")
+    table = _table(head, rows) + f"<p><small>{_text(' '.join(notes))}</small></p>"
     each = _table(["metric", *(f"seed {s}" for s in seeds)], single)
-    return table + note + f"<details><summary>Each seed's values</summary>{each}</details>"
+    return table + (f"<details><summary>Each seed's values</summary>{each}</details>" if many else "")
 
 
 def _row(name: str, values: Sequence[str], phrase: str = "") -> str:
     """A name and its numbers; what it is stands under them, over the whole width."""
     cells = "".join(f'<td class="number">{_text(v)}</td>' for v in values)
-    row = f'<tr><th scope="row">{_text(name)}</th>{cells}</tr>'
-    return row + f'<tr class="phrase"><td colspan="{len(values) + 1}">{_text(phrase)}</td></tr>' if phrase else row
+    row = f'<tr><th scope="row">{_text(name).replace("_", "_<wbr>")}</th>{cells}</tr>'
+    return (
+        row + f'<tr class="phrase"><td colspan="{len(values) + 1}"><span>{_text(phrase)}</span></td></tr>'
+        if phrase
+        else row
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[str]) -> str:
@@ -566,9 +573,15 @@ def _heading(title: str) -> str:
 
 
 def _ordered(metrics: Iterable[str]) -> list[str]:
-    """In the order of METRICS, unknown ones behind it in their own."""
-    known = list(METRICS)
-    return sorted(metrics, key=lambda name: (known.index(name) if name in METRICS else len(known), name))
+    """As `evaluation.DESCRIPTIONS` has them; those it does not know behind, by name."""
+    known = list(DESCRIPTIONS)
+
+    def place(name: str) -> tuple[bool, int, str]:
+        bare = name.partition(" (")[0]
+        first = bare.removeprefix("test ")
+        return (first not in known, known.index(first) if first in known else 0, name)
+
+    return sorted(metrics, key=place)
 
 
 def _text(value: Any) -> str:
@@ -583,13 +596,15 @@ def _number(value: Any, digits: int = 4) -> str:
     return "-" if value is None else plots.number(value, digits)
 
 
-def _measured(metric: Mapping[str, Any], which: str) -> str:
-    """The number with as many decimals as its interval supports: two digits of the half-width."""
-    value, low, high = metric.get(which), metric.get("low"), metric.get("high")
-    if value is None or low is None or high is None or not np.isfinite([value, low, high]).all() or high <= low:
+def _measured(metric: Mapping[str, Any]) -> str:
+    """Mean -+ half its interval, with as many decimals as the interval supports: two digits of the half."""
+    value, low, high = (metric.get(which) for which in ("mean", "low", "high"))
+    if value is None or low is None or high is None or not np.isfinite([value, low, high]).all():
         return _number(value)
-    decimals = max(0, 1 - int(np.floor(np.log10((high - low) / 2))))
-    return _number(value) if decimals > 7 else f"{value:.{decimals}f}"
+    half = (high - low) / 2
+    decimals = max(0, 1 - int(np.floor(np.log10(half)))) if half > 0 else 8
+    short = decimals <= 7
+    return f"{value:.{decimals}f} ± {half:.{decimals}f}" if short else f"{_number(value)} ± {_number(half, 2)}"
 
 
 def _duration(seconds: float) -> str:
