@@ -32,7 +32,7 @@ Limits = tuple[float, float]  # the values drawn black and white
 
 
 def band(values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and Student-t 95 % confidence interval over the last axis, the seeds: [..., S] -> three [...].
+    """Mean and Student-t 95% confidence interval over the last axis, the seeds: [..., S] -> three [...].
 
     mean -+ t_{0.975, S-1} s / sqrt(S), with s the unbiased standard deviation. With one seed the interval is nan.
     """
@@ -103,8 +103,8 @@ def is_image(shape: Sequence[int]) -> bool:
 
 
 def columns(shape: Sequence[int]) -> int:
-    """How many examples of this shape go side by side: 10 small images, fewer big ones, 5 vectors."""
-    return int(np.clip(WIDTH // shape[1], 4, 10)) if is_image(shape) else 5
+    """How many examples of this shape go side by side: 10 small images, fewer big ones, 4 vectors."""
+    return int(np.clip(WIDTH // shape[1], 4, 10)) if is_image(shape) else 4
 
 
 class Places(NamedTuple):
@@ -157,9 +157,9 @@ def examples(
     bounds = limits(cells) if bounds is None else bounds
     if not is_image(cells.shape[2:]):
         return lines({"": cells.reshape(-1, *cells.shape[2:])}, cells.shape[1], bounds)
-    left = max((len(name) for name in rows), default=0) * 14 + (14 if rows else 0)
+    left = max((len(name) for name in rows), default=0) * 17 + (16 if rows else 0)
     zoom = max(1, (WIDTH - left) // (cells.shape[1] * cells.shape[3]))
-    space = 40 if notes else 16
+    space = 46 if notes else 16
     layout: dict[str, int] = {"every": group, "space": space}
     picture = mosaic(cells, bounds, zoom, **layout)
     height, width = cells.shape[2] * zoom, cells.shape[3] * zoom
@@ -171,51 +171,53 @@ def examples(
         figure.text(x / full[0], 1 - y / full[1], word, fontsize=size, color=INK, **how)
 
     for name, y in zip(rows, place.rows, strict=False):
-        write(left - 14, y + height / 2, name, SMALL, ha="right", va="center")
+        write(left - 16, y + height / 2, name, NORMAL, ha="right", va="center")
     for g, words in enumerate(notes):
         for word, x in zip(words, place.columns, strict=False):
             y = place.rows[(g + 1) * group - 1] + height + 6
-            write(left + x + width / 2, y, word, 6.5, ha="center", va="top")
+            write(left + x + width / 2, y, word, 7.5, ha="center", va="top")
     return figure
 
 
-def lines(series: Mapping[str, np.ndarray], columns: int = 5, bounds: Limits | None = None) -> Figure:
+def lines(
+    series: Mapping[str, np.ndarray], columns: int = 4, bounds: Limits | None = None, rows: Sequence[str] = ()
+) -> Figure:
     """Vectors, each [N, ...], as lines: example n of every series over one another in cell n.
 
-    All cells share one vertical scale, `bounds` or the smallest that shows everything.
+    All cells share one vertical scale, `bounds` or the smallest that shows everything; `rows` names the rows.
     """
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
     flat = {name: np.asarray(x, float).reshape(len(x), -1) for name, x in series.items()}
     count, size = next(iter(flat.values())).shape
-    everything = np.concatenate(list(flat.values()))
-    low, high = (float(everything.min()), float(everything.max())) if bounds is None else bounds
+    low, high = _span(*flat.values()) if bounds is None else bounds
     span = (high - low) or 1.0
+    named = len(flat) > 1
     height = -(-count // columns)
-    named = [name for name in flat if name]
-    top = 0.3 if named else 0.05
-    figure = Figure(figsize=(5, height * 5 / columns * 0.7 + top), dpi=DPI)
-    total = figure.get_size_inches()[1]
-    axes = figure.add_axes((0.005, 0.0, 0.99, 1 - top / total))
+    left, top = (0.12 if rows else 0.0), (0.3 if named else 0.05)
+    total = height * 0.75 * WIDTH / DPI / columns + top  # inches
+    figure = Figure(figsize=(WIDTH / DPI, total), dpi=DPI, facecolor="white")
+    axes = figure.add_axes((left, 0.0, 1 - left, 1 - top / total))
     axes.set_axis_off()
     axes.set_xlim(0, columns)
     axes.set_ylim(-height, 0)
-    cell_x, cell_y = np.arange(count) % columns, -1.0 - np.arange(count) // columns
-    across = np.linspace(0.06, 0.94, size) if size > 1 else np.array([0.5])
+    corners = np.stack([np.arange(count) % columns, -1.0 - np.arange(count) // columns], -1)[:, None]  # [N, 1, 2]
     frame = np.array([[0.02, 0.03], [0.98, 0.03], [0.98, 0.97], [0.02, 0.97], [0.02, 0.03]])
-    corners = np.stack([cell_x, cell_y], -1)[:, None]
     axes.add_collection(LineCollection(list(frame + corners), colors=GRID, linewidths=0.6))
-    styles = [(FAINT, 1.6), (BLUE, 1.0), (ORANGE, 0.8)] if len(flat) > 1 else [(BLUE, 0.9)]
-    for (name, x), (colour, weight) in zip(flat.items(), styles, strict=False):
+    across = np.linspace(0.06, 0.94, size) if size > 1 else np.array([0.5])
+    for name, x in flat.items():
+        colour, weight = {"input": ("#b0b0b0", 1.8), "corrupted": (ORANGE, 0.7)}.get(name, (BLUE, 0.9))
         y = 0.08 + 0.84 * (np.clip(x, low, high) - low) / span  # [N, D]
-        points = np.stack([across + cell_x[:, None], y + cell_y[:, None]], -1)  # [N, D, 2]
+        points = np.stack([np.broadcast_to(across, y.shape), y], -1) + corners  # [N, D, 2]
         thin = weight if size < 200 else weight / 2
-        axes.add_collection(LineCollection(list(points), colors=colour, linewidths=thin, label=name or None))
+        axes.add_collection(LineCollection(list(points), colors=colour, linewidths=thin, label=name))
         if size <= 16:
             axes.scatter(*points.reshape(-1, 2).T, s=4, color=colour, linewidths=0)
+    for r, name in enumerate(rows):
+        axes.text(-0.03, -r - 0.5, name, fontsize=NORMAL, color=INK, ha="right", va="center")
     if named:
-        figure.legend(loc="upper left", ncols=len(named), frameon=False, fontsize=SMALL, labelcolor=INK)
+        figure.legend(loc="upper left", ncols=len(flat), frameon=False, fontsize=SMALL, labelcolor=INK)
     return figure
 
 
@@ -233,8 +235,7 @@ def reconstructions(
     bounds = limits(originals) if bounds is None else bounds
     shape = originals.shape[1:]
     if not is_image(shape):
-        shown = np.concatenate(list(parts.values()))
-        return lines(dict(sorted(parts.items(), key=lambda p: p[0] == "output")), columns(shape), _span(shown))
+        return lines(parts, columns(shape))
     wide = min(columns(shape), len(originals))
     blocks = len(originals) // wide
     stacked = np.stack([x[: blocks * wide].reshape(blocks, wide, *shape) for x in parts.values()], 1)
@@ -255,7 +256,7 @@ def ranked(
     if not is_image(shape):
         n = min(columns(shape), len(originals[names[0]]))
         pair = [np.concatenate([group[name][:n] for name in names]) for group in (originals, outputs)]
-        return lines({"input (rows: " + ", ".join(names) + ")": pair[0], "output": pair[1]}, n, _span(*pair))
+        return lines({"input": pair[0], "output": pair[1]}, n, rows=names)
     cells = np.concatenate([np.stack([originals[name], outputs[name]]) for name in names])
     rows = [word for name in names for word in (name, "output")]
     notes = [[number(e, 3) for e in errors[name]] for name in names]
@@ -269,19 +270,18 @@ def walk(cells: np.ndarray, across: Limits, up: Limits, names: tuple[str, str], 
     """
     bounds = limits(cells) if bounds is None else bounds
     if is_image(cells.shape[2:]):
-        zoom = max(1, (WIDTH - 130) // (cells.shape[1] * cells.shape[3]))
-        picture = mosaic(cells, bounds, zoom, gap=max(1, zoom // 4))
+        zoom = max(1, (WIDTH - 160) // (cells.shape[1] * cells.shape[3]))
+        picture = mosaic(cells, bounds, zoom, gap=2)
         one = len(cells) == 1
-        figure, axes = _canvas(picture, left=20 if one else 110, bottom=90, right=20, top=20)
+        figure, axes = _canvas(picture, left=40 if one else 140, bottom=90, right=20, top=20)
         height, width = picture.shape[:2]
     else:
-        figure = lines({"": cells.reshape(-1, *cells.shape[2:])}, cells.shape[1], _span(cells))
-        return figure
+        return lines({"": cells.reshape(-1, *cells.shape[2:])}, cells.shape[1])
     cell = height / len(cells), width / cells.shape[1]  # ticks stand at the middle of the outermost cells
-    axes.set_xticks([cell[1] / 2, width / 2, width - cell[1] / 2], [number(v) for v in _three(across)])
+    axes.set_xticks([cell[1] / 2, width / 2, width - cell[1] / 2], _three(across))
     axes.set_xlabel(names[0], fontsize=SMALL, color=INK)
     if len(cells) > 1:
-        axes.set_yticks([height - cell[0] / 2, height / 2, cell[0] / 2], [number(v) for v in _three(up)])
+        axes.set_yticks([height - cell[0] / 2, height / 2, cell[0] / 2], _three(up))
         axes.set_ylabel(names[1], fontsize=SMALL, color=INK)
     axes.tick_params(labelsize=SMALL, labelcolor=INK, color=FAINT, length=2)
     return figure
@@ -304,17 +304,22 @@ def features(kernels: np.ndarray) -> Figure:
 
 
 def curve(epochs: Sequence[float], series: Mapping[str, Any], title: str = "") -> Figure:
-    """One metric over epochs, the mean over seeds with its 95 % band; each series [E, S], by name.
+    """One metric over epochs, the mean over seeds with its 95% band; each series [E, S], by name.
 
     The vertical axis is logarithmic where all values are positive and span more than a factor of 20.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _chart(title, "epoch")
     values = [np.asarray(v, float) for v in series.values()]
     for (name, value), colour in zip(series.items(), (BLUE, ORANGE, GREEN), strict=False):
         mean, low, high = band(value)
         one = {"marker": "o", "markersize": 4} if len(epochs) == 1 else {}
-        axes.plot(epochs, mean, color=colour, linewidth=1.5, label=name, **one)
-        axes.fill_between(epochs, low, high, color=colour, alpha=0.22, linewidth=0)
+        there = np.isfinite(mean)  # validation may be measured at some epochs only
+        at = np.asarray(epochs)[there]
+        axes.plot(at, mean[there], color=colour, linewidth=1.5, label=name, **one)
+        axes.fill_between(at, low[there], high[there], color=colour, alpha=0.22, linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     finite = np.concatenate([v[np.isfinite(v)] for v in values])
     if finite.size and finite.min() > 0 and finite.max() > 20 * finite.min():
         axes.set_yscale("log")
@@ -325,9 +330,13 @@ def curve(epochs: Sequence[float], series: Mapping[str, Any], title: str = "") -
 
 
 def scatter(
-    codes: np.ndarray, labels: np.ndarray | None = None, outline: tuple[Limits, Limits] | None = None, most: int = 5000
+    codes: np.ndarray,
+    labels: np.ndarray | None = None,
+    outline: tuple[Limits, Limits] | None = None,
+    classes: Sequence[str] = (),
+    most: int = 5000,
 ) -> Figure:
-    """Codes [N, K] in two dimensions, coloured by label [N] where there are any.
+    """Codes [N, K] in two dimensions, coloured by label [N] where there are any; `classes` names them.
 
     K > 2 is projected on its two principal components, which the title says; K = 1 stands against the label.
     `outline` is a rectangle to mark, the two ranges that a walk covers. At most `most` points are drawn, evenly
@@ -360,8 +369,12 @@ def scatter(
         which = np.searchsorted(kinds, labels)
         palette = _palette(len(kinds))
         axes.scatter(*at.T, c=palette[which], **dots)
-        for kind, colour in zip(kinds, palette, strict=True):
-            axes.scatter([], [], color=colour, s=18, label=f"{kind:g}")
+        named = [str(classes[int(kind)]) if 0 <= kind < len(classes) else f"{kind:g}" for kind in kinds]
+        if size == 1:
+            axes.set_yticks(kinds, named)
+            return figure
+        for name, colour in zip(named, palette, strict=True):
+            axes.scatter([], [], color=colour, s=18, label=name)
         axes.legend(
             loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=SMALL, labelcolor=INK,
             handletextpad=0.1, title="label", title_fontsize=SMALL, ncols=1 + (len(kinds) > 10),
@@ -452,5 +465,7 @@ def _span(*arrays: np.ndarray) -> Limits:
     return float(min(a.min() for a in arrays)), float(max(a.max() for a in arrays))
 
 
-def _three(ends: Limits) -> tuple[float, float, float]:
-    return ends[0], (ends[0] + ends[1]) / 2, ends[1]
+def _three(ends: Limits) -> list[str]:
+    """The ends and the middle of a range, with three digits of the range."""
+    decimals = max(0, 2 - int(np.floor(np.log10(ends[1] - ends[0]))))
+    return [f"{round(v, decimals) + 0.0:.{decimals}f}" for v in (ends[0], (ends[0] + ends[1]) / 2, ends[1])]

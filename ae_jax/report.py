@@ -9,7 +9,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from . import plots
 from .core import Algorithm, Key, Params
+from .evaluation import DESCRIPTIONS, describe
 from .losses import squared_error
 
 if TYPE_CHECKING:
@@ -26,28 +27,15 @@ if TYPE_CHECKING:
 
 CHUNK = 500  # examples that go through the network at once
 
-# What a metric is, in a phrase: its unit, and which way is better. One that is missing here is shown bare.
-METRICS: dict[str, str] = {
-    "loss": "what training minimises, per example; lower is better",
-    "reconstruction": "the loss without its penalties: squared error or nats, summed over an example; lower is better",
-    "nll": "-log p(x | z), nats, summed over an example; lower is better",
-    "kl": "KL of the code's distribution from the prior, nats; how much the code tells about its input",
-    "elbo": "evidence lower bound on log p(x), nats; higher is better",
-    "iwae": "importance-weighted bound on log p(x), nats; higher is better",
-    "log_likelihood": "importance-sampled estimate of log p(x), nats; higher is better",
-    "mse": "squared error, mean over an example's dimensions; lower is better",
-    "squared_error": "squared error, summed over an example's dimensions; lower is better",
-    "cross_entropy": "cross-entropy of the reconstruction, nats, summed over dimensions; lower is better",
-    "pca_mse": "the same error of PCA with as many components; what a linear code reaches",
-    "pca_squared_error": "the same error of PCA with as many components; what a linear code reaches",
-    "probe_accuracy": "a linear classifier on the codes: fraction of test labels right; higher is better",
-    "knn_accuracy": "nearest neighbours among the codes: fraction of test labels right; higher is better",
-    "active_units": "latents whose mean moves with the input; of all K",
-    "mean_activation": "mean of the code's units over the test set",
-    "l0": "units of the code that are on, on average",
-    "jacobian_norm": "Frobenius norm of dz/dx, how far the code moves with its input",
-    "penalty": "what the regulariser adds to the loss",
-    "seconds": "wall time",
+# Quantities as training reports them, where `evaluation.describe` does not know them or means another thing.
+TRAINING: dict[str, str] = {
+    "activation": "mean activation of the code's units, 0 at rest",
+    "beta": "weight of the KL at that step",
+    "bound": "importance-weighted bound on log p(x) in nats",
+    "denoising": "the reconstruction term with corrupted inputs",
+    "loss": "what training minimises",
+    "jacobian": "squared Frobenius norm of the encoder's Jacobian",
+    "penalty": "the regulariser, before its weight",
 }
 
 
@@ -83,6 +71,7 @@ class Findings(NamedTuple):
     samples: np.ndarray | None = None  # [n, *shape]
     walk: Walk | None = None
     labels: np.ndarray | None = None  # [N]
+    classes: tuple[str, ...] = ()  # their names, where they have some
     features: np.ndarray | None = None  # [M, *shape] or convolution kernels [M, h, w, C]; the largest
     units: int = 0  # how many there are of them
     activations: np.ndarray | None = None  # [K], the mean over the test set, for units that can rest
@@ -97,10 +86,12 @@ def gather(
     params: Params,
     dataset: Any,
     key: Key,
+    classes: Sequence[str] = (),
 ) -> Findings:
     """Runs one trained model (one seed's `params`) on `dataset.test`, some hundred examples at a time.
 
     What is drawn at random (examples, corruption, samples) is a function of `key`.
+    `classes` names the labels 0, 1, and so on, where they have names.
     """
     key_choice, key_corrupt, key_sample = jax.random.split(key, 3)
     x, y = dataset.test.x, dataset.test.y
@@ -117,7 +108,7 @@ def gather(
     decode = jax.jit(algorithm.decode)
 
     def pick(indices: np.ndarray) -> np.ndarray:
-        return np.asarray(jnp.asarray(x)[indices])
+        return np.asarray(x[indices])
 
     codes, errors = _chunks(lambda part: look(params, part), x)
     wide = plots.columns(shape)
@@ -146,14 +137,15 @@ def gather(
         samples=None if sample is None else np.asarray(sample(params, key_sample, min(8, wide) ** 2)),
         walk=_walk(lambda z: decode(params, z), codes, shape),
         labels=None if y is None or np.ndim(y) != 1 else np.asarray(y),
+        classes=tuple(classes),
         features=features,
         units=units,
         activations=codes.mean(0) if can_rest(codes) else None,
     )
 
 
-def first_layer(params: Params, shape: Sequence[int], most: int = 100) -> tuple[np.ndarray | None, int]:
-    """The features of an encoder's first layer, the `most` with the largest weights, and how many there are.
+def first_layer(params: Params, shape: Sequence[int]) -> tuple[np.ndarray | None, int]:
+    """The features of an encoder's first layer, up to 100 with the largest weights, and how many there are.
 
     Where the first kernel has a row for each of the D inputs, w_i / ||w_i||: the input of unit norm that excites
     unit i most, [M, *shape] (for an affine layer: maximise w.x subject to ||x|| = 1). For a convolution of grey
@@ -164,7 +156,10 @@ def first_layer(params: Params, shape: Sequence[int], most: int = 100) -> tuple[
         return [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", jax.tree_util.keystr(path))]
 
     leaves = sorted(jax.tree_util.tree_flatten_with_path(params.get("encoder"))[0], key=lambda leaf: natural(leaf[0]))
-    kernel = next((np.asarray(w) for _, w in leaves if w.ndim >= 2), np.zeros(()))
+    kernels = [np.asarray(w) for _, w in leaves if w.ndim >= 2]
+    if not kernels:
+        return None, 0
+    kernel = kernels[0]
     if kernel.ndim == 2 and len(kernel) == np.prod(shape):
         norms = np.linalg.norm(kernel, axis=0)
         rows = (kernel / np.where(norms == 0, 1, norms)).T.reshape(-1, *shape)
@@ -173,6 +168,8 @@ def first_layer(params: Params, shape: Sequence[int], most: int = 100) -> tuple[
         norms = np.linalg.norm(rows.reshape(len(rows), -1), axis=1)
     else:
         return None, 0
+    small = plots.is_image(rows.shape[1:]) and max(rows.shape[1:3]) <= 32
+    most = 100 if small else 5 * plots.columns(rows.shape[1:])
     return rows[np.argsort(-norms, kind="stable")[:most]], len(rows)
 
 
@@ -223,34 +220,43 @@ class Picture(NamedTuple):
     kind: str = "examples"  # or "chart": charts stand side by side where there is room
 
 
-def pictures(f: Findings) -> Iterator[tuple[str, list[Picture]]]:
-    """The report's pictures by section."""
-    parts = {
-        "Learning": _learning,
-        "Reconstruction": _reconstruction,
-        "Samples": _samples,
-        "The code": _code,
-        "Features": _features,
-    }
-    for heading, draw in parts.items():
-        if drawn := list(draw(f)):
-            yield heading, drawn
+class Section(NamedTuple):
+    """A part of the page."""
+
+    heading: str
+    lead: str  # a sentence that holds for all its pictures
+    pictures: Sequence[Picture]
+
+
+def sections(f: Findings) -> list[Section]:
+    """The report's pictures, drawn, by section; a section without pictures is left out."""
+    seeds = f.results.get("seeds") or [0]
+    of = f"Of seed {seeds[0]}, on the test set." if len(seeds) > 1 else "On the test set."
+    curves = "Mean over the seeds at each epoch, the 95% interval of that mean shaded." if len(seeds) > 1 else ""
+    parts = [
+        Section("Learning", curves, list(_learning(f))),
+        Section("Reconstruction", of, list(_reconstruction(f))),
+        Section("Samples", "", list(_samples(f))),
+        Section("The code", of, list(_code(f))),
+        Section("Features", "", list(_features(f))),
+    ]
+    return [part for part in parts if part.pictures]
 
 
 def _learning(f: Findings) -> Iterator[Picture]:
-    seeds = len(f.results.get("seeds", [0]))
-    found = dict.fromkeys(name for part in ("train", "validation") for row in f.history for name in row.get(part) or {})
-    for metric in found:
+    seeds = len(f.results.get("seeds") or [0])
+    parts = [part for part in ("train", "validation") if any(row.get(part) for row in f.history)]
+    for metric in _ordered({name for row in f.history for part in parts for name in row.get(part) or {}}):
         series = {}
-        for part in ("train", "validation"):
+        for part in parts:
             rows = [(row.get(part) or {}).get(metric) for row in f.history]
             if any(row is not None for row in rows):
-                empty = [np.nan] * seeds
-                series[part] = np.array([np.atleast_1d(empty if row is None else row) for row in rows], float)
-        shown = "mean over the seeds, with the 95 % interval of that mean shaded" if seeds > 1 else "one seed"
-        caption = f"{metric}: {METRICS[metric]}. " if metric in METRICS else f"{metric}. "
+                values = [np.full(seeds, np.nan) if row is None else np.broadcast_to(row, seeds) for row in rows]
+                series[part] = np.array(values, float)  # [E, S]
+        meaning = TRAINING.get(metric) or describe(metric)
+        caption = f"{metric}: {meaning}." if meaning else f"{metric}."
         figure = plots.curve([row["epoch"] for row in f.history], series, metric)
-        yield Picture(f"curve_{_file(metric)}", figure, f"{caption}Each epoch; {shown}.", "chart")
+        yield Picture(f"curve_{_file(metric)}", figure, caption, "chart")
 
 
 def _reconstruction(f: Findings) -> Iterator[Picture]:
@@ -331,7 +337,7 @@ def _code(f: Findings) -> Iterator[Picture]:
     seen = f"The codes of {min(len(f.codes), 5000):,} test examples{labels}."
     seen += "" if outline is None else " The dashed rectangle is what the walk covers."
     seen += "" if size <= 2 else " What looks mixed in two dimensions may be apart in the others."
-    yield Picture("codes", plots.scatter(f.codes, f.labels, outline), seen, "chart")
+    yield Picture("codes", plots.scatter(f.codes, f.labels, outline, f.classes), seen, "chart")
     if f.activations is not None:
         yield Picture(
             "activations",
@@ -385,8 +391,11 @@ table { border-collapse: collapse; font-size: .93rem }
 th, td { text-align: left; vertical-align: top; padding: .4rem 1rem .4rem 0; border-bottom: 1px solid var(--line) }
 th { font-weight: 600 } thead th { color: var(--faint); font-weight: 500 }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-th small { display: block; font-weight: 400; line-height: 1.35; max-width: 26rem; min-width: 9rem }
+tr:has(+ .phrase) > * { border-bottom: 0; padding-bottom: 0 }
+.phrase td { padding-top: 0; color: var(--faint); font-size: .82rem; line-height: 1.35 }
+.phrase span { display: block; position: sticky; left: 0; max-width: calc(100vw - 2.2rem) }
 td { overflow-wrap: anywhere } td.number { overflow-wrap: normal }
+h2 + p { margin-bottom: .8rem }
 details { margin: .8rem 0 } summary { cursor: pointer; color: var(--link) }
 figure { margin: 0 0 1.4rem }
 figure img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 6px; padding: 8px;
@@ -403,31 +412,28 @@ def write(findings: Findings, folder: str | os.PathLike[str]) -> Path:
     """Writes `report.html` and `pictures/*.png` under the folder, each whole or not at all; returns the page's path."""
     folder = Path(folder)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    sections = []
-    for heading, drawn in pictures(findings):
-        done = []
-        for picture in drawn:
-            png = _png(picture.figure)
-            _write(folder / "pictures" / f"{picture.name}.png", png)
-            done.append((picture, png))
-        sections.append((heading, done))
+    parts = sections(findings)
+    drawn = {picture.name: _png(picture.figure) for part in parts for picture in part.pictures}
+    for name, png in drawn.items():
+        _write(folder / "pictures" / f"{name}.png", png)
     path = folder / "report.html"
-    _write(path, page(findings, sections).encode())
+    _write(path, page(findings, parts, drawn).encode())
     return path
 
 
-def page(f: Findings, sections: Sequence[tuple[str, Sequence[tuple[Picture, bytes]]]]) -> str:
-    """The page as text, with the pictures (and their PNGs) of each section inside."""
+def page(f: Findings, parts: Sequence[Section], drawn: Mapping[str, bytes]) -> str:
+    """The page as text; `drawn` has each picture's PNG by its name."""
     body = [f"<h1>{_text(f.title)}</h1>", f'<p class="faint">{_text(summary(f.results, len(f.history)))}</p>']
-    headings = ["Results", *(heading for heading, _ in sections), "Settings"]
+    headings = ["Results", *(part.heading for part in parts), "Settings"]
     links = " ".join(f'<a href="#{_file(heading)}">{_text(heading)}</a>' for heading in headings)
     body.append(f"<nav>{links}</nav>")
     body += [_heading("Results"), _results(f.results)]
-    for heading, drawn in sections:
-        body.append(_heading(heading))
-        body += [_figure(*pair) for pair in drawn if pair[0].kind == "examples"]
-        charts = [_figure(*pair) for pair in drawn if pair[0].kind == "chart"]
-        body.append(f'<div class="charts">{"".join(charts)}</div>' if charts else "")
+    for part in parts:
+        figures = {picture: _figure(picture, drawn[picture.name]) for picture in part.pictures}
+        charts = "".join(figure for picture, figure in figures.items() if picture.kind == "chart")
+        body += [_heading(part.heading), f'<p class="faint">{_text(part.lead)}</p>' if part.lead else ""]
+        body += [figure for picture, figure in figures.items() if picture.kind == "examples"]
+        body.append(f'<div class="charts">{charts}</div>' if charts else "")
     body += [_heading("Settings"), _settings(f.settings), _settings(f.results.get("versions") or {}, "Versions")]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -449,34 +455,49 @@ def summary(results: Mapping[str, Any], epochs: int) -> str:
         f"{float(results['examples_per_second']):,.0f} examples/s" if results.get("examples_per_second") else "",
         str(results.get("device") or ""),
     ]
-    pictures = "pictures are of the first seed" if len(seeds) > 1 else ""
-    return " · ".join(part for part in (*parts, pictures) if part)
+    return " · ".join(part for part in parts if part)
 
 
 def _results(results: Mapping[str, Any]) -> str:
     metrics, seeds = results.get("metrics") or {}, results.get("seeds") or []
     if not metrics:
-        return "<p>No metrics were measured.</p>"
+        return "<p>No metrics were measured yet.</p>"
     many = len(seeds) > 1
-    head = ["metric, on the test set", "mean", "95 % interval", "std"] if many else ["metric, on the test set", "value"]
+    pca = {name.removeprefix("pca "): m for name, m in metrics.items() if name.startswith("pca ")}
+    beside = {name: pca.get(name.removeprefix("test ")) for name in metrics}  # PCA stands beside what it is compared to
+    alone = [name for name in metrics if not (name.startswith("pca ") and pca[name[4:]] in beside.values())]
     rows, single = [], []
-    for name, m in metrics.items():
-        phrase = f"<small>{_text(METRICS[name])}</small>" if name in METRICS else ""
-        values = [_measured(m, "mean"), *([f"{_measured(m, 'low')} to {_measured(m, 'high')}"] if many else [])]
+    for name in _ordered(alone):
+        m, other = metrics[name], beside[name]
+        values = [_measured(m)]
+        if pca:
+            values.append("" if other is None else _number(other.get("mean")))
         if many:
             values.append(_number(m.get("std"), 2))
-        cells = "".join(f'<td class="number">{_text(v)}</td>' for v in values)
-        rows.append(f'<tr><th scope="row">{_text(name)}{phrase}</th>{cells}</tr>')
-        cells = "".join(f'<td class="number">{_text(_number(v))}</td>' for v in m.get("values") or [])
-        single.append(f'<tr><th scope="row">{_text(name)}</th>{cells}</tr>')
-    table = _table(head, rows)
-    if not many:
-        return table + "<p><small>One seed, so no interval: how much of this is luck, several seeds tell.</small></p>"
-    note = (
-        "<p><small>Mean over seeds and its 95 % confidence interval by Student's t; std is between seeds.</small></p>"
-    )
+        rows.append(_row(name, values, describe(name.removeprefix("test ")) or TRAINING.get(name, "")))
+        single.append(_row(name, [_number(v) for v in m.get("values") or []]))
+    head = ["metric", "mean ± 95%" if many else "value", *(["PCA"] if pca else []), *(["std"] if many else [])]
+    notes = [
+        "Mean over seeds ± its 95% confidence interval by Student's t; std is the standard deviation between seeds."
+        if many
+        else "One seed, so no interval: train several to see what is luck."
+    ]
+    if pca:
+        notes.append("PCA: the same measure for principal component analysis with as many components as the code.")
+    table = _table(head, rows) + f"<p><small>{_text(' '.join(notes))}</small></p>"
     each = _table(["metric", *(f"seed {s}" for s in seeds)], single)
-    return table + note + f"<details><summary>Each seed's values</summary>{each}</details>"
+    return table + (f"<details><summary>Each seed's values</summary>{each}</details>" if many else "")
+
+
+def _row(name: str, values: Sequence[str], phrase: str = "") -> str:
+    """A name and its numbers; what it is stands under them, over the whole width."""
+    cells = "".join(f'<td class="number">{_text(v)}</td>' for v in values)
+    row = f'<tr><th scope="row">{_text(name).replace("_", "_<wbr>")}</th>{cells}</tr>'
+    return (
+        row + f'<tr class="phrase"><td colspan="{len(values) + 1}"><span>{_text(phrase)}</span></td></tr>'
+        if phrase
+        else row
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[str]) -> str:
@@ -551,6 +572,18 @@ def _heading(title: str) -> str:
     return f'<h2 id="{_file(title)}">{_text(title)}</h2>'
 
 
+def _ordered(metrics: Iterable[str]) -> list[str]:
+    """As `evaluation.DESCRIPTIONS` has them; those it does not know behind, by name."""
+    known = list(DESCRIPTIONS)
+
+    def place(name: str) -> tuple[bool, int, str]:
+        bare = name.partition(" (")[0]
+        first = bare.removeprefix("test ")
+        return (first not in known, known.index(first) if first in known else 0, name)
+
+    return sorted(metrics, key=place)
+
+
 def _text(value: Any) -> str:
     return html.escape(str(value), quote=True)
 
@@ -563,13 +596,15 @@ def _number(value: Any, digits: int = 4) -> str:
     return "-" if value is None else plots.number(value, digits)
 
 
-def _measured(metric: Mapping[str, Any], which: str) -> str:
-    """The number with as many decimals as its interval supports: two digits of the half-width."""
-    value, low, high = metric.get(which), metric.get("low"), metric.get("high")
-    if value is None or low is None or high is None or not np.isfinite([value, low, high]).all() or high <= low:
+def _measured(metric: Mapping[str, Any]) -> str:
+    """Mean -+ half its interval, with as many decimals as the interval supports: two digits of the half."""
+    value, low, high = (metric.get(which) for which in ("mean", "low", "high"))
+    if value is None or low is None or high is None or not np.isfinite([value, low, high]).all():
         return _number(value)
-    decimals = max(0, 1 - int(np.floor(np.log10((high - low) / 2))))
-    return _number(value) if decimals > 7 else f"{value:.{decimals}f}"
+    half = (high - low) / 2
+    decimals = max(0, 1 - int(np.floor(np.log10(half)))) if half > 0 else 8
+    short = decimals <= 7
+    return f"{value:.{decimals}f} ± {half:.{decimals}f}" if short else f"{_number(value)} ± {_number(half, 2)}"
 
 
 def _duration(seconds: float) -> str:
