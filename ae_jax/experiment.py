@@ -1,29 +1,23 @@
-"""The impure edge of `experiments/`: many seeds as one compiled program, and the record that a run leaves.
+"""The edge of `experiments/`: measuring many seeds at once, and the record that an experiment leaves.
 
 An experiment is a function `main(*, seeds: int = 5, epochs: int = 10, ...)` whose keyword arguments are its
-whole configuration. It trains with `train`, measures with `mapped` or `over_seeds`, and ends in `record`,
+whole configuration. It trains with `run.train`, measures with `mapped` or `over_seeds`, and ends in `record`,
 which writes `results/<name>.json`. Nothing here is needed to use the library.
 """
 
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from .core import Algorithm, Batch, Key, Memory, Metrics, Params, average, epoch, start
+from .core import Algorithm, Batch, Key, Metrics, Params, average
+from .evaluation.codes import encode
 from .evaluation.statistics import summarise
-
-PACKAGES = ("ae-jax", "jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
+from .run import circumstances, map_seeds, write_json
 
 
 class Published(NamedTuple):
@@ -35,27 +29,22 @@ class Published(NamedTuple):
     note: str = ""
 
 
-# ------------------------------------------------------------------------------------------------ seeds
+# ------------------------------------------------------------------------------------------ many seeds
 
 
 def keys(seeds: Sequence[int]) -> Key:
     """`jax.random.key(s)` for each seed. -> [S]."""
-    return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+    return jnp.stack([jax.random.key(s) for s in seeds])
 
 
-def mapped(fn: Callable[..., Any], *, donate: bool = False) -> Callable[..., Any]:
+def mapped(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn(one, *shared)` compiled as `(all, *shared)`: one program over the leading axis of `all`.
 
-    On CPU one after another by `jax.lax.map`, measured faster there than `jax.vmap`, and each member is
-    computed as it would be alone; on an accelerator all at once by `jax.vmap`. Data belong in `shared`: what
-    a compiled function closes over becomes a constant inside it. `donate` gives up the memory of `all`.
+    On CPU one after another (`jax.lax.map`, measured faster there than `jax.vmap`), on an accelerator all at
+    once (`jax.vmap`): see `run.map_seeds`. Data belong in `shared`: what a compiled function closes over
+    becomes a constant inside it.
     """
-
-    def run(members: Any, *shared: Any) -> Any:
-        one = lambda member: fn(member, *shared)
-        return jax.lax.map(one, members) if jax.default_backend() == "cpu" else jax.vmap(one)(members)
-
-    return jax.jit(run, donate_argnums=(0,) if donate else ())
+    return jax.jit(lambda members, *shared: map_seeds(lambda one: fn(one, *shared))(members))
 
 
 def over_seeds(fn: Callable[..., Any], *args: Any, seeds: Sequence[int]) -> Any:
@@ -66,51 +55,28 @@ def over_seeds(fn: Callable[..., Any], *args: Any, seeds: Sequence[int]) -> Any:
     return mapped(fn)(keys(seeds), *args)
 
 
-def train(
-    algorithm: Algorithm, data: Batch, *, seeds: Sequence[int], epochs: int, batch_size: int, what: str
-) -> tuple[Params, Metrics]:
-    """`core.fit` for every seed, one compiled epoch at a time so that a bar named `what` can show progress.
-
-    Returns the params, each [S, ...], and the history, each metric [S, epochs].
-    """
-    from tqdm import tqdm
-
-    rule = epoch(algorithm, batch_size)
-
-    def begin(key: Key, data: Batch) -> tuple[Params, Memory, Key]:
-        return start(algorithm.init, rule, data, key)
-
-    def one_epoch(run: tuple[Params, Memory, Key], data: Batch, e: Array):
-        params, memory, key = run
-        params, memory, metrics = rule.update(params, memory, data, jax.random.fold_in(key, e))
-        return (params, memory, key), metrics
-
-    runs, history = over_seeds(begin, data, seeds=seeds), []
-    step = mapped(one_epoch, donate=True)
-    for e in (bar := tqdm(range(epochs), desc=f"{what}, {len(seeds)} seeds", unit="epoch")):
-        runs, metrics = step(runs, data, jnp.asarray(e))
-        history.append(jax.tree.map(np.asarray, metrics))
-        bar.set_postfix({name: f"{values.mean():.4g}" for name, values in history[-1].items()})
-    return runs[0], jax.tree.map(lambda *m: np.stack(m, 1), *history)
+def evaluate(algorithm: Algorithm, params: Params, data: Batch, seeds: Sequence[int]) -> Metrics:
+    """The algorithm's own metrics, averaged over a dataset, for every seed. params [S, ...] -> each [S]."""
+    one = mapped(lambda of, data: average(algorithm.evaluate, of[0], data, jax.random.fold_in(of[1], 1)))
+    return jax.tree.map(np.asarray, one((params, keys(seeds)), data))
 
 
-def test_metrics(algorithm: Algorithm, params: Params, data: Batch, seeds: Sequence[int]) -> Metrics:
-    """The algorithm's own metrics, averaged over a dataset, for every seed. -> each [S]."""
-    evaluate = mapped(lambda of, data: average(algorithm.evaluate, of[0], data, jax.random.fold_in(of[1], 1)))
-    return jax.tree.map(np.asarray, evaluate((params, keys(seeds)), data))
+def codes(algorithm: Algorithm, params: Params, x: Any) -> np.ndarray:
+    """The deterministic codes of x for every seed. params [S, ...], x [N, *shape] -> [S, N, K]."""
+    return np.asarray(mapped(lambda p, x: encode(algorithm, p, x))(params, x))
 
 
-def codes(algorithm: Algorithm, params: Params, x: Array) -> np.ndarray:
-    """The deterministic codes of x for every seed. -> [S, N, K]."""
-    return np.asarray(mapped(lambda p, x: algorithm.encode(p, x))(params, x))
+def last(history: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
+    """A training metric of `run.train` in the last epoch. -> [S]."""
+    return history[-1]["train"][metric]
 
 
-# ----------------------------------------------------------------------------------------------- record
+# ---------------------------------------------------------------------------------------------- record
 
 
 def record(
     file: str,
-    metrics: Mapping[str, Sequence[float] | np.ndarray | Array],
+    metrics: Mapping[str, Any],
     *,
     title: str,
     source: str,
@@ -122,10 +88,10 @@ def record(
     notes: Sequence[str] = (),
     out: str | Path = "results",
 ) -> dict[str, Any]:
-    """Writes `<out>/<name>.json`, named after the experiment's file, prints its table, and returns it.
+    """Writes `<out>/<name>.json`, whole or not at all, prints its table, and returns it.
 
     Args:
-        file: the experiment's `__file__`.
+        file: the experiment's `__file__`, which gives the name.
         metrics: each metric's value for each seed, [S], under a label that says the unit.
         title: what the experiment shows, in a line.
         source: the paper.
@@ -133,94 +99,68 @@ def record(
         seeds: the seeds that ran.
         seconds: wall time, compilation included.
         published: values to stand beside some of the metrics, under the same labels.
-        claims: metrics (differences) that were said, before the run, to lie above 0, and what that means. A
-            claim holds where the whole 95 % interval over seeds does.
+        claims: metrics (mostly differences) said, before the run, to lie above 0, and what that means. A claim
+            holds where the whole 95 % interval over seeds does.
         notes: what a reader should know: where the protocol departs from the paper's, where we fall short.
         out: the folder.
+
+    Raises:
+        ValueError: published values or claims for metrics that are not there, a number of values that is not
+            the number of seeds, or one that is not finite.
     """
     if unknown := (set(published) | set(claims)) - set(metrics):
         raise ValueError(f"published values or claims name {sorted(unknown)}; the metrics are {sorted(metrics)}")
-    summaries = {label: _summary(values, len(seeds)) for label, values in metrics.items()}
+    summaries = {label: _summary(label, values, len(seeds)) for label, values in metrics.items()}
     row = {
         "name": Path(file).stem,
         "title": title,
         "source": source,
-        "settings": {k: v if isinstance(v, int | float | str | list | tuple) else str(v) for k, v in settings.items()},
+        "settings": json.loads(json.dumps(dict(settings), default=str)),
         "seeds": list(seeds),
         "metrics": summaries,
         "published": {label: p._asdict() for label, p in published.items()},
-        "claims": {label: {"claim": text, "holds": _holds(summaries[label])} for label, text in claims.items()},
-        "device": device(),
-        "versions": versions(),
-        "commit": commit(Path(file).resolve().parent),
+        "claims": {label: {"claim": text, "holds": _above_0(summaries[label])} for label, text in claims.items()},
+        **circumstances(),
         "seconds": round(seconds, 1),
         "notes": list(notes),
     }
     path = Path(out) / f"{row['name']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(path)
-    print(table(row), f"\n\n{path}", sep="")
+    write_json(path, row)
+    print(f"{table(row)}\n\n{path}")
     return row
 
 
 def table(row: Mapping[str, Any]) -> str:
-    """A record as text: one line a metric with its interval, what was published, and whether they agree."""
+    """A record as text: a line a metric, with its interval, what was published, and whether the two agree."""
     lines = [("", "ours", "95 % interval", "published", "")]
     for label, m in row["metrics"].items():
-        p, claim = row["published"].get(label), row["claims"].get(label)
-        verdict = ""
-        if p is not None and p["tolerance"] is not None:
-            inside = abs(m["mean"] - p["value"]) <= p["tolerance"]
-            verdict = f"within {p['tolerance']:g}" if inside else f"not within {p['tolerance']:g}"
-        if claim is not None:
-            verdict = {True: "above 0, as claimed", False: "not above 0", None: "one seed: no interval"}[claim["holds"]]
         interval = "" if m["low"] is None else f"{m['low']:.4g} to {m['high']:.4g}"
-        lines.append((label, f"{m['mean']:.4g}", interval, "" if p is None else f"{p['value']:g}", verdict))
+        p = row["published"].get(label)
+        lines.append((label, f"{m['mean']:.4g}", interval, "" if p is None else f"{p['value']:g}", verdict(row, label)))
     widths = [max(len(line[i]) for line in lines) for i in range(5)]
-    body = "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
-    return f"{row['title']}\n{len(row['seeds'])} seeds, {row['seconds']:g} s, {row['device']}\n\n{body}"
+    body = "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return f"\n{row['title']}\n{len(row['seeds'])} seeds, {row['seconds']:g} s, {row['device']}\n{body}"
 
 
-def _summary(values: Any, count: int) -> dict[str, Any]:
-    values = [float(v) for v in np.asarray(values)]
-    if len(values) != count:
-        raise ValueError(f"a metric has {len(values)} values for {count} seeds")
-    if not np.isfinite(values).all():
-        raise ValueError(f"a metric has values that are not finite: {values}")
-    s = summarise(values)
-    return {"values": values, "mean": s.mean, "std": s.std, "low": s.low, "high": s.high}
+def verdict(row: Mapping[str, Any], label: str) -> str:
+    """What a record says of one metric's claim or published value; empty where it claims nothing."""
+    if label in row["claims"]:
+        said = {True: "above 0, as claimed", False: "NOT above 0", None: "one seed: no interval"}
+        return said[row["claims"][label]["holds"]]
+    p = row["published"].get(label)
+    if p is None or p["tolerance"] is None:
+        return ""
+    inside = abs(row["metrics"][label]["mean"] - p["value"]) <= p["tolerance"]
+    return f"{'within' if inside else 'NOT within'} {p['tolerance']:g}"
 
 
-def _holds(summary: Mapping[str, Any]) -> bool | None:
+def _summary(label: str, values: Any, count: int) -> dict[str, Any]:
+    array = np.asarray(values, np.float64)
+    if array.shape != (count,) or not np.isfinite(array).all():
+        raise ValueError(f"{label!r} is {array.tolist()}; it must be one finite number for each of {count} seeds")
+    return summarise(array)
+
+
+def _above_0(summary: Mapping[str, Any]) -> bool | None:
     return None if summary["low"] is None else summary["low"] > 0
-
-
-def device() -> str:
-    """The accelerator, or the processor and how many cores this process may use."""
-    first = jax.devices()[0]
-    if first.platform != "cpu":
-        return f"{first.device_kind} x {jax.device_count()}"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"CPU {platform.machine()}, {cores} cores"
-
-
-def versions() -> dict[str, str]:
-    """Of Python and the packages that matter."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a checkout, not installed
-            continue
-    return found
-
-
-def commit(folder: Path) -> str | None:
-    """The git commit a folder is at, "-dirty" where tracked files were changed since; None outside git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
