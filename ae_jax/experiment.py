@@ -86,6 +86,7 @@ def record(
     published: Mapping[str, Published] = {},
     claims: Mapping[str, str] = {},
     notes: Sequence[str] = (),
+    figure: Any = None,
     out: str | Path = "results",
 ) -> dict[str, Any]:
     """Writes `<out>/<name>.json`, whole or not at all, prints its table, and returns it.
@@ -102,6 +103,7 @@ def record(
         claims: metrics (mostly differences) said, before the run, to lie above 0, and what that means. A claim
             holds where the whole 95 % interval over seeds does.
         notes: what a reader should know: where the protocol departs from the paper's, where we fall short.
+        figure: a matplotlib Figure, saved beside the record as `<name>.png`.
         out: the folder.
 
     Raises:
@@ -126,6 +128,9 @@ def record(
     }
     path = Path(out) / f"{row['name']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    if figure is not None:
+        figure.savefig(path.with_suffix(".png"))
+        row["picture"] = f"{row['name']}.png"
     write_json(path, row)
     print(f"{table(row)}\n\n{path}")
     return row
