@@ -60,7 +60,7 @@ def unit_interval(arrays: Sequence[np.ndarray], what: str) -> list[np.ndarray]:
     if any(a.size == 0 for a in arrays):
         raise DataError(f"{what} holds no examples in one of its splits: {[a.shape for a in arrays]}")
     dtype = np.result_type(*arrays)
-    if dtype == bool or np.issubdtype(dtype, np.floating):
+    if np.issubdtype(dtype, np.bool_) or np.issubdtype(dtype, np.floating):
         scale = 1.0
     elif np.issubdtype(dtype, np.integer):
         low, high = min(int(a.min()) for a in arrays), max(int(a.max()) for a in arrays)
@@ -109,17 +109,39 @@ def validation_split(batch: Batch, fraction: float, seed: int) -> tuple[Batch, B
 
 
 def from_parts(
-    name: str, parts: dict[str, Batch], source: str, test_fraction: float, seed: int, **more: Any
+    name: str,
+    parts: dict[str, Batch],
+    source: str,
+    test_fraction: float,
+    seed: int,
+    *,
+    classes: tuple[str, ...] = (),
+    factors: dict[str, np.ndarray] | None = None,
+    factor_names: tuple[str, ...] = (),
 ) -> Dataset:
     """A dataset from the splits its source has: "train", and perhaps "test" and "validation".
 
     Without a test split the validation split is the test; without either, `test_fraction` of train is.
     """
-    parts = dict(parts)
+    parts, factors = dict(parts), dict(factors or {})
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
+        if factors:
+            factors["test"] = factors.pop("validation")
         source += ", its validation split as test"
     if "test" not in parts:
-        parts["train"], parts["test"] = validation_split(parts["train"], test_fraction, seed)
+        train, test = shuffled(len(parts["train"].x), test_fraction, seed)
+        parts["train"], parts["test"] = take(parts["train"], train), take(parts["train"], test)
+        if factors:
+            factors["train"], factors["test"] = factors["train"][train], factors["train"][test]
         source += f", {test_fraction:g} of it as test by seed {seed}"
-    return Dataset(name, parts["train"], parts["test"], source, parts.get("validation"), **more)
+    return Dataset(
+        name,
+        parts["train"],
+        parts["test"],
+        source,
+        parts.get("validation"),
+        classes,
+        (factors["train"], factors["test"]) if factor_names else None,
+        factor_names,
+    )
