@@ -77,7 +77,7 @@ class TrainOptions:
     """The metric that chooses the best epoch, the smaller the better."""
     patience: int | None = None
     """Stop a seed after so many epochs without a better validation metric."""
-    samples: int = 100
+    likelihood_samples: int = 100
     """Importance samples for the log-likelihood of models that have one."""
     every_epochs: int = 10
     """Checkpoint after so many epochs,"""
@@ -231,7 +231,7 @@ def train(arguments: list[str]) -> None:
         every_epochs=options.every_epochs,
         every_minutes=options.every_minutes,
         keep=options.keep,
-        samples=options.samples,
+        samples=options.likelihood_samples,
         quiet=options.quiet,
     )
 

@@ -42,7 +42,7 @@ def train(name, where, *options):
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     where = tmp_path_factory.mktemp("cli") / "vae"
-    train("vae", where, "--seeds", "2", "--beta", "2", "--samples", "10")
+    train("vae", where, "--seeds", "2", "--beta", "2", "--likelihood-samples", "10")
     return where
 
 

@@ -31,7 +31,7 @@ def convolve(x: Array, kernel: Array, stride: int = 1, padding: Padding = "SAME"
     """
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
         raise ValueError(f"x is {x.shape} and kernel {kernel.shape}; they must be [B, H, W, C] and [kh, kw, C, O]")
-    pads, _ = _geometry(x.shape[1:3], kernel, stride, padding)
+    pads, _ = _geometry((x.shape[1], x.shape[2]), kernel, stride, padding)
     gemm = lambda x, kernel: _convolve_gemm(x, kernel, stride, pads)
     native = lambda x, kernel: _convolve_native(x, kernel, stride, pads)
     return _by_platform(gemm, native)(x, kernel)
