@@ -624,9 +624,15 @@ def test_a_broken_or_missing_image_is_named(tmp_path):
         (tmp_path / "broken.png").write_bytes(broken)
         with pytest.raises(data.DataError, match=r"broken.png cannot be read as an image .*repair or remove it"):
             data.load(tmp_path)
+    (tmp_path / "broken.png").unlink()
+    save(tmp_path / "float.tiff", grey(8, 8).astype(np.float32))
+    with pytest.raises(data.DataError, match=r"float.tiff .*32 bits each, mode F"):
+        data.load(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(data.DataError, match="empty holds no images"):
         data.load(tmp_path / "empty")
+    with pytest.raises(data.DataError, match="empty holds no images"):
+        data.read_images(tmp_path / "empty")
     (tmp_path / "split" / "test").mkdir(parents=True)
     save(tmp_path / "split" / "train" / "a.png", grey(8, 8))
     with pytest.raises(data.DataError, match="test holds no images"):
