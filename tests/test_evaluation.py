@@ -168,20 +168,27 @@ def test_explained_variance_is_about_the_mean(digits):
 @pytest.mark.parametrize("raw", [True, False])
 def test_linear_probe_is_scikit_learns(digits, linear_codes, raw, l2):
     train, test = digits
-    codes_train, codes_test = (np.asarray(b.x).reshape(len(b.x), -1) for b in digits) if raw else linear_codes
-    scaler = StandardScaler().fit(codes_train.astype(np.float64))
-    reference = LogisticRegression(C=1 / l2, tol=1e-9, max_iter=20000).fit(scaler.transform(codes_train), train.y)
-    probe = probes.fit_linear(codes_train, train.y, 10, l2, 1e-7, 3000)
+    both = [np.asarray(b.x).reshape(len(b.x), -1) for b in digits] if raw else linear_codes
+    scaler = StandardScaler().fit(np.float64(both[0]))
+    x, x_test = (scaler.transform(np.float64(z)) for z in both)
+    reference = LogisticRegression(C=1 / l2, tol=1e-6, max_iter=5000).fit(x, train.y)
+
+    def objective(weights, bias) -> float:
+        logits = x @ weights + bias
+        nll = logsumexp(logits, 1) - logits[np.arange(len(x)), train.y]
+        return nll.mean() + l2 / (2 * len(x)) * np.square(weights).sum()
+
+    probe = probes.fit_linear(both[0], train.y, 10, l2)
     assert probe.gradient < 1e-6
-    scale = np.abs(reference.coef_).max()
-    np.testing.assert_allclose(probe.weights.T, reference.coef_, atol=5e-3 * scale)
-    bias, intercept = np.asarray(probe.bias), reference.intercept_
-    np.testing.assert_allclose(bias - bias.mean(), intercept - intercept.mean(), atol=5e-3 * scale)
-    np.testing.assert_array_equal(
-        probes.predict_linear(probe, codes_test), reference.predict(scaler.transform(codes_test))
-    )
-    accuracy = probes.linear_probe(codes_train, train.y, codes_test, test.y, l2=l2)
-    np.testing.assert_allclose(accuracy, reference.score(scaler.transform(codes_test), test.y), atol=1.1 / 360)
+    best = objective(reference.coef_.T, reference.intercept_)
+    np.testing.assert_allclose(objective(np.float64(probe.weights), np.float64(probe.bias)), best, rtol=1e-4)
+    if l2 == 1:  # weaker penalties leave directions in which the minimum is too flat to compare places
+        np.testing.assert_allclose(probe.weights.T, reference.coef_, atol=5e-3)
+        bias, intercept = np.asarray(probe.bias), reference.intercept_
+        np.testing.assert_allclose(bias - bias.mean(), intercept - intercept.mean(), atol=5e-3)
+    assert np.sum(probes.predict_linear(probe, both[1]) != reference.predict(x_test)) <= (0 if l2 == 1 else 1)
+    accuracy = probes.linear_probe(both[0], train.y, both[1], test.y, l2=l2)
+    np.testing.assert_allclose(accuracy, reference.score(x_test, test.y), atol=1e-6 if l2 == 1 else 1.1 / 360)
 
 
 def test_linear_probe_does_not_see_scale_or_dead_units(digits, linear_codes):
@@ -240,7 +247,7 @@ def weighing(log_weight) -> Algorithm:
     )
 
 
-@pytest.mark.parametrize(("samples", "chunk"), [(1, 50), (7, 3), (100, 7), (100, 50), (101, 50), (5, 1)])
+@pytest.mark.parametrize(("samples", "chunk"), [(1, 50), (7, 3), (100, 7), (101, 50), (5, 1)])
 def test_exactly_as_many_samples_as_asked(samples, chunk):
     """Weights of one: the estimate is log(drawn / asked), for any number drawn but not asked is not zero."""
     algorithm = weighing(lambda params, batch, key: jnp.zeros(len(batch.x)))
@@ -248,7 +255,7 @@ def test_exactly_as_many_samples_as_asked(samples, chunk):
     np.testing.assert_allclose(got, np.zeros(3), atol=2e-6)
 
 
-@pytest.mark.parametrize(("chunk", "batch_size"), [(50, 100), (4, 2), (1, 1), (10, 3)])
+@pytest.mark.parametrize(("chunk", "batch_size"), [(50, 100), (4, 2), (10, 3)])
 def test_likelihood_is_logsumexp_over_keys_of_their_own(chunk, batch_size):
     def log_weight(params, batch, key):
         return params["scale"] * jax.random.normal(key, (len(batch.x),)) + batch.x.sum(-1)
@@ -282,34 +289,30 @@ def probabilistic_pca(spread: float):
     return algorithm, params, Batch(jnp.asarray(x, jnp.float32)), marginal.logpdf(x)
 
 
-@pytest.mark.parametrize("samples", [1, 3])
-def test_exact_posterior_gives_the_exact_likelihood(samples):
+def test_exact_posterior_gives_the_exact_likelihood():
     algorithm, params, data, exact = probabilistic_pca(spread=0.0)
-    got = likelihood.log_likelihood(algorithm, params, data, jax.random.key(0), samples)
+    got = likelihood.log_likelihood(algorithm, params, data, jax.random.key(0), 3)
     np.testing.assert_allclose(got, exact, atol=2e-4)
 
 
 def test_likelihood_rises_to_the_exact_one():
     algorithm, params, data, exact = probabilistic_pca(spread=1.0)
     run = jax.jit(partial(likelihood.log_likelihood, algorithm), static_argnums=3)
-    gaps = {k: np.asarray(run(params, data, jax.random.key(0), k)) - exact for k in (1, 20, 2000)}
-    assert gaps[1].mean() < gaps[20].mean() - 0.1 < -0.1
-    np.testing.assert_allclose(gaps[2000], 0, atol=0.15)  # each by itself: the weights' relative deviation is 0.8
-    assert abs(gaps[2000].mean()) < 0.02
-    elbo = np.mean(
-        [algorithm.evaluate(params, data, k)["elbo"].mean() for k in jax.random.split(jax.random.key(1), 20)]
-    )
-    np.testing.assert_allclose(elbo - exact.mean(), gaps[1].mean(), atol=0.35)
+    few, many = (np.asarray(run(params, data, jax.random.key(0), k)) - exact for k in (10, 2000))
+    keys = jax.random.split(jax.random.key(1), 50)
+    elbo = jax.jit(jax.vmap(lambda key: algorithm.evaluate(params, data, key)["elbo"].mean()))(keys).mean()
+    # KL(q || posterior) of two Gaussians whose log-variances differ by 1, in two dimensions: e - 2
+    np.testing.assert_allclose(elbo - exact.mean(), 2 - np.e, atol=0.15)
+    assert 2 - np.e + 0.3 < few.mean() < -0.01
+    np.testing.assert_allclose(many, 0, atol=0.15)  # each by itself
+    assert abs(many.mean()) < 0.02
 
 
 def test_memory_does_not_grow_with_samples():
     algorithm, params, data, _ = probabilistic_pca(spread=1.0)
-
-    def memory(samples: int) -> int:
-        run = jax.jit(partial(likelihood.log_likelihood, algorithm), static_argnums=3)
-        return run.lower(params, data, jax.random.key(0), samples).compile().memory_analysis().temp_size_in_bytes
-
-    assert memory(10000) <= memory(100)
+    run = jax.jit(partial(likelihood.log_likelihood, algorithm), static_argnums=3)
+    memory = run.lower(params, data, jax.random.key(0), 100_000).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 1_000_000  # where 40 x 100,000 log-weights would take 16 MB
 
 
 def test_likelihood_refuses():
@@ -421,11 +424,12 @@ def test_battery_of_a_generative_model(digits):
     net = networks.mlp((8, 8, 1), 3, hidden=(16,), heads=2)
     algorithm = vae(net, optax.adam(1e-3))
     params, key = algorithm.init(jax.random.key(0), train), jax.random.key(5)
+    test = Batch(test.x)  # without labels
     got = evaluation.battery(algorithm, train, test, samples=4, likelihood_examples=10)(params, key)
     assert all(evaluation.describe(name) for name in got)
     np.testing.assert_allclose(got["test elbo"], -got["test nll"] - got["test kl"], rtol=1e-5)
     tenth = np.linspace(0, 359, 10).astype(int)
-    part = Batch(test.x[tenth], test.y[tenth])
+    part = Batch(test.x[tenth])
     expected = likelihood.log_likelihood(algorithm, params, part, jax.random.split(key, 3)[1], 4).mean()
     np.testing.assert_allclose(got["test log_likelihood (k=4, n=10)"], expected, rtol=1e-5)
 
