@@ -6,7 +6,6 @@ measured, by squared error and by whether an image's nearest neighbour on the ma
 
 import time
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
