@@ -16,6 +16,7 @@ import numpy as np
 
 from .core import Algorithm, Batch, Key, Metrics, Params, average
 from .evaluation.codes import encode
+from .evaluation.probes import linear_probe
 from .evaluation.statistics import summarise
 from .run import circumstances, map_seeds, write_json
 
@@ -64,6 +65,18 @@ def evaluate(algorithm: Algorithm, params: Params, data: Batch, seeds: Sequence[
 def codes(algorithm: Algorithm, params: Params, x: Any) -> np.ndarray:
     """The deterministic codes of x for every seed. params [S, ...], x [N, *shape] -> [S, N, K]."""
     return np.asarray(mapped(lambda p, x: encode(algorithm, p, x))(params, x))
+
+
+def probe_errors(algorithm: Algorithm, params: Params, train: Batch, test: Batch) -> np.ndarray:
+    """Test error in % of a linear classifier on the codes, for every seed. params [S, ...] -> [S].
+
+    Raises ValueError for data without labels.
+    """
+    if train.y is None or test.y is None:
+        raise ValueError("this experiment classifies codes; choose data with labels, such as mnist or digits")
+    pairs = zip(codes(algorithm, params, train.x), codes(algorithm, params, test.x), strict=True)
+    accuracies = [linear_probe(jnp.asarray(a), train.y, jnp.asarray(b), test.y) for a, b in pairs]
+    return 100 * (1 - np.array(accuracies))
 
 
 def last(history: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
