@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import tyro
+
 USAGE = """usage: ae-jax COMMAND [options]
 
 Autoencoders in JAX: train one, look at it, use it.
@@ -75,7 +77,7 @@ class TrainOptions:
     """The metric that chooses the best epoch, the smaller the better."""
     patience: int | None = None
     """Stop a seed after so many epochs without a better validation metric."""
-    samples: int = 100
+    likelihood_samples: int = 100
     """Importance samples for the log-likelihood of models that have one."""
     every_epochs: int = 10
     """Checkpoint after so many epochs,"""
@@ -128,8 +130,6 @@ def data_flag(option: str) -> str:
 
 def train_options(algorithm: str) -> Any:
     """A dataclass of all that `ae-jax train ALGORITHM` takes, in groups whose names are not part of the flags."""
-    import tyro
-
     from . import data
     from .algorithms import ALGORITHMS
     from .networks import NETWORKS
@@ -203,8 +203,6 @@ def train(arguments: list[str]) -> None:
     """ae-jax train ALGORITHM [options]."""
     import difflib
 
-    import tyro
-
     from .algorithms import ALGORITHMS
 
     lines = "\n".join(f"  {name:<14}{summary(make)}" for name, make in ALGORITHMS.items())
@@ -233,7 +231,7 @@ def train(arguments: list[str]) -> None:
         every_epochs=options.every_epochs,
         every_minutes=options.every_minutes,
         keep=options.keep,
-        samples=options.samples,
+        samples=options.likelihood_samples,
         quiet=options.quiet,
     )
 
@@ -284,7 +282,15 @@ def decode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None)
     print(f"{commands.decode(workdir, source, out, seed).shape} examples written to {out}")
 
 
-def sample(workdir: Path, out: Path, /, *, n: Annotated[int, "-n"] = 64, seed: int | None = None, key: int = 0) -> None:
+def sample(
+    workdir: Path,
+    out: Path,
+    /,
+    *,
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64,
+    seed: int | None = None,
+    key: int = 0,
+) -> None:
     """Draw new examples from a generative model.
 
     Args:
@@ -366,8 +372,6 @@ def dispatch(arguments: list[str]) -> None:
         return train(rest)
     if command not in COMMANDS:
         raise ValueError(f"the command {command!r} is not known; there are train, {', '.join(COMMANDS)}")
-    import tyro
-
     tyro.cli(COMMANDS[command], prog=f"ae-jax {command}", args=rest)
 
 

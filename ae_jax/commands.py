@@ -118,14 +118,12 @@ def measure(
     say: Callable[..., Any] = print,
 ) -> dict[str, Any]:
     """Everything `evaluation` measures, of every seed, and what training it cost."""
-    latents = jax.eval_shape(algorithm.encode, trained.of(trained.seeds[0]), train.x[:1]).shape[-1]
-    baseline = evaluation.pca_baseline(train, test, latents)
+    battery = evaluation.battery(algorithm, train, test, samples=samples)
     values: dict[str, list[float]] = {}
     for i, seed in enumerate(trained.seeds):
         say(f"evaluating seed {seed} ({i + 1} of {len(trained.seeds)})")
         key = jax.random.fold_in(jax.random.key(seed), run.EVALUATION)
-        found = evaluation.battery(algorithm, trained.of(seed), train, test, key, samples=samples, baseline=baseline)
-        for name, value in found.items():
+        for name, value in battery(trained.of(seed), key).items():
             values.setdefault(name, []).append(value)
     speed = [row["examples_per_second"] for row in trained.history]
     return {

@@ -105,10 +105,10 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
     return optax.chain(*parts, optax.scale_by_learning_rate(rate))
 
 
-def heads(algorithm: str) -> int:
-    """How many vectors of the code's size the algorithm's encoder must emit (see `core.Heads`)."""
+def heads(algorithm: str) -> Heads:
+    """What the algorithm's encoder must emit, from the annotation of its network."""
     annotation = inspect.get_annotations(ALGORITHMS[algorithm], eval_str=True)["net"]
-    return next((m.number for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Heads)), 1)
+    return next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Heads)), Heads(1))
 
 
 def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorithm:
@@ -125,9 +125,13 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
         raise ValueError(
             f"output_activation is {output!r} and the likelihood bernoulli, which takes logits: leave it linear"
         )
-    net: Autoencoder = make_net(
-        shape, settings.latents, heads=heads(settings.algorithm), **_tuples(settings.network_options)
-    )
+    needs = heads(settings.algorithm)
+    options = _tuples(settings.network_options)
+    if needs.activation != "linear":  # what the algorithm's codes are, unless the user says otherwise
+        if "code_activation" not in inspect.signature(make_net).parameters:
+            raise ValueError(f"{settings.algorithm} needs {needs.activation} codes, which {settings.network} has not")
+        options = {"code_activation": needs.activation} | options
+    net: Autoencoder = make_net(shape, settings.latents, heads=needs.number, **options)
     if settings.noise is not None:
         if net.corrupt is not None or settings.algorithm == "denoising":
             raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")

@@ -54,10 +54,10 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
 
     def posterior(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
         stats = net.encode(params, x, key)
-        if stats.shape != (len(x), 2 * net.latents):
+        if stats.shape != (x.shape[0], 2 * net.latents):
             raise ValueError(
                 f"the encoder gave {stats.shape}; a Gaussian posterior over {net.latents} latents needs "
-                f"{(len(x), 2 * net.latents)}: build the network with heads=2"
+                f"{(x.shape[0], 2 * net.latents)}: build the network with heads=2"
             )
         mean, logvar = jnp.split(stats, 2, axis=-1)
         return mean, logvar

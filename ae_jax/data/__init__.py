@@ -52,7 +52,7 @@ SOURCES = {
 
 
 def load(source: str | Path, **options: Any) -> Dataset:
-    """Data by name or path, float32 in [0, 1]: `train, test = load("mnist")`. Printed, it says what was loaded.
+    """Data by name or path, float32 in [0, 1]; it unpacks as train and test, and printed says what was loaded.
 
     A bare word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder
     of that name, then a set to download. Options are the keyword arguments of the source's own function:
@@ -78,6 +78,8 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
     name, path = str(source), Path(source).expanduser()
     if name in NAMED:
         return NAMED[name], ()
+    if not name:
+        raise DataError(f"no name and no path was given; known are {', '.join(NAMED)} and what `SOURCES` lists")
     is_path = isinstance(source, Path) or name.startswith((".", "~", os.sep)) or path.suffix in (".npy", ".npz")
     if not is_path and find(name, prepared_in(data_dir)):
         return prepared, (name,)

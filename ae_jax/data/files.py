@@ -1,5 +1,6 @@
 """Arrays in `.npy` and `.npz` files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ LABELS = {
     "test": ("y_test", "test_y", "test_labels"),
     "validation": ("y_valid", "y_validation", "y_val", "valid_y", "valid_labels"),
 }
+FACTORS = {"train": ("factors_train",), "test": ("factors_test",), "validation": ("factors_valid",)}
 
 
 def _first(found: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray | None:
@@ -26,22 +28,21 @@ def _first(found: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray |
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return (
-                {key.lower(): file[key] for key in file.files}
-                if isinstance(file, np.lib.npyio.NpzFile)
-                else {"x": file}
-            )
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            return {"x": file}
+        with file:
+            return {key.lower(): file[key] for key in file.files}
     except Exception as error:
         raise DataError(f"{path} cannot be read as a NumPy file: {error}") from error
 
 
 def arrays(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
     """A `.npy` file, or a `.npz` file with `train` and `test` (and `valid`), or `x_train`, `y_train`, `x_test`...,
-    or `x` and `y`, or one array of any name.
+    or `x` and `y`, or one array of any name. Generative `factors` [N, F] and their `factor_names` come along.
 
     Args:
-        path: the file; x [N, D], [N, H, W] or [N, H, W, C], uint8 or floats in [0, 1]; y [N].
+        path: the file; x [N, D], [N, H, W] or [N, H, W, C], uint8 or floats in [0, 1]; y [N] whole numbers.
         test_fraction: how much to hold out where the file has no test split.
         seed: of that split.
 
@@ -51,19 +52,33 @@ def arrays(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Da
     path = Path(path).expanduser()
     found = _read(path)
     parts = {part: x for part, names in NAMES.items() if (x := _first(found, names)) is not None}
-    labels = {part: _first(found, LABELS[part]) for part in parts}
+    labels, factors = ({part: _first(found, names[part]) for part in parts} for names in (LABELS, FACTORS))
     if "train" not in parts:
-        x = _first(found, ("x", *found)) if len(found) == 1 or "x" in found else None
+        x = found.get("x", next(iter(found.values())) if len(found) == 1 else None)
         if x is None:
             raise DataError(
                 f"{path} holds the arrays {sorted(found)}; it must hold train and test, or x_train and x_test, "
                 "or x (and y), or a single array"
             )
         parts, labels = {"train": x}, {"train": _first(found, ("y", "label", "labels"))}
+        factors = {"train": found.get("factors")}
     scaled = unit_interval(list(parts.values()), str(path))
     batches: dict[str, Batch] = {}
-    for (part, y), x in zip(labels.items(), scaled, strict=True):
+    for part, x in zip(parts, scaled, strict=True):
+        y, f = labels[part], factors[part]
         if y is not None and y.shape != (len(x),):
-            raise DataError(f"{path} has {len(x)} {part} examples but labels of shape {y.shape}; it must be [{len(x)}]")
+            raise DataError(
+                f"{path} has {len(x)} {part} examples but labels of shape {y.shape}; it must be ({len(x)},)"
+            )
+        if y is not None and (y.dtype.kind not in "biuf" or (y != y.astype(np.int32)).any()):
+            raise DataError(f"{path} has labels that are not whole numbers ({y.dtype}); number the classes from 0")
+        if f is not None and (f.ndim != 2 or len(f) != len(x)):
+            raise DataError(f"{path} has {len(x)} {part} examples but factors of shape {f.shape}; it must be [N, F]")
         batches[part] = make_batch(x, y)
-    return from_parts(path.stem, batches, str(path), test_fraction, seed)
+    known = {part: f.astype(np.float32) for part, f in factors.items() if f is not None}
+    names: Sequence[str] = ()
+    if len(known) == len(parts):
+        names = (
+            found["factor_names"].tolist() if "factor_names" in found else [*map(str, range(len(known["train"][0])))]
+        )
+    return from_parts(path.stem, batches, str(path), test_fraction, seed, factors=known, factor_names=tuple(names))

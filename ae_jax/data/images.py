@@ -27,8 +27,12 @@ def decode(file: str | Path | bytes, colour: bool | None = None) -> np.ndarray:
 
     with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
         image: Any = opened if isinstance(file, bytes) else ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):  # Pillow's own conversion would clip at 255
-            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+        if image.mode in ("I", "F"):
+            raise ValueError(
+                f"its pixels are 32 bits each, mode {image.mode}, of no known range; save them in a .npy file"
+            )
+        if image.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if colour is None:
             colour = image.mode not in ("1", "L", "LA", "La")
         mode = "RGB" if colour else "L"
@@ -89,9 +93,11 @@ def read_images(
         resize: then scale to this size.
 
     Raises:
-        DataError: a file that is broken, which it names, or smaller than the crop.
+        DataError: no images, or one that is broken or smaller than the crop, which it names.
     """
     paths = _image_files(Path(files)) if isinstance(files, str | Path) else [Path(file) for file in files]
+    if not paths:
+        raise DataError(f"{files} holds no images in a format that Pillow reads (.png, .jpg, ...)")
     images = []
     for path in paths:
         try:

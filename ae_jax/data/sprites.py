@@ -33,7 +33,7 @@ def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def _ellipse(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     f = np.hypot(u, 2 * v)  # 1 on the boundary; the distance is (f - 1) / |grad f| to first order
-    return f * (f - 1) / np.maximum(np.hypot(u, 4 * v), 1e-6)
+    return (f - 1) * (f + 1e-6) / (np.hypot(u, 4 * v) + 1e-6)  # and finite at the centre
 
 
 def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -52,19 +52,22 @@ DISTANCES: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (_square
 def render(factors: np.ndarray, size: int) -> np.ndarray:
     """Draws factors [N, 5] or, with colour, [N, 6], as `FACTORS` orders them: float32 [N, size, size, 1 or 3].
 
-    A pixel's value is the part of it that the shape covers, to first order in its distance from the boundary.
+    A pixel's value is the part of it that the shape covers: the mean of its four quarters, each to first order
+    in its distance from the boundary.
     """
     out = np.empty((len(factors), size, size, 1), np.float32)
-    pixels = (np.arange(size, dtype=np.float32) + 0.5) / size
+    fine = 2 * size
+    pixels = (np.arange(fine, dtype=np.float32) + 0.5) / fine
     for kind, distance in enumerate(DISTANCES):
         those = np.flatnonzero(factors[:, 0] == kind)
-        for chosen in np.array_split(those, max(1, len(those) * size**2 // 2**20)):  # a few megabytes at a time
+        for chosen in np.array_split(those, max(1, len(those) * fine**2 // 2**20)):  # a few megabytes at a time
             _, scale, angle, x, y = (a.astype(np.float32)[:, None, None] for a in factors[chosen, :5].T)
             right = pixels[None, None, :] - (RADIUS + x * (1 - 2 * RADIUS))
             up = (RADIUS + y * (1 - 2 * RADIUS)) - pixels[None, :, None]
             u, v = np.cos(angle) * right + np.sin(angle) * up, np.cos(angle) * up - np.sin(angle) * right
             radius = RADIUS * scale
-            out[chosen, ..., 0] = np.clip(0.5 - distance(u / radius, v / radius) * radius * size, 0, 1)
+            covered = np.clip(0.5 - distance(u / radius, v / radius) * radius * fine, 0, 1)
+            out[chosen, ..., 0] = covered.reshape(-1, size, 2, size, 2).mean((2, 4))
     if factors.shape[1] == 5:
         return out
     phase = (factors[:, 5:6] * 6 + np.array([0, 4, 2])) % 6  # hue to RGB at full saturation and value

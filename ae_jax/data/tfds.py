@@ -161,8 +161,8 @@ def _supervised(info: dict) -> list[str]:
 
 
 def _choose(features: dict, given: str | None, kinds: tuple[str, ...], supervised: list[str]) -> str | None:
-    """The feature that was named, else that of the supervised pair, else the first of the right kind."""
-    fitting = [key for key, spec in features.items() if _kind(spec) in kinds]
+    """The feature that was named, else that of the supervised pair, else the first of the first kind there is."""
+    fitting = [key for kind in kinds for key, spec in features.items() if _kind(spec) == kind]
     return given or next((key for key in (*supervised, *fitting) if key in fitting), None)
 
 
@@ -176,9 +176,13 @@ def _tfrecord(path: Path, info: dict, split: dict, features: dict, keys: list[st
         file = path / template.format(**words, SHARD_X_OF_Y=shard, SHARD_INDEX=f"{i:05d}")
         if not file.exists():
             raise DataError(f"{file} is missing, though dataset_info.json beside it names it; prepare the set again")
-        for raw in records(file):
-            parsed = example(raw)
-            yield [read(parsed[key]) for read, key in zip(readers, keys, strict=True)]
+        for number, raw in enumerate(records(file)):
+            try:
+                parsed = example(raw)
+                row = [read(parsed[key]) for read, key in zip(readers, keys, strict=True)]
+            except Exception as error:  # whatever damaged bytes lead to
+                raise DataError(f"{file} is damaged at record {number} ({error!r}); prepare the set again") from error
+            yield row
 
 
 def _data_source(path: Path, info: dict, split: dict, features: dict, keys: list[str]) -> Iterator[list]:
@@ -187,7 +191,8 @@ def _data_source(path: Path, info: dict, split: dict, features: dict, keys: list
     except ImportError as error:
         wanted = "reading it needs tensorflow-datasets: pip install 'ae-jax[tfds]'"
         raise DataError(f"{path} is {info.get('fileFormat')}, not tfrecord; {wanted} ({error})") from error
-    for row in tensorflow_datasets.builder_from_directory(path).as_data_source(split=split["name"]):
+    builder: Any = tensorflow_datasets.builder_from_directory(path)
+    for row in builder.as_data_source(split["name"]):
         yield [row[key] for key in keys]
 
 
@@ -226,8 +231,11 @@ def read(
     seed: int = 0,
 ) -> Dataset:
     """A set that is prepared in the folder `path`, of any file format; `prepared` has the options."""
-    info = json.loads((path / "dataset_info.json").read_text())
-    features = json.loads((path / "features.json").read_text()).get("featuresDict", {}).get("features", {})
+    try:
+        info = json.loads((path / "dataset_info.json").read_text())
+        features = json.loads((path / "features.json").read_text())["featuresDict"]["features"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} does not say what it holds ({error!r}); prepare {name} again") from error
     kinds = {key: _kind(spec) for key, spec in features.items()}
     image = _choose(features, image, ("Image", "Tensor"), _supervised(info))
     label = _choose(features, label, ("ClassLabel",), _supervised(info))
@@ -250,6 +258,8 @@ def read(
     scaled = unit_interval([x for x, _ in loaded.values()], name)
     numbers = {split: n for split, (_, n) in loaded.items()}
     skip = int(label is not None)
+    if label and any((n[:, 0] % 1).any() for n in numbers.values()):
+        raise DataError(f"feature {label!r} of {name} holds numbers that are not whole: no label; name it in factors=")
     parts = {
         split: make_batch(x, numbers[split][:, 0] if label else None) for split, x in zip(loaded, scaled, strict=True)
     }

@@ -81,8 +81,13 @@ def fit_whitening(
     centred = flat - mean
     values, vectors = np.linalg.eigh(centred.T @ centred / (len(flat) - 1))
     values, vectors = np.maximum(values[::-1][:size], 0), vectors[:, ::-1][:, :size]
-    if eps < 0 or (eps == 0 and values[-1] <= 1e-12 * max(values[0], 1e-300)):
-        rank = int((values > 1e-12 * values[0]).sum())
+    floor = 1e-12 * values[0]
+    if eps < 0:
+        raise DataError(f"eps is {eps}; it must not be negative")
+    if values[0] == 0:
+        raise DataError("the data does not vary at all; there is nothing to whiten")
+    if eps == 0 and values[-1] <= floor:
+        rank = int((values > floor).sum())
         raise DataError(f"the data varies in {rank} directions only; pass components={rank} or less, or a positive eps")
     dtype = np.result_type(np.asarray(x).dtype, np.float32)
     fitted = [a.astype(dtype) for a in (mean.reshape(x.shape[1:]), vectors, values, np.asarray(eps))]
@@ -122,6 +127,8 @@ def normalise_patches(x: np.ndarray, deviation: float | None = None) -> np.ndarr
     patches; x's own by default.
     """
     bound = 3 * (patch_deviation(x) if deviation is None else deviation)
+    if bound <= 0:
+        raise DataError("the patches are constant (their deviation is 0); there is nothing to normalise")
     centred = x - x.mean(tuple(range(1, x.ndim)), keepdims=True, dtype=np.float64)
     return (np.clip(centred / bound, -1, 1) * 0.4 + 0.5).astype(np.float32)
 

@@ -1,13 +1,14 @@
 """Measuring trained autoencoders: plain functions of arrays, and `battery`, which applies all that fit.
 
-Whatever is learned here (PCA, probes) is fitted on train and scored on test; corruption and dropout never act,
-but for the metrics whose name begins with "denoised".
+Whatever is learned here (PCA, probes) is fitted on train and scored on test. Corruption and dropout do not act,
+but for the corruption of metrics whose name begins with "denoised" and of those an algorithm reports as such.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -19,22 +20,27 @@ from .statistics import binomial_interval, paired_difference, summarise
 
 DESCRIPTIONS: dict[str, str] = {
     "loss": "what training minimises, with its final weights and without corruption or dropout",
+    "reconstruction": "the loss's reconstruction term, in its units",
     "mse": "squared error of the reconstruction, averaged over dimensions",
     "squared_error": "squared error of the reconstruction, summed over dimensions",
     "cross_entropy": "cross-entropy of the reconstruction in nats, summed over dimensions",
-    "reconstruction": "the loss's reconstruction term, in its units",
     "explained_variance": "part of the test data's variance about its mean that reconstructions keep; 1 is perfect",
+    "penalty": "the regulariser, before its weight",
+    "denoising": "the loss's reconstruction term from a corrupted input, compared with the clean one",
     "nll": "-log p(x|z) in nats, z drawn from q(z|x)",
     "kl": "KL(q(z|x) || p(z)) in nats",
     "elbo": "evidence lower bound on log p(x) in nats",
+    "bound": "importance-weighted lower bound on log p(x) in nats, with the samples of training",
     "log_likelihood": "log p(x) in nats by importance sampling, k samples an example; a lower bound in expectation",
     "linear_probe_accuracy": "of logistic regression from codes to labels, fitted on train, scored on test",
     "knn_accuracy": "of a vote of the k nearest training codes, scored on test",
     "active_units": "count of code units whose variance over the test data exceeds 0.01",
-    "mean_activation": "activation averaged over units and test examples",
-    "l0": "count of code units awake an example: further than the threshold (0.01) from their resting value (0)",
+    "mean_activation": "activation of code units, averaged over units and test examples",
+    "activation": "activation of code units on a scale from 0, at rest, to 1; averaged over units and examples",
+    "l0": "count of code units awake for an example: further than 0.01 from rest, unless told otherwise",
     "l0_fraction": "l0 as a fraction of all units",
     "jacobian_norm": "Frobenius norm of the encoder's Jacobian, averaged over test examples",
+    "jacobian": "squared Frobenius norm of the encoder's Jacobian",
 }
 
 _PREFIXES = {
@@ -47,18 +53,15 @@ _PREFIXES = {
 def describe(name: str) -> str:
     """The unit and meaning of a metric of `battery` in a phrase; "" for one that nothing is known of."""
     bare = name.partition(" (")[0]
-    if bare in DESCRIPTIONS:
-        return DESCRIPTIONS[bare]
-    prefix, _, rest = bare.partition(" ")
-    return _PREFIXES[prefix].format(DESCRIPTIONS[rest]) if prefix in _PREFIXES and rest in DESCRIPTIONS else ""
+    prefix, _, rest = bare.rpartition(" ")
+    meaning = DESCRIPTIONS.get(rest, "")
+    return _PREFIXES.get(prefix, "{}").format(meaning) if meaning else ""
 
 
 def battery(
     algorithm: Algorithm,
-    params: Params,
     train: Batch,
     test: Batch,
-    key: Key,
     *,
     samples: int = 100,
     neighbours: int = 5,
@@ -68,69 +71,60 @@ def battery(
     likelihood_examples: int | None = 1000,
     jacobian_examples: int | None = 1000,
     probe_examples: int | None = None,
-    baseline: dict[str, float] | None = None,
-) -> dict[str, float]:
-    """Every metric that applies to one trained seed, by name; `describe` tells what a name means.
+) -> Callable[[Params, Key], dict[str, float]]:
+    """Every metric that applies: `battery(algorithm, train, test)` gives a function of one seed's params and a
+    key, and that gives the metrics by name. `describe` tells what a name means.
 
     Labels (integers, [N]) bring the probes, `log_weight` the likelihood, `corrupt` the denoising. A name says
     what its number depends on: `(k=...)` the samples or neighbours, `(n=...)` that only so many test examples,
-    evenly spaced, were measured. Programs are compiled once an algorithm and reused for its other seeds.
+    evenly spaced, were measured. PCA, which knows no seed, is fitted once, here; what the first seed compiles,
+    the others reuse.
 
     Args:
         algorithm: what was trained.
-        params: of one seed.
         train: for fitting PCA and probes only.
         test: what is measured.
-        key: for whatever is drawn.
         samples: of the importance-sampled likelihood, for each example.
         neighbours: that vote.
         probe_l2: strength of the linear probe's penalty, as `probes.fit_linear` has it.
         resting: activation of a unit that says nothing, for `l0`; -1 for sparse tanh units.
         awake: how far from it a unit must be to count in `l0`.
         likelihood_examples: at most so many test examples for the likelihood; None for all.
-        jacobian_examples: at most so many for the Jacobian; None for all.
+        jacobian_examples: at most so many test examples for the Jacobian; None for all.
         probe_examples: at most so many training examples for the probes; None for all.
-        baseline: what `pca_baseline` gave for this data, so that seeds share it; None computes it here.
     """
-    key_test, key_likelihood, key_denoise = jax.random.split(key, 3)
-    measured = _on_test(algorithm, params, test, key_test, resting, awake)
-    codes_test = measured.pop("codes")
-    found: dict[str, Any] = {k: v for k, v in measured.items()}
-    if algorithm.corrupt is not None:
-        found |= _denoised(algorithm, params, test, key_denoise)
-    if algorithm.log_weight is not None:
-        few, note = _few(test, likelihood_examples)
-        found[f"test log_likelihood (k={samples}{note and ', ' + note})"] = _likelihood(
-            algorithm, params, few, key_likelihood, samples
-        )
-    few, note = _few(test, jacobian_examples)
-    found[f"jacobian_norm ({note})" if note else "jacobian_norm"] = _jacobian(algorithm, params, few.x)
-    if has_labels(train, test):
-        seen, _ = _few(train, probe_examples)
-        found |= _probed(_codes(algorithm, params, seen.x), seen.y, codes_test, test.y, neighbours, probe_l2)
-    if baseline is None:
-        shared: dict[str, Any] = {"neighbours": neighbours, "probe_l2": probe_l2, "probe_examples": probe_examples}
-        baseline = pca_baseline(train, test, codes_test.shape[-1], **shared)
-    return {name: float(value) for name, value in jax.device_get(found).items()} | baseline
+    train, test = jax.tree.map(jnp.asarray, (train, test))
+    labelled = has_labels(train, test)
+    seen = _few(train, probe_examples)
+    weighed, moved = _few(test, likelihood_examples), _few(test, jacobian_examples)
+    likelihood_name = f"test log_likelihood (k={samples}{_note(weighed, test, ', n={}')})"
+    jacobian_name = f"jacobian_norm{_note(moved, test, ' (n={})')}"
 
+    def probed(train_codes: Array, test_codes: Array) -> dict[str, float]:
+        if not labelled:
+            return {}
+        k, both = min(neighbours, len(train_codes)), (train_codes, seen.y, test_codes, test.y)
+        return {
+            "linear_probe_accuracy": probes.linear_probe(*both, l2=probe_l2),
+            f"knn_accuracy (k={k})": probes.knn_accuracy(*both, neighbours=k),
+        }
 
-def pca_baseline(
-    train: Batch,
-    test: Batch,
-    latents: int,
-    *,
-    neighbours: int = 5,
-    probe_l2: float = 1.0,
-    probe_examples: int | None = None,
-) -> dict[str, float]:
-    """What PCA with `latents` components achieves under the names of `battery`, each after "pca "."""
-    fitted = pca.fit(train.x, latents)
-    error = _pca_errors(fitted, test.x)
-    if has_labels(train, test):
-        seen, _ = _few(train, probe_examples)
-        ours, theirs = pca.encode(fitted, seen.x), pca.encode(fitted, test.x)
-        error |= _probed(ours, seen.y, theirs, test.y, neighbours, probe_l2)
-    return {f"pca {name}": float(value) for name, value in jax.device_get(error).items()}
+    start = lambda x: algorithm.encode(algorithm.init(jax.random.key(0), train), x)
+    linear = pca.fit(train.x, jax.eval_shape(start, test.x[:1]).shape[-1])
+    baseline = _floats(_pca_errors(linear, test.x)) | probed(pca.encode(linear, seen.x), pca.encode(linear, test.x))
+
+    def measure(params: Params, key: Key) -> dict[str, float]:
+        key_test, key_likelihood, key_denoised = jax.random.split(key, 3)
+        found, test_codes = _on_test(algorithm, params, test, key_test, resting, awake)
+        if algorithm.corrupt is not None:
+            found |= _denoised(algorithm, params, test, key_denoised)
+        if algorithm.log_weight is not None:
+            found[likelihood_name] = _likelihood(algorithm, params, weighed, key_likelihood, samples)
+        found[jacobian_name] = _jacobian(algorithm, params, moved.x)
+        reading = probed(_codes(algorithm, params, seen.x), test_codes) if labelled else {}
+        return _floats(found) | reading | {f"pca {name}": value for name, value in baseline.items()}
+
+    return measure
 
 
 def has_labels(train: Batch, test: Batch) -> bool:
@@ -140,23 +134,38 @@ def has_labels(train: Batch, test: Batch) -> bool:
     return len(both) == 2 and integers and len(np.unique(both[0])) > 1
 
 
-# What follows is compiled, once for each algorithm: it is a tuple of functions, and a static argument.
+def _few(data: Batch, most: int | None) -> Batch:
+    """At most so many examples, evenly spaced so that sorted data stay represented."""
+    if most is None or len(data.x) <= most:
+        return data
+    index = np.linspace(0, len(data.x) - 1, most).astype(int)
+    return jax.tree.map(lambda a: a[index], data)
+
+
+def _note(part: Batch, whole: Batch, note: str) -> str:
+    return "" if len(part.x) == len(whole.x) else note.format(len(part.x))
+
+
+def _floats(metrics: Metrics) -> dict[str, float]:
+    return {name: float(value) for name, value in jax.device_get(metrics).items()}
+
+
+# What follows is compiled once for each algorithm, which is a tuple of functions and a static argument.
 
 
 @partial(jax.jit, static_argnames="algorithm")
-def _on_test(algorithm: Algorithm, params: Params, test: Batch, key: Key, resting: float, awake: float) -> Metrics:
+def _on_test(
+    algorithm: Algorithm, params: Params, test: Batch, key: Key, resting: float, awake: float
+) -> tuple[Metrics, Array]:
     found = {f"test {name}": value for name, value in average(algorithm.evaluate, params, test, key).items()}
     if "test squared_error" in found:
         found["test explained_variance"] = pca.explained_variance(found["test squared_error"], test.x)
     z = codes.encode(algorithm, params, test.x)
-    awakened = codes.l0(z, resting, awake).mean()
-    return found | {
-        "codes": z,
-        "active_units": codes.active_units(z),
-        "mean_activation": codes.mean_activation(z).mean(),
-        "l0": awakened,
-        "l0_fraction": awakened / z.shape[-1],
-    }
+    found["active_units"] = codes.active_units(z)
+    found["mean_activation"] = codes.mean_activation(z).mean()
+    found["l0"] = codes.l0(z, resting, awake).mean()
+    found["l0_fraction"] = found["l0"] / z.shape[-1]
+    return found, z
 
 
 @partial(jax.jit, static_argnames="algorithm")
@@ -191,23 +200,6 @@ def _pca_errors(fitted: pca.PCA, x: Array) -> Metrics:
     return means | {"explained_variance": pca.explained_variance(errors["squared_error"], x)}
 
 
-def _probed(train: Array, train_y: Any, test: Array, test_y: Any, neighbours: int, l2: float) -> dict[str, Any]:
-    neighbours = min(neighbours, len(train))
-    return {
-        "linear_probe_accuracy": probes.linear_probe(train, train_y, test, test_y, l2=l2),
-        f"knn_accuracy (k={neighbours})": probes.knn_accuracy(train, train_y, test, test_y, neighbours=neighbours),
-    }
-
-
-def _few(data: Batch, most: int | None) -> tuple[Batch, str]:
-    """At most so many examples, evenly spaced so that sorted data stay represented, and a note if fewer."""
-    count = len(data.x)
-    if most is None or count <= most:
-        return data, ""
-    index = np.linspace(0, count - 1, most).astype(int)
-    return Batch(data.x[index], None if data.y is None else data.y[index]), f"n={most}"
-
-
 __all__ = [
     "DESCRIPTIONS",
     "battery",
@@ -218,7 +210,6 @@ __all__ = [
     "log_likelihood",
     "paired_difference",
     "pca",
-    "pca_baseline",
     "probes",
     "summarise",
 ]

@@ -31,7 +31,9 @@ def log_likelihood(
         raise ValueError("this algorithm has no log_weight, so no likelihood can be estimated; vae and iwae have one")
     if samples < 1 or chunk < 1:
         raise ValueError(f"samples is {samples} and chunk {chunk}; both must be at least 1")
-    log_weight, chunk = algorithm.log_weight, min(chunk, samples)
+    log_weight, count = algorithm.log_weight, len(data.x)
+    # Of even size, so that mostly no shorter last one needs compiling too.
+    chunk, batch_size = _even(samples, chunk), _even(count, batch_size)
     full, rest = divmod(samples, chunk)
 
     def one(example: tuple[Array, Batch]) -> Array:
@@ -50,6 +52,9 @@ def log_likelihood(
             total = add(total, full * chunk, rest)
         return total - math.log(samples)
 
-    count = len(data.x)
-    blocks = -(-count // batch_size)  # of even size, so that mostly no shorter last one needs compiling too
-    return lax.map(one, (jnp.arange(count), data), batch_size=-(-count // blocks))
+    return lax.map(one, (jnp.arange(count), data), batch_size=batch_size)
+
+
+def _even(count: int, most: int) -> int:
+    """The size of as few parts of `count` as have at most `most` each, all alike but for the last."""
+    return -(-count // -(-count // most))

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from ..core import Autoencoder
 from .common import ACTIVATIONS, activation, pair
+from .conv import conv
 from .mlp import linear, mlp
 
-NETWORKS: dict[str, Callable[..., Autoencoder]] = {"mlp": mlp, "linear": linear}
+NETWORKS: dict[str, Callable[..., Autoencoder]] = {"mlp": mlp, "linear": linear, "conv": conv}
 
-__all__ = ["ACTIVATIONS", "NETWORKS", "activation", "linear", "mlp", "pair"]
+__all__ = ["ACTIVATIONS", "NETWORKS", "activation", "conv", "linear", "mlp", "pair"]

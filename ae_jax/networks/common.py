@@ -113,7 +113,7 @@ def pair(
 
     def decode(params: Params, z: Array, key: Key | None = None) -> Array:
         check_code(z, latents)
-        return run(decoder, params["decoder"], key, z).reshape(len(z), *shape)
+        return run(decoder, params["decoder"], key, z).reshape(z.shape[0], *shape)
 
     def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
         key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)

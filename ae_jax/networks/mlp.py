@@ -25,7 +25,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
-        h = x.reshape(len(x), -1)
+        h = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.widths):
             end = i == len(self.widths) - 1
             kernel_init, bias_init = initializers(self.scheme, h.shape[-1])
@@ -49,7 +49,7 @@ class TiedDecoder(nn.Module):
         for i, width in enumerate(self.widths):
             end = i == len(self.widths) - 1
             bias = self.param(f"bias_{i}", nn.initializers.zeros, (width,))
-            h = (jnp.zeros((len(h), width), h.dtype) if kernels is None else h @ kernels[i]) + bias
+            h = (jnp.zeros((h.shape[0], width), h.dtype) if kernels is None else h @ kernels[i]) + bias
             h = (self.last if end else self.activation)(h)
             h = nn.Dropout(0.0 if end else self.dropout, deterministic=not train)(h)
         return h
@@ -97,7 +97,7 @@ def mlp(
 
     def layer(params: Params, x: Array) -> tuple[Array, Array]:
         kernel, bias = params["encoder"]["layer_0"]["kernel"], params["encoder"]["layer_0"]["bias"]
-        before = x.reshape(len(x), -1) @ kernel + bias
+        before = x.reshape(x.shape[0], -1) @ kernel + bias
         return kernel, jax.jvp(code, (before,), (jnp.ones_like(before),))[1]
 
     net = pair(
@@ -131,7 +131,7 @@ def _tie(net: Autoencoder, decoder: TiedDecoder, depth: int) -> Autoencoder:
         rngs = None if key is None else {"dropout": key}
         variables = {"params": params["decoder"]}
         flat: Any = decoder.apply(variables, z, kernels, train=key is not None, rngs=rngs)
-        return flat.reshape(len(z), *net.shape)
+        return flat.reshape(z.shape[0], *net.shape)
 
     def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
         key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)

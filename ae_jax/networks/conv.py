@@ -1,0 +1,178 @@
+"""Convolutional autoencoders: pyramids for images of any size and any number of channels.
+
+Masci et al. (2011), ICANN; unpooling at switches: Zeiler et al. (2010), CVPR, and Zhao et al. (2015),
+arXiv:1506.02351; resizing rather than transposing: Odena et al. (2016), Distill.
+"""
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from ..core import Autoencoder
+from . import common
+from .common import Activation, ActivationName, InitName
+from .convolution import Size, convolve, convolve_transpose, fill_unpool, max_pool, max_unpool, resize
+from .mlp import MLP
+
+Down = Literal["stride", "pool"]
+Up = Literal["transpose", "nearest", "bilinear", "fill", "switch"]
+
+# How the decoder enlarges maps before a convolution: (h, size, stride, switches) -> maps of that size.
+# The other way, "transpose", is a convolution that enlarges by itself.
+ENLARGE: dict[str, Callable[[Array, Size, int, Array], Array]] = {
+    "nearest": lambda h, size, stride, switches: resize(h, size, "nearest"),
+    "bilinear": lambda h, size, stride, switches: resize(h, size, "bilinear"),
+    "fill": lambda h, size, stride, switches: fill_unpool(h, size, stride),
+    "switch": lambda h, size, stride, switches: max_unpool(h, switches, size, stride),
+}
+
+
+class Convolution(nn.Module):
+    """A convolution with a bias; or, where `size` is given, a transposed one that makes images of it."""
+
+    features: int
+    kernel: int
+    stride: int
+    scheme: InitName
+    size: Size | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        kernel_init, bias_init = common.initializers(self.scheme, prod(shape[:3]))
+        kernel = self.param("kernel", kernel_init, shape, jnp.float32)
+        bias = self.param("bias", bias_init, (self.features,), jnp.float32)
+        if self.size is None:
+            return convolve(x, kernel, self.stride) + bias
+        return convolve_transpose(x, kernel.swapaxes(2, 3), self.size, self.stride) + bias
+
+
+class Encoder(nn.Module):
+    """Levels of convolution, activation, pooling if any, dropout; then dense layers."""
+
+    channels: Sequence[int]
+    kernel: int
+    stride: int
+    down: Down
+    activation: Activation
+    scheme: InitName
+    dropout: float
+    dense: MLP
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> tuple[Array, list[Array]]:
+        h, switches = x, []
+        for i, features in enumerate(self.channels):
+            stride = self.stride if self.down == "stride" else 1
+            h = self.activation(Convolution(features, self.kernel, stride, self.scheme, name=f"level_{i}")(h))
+            if self.down == "pool":
+                h, places = max_pool(h, self.stride)
+                switches.append(places)
+            h = nn.Dropout(self.dropout, deterministic=not train)(h)
+        return self.dense(h, train), switches
+
+
+class Decoder(nn.Module):
+    """Dense layers; then levels that enlarge to `sizes` and convolve to `channels`, both outermost first."""
+
+    channels: Sequence[int]
+    sizes: Sequence[Size]
+    kernel: int
+    stride: int
+    up: Up
+    activation: Activation
+    last: Activation
+    scheme: InitName
+    dropout: float
+    dense: MLP
+
+    @nn.compact
+    def __call__(self, z: Array, switches: Sequence[Array] = (), train: bool = False) -> Array:
+        h = self.dense(z, train).reshape(z.shape[0], *self.sizes[-1], self.channels[-1])
+        for i in reversed(range(len(self.channels) - 1)):
+            features, size, name = self.channels[i], self.sizes[i], f"level_{i}"
+            if self.up == "transpose":
+                h = Convolution(features, self.kernel, self.stride, self.scheme, size, name=name)(h)
+            else:
+                # Decoding a code alone there are no switches: each value goes to its block's first place.
+                places = switches[i] if switches else jnp.zeros(h.shape, jnp.int32)
+                h = ENLARGE[self.up](h, size, self.stride, places)
+                h = Convolution(features, self.kernel, 1, self.scheme, name=name)(h)
+            h = (self.activation if i else self.last)(h)
+            h = nn.Dropout(self.dropout if i else 0.0, deterministic=not train)(h)
+        return h
+
+
+def conv(
+    shape: tuple[int, ...],
+    latents: int,
+    *,
+    channels: tuple[int, ...] = (32, 64),
+    kernel: int = 3,
+    stride: int = 2,
+    down: Down = "stride",
+    up: Up = "transpose",
+    hidden: tuple[int, ...] = (),
+    heads: int = 1,
+    activation: ActivationName | Activation = "relu",
+    code_activation: ActivationName | Activation = "linear",
+    output_activation: ActivationName | Activation = "linear",
+    dropout: float = 0.0,
+    code_dropout: float = 0.0,
+    init: InitName = "glorot",
+) -> Autoencoder:
+    """A symmetric convolutional autoencoder: levels of convolution, dense layers, the code, and back.
+
+    Every level divides height and width by `stride`, rounding up; the decoder goes back through exactly
+    these sizes. With up="switch" a reconstruction (`apply`) is told where the encoder found its maxima;
+    a code decoded alone (`decode`, as variational and generative members do) puts each value at the
+    first place of its block.
+
+    Args:
+        shape: of one image, (height, width, channels).
+        latents: size of the code, K.
+        channels: feature maps of each level of the encoder.
+        kernel: width of the square kernels.
+        stride: how much smaller each level's maps are than those before.
+        down: stride (strided convolution) or pool (convolution, then max-pooling).
+        up: transpose (transposed convolution); or a convolution after a nearest or bilinear resize, after
+            unpooling that fills each block, or after unpooling at the remembered maxima (switch).
+        hidden: widths of dense hidden layers between the last feature maps and the code.
+        heads: vectors of size K that the encoder emits: 1, or 2 for a Gaussian's mean and log-variance.
+        activation: of hidden layers.
+        code_activation: of the code.
+        output_activation: of the output; leave it linear for a Bernoulli likelihood, which takes logits.
+        dropout: rate on hidden layers, both ways, in training.
+        code_dropout: rate on the code in training.
+        init: of the weights.
+
+    Raises:
+        ValueError: an unknown name, a shape that is no image's, no levels, a size below one, or switches
+            without pooling.
+    """
+    if len(shape) != 3:
+        raise ValueError(f"shape is {shape}; convolution takes images, (height, width, channels)")
+    if down not in ("stride", "pool") or up not in ("transpose", *ENLARGE):
+        raise ValueError(f"down is {down!r} and up {up!r}; they must be stride or pool, and transpose or {[*ENLARGE]}")
+    if up == "switch" and down != "pool":
+        raise ValueError('up="switch" unpools at the maxima of a pooling: use it with down="pool"')
+    if not channels or min(*channels, *hidden, latents, kernel, stride) < 1:
+        given = f"channels {channels}, hidden {hidden}, latents {latents}, kernel {kernel}, stride {stride}"
+        raise ValueError(f"{given}: there must be at least one level, and every number must be at least 1")
+    inner, code, out = map(common.activation, (activation, code_activation, output_activation))
+    height, width, colours = shape
+    sizes = [(height, width)]
+    for _ in channels:
+        sizes.append((-(-sizes[-1][0] // stride), -(-sizes[-1][1] // stride)))
+    to_code = MLP((*hidden, heads * latents), inner, code, init, dropout, code_dropout)
+    from_code = MLP((*reversed(hidden), prod(sizes[-1]) * channels[-1]), inner, inner, init, dropout, dropout)
+    return common.pair(
+        Encoder(channels, kernel, stride, down, inner, init, dropout, to_code),
+        Decoder((colours, *channels), sizes, kernel, stride, up, inner, out, init, dropout, from_code),
+        tuple(shape),
+        latents,
+    )
