@@ -27,16 +27,8 @@ if TYPE_CHECKING:
 
 CHUNK = 500  # examples that go through the network at once
 
-# Quantities as training reports them, where `evaluation.describe` does not know them or means another thing.
-TRAINING: dict[str, str] = {
-    "activation": "mean activation of the code's units, 0 at rest",
-    "beta": "weight of the KL at that step",
-    "bound": "importance-weighted bound on log p(x) in nats",
-    "denoising": "the reconstruction term with corrupted inputs",
-    "loss": "what training minimises",
-    "jacobian": "squared Frobenius norm of the encoder's Jacobian",
-    "penalty": "the regulariser, before its weight",
-}
+# As training reports them, where `evaluation.describe` does not know them or means another thing.
+TRAINING: dict[str, str] = {"loss": "what training minimises", "beta": "weight of the KL in that epoch"}
 
 
 class Ranked(NamedTuple):
@@ -156,7 +148,8 @@ def first_layer(params: Params, shape: Sequence[int]) -> tuple[np.ndarray | None
         return [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", jax.tree_util.keystr(path))]
 
     leaves = sorted(jax.tree_util.tree_flatten_with_path(params.get("encoder"))[0], key=lambda leaf: natural(leaf[0]))
-    kernels = [np.asarray(w) for _, w in leaves if w.ndim >= 2]
+    # names tell the order within a kind; an encoder with convolutions begins with one
+    kernels = [np.asarray(w) for d in (4, 2) for _, w in leaves if w.ndim == d]
     if not kernels:
         return None, 0
     kernel = kernels[0]

@@ -139,11 +139,11 @@ def test_a_mosaic_has_every_pixel_in_its_place():
 def test_a_saved_grid_of_images_shows_their_values(channels):
     cells = RNG.random((2, 3, 6, 4, *channels))
     found = pixels(plots.examples(cells))
-    zoom = 1000 // (3 * 4)
-    assert found.shape[:2] == (2 * 6 * zoom + 4, 3 * 4 * zoom + 8)
+    zoom, gap = 83, 27  # 1000 // (3 * 4), and a third of it
+    assert found.shape[:2] == (2 * 6 * zoom + gap, 3 * 4 * zoom + 2 * gap)
     for r in range(2):
         for c in range(3):
-            y, x = r * (6 * zoom + 4) + zoom // 2, c * (4 * zoom + 4) + zoom // 2
+            y, x = r * (6 * zoom + gap) + zoom // 2, c * (4 * zoom + gap) + zoom // 2
             shown = found[y : y + 6 * zoom : zoom, x : x + 4 * zoom : zoom]
             cell = cells[r, c] if channels else cells[r, c, ..., None]
             np.testing.assert_allclose(shown[:6, :4], np.broadcast_to(cell, (6, 4, 3)), atol=1 / 255)
@@ -209,6 +209,9 @@ def test_a_curve_shows_the_mean_and_the_band_of_every_series():
         there = vertices[vertices[:, 0] == epoch, 1]
         np.testing.assert_allclose((there.min(), there.max()), (a, b))
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["train", "validation"]
+    alone = plots.curve(range(1, 7), {"validation": validation}).axes[0]
+    assert alone.get_lines()[0].get_color() == second.get_color() != first.get_color()
+    assert alone.get_legend() is not None
 
 
 def test_a_curve_over_decades_is_logarithmic_and_never_where_values_are_negative():
@@ -257,10 +260,10 @@ def test_features_are_scaled_each_by_itself_about_mid_grey():
     kernels = np.zeros((3, 8, 8, 1))
     kernels[0, 0, 0], kernels[1, 0, 0], kernels[1, 0, 1] = 5, -0.01, 0.005
     picture = np.asarray(plots.features(kernels).axes[0].get_images()[0].get_array())
-    zoom = 1000 // 24
-    corner = [picture[1, c * (8 * zoom + 4) + 1, 0] for c in range(3)]
+    zoom, gap = 41, 13
+    corner = [picture[1, c * (8 * zoom + gap) + 1, 0] for c in range(3)]
     np.testing.assert_allclose(corner, [1, 0, 0.5])
-    np.testing.assert_allclose(picture[1, 8 * zoom + 4 + zoom + 1, 0], 0.75)
+    np.testing.assert_allclose(picture[1, 8 * zoom + gap + zoom + 1, 0], 0.75)
 
 
 # ------------------------------------------------------------------------------------------------- what is found
@@ -284,7 +287,8 @@ def test_first_layer_features_are_the_unit_inputs_that_excite_most():
 
 def test_first_layer_of_a_convolution_is_its_kernels_and_others_have_none():
     kernel = RNG.normal(size=(3, 3, 1, 5))
-    params = {"encoder": {"layer_10": {"kernel": np.ones((16, 2))}, "layer_2": {"bias": np.ones(5), "kernel": kernel}}}
+    later = {"dense": {"kernel": np.ones((16, 2))}, "level_10": {"kernel": np.ones((3, 3, 5, 2))}}
+    params = {"encoder": later | {"level_2": {"bias": np.ones(5), "kernel": kernel}}}
     found, units = report.first_layer(params, (4, 4, 1))
     assert found is not None
     assert units == 5
