@@ -121,7 +121,7 @@ def gather(
     def rank(indices: np.ndarray) -> Ranked:
         return Ranked(indices, pick(indices), np.asarray(encode_decode(params, pick(indices))))
 
-    sample = algorithm.sample
+    sample = None if algorithm.sample is None else jax.jit(algorithm.sample, static_argnums=2)
     features, units = first_layer(params, shape)
     return Findings(
         title=title,
@@ -389,7 +389,7 @@ a { color: var(--link) }
 .scroll { overflow-x: auto; max-width: 100% }
 table { border-collapse: collapse; font-size: .93rem }
 th, td { text-align: left; vertical-align: top; padding: .4rem 1rem .4rem 0; border-bottom: 1px solid var(--line) }
-th { font-weight: 600 } thead th { color: var(--faint); font-weight: 500 }
+th { font-weight: 600; min-width: 7.5rem } thead th { min-width: 0; color: var(--faint); font-weight: 500 }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 tr:has(+ .phrase) > * { border-bottom: 0; padding-bottom: 0 }
 .phrase td { padding-top: 0; color: var(--faint); font-size: .82rem; line-height: 1.35 }
