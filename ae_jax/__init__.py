@@ -4,7 +4,7 @@
 `data` a dataset; `run` trains into a folder, `evaluation` measures, `report` and `plots` show.
 """
 
-from . import algorithms, corruption, data, losses, networks
+from . import algorithms, corruption, data, losses, networks, plots
 from .algorithms import ALGORITHMS, autoencoder, contractive, denoising, iwae, sparse, vae
 from .core import (
     Algorithm,
@@ -53,6 +53,7 @@ __all__ = [
     "iwae",
     "losses",
     "networks",
+    "plots",
     "repeat",
     "sparse",
     "start",

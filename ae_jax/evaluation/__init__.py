@@ -116,13 +116,16 @@ def battery(
     def measure(params: Params, key: Key) -> dict[str, float]:
         key_test, key_likelihood, key_denoised = jax.random.split(key, 3)
         found, test_codes = _on_test(algorithm, params, test, key_test, resting, awake)
+        if float(test_codes.min()) < resting:  # units that go below it do not rest there: nothing to count
+            for name in ("mean_activation", "l0", "l0_fraction"):
+                del found[name]
         if algorithm.corrupt is not None:
             found |= _denoised(algorithm, params, test, key_denoised)
         if algorithm.log_weight is not None:
             found[likelihood_name] = _likelihood(algorithm, params, weighed, key_likelihood, samples)
         found[jacobian_name] = _jacobian(algorithm, params, moved.x)
         reading = probed(_codes(algorithm, params, seen.x), test_codes) if labelled else {}
-        return _floats(found) | reading | {f"pca {name}": value for name, value in baseline.items()}
+        return _in_order(_floats(found) | reading) | {f"pca {name}": value for name, value in baseline.items()}
 
     return measure
 
@@ -132,6 +135,17 @@ def has_labels(train: Batch, test: Batch) -> bool:
     both = [np.asarray(y) for y in (train.y, test.y) if y is not None]
     integers = all(y.ndim == 1 and np.issubdtype(y.dtype, np.integer) for y in both)
     return len(both) == 2 and integers and len(np.unique(both[0])) > 1
+
+
+def _in_order(metrics: dict[str, float]) -> dict[str, float]:
+    """Sorted as DESCRIPTIONS are; metrics of an algorithm's own come after the loss."""
+    known = list(DESCRIPTIONS)
+
+    def place(name: str) -> int:
+        bare = name.partition(" (")[0].rpartition(" ")[2]
+        return known.index(bare) if bare in known else 0
+
+    return dict(sorted(metrics.items(), key=lambda item: place(item[0])))
 
 
 def _few(data: Batch, most: int | None) -> Batch:
