@@ -160,7 +160,7 @@ def examples(
     left = max((len(name) for name in rows), default=0) * 17 + (16 if rows else 0)
     zoom = max(1, (WIDTH - left) // (cells.shape[1] * cells.shape[3]))
     space = 46 if notes else 16
-    layout: dict[str, int] = {"every": group, "space": space}
+    layout: dict[str, int] = {"gap": max(4, zoom // 3), "every": group, "space": space}  # seen between big pixels too
     picture = mosaic(cells, bounds, zoom, **layout)
     height, width = cells.shape[2] * zoom, cells.shape[3] * zoom
     place = places((cells.shape[0], cells.shape[1]), (height, width), **layout)
@@ -312,7 +312,9 @@ def curve(epochs: Sequence[float], series: Mapping[str, Any], title: str = "") -
 
     figure, axes = _chart(title, "epoch")
     values = [np.asarray(v, float) for v in series.values()]
-    for (name, value), colour in zip(series.items(), (BLUE, ORANGE, GREEN), strict=False):
+    others = iter((BLUE, GREEN, FAINT))
+    for name, value in series.items():
+        colour = ORANGE if name == "validation" else next(others)
         mean, low, high = band(value)
         one = {"marker": "o", "markersize": 4} if len(epochs) == 1 else {}
         there = np.isfinite(mean)  # validation may be measured at some epochs only
@@ -324,7 +326,7 @@ def curve(epochs: Sequence[float], series: Mapping[str, Any], title: str = "") -
     if finite.size and finite.min() > 0 and finite.max() > 20 * finite.min():
         axes.set_yscale("log")
         _style(axes)
-    if len(series) > 1:
+    if list(series) != ["train"]:
         axes.legend(frameon=False, fontsize=SMALL, labelcolor=INK, handlelength=1.2)
     return figure
 

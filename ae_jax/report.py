@@ -27,16 +27,8 @@ if TYPE_CHECKING:
 
 CHUNK = 500  # examples that go through the network at once
 
-# Quantities as training reports them, where `evaluation.describe` does not know them or means another thing.
-TRAINING: dict[str, str] = {
-    "activation": "mean activation of the code's units, 0 at rest",
-    "beta": "weight of the KL at that step",
-    "bound": "importance-weighted bound on log p(x) in nats",
-    "denoising": "the reconstruction term with corrupted inputs",
-    "loss": "what training minimises",
-    "jacobian": "squared Frobenius norm of the encoder's Jacobian",
-    "penalty": "the regulariser, before its weight",
-}
+# As training reports them, where `evaluation.describe` does not know them or means another thing.
+TRAINING: dict[str, str] = {"loss": "what training minimises", "beta": "weight of the KL in that epoch"}
 
 
 class Ranked(NamedTuple):
@@ -121,7 +113,7 @@ def gather(
     def rank(indices: np.ndarray) -> Ranked:
         return Ranked(indices, pick(indices), np.asarray(encode_decode(params, pick(indices))))
 
-    sample = algorithm.sample
+    sample = None if algorithm.sample is None else jax.jit(algorithm.sample, static_argnums=2)
     features, units = first_layer(params, shape)
     return Findings(
         title=title,
@@ -156,7 +148,8 @@ def first_layer(params: Params, shape: Sequence[int]) -> tuple[np.ndarray | None
         return [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", jax.tree_util.keystr(path))]
 
     leaves = sorted(jax.tree_util.tree_flatten_with_path(params.get("encoder"))[0], key=lambda leaf: natural(leaf[0]))
-    kernels = [np.asarray(w) for _, w in leaves if w.ndim >= 2]
+    # names tell the order within a kind; an encoder with convolutions begins with one
+    kernels = [np.asarray(w) for d in (4, 2) for _, w in leaves if w.ndim == d]
     if not kernels:
         return None, 0
     kernel = kernels[0]
@@ -389,7 +382,7 @@ a { color: var(--link) }
 .scroll { overflow-x: auto; max-width: 100% }
 table { border-collapse: collapse; font-size: .93rem }
 th, td { text-align: left; vertical-align: top; padding: .4rem 1rem .4rem 0; border-bottom: 1px solid var(--line) }
-th { font-weight: 600 } thead th { color: var(--faint); font-weight: 500 }
+th { font-weight: 600; min-width: 7.5rem } thead th { min-width: 0; color: var(--faint); font-weight: 500 }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 tr:has(+ .phrase) > * { border-bottom: 0; padding-bottom: 0 }
 .phrase td { padding-top: 0; color: var(--faint); font-size: .82rem; line-height: 1.35 }

@@ -60,9 +60,8 @@ class Settings:
     def from_json(content: dict[str, Any]) -> "Settings":
         """Settings from a config.json. Raises RunError where it is of another version."""
         try:
-            rest = {k: v for k, v in content.items() if k not in ("optimizer", "seeds")}
-            chosen = OptimizerSettings(**content["optimizer"])
-            return Settings(**rest, optimizer=chosen, seeds=tuple(content["seeds"]))
+            rest = {k: _tuples(v) for k, v in content.items() if k != "optimizer"}
+            return Settings(**rest, optimizer=OptimizerSettings(**content["optimizer"]))
         except (KeyError, TypeError) as error:
             raise run.RunError(f"the settings in config.json are not of this version of ae_jax ({error})") from None
 
@@ -126,7 +125,7 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
             f"output_activation is {output!r} and the likelihood bernoulli, which takes logits: leave it linear"
         )
     needs = heads(settings.algorithm)
-    options = _tuples(settings.network_options)
+    options = settings.network_options
     if needs.activation != "linear":  # what the algorithm's codes are, unless the user says otherwise
         if "code_activation" not in inspect.signature(make_net).parameters:
             raise ValueError(f"{settings.algorithm} needs {needs.activation} codes, which {settings.network} has not")
@@ -153,5 +152,8 @@ def _known(options: dict[str, Any], make: Any, what: str) -> None:
         raise ValueError(f"{what} has no {', '.join(unknown)}; it has {', '.join(offered)}")
 
 
-def _tuples(options: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}  # JSON knows lists alone
+def _tuples(value: Any) -> Any:
+    """Lists, all that JSON knows, as the tuples they were."""
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
