@@ -435,9 +435,10 @@ CASES: dict[str, Case | Timing] = {
 
 
 def environment() -> dict[str, str]:
-    """Variables for other processes: the package on the path, a GPU's memory not taken whole by the first."""
+    """Variables for other processes: the package on the path, no programs compiled before, a GPU's memory shared."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return os.environ | {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    return kept | {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 def all_sides(case: Case) -> dict[str, Side]:
