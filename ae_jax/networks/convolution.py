@@ -31,7 +31,7 @@ def convolve(x: Array, kernel: Array, stride: int = 1, padding: Padding = "SAME"
     """
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
         raise ValueError(f"x is {x.shape} and kernel {kernel.shape}; they must be [B, H, W, C] and [kh, kw, C, O]")
-    pads, _ = _geometry(x.shape[1:3], kernel, stride, padding)
+    pads, _ = _geometry((x.shape[1], x.shape[2]), kernel, stride, padding)
     gemm = lambda x, kernel: _convolve_gemm(x, kernel, stride, pads)
     native = lambda x, kernel: _convolve_native(x, kernel, stride, pads)
     return _by_platform(gemm, native)(x, kernel)
@@ -64,7 +64,11 @@ def _geometry(size: Size, kernel: Array, stride: int, padding: Padding) -> tuple
 
 
 def _by_platform(cpu: Callable[..., Array], default: Callable[..., Array]) -> Callable[..., Array]:
-    return lambda *args: lax.platform_dependent(*args, cpu=cpu, default=default)
+    def call(*args: Array) -> Array:
+        dtype = jnp.result_type(*args)  # promoted as by jnp; lax's convolution takes equal types only
+        return lax.platform_dependent(*(a.astype(dtype) for a in args), cpu=cpu, default=default)
+
+    return call
 
 
 def _convolve_native(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
