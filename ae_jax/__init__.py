@@ -1,1 +1,62 @@
-"""Autoencoders in JAX, every member of the family, as pure functions. See `ae_jax.core` for the vocabulary."""
+"""Autoencoders in JAX, every member of the family, as pure functions.
+
+`core` has the types and combinators; `networks` makes an `Autoencoder`, `algorithms` an `Algorithm` of it,
+`data` a dataset; `run` trains into a folder, `evaluation` measures, `report` and `plots` show.
+"""
+
+from . import algorithms, corruption, data, losses, networks, plots
+from .algorithms import ALGORITHMS, autoencoder, contractive, denoising, iwae, sparse, vae
+from .core import (
+    Algorithm,
+    Autoencoder,
+    Batch,
+    Loss,
+    Rule,
+    assign,
+    augment,
+    average,
+    chain,
+    descend,
+    each,
+    epoch,
+    fit,
+    repeat,
+    start,
+    sweep,
+)
+from .corruption import corrupted
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "Autoencoder",
+    "Batch",
+    "Loss",
+    "Rule",
+    "algorithms",
+    "assign",
+    "augment",
+    "autoencoder",
+    "average",
+    "chain",
+    "contractive",
+    "corrupted",
+    "corruption",
+    "data",
+    "denoising",
+    "descend",
+    "each",
+    "epoch",
+    "fit",
+    "iwae",
+    "losses",
+    "networks",
+    "plots",
+    "repeat",
+    "sparse",
+    "start",
+    "sweep",
+    "vae",
+]

@@ -1,9 +1,7 @@
 """Learning rules as pairs of pure functions: the types and combinators that the whole library is said in.
 
-optax's insight is that an optimizer is a pair `(init, update)`, and that pairs compose. One level up the
-same holds for learning: a `Rule` turns params, memory and data into params and memory. One minibatch
-step, one epoch, a game between two players and a pass of contrastive divergence all have that type,
-because *a dataset is a large batch*. So there is no trainer class, no callback and no hook here.
+optax found that optimizers are pairs `(init, update)`, and that pairs compose. So do `Rule`s, which turn params,
+memory and data into params and memory: a step, an epoch, a game of two players, as *a dataset is a large batch*.
 
 Keys are addresses, never state: epoch `e` of a run uses `fold_in(run, e)`, step `t` of an epoch
 `fold_in(epoch, t)`, member `i` of a chain `fold_in(key, i)`. Any step of any seed can be replayed alone.
@@ -19,10 +17,11 @@ from jax import Array, lax
 
 Key = Array  # a typed key, jax.random.key(seed)
 Params = dict[str, Any]  # named groups: "encoder", "decoder", "critic", "codebook", "rho", "chains"
-Memory = Any  # whatever a rule carries from one update to the next: optimizer state, step counters
+Memory = Any  # what a rule carries from one update to the next: optimizer state, step counters
 Metrics = dict[str, Array]
-Schedule = Callable[[Any], Any]  # step -> value, as optax's schedules
-Hyper = float | Schedule  # a hyperparameter: a number, or a schedule over update steps
+Hyper = float | Callable[[Any], Any]  # a hyperparameter: a number, or an optax schedule over update steps
+Init = Callable[[Key, "Batch"], Params]  # sees the dataset
+Evaluate = Callable[[Params, "Batch", Key], Metrics]  # each metric [B, ...]
 Optimizer = optax.GradientTransformation | optax.GradientTransformationExtraArgs
 
 
@@ -41,57 +40,52 @@ class Loss(NamedTuple):
     patch: Params = {}  # groups to overwrite rather than descend: codebooks, chains, statistics
 
 
-class Rule(NamedTuple):
-    """A learning rule."""
-
+class Rule(NamedTuple):  # a learning rule
     init: Callable[[Params], Memory]
     update: Callable[[Params, Memory, Batch, Key], tuple[Params, Memory, Metrics]]
 
 
 class Autoencoder(NamedTuple):
-    """A network as pure functions. A key given to `encode`, `decode` or `apply` means *training*:
-    dropout and corruption act. Without one every function is deterministic.
-
-    `decode` and `apply` give the raw output (logits for a Bernoulli likelihood); an `Algorithm` maps it
-    to data space.
+    """A network as pure functions. A key given to `encode`, `decode` or `apply` means *training*: dropout and
+    corruption act; without one they are deterministic. `decode` and `apply` give the raw output (logits for a
+    Bernoulli likelihood), which an `Algorithm` maps to data space.
     """
 
     shape: tuple[int, ...]  # of one example, without the batch axis
     latents: int  # K, the size of a code
-    init: Callable[[Key, Batch], Params]  # groups "encoder" and "decoder"
+    init: Init  # groups "encoder" and "decoder"
     encode: Callable[..., Array]  # (params, x [B, *shape], key=None) -> [B, heads * K]
     decode: Callable[..., Array]  # (params, z [B, K], key=None) -> output [B, *shape]
     apply: Callable[..., tuple[Array, Array]]  # (params, x, key=None) -> (code, output), in one pass
-    # For an encoder that is one affine layer and an elementwise activation s, else None:
-    # (params, x) -> (W [D, K], s'(xW + b) [B, K]), all that its Jacobian is made of.
+    # Where the encoder is s(xW + b), s elementwise: (params, x) -> (W [D, K], s'(xW + b) [B, K]), its Jacobian.
     layer: Callable[[Params, Array], tuple[Array, Array]] | None = None
     corrupt: Callable[[Array, Key], Array] | None = None  # (x, key) -> x, acting before `encode` in training
 
 
 class Heads(NamedTuple):
-    """In the annotation of an algorithm's network: how many vectors of size K its encoder must emit."""
+    """In the annotation of an algorithm's network: what its encoder must emit."""
 
-    number: int
+    number: int  # vectors of size K
+    activation: str = "linear"  # what they have gone through
 
 
-GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # the encoder emits a mean and a log-variance
+GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-variance
+SigmoidAutoencoder = Annotated[Autoencoder, Heads(1, "sigmoid")]  # activations in [0, 1]
 
 
 class Algorithm(NamedTuple):
     """What a paper contributes: how to start, one step of learning, and what the trained thing can do."""
 
-    init: Callable[[Key, Batch], Params]  # sees the dataset
+    init: Init
     rule: Rule  # on a minibatch
-    evaluate: Callable[[Params, Batch, Key], Metrics]  # each [B]
+    evaluate: Evaluate  # each [B]
     encode: Callable[[Params, Array], Array]  # x [B, *shape] -> deterministic code [B, K]
     decode: Callable[[Params, Array], Array]  # code [B, K] -> data space [B, *shape]
+    reconstruct: Callable[[Params, Array], Array]  # x -> data space, through the code (and switches, if any)
     sample: Callable[[Params, Key, int], Array] | None = None  # n new examples [n, *shape]
     log_weight: Callable[[Params, Batch, Key], Array] | None = None  # log p(x, z) - log q(z | x), z ~ q, [B]
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any
-
-
-# ------------------------------------------------------------------------------------------- one update
 
 
 class Descent(NamedTuple):
@@ -102,18 +96,12 @@ class Descent(NamedTuple):
 
 
 def descend(
-    loss: Callable[..., Loss],
-    optimizer: Optimizer,
-    *,
-    wrt: tuple[str, ...] | None = None,
-    name: str = "loss",
-    **hyper: Hyper,
+    loss: Callable[..., Loss], optimizer: Optimizer, *, wrt: tuple[str, ...] | None = None, name="loss", **hyper: Hyper
 ) -> Rule:
     """Gradient descent on the mean of `loss(params, batch, key, **hyper) -> Loss`.
 
-    `wrt` names the groups of params to descend (all by default); `name` is the metric that reports the
-    mean loss. Each hyperparameter is a number or a schedule over this rule's own steps, and a scheduled
-    one is reported among the metrics. Optimizers with a line search (`optax.lbfgs`) work too.
+    `wrt` names the groups of params to descend (default: all), `name` the metric that reports the mean loss. A
+    hyperparameter may be a schedule over this rule's own steps, and is then reported too. L-BFGS works as well.
     """
     optimizer = optax.with_extra_args_support(optimizer)
 
@@ -122,33 +110,22 @@ def descend(
             raise ValueError(f"wrt names {sorted(missing)}, but the params have the groups {sorted(params)}")
         return {group: params[group] for group in (params if wrt is None else wrt)}
 
-    def init(params: Params) -> Descent:
-        return Descent(jnp.zeros((), jnp.int32), optimizer.init(chosen_of(params)))
-
     def update(params: Params, memory: Descent, batch: Batch, key: Key):
         scheduled = {k: jnp.asarray(h(memory.step)) for k, h in hyper.items() if callable(h)}
-        now = {**hyper, **scheduled}
 
         def objective(chosen: Params) -> tuple[Array, Loss]:
-            result = loss({**params, **chosen}, batch, key, **now)
+            result = loss({**params, **chosen}, batch, key, **{**hyper, **scheduled})
             return jnp.mean(result.value), result
 
         chosen = chosen_of(params)
         (value, result), gradient = jax.value_and_grad(objective, has_aux=True)(chosen)
-        updates, state = optimizer.update(
-            gradient,
-            memory.optimizer,
-            chosen,
-            value=value,
-            grad=gradient,
-            value_fn=lambda c: objective(c)[0],
-        )
+        line_search = {"value": value, "grad": gradient, "value_fn": lambda c: objective(c)[0]}
+        updates, state = optimizer.update(gradient, memory.optimizer, chosen, **line_search)
         stepped: Any = optax.apply_updates(chosen, updates)
-        params = {**params, **stepped, **result.patch}
         metrics = {name: value, **jax.tree.map(jnp.mean, result.metrics), **scheduled}
-        return params, Descent(memory.step + 1, state), metrics
+        return {**params, **stepped, **result.patch}, Descent(memory.step + 1, state), metrics
 
-    return Rule(init, update)
+    return Rule(lambda params: Descent(jnp.zeros((), jnp.int32), optimizer.init(chosen_of(params))), update)
 
 
 def final(hyper: Hyper) -> float | Array:
@@ -164,9 +141,6 @@ def assign(fn: Callable[[Params, Batch, Key], Params]) -> Rule:
 def chain(*rules: Rule) -> Rule:
     """The rules in order on the same batch: players of a game, statistics before a step."""
 
-    def init(params: Params) -> Memory:
-        return tuple(rule.init(params) for rule in rules)
-
     def update(params: Params, memory: Memory, batch: Batch, key: Key):
         after, metrics = [], {}
         for i, (rule, m) in enumerate(zip(rules, memory, strict=True)):
@@ -177,7 +151,7 @@ def chain(*rules: Rule) -> Rule:
             metrics |= new
         return params, tuple(after), metrics
 
-    return Rule(init, update)
+    return Rule(lambda params: tuple(rule.init(params) for rule in rules), update)
 
 
 def augment(rule: Rule, fn: Callable[[Batch, Key], Batch]) -> Rule:
@@ -188,9 +162,6 @@ def augment(rule: Rule, fn: Callable[[Batch, Key], Batch]) -> Rule:
         return rule.update(params, memory, fn(batch, key_fn), key_rule)
 
     return Rule(rule.init, update)
-
-
-# ----------------------------------------------------------------------------------------- many updates
 
 
 def _scan(rule: Rule, params: Params, memory: Memory, batch: Callable[[Array], Batch], key: Key, times: int):
@@ -215,32 +186,25 @@ def repeat(rule: Rule, times: int) -> Rule:
 
 
 def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
-    """One pass over a dataset in an order shuffled by the key: a rule on batches becomes one on datasets.
-
-    Every example is used exactly once. Where `batch_size` does not divide their number, the last batch
-    is shorter, and counts by its size in the metrics. `sharding` lays each full batch over devices.
+    """One pass over a dataset, shuffled by the key: a rule on batches becomes one on datasets. Every example is
+    used once: a last, shorter batch counts by its size in the metrics. `sharding` lays full batches over devices.
     """
 
     def update(params: Params, memory: Memory, data: Batch, key: Key):
-        count = len(data.x)
-        size = min(batch_size, count)
-        steps, rest = divmod(count, size)
+        steps, rest = divmod(len(data.x), size := min(batch_size, len(data.x)))
         key_order, key_steps = jax.random.split(key)
-        order = jax.random.permutation(key_order, count)
+        order = jax.random.permutation(key_order, len(data.x))
 
-        def batch(t: Array | int, size: int) -> Batch:
-            index = lax.dynamic_slice_in_dim(order, t * batch_size, size)
-            return jax.tree.map(lambda a: jnp.take(a, index, axis=0, mode="clip"), data)
+        def batch(t: Array | int, length: int) -> Batch:
+            index = lax.dynamic_slice_in_dim(order, t * size, length)
+            picked = jax.tree.map(lambda a: jnp.take(a, index, axis=0, mode="clip"), data)
+            return lax.with_sharding_constraint(picked, sharding) if sharding and length == size else picked
 
-        def full(t: Array) -> Batch:
-            return batch(t, size) if sharding is None else lax.with_sharding_constraint(batch(t, size), sharding)
-
-        params, memory, metrics = _scan(rule, params, memory, full, key_steps, steps)
+        params, memory, metrics = _scan(rule, params, memory, lambda t: batch(t, size), key_steps, steps)
         metrics = jax.tree.map(lambda m: m.mean(0), metrics)
-        if rest:  # a short batch cannot be laid evenly over devices: no sharding
-            key_last = jax.random.fold_in(key_steps, steps)
-            params, memory, last = rule.update(params, memory, batch(steps, rest), key_last)
-            metrics = jax.tree.map(lambda m, n: (m * (count - rest) + n * rest) / count, metrics, last)
+        if rest:
+            params, memory, last = rule.update(params, memory, batch(steps, rest), jax.random.fold_in(key_steps, steps))
+            metrics = jax.tree.map(lambda m, n: m + (n - m) * rest / len(data.x), metrics, last)
         return params, memory, metrics
 
     return Rule(rule.init, update)
@@ -252,19 +216,15 @@ def epoch(algorithm: Algorithm, batch_size: int, sharding: jax.sharding.Sharding
     return one if algorithm.before is None else chain(algorithm.before, one)
 
 
-# -------------------------------------------------------------------------------------------- whole runs
-
-
-def start(init: Callable[[Key, Batch], Params], rule: Rule, data: Batch, key: Key) -> tuple[Params, Memory, Key]:
+def start(init: Init, rule: Rule, data: Batch, key: Key) -> tuple[Params, Memory, Key]:
     """What a run begins with: params, memory, and the key that `fold_in(key, e)` makes epoch e's of."""
     key_init, key_run = jax.random.split(key)
     params = init(key_init, data)
     return params, rule.init(params), key_run
 
 
-def fit(init: Callable[[Key, Batch], Params], rule: Rule, data: Batch, key: Key, epochs: int) -> tuple[Params, Metrics]:
+def fit(init: Init, rule: Rule, data: Batch, key: Key, epochs: int) -> tuple[Params, Metrics]:
     """A whole run as a pure function: compile it, map it over keys. `rule` acts on datasets (see `epoch`).
-
     Returns the params after the last epoch and the history, each metric [epochs].
     """
     params, memory, key_run = start(init, rule, data, key)
@@ -272,25 +232,18 @@ def fit(init: Callable[[Key, Batch], Params], rule: Rule, data: Batch, key: Key,
     return params, history
 
 
-def each(
-    evaluate: Callable[[Params, Batch, Key], Metrics], params: Params, data: Batch, key: Key, batch_size: int = 500
-) -> Metrics:
-    """`evaluate` on every example by itself: each metric [N].
-
-    Example i always uses `fold_in(key, i)`, so `batch_size` (how many run at once) changes the memory
-    needed and nothing else.
+def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 100) -> Metrics:
+    """`evaluate` on every example by itself, example i with `fold_in(key, i)`: each metric [N, ...].
+    `batch_size` is how many run at once, and changes only the memory needed.
     """
 
     def one(example: tuple[Array, Batch]) -> Metrics:
-        i, (x, y) = example
-        batch = Batch(x[None], None if y is None else y[None])
-        return jax.tree.map(lambda m: m[0], evaluate(params, batch, jax.random.fold_in(key, i)))
+        batch = jax.tree.map(lambda a: a[None], example[1])
+        return jax.tree.map(lambda m: m[0], evaluate(params, batch, jax.random.fold_in(key, example[0])))
 
     return lax.map(one, (jnp.arange(len(data.x)), data), batch_size=min(batch_size, len(data.x)))
 
 
-def average(
-    evaluate: Callable[[Params, Batch, Key], Metrics], params: Params, data: Batch, key: Key, batch_size: int = 500
-) -> Metrics:
+def average(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 100) -> Metrics:
     """The exact mean over a dataset of every metric, whatever the batch size: each [...]."""
     return jax.tree.map(lambda m: m.mean(0), each(evaluate, params, data, key, batch_size))

@@ -4,8 +4,19 @@ from collections.abc import Callable
 
 from ..core import Algorithm
 from .autoencoder import autoencoder
+from .contractive import contractive
+from .denoising import denoising
+from .iwae import iwae
+from .sparse import sparse
 from .vae import vae
 
-ALGORITHMS: dict[str, Callable[..., Algorithm]] = {"autoencoder": autoencoder, "vae": vae}
+ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
+    "autoencoder": autoencoder,
+    "denoising": denoising,
+    "sparse": sparse,
+    "contractive": contractive,
+    "vae": vae,
+    "iwae": iwae,
+}
 
-__all__ = ["ALGORITHMS", "autoencoder", "vae"]
+__all__ = ["ALGORITHMS", "autoencoder", "contractive", "denoising", "iwae", "sparse", "vae"]

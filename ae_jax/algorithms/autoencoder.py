@@ -4,10 +4,11 @@ Rumelhart, Hinton & Williams (1986); Baldi & Hornik (1989); Hinton & Salakhutdin
 """
 
 import jax.numpy as jnp
+from jax import Array
 
-from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
-from ..losses import LikelihoodName, l1, l2, reconstruction
-from ..losses import likelihood as likelihood_of
+from ..core import Algorithm, Autoencoder, Hyper, Key, Loss, Optimizer, Params
+from ..losses import LikelihoodName, l1
+from ..regularized import decay, regularized
 
 
 def autoencoder(
@@ -29,30 +30,9 @@ def autoencoder(
         weight_l1: weight of the sum of |w| over all weights (not biases).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     """
-    p = likelihood_of(likelihood)
 
-    def terms(params: Params, batch: Batch, key: Key | None, code_l2, weight_l1, weight_l2):
-        z, output = net.apply(params, batch.x, key)
-        nll = p.nll(output, batch.x)  # [B]
-        learned = (params["encoder"], params["decoder"])
-        penalty = code_l2 * jnp.square(z).sum(-1) + weight_l1 * l1(learned) + weight_l2 * l2(learned)
-        return output, nll, nll + penalty
+    def penalty(params: Params, x: Array, z: Array, key: Key, train: bool, code_l2, weight_l1) -> Loss:
+        return Loss(code_l2 * jnp.square(z).sum(-1) + decay(weight_l1, l1, params))
 
-    def loss(params: Params, batch: Batch, key: Key, **weights) -> Loss:
-        _, nll, value = terms(params, batch, key, **weights)
-        return Loss(value, {"reconstruction": nll})
-
-    def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        weights = final(code_l2), final(weight_l1), final(weight_l2)
-        output, nll, value = terms(params, batch, None, *weights)
-        return {"loss": value, "reconstruction": nll} | reconstruction(p.mean(output), batch.x)
-
-    learn = ("encoder", "decoder")
-    return Algorithm(
-        init=net.init,
-        rule=descend(loss, optimizer, wrt=learn, code_l2=code_l2, weight_l1=weight_l1, weight_l2=weight_l2),
-        evaluate=evaluate,
-        encode=lambda params, x: net.encode(params, x),
-        decode=lambda params, z: p.mean(net.decode(params, z)),
-        corrupt=net.corrupt,
-    )
+    weights = {"code_l2": code_l2, "weight_l1": weight_l1, "weight_l2": weight_l2}
+    return regularized(net, optimizer, likelihood, penalty, **weights)

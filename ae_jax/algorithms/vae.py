@@ -44,7 +44,7 @@ def vae(
         mean, logvar = model.posterior(params, batch.x, key_encoder if train else None)
         z = reparameterize(key_z, mean, logvar)
         nll = model.nll(params, z, batch.x, key_decoder if train else None)  # [B]
-        return z, nll, kl_standard_normal(mean, logvar)  # KL [B, K], appendix B
+        return mean, nll, kl_standard_normal(mean, logvar)  # KL [B, K], appendix B
 
     def loss(params: Params, batch: Batch, key: Key, beta) -> Loss:
         _, nll, kl = terms(params, batch, key, train=True)
@@ -52,17 +52,18 @@ def vae(
         return Loss(nll + beta * cost, {"nll": nll, "kl": kl.sum(-1), "elbo": -nll - kl.sum(-1)})  # eq. (7)
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        z, nll, kl = terms(params, batch, key, train=False)
+        mean, nll, kl = terms(params, batch, key, train=False)
         kl = kl.sum(-1)
         bound = {"loss": nll + final(beta) * kl, "nll": nll, "kl": kl, "elbo": -nll - kl}
-        return bound | reconstruction(model.decode(params, z), batch.x)
+        return bound | reconstruction(model.decode(params, mean), batch.x)
 
     return Algorithm(
         init=model.init,
         rule=descend(loss, optimizer, wrt=model.groups, beta=beta),
         evaluate=evaluate,
-        encode=lambda params, x: model.posterior(params, x)[0],
+        encode=model.encode,
         decode=model.decode,
+        reconstruct=model.reconstruct,
         sample=model.sample,
         log_weight=model.log_weight,
         corrupt=net.corrupt,

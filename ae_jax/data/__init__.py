@@ -1,0 +1,135 @@
+"""Data: `train, test = load("mnist")`, from a name, a file or a folder, as float32 in [0, 1].
+
+Everything here happens once, on the host, in NumPy; `dynamic_binarise` alone belongs in a compiled step. This
+package alone knows TensorFlow Datasets, and imports it only for what TFRECORD does not hold or the disk does not.
+"""
+
+import difflib
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .binary import binarise, dynamic_binarise
+from .dataset import DataError, Dataset, unit_interval, validation_split
+from .files import arrays
+from .images import Crop, Size, folder, read_images
+from .sprites import render, shapes
+from .tfds import WITHOUT, find, known_names, prepared, prepared_in
+from .toys import digits, photos
+from .whitening import (
+    Whitening,
+    fit_whitening,
+    normalise_patches,
+    patch_deviation,
+    patches,
+    unwhiten,
+    whiten,
+    whiten_spectrum,
+)
+
+NAMED: dict[str, Callable[..., Dataset]] = {"digits": digits, "photos": photos, "shapes": shapes}
+
+# every function that has options; `load` and the command line offer them
+OPTIONS: dict[str, Callable[..., Dataset]] = {
+    "photos": photos,
+    "shapes": shapes,
+    "TensorFlow Datasets": prepared,
+    "arrays": arrays,
+    "folder": folder,
+}
+
+# what `load` takes, each with a line of description
+SOURCES = {
+    "digits": "scikit-learn's handwritten digits: 1437 + 360 of 8x8, 10 classes",
+    "photos": "patches of scikit-learn's two sample photographs, grey or colour, any size",
+    "shapes": "procedural squares, ellipses and hearts with known generative factors, grey or colour, any size",
+    "mnist, fashion_mnist, cifar10, ...": "any image set of TensorFlow Datasets, from TFDS_DATA_DIR or downloaded",
+    "FILE.npy, FILE.npz": "arrays: one; x and y; train and test; or x_train, y_train, x_test, y_test",
+    "FOLDER": "images in any format, with train/ and test/ and a folder per class if there; whole or as patches",
+}
+
+
+def load(source: str | Path, **options: Any) -> Dataset:
+    """Data by name or path, float32 in [0, 1]; it unpacks as train and test, and printed says what was loaded.
+
+    A bare word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder
+    of that name, then a set to download. Options are the keyword arguments of the source's own function:
+    `digits`, `photos`, `shapes`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz), `folder` (images).
+
+    Args:
+        source: a name or a path.
+        **options: as that function takes them, such as `patch=12` for photos or a folder.
+
+    Raises:
+        DataError: no such data, data that cannot be used as it is, or an option that does not apply to it.
+    """
+    reader, arguments = _reader(source, options.get("data_dir"))
+    known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if unknown := sorted(set(options) - set(known)):
+        takes = f"it takes {', '.join(known)}" if known else "it takes none"
+        raise DataError(f"{source} is read by {reader.__name__}, which has no option {', '.join(unknown)}; {takes}")
+    return reader(*arguments, **options)
+
+
+def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[..., Dataset], tuple[Any, ...]]:
+    """The function that reads a source, and its positional arguments."""
+    name, path = str(source), Path(source).expanduser()
+    if name in NAMED:
+        return NAMED[name], ()
+    if not name:
+        raise DataError(f"no name and no path was given; known are {', '.join(NAMED)} and what `SOURCES` lists")
+    is_path = isinstance(source, Path) or name.startswith((".", "~", os.sep)) or path.suffix in (".npy", ".npz")
+    if not is_path and find(name, prepared_in(data_dir)):
+        return prepared, (name,)
+    if path.is_dir():
+        return folder, (path,)
+    if path.is_file() and path.suffix in (".npy", ".npz"):
+        return arrays, (path,)
+    if path.exists():
+        raise DataError(f"{path} is neither a folder of images nor a .npy or .npz file")
+    if is_path:
+        raise DataError(f"there is no file or folder {path.absolute()}")
+    base, names = name.partition(":")[0].partition("/")[0], [*NAMED, *known_names(data_dir)]
+    if base not in names:
+        near = difflib.get_close_matches(base, names, 3)
+        meant = f"; did you mean {' or '.join(near)}?" if near else "."
+        raise DataError(
+            f"there is no data called {name!r}, nor a file or folder{meant} "
+            f"Known are {', '.join(NAMED)}, the names of TensorFlow Datasets (such as mnist), .npy and .npz files and "
+            "folders of images."
+        )
+    return prepared, (name,)
+
+
+__all__ = [
+    "OPTIONS",
+    "SOURCES",
+    "WITHOUT",
+    "Crop",
+    "DataError",
+    "Dataset",
+    "Size",
+    "Whitening",
+    "arrays",
+    "binarise",
+    "digits",
+    "dynamic_binarise",
+    "fit_whitening",
+    "folder",
+    "load",
+    "normalise_patches",
+    "patch_deviation",
+    "patches",
+    "photos",
+    "prepared",
+    "read_images",
+    "render",
+    "shapes",
+    "unit_interval",
+    "unwhiten",
+    "validation_split",
+    "whiten",
+    "whiten_spectrum",
+]

@@ -1,0 +1,47 @@
+"""Denoising autoencoders: the clean input from a corrupted one.
+
+Vincent, Larochelle, Bengio & Manzagol (2008), ICML; Vincent et al. (2010), JMLR 11.
+"""
+
+import jax
+
+from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Metrics, Optimizer, Params
+from ..corruption import Corruption, CorruptionName, corrupted
+from ..corruption import corruption as corruption_of
+from ..losses import LikelihoodName
+from ..losses import likelihood as likelihood_of
+from ..regularized import regularized
+
+
+def denoising(
+    net: Autoencoder,
+    optimizer: Optimizer,
+    *,
+    corruption: CorruptionName | Corruption = "masking",
+    level: float = 0.25,
+    likelihood: LikelihoodName = "squared",
+    weight_l2: Hyper = 0.0,
+) -> Algorithm:
+    """Reconstruction of x from a corrupted copy, drawn afresh at each update; see `corruption` for the kinds.
+
+    Codes, reconstructions and evaluation use the clean input; only the metric `denoising` corrupts.
+
+    Args:
+        net: the network, one head.
+        optimizer: an optax optimizer.
+        corruption: masking, gaussian, salt_and_pepper, patches, or a function (x, key) -> x.
+        level: the fraction of elements (masking, salt_and_pepper) or of the area (patches) that is lost; the
+            standard deviation of the noise (gaussian). Not used when `corruption` is a function.
+        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+        weight_l2: weight of the sum of w^2 over all weights (not biases).
+    """
+    corrupt, p = corruption_of(corruption, level), likelihood_of(likelihood)
+    clean = regularized(corrupted(net, corrupt), optimizer, likelihood, weight_l2=weight_l2)
+
+    def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
+        key_clean, key_corrupt = jax.random.split(key)
+        _, output = net.apply(params, corrupt(batch.x, key_corrupt))
+        denoised = p.nll(output, batch.x)  # [B], what training minimises (2010, eq. 4)
+        return clean.evaluate(params, batch, key_clean) | {"denoising": denoised}
+
+    return clean._replace(evaluate=evaluate)

@@ -1,0 +1,79 @@
+"""Sparse autoencoders: units that are seldom active. Ng (2011), CS294A lecture notes; UFLDL.
+
+KL(target || rho_j) is of each unit's mean activation over the *whole* training set, which no minibatch knows. So rho
+is measured before each pass, and a minibatch descends sum_j KL(rho_j) + KL'(rho_j) (a_j - rho_j) in its activations a,
+whose mean over the data has, at the measurement, exactly the full-batch value and gradient. With a stale rho units
+oscillate and die, so each update moves rho by what it changed on its own batch, plus a small pull.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ..core import Algorithm, Batch, Hyper, Key, Loss, Optimizer, Params, Rule, SigmoidAutoencoder, assign, sweep
+from ..losses import LikelihoodName, bernoulli_kl
+from ..regularized import regularized
+
+ACTIVATION = {"sigmoid": lambda h: h, "tanh": lambda h: (1 + h) / 2}  # 0 at rest, 1 at most
+PULL = 0.01  # towards the batch's mean: forgets the bias of changes seen on the very batch that made them
+
+
+def sparse(
+    net: SigmoidAutoencoder,
+    optimizer: Optimizer,
+    *,
+    penalty: Literal["kl", "kl_minibatch", "l1"] = "kl",
+    target: float = 0.05,
+    weight: Hyper = 3.0,
+    units: Literal["sigmoid", "tanh"] = "sigmoid",
+    likelihood: LikelihoodName = "squared",
+    weight_l2: Hyper = 0.0,
+) -> Algorithm:
+    """Reconstruction plus a penalty on activation.
+
+    Args:
+        net: the network, one head; for the KL penalties its code is sigmoid (or tanh: see units).
+        optimizer: an optax optimizer.
+        penalty: kl (mean activation over the training set), kl_minibatch (over a batch) or l1 (sum over units).
+        target: mean activation that the KL penalties ask of each unit, rho.
+        weight: of the penalty, a number or a schedule. UFLDL halves the squared error: its beta = 3 is 6 here.
+        units: sigmoid (activation h, in [0, 1]) or tanh (activation (1 + h) / 2, as tanh rests at -1).
+        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+        weight_l2: weight of the sum of w^2 over all weights (not biases).
+    """
+    if penalty not in ("kl", "kl_minibatch", "l1") or units not in ACTIVATION or not 0 < target < 1:
+        wanted = "penalty kl, kl_minibatch or l1; units sigmoid or tanh; 0 < target < 1"
+        raise ValueError(f"penalty is {penalty!r}, units {units!r}, target {target}; wanted: {wanted}")
+
+    mean = lambda params, x: ACTIVATION[units](net.encode(params, x)).mean(0)  # [K]
+
+    def measure(params: Params, data: Batch, key: Key) -> Params:
+        look = Rule(lambda p: (), lambda p, memory, batch, key: (p, memory, {"rho": mean(p, batch.x)}))
+        return sweep(look, batch_size=1000).update(params, (), data, key)[2]  # exact, a chunk at a time
+
+    def linear_kl(a: Array, rho: Array) -> Array:  # [B, K], [K] -> [B]
+        rho = jnp.clip(rho, 1e-4, 1 - 1e-4)
+        slope = (rho - target) / (rho * (1 - rho))  # d KL(target || rho) / d rho
+        return (bernoulli_kl(target, rho) + slope * (a - rho)).sum(-1)
+
+    def cost(params: Params, x: Array, z: Array, key: Key, train: bool, weight) -> Loss:
+        a = ACTIVATION[units](z)
+        rho = lax.stop_gradient(a.mean(0)) if penalty == "kl_minibatch" and train else params.get("rho")
+        value = jnp.abs(a).sum(-1) if rho is None else linear_kl(a, rho)  # [B]
+        return Loss(weight * value, {"penalty": value, "activation": a.mean(-1)})
+
+    base = regularized(net, optimizer, likelihood, cost, weight=weight, weight_l2=weight_l2)
+
+    def init(key: Key, data: Batch) -> Params:
+        key_net, key_measure = jax.random.split(key)
+        return (params := base.init(key_net, data)) | measure(params, data, key_measure)
+
+    def update(params: Params, memory, batch: Batch, key: Key):
+        new, memory, metrics = base.rule.update(params, memory, batch, key)
+        rho = mean(new, batch.x) + (1 - PULL) * (params["rho"] - mean(params, batch.x))
+        return new | {"rho": rho}, memory, metrics
+
+    whole = base._replace(init=init, rule=Rule(base.rule.init, update), before=assign(measure))
+    return base if penalty == "l1" else whole

@@ -1,0 +1,395 @@
+"""The command line, `python -m ae_jax` or `ae-jax`: made from the signatures of algorithms and networks,
+so that a new algorithm needs no code here.
+"""
+
+import dataclasses
+import inspect
+import os
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import tyro
+
+USAGE = """usage: ae-jax COMMAND [options]
+
+Autoencoders in JAX: train one, look at it, use it.
+
+  train ALGORITHM       train on a data set, with one seed or many at once, and write a report
+  evaluate WORKDIR      every metric of every seed again, on the same data or another source
+  encode WORKDIR IN OUT     examples to codes
+  decode WORKDIR IN OUT     codes to examples
+  sample WORKDIR OUT        new examples of a generative model
+  report WORKDIR        write report.html again
+  export WORKDIR OUT    encoder and decoder as StableHLO, usable without this package
+  list                  algorithms, networks, data and metrics, a line each
+
+ae-jax COMMAND --help tells each one's options. To begin:
+  ae-jax train vae --data digits --epochs 100 --seeds 5
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """What every training has, whatever the algorithm."""
+
+    data: str = "digits"
+    """A name (see ae-jax list), any TensorFlow Datasets name, a .npy or .npz file, or a folder of images."""
+    epochs: int = 20
+    """Passes over the training set."""
+    batch_size: int = 128
+    """Examples in a step."""
+    seeds: int | None = None
+    """Train so many independent runs, seeds 0 to N-1, as one compiled program."""
+    seed: int = 0
+    """Train this one seed; it gives what it gives among --seeds."""
+    latents: int = 10
+    """Size of the code."""
+    network: Literal["mlp", "linear", "conv"] = "mlp"
+    """See ae-jax list."""
+    workdir: Path | None = None
+    """Folder of the run; by default one under runs/ that the settings name. The same command goes on there."""
+    lr: float = 1e-3
+    """Learning rate."""
+    optimizer: Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"] = "adam"
+    """Optimization method."""
+    momentum: float = 0.9
+    """Of sgd."""
+    schedule: Literal["constant", "cosine", "linear", "exponential"] = "constant"
+    """Of the learning rate, after the warm-up: cosine and linear fall to 0, exponential to a hundredth."""
+    warmup_epochs: float = 0.0
+    """Raise the learning rate linearly from 0 over so many epochs."""
+    clip: float | None = None
+    """Largest global norm of the gradient."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW), on weights, not biases."""
+    binarise: Literal["static", "dynamic"] | None = None
+    """Draw binary pixels with the grey values as probabilities: once, or afresh in every step."""
+    noise: Literal["masking", "gaussian", "salt_and_pepper", "patches"] | None = None
+    """Corrupt the input in training: the denoising form of any algorithm."""
+    noise_level: float = 0.25
+    """Fraction of elements, standard deviation of the Gaussian, or fraction of the area."""
+    validation: float = 0.0
+    """Fraction of the training set held out; the best epoch on it is the one that is used."""
+    best: str = "loss"
+    """The metric that chooses the best epoch, the smaller the better."""
+    patience: int | None = None
+    """Stop a seed after so many epochs without a better validation metric."""
+    likelihood_samples: int = 100
+    """Importance samples for the log-likelihood of models that have one."""
+    every_epochs: int = 10
+    """Checkpoint after so many epochs,"""
+    every_minutes: float = 5.0
+    """or after so many minutes, whichever comes first."""
+    keep: int = 3
+    """Checkpoints to keep; the best epoch's params are within each."""
+    quiet: bool = False
+    """Show nothing but errors."""
+
+
+# ------------------------------------------------------------------------------- options from signatures
+
+
+def plain(annotation: Any) -> Any:
+    """The annotation without what a command line cannot give: functions among the members of a union."""
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return annotation
+    return Union[tuple(m for m in get_args(annotation) if get_origin(m) is not Callable)]  # noqa: UP007
+
+
+def options_of(make: Callable[..., Any]) -> dict[str, tuple[Any, Any, str]]:
+    """Keyword-only parameters of a function: name -> (type, default, help from the docstring's Args)."""
+    import docstring_parser
+
+    helps = {p.arg_name: (p.description or "") for p in docstring_parser.parse(inspect.getdoc(make) or "").params}
+    annotations = inspect.get_annotations(make, eval_str=True)
+    return {
+        name: (plain(annotations[name]), p.default, " ".join(helps.get(name, "").split()))
+        for name, p in inspect.signature(make).parameters.items()
+        if p.kind is inspect.Parameter.KEYWORD_ONLY and name != "heads"
+    }
+
+
+def merged(makers: dict[str, Callable[..., Any]]) -> dict[str, tuple[Any, Any, str]]:
+    """The options of several makers as one set, each None unless given, since their defaults may differ."""
+    kinds: dict[str, Any] = {}
+    texts: dict[str, list[str]] = {}
+    for maker, make in makers.items():
+        for name, (kind, default, text) in options_of(make).items():
+            kinds[name] = Union[kinds[name], kind] if name in kinds else kind  # noqa: UP007
+            texts.setdefault(name, [f"{text} Default:"]).append(f"{maker} {default!r}")
+    return {name: (kind | None, None, f"{texts[name][0]} {', '.join(texts[name][1:])}") for name, kind in kinds.items()}
+
+
+def data_flag(option: str) -> str:
+    """An option of a data source as a flag's name."""
+    return option if option.startswith("data_") else f"data_{option}"
+
+
+def train_options(algorithm: str) -> Any:
+    """A dataclass of all that `ae-jax train ALGORITHM` takes, in groups whose names are not part of the flags."""
+    from . import data
+    from .algorithms import ALGORITHMS
+    from .networks import NETWORKS
+
+    def group(title: str, options: dict[str, tuple[Any, Any, str]], hint: str | None) -> Any:
+        fields = []
+        for name, (kind, default, text) in options.items():
+            told = tyro.conf.arg(help=text[:1].upper() + text[1:], help_behavior_hint=hint)
+            fields.append((name, Annotated[kind, told], dataclasses.field(default=default)))
+        return dataclasses.make_dataclass(title, fields, frozen=True)
+
+    sources = {data_flag(name): option for name, option in merged(data.OPTIONS).items()}
+    groups = {
+        algorithm: group("Hyperparameters", options_of(ALGORITHMS[algorithm]), None),
+        "training": TrainOptions,
+        "networks": group("NetworkOptions", merged(NETWORKS), ""),
+        "sources": group("DataOptions", sources, ""),
+    }
+    fields = [(name, kind, dataclasses.field(default=kind())) for name, kind in groups.items()]
+    return tyro.conf.OmitArgPrefixes[dataclasses.make_dataclass("Options", fields, frozen=True)]
+
+
+def settings_of(algorithm: str, parsed: Any) -> Any:
+    """The run's `Settings` out of parsed options."""
+    from . import data
+    from .settings import OptimizerSettings, Settings
+
+    options: TrainOptions = parsed.training
+    if options.seeds is not None and options.seed:
+        raise ValueError("--seeds N trains the seeds 0 to N-1 and --seed S one seed: give one of the two")
+    if options.seeds is not None and options.seeds < 1:
+        raise ValueError(f"--seeds is {options.seeds}; it counts runs and must be at least 1")
+
+    def given(group: Any) -> dict[str, Any]:
+        return {name: value for name, value in vars(group).items() if value is not None}
+
+    sources = {data_flag(name): name for name in merged(data.OPTIONS)}
+    return Settings(
+        algorithm=algorithm,
+        network=options.network,
+        data=options.data,
+        latents=options.latents,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        seeds=tuple(range(options.seeds)) if options.seeds is not None else (options.seed,),
+        hyper=dict(vars(getattr(parsed, algorithm))),
+        network_options=given(parsed.networks),
+        data_options={sources[flag]: value for flag, value in given(parsed.sources).items()},
+        optimizer=OptimizerSettings(
+            options.optimizer,
+            options.lr,
+            options.schedule,
+            options.warmup_epochs,
+            options.clip,
+            options.weight_decay,
+            options.momentum,
+        ),
+        binarise=options.binarise,
+        validation=options.validation,
+        best=options.best,
+        patience=options.patience,
+        noise=options.noise,
+        noise_level=options.noise_level,
+    )
+
+
+# ---------------------------------------------------------------------------------------------- commands
+
+
+def train(arguments: list[str]) -> None:
+    """ae-jax train ALGORITHM [options]."""
+    import difflib
+
+    from .algorithms import ALGORITHMS
+
+    lines = "\n".join(f"  {name:<14}{summary(make)}" for name, make in ALGORITHMS.items())
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: ae-jax train ALGORITHM [options]\n\nalgorithms:\n{lines}\n")
+        print("ae-jax train ALGORITHM --help tells its options.")
+        return
+    name, *rest = arguments
+    if name not in ALGORITHMS:
+        if name.startswith("-"):
+            raise ValueError(f"the algorithm comes first: ae-jax train ALGORITHM {name} ...; there are\n{lines}")
+        near = difflib.get_close_matches(name, ALGORITHMS, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"the algorithm {name!r} is not known.{hint} There are\n{lines}")
+    make = ALGORITHMS[name]
+    description = f"{summary(sys.modules[make.__module__])}\n\n{inspect.getdoc(make).split('Args:')[0].strip()}"  # type: ignore[union-attr]
+    parsed = tyro.cli(train_options(name), prog=f"ae-jax train {name}", args=rest, description=description)
+
+    from . import commands
+
+    settings, options = settings_of(name, parsed), parsed.training
+    workdir = options.workdir or commands.default_workdir(settings)
+    commands.train(
+        settings,
+        workdir,
+        every_epochs=options.every_epochs,
+        every_minutes=options.every_minutes,
+        keep=options.keep,
+        samples=options.likelihood_samples,
+        quiet=options.quiet,
+    )
+
+
+def evaluate(workdir: Path, /, *, data: str | None = None, samples: int = 100, out: Path | None = None) -> None:
+    """Measure a run again: every metric of every seed.
+
+    Args:
+        workdir: folder of the run.
+        data: another source to measure on, of the same shape; by default the run's own.
+        samples: importance samples for the log-likelihood.
+        out: write the results here too, as JSON.
+    """
+    from . import commands, run
+
+    results = commands.evaluate(workdir, data, samples)
+    print(results["data"])
+    print(commands.table(results))
+    if out is not None:
+        run.write_json(out, results)
+
+
+def encode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None) -> None:
+    """Turn examples into codes.
+
+    Args:
+        workdir: folder of the run.
+        source: a .npy or .npz file, or a folder of images.
+        out: .npy or .npz file to write, [N, K].
+        seed: which of the run's seeds; the first by default.
+    """
+    from . import commands
+
+    print(f"{commands.encode(workdir, source, out, seed).shape} codes written to {out}")
+
+
+def decode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None) -> None:
+    """Turn codes into examples.
+
+    Args:
+        workdir: folder of the run.
+        source: a .npy or .npz file of codes [N, K].
+        out: .npy or .npz file to write, or a .png for a grid of images.
+        seed: which of the run's seeds; the first by default.
+    """
+    from . import commands
+
+    print(f"{commands.decode(workdir, source, out, seed).shape} examples written to {out}")
+
+
+def sample(
+    workdir: Path,
+    out: Path,
+    /,
+    *,
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64,
+    seed: int | None = None,
+    key: int = 0,
+) -> None:
+    """Draw new examples from a generative model.
+
+    Args:
+        workdir: folder of the run.
+        out: .npy or .npz file to write, or a .png for a grid of images.
+        n: how many.
+        seed: which of the run's seeds; the first by default.
+        key: seed of the draw.
+    """
+    from . import commands
+
+    print(f"{commands.sample(workdir, n, out, seed, key).shape} samples written to {out}")
+
+
+def report(workdir: Path, /) -> None:
+    """Write report.html and its pictures again.
+
+    Args:
+        workdir: folder of the run.
+    """
+    from . import commands
+
+    print(commands.make_report(workdir))
+
+
+def export(workdir: Path, out: Path, /, *, seed: int | None = None) -> None:
+    """Write encoder and decoder as StableHLO, with the parameters inside and the batch size open.
+
+    Args:
+        workdir: folder of the run.
+        out: folder to write to.
+        seed: which of the run's seeds; the first by default.
+    """
+    from . import commands
+
+    print("\n".join(map(str, commands.export(workdir, out, seed))))
+
+
+def list_() -> None:
+    """Algorithms, networks, data and metrics, a line each."""
+    from . import data, evaluation
+    from .algorithms import ALGORITHMS
+    from .networks import NETWORKS
+
+    sections = {
+        "algorithms": {name: summary(sys.modules[make.__module__]) for name, make in ALGORITHMS.items()},
+        "networks": {name: summary(make) for name, make in NETWORKS.items()},
+        "data": data.SOURCES,
+        "metrics": evaluation.DESCRIPTIONS,
+    }
+    for title, entries in sections.items():
+        width = max(map(len, entries)) + 2
+        print(title, *(f"  {name:<{width}}{text}" for name, text in entries.items()), sep="\n")
+
+
+def summary(thing: Any) -> str:
+    """The first sentence of a docstring, on one line."""
+    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "evaluate": evaluate,
+    "encode": encode,
+    "decode": decode,
+    "sample": sample,
+    "report": report,
+    "export": export,
+    "list": list_,
+}
+
+
+def dispatch(arguments: list[str]) -> None:
+    """Runs one command. Raises what it raises."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return
+    command, *rest = arguments
+    if command == "train":
+        return train(rest)
+    if command not in COMMANDS:
+        raise ValueError(f"the command {command!r} is not known; there are train, {', '.join(COMMANDS)}")
+    tyro.cli(COMMANDS[command], prog=f"ae-jax {command}", args=rest)
+
+
+def main() -> None:
+    """Entry point: a user's mistake ends in one message and exit status 2, not in a traceback."""
+    from . import run
+
+    run.cache_compilations()
+    try:
+        dispatch(sys.argv[1:])
+    except run.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(128 + stop.number)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except (run.RunError, ValueError, OSError) as error:
+        if os.environ.get("AE_JAX_TRACEBACK"):
+            raise
+        print(f"ae-jax: {error}", file=sys.stderr)
+        sys.exit(2)

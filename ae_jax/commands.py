@@ -1,0 +1,404 @@
+"""What the command line does, as functions: train a run into a folder, and use the folder afterwards."""
+
+import functools
+import json
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import data, evaluation, report, run
+from .core import Algorithm, Batch, Params
+from .evaluation.statistics import summarise
+from .settings import Settings, build
+
+RECORDED = ("shape", "validated", "data_checksum")  # what config.json keeps among the settings, found in the data
+STATISTICS = ("rho", "chains")  # groups of params that are measured, not learned
+
+
+# ------------------------------------------------------------------------------------------------- train
+
+
+class Splits(NamedTuple):
+    """A run's data as it is used."""
+
+    dataset: data.Dataset
+    train: Batch
+    validation: Batch | None
+    test: Batch
+
+
+def load(settings: Settings) -> Splits:
+    """The data of a run: loaded, split and binarised as its settings say."""
+    dataset = data.load(settings.data, **settings.data_options)
+    train, test = dataset
+    validation = dataset.validation
+    if settings.validation:
+        # One split for all seeds: they differ by what learning does, not by what they see.
+        train, validation = data.validation_split(train, settings.validation, seed=0)
+    if settings.binarise is not None:  # held-out data are always binarised once: their numbers must repeat
+        test = _binarised(test, 1)
+        validation = validation and _binarised(validation, 2)
+    if settings.binarise == "static":
+        train = _binarised(train, 0)
+    return Splits(dataset, train, validation, test)
+
+
+def _binarised(batch: Batch, seed: int) -> Batch:
+    return batch._replace(x=data.binarise(np.asarray(batch.x), seed=seed))
+
+
+def train(
+    settings: Settings,
+    workdir: Path,
+    *,
+    every_epochs: int = 10,
+    every_minutes: float = 5.0,
+    keep: int = 3,
+    samples: int = 100,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Trains, evaluates and reports into `workdir`; goes on where an earlier call was stopped.
+
+    Returns what `results.json` holds. Raises RunError, DataError or ValueError with what to do.
+    """
+    say = (lambda *_: None) if quiet else print
+    splits = load(settings)
+    say(splits.dataset)
+    shape = splits.train.x.shape[1:]
+    algorithm = build(settings, shape, len(splits.train.x))
+    recorded = settings.to_json() | {
+        "shape": list(shape),
+        "validated": splits.validation is not None,
+        "data_checksum": run.checksum(tuple(splits.dataset)),
+    }
+    folder = run.Folder(workdir)
+    with folder.opened(recorded, keep=keep):
+        results = folder.results()
+        if results is not None:
+            say(f"{folder.path} is finished; here is what it found.")
+        else:
+            say(f"training in {folder.path}")
+            trained = run.train(
+                algorithm,
+                splits.train,
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                seeds=settings.seeds,
+                validation=splits.validation,
+                transform=data.dynamic_binarise if settings.binarise == "dynamic" else None,
+                monitor=settings.best,
+                patience=settings.patience,
+                folder=folder,
+                every_epochs=every_epochs,
+                every_minutes=every_minutes,
+                progress=not quiet,
+            )
+            results = measure(algorithm, trained, splits.train, splits.test, samples, say)
+            # The report first: results.json is what says that a run is finished.
+            write_report(folder, algorithm, trained.of(settings.seeds[0]), splits, results)
+            run.write_json(folder.path / "results.json", results)
+    say(table(results))
+    say(f"report: {folder.path / 'report.html'}")
+    return results
+
+
+def measure(
+    algorithm: Algorithm,
+    trained: run.Trained,
+    train: Batch,
+    test: Batch,
+    samples: int,
+    say: Callable[..., Any] = print,
+) -> dict[str, Any]:
+    """Everything `evaluation` measures, of every seed, and what training it cost."""
+    battery = evaluation.battery(algorithm, train, test, samples=samples)
+    values: dict[str, list[float]] = {}
+    for i, seed in enumerate(trained.seeds):
+        say(f"evaluating seed {seed} ({i + 1} of {len(trained.seeds)})")
+        key = jax.random.fold_in(jax.random.key(seed), run.EVALUATION)
+        for name, value in battery(trained.of(seed), key).items():
+            values.setdefault(name, []).append(value)
+    speed = [row["examples_per_second"] for row in trained.history]
+    return {
+        "seeds": list(trained.seeds),
+        "metrics": {name: summarise(v) for name, v in values.items()},
+        "best_epoch": trained.best_epoch,
+        "parameters": count_parameters(trained.of(trained.seeds[0])),
+        "seconds": round(sum(row["seconds"] for row in trained.history), 3),
+        "examples_per_second": float(np.median(speed)),
+        **run.circumstances(),
+    }
+
+
+def count_parameters(params: Params) -> int:
+    """Numbers that are learned, of one seed."""
+    return sum(leaf.size for k, group in params.items() if k not in STATISTICS for leaf in jax.tree.leaves(group))
+
+
+def table(results: dict[str, Any]) -> str:
+    """The metrics as text: mean, and the 95 % interval of the mean over seeds."""
+    rows = [("metric", "mean", "95 % interval" if len(results["seeds"]) > 1 else "")]
+    for name, m in results["metrics"].items():
+        interval = "" if m["low"] is None else f"{m['low']:.4g} to {m['high']:.4g}"
+        rows.append((name, "-" if m["mean"] is None else f"{m['mean']:.5g}", interval))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
+    many = "s" if len(results["seeds"]) > 1 else ""
+    tail = (
+        f"{len(results['seeds'])} seed{many}, {results['parameters']:,} parameters, "
+        f"{results['seconds']:.1f} s of training, {results['examples_per_second']:,.0f} examples/s "
+        f"on {results['device']}"
+    )
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], tail])
+
+
+# --------------------------------------------------------------------------------------- a run's folder
+
+
+class Opened(NamedTuple):
+    """A trained run, ready for use."""
+
+    folder: run.Folder
+    settings: Settings
+    shape: tuple[int, ...]
+    algorithm: Algorithm
+    params: Params  # of one seed
+    epoch: int
+
+
+def open_run(workdir: Path, seed: int | None = None) -> Opened:
+    """One seed (the run's first by default) of a run. Raises RunError where that cannot be had."""
+    folder = run.Folder(workdir)
+    content = folder.config()["settings"]
+    shape = tuple(content["shape"])
+    settings = Settings.from_json({k: v for k, v in content.items() if k not in RECORDED})
+    seed = settings.seeds[0] if seed is None else seed
+    if seed not in settings.seeds:
+        raise run.RunError(f"{folder.path} has no seed {seed}; it was trained with {list(settings.seeds)}")
+    epoch, state = folder.params()
+    stacked = state.best if content["validated"] else state.params
+    params = jax.tree.map(lambda a: jnp.asarray(a)[settings.seeds.index(seed)], stacked)
+    return Opened(folder, settings, shape, build(settings, shape, 1), params, epoch)
+
+
+def write_report(folder: run.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> Path:
+    """report.html and its pictures."""
+    settings = folder.config()["settings"]
+    title = f"{settings['algorithm']} on {settings['data']}"
+    key = jax.random.fold_in(jax.random.key(settings["seeds"][0]), run.EVALUATION - 1)
+    classes = splits.dataset.classes
+    findings = report.gather(title, settings, results, folder.log(), algorithm, params, splits, key, classes)
+    return report.write(findings, folder.path)
+
+
+def make_report(workdir: Path) -> Path:
+    """Writes the report of a run again, also of one that is still going on."""
+    opened = open_run(workdir)
+    splits = load(opened.settings)
+    results = opened.folder.results()
+    if results is None:
+        results = {"seeds": list(opened.settings.seeds), "metrics": {}}
+    return write_report(opened.folder, opened.algorithm, opened.params, splits, results)
+
+
+def evaluate(workdir: Path, source: str | None = None, samples: int = 100, quiet: bool = False) -> dict[str, Any]:
+    """Every metric of every seed, on the run's own data or on another source of the same shape."""
+    opened = open_run(workdir)
+    settings = opened.settings
+    if source is not None:
+        settings = Settings(**(vars(settings) | {"data": source, "data_options": {}}))
+    splits = load(settings)
+    check_shape(splits.test.x, opened.shape)
+    params = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *(open_run(workdir, seed).params for seed in settings.seeds)
+    )
+    trained = run.Trained(params, settings.seeds, opened.folder.log(), [opened.epoch] * len(settings.seeds))
+    results = measure(
+        opened.algorithm, trained, splits.train, splits.test, samples, (lambda *_: None) if quiet else _to_stderr
+    )
+    return results | {"data": str(splits.dataset)}
+
+
+def check_shape(x: Any, shape: tuple[int, ...]) -> None:
+    """Raises RunError unless x holds examples of that shape."""
+    if tuple(x.shape[1:]) != tuple(shape):
+        raise run.RunError(f"the examples have the shape {tuple(x.shape[1:])}; this run was trained on {tuple(shape)}")
+
+
+def encode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np.ndarray:
+    """Codes [N, K] of every example of a file or folder, in its order, written to .npy or .npz."""
+    opened = open_run(workdir, seed)
+    check_suffix(out, (".npy", ".npz"))
+    x = read_examples(source)
+    check_shape(x, opened.shape)
+    codes = in_chunks(functools.partial(opened.algorithm.encode, opened.params), x)
+    save_array(out, codes, "codes")
+    return codes
+
+
+def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np.ndarray:
+    """Examples [N, *shape] of codes in a .npy or .npz file, written to .npy, .npz or a .png grid."""
+    opened = open_run(workdir, seed)
+    check_suffix(out, (".npy", ".npz", ".png"))
+    codes = read_array(Path(source))
+    if codes.ndim != 2 or codes.shape[1] != opened.settings.latents:
+        raise run.RunError(
+            f"{source} has the shape {codes.shape}; codes of this run are [N, {opened.settings.latents}]"
+        )
+    x = in_chunks(functools.partial(opened.algorithm.decode, opened.params), codes.astype(np.float32))
+    save_examples(out, x)
+    return x
+
+
+def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int = 0) -> np.ndarray:
+    """n new examples [n, *shape], written to .npy, .npz or a .png grid; the same `key` draws the same ones."""
+    opened = open_run(workdir, seed)
+    check_suffix(out, (".npy", ".npz", ".png"))
+    if n < 1:
+        raise run.RunError(f"n is {n}; ask for at least one sample")
+    if opened.algorithm.sample is None:
+        raise run.RunError(
+            f"{opened.settings.algorithm} is not a generative model: nothing says how its codes are distributed. "
+            "Train vae or iwae to draw samples."
+        )
+    x = np.asarray(jax.jit(opened.algorithm.sample, static_argnums=2)(opened.params, jax.random.key(key), n))
+    save_examples(out, x)
+    return x
+
+
+def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
+    """The encoder and decoder as StableHLO, parameters inside, batch size open, for cpu, cuda and tpu.
+
+    `jax.export.deserialize(open(path, "rb").read()).call(x)` runs one without this package.
+    """
+    from jax import export as jax_export
+
+    opened = open_run(workdir, seed)
+    (b,) = jax_export.symbolic_shape("b")
+    out.mkdir(parents=True, exist_ok=True)
+    parts = {
+        "encoder": (opened.algorithm.encode, opened.shape),
+        "decoder": (opened.algorithm.decode, (opened.settings.latents,)),
+    }
+    written = []
+    for name, (fn, shape) in parts.items():
+        one = jax.jit(functools.partial(fn, opened.params))
+        spec = jax.ShapeDtypeStruct((b, *shape), jnp.float32)
+        exported = jax_export.export(one, platforms=("cpu", "cuda", "tpu"))(spec)
+        written.append(out / f"{name}.stablehlo")
+        run.write_atomically(written[-1], bytes(exported.serialize()))
+    signature = {
+        "encoder": {"in": ["b", *opened.shape], "out": ["b", opened.settings.latents], "dtype": "float32"},
+        "decoder": {"in": ["b", opened.settings.latents], "out": ["b", *opened.shape], "dtype": "float32"},
+        "use": "jax.export.deserialize(open('encoder.stablehlo', 'rb').read()).call(x)",
+        "jax": jax.__version__,
+        "run": opened.folder.config(),
+    }
+    run.write_json(out / "signature.json", signature)
+    return [*written, out / "signature.json"]
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def in_chunks(fn: Callable[[Any], Any], x: np.ndarray, size: int = 1000) -> np.ndarray:
+    """`fn` over the leading axis, `size` examples at a time."""
+    fn = jax.jit(fn)
+    return np.concatenate([np.asarray(fn(x[i : i + size])) for i in range(0, len(x), size)])
+
+
+def read_examples(source: str) -> np.ndarray:
+    """The examples of a .npy or .npz file or of a folder of images, in its order (files by name), or the test
+    set of a source of data, in [0, 1]: [N, ...].
+    """
+    path = Path(source).expanduser()
+    if path.suffix in (".npy", ".npz"):
+        return data.unit_interval([read_array(path)], str(path))[0]
+    if not path.is_dir():
+        return np.asarray(data.load(source).test.x)
+    images = data.read_images(path)
+    if not images:
+        raise run.RunError(f"{path} holds no images in a format that Pillow reads (.png, .jpg, ...)")
+    if len(sizes := {image.shape for image in images}) > 1:
+        raise run.RunError(f"the images of {path} differ in size ({sorted(sizes)[:3]}); resize them to one first")
+    return data.unit_interval([np.stack(images)], str(path))[0]
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of a .npy file, or of a .npz: "x", "codes" or the only one. Raises RunError otherwise."""
+    if not path.is_file() or path.suffix not in (".npy", ".npz"):
+        raise run.RunError(f"{path} is not a .npy or .npz file" + ("" if path.exists() else ": it does not exist"))
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise run.RunError(f"{path} cannot be read ({error}); write it again with numpy.save") from None
+    name = next((n for n in ("x", "codes") if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
+    if name is None:
+        raise run.RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x or codes")
+    return arrays[name]
+
+
+def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
+    """Raises RunError before any work is done for a file that could not be written."""
+    if path.suffix not in allowed:
+        raise run.RunError(f"{path} ends in {path.suffix or 'nothing'!r}; this command writes {', '.join(allowed)}")
+    if not path.resolve().parent.is_dir():
+        raise run.RunError(f"the folder {path.resolve().parent} does not exist; make it first")
+
+
+def save_array(path: Path, array: np.ndarray, name: str) -> None:
+    """A .npy, or a .npz with one array of that name; whole or not at all."""
+    import io
+
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{name: array}) if path.suffix == ".npz" else np.save(buffer, array)
+    run.write_atomically(path, buffer.getvalue())
+
+
+def save_examples(path: Path, x: np.ndarray) -> None:
+    """Examples as an array, or images as one .png grid."""
+    if path.suffix != ".png":
+        return save_array(path, x, "x")
+    if x.ndim != 4 or x.shape[-1] not in (1, 3):
+        raise run.RunError(f"examples of shape {x.shape[1:]} are not images; write them to .npy or .npz")
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(tile(x)).save(buffer, "PNG")
+    run.write_atomically(path, buffer.getvalue())
+
+
+def tile(x: np.ndarray, gap: int = 1) -> np.ndarray:
+    """Images [N, H, W, C] in [0, 1] side by side, as near a square as N allows: uint8 [rows, columns, 3].
+
+    Small images are enlarged, pixel by pixel, until the grid is some 500 pixels wide.
+    """
+    n, height, width, channels = x.shape
+    columns = int(np.ceil(n**0.5))
+    rows = -(-n // columns)
+    grid = np.ones((rows * (height + gap) + gap, columns * (width + gap) + gap, 3))
+    for i, image in enumerate(np.clip(x, 0, 1)):
+        top, left = (i // columns) * (height + gap) + gap, (i % columns) * (width + gap) + gap
+        grid[top : top + height, left : left + width] = np.broadcast_to(image, (height, width, max(channels, 3)))
+    scale = max(1, 500 // grid.shape[1])
+    return np.round(255 * grid).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
+
+
+def default_workdir(settings: Settings) -> Path:
+    """runs/ALGORITHM-DATA-DIGEST: the same settings have the same folder, others another."""
+    digest = zlib.crc32(json.dumps(settings.to_json(), sort_keys=True).encode())
+    return Path("runs") / f"{settings.algorithm}-{Path(settings.data).stem}-{digest:08x}"
+
+
+def _to_stderr(*what: Any) -> None:
+    print(*what, file=sys.stderr)

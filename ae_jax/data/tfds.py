@@ -1,0 +1,401 @@
+"""Sets of TensorFlow Datasets: what is prepared on this disk is read without TensorFlow, and TFRECORD without tfds.
+
+Only what must be prepared first asks for the `tensorflow-datasets` package, which is imported nowhere else.
+"""
+
+import importlib.util
+import json
+import os
+import struct
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .dataset import DataError, Dataset, from_parts, make_batch, unit_interval
+from .images import Crop, Size, decode, fitted
+
+# ------------------------------------------------------------------------------ TFRECORD and tf.train.Example
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """The payloads of a TFRECORD file: frames of <uint64 length> <crc32> <payload> <crc32>."""
+    raw = memoryview(path.read_bytes())
+    at = 0
+    while at < len(raw):
+        end = at + 12 + struct.unpack_from("<Q", raw, at)[0] if at + 12 <= len(raw) else len(raw)
+        if end + 4 > len(raw):
+            raise DataError(f"{path} is cut short: its record at byte {at} is incomplete; prepare the set again")
+        yield bytes(raw[at + 12 : end])
+        at = end + 4
+
+
+def _varint(raw: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = raw[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+def _fields(raw: bytes) -> Iterator[tuple[int, Any]]:
+    """(field number, value) of a protocol buffer message; length-delimited values are bytes."""
+    at = 0
+    while at < len(raw):
+        tag, at = _varint(raw, at)
+        kind = tag & 7
+        if kind == 0:
+            value, at = _varint(raw, at)
+        else:
+            size, at = _varint(raw, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
+            value, at = raw[at : at + size], at + size
+        yield tag >> 3, value
+
+
+def _ints(raw: Any) -> list[int]:
+    if isinstance(raw, int):  # not packed
+        values = [raw]
+    else:
+        values, at = [], 0
+        while at < len(raw):
+            value, at = _varint(raw, at)
+            values.append(value)
+    return [v - (1 << 64) if v >> 63 else v for v in values]
+
+
+# Feature = oneof {bytes_list = 1, float_list = 2, int64_list = 3}, each with one repeated field `value` = 1
+_LISTS: dict[int, Callable[[Any], list]] = {
+    1: lambda raw: [raw],
+    2: lambda raw: np.frombuffer(raw, "<f4").tolist(),
+    3: _ints,
+}
+
+
+def example(raw: bytes) -> dict[str, list]:
+    """A serialised tf.train.Example as a dictionary of lists of bytes, floats or integers.
+
+    Example = {features = 1: {feature = 1: map {key = 1, value = 2: Feature}}}.
+    """
+    parsed = {}
+    for _, features in _fields(raw):
+        for _, entry in _fields(features):
+            pair = dict(_fields(entry))
+            value = []
+            for kind, items in _fields(pair.get(2, b"")):
+                value = [v for _, item in _fields(items) for v in _LISTS[kind](item)]
+            parsed[pair[1].decode()] = value
+    return parsed
+
+
+# ------------------------------------------------------------------------------------------ a prepared folder
+
+
+def prepared_in(data_dir: str | Path | None = None) -> Path:
+    """Where prepared sets lie: the argument, else TFDS_DATA_DIR as it is now, else ~/tensorflow_datasets."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def find(name: str, data_dir: Path) -> Path | None:
+    """The folder of a prepared set `name[/config][:version]`, the newest version; None if there is none."""
+    name, _, version = name.partition(":")
+    found = [
+        info.parent
+        for pattern in (f"{version or '*'}/features.json", f"*/{version or '*'}/features.json")
+        for info in (data_dir / name).glob(pattern)
+        if (info.parent / "dataset_info.json").exists()
+    ]
+    if len(configs := sorted({path.parent.name for path in found})) > 1:
+        raise DataError(f"{name} is prepared in {len(configs)} configurations, {configs}; say {name}/{configs[0]}")
+    return max(found, key=lambda path: [int(n) if n.isdigit() else -1 for n in path.name.split(".")], default=None)
+
+
+def _kind(spec: dict) -> str:
+    return spec["pythonClassName"].rsplit(".", 1)[-1]
+
+
+def _shape(spec: dict) -> tuple[int, ...]:
+    return tuple(int(n) for n in spec.get("shape", {}).get("dimensions", ()))
+
+
+def _image(spec: dict) -> Callable[[list], np.ndarray]:
+    spec = spec["image"]
+    channels = _shape(spec)[-1]
+    if spec.get("dtype", "uint8") != "uint8" or channels not in (1, 3):
+        raise DataError(f"images of {spec.get('dtype')} with {channels} channels cannot be read; uint8 with 1 or 3 can")
+    return lambda value: decode(value[0], channels == 3)
+
+
+def _tensor(spec: dict) -> Callable[[list], np.ndarray]:
+    spec = spec["tensor"]
+    dtype, shape = np.dtype(spec["dtype"]), _shape(spec)
+    unpack = zlib.decompress if spec.get("encoding") == "zlib" else bytes
+
+    def read(value: list) -> np.ndarray:
+        if value and isinstance(value[0], bytes):
+            return np.frombuffer(unpack(value[0]), dtype).reshape(shape)
+        return np.asarray(value, dtype).reshape(shape)
+
+    return read
+
+
+# how the features of a set become arrays
+READERS: dict[str, Callable[[dict], Callable[[list], Any]]] = {
+    "Image": _image,
+    "Tensor": _tensor,
+    "ClassLabel": lambda spec: lambda value: value[0],
+    "Scalar": lambda spec: lambda value: value[0],
+}
+
+
+def _supervised(info: dict) -> list[str]:
+    items = info.get("supervisedKeys", {}).get("tuple", {}).get("items", [])
+    return [item.get("featureKey", "") for item in items]
+
+
+def _choose(features: dict, given: str | None, kinds: tuple[str, ...], supervised: list[str]) -> str | None:
+    """The feature that was named, else that of the supervised pair, else the first of the first kind there is."""
+    fitting = [key for kind in kinds for key, spec in features.items() if _kind(spec) == kind]
+    return given or next((key for key in (*supervised, *fitting) if key in fitting), None)
+
+
+def _tfrecord(path: Path, info: dict, split: dict, features: dict, keys: list[str]) -> Iterator[list]:
+    template = split.get("filepathTemplate") or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+    readers = [READERS[_kind(features[key])](features[key]) for key in keys]
+    shards = len(split["shardLengths"])
+    for i in range(shards):
+        shard = f"{i:05d}-of-{shards:05d}"
+        words = {"DATASET": info["name"], "SPLIT": split["name"], "FILEFORMAT": "tfrecord"}
+        file = path / template.format(**words, SHARD_X_OF_Y=shard, SHARD_INDEX=f"{i:05d}")
+        if not file.exists():
+            raise DataError(f"{file} is missing, though dataset_info.json beside it names it; prepare the set again")
+        for number, raw in enumerate(records(file)):
+            try:
+                parsed = example(raw)
+                row = [read(parsed[key]) for read, key in zip(readers, keys, strict=True)]
+            except Exception as error:  # whatever damaged bytes lead to
+                raise DataError(f"{file} is damaged at record {number} ({error!r}); prepare the set again") from error
+            yield row
+
+
+def _data_source(path: Path, info: dict, split: dict, features: dict, keys: list[str]) -> Iterator[list]:
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        wanted = "reading it needs tensorflow-datasets: pip install 'ae-jax[tfds]'"
+        raise DataError(f"{path} is {info.get('fileFormat')}, not tfrecord; {wanted} ({error})") from error
+    builder: Any = tensorflow_datasets.builder_from_directory(path)
+    for row in builder.as_data_source(split["name"]):
+        yield [row[key] for key in keys]
+
+
+def _arrays(
+    rows: Iterator[list], count: int, what: str, crop: Crop | None, resize: Size | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """`count` rows [x, number...] as x [N, ...] and the numbers [N, ...]."""
+    x, numbers, at = None, [], 0
+    for at, (one, *rest) in enumerate(rows, 1):
+        image = fitted(one, crop, resize) if crop is not None or resize is not None else np.asarray(one)
+        x = np.empty((count, *image.shape), image.dtype) if x is None else x
+        if image.shape != x.shape[1:]:
+            raise DataError(
+                f"the images of {what} differ in size ({x.shape[1:]}, {image.shape}); pass resize=64 to scale them all "
+                'to one, crop="square" before it to keep their proportions, or crop=64 to cut their centres'
+            )
+        if at > count:
+            break
+        x[at - 1] = image
+        numbers.append(rest)
+    if x is None or at != count:
+        raise DataError(f"{what} holds {at} records on disk and {count} by its dataset_info.json; prepare it again")
+    return x, np.asarray(numbers)
+
+
+def read(
+    path: Path,
+    name: str,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    factors: tuple[str, ...] = (),
+    crop: Crop | None = None,
+    resize: Size | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """A set that is prepared in the folder `path`, of any file format; `prepared` has the options."""
+    try:
+        info = json.loads((path / "dataset_info.json").read_text())
+        features = json.loads((path / "features.json").read_text())["featuresDict"]["features"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} does not say what it holds ({error!r}); prepare {name} again") from error
+    kinds = {key: _kind(spec) for key, spec in features.items()}
+    image = _choose(features, image, ("Image", "Tensor"), _supervised(info))
+    label = _choose(features, label, ("ClassLabel",), _supervised(info))
+    keys = [key for key in (image, label, *factors) if key is not None]
+    unknown = [key for key in keys if kinds.get(key) not in READERS]
+    if image is None or unknown:
+        wanted = f"{unknown} of a kind in {[*READERS]}" if unknown else "an image or an array"
+        raise DataError(f"{name} has no feature that is {wanted}; its features are {kinds}; name one by image=, label=")
+    splits = {split["name"]: split for split in info["splits"]}
+    if "train" not in splits:
+        raise DataError(f"{name} has the splits {sorted(splits)}, none called train")
+    form = info.get("fileFormat", "tfrecord")
+    rows = _tfrecord if form == "tfrecord" else _data_source
+    loaded = {}
+    for split in ("train", "test", "validation"):
+        if split in splits:
+            count = sum(map(int, splits[split]["shardLengths"]))
+            of_split = rows(path, info, splits[split], features, keys)
+            loaded[split] = _arrays(of_split, count, f"{name} {split}", crop, resize)
+    scaled = unit_interval([x for x, _ in loaded.values()], name)
+    numbers = {split: n for split, (_, n) in loaded.items()}
+    skip = int(label is not None)
+    if label and any((n[:, 0] % 1).any() for n in numbers.values()):
+        raise DataError(f"feature {label!r} of {name} holds numbers that are not whole: no label; name it in factors=")
+    parts = {
+        split: make_batch(x, numbers[split][:, 0] if label else None) for split, x in zip(loaded, scaled, strict=True)
+    }
+    labels = path / f"{label}.labels.txt"
+    return from_parts(
+        name,
+        parts,
+        f"{path} ({form})",
+        test_fraction,
+        seed,
+        classes=tuple(labels.read_text().rstrip("\n").split("\n")) if label and labels.exists() else (),
+        factors={split: n[:, skip:].astype(np.float32) for split, n in numbers.items()},
+        factor_names=tuple(factors),
+    )
+
+
+# ------------------------------------------------------------------------------------- what is not there yet
+
+WITHOUT = "digits, photos, shapes, .npy and .npz files and folders of images work without"
+
+
+def reachable(url: str, timeout: float = 3.0) -> bool:
+    """Whether any server answers there within `timeout` seconds; looking up its name is what can take longer."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout):
+                answers.append(True)
+        except urllib.error.HTTPError:  # an answer, if not the wanted one
+            answers.append(True)
+        except OSError:
+            answers.append(False)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return answers == [True]
+
+
+# names to recognise where tensorflow-datasets, which knows them all, is not installed
+COMMON = (
+    *("mnist", "fashion_mnist", "kmnist", "emnist", "binarized_mnist", "omniglot", "cifar10", "cifar100", "stl10"),
+    *("svhn_cropped", "smallnorb", "celeb_a", "lfw", "imagenet_resized", "dsprites", "shapes3d", "mnist_corrupted"),
+)
+
+
+def known_names(data_dir: str | Path | None = None) -> list[str]:
+    """The sets that are prepared on this disk, and those that tensorflow-datasets could prepare."""
+    root = prepared_in(data_dir)
+    here = {path.parts[len(root.parts)] for path in root.glob("*/**/dataset_info.json")}
+    try:
+        import tensorflow_datasets
+
+        return sorted({*here, *tensorflow_datasets.list_builders(with_community_datasets=False)})
+    except ImportError:
+        return sorted({*here, *COMMON})
+
+
+def prepare(name: str, root: Path, manual_dir: str | Path | None = None) -> Path:
+    """Downloads and prepares a set with tensorflow-datasets, which needs TensorFlow for most, and finds it.
+
+    Raises:
+        DataError: no tensorflow-datasets, no network (after three seconds, not minutes), no TensorFlow.
+    """
+    looked = f"{name} was looked for in {root}, where it is not prepared"
+    elsewhere = f"{WITHOUT}; a folder with a prepared {name} is named by data_dir= or TFDS_DATA_DIR"
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        how = "pip install 'ae-jax[prepare]'"
+        raise DataError(
+            f"{looked}, and to download it needs tensorflow-datasets ({error}): {how}. {elsewhere}."
+        ) from error
+    try:
+        builder = tfds.builder(name, data_dir=root)
+        manual = Path(manual_dir).expanduser() if manual_dir else None
+        files = {url: info.filename for url, info in (builder.url_infos or {}).items()}
+        missing = [url for url, file in files.items() if not (manual and file and (manual / file).exists())]
+        if (missing or not files) and not reachable(url := next(iter(missing), "https://storage.googleapis.com")):
+            host = urllib.parse.urlsplit(url).hostname
+            raise DataError(f"{looked}, and {host}, to download it from, cannot be reached. {elsewhere}.")
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual))
+    except DataError:
+        raise
+    except Exception as error:  # whatever a builder raises, it must not be a screenful
+        short = str(error).strip().split("\n")[0][:300]
+        if "tensorflow" in str(error).lower() and importlib.util.find_spec("tensorflow") is None:
+            short = "preparing it needs TensorFlow: pip install 'ae-jax[prepare]'"
+        raise DataError(f"{looked}, and preparing it failed: {short}. {elsewhere}.") from error
+    path = find(name, root)
+    if path is None:
+        raise DataError(f"{looked}, even now that tensorflow-datasets has prepared it in {builder.data_path}.")
+    return path
+
+
+def prepared(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    manual_dir: str | Path | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    factors: tuple[str, ...] = (),
+    crop: Crop | None = None,
+    resize: Size | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """A set of TensorFlow Datasets, `name[/config][:version]`; downloaded and prepared where it is not there yet.
+
+    Args:
+        name: such as mnist, fashion_mnist, cifar10, emnist/letters.
+        data_dir: where prepared sets lie; TFDS_DATA_DIR or ~/tensorflow_datasets by default.
+        manual_dir: where files lie that were downloaded by hand, for preparing it.
+        image: the feature to take as x; by default that of the supervised pair, or the first image.
+        label: the feature to take as y; likewise, or the first class label.
+        factors: features to return as generative factors.
+        crop: cut the centre of each image to this size, or to the largest "square".
+        resize: then scale it to this size.
+        test_fraction: how much to hold out where there is neither a test nor a validation split.
+        seed: of that split.
+
+    Raises:
+        DataError: not prepared and not to be had; or of features that are no images, arrays or numbers.
+    """
+    root = prepared_in(data_dir)
+    path = find(name, root) or prepare(name, root, manual_dir)
+    return read(
+        path,
+        name,
+        image=image,
+        label=label,
+        factors=factors,
+        crop=crop,
+        resize=resize,
+        test_fraction=test_fraction,
+        seed=seed,
+    )

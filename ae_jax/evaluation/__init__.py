@@ -1,0 +1,229 @@
+"""Measuring trained autoencoders: plain functions of arrays, and `battery`, which applies all that fit.
+
+Whatever is learned here (PCA, probes) is fitted on train and scored on test. Corruption and dropout do not act,
+but for the corruption of metrics whose name begins with "denoised" and of those an algorithm reports as such.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ..core import Algorithm, Batch, Key, Metrics, Params, average
+from ..losses import reconstruction
+from . import codes, pca, probes
+from .likelihood import log_likelihood
+from .statistics import binomial_interval, paired_difference, summarise
+
+DESCRIPTIONS: dict[str, str] = {
+    "loss": "what training minimises, with its final weights and without corruption or dropout",
+    "reconstruction": "the loss's reconstruction term, in its units",
+    "mse": "squared error of the reconstruction, averaged over dimensions",
+    "squared_error": "squared error of the reconstruction, summed over dimensions",
+    "cross_entropy": "cross-entropy of the reconstruction in nats, summed over dimensions",
+    "explained_variance": "part of the test data's variance about its mean that reconstructions keep; 1 is perfect",
+    "penalty": "the regulariser, before its weight",
+    "denoising": "the loss's reconstruction term from a corrupted input, compared with the clean one",
+    "nll": "-log p(x|z) in nats, z drawn from q(z|x)",
+    "kl": "KL(q(z|x) || p(z)) in nats",
+    "elbo": "evidence lower bound on log p(x) in nats",
+    "bound": "importance-weighted lower bound on log p(x) in nats, with the samples of training",
+    "log_likelihood": "log p(x) in nats by importance sampling, k samples an example; a lower bound in expectation",
+    "linear_probe_accuracy": "of logistic regression from codes to labels, fitted on train, scored on test",
+    "knn_accuracy": "of a vote of the k nearest training codes, scored on test",
+    "active_units": "count of code units whose variance over the test data exceeds 0.01",
+    "mean_activation": "activation of code units, averaged over units and test examples",
+    "activation": "activation of code units on a scale from 0, at rest, to 1; averaged over units and examples",
+    "l0": "count of code units awake for an example: further than 0.01 from rest, unless told otherwise",
+    "l0_fraction": "l0 as a fraction of all units",
+    "jacobian_norm": "Frobenius norm of the encoder's Jacobian, averaged over test examples",
+    "jacobian": "squared Frobenius norm of the encoder's Jacobian",
+}
+
+_PREFIXES = {
+    "test": "on test: {}",
+    "pca": "PCA with as many components: {}",
+    "denoised": "corrupted test inputs, reconstruction compared with the clean: {}",
+}
+
+
+def describe(name: str) -> str:
+    """The unit and meaning of a metric of `battery` in a phrase; "" for one that nothing is known of."""
+    bare = name.partition(" (")[0]
+    prefix, _, rest = bare.rpartition(" ")
+    meaning = DESCRIPTIONS.get(rest, "")
+    return _PREFIXES.get(prefix, "{}").format(meaning) if meaning else ""
+
+
+def battery(
+    algorithm: Algorithm,
+    train: Batch,
+    test: Batch,
+    *,
+    samples: int = 100,
+    neighbours: int = 5,
+    probe_l2: float = 1.0,
+    resting: float = 0.0,
+    awake: float = 0.01,
+    likelihood_examples: int | None = 1000,
+    jacobian_examples: int | None = 1000,
+    probe_examples: int | None = None,
+) -> Callable[[Params, Key], dict[str, float]]:
+    """Every metric that applies: `battery(algorithm, train, test)` gives a function of one seed's params and a
+    key, and that gives the metrics by name. `describe` tells what a name means.
+
+    Labels (integers, [N]) bring the probes, `log_weight` the likelihood, `corrupt` the denoising. A name says
+    what its number depends on: `(k=...)` the samples or neighbours, `(n=...)` that only so many test examples,
+    evenly spaced, were measured. PCA, which knows no seed, is fitted once, here; what the first seed compiles,
+    the others reuse.
+
+    Args:
+        algorithm: what was trained.
+        train: for fitting PCA and probes only.
+        test: what is measured.
+        samples: of the importance-sampled likelihood, for each example.
+        neighbours: that vote.
+        probe_l2: strength of the linear probe's penalty, as `probes.fit_linear` has it.
+        resting: activation of a unit that says nothing, for `l0`; -1 for sparse tanh units.
+        awake: how far from it a unit must be to count in `l0`.
+        likelihood_examples: at most so many test examples for the likelihood; None for all.
+        jacobian_examples: at most so many test examples for the Jacobian; None for all.
+        probe_examples: at most so many training examples for the probes; None for all.
+    """
+    train, test = jax.tree.map(jnp.asarray, (train, test))
+    labelled = has_labels(train, test)
+    seen = _few(train, probe_examples)
+    weighed, moved = _few(test, likelihood_examples), _few(test, jacobian_examples)
+    likelihood_name = f"test log_likelihood (k={samples}{_note(weighed, test, ', n={}')})"
+    jacobian_name = f"jacobian_norm{_note(moved, test, ' (n={})')}"
+
+    def probed(train_codes: Array, test_codes: Array) -> dict[str, float]:
+        if not labelled:
+            return {}
+        k, both = min(neighbours, len(train_codes)), (train_codes, seen.y, test_codes, test.y)
+        return {
+            "linear_probe_accuracy": probes.linear_probe(*both, l2=probe_l2),
+            f"knn_accuracy (k={k})": probes.knn_accuracy(*both, neighbours=k),
+        }
+
+    start = lambda x: algorithm.encode(algorithm.init(jax.random.key(0), train), x)
+    linear = pca.fit(train.x, jax.eval_shape(start, test.x[:1]).shape[-1])
+    baseline = _floats(_pca_errors(linear, test.x)) | probed(pca.encode(linear, seen.x), pca.encode(linear, test.x))
+
+    def measure(params: Params, key: Key) -> dict[str, float]:
+        key_test, key_likelihood, key_denoised = jax.random.split(key, 3)
+        found, test_codes = _on_test(algorithm, params, test, key_test, resting, awake)
+        if float(test_codes.min()) < resting:  # units that go below it do not rest there: nothing to count
+            for name in ("mean_activation", "l0", "l0_fraction"):
+                del found[name]
+        if algorithm.corrupt is not None:
+            found |= _denoised(algorithm, params, test, key_denoised)
+        if algorithm.log_weight is not None:
+            found[likelihood_name] = _likelihood(algorithm, params, weighed, key_likelihood, samples)
+        found[jacobian_name] = _jacobian(algorithm, params, moved.x)
+        reading = probed(_codes(algorithm, params, seen.x), test_codes) if labelled else {}
+        return _in_order(_floats(found) | reading) | {f"pca {name}": value for name, value in baseline.items()}
+
+    return measure
+
+
+def has_labels(train: Batch, test: Batch) -> bool:
+    """Whether there are labels that a probe can learn: one integer an example, and two or more classes."""
+    both = [np.asarray(y) for y in (train.y, test.y) if y is not None]
+    integers = all(y.ndim == 1 and np.issubdtype(y.dtype, np.integer) for y in both)
+    return len(both) == 2 and integers and len(np.unique(both[0])) > 1
+
+
+def _in_order(metrics: dict[str, float]) -> dict[str, float]:
+    """Sorted as DESCRIPTIONS are; metrics of an algorithm's own come after the loss."""
+    known = list(DESCRIPTIONS)
+
+    def place(name: str) -> int:
+        bare = name.partition(" (")[0].rpartition(" ")[2]
+        return known.index(bare) if bare in known else 0
+
+    return dict(sorted(metrics.items(), key=lambda item: place(item[0])))
+
+
+def _few(data: Batch, most: int | None) -> Batch:
+    """At most so many examples, evenly spaced so that sorted data stay represented."""
+    if most is None or len(data.x) <= most:
+        return data
+    index = np.linspace(0, len(data.x) - 1, most).astype(int)
+    return jax.tree.map(lambda a: a[index], data)
+
+
+def _note(part: Batch, whole: Batch, note: str) -> str:
+    return "" if len(part.x) == len(whole.x) else note.format(len(part.x))
+
+
+def _floats(metrics: Metrics) -> dict[str, float]:
+    return {name: float(value) for name, value in jax.device_get(metrics).items()}
+
+
+# What follows is compiled once for each algorithm, which is a tuple of functions and a static argument.
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def _on_test(
+    algorithm: Algorithm, params: Params, test: Batch, key: Key, resting: float, awake: float
+) -> tuple[Metrics, Array]:
+    found = {f"test {name}": value for name, value in average(algorithm.evaluate, params, test, key).items()}
+    if "test squared_error" in found:
+        found["test explained_variance"] = pca.explained_variance(found["test squared_error"], test.x)
+    z = codes.encode(algorithm, params, test.x)
+    found["active_units"] = codes.active_units(z)
+    found["mean_activation"] = codes.mean_activation(z).mean()
+    found["l0"] = codes.l0(z, resting, awake).mean()
+    found["l0_fraction"] = found["l0"] / z.shape[-1]
+    return found, z
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def _denoised(algorithm: Algorithm, params: Params, test: Batch, key: Key) -> Metrics:
+    def errors(params: Params, batch: Batch, key: Key) -> Metrics:
+        assert algorithm.corrupt is not None
+        x_hat = algorithm.reconstruct(params, algorithm.corrupt(batch.x, key))
+        return reconstruction(x_hat, batch.x)
+
+    return {f"denoised {name}": value for name, value in average(errors, params, test, key).items()}
+
+
+@partial(jax.jit, static_argnames=("algorithm", "samples"))
+def _likelihood(algorithm: Algorithm, params: Params, test: Batch, key: Key, samples: int) -> Array:
+    return log_likelihood(algorithm, params, test, key, samples).mean()
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def _jacobian(algorithm: Algorithm, params: Params, x: Array) -> Array:
+    return codes.jacobian_norm(partial(algorithm.encode, params), x).mean()
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def _codes(algorithm: Algorithm, params: Params, x: Array) -> Array:
+    return codes.encode(algorithm, params, x)
+
+
+@jax.jit
+def _pca_errors(fitted: pca.PCA, x: Array) -> Metrics:
+    errors = pca.evaluate(fitted, x)
+    means = {name: value.mean() for name, value in errors.items()}
+    return means | {"explained_variance": pca.explained_variance(errors["squared_error"], x)}
+
+
+__all__ = [
+    "DESCRIPTIONS",
+    "battery",
+    "binomial_interval",
+    "codes",
+    "describe",
+    "has_labels",
+    "log_likelihood",
+    "paired_difference",
+    "pca",
+    "probes",
+    "summarise",
+]

@@ -1,0 +1,51 @@
+"""What codes are like: how many units are in use, how sparse they are, how much they move with the input."""
+
+from collections.abc import Callable
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ..core import Algorithm, Params
+
+
+def encode(algorithm: Algorithm, params: Params, x: Array, batch_size: int = 1000) -> Array:
+    """The deterministic codes of a whole dataset, `batch_size` examples at once. [N, *shape] -> [N, K]."""
+    return lax.map(lambda one: algorithm.encode(params, one[None])[0], x, batch_size=min(batch_size, len(x)))
+
+
+def active_units(codes: Array, threshold: float = 0.01) -> Array:
+    """How many units' codes (posterior means, for a VAE) have a variance over the data above `threshold`. -> [].
+
+    Burda et al. (2016), arXiv:1509.00519, section 5.2.
+    """
+    return jnp.sum(jnp.var(codes, 0) > threshold)
+
+
+def mean_activation(codes: Array) -> Array:
+    """Of each unit over the data; sparse autoencoders hold it near rho. [N, K] -> [K]."""
+    return codes.mean(0)
+
+
+def l0(codes: Array, resting: float = 0.0, threshold: float = 0.01) -> Array:
+    """How many units of each code are awake: |activation - resting| > threshold. [N, K] -> [N].
+
+    `resting` is the value of a unit that says nothing: 0 for sigmoid, rectified and linear units, -1 for tanh
+    units trained to be sparse. Divide by K for the fraction.
+    """
+    return jnp.sum(jnp.abs(codes - resting) > threshold, -1)
+
+
+def jacobian_norm(encode: Callable[[Array], Array], x: Array, batch_size: int | None = None) -> Array:
+    """||dz/dx||, the Frobenius norm of the encoder's Jacobian at each example. [N, *shape] -> [N].
+
+    `encode` maps [B, *shape] to [B, K], each example by itself. The exact Jacobian, forwards or backwards,
+    whichever has fewer directions; by default as many examples at once as make 64 MiB of Jacobians.
+    Rifai et al. (2011), ICML, eq. (1) penalises its square.
+    """
+    one = lambda example: encode(example[None])[0]
+    inputs, outputs = prod(x.shape[1:]), jax.eval_shape(one, x[0]).size
+    derivative = jax.jacrev(one) if outputs < inputs else jax.jacfwd(one)
+    at_once = min(len(x), batch_size or max(1, 2**24 // (inputs * outputs)))
+    return lax.map(lambda example: jnp.sqrt(jnp.square(derivative(example)).sum()), x, batch_size=at_once)

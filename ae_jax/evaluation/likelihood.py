@@ -1,0 +1,60 @@
+"""Importance-sampled log-likelihood. Rezende et al. (2014), appendix E; Burda et al. (2016), eq. (8)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ..core import Algorithm, Batch, Key, Params
+
+
+def log_likelihood(
+    algorithm: Algorithm,
+    params: Params,
+    data: Batch,
+    key: Key,
+    samples: int,
+    chunk: int = 50,
+    batch_size: int = 100,
+) -> Array:
+    """log 1/k sum_s w_s with w_s = p(x, z_s) / q(z_s | x), z_s ~ q(z | x): a lower bound on log p(x) in
+    expectation, which rises to it with k. In nats, [N].
+
+    Sample s of example i always uses `fold_in(fold_in(key, i), s)`, so `chunk` (samples at once) and
+    `batch_size` (examples at once) change memory and rounding, nothing else; exactly `samples` are drawn. What
+    does not depend on the sample, the encoder above all, is computed once for each chunk.
+
+    Raises ValueError for an algorithm without `log_weight`, or no samples.
+    """
+    if algorithm.log_weight is None:
+        raise ValueError("this algorithm has no log_weight, so no likelihood can be estimated; vae and iwae have one")
+    if samples < 1 or chunk < 1:
+        raise ValueError(f"samples is {samples} and chunk {chunk}; both must be at least 1")
+    log_weight, count = algorithm.log_weight, len(data.x)
+    # Of even size, so that mostly no shorter last one needs compiling too.
+    chunk, batch_size = _even(samples, chunk), _even(count, batch_size)
+    full, rest = divmod(samples, chunk)
+
+    def one(example: tuple[Array, Batch]) -> Array:
+        i, (x, y) = example
+        batch = Batch(x[None], None if y is None else y[None])
+        key_example = jax.random.fold_in(key, i)
+
+        def add(total: Array, first: Array | int, count: int) -> Array:
+            keys = jax.vmap(lambda s: jax.random.fold_in(key_example, s))(first + jnp.arange(count))
+            log_w = jax.vmap(lambda k: log_weight(params, batch, k)[0])(keys)  # [count]
+            return jnp.logaddexp(total, jax.nn.logsumexp(log_w))
+
+        nothing = jnp.full((), -jnp.inf, jax.eval_shape(lambda: log_weight(params, batch, key)).dtype)
+        total, _ = lax.scan(lambda total, c: (add(total, c * chunk, chunk), None), nothing, jnp.arange(full))
+        if rest:
+            total = add(total, full * chunk, rest)
+        return total - math.log(samples)
+
+    return lax.map(one, (jnp.arange(count), data), batch_size=batch_size)
+
+
+def _even(count: int, most: int) -> int:
+    """The size of as few parts of `count` as have at most `most` each, all alike but for the last."""
+    return -(-count // -(-count // most))

@@ -1,0 +1,145 @@
+"""What labels can be read off codes: multinomial logistic regression and nearest neighbours, fitted on the
+codes of train and scored on those of test. Both are deterministic.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+
+
+class Probe(NamedTuple):
+    """A fitted multinomial logistic regression on standardised codes."""
+
+    weights: Array  # [K, C]
+    bias: Array  # [C]
+    mean: Array  # [K]
+    scale: Array  # [K]
+    steps: Array  # [], of L-BFGS
+    gradient: Array  # [], the largest entry of the mean loss's gradient where it stopped
+
+
+def standardise(codes: Array) -> tuple[Array, Array]:
+    """(mean, scale) of each unit; a unit that does not vary, rounding apart, has scale 1. [N, K] -> [K], [K]."""
+    mean = codes.mean(0)
+    std = jnp.sqrt(jnp.square(codes - mean).mean(0))
+    noise = 10 * jnp.finfo(codes.dtype).eps * jnp.abs(codes).max(0)
+    return mean, jnp.where(std > noise, std, 1)
+
+
+@partial(jax.jit, static_argnames=("classes", "max_steps"))
+@jax.default_matmul_precision("highest")
+def fit_linear(
+    codes: Array, labels: Array, classes: int, l2: float = 1.0, tolerance: float = 1e-6, max_steps: int = 1000
+) -> Probe:
+    """The minimum of sum_i cross-entropy_i + l2 / 2 ||W||^2 by L-BFGS, from zero.
+
+    It is scikit-learn's LogisticRegression with C = 1 / l2 after its StandardScaler. Stops where no entry of the
+    mean loss's gradient exceeds `tolerance`, where rounding lets no step make progress, or after `max_steps`.
+
+    Args:
+        codes: [N, K].
+        labels: [N], integers from 0 to classes - 1.
+        classes: how many there are, C.
+        l2: strength of the penalty on weights (not biases), in the units of the summed loss.
+        tolerance: on the gradient.
+        max_steps: of L-BFGS.
+    """
+    mean, scale = standardise(codes)
+    x = (codes - mean) / scale
+    target = jax.nn.one_hot(labels, classes, dtype=x.dtype)
+
+    def objective(p: tuple[Array, Array]) -> Array:
+        weights, bias = p
+        nll = optax.softmax_cross_entropy(x @ weights + bias, target)
+        return nll.mean() + l2 / (2 * len(x)) * jnp.square(weights).sum()
+
+    solver = optax.lbfgs(memory_size=20)
+    gradient_of = optax.value_and_grad_from_state(objective)
+
+    def largest(tree: Any) -> Array:
+        return jnp.max(jnp.stack([jnp.abs(leaf).max() for leaf in jax.tree.leaves(tree)]))
+
+    def going(carry) -> Array:
+        _, _, step, gradient, moved = carry
+        return (step < max_steps) & (gradient > tolerance) & moved
+
+    def improve(carry):
+        p, state, step, _, _ = carry
+        value, gradient = gradient_of(p, state=state)
+        updates, state = solver.update(gradient, state, p, value=value, grad=gradient, value_fn=objective)
+        p: Any = optax.apply_updates(p, updates)
+        return p, state, step + 1, largest(optax.tree.get(state, "grad")), largest(updates) > 0
+
+    zero: Any = jnp.zeros((x.shape[1], classes), x.dtype), jnp.zeros((classes,), x.dtype)
+    begin = zero, solver.init(zero), jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf, x.dtype), jnp.asarray(True)
+    (weights, bias), _, steps, gradient, _ = lax.while_loop(going, improve, begin)
+    return Probe(weights, bias, mean, scale, steps, gradient)
+
+
+@jax.jit
+def predict_linear(probe: Probe, codes: Array) -> Array:
+    """The most probable class. [N, K] -> [N]."""
+    return jnp.argmax((codes - probe.mean) / probe.scale @ probe.weights + probe.bias, -1)
+
+
+@partial(jax.jit, static_argnames=("neighbours", "classes"))
+@jax.default_matmul_precision("highest")
+def predict_knn(train: Array, labels: Array, codes: Array, neighbours: int, classes: int) -> Array:
+    """The class of most of the nearest `neighbours` training codes, Euclidean; of equals, the smallest class.
+
+    Distances by one matrix product pick a few candidates more than needed, which are then measured by
+    differences: cancellation cannot change who is nearest. Memory: about 64 MiB besides the codes.
+
+    Args:
+        train: [N, K].
+        labels: [N], integers from 0 to classes - 1.
+        codes: [M, K], to be classified.
+        neighbours: how many vote.
+        classes: how many there are.
+
+    Returns:
+        [M], classes.
+    """
+    count = len(train)
+    if not 1 <= neighbours <= count:
+        raise ValueError(f"{neighbours} neighbours of {count} training codes; it must be from 1 to {count}")
+    centre = train.mean(0)
+    train, codes = train - centre, codes - centre
+    half = jnp.square(train).sum(-1) / 2
+
+    def one(code: Array) -> Array:
+        _, near = lax.top_k(train @ code - half, min(neighbours + 8, count))  # (|c|^2 - |t - c|^2) / 2
+        near = jnp.sort(near)  # so that of equal distances the earlier example counts, as it would in a search
+        _, best = lax.top_k(-jnp.square(train[near] - code).sum(-1), neighbours)
+        return jnp.argmax(jnp.bincount(labels[near[best]], length=classes))
+
+    return lax.map(one, codes, batch_size=max(1, min(len(codes), 2**24 // count)))
+
+
+def linear_probe(train: Array, train_y: Any, test: Array, test_y: Any, *, l2: float = 1.0) -> float:
+    """Accuracy on test of `fit_linear` on train. Codes [N, K], labels [N] of any integers or strings."""
+    train_y, test_y, classes = _classes(train_y, test_y)
+    probe = fit_linear(train, train_y, classes, l2)
+    return float(jnp.mean(predict_linear(probe, test) == test_y))
+
+
+def knn_accuracy(train: Array, train_y: Any, test: Array, test_y: Any, *, neighbours: int = 5) -> float:
+    """Accuracy on test of `predict_knn` from train. Codes [N, K], labels [N] of any integers or strings."""
+    train_y, test_y, classes = _classes(train_y, test_y)
+    return float(jnp.mean(predict_knn(train, train_y, test, neighbours, classes) == test_y))
+
+
+def _classes(train_y: Any, test_y: Any) -> tuple[Array, Array, int]:
+    """Labels as places among the classes of train; one that train lacks becomes -1, which nobody predicts."""
+    train_y, test_y = np.asarray(train_y), np.asarray(test_y)
+    if train_y.ndim != 1 or test_y.ndim != 1:
+        raise ValueError(f"labels have the shapes {train_y.shape} and {test_y.shape}; one each is needed, [N]")
+    known, train_index = np.unique(train_y, return_inverse=True)
+    test_index = np.minimum(np.searchsorted(known, test_y), len(known) - 1)
+    test_index = np.where(known[test_index] == test_y, test_index, -1)
+    return jnp.asarray(train_index), jnp.asarray(test_index), len(known)

@@ -1,0 +1,69 @@
+"""What several seeds say together: means with intervals, and whether two methods differ."""
+
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+
+def summarise(values: Sequence[float] | np.ndarray, level: float = 0.95) -> dict[str, Any]:
+    """One metric over independent seeds: `values`, `mean`, `std` (n - 1 in the denominator), and `low` and
+    `high`, Student's interval for the mean, mean -+ t std / sqrt(n).
+
+    With one value nothing is known of the spread, and `std`, `low` and `high` are None. A value that is not
+    finite makes the rest NaN. The result is ready for JSON. Raises ValueError for no values.
+    """
+    from scipy.stats import t
+
+    array = _vector("values", values)
+    count = len(array)
+    summary: dict[str, Any] = {"values": array.tolist(), "mean": float(array.mean())}
+    if count == 1:
+        return summary | {"std": None, "low": None, "high": None}
+    std = float(array.std(ddof=1))
+    half = float(t.ppf((1 + level) / 2, count - 1)) * std / count**0.5
+    return summary | {"std": std, "low": summary["mean"] - half, "high": summary["mean"] + half}
+
+
+def binomial_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval (1927) for a proportion, such as the accuracy of one classifier on n test examples.
+
+    Raises ValueError unless 0 <= correct <= n and n >= 1.
+    """
+    if n < 1 or not 0 <= correct <= n:
+        raise ValueError(f"{correct} correct of {n}; n must be at least 1 and 0 <= correct <= n")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    p = correct / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def paired_difference(
+    a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray, level: float = 0.95
+) -> dict[str, Any]:
+    """`summarise(a - b)` and `p`, the two-sided p value of the paired t test that the mean difference is 0.
+
+    a[i] and b[i] must share what is random between them (seed, split). `p` is None with one pair; where all
+    differences are equal, the test's limit: 1 if they are zero, else 0. Raises ValueError for unequal lengths.
+    """
+    from scipy.stats import t
+
+    a, b = _vector("a", a), _vector("b", b)
+    if len(a) != len(b):
+        raise ValueError(f"a has {len(a)} values and b {len(b)}; pairs need one of each")
+    summary = summarise(a - b, level)
+    mean, std = summary["mean"], summary["std"]
+    if std is None:
+        return summary | {"p": None}
+    if std == 0:
+        return summary | {"p": 1.0 if mean == 0 else 0.0}
+    return summary | {"p": float(2 * t.sf(abs(mean) / (std / len(a) ** 0.5), len(a) - 1))}
+
+
+def _vector(name: str, values: Any) -> np.ndarray:
+    array = np.asarray(values, np.float64)
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"{name} has the shape {array.shape}; it must be a list of at least one number")
+    return array

@@ -1,0 +1,184 @@
+"""The edge of `experiments/`: measuring many seeds at once, and the record that an experiment leaves.
+
+An experiment is a function `main(*, seeds: int = 5, epochs: int = 10, ...)` whose keyword arguments are its
+whole configuration. It trains with `run.train`, measures with `mapped` or `over_seeds`, and ends in `record`,
+which writes `results/<name>.json`. Nothing here is needed to use the library.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .core import Algorithm, Batch, Key, Metrics, Params, average
+from .evaluation.codes import encode
+from .evaluation.probes import linear_probe
+from .evaluation.statistics import summarise
+from .run import circumstances, map_seeds, write_json
+
+
+class Published(NamedTuple):
+    """A published value to stand beside ours."""
+
+    value: float
+    where: str  # the place in the paper or repository
+    tolerance: float | None = None  # |ours - published| that counts as reproduced; None: no such claim
+    note: str = ""
+
+
+# ------------------------------------------------------------------------------------------ many seeds
+
+
+def keys(seeds: Sequence[int]) -> Key:
+    """`jax.random.key(s)` for each seed. -> [S]."""
+    return jnp.stack([jax.random.key(s) for s in seeds])
+
+
+def mapped(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn(one, *shared)` compiled as `(all, *shared)`: one program over the leading axis of `all`.
+
+    On CPU one after another (`jax.lax.map`, measured faster there than `jax.vmap`), on an accelerator all at
+    once (`jax.vmap`): see `run.map_seeds`. Data belong in `shared`: what a compiled function closes over
+    becomes a constant inside it.
+    """
+    return jax.jit(lambda members, *shared: map_seeds(lambda one: fn(one, *shared))(members))
+
+
+def over_seeds(fn: Callable[..., Any], *args: Any, seeds: Sequence[int]) -> Any:
+    """The pure `fn(key, *args)` with `jax.random.key(s)` for each seed, as one compiled program (see `mapped`).
+
+    Every result has a leading axis [S].
+    """
+    return mapped(fn)(keys(seeds), *args)
+
+
+def evaluate(algorithm: Algorithm, params: Params, data: Batch, seeds: Sequence[int]) -> Metrics:
+    """The algorithm's own metrics, averaged over a dataset, for every seed. params [S, ...] -> each [S]."""
+    one = mapped(lambda of, data: average(algorithm.evaluate, of[0], data, jax.random.fold_in(of[1], 1)))
+    return jax.tree.map(np.asarray, one((params, keys(seeds)), data))
+
+
+def codes(algorithm: Algorithm, params: Params, x: Any) -> np.ndarray:
+    """The deterministic codes of x for every seed. params [S, ...], x [N, *shape] -> [S, N, K]."""
+    return np.asarray(mapped(lambda p, x: encode(algorithm, p, x))(params, x))
+
+
+def probe_errors(algorithm: Algorithm, params: Params, train: Batch, test: Batch) -> np.ndarray:
+    """Test error in % of a linear classifier on the codes, for every seed. params [S, ...] -> [S].
+
+    Raises ValueError for data without labels.
+    """
+    if train.y is None or test.y is None:
+        raise ValueError("this experiment classifies codes; choose data with labels, such as mnist or digits")
+    pairs = zip(codes(algorithm, params, train.x), codes(algorithm, params, test.x), strict=True)
+    accuracies = [linear_probe(jnp.asarray(a), train.y, jnp.asarray(b), test.y) for a, b in pairs]
+    return 100 * (1 - np.array(accuracies))
+
+
+def last(history: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
+    """A training metric of `run.train` in the last epoch. -> [S]."""
+    return history[-1]["train"][metric]
+
+
+# ---------------------------------------------------------------------------------------------- record
+
+
+def record(
+    file: str,
+    metrics: Mapping[str, Any],
+    *,
+    title: str,
+    source: str,
+    settings: Mapping[str, Any],
+    seeds: Sequence[int],
+    seconds: float,
+    published: Mapping[str, Published] = {},
+    claims: Mapping[str, str] = {},
+    notes: Sequence[str] = (),
+    figure: Any = None,
+    out: str | Path = "results",
+) -> dict[str, Any]:
+    """Writes `<out>/<name>.json`, whole or not at all, prints its table, and returns it.
+
+    Args:
+        file: the experiment's `__file__`, which gives the name.
+        metrics: each metric's value for each seed, [S], under a label that says the unit.
+        title: what the experiment shows, in a line.
+        source: the paper.
+        settings: the bound arguments of `main`.
+        seeds: the seeds that ran.
+        seconds: wall time, compilation included.
+        published: values to stand beside some of the metrics, under the same labels.
+        claims: metrics (mostly differences) said, before the run, to lie above 0, and what that means. A claim
+            holds where the whole 95 % interval over seeds does.
+        notes: what a reader should know: where the protocol departs from the paper's, where we fall short.
+        figure: a matplotlib Figure, saved beside the record as `<name>.png`.
+        out: the folder.
+
+    Raises:
+        ValueError: published values or claims for metrics that are not there, a number of values that is not
+            the number of seeds, or one that is not finite.
+    """
+    if unknown := (set(published) | set(claims)) - set(metrics):
+        raise ValueError(f"published values or claims name {sorted(unknown)}; the metrics are {sorted(metrics)}")
+    summaries = {label: _summary(label, values, len(seeds)) for label, values in metrics.items()}
+    row = {
+        "name": Path(file).stem,
+        "title": title,
+        "source": source,
+        "settings": json.loads(json.dumps(dict(settings), default=str)),
+        "seeds": list(seeds),
+        "metrics": summaries,
+        "published": {label: p._asdict() for label, p in published.items()},
+        "claims": {label: {"claim": text, "holds": _above_0(summaries[label])} for label, text in claims.items()},
+        **circumstances(),
+        "seconds": round(seconds, 1),
+        "notes": list(notes),
+    }
+    path = Path(out) / f"{row['name']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if figure is not None:
+        figure.savefig(path.with_suffix(".png"))
+        row["picture"] = f"{row['name']}.png"
+    write_json(path, row)
+    print(f"{table(row)}\n\n{path}")
+    return row
+
+
+def table(row: Mapping[str, Any]) -> str:
+    """A record as text: a line a metric, with its interval, what was published, and whether the two agree."""
+    lines = [("", "ours", "95 % interval", "published", "")]
+    for label, m in row["metrics"].items():
+        interval = "" if m["low"] is None else f"{m['low']:.4g} to {m['high']:.4g}"
+        p = row["published"].get(label)
+        lines.append((label, f"{m['mean']:.4g}", interval, "" if p is None else f"{p['value']:g}", verdict(row, label)))
+    widths = [max(len(line[i]) for line in lines) for i in range(5)]
+    body = "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return f"\n{row['title']}\n{len(row['seeds'])} seeds, {row['seconds']:g} s, {row['device']}\n{body}"
+
+
+def verdict(row: Mapping[str, Any], label: str) -> str:
+    """What a record says of one metric's claim or published value; empty where it claims nothing."""
+    if label in row["claims"]:
+        said = {True: "above 0, as claimed", False: "NOT above 0", None: "one seed: no interval"}
+        return said[row["claims"][label]["holds"]]
+    p = row["published"].get(label)
+    if p is None or p["tolerance"] is None:
+        return ""
+    inside = abs(row["metrics"][label]["mean"] - p["value"]) <= p["tolerance"]
+    return f"{'within' if inside else 'NOT within'} {p['tolerance']:g}"
+
+
+def _summary(label: str, values: Any, count: int) -> dict[str, Any]:
+    array = np.asarray(values, np.float64)
+    if array.shape != (count,) or not np.isfinite(array).all():
+        raise ValueError(f"{label!r} is {array.tolist()}; it must be one finite number for each of {count} seeds")
+    return summarise(array)
+
+
+def _above_0(summary: Mapping[str, Any]) -> bool | None:
+    return None if summary["low"] is None else summary["low"] > 0

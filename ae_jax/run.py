@@ -1,0 +1,516 @@
+"""The impure edge: a run as a folder. Epochs in Python, everything inside one compiled.
+
+An epoch of every seed is one program: the dataset is an argument, the state is donated. After it the
+host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due, a
+checkpoint. Since keys are addresses (see `core`), a checkpoint holds no randomness, and a run that was
+killed at any moment and started again ends with the same bits as one that was not.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, average, epoch, start
+
+EVALUATION = 2**32 - 1  # folded into a run's key for held-out noise: an epoch number that no run reaches
+
+
+class RunError(RuntimeError):
+    """A run that cannot start or go on; the message says why and what to do."""
+
+
+class State(NamedTuple):
+    """One seed's run between two epochs; in a sweep every leaf has a leading axis of seeds."""
+
+    params: Params
+    memory: Memory
+    best: Params  # the params of the best epoch so far, by the monitored metric
+    best_value: Array  # [] that metric then
+    best_epoch: Array  # [] int32
+    active: Array  # [] bool, False once early stopping ended this seed
+
+
+class Trained(NamedTuple):
+    """What `train` returns; leaves of params have a leading axis of seeds."""
+
+    params: Params  # of the last epoch, or of the best one where a validation set chose it
+    seeds: tuple[int, ...]
+    history: list[dict[str, Any]]  # the rows of log.jsonl
+    best_epoch: list[int]
+
+    def of(self, seed: int) -> Params:
+        """The params of one seed."""
+        if seed not in self.seeds:
+            raise ValueError(f"seed {seed} was not trained; this run has the seeds {list(self.seeds)}")
+        return jax.tree.map(lambda a: a[self.seeds.index(seed)], self.params)
+
+
+def map_seeds(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn` over a leading axis of its arguments, one entry a seed, in one program.
+
+    On CPU one seed after another (`lax.map`: measured faster there, and each seed's bits are those it
+    gives alone); on an accelerator all at once (`vmap`).
+    """
+    if jax.default_backend() == "cpu":
+        return lambda *args: lax.map(lambda one: fn(*one), args)
+    return jax.vmap(fn)
+
+
+# ----------------------------------------------------------------------------------- the compiled part
+
+
+def _programs(
+    algorithm: Algorithm,
+    batch_size: int,
+    transform: Callable[[Batch, Key], Batch] | None,
+    monitor: str,
+    patience: int | None,
+):
+    """(begin, advance), both compiled for all seeds at once."""
+    if transform is not None:
+        algorithm = algorithm._replace(rule=augment(algorithm.rule, transform))
+    rule = epoch(algorithm, batch_size)
+
+    def begin(data: Batch, keys: Key) -> tuple[State, Key]:
+        def one(key: Key) -> tuple[State, Key]:
+            params, memory, key_run = start(algorithm.init, rule, data, key)
+            never = jnp.asarray(jnp.inf, jnp.float32)
+            return State(params, memory, params, never, jnp.zeros((), jnp.int32), jnp.asarray(True)), key_run
+
+        return map_seeds(one)(keys)
+
+    def advance(states: State, keys: Key, e: Array, data: Batch, held_out: Batch | None):
+        def go(state: State, key_run: Key):  # epoch e, counted from 1, has the key of fit's epoch e - 1
+            params, memory, metrics = rule.update(state.params, state.memory, data, jax.random.fold_in(key_run, e - 1))
+            rows: dict[str, Metrics] = {"train": metrics}
+            if held_out is not None:
+                key = jax.random.fold_in(key_run, EVALUATION)
+                rows["validation"] = average(algorithm.evaluate, params, held_out, key)
+            watched = rows.get("validation", metrics)
+            if monitor not in watched:
+                raise ValueError(f"best is {monitor!r}; this run measures {sorted(watched)}")
+            value = watched[monitor].astype(jnp.float32)
+            better = value < state.best_value
+            choose = lambda new, old: jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
+            best_epoch = choose(e, state.best_epoch)
+            active = jnp.asarray(True) if patience is None else e - best_epoch < patience
+            after = State(
+                params, memory, choose(params, state.best), choose(value, state.best_value), best_epoch, active
+            )
+            floats = [leaf for leaf in jax.tree.leaves((params, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+            finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+            return after, (rows, finite)
+
+        def one(state: State, key_run: Key):
+            if patience is None:
+                return go(state, key_run)
+            shapes = jax.eval_shape(go, state, key_run)[1][0]
+            silent = jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), shapes)
+            return lax.cond(state.active, go, lambda state, _: (state, (silent, jnp.asarray(True))), state, key_run)
+
+        return map_seeds(one)(states, keys)
+
+    return jax.jit(begin), jax.jit(advance, donate_argnums=0)
+
+
+# ------------------------------------------------------------------------------------------- the folder
+
+
+class Folder:
+    """A run's folder: its config, log, checkpoints and results, held by one process at a time."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path).expanduser().resolve()  # orbax wants it absolute
+        self._manager: Any = None
+
+    @contextlib.contextmanager
+    def opened(self, settings: dict[str, Any], *, keep: int = 3) -> Iterator["Folder"]:
+        """Holds the folder for a run with these settings.
+
+        Raises RunError where another process holds it, or it is of other settings, or of something else.
+        """
+        config = self.path / "config.json"
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file; a run needs a folder: choose another --workdir")
+        if self.path.exists() and not config.exists():
+            known = {"lock"}  # left by a run that was killed before it wrote anything
+            if found := sorted({p.name for p in self.path.iterdir() if not p.name.endswith(".tmp")} - known):
+                raise RunError(
+                    f"{self.path} is not empty and not a run of ae-jax (it has {', '.join(found[:3])} and no "
+                    "config.json): choose another --workdir"
+                )
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / "lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"{self.path} is in use by another run: wait for it, or choose another --workdir"
+                ) from None
+            if config.exists():
+                self._check(settings)
+            else:
+                write_json(config, {"settings": settings, **circumstances()})
+            try:
+                self._manager = _manager(self.path / "checkpoints", keep)
+                yield self
+            finally:
+                if self._manager is not None:
+                    self._manager.close()
+                self._manager = None
+
+    def _check(self, settings: dict[str, Any]) -> None:
+        before, now = self.config()["settings"], json.loads(json.dumps(settings))
+        differ = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
+        if differ:
+            lines = "\n".join(f"  {k}: {before.get(k)!r} there, {now.get(k)!r} now" for k in differ)
+            raise RunError(
+                f"{self.path} holds a run with other settings:\n{lines}\n"
+                "Choose another --workdir, give the same settings to go on, or delete the folder."
+            )
+
+    def config(self) -> dict[str, Any]:
+        """config.json. Raises RunError where there is none."""
+        try:
+            return json.loads((self.path / "config.json").read_text())
+        except FileNotFoundError:
+            raise RunError(f"{self.path} is not a run of ae-jax: it has no config.json") from None
+        except json.JSONDecodeError as error:
+            raise RunError(f"{self.path / 'config.json'} is damaged ({error}); restore it or train anew") from None
+
+    def log(self) -> list[dict[str, Any]]:
+        """The rows of log.jsonl; a last row that a crash cut short is left out."""
+        rows, path = [], self.path / "log.jsonl"
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return rows
+
+    def results(self) -> dict[str, Any] | None:
+        """results.json, or None where the run has not ended."""
+        path = self.path / "results.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def save(self, e: int, state: State) -> None:
+        """Writes the checkpoint of epoch e; it is there whole or not at all."""
+        import orbax.checkpoint as ocp
+
+        meta = {"epoch": e, "checksum": checksum(state)}
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), meta=ocp.args.JsonSave(meta))
+        if not self._manager.save(e, args=args, force=True):
+            raise RunError(f"the checkpoint of epoch {e} could not be written to {self.path / 'checkpoints'}")
+        self._manager.wait_until_finished()
+
+    def restore(self, target: State) -> tuple[int, State] | None:
+        """(epoch, state) of the newest checkpoint that is whole; None where there is none.
+
+        A damaged one is moved aside, with a warning: the epochs after the one before it are run again,
+        to the same bits. Raises RunError where all are damaged.
+        """
+        import orbax.checkpoint as ocp
+
+        abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), target)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract._asdict()), meta=ocp.args.JsonRestore())
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for e in steps:
+            try:
+                found = self._manager.restore(e, args=args)
+                state = State(**found["state"])
+                if found["meta"]["checksum"] != checksum(state):
+                    raise ValueError("its checksum does not match its contents")
+                return e, state
+            except Exception as error:
+                aside = self.path / f"damaged-checkpoint-{e}"
+                os.replace(self.path / "checkpoints" / str(e), aside)
+                self._manager.reload()
+                reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+                print(f"The checkpoint of epoch {e} is damaged ({reason}); moved to {aside}.", file=sys.stderr)
+        if steps:
+            raise RunError(
+                f"every checkpoint in {self.path} is damaged (moved aside as damaged-checkpoint-*). "
+                "Start the same command again to train from the beginning."
+            )
+        return None
+
+    def params(self) -> tuple[int, State]:
+        """(epoch, state) of the newest checkpoint, for use: needs no settings. Raises RunError."""
+        import orbax.checkpoint as ocp
+
+        self.config()
+        folder = self.path / "checkpoints"
+        with _manager(folder, None) if folder.exists() else contextlib.nullcontext() as manager:
+            steps = sorted(manager.all_steps()) if manager is not None else []
+            if not steps:
+                raise RunError(f"{self.path} has no checkpoint yet: train longer, or start its command again")
+            args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
+            try:
+                found = manager.restore(steps[-1], args=args)  # type: ignore[union-attr]
+            except Exception as error:
+                reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+                raise RunError(
+                    f"the checkpoint {folder / str(steps[-1])} is damaged ({reason}). Start the training command "
+                    "again: it goes on from the one before."
+                ) from None
+        return steps[-1], State(**found["state"])
+
+
+def _manager(folder: Path, keep: int | None) -> Any:
+    import logging
+
+    import orbax.checkpoint as ocp
+
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=keep is not None, create=True
+    )
+    return ocp.CheckpointManager(folder, options=options)
+
+
+def checksum(tree: Any) -> int:
+    """CRC-32 of all leaves in order, of their bits."""
+    crc = 0
+    for leaf in jax.tree.leaves(tree):
+        crc = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), crc)
+    return crc
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def circumstances() -> dict[str, Any]:
+    """Versions, device and commit: what a number depends on besides its settings."""
+    from importlib.metadata import version
+
+    here = Path(__file__).resolve().parent
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    device = jax.devices()[0]
+    names = ("jax", "jaxlib", "flax", "optax", "numpy")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+        "device": f"{cores} CPU cores ({platform.machine()})" if device.platform == "cpu" else device.device_kind,
+        "commit": git.stdout.strip() if git.returncode == 0 else None,
+    }
+
+
+def cache_compilations() -> None:
+    """Keeps compiled programs on disk between runs, unless JAX_COMPILATION_CACHE_DIR says where already."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        root = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ae_jax"
+        # One folder a kind of machine: a program compiled for another processor may not run here.
+        jax.config.update("jax_compilation_cache_dir", str(root / f"{platform.machine()}-{_processor():08x}"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _processor() -> int:
+    try:
+        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        flags = platform.processor()
+    return zlib.crc32(flags.encode())
+
+
+# --------------------------------------------------------------------------------------------- training
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM; a second one of either kind acts as it always does."""
+    seen: list[int] = []
+    before = {}
+
+    def handler(number: int, frame: Any) -> None:
+        seen.append(number)
+        for n, old in before.items():
+            signal.signal(n, old)
+        print("\nFinishing the epoch, then saving; once more stops at once.", file=sys.stderr)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, handler)
+    except ValueError:  # not the main thread: signals are somebody else's
+        pass
+    try:
+        yield seen
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+class Interrupted(RunError):
+    """The run was asked to stop, and did, at the end of an epoch."""
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.number = number
+
+
+def train(
+    algorithm: Algorithm,
+    data: Batch,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    seeds: Sequence[int] = (0,),
+    validation: Batch | None = None,
+    transform: Callable[[Batch, Key], Batch] | None = None,
+    monitor: str = "loss",
+    patience: int | None = None,
+    folder: Folder | None = None,
+    every_epochs: int = 10,
+    every_minutes: float = 5.0,
+    progress: bool = True,
+) -> Trained:
+    """Trains one run a seed, all seeds in one compiled program.
+
+    Args:
+        algorithm: what to train.
+        data: the training set.
+        epochs: passes over it.
+        batch_size: examples in a step.
+        seeds: one independent run each; seed s gives the same whether alone or among others.
+        validation: held-out examples, measured after every epoch.
+        transform: (batch, key) -> batch, fresh in every step: dynamic binarisation, crops.
+        monitor: metric, the smaller the better, that chooses the best epoch: on the validation set where
+            there is one, else on the training set.
+        patience: stop a seed after so many epochs without a better `monitor`.
+        folder: an opened `Folder` to log and checkpoint to, and to go on from.
+        every_epochs: checkpoint after so many epochs,
+        every_minutes: or after so many minutes, whichever comes first; and always at the end.
+        progress: show a bar (on a terminal only).
+
+    Returns the params of the last epoch, or with a validation set those of each seed's best one.
+
+    Raises:
+        RunError: the loss or the params stopped being finite, or all checkpoints are damaged.
+        Interrupted: SIGINT or SIGTERM came; the state is saved where there is a folder.
+        ValueError: arguments that do not fit.
+    """
+    _check_arguments(epochs, batch_size, seeds, patience, validation)
+    begin, advance = _programs(algorithm, batch_size, transform, monitor, patience)
+    data = jax.tree.map(jnp.asarray, data)
+    held_out = None if validation is None else jax.tree.map(jnp.asarray, validation)
+    state, keys = begin(data, jnp.stack([jax.random.key(s) for s in seeds]))
+
+    done, history = 0, []
+    if folder is not None:
+        if (found := folder.restore(state)) is not None:
+            done, state = found
+        history = [row for row in folder.log() if row["epoch"] <= done]
+        write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
+
+    if done < epochs:  # compiled before the loop, so that no epoch's time counts it
+        advance = advance.lower(state, keys, jnp.asarray(0, jnp.int32), data, held_out).compile()
+    saved, saved_at = done, time.monotonic()
+    with _interruptible() as signals, _bar(epochs, done, progress) as bar:
+        for e in range(done + 1, epochs + 1):
+            if not np.asarray(state.active).any():
+                break
+            began = time.perf_counter()
+            running = np.asarray(state.active)
+            state, (rows, finite) = advance(state, keys, jnp.asarray(e, jnp.int32), data, held_out)  # donates state
+            if not (finite := np.asarray(finite)).all():
+                raise RunError(_not_finite(e, np.asarray(seeds)[~finite], saved, folder))
+            seconds = time.perf_counter() - began
+            row = {
+                "epoch": e,
+                "seconds": round(seconds, 4),
+                "examples_per_second": round(len(data.x) * int(running.sum()) / seconds, 1),
+                **jax.tree.map(lambda m: [_number(v) for v in np.asarray(m)], rows),
+            }
+            history.append(row)
+            bar(row)
+            last = e == epochs or not np.asarray(state.active).any()
+            if folder is None:
+                if signals:
+                    raise Interrupted(f"Stopped after epoch {e} of {epochs}; nothing is saved.", signals[0])
+                continue
+            with open(folder.path / "log.jsonl", "a") as log:
+                log.write(json.dumps(row) + "\n")
+            due = e - saved >= every_epochs or time.monotonic() - saved_at >= 60 * every_minutes
+            if last or due or signals:
+                folder.save(e, state)
+                saved, saved_at = e, time.monotonic()
+            if signals and not last:
+                raise Interrupted(
+                    f"Stopped after epoch {e} of {epochs}; saved in {folder.path}. Start the same command again "
+                    "to go on from there.",
+                    signals[0],
+                )
+    chosen = state.params if validation is None else state.best
+    return Trained(chosen, tuple(seeds), history, [int(b) for b in np.asarray(state.best_epoch)])
+
+
+def _check_arguments(epochs: int, batch_size: int, seeds: Sequence[int], patience: int | None, validation) -> None:
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs is {epochs} and batch_size {batch_size}; both must be at least 1")
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise ValueError(f"seeds are {list(seeds)}; give one or more different numbers, none negative")
+    if patience is not None and patience < 1:
+        raise ValueError(f"patience is {patience}; it counts epochs and must be at least 1")
+    if patience is not None and validation is None:
+        raise ValueError("early stopping (patience) needs held-out data: give a validation set (--validation 0.1)")
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None  # JSON has no NaN; None marks a stopped seed
+
+
+def _not_finite(e: int, seeds: np.ndarray, saved: int, folder: Folder | None) -> str:
+    which = ", ".join(map(str, seeds))
+    last = (
+        "Nothing was saved yet."
+        if folder is None or saved == 0
+        else f"The last good checkpoint is that of epoch {saved}, in {folder.path / 'checkpoints' / str(saved)}; "
+        "nothing there was overwritten."
+    )
+    return (
+        f"in epoch {e} the loss or the parameters of seed {which} became infinite or not a number. {last} "
+        "Likely causes: a learning rate that is too high (try a tenth of it), gradients that explode (try "
+        "--clip 1), data outside [0, 1] under a Bernoulli likelihood, or a variance that shrinks to 0."
+    )
+
+
+@contextlib.contextmanager
+def _bar(epochs: int, done: int, progress: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    from tqdm import tqdm
+
+    with tqdm(total=epochs, initial=done, unit="epoch", disable=None if progress else True, dynamic_ncols=True) as bar:
+
+        def show(row: dict[str, Any]) -> None:
+            mean = {
+                part: np.mean([v for v in row[part]["loss"] if v is not None])
+                for part in ("train", "validation")
+                if "loss" in row.get(part, {})
+            }
+            losses = {part: f"{value:.4g}" for part, value in mean.items()}
+            bar.set_postfix({**losses, "examples/s": f"{row['examples_per_second']:,.0f}"}, refresh=False)
+            bar.update()
+
+        yield show

@@ -1,0 +1,159 @@
+"""A run's settings, as `config.json` keeps them, and how to build what they say."""
+
+import inspect
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import jax
+import optax
+
+from . import run
+from .algorithms import ALGORITHMS
+from .core import Algorithm, Autoencoder, Heads, Optimizer
+from .corruption import CorruptionName, corrupted, corruption
+from .networks import NETWORKS
+
+OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
+ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """See `optimizer`."""
+
+    name: OptimizerName = "adam"
+    lr: float = 1e-3
+    schedule: ScheduleName = "constant"
+    warmup_epochs: float = 0.0
+    clip: float | None = None
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run's numbers depend on, besides what `run.circumstances` tells."""
+
+    algorithm: str
+    network: str
+    data: str
+    latents: int
+    epochs: int
+    batch_size: int
+    seeds: tuple[int, ...]
+    hyper: dict[str, Any] = field(default_factory=dict)
+    network_options: dict[str, Any] = field(default_factory=dict)
+    data_options: dict[str, Any] = field(default_factory=dict)
+    optimizer: OptimizerSettings = OptimizerSettings()
+    binarise: Literal["static", "dynamic"] | None = None
+    validation: float = 0.0
+    best: str = "loss"
+    patience: int | None = None
+    noise: CorruptionName | None = None
+    noise_level: float = 0.25
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` takes back."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> "Settings":
+        """Settings from a config.json. Raises RunError where it is of another version."""
+        try:
+            rest = {k: _tuples(v) for k, v in content.items() if k != "optimizer"}
+            return Settings(**rest, optimizer=OptimizerSettings(**content["optimizer"]))
+        except (KeyError, TypeError) as error:
+            raise run.RunError(f"the settings in config.json are not of this version of ae_jax ({error})") from None
+
+
+def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer:
+    """The optax optimizer for a run of `epochs` epochs of `steps` steps.
+
+    Clipping by the global norm comes first, then the method, then decoupled weight decay on weights (not
+    biases), then the learning rate: linear warm-up, and what the schedule says for the rest.
+    """
+    total, warm = epochs * steps, round(settings.warmup_epochs * steps)
+    if not 0 <= warm < total:
+        raise ValueError(f"warmup_epochs is {settings.warmup_epochs}; the run has {epochs} epochs")
+    if not settings.lr > 0:
+        raise ValueError(f"lr is {settings.lr}; a learning rate must be positive")
+    if settings.clip is not None and not settings.clip > 0:
+        raise ValueError(f"clip is {settings.clip}; the largest allowed gradient norm must be positive")
+    methods = {
+        "adam": lambda: optax.scale_by_adam(),
+        "sgd": lambda: optax.trace(settings.momentum),
+        "rmsprop": lambda: optax.scale_by_rms(),
+        "adagrad": lambda: optax.scale_by_rss(),
+        "adadelta": lambda: optax.scale_by_adadelta(),
+    }
+    rest = total - warm
+    schedules = {
+        "constant": lambda: optax.constant_schedule(settings.lr),
+        "cosine": lambda: optax.cosine_decay_schedule(settings.lr, rest),
+        "linear": lambda: optax.linear_schedule(settings.lr, 0.0, rest),
+        "exponential": lambda: optax.exponential_decay(settings.lr, rest, 0.01),
+    }
+    rate = _named(schedules, settings.schedule, "schedule")()
+    if warm:
+        rate = optax.join_schedules([optax.linear_schedule(0.0, settings.lr, warm), rate], [warm])
+    parts = [optax.clip_by_global_norm(settings.clip)] if settings.clip is not None else []
+    parts.append(_named(methods, settings.name, "optimizer")())
+    if settings.weight_decay:
+        is_weight = lambda params: jax.tree.map(lambda p: p.ndim >= 2, params)
+        parts.append(optax.add_decayed_weights(settings.weight_decay, mask=is_weight))
+    return optax.chain(*parts, optax.scale_by_learning_rate(rate))
+
+
+def heads(algorithm: str) -> Heads:
+    """What the algorithm's encoder must emit, from the annotation of its network."""
+    annotation = inspect.get_annotations(ALGORITHMS[algorithm], eval_str=True)["net"]
+    return next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Heads)), Heads(1))
+
+
+def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorithm:
+    """The algorithm on its network, for data of that shape and number.
+
+    Raises ValueError for an unknown name or an option that the algorithm or network does not have.
+    """
+    make = _named(ALGORITHMS, settings.algorithm, "algorithm")
+    make_net = _named(NETWORKS, settings.network, "network")
+    _known(settings.hyper, make, f"the algorithm {settings.algorithm}")
+    _known(settings.network_options, make_net, f"the network {settings.network}")
+    output = settings.network_options.get("output_activation", "linear")
+    if settings.hyper.get("likelihood") == "bernoulli" and output != "linear":
+        raise ValueError(
+            f"output_activation is {output!r} and the likelihood bernoulli, which takes logits: leave it linear"
+        )
+    needs = heads(settings.algorithm)
+    options = settings.network_options
+    if needs.activation != "linear":  # what the algorithm's codes are, unless the user says otherwise
+        if "code_activation" not in inspect.signature(make_net).parameters:
+            raise ValueError(f"{settings.algorithm} needs {needs.activation} codes, which {settings.network} has not")
+        options = {"code_activation": needs.activation} | options
+    net: Autoencoder = make_net(shape, settings.latents, heads=needs.number, **options)
+    if settings.noise is not None:
+        if net.corrupt is not None or settings.algorithm == "denoising":
+            raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")
+        net = corrupted(net, corruption(settings.noise, settings.noise_level))
+    steps = -(-examples // settings.batch_size)
+    return make(net, optimizer(settings.optimizer, settings.epochs, steps), **settings.hyper)
+
+
+def _named(known: dict[str, Any], name: str, what: str) -> Any:
+    if name not in known:
+        raise ValueError(f"the {what} {name!r} is not known; there are {', '.join(sorted(known))}")
+    return known[name]
+
+
+def _known(options: dict[str, Any], make: Any, what: str) -> None:
+    has = set(inspect.signature(make).parameters)
+    if unknown := sorted(set(options) - has):
+        offered = sorted(has - {"net", "optimizer", "shape", "latents", "heads"})
+        raise ValueError(f"{what} has no {', '.join(unknown)}; it has {', '.join(offered)}")
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, all that JSON knows, as the tuples they were."""
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

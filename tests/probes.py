@@ -1,0 +1,75 @@
+"""Small problems whose optimum is known. A new algorithm adds its line to `PROBES`, and every law holds it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ae_jax import algorithms, networks
+from ae_jax.core import Algorithm, Batch, Optimizer
+from ae_jax.corruption import corrupted, masking
+
+ENTROPY = float(np.log(8))  # of the bars, in nats: no bound on their log-likelihood can do better
+
+
+def bars(times: int = 12) -> Batch:
+    """The four rows and four columns of a 4x4 image, each equally often. x [8 * times, 4, 4, 1], y which one."""
+    rows = np.repeat(np.eye(4)[:, :, None], 4, axis=2)
+    images = np.concatenate([rows, rows.swapaxes(1, 2)])[..., None]
+    return Batch(jnp.asarray(np.tile(images, (times, 1, 1, 1))), jnp.asarray(np.tile(np.arange(8), times)))
+
+
+class Probe(NamedTuple):
+    """An algorithm on the bars."""
+
+    of: str  # its name in ALGORITHMS
+    build: Callable[[Optimizer], Algorithm]
+    optimum: float = 0.0  # of the loss that `evaluate` reports; it must not be beaten
+    learning_rate: float = 1e-2
+    gap: float = 0.2  # what part of the loss's distance to the optimum may be left after `EPOCHS`
+
+
+BATCH, EPOCHS = 40, 100  # 96 examples in two batches and a short one
+net = partial(networks.mlp, (4, 4, 1), 4, hidden=(16,), activation="tanh")
+shallow = partial(networks.mlp, (4, 4, 1), 12, hidden=(), code_activation="sigmoid")
+
+PROBES: dict[str, Probe] = {
+    "autoencoder": Probe("autoencoder", lambda o: algorithms.autoencoder(net(), o, code_l2=1e-4, weight_l1=1e-4)),
+    "tied": Probe("autoencoder", lambda o: algorithms.autoencoder(net(tied=True), o, likelihood="bernoulli")),
+    "dropout": Probe("autoencoder", lambda o: algorithms.autoencoder(net(dropout=0.1, hidden=(32,)), o)),
+    "denoising": Probe("denoising", lambda o: algorithms.denoising(net(), o, level=0.1, likelihood="bernoulli")),
+    "sparse": Probe("sparse", lambda o: algorithms.sparse(shallow(), o, target=0.2, weight=0.3)),
+    "sparse_minibatch": Probe(
+        "sparse",
+        lambda o: algorithms.sparse(
+            shallow(code_activation="tanh"), o, penalty="kl_minibatch", units="tanh", target=0.2, weight=0.3
+        ),
+    ),
+    "sparse_l1": Probe("sparse", lambda o: algorithms.sparse(shallow(), o, penalty="l1", weight=1e-3)),
+    "contractive": Probe("contractive", lambda o: algorithms.contractive(net(), o, weight=1e-3)),
+    "contractive_denoising": Probe(
+        "contractive",
+        lambda o: algorithms.contractive(corrupted(net(), masking(0.1)), o, penalty="hutchinson", weight=1e-3),
+    ),
+    "vae": Probe("vae", lambda o: algorithms.vae(net(heads=2), o, warmup_steps=50), ENTROPY, gap=0.4),
+    "vae_gaussian": Probe(
+        "vae",
+        lambda o: algorithms.vae(net(heads=2), o, likelihood="gaussian", sigma=0.2, free_bits=0.05),
+        optimum=ENTROPY + 8 * float(np.log(2 * np.pi * 0.2**2)),  # eight peaks that do not overlap
+    ),
+    "iwae": Probe("iwae", lambda o: algorithms.iwae(net(heads=2), o, samples=3), ENTROPY, gap=0.4),
+}
+
+
+def build(name: str, optimizer: Optimizer | None = None) -> Algorithm:
+    """The probe's algorithm, with Adam at the probe's learning rate unless another optimizer is given."""
+    return PROBES[name].build(optimizer or optax.adam(PROBES[name].learning_rate))
+
+
+def flat(tree) -> np.ndarray:
+    """All numbers of a tree of arrays, in one vector."""
+    return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(tree)])

@@ -1,0 +1,269 @@
+"""The command line as a user meets it: one run used in every way, and mistakes that end in one message."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ae_jax import cli, commands, data, run
+from ae_jax.algorithms import ALGORITHMS
+from ae_jax.networks import NETWORKS
+
+ROOT = Path(__file__).parents[1]
+
+
+def train(name, where, *options):
+    cli.dispatch(
+        [
+            "train",
+            name,
+            "--workdir",
+            str(where),
+            "--epochs",
+            "2",
+            "--hidden",
+            "16",
+            "--latents",
+            "3",
+            "--quiet",
+            *options,
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    where = tmp_path_factory.mktemp("cli") / "vae"
+    train("vae", where, "--seeds", "2", "--beta", "2", "--likelihood-samples", "10")
+    return where
+
+
+def ae_jax(*arguments, **kwargs):
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "ae_jax", *map(str, arguments)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, **kwargs)
+
+
+def test_a_run_leaves_everything_needed_to_know_and_repeat_it(workdir):
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["settings"]["hyper"]["beta"] == 2.0
+    assert config["settings"]["seeds"] == [0, 1]
+    assert {"versions", "device", "commit"} <= set(config)
+    assert [row["epoch"] for row in run.Folder(workdir).log()] == [1, 2]
+    results = json.loads((workdir / "results.json").read_text())
+    elbo = results["metrics"]["test elbo"]
+    assert len(elbo["values"]) == 2
+    assert elbo["low"] < elbo["mean"] < elbo["high"]
+    assert elbo["mean"] == pytest.approx(np.mean(elbo["values"]))
+    assert results["parameters"] == 64 * 16 + 16 + 16 * 6 + 6 + 3 * 16 + 16 + 16 * 64 + 64
+    assert "<img" in (workdir / "report.html").read_text()
+    # the KL's weight is the same in evaluation as in training
+    m = {k.removeprefix("test "): v["mean"] for k, v in results["metrics"].items()}
+    assert m["loss"] == pytest.approx(m["nll"] + 2 * m["kl"], rel=1e-5)
+    assert m["elbo"] == pytest.approx(-m["nll"] - m["kl"], rel=1e-5)
+
+
+def test_the_same_command_again_finds_the_run_finished(workdir, capsys):
+    before = (workdir / "results.json").read_bytes()
+    train("vae", workdir, "--seeds", "2", "--beta", "2", "--no-quiet")
+    assert "finished" in capsys.readouterr().out
+    assert (workdir / "results.json").read_bytes() == before
+    with pytest.raises(run.RunError, match=r"beta"):
+        train("vae", workdir, "--seeds", "2", "--beta", "3")
+
+
+def test_encode_decode_sample_agree_with_the_model(workdir, tmp_path, capsys):
+    _, test = data.load("digits")
+    np.save(tmp_path / "x.npy", np.asarray(test.x))
+    cli.dispatch(["encode", str(workdir), str(tmp_path / "x.npy"), str(tmp_path / "z.npy"), "--seed", "1"])
+    opened = commands.open_run(workdir, 1)
+    codes = np.load(tmp_path / "z.npy")
+    np.testing.assert_allclose(codes, opened.algorithm.encode(opened.params, test.x), atol=1e-5)
+    cli.dispatch(["decode", str(workdir), str(tmp_path / "z.npy"), str(tmp_path / "y.npz"), "--seed", "1"])
+    decoded = np.load(tmp_path / "y.npz")["x"]
+    np.testing.assert_allclose(decoded, opened.algorithm.decode(opened.params, jnp.asarray(codes)), atol=1e-5)
+    assert decoded.shape == test.x.shape
+    for out in ("a.npy", "b.npy"):
+        cli.dispatch(["sample", str(workdir), str(tmp_path / out), "-n", "7", "--key", "3"])
+    a, b = np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy")
+    assert a.shape == (7, 8, 8, 1)
+    np.testing.assert_array_equal(a, b)
+    cli.dispatch(["sample", str(workdir), str(tmp_path / "s.png"), "-n", "5"])
+    from PIL import Image
+
+    picture = np.asarray(Image.open(tmp_path / "s.png"))
+    assert picture.ndim == 3
+    assert picture.std() > 0
+
+
+def test_evaluate_repeats_what_training_measured(workdir, tmp_path):
+    cli.dispatch(["evaluate", str(workdir), "--samples", "10", "--out", str(tmp_path / "again.json")])
+    before = json.loads((workdir / "results.json").read_text())["metrics"]
+    after = json.loads((tmp_path / "again.json").read_text())["metrics"]
+    assert {k: v["values"] for k, v in before.items()} == {k: v["values"] for k, v in after.items()}
+
+
+def test_export_runs_without_the_package(workdir, tmp_path):
+    cli.dispatch(["export", str(workdir), str(tmp_path / "out")])
+    _, test = data.load("digits")
+    np.save(tmp_path / "x.npy", np.asarray(test.x[:5]))
+    code = (
+        "import sys, numpy as np; from jax import export\n"
+        "e = export.deserialize(bytearray(open('out/encoder.stablehlo', 'rb').read()))\n"
+        "d = export.deserialize(bytearray(open('out/decoder.stablehlo', 'rb').read()))\n"
+        "x = np.load('x.npy'); np.save('y.npy', d.call(e.call(x))); d.call(e.call(x[:2]))\n"
+        "assert not any(m.startswith(('ae_jax', 'flax')) for m in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": ""})
+    opened = commands.open_run(workdir)
+    expected = opened.algorithm.decode(opened.params, opened.algorithm.encode(opened.params, jnp.asarray(test.x[:5])))
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_every_algorithm_trains_by_its_default_options(name, tmp_path):
+    train(name, tmp_path / "r")
+    metrics = run.Folder(tmp_path / "r").results()["metrics"]
+    assert all(v is not None and np.isfinite(v) for m in metrics.values() for v in m["values"])
+    assert "test loss" in metrics
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", sorted(NETWORKS))
+def test_every_network_trains(network, tmp_path):
+    cli.dispatch(["train", "vae", "--network", network, "--workdir", str(tmp_path / "r"), "--epochs", "1", "--quiet"])
+    assert (tmp_path / "r" / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_every_option_of_an_algorithm_and_network_is_a_documented_flag(name):
+    for make in (ALGORITHMS[name], *NETWORKS.values(), *data.OPTIONS.values()):
+        for option, (_, _, text) in cli.options_of(make).items():
+            assert len(text) > 5, f"{make.__name__} does not describe {option} in its docstring's Args"
+    names = [set(cli.options_of(ALGORITHMS[name])), set(cli.merged(NETWORKS))]
+    names.append({cli.data_flag(n) for n in cli.merged(data.OPTIONS)})
+    names.append({f for f in vars(cli.TrainOptions())})
+    assert sum(map(len, names)) == len(set.union(*names)), "two options have one name"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trane"], "there are train"),
+        (["train", "vea"], "Did you mean vae?"),
+        (["train", "--data", "digits"], "the algorithm comes first"),
+        (["train", "vae", "--data", "no_such_set"], "no_such_set"),
+        (["train", "vae", "--data", "nowhere/x.npz"], "nowhere"),
+        (["train", "vae", "--seeds", "0"], "--seeds is 0"),
+        (["train", "vae", "--seeds", "2", "--seed", "3"], "one of the two"),
+        (["train", "vae", "--network", "linear", "--hidden", "3"], "the network linear has no hidden; it has tied"),
+        (["train", "autoencoder", "--likelihood", "bernoulli", "--output-activation", "sigmoid"], "takes logits"),
+        (["train", "vae", "--data-patch", "8"], "no option patch"),
+        (["train", "vae", "--lr", "-1"], "must be positive"),
+        (["train", "vae", "--patience", "2"], "--validation"),
+        (["train", "vae", "--best", "acc"], "best is 'acc'"),
+        (["train", "vae", "--beta", "x"], ""),
+        (["evaluate", "nowhere"], "not a run"),
+        (["sample", "nowhere", "x.png"], "not a run"),
+    ],
+)
+def test_mistakes_end_in_one_message(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ae-jax", *arguments])
+    monkeypatch.setattr(run, "cache_compilations", lambda: None)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err) < 3000
+
+
+def test_mistakes_with_a_run(workdir, tmp_path):
+    wrong = tmp_path / "wrong.npy"
+    np.save(wrong, np.zeros((4, 9, 9, 1), np.float32))
+    for arguments, message in [
+        (["encode", workdir, wrong, tmp_path / "z.npy"], r"shape \(9, 9, 1\).*trained on \(8, 8, 1\)"),
+        (["encode", workdir, wrong, tmp_path / "z.txt"], r"writes .npy, .npz"),
+        (["encode", workdir, wrong, tmp_path / "no" / "z.npy"], "does not exist"),
+        (["decode", workdir, wrong, tmp_path / "x.npy"], r"codes of this run are \[N, 3\]"),
+        (["sample", workdir, tmp_path / "x.png", "--seed", "9"], "no seed 9"),
+        (["evaluate", workdir, "--data", str(wrong)], "trained on"),
+    ]:
+        with pytest.raises((run.RunError, ValueError), match=message):
+            cli.dispatch([str(a) for a in arguments])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["wrong.npy"]
+
+
+def test_sampling_needs_a_generative_model(tmp_path):
+    train("autoencoder", tmp_path / "ae")
+    with pytest.raises(run.RunError, match="not a generative model"):
+        cli.dispatch(["sample", str(tmp_path / "ae"), str(tmp_path / "x.png")])
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
+    options = ["train", "autoencoder", "--epochs", "400", "--workdir", "r", "--hidden", "16", "--every-epochs", "1000"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ae_jax", *options], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
+    )
+    log = tmp_path / "r" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.stat().st_size > 1000) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Start the same command again" in err
+    done = run.Folder(tmp_path / "r").log()[-1]["epoch"]
+    assert 0 < done < 400
+    assert ae_jax(*options, cwd=tmp_path).returncode == 0
+    whole = ae_jax(*[o if o != "r" else "whole" for o in options], cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    a, b = (run.Folder(tmp_path / where).params()[1] for where in ("r", "whole"))
+    assert run.checksum(a) == run.checksum(b)
+
+
+def test_list_and_help_name_everything(capsys):
+    cli.dispatch(["list"])
+    out = capsys.readouterr().out
+    assert all(name in out for name in [*ALGORITHMS, *NETWORKS, *data.NAMED])
+    cli.dispatch([])
+    out = capsys.readouterr().out
+    assert all(command in out for command in ["train", *cli.COMMANDS])
+    for name in ALGORITHMS:
+        with pytest.raises(SystemExit):
+            cli.dispatch(["train", name, "--help"])
+        shown = capsys.readouterr().out
+        assert all("--" + option.replace("_", "-") in shown for option in cli.options_of(ALGORITHMS[name]))
+
+
+def test_import_is_light():
+    code = (
+        "import sys, ae_jax; print(*[m for m in ('matplotlib', 'sklearn', 'tensorflow', 'orbax') if m in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.split() == []
+
+
+def test_jax_is_untouched_by_importing():
+    # importing must not start a backend: jax.distributed and platform choices come after it
+    code = "import ae_jax, jax; from jax._src import xla_bridge; assert not xla_bridge._backends"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert jax.__version__

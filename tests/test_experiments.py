@@ -1,0 +1,191 @@
+"""Every experiment runs at a small size, and its record says what a reader must know."""
+
+import importlib.util
+import json
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ae_jax import networks
+from ae_jax.core import Batch
+from ae_jax.experiment import Published, over_seeds, probe_errors, record, table, verdict
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+SMALL = {
+    "vae_pytorch_example": {"epochs": 1, "latents": 3, "hidden": 16, "data": "digits"},
+    "deep_autoencoder": {"epochs": 1, "latents": 4, "hidden": (16,), "data": "digits"},
+    "codes_2d": {"epochs": 1, "hidden": (16,), "data": "digits"},
+    "denoising": {"epochs": 1, "units": 12, "labelled": 200, "level": 0.0, "data": "digits"},
+    "contractive": {"epochs": 1, "units": 12, "labelled": 200, "data": "digits"},
+    "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
+}
+FIELDS = {
+    "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
+    "commit", "seconds", "notes",
+}  # fmt: skip
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("photographs")
+    for i, part in enumerate(("train", "test")):
+        (folder / part).mkdir()
+        pixels = np.random.default_rng(i).integers(0, 256, (40, 30), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / part / "noise.png")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, photographs):
+    """(what main returned, the folder it wrote to) of each experiment at its small size with two seeds, run once."""
+
+    @cache
+    def run(name):
+        out = tmp_path_factory.mktemp(name)
+        settings = SMALL[name] | ({"images": photographs} if name == "sparse_patches" else {})
+        return load(name).main(seeds=2, out=str(out), **settings), out
+
+    return run
+
+
+def test_no_experiment_is_left_out():
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_experiment_leaves_a_whole_record(name, ran):
+    returned, folder = ran(name)
+    row = json.loads((folder / f"{name}.json").read_text())
+    assert row == json.loads(json.dumps(returned))
+    assert set(row) - {"picture"} == FIELDS
+    assert row["settings"].items() >= json.loads(json.dumps(SMALL[name])).items()
+    assert row["name"] == name
+    assert row["seeds"] == [0, 1]
+    assert row["versions"]["jax"] == jax.__version__
+    for metric in row["metrics"].values():
+        assert len(metric["values"]) == 2
+        assert metric["mean"] == pytest.approx(np.mean(metric["values"]))
+        assert metric["low"] <= metric["mean"] <= metric["high"]
+    assert not set(row["published"]), "published values belong to the published data"
+    assert set(row["claims"]) <= set(row["metrics"])
+    for path in folder.iterdir():
+        assert path.stem == name
+        assert path.stat().st_size < 200_000
+    assert ("picture" in row) == (folder / f"{name}.png").exists()
+
+
+def test_a_seed_alone_gives_what_it_gives_in_a_sweep(tmp_path, ran):
+    both, _ = ran("vae_pytorch_example")
+    alone = load("vae_pytorch_example").main(seeds=1, seed=1, out=str(tmp_path), **SMALL["vae_pytorch_example"])
+    assert alone["seeds"] == [1]
+    for label, metric in alone["metrics"].items():
+        assert metric["values"] == both["metrics"][label]["values"][1:]
+        assert metric["low"] is None
+    assert both["metrics"]["test loss, nats"]["std"] > 0
+
+
+def test_pairs_of_nets_see_the_same_data(ran):
+    """With nothing masked (the small size), the error on masked images is that on clean ones, for both nets."""
+    values = {label: metric["values"] for label, metric in ran("denoising")[0]["metrics"].items()}
+    for name in ("plain", "denoising"):
+        clean = values[f"{name}, squared error on clean images"]
+        assert values[f"{name}, squared error on masked images"] == pytest.approx(clean, rel=1e-5)
+    # and a denoising net whose corruption does nothing learns what the plain one learns: same start, same batches
+    assert values["plain minus denoising, squared error on clean images"] == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_the_published_protocols_are_the_defaults():
+    vae, deep = load("vae_pytorch_example"), load("deep_autoencoder")
+    assert vae.main.__kwdefaults__.items() >= {"epochs": 10, "latents": 20, "hidden": 400, "batch_size": 128}.items()
+    assert vae.PUBLISHED["test loss, nats"].value == 105.589
+    assert deep.main.__kwdefaults__.items() >= {"hidden": (1000, 500, 250), "latents": 30}.items()
+    assert deep.PUBLISHED["deep autoencoder, test squared error"].value == 3.00
+
+
+def test_orientation_index_of_gratings_and_spots():
+    orientation = load("sparse_patches").orientation
+    rows, columns = np.mgrid[:8, :8] - 3.5
+    window = np.exp(-(rows**2 + columns**2) / 8)
+    waves = [np.cos(1.6 * (np.cos(a) * rows + np.sin(a) * columns)) * window for a in (0.0, 0.7, np.pi / 2)]
+    spot = window - np.exp(-(rows**2 + columns**2) / 4) * 0.5
+    index = orientation(np.stack([*waves, spot, waves[0] + waves[2]]))
+    assert index[:3].min() > 0.7
+    assert index[3:].max() < 0.05
+
+
+def test_code_shift_is_the_noise_over_the_spread():
+    """For the identity code: E||e||^2 = D s^2, over the data's variance."""
+    shift = load("contractive").shift
+    net = networks.linear((3,), 3)
+    params = net.init(jax.random.key(0), Batch(jnp.zeros((1, 3))))
+    params["encoder"]["layer_0"]["kernel"] = jnp.eye(3)
+    x = 2 * jax.random.normal(jax.random.key(1), (20000, 3))
+    assert float(shift(net, params, jax.random.key(2), x, 0.5)) == pytest.approx(0.25, rel=0.02)
+
+
+def test_over_seeds_is_a_loop_over_seeds():
+    draw = lambda key, scale: scale * jax.random.normal(key, (4,))
+    got = over_seeds(draw, jnp.asarray(3.0), seeds=[4, 7])
+    expected = np.stack([draw(jax.random.key(s), 3.0) for s in (4, 7)])
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_probe_needs_labels():
+    x = Batch(jnp.zeros((3, 2)))
+    with pytest.raises(ValueError, match="labels"):
+        probe_errors(None, {}, x, x)
+
+
+def entry(tmp_path, metrics, seeds=(0, 1, 2), **more):
+    return record(
+        "some/where/thing.py", metrics, title="A thing", source="Nobody (2000)", settings={"a": (1, 2)}, seeds=seeds,
+        seconds=1.0, out=tmp_path, **more,
+    )  # fmt: skip
+
+
+def test_record_has_student_intervals_and_verdicts(tmp_path):
+    metrics = {"near": [1.0, 2.0, 3.0], "far": [1.0, 2.0, 3.0], "beats": [2.9, 3.0, 3.1], "ties": [-1.0, 1.0, 3.0]}
+    published = {"near": Published(2.4, "table 1", 0.5), "far": Published(2.4, "table 1", 0.3)}
+    row = entry(tmp_path, metrics, published=published, claims={"beats": "it is more", "ties": "it is more"})
+    half = 4.302653 * 1 / 3**0.5  # t(0.975, 2) s / sqrt(n)
+    assert (row["metrics"]["near"]["low"], row["metrics"]["near"]["high"]) == pytest.approx((2 - half, 2 + half))
+    assert verdict(row, "near") == "within 0.5"
+    assert verdict(row, "far") == "NOT within 0.3"
+    assert row["claims"]["beats"]["holds"] is True
+    assert row["claims"]["ties"]["holds"] is False
+    assert "NOT above 0" in table(row)
+    assert [path.name for path in tmp_path.iterdir()] == ["thing.json"]
+
+
+def test_one_seed_claims_nothing(tmp_path):
+    row = entry(tmp_path, {"more": [5.0]}, seeds=(0,), claims={"more": "it is more"})
+    assert row["claims"]["more"]["holds"] is None
+    assert "no interval" in table(row)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "more", "message"),
+    [
+        ({"a": [1.0, 2.0]}, {}, "3 seeds"),
+        ({"a": [1.0, float("nan"), 2.0]}, {}, "finite"),
+        ({"a": [1.0, 2.0, 3.0]}, {"claims": {"b": "?"}}, "'b'"),
+        ({"a": [1.0, 2.0, 3.0]}, {"published": {"c": Published(1.0, "here")}}, "'c'"),
+    ],
+)
+def test_record_refuses(tmp_path, metrics, more, message):
+    with pytest.raises(ValueError, match=message):
+        entry(tmp_path, metrics, **more)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,231 @@
+"""Runs as folders: the same bits however a run is cut up, and nothing good lost when something goes wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ae_jax import networks, run
+from ae_jax.algorithms import autoencoder, vae
+from ae_jax.core import Batch, epoch, fit
+
+ROOT = Path(__file__).parents[1]
+X = jnp.asarray(np.random.default_rng(0).random((90, 6)), jnp.float32)
+DATA = Batch(X)
+
+
+def algorithm(learning_rate=1e-2):
+    net = networks.mlp((6,), 2, hidden=(8,), heads=2, dropout=0.1)
+    return vae(net, optax.adam(learning_rate), warmup_steps=10)
+
+
+def same(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in pairs)
+
+
+def test_a_seed_gives_the_same_bits_alone_in_a_sweep_and_in_fit():
+    sweep = run.train(algorithm(), DATA, epochs=3, batch_size=32, seeds=(0, 3, 5), progress=False)
+    alone = run.train(algorithm(), DATA, epochs=3, batch_size=32, seeds=(3,), progress=False)
+    a = algorithm()
+    params, history = jax.jit(lambda data, key: fit(a.init, epoch(a, 32), data, key, 3))(DATA, jax.random.key(3))
+    assert same(sweep.of(3), alone.of(3))
+    assert same(params, alone.of(3))
+    assert not same(sweep.of(0), sweep.of(5))
+    assert [row["train"]["loss"][0] for row in alone.history] == [float(v) for v in history["loss"]]
+
+
+def test_stopping_and_going_on_gives_the_bits_of_an_unbroken_run(tmp_path):
+    def go(where, epochs_before_stop):
+        folder = run.Folder(tmp_path / where)
+        if epochs_before_stop:
+            with pytest.raises(run.Interrupted), folder.opened({"a": 1}):
+                stop_after(folder, epochs_before_stop)
+        with folder.opened({"a": 1}):
+            return run.train(
+                algorithm(), DATA, epochs=6, batch_size=32, seeds=(0, 1), folder=folder, every_epochs=2, progress=False
+            )
+
+    def stop_after(folder, e):
+        save = folder.save
+
+        def then_interrupt(now, state):
+            save(now, state)
+            if now == e:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        folder.save = then_interrupt
+        try:
+            run.train(
+                algorithm(), DATA, epochs=6, batch_size=32, seeds=(0, 1), folder=folder, every_epochs=2, progress=False
+            )
+        finally:
+            del folder.save
+
+    unbroken, broken = go("unbroken", 0), go("broken", 2)
+    assert same(unbroken.params, broken.params)
+    strip = lambda rows: [{k: v for k, v in r.items() if k in ("epoch", "train")} for r in rows]
+    assert strip(unbroken.history) == strip(broken.history)
+    assert strip(run.Folder(tmp_path / "broken").log()) == strip(unbroken.history)
+
+
+CHILD = """
+import sys, numpy as np, optax, jax.numpy as jnp, time
+from ae_jax import networks, run
+from ae_jax.algorithms import vae
+from ae_jax.core import Batch
+x = jnp.asarray(np.random.default_rng(0).random((200, 6)), jnp.float32)
+a = vae(networks.mlp((6,), 2, hidden=(8,), heads=2), optax.adam(1e-2))
+folder = run.Folder(sys.argv[1])
+with folder.opened({}):
+    print("ready", flush=True)
+    t = run.train(a, Batch(x), epochs=int(sys.argv[2]), batch_size=32, seeds=(0, 1), folder=folder, every_epochs=1)
+print(run.checksum(t.params))
+"""
+
+
+def child(where, epochs):
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", CHILD, str(where), str(epochs)]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_kill_dash_nine_at_any_moment_and_again(tmp_path):
+    whole = child(tmp_path / "whole", 40).communicate()[0].split()[-1]
+    kills, rng = 0, np.random.default_rng(1)
+    for _ in range(4):
+        process = child(tmp_path / "killed", 40)
+        assert process.stdout.readline() == "ready\n"
+        deadline = time.monotonic() + 60  # killed somewhere among the epochs, wherever that is
+        before = len(run.Folder(tmp_path / "killed").log())
+        while len(run.Folder(tmp_path / "killed").log()) == before and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(float(rng.random()) * 0.3)
+        kills += process.poll() is None
+        process.kill()
+        process.wait()
+    out, err = child(tmp_path / "killed", 40).communicate()
+    assert kills >= 2, "the run ended before it could be killed"
+    assert out.split()[-1] == whole, err
+    assert [row["epoch"] for row in run.Folder(tmp_path / "killed").log()] == list(range(1, 41))
+
+
+def test_a_damaged_checkpoint_is_moved_aside_and_its_epochs_run_again(tmp_path, capsys):
+    def go(where, epochs):
+        folder = run.Folder(tmp_path / where)
+        with folder.opened({}):
+            return run.train(algorithm(), DATA, epochs=epochs, folder=folder, every_epochs=2, progress=False)
+
+    unbroken = go("whole", 6)
+    go("damaged", 4)
+    for path in (tmp_path / "damaged" / "checkpoints" / "4").rglob("*"):
+        if path.is_file() and path.stat().st_size > 0:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(run.RunError, match="damaged"):
+        run.Folder(tmp_path / "damaged").params()
+    again = go("damaged", 6)
+    assert same(unbroken.params, again.params)
+    assert "epoch 4 is damaged" in capsys.readouterr().err
+    assert (tmp_path / "damaged" / "damaged-checkpoint-4").is_dir()
+
+
+def test_a_flipped_bit_is_found_by_the_checksum():
+    tree = {"a": jnp.arange(3.0), "b": (jnp.ones(2), jnp.zeros((), jnp.int32))}
+    other = {**tree, "a": tree["a"].at[1].set(jnp.nextafter(1.0, 2.0))}
+    assert run.checksum(tree) == run.checksum(jax.tree.map(np.asarray, tree)) != run.checksum(other)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_path):
+    # A learning rate that explodes after 4 steps of good epochs: 3 batches an epoch.
+    rate = optax.join_schedules([optax.constant_schedule(1e-3), optax.constant_schedule(1e30)], [7])
+    net = networks.mlp((6,), 2, hidden=(8,))
+    folder = run.Folder(tmp_path / "r")
+    with folder.opened({}), pytest.raises(run.RunError, match=r"epoch 3 .* seed 0, 1 .* epoch 2.*learning rate"):
+        run.train(
+            autoencoder(net, optax.sgd(rate)),
+            DATA,
+            epochs=9,
+            batch_size=32,
+            seeds=(0, 1),
+            folder=folder,
+            every_epochs=1,
+            progress=False,
+        )
+    e, state = folder.params()
+    assert e == 2
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+    assert [row["epoch"] for row in folder.log()] == [1, 2]
+
+
+def test_early_stopping_stops_each_seed_by_itself_and_keeps_its_best():
+    held_out = Batch(jnp.asarray(np.random.default_rng(1).random((40, 6)), jnp.float32))
+    settings = dict(epochs=200, batch_size=16, validation=held_out, patience=4, progress=False)
+    both = run.train(algorithm(), DATA, seeds=(0, 1), **settings)
+    losses = np.array([[np.nan if v is None else v for v in r["validation"]["loss"]] for r in both.history])
+    for i, seed in enumerate((0, 1)):
+        mine = losses[:, i][~np.isnan(losses[:, i])]
+        assert both.best_epoch[i] == np.argmin(mine) + 1  # the first best
+        assert len(mine) == min(200, both.best_epoch[i] + 4)  # and exactly `patience` epochs after it
+        alone = run.train(algorithm(), DATA, seeds=(seed,), **settings)
+        assert same(alone.of(seed), both.of(seed))
+    to_best = run.train(algorithm(), DATA, seeds=(1,), **(settings | {"epochs": both.best_epoch[1], "patience": None}))
+    assert same(to_best.of(1), both.of(1))
+
+
+def test_folders_refuse_what_would_mix_runs(tmp_path):
+    folder = run.Folder(tmp_path / "r")
+    other = run.Folder(tmp_path / "r")
+    with folder.opened({"lr": 1.0}), pytest.raises(run.RunError, match="in use"), other.opened({"lr": 1.0}):
+        pass
+    with pytest.raises(run.RunError, match=r"lr: 1.0 there, 2.0 now"), folder.opened({"lr": 2.0}):
+        pass
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"")
+    with pytest.raises(run.RunError, match="not a run"), run.Folder(tmp_path / "photos").opened({}):
+        pass
+    assert [p.name for p in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(run.RunError, match="is a file"), run.Folder(tmp_path / "file").opened({}):
+        pass
+    with pytest.raises(run.RunError, match=r"no config\.json"):
+        run.Folder(tmp_path / "photos").params()
+    with folder.opened({"lr": 1.0}):  # freed, and as before
+        assert json.loads((tmp_path / "r" / "config.json").read_text())["settings"] == {"lr": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"seeds": ()}, "seeds"),
+        ({"seeds": (1, 1)}, "different"),
+        ({"patience": 3}, "validation"),
+        ({"monitor": "accuracy"}, "accuracy.*loss"),
+    ],
+)
+def test_bad_arguments(wrong, match):
+    with pytest.raises(ValueError, match=match):
+        run.train(algorithm(), DATA, **({"epochs": 1, "progress": False} | wrong))
+
+
+def test_transform_acts_afresh_in_every_step_and_only_in_training():
+    seen = []
+
+    def transform(batch, key):
+        seen.append(batch.x.shape)
+        return batch._replace(x=jax.random.bernoulli(key, batch.x).astype(batch.x.dtype))
+
+    kwargs = dict(epochs=2, batch_size=32, seeds=(0,), progress=False)
+    with_it = run.train(algorithm(), DATA, transform=transform, **kwargs)
+    assert not same(with_it.params, run.train(algorithm(), DATA, **kwargs).params)
+    assert set(seen) == {(32, 6), (26, 6)}

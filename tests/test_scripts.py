@@ -1,0 +1,365 @@
+"""The scripts: making the environment, the tables, the benchmark's arithmetic; and how heavy `import ae_jax` is."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax.extend.core import jaxprs_in_params
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+
+
+def script(name):
+    """scripts/<name>.py as a module."""
+    spec = importlib.util.spec_from_file_location(f"scripts_{name}", ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+bench, table = script("bench"), script("table")
+
+
+# ---------------------------------------------------------------------------------------------- importing
+
+
+def test_import_is_light():
+    """Less than 1.5 s of processor time (a busy machine stretches wall time), and nothing heavy loaded."""
+    heavy = ["tensorflow", "tensorflow_datasets", "tyro", "orbax", "sklearn", "matplotlib", "torch"]
+    code = f"import sys, time, ae_jax; print(time.process_time(), [m for m in {heavy} if m in sys.modules])"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    runs = [subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True) for _ in range(3)]
+    assert all(run.returncode == 0 for run in runs), runs[0].stderr
+    assert [run.stdout.split(maxsplit=1)[1].strip() for run in runs] == ["[]"] * 3
+    assert min(float(run.stdout.split()[0]) for run in runs) < 1.5
+
+
+# --------------------------------------------------------------------------------------- the environment
+
+TOOLS = "bash env cat head tail sha256sum readlink dirname mkdir rm mv cp flock awk sleep"
+
+# An interpreter that makes environments as fast as a test wants them: it notes what it is asked for in $LOG.
+INTERPRETER = """#!/usr/bin/env bash
+case "$1 $2" in
+"-c "*version_info\\ \\<*) [[ {version} -ge 311 ]] ;;
+"-c "*ensurepip*) {ensurepip} ;;
+"-c "*sys.executable*) echo "$0" ;;
+"-c "*) echo "{base} python3.{version}" ;;
+"-m venv") echo venv >>"$LOG"; mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
+"-m pip") echo pip >>"$LOG"; [[ -z ${{SLOW-}} ]] || sleep "$SLOW"; [[ -z ${{FAIL-}} ]] ;;
+*) echo "Python 3" ;;
+esac
+"""
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A repository with nothing but what setup reads (in a folder with a space), and a PATH with one interpreter."""
+
+    class House:
+        root = tmp_path / "a house"
+        bin = tmp_path / "bin"
+        log = tmp_path / "log"
+
+        def interpreter(self, name, version=311, ensurepip="true", base="/usr"):
+            file = self.bin / name
+            file.write_text(INTERPRETER.format(version=version, ensurepip=ensurepip, base=base))
+            file.chmod(0o755)
+            return str(file)
+
+        def start(self, **env):
+            env = {"PATH": str(self.bin), "LOG": str(self.log), **env}
+            return subprocess.Popen(
+                [self.root / "scripts" / "setup"],
+                cwd=tmp_path,
+                env=env,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+
+        def setup(self, **env):
+            process = self.start(**env)
+            message = process.communicate(timeout=60)[1]
+            return process.returncode, message
+
+        def done(self):
+            """What has been asked of the interpreters since the last question."""
+            lines = self.log.read_text().split() if self.log.exists() else []
+            self.log.unlink(missing_ok=True)
+            return lines
+
+    h = House()
+    (h.root / "scripts").mkdir(parents=True)
+    h.bin.mkdir()
+    shutil.copy(ROOT / "scripts" / "setup", h.root / "scripts")
+    for name in ("constraints.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, h.root)
+    for tool in TOOLS.split():
+        if where := shutil.which(tool):
+            (h.bin / tool).symlink_to(where)
+    h.interpreter("python3")
+    return h
+
+
+def test_setup_makes_the_environment_once(house):
+    assert house.setup()[0] == 0
+    assert house.done() == ["venv", "pip"]
+    assert house.setup() == (0, "")
+    assert house.done() == []
+
+
+def test_setup_repairs_what_was_interrupted(house):
+    process = house.start(SLOW="60")
+    while not (house.log.exists() and "pip" in house.log.read_text()):
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    house.done()
+    assert house.setup()[0] == 0
+    assert house.done() == ["venv", "pip"]
+
+
+def test_setup_that_failed_says_so_and_starts_over(house):
+    code, message = house.setup(FAIL="1")
+    assert code == 1
+    assert "pip could not install" in message
+    assert house.setup()[0] == 0
+    assert house.setup() == (0, "")
+
+
+def test_two_setups_at_once_make_one_environment(house):
+    processes = [house.start(SLOW="1") for _ in range(3)]
+    assert [p.communicate(timeout=60) and p.returncode for p in processes] == [0, 0, 0]
+    assert house.done() == ["venv", "pip"]
+
+
+def test_new_pins_update_and_a_new_place_or_interpreter_rebuilds(house):
+    house.setup()
+    house.done()
+    with (house.root / "constraints.txt").open("a") as file:
+        file.write("# another\n")
+    assert house.setup()[0] == 0
+    assert house.done() == ["pip"]
+
+    other = house.interpreter("python3.12", version=312)
+    assert house.setup(PYTHON=other)[0] == 0
+    assert house.done() == ["venv", "pip"]
+    assert house.setup() == (0, "")  # without PYTHON any good environment will do
+
+    house.root = house.root.rename(house.root.with_name("elsewhere"))
+    assert house.setup()[0] == 0
+    assert house.done() == ["venv", "pip"]
+
+
+@pytest.mark.parametrize(
+    ("interpreters", "env", "message"),
+    [
+        ({"python3": {"version": 310}}, {}, "no Python 3.11 or newer on PATH"),
+        ({"python3": {"ensurepip": "false"}}, {}, "apt install python3.311-venv"),
+        ({}, {"PYTHON": "/nowhere/python"}, "PYTHON=/nowhere/python is not a Python 3.11 or newer that runs"),
+    ],
+)
+def test_setup_without_a_good_interpreter_says_what_to_do(house, interpreters, env, message):
+    for name, how in interpreters.items():
+        house.interpreter(name, **how)
+    code, said = house.setup(**env)
+    assert code == 1
+    assert message in said
+    assert house.done() == []
+
+
+def test_setup_passes_over_an_old_python3(house):
+    house.interpreter("python3", version=310)
+    house.interpreter("python3.12", version=312)
+    assert house.setup()[0] == 0
+    assert house.done() == ["venv", "pip"]
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_every_requirement_is_pinned_to_a_version_that_it_allows(python):
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pins = {}
+    for pin in map(Requirement, lines):
+        if pin.marker is None or pin.marker.evaluate({"python_version": python}):
+            assert canonicalize_name(pin.name) not in pins, f"{pin.name} is pinned twice for Python {python}"
+            assert re.fullmatch(r"==[^*,]+", str(pin.specifier)), pin
+            pins[canonicalize_name(pin.name)] = str(pin.specifier)[2:]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    for extra in ("dev", "tfds", "bench", "prepare"):
+        wanted += project["project"]["optional-dependencies"][extra]
+    for requirement in map(Requirement, wanted):
+        if requirement.name != "ae-jax":
+            assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+
+
+@pytest.mark.parametrize("name", ["scripts/setup", "scripts/ae-jax", "scripts/test", ".ci/run"])
+def test_shell_scripts_parse_and_are_executable(name):
+    assert os.access(ROOT / name, os.X_OK)
+    assert subprocess.run(["bash", "-n", ROOT / name]).returncode == 0
+
+
+# ---------------------------------------------------------------------------------------------- the tables
+
+EXPERIMENT = {
+    "name": "vae",
+    "title": "A VAE",
+    "source": "Someone (2014)",
+    "seeds": [0, 1, 2],
+    "metrics": {
+        "bound, nats": {"values": [1, 2, 3], "mean": 105.5826, "std": 1.0, "low": 105.4231, "high": 105.7420},
+        "gap": {"values": [1, 2, 3], "mean": 0.0123, "std": 1.0, "low": 0.0023, "high": 0.0223},
+    },
+    "published": {"bound, nats": {"value": 105.59, "where": "table 1", "tolerance": 0.3, "note": "one | seed"}},
+    "device": "2 cores",
+    "seconds": 168.0,
+    "notes": [],
+}
+README = "above\n<!-- results -->\nold\n<!-- /results -->\nbetween\n<!-- bench -->\n<!-- /bench -->\nbelow\n"
+
+
+def rendered(tmp_path, **changes):
+    (tmp_path / "vae.json").write_text(json.dumps(EXPERIMENT | changes))
+    return table.render(README, tmp_path)
+
+
+def test_results_table(tmp_path):
+    text = rendered(tmp_path)
+    (row,) = (line for line in text.splitlines() if "A VAE" in line)
+    assert "105.59, table 1" in row
+    assert "105.58 (105.42 to 105.74) ✓ within 0.3" in row
+    assert "| 3 | 2 cores | 2.8 | [experiment](experiments/vae.py), [numbers](results/vae.json) |" in row
+    assert "| · gap |  | 0.012 (0.002 to 0.022) |" in text
+    assert "<sup>1</sup> one | seed" in text
+    assert "old" not in text
+    assert [part in text for part in ("above\n", "\nbetween\n", "\nbelow\n")] == [True] * 3
+    assert table.render(text, tmp_path) == text
+
+
+def test_results_outside_of_the_tolerance_are_marked(tmp_path):
+    published = {"bound, nats": EXPERIMENT["published"]["bound, nats"] | {"value": 103.0}}
+    assert "✗ **+2.58**, tolerance 0.3" in rendered(tmp_path, published=published)
+
+
+def test_a_published_value_that_was_not_measured_is_shown(tmp_path):
+    published = {"accuracy": {"value": 0.9, "where": "figure 2", "tolerance": None, "note": ""}}
+    assert "| · accuracy | 0.9, figure 2 | not measured |" in rendered(tmp_path, published=published)
+
+
+def test_one_seed_has_no_interval_and_claims_are_judged(tmp_path):
+    metrics = {"gap": {"values": [1], "mean": 0.5, "std": None, "low": None, "high": None}}
+    claims = {"gap": {"claim": "a gap", "holds": None}}
+    assert "| 0.500 one seed, no interval: a gap |" in rendered(tmp_path, metrics=metrics, claims=claims, published={})
+    claims["gap"]["holds"] = False
+    assert "✗ **not above 0**: a gap" in rendered(tmp_path, metrics=metrics, claims=claims, published={})
+
+
+def test_bench_table(tmp_path):
+    rows = [
+        {"side": "ours", "unit": "examples", "median": 30000.0, "peak_mb": 500, "first_call_seconds": 2.5},
+        {"side": "theirs", "unit": "examples", "median": 15000.0, "peak_mb": 400, "first_call_seconds": 0.5},
+    ]
+    about = {"device": "A CPU", "cpus": 2, "versions": {"jax": "1.0"}, "load": 3.0, "busy": True}
+    ratio = {"to": "theirs", "median": 2.0, "low": 1.9, "high": 2.1}
+    case = {"title": "A race", "ours": "ours", "rows": rows, "ratio": ratio, "of_ceiling": {"ours": 0.85}} | about
+    (tmp_path / "bench-a.json").write_text(json.dumps({"cases": {"race": case}}))
+    text = table.render(README, tmp_path)
+    want = "| A race | 30,000 examples/s | 15,000 examples/s, theirs | 2.00 (1.90 to 2.10) | 85% | 2.5 s | 500 MB |"
+    assert f"{want} A CPU, 2 CPUs, jax 1.0 (machine busy, load 3.0) |" in text
+
+
+def test_table_errors_name_what_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match="no <!-- results -->"):
+        table.render("no markers", tmp_path)
+    (tmp_path / "vae.json").write_text("{")
+    with pytest.raises(ValueError, match=r"vae\.json is not JSON"):
+        table.render(README, tmp_path)
+
+
+def test_readme_shows_what_results_holds():
+    command = [sys.executable, ROOT / "scripts" / "table.py", "--check"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_check_fails_on_a_stale_readme_and_changes_nothing(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(README)
+    command = [sys.executable, ROOT / "scripts" / "table.py", "--readme", readme, "--results", tmp_path / "results"]
+    assert subprocess.run([*command, "--check"], stderr=subprocess.DEVNULL).returncode == 1
+    assert readme.read_text() == README
+    assert subprocess.run(command).returncode == 0
+    assert subprocess.run([*command, "--check"]).returncode == 0
+
+
+# ------------------------------------------------------------------------------------------- the benchmark
+
+
+def products(jaxpr):
+    """Floating point operations of all matrix products of a jaxpr."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            total += 2 * equation.outvars[0].aval.size * int(np.prod([left[i] for i in contracted]))
+        for inner in jaxprs_in_params(equation.params):
+            total += products(inner)
+    return total
+
+
+def test_the_flops_of_the_vae_are_those_of_its_update():
+    from ae_jax.core import Batch
+
+    algorithm = bench.our_vae()
+    batch = Batch(jax.numpy.ones((128, 784)))
+    params = algorithm.init(jax.random.key(0), batch)
+    update = jax.make_jaxpr(algorithm.rule.update)(params, algorithm.rule.init(params), batch, jax.random.key(0))
+    assert products(update.jaxpr) == 128 * bench.CASES["vae"].flops
+
+
+def test_rates_are_compared_turn_by_turn_with_the_best_rival():
+    side = bench.Side(lambda device: None)
+    case = bench.Case("a race", {"ours": side, "slow": side, "fast": side}, flops=10)
+    rates = {"ours": [20.0, 40.0, 80.0], "slow": [1.0, 1.0, 1.0], "fast": [10.0, 10.0, 20.0]}
+    ceiling = {name: [c, c, c] for name, c in zip(bench.CEILING, (400.0, 800.0), strict=True)}
+    result = bench.compared(case, rates | ceiling)
+    assert result["ratio"]["to"] == "fast"
+    assert result["ratio"]["values"] == [2.0, 4.0, 4.0]
+    assert result["ratio"]["median"] == 4.0
+    assert result["of_ceiling"] == {"ours": 0.5, "slow": 0.013, "fast": 0.125}
+    assert bench.compared(case, {"fast": [1.0]}) == {}
+
+
+@pytest.mark.slow
+def test_bench_runs_and_keeps_the_other_cases(tmp_path):
+    out = tmp_path / "results" / "bench.json"
+    out.parent.mkdir()
+    out.write_text(json.dumps({"cases": {"vae": {"kept": True}}}))
+    command = [sys.executable, ROOT / "scripts" / "bench.py", "--repeats", "2", "--seconds", "0.01", "--out", out]
+    run = subprocess.run([*command, "--cases", "contractive-closed", "import"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    cases = json.loads(out.read_text())["cases"]
+    assert cases["vae"] == {"kept": True}
+    for name in ("contractive-closed", "import"):
+        ours = cases[name]["rows"][0]
+        assert ours["side"].startswith("ae_jax")
+        assert len(ours["values"]) == 2
+        assert ours["low"] <= ours["median"] <= ours["high"]
+        assert {"commit", "load", "versions", "device", "cpus"} <= set(cases[name])
+    assert cases["contractive-closed"]["rows"][0]["peak_mb"] > 50
+    if importlib.util.find_spec("torch") is None:
+        assert cases["contractive-closed"]["skipped"] == {"PyTorch eager, closed": "torch is not installed"}

@@ -1,0 +1,134 @@
+"""Settings: what config.json says builds again what was built, and optimizers are what their names say."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ae_jax import run
+from ae_jax.algorithms import ALGORITHMS
+from ae_jax.settings import OptimizerSettings, Settings, build, heads, optimizer
+
+
+def settings(**changes):
+    given = dict(algorithm="autoencoder", network="mlp", data="digits", latents=3, epochs=2, batch_size=32, seeds=(0,))
+    return Settings(**(given | changes))
+
+
+def test_settings_survive_json():
+    chosen = settings(
+        network_options={"hidden": (40, 20)},
+        data_options={"patch": (8, 6)},
+        optimizer=OptimizerSettings("sgd", 0.1, clip=1.0),
+        seeds=(0, 1),
+    )
+    assert Settings.from_json(json.loads(json.dumps(chosen.to_json()))) == chosen
+    with pytest.raises(run.RunError, match="not of this version"):
+        Settings.from_json(chosen.to_json() | {"colour": "blue"})
+
+
+def trajectory(chosen, epochs=4, steps=5):
+    """Weights and biases under the constant gradient 1, after every step. -> [steps, 2]."""
+    o = optimizer(chosen, epochs, steps)
+    params = {"w": jnp.ones((1, 1)), "b": jnp.ones((1,))}
+    state, rows = o.init(params), []
+    for _ in range(epochs * steps):
+        updates, state = o.update(jax.tree.map(jnp.ones_like, params), state, params)
+        params = optax.apply_updates(params, updates)
+        rows.append([float(params["w"][0, 0]), float(params["b"][0])])
+    return np.array(rows)
+
+
+def rates(chosen):
+    return -np.diff(np.concatenate([[1.0], trajectory(chosen)[:, 1]]))  # sgd without momentum: its learning rates
+
+
+def test_schedules_are_what_they_say():
+    sgd = dict(name="sgd", lr=0.1, momentum=0.0)
+    np.testing.assert_allclose(rates(OptimizerSettings(**sgd)), 0.1, rtol=1e-4)
+    t = np.arange(20)
+    cosine = 0.05 * (1 + np.cos(np.pi * t / 20))
+    np.testing.assert_allclose(rates(OptimizerSettings(**sgd, schedule="cosine")), cosine, atol=1e-6)
+    np.testing.assert_allclose(rates(OptimizerSettings(**sgd, schedule="linear")), 0.1 * (1 - t / 20), atol=1e-6)
+    warm = rates(OptimizerSettings(**sgd, schedule="linear", warmup_epochs=1))
+    np.testing.assert_allclose(warm[:5], 0.1 * t[:5] / 5, atol=1e-6)
+    np.testing.assert_allclose(warm[5:], 0.1 * (1 - t[:15] / 15), atol=1e-6)
+
+
+def test_weight_decay_is_decoupled_and_spares_biases():
+    decayed = trajectory(OptimizerSettings(lr=0.01, weight_decay=0.5))
+    plain = trajectory(OptimizerSettings(lr=0.01))
+    reference = optax.adamw(0.01, weight_decay=0.5, mask={"w": True, "b": False})
+    params = {"w": jnp.ones((1, 1)), "b": jnp.ones((1,))}
+    updates, _ = reference.update(jax.tree.map(jnp.ones_like, params), reference.init(params), params)
+    np.testing.assert_allclose(decayed[0, 0], 1 + updates["w"][0, 0], rtol=1e-6)
+    np.testing.assert_allclose(decayed[:, 1], plain[:, 1])
+    assert (decayed[:, 0] < plain[:, 0]).all()
+
+
+def test_clipping_bounds_the_global_norm():
+    clipped = rates(OptimizerSettings("sgd", 0.1, momentum=0.0, clip=0.5))
+    np.testing.assert_allclose(clipped, 0.1 * 0.5 / 2**0.5, rtol=1e-4)  # the gradient (1, 1) has norm sqrt 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"lr": 0.0}, "lr is 0"),
+        ({"clip": -1.0}, "clip is -1"),
+        ({"warmup_epochs": 4.0}, "warmup_epochs is 4"),
+        ({"name": "adamant"}, "optimizer 'adamant'.*adam"),
+        ({"schedule": "cosin"}, "schedule 'cosin'.*cosine"),
+    ],
+)
+def test_wrong_optimizers(wrong, match):
+    with pytest.raises(ValueError, match=match):
+        optimizer(OptimizerSettings(**wrong), 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"algorithm": "vea"}, "algorithm 'vea' is not known; there are autoencoder"),
+        ({"network": "cnn"}, "network 'cnn' is not known; there are conv"),
+        ({"hyper": {"beta": 1.0}}, "autoencoder has no beta"),
+        ({"network_options": {"heads_up": 1}}, "mlp has no heads_up"),
+        ({"hyper": {"likelihood": "bernoulli"}, "network_options": {"output_activation": "sigmoid"}}, "takes logits"),
+        ({"algorithm": "denoising", "noise": "masking"}, "corrupts its input already"),
+        ({"algorithm": "sparse", "network": "linear"}, "needs sigmoid codes"),
+    ],
+)
+def test_wrong_settings(changes, match):
+    with pytest.raises(ValueError, match=match):
+        build(settings(**changes), (8, 8, 1), 100)
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_every_algorithm_gets_the_codes_it_needs(name):
+    algorithm = build(settings(algorithm=name), (6,), 100)
+    x = jnp.asarray(np.random.default_rng(0).random((5, 6)), jnp.float32)
+    from ae_jax.core import Batch
+
+    params = algorithm.init(jax.random.key(0), Batch(x))
+    kernel = params["encoder"]["layer_1"]["kernel"]
+    assert kernel.shape[1] == 3 * heads(name).number
+    assert algorithm.encode(params, x).shape == (5, 3)
+    if heads(name).activation == "sigmoid":
+        assert (np.asarray(algorithm.encode(params, x)) > 0).all()
+
+
+def test_noise_is_seen_in_training_only():
+    noisy = build(settings(noise="masking", noise_level=0.5), (6,), 100)
+    clean = build(settings(), (6,), 100)
+    from ae_jax.core import Batch
+
+    batch = Batch(jnp.ones((4, 6)))
+    params = clean.init(jax.random.key(0), batch)
+    key = jax.random.key(1)
+    step = lambda a: a.rule.update(params, a.rule.init(params), batch, key)[2]["loss"]
+    assert step(noisy) != step(clean)
+    assert noisy.evaluate(params, batch, key)["loss"][0] == clean.evaluate(params, batch, key)["loss"][0]
+    assert noisy.corrupt is not None
