@@ -425,10 +425,12 @@ def train(
         history = [row for row in folder.log() if row["epoch"] <= done]
         write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
 
+    if done < epochs:  # compiled before the loop, so that no epoch's time counts it
+        if progress and sys.stderr.isatty():
+            print("compiling an epoch ...", end="\r", file=sys.stderr, flush=True)
+        advance = advance.lower(state, keys, jnp.asarray(0, jnp.int32), data, held_out).compile()
     saved, saved_at = done, time.monotonic()
     with _interruptible() as signals, _bar(epochs, done, progress) as bar:
-        if done < epochs:  # compiled before the loop, so that no epoch's time counts it
-            advance = advance.lower(state, keys, jnp.asarray(0, jnp.int32), data, held_out).compile()
         for e in range(done + 1, epochs + 1):
             if not np.asarray(state.active).any():
                 break
@@ -510,7 +512,6 @@ def _bar(epochs: int, done: int, progress: bool) -> Iterator[Callable[[dict[str,
                 if "loss" in row.get(part, {})
             }
             losses = {part: f"{value:.4g}" for part, value in mean.items()}
-            bar.set_description("training", refresh=False)
             bar.set_postfix({**losses, "examples/s": f"{row['examples_per_second']:,.0f}"}, refresh=False)
             bar.update()
 
