@@ -98,7 +98,8 @@ def feature_panels(named: Mapping[str, np.ndarray], columns: int = 8) -> Any:
         chosen = features[: len(features) // wide * wide]  # whole rows
         scaled = chosen / np.abs(chosen).max((1, 2, 3), keepdims=True)
         cells = scaled.reshape(-1, wide, *features.shape[1:])
-        axes.imshow(plots.mosaic(cells, (-1.0, 1.0), zoom=6), interpolation="nearest")
+        zoom = max(1, 450 // (wide * (features.shape[2] + 1)))  # about the panel's dots
+        axes.imshow(plots.mosaic(cells, (-1.0, 1.0), zoom))
         axes.set_title(name)
         axes.axis("off")
     return figure

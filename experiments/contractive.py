@@ -81,7 +81,7 @@ def main(
             f"{name}, test squared error": evaluate(algorithm, params, test_set, sweep)["squared_error"],
         }
         kernel = np.asarray(params["encoder"]["layer_0"]["kernel"][0])  # [D, K], the first seed's
-        shown[name] = kernel.T[:64].reshape(-1, *train_set.x.shape[1:])
+        shown[name] = kernel.T[:36].reshape(-1, *train_set.x.shape[1:])
     for what in ("Jacobian norm", "code shift by noise", "probe error, %"):
         metrics[f"plain minus contractive, {what}"] = metrics[f"plain, {what}"] - metrics[f"contractive, {what}"]
     return record(
@@ -100,7 +100,7 @@ def main(
             f"The probe is a logistic regression on standardised codes of {labelled} training images; the paper "
             "fine-tunes a classifier instead, so its error rates stand for another protocol.",
         ],
-        figure=feature_panels(shown),
+        figure=feature_panels(shown, columns=6),
         out=out,
     )
 
