@@ -239,7 +239,7 @@ def torch_vae() -> Any:
 
 
 def torch_conv(channels_last: bool = False) -> Any:
-    """The network and loss of `our_conv`."""
+    """The network and loss of `our_conv`; PyTorch starts transposed layers larger, and so falls sooner."""
     import torch
     from torch import nn
 

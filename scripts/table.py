@@ -33,12 +33,9 @@ def finite(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def decimals(*values: float) -> int:
-    """How many decimals show the smallest difference from the first value to two digits; three digits for one alone."""
-    differences = [abs(value - values[0]) for value in values[1:] if value != values[0]]
-    if differences:
-        return max(0, 1 - math.floor(math.log10(min(differences))))
-    return max(0, 2 - math.floor(math.log10(abs(values[0])))) if values[0] else 0
+def decimals(difference: float, digits: int) -> int:
+    """How many decimals show a number of that size to so many digits."""
+    return max(0, digits - 1 - math.floor(math.log10(abs(difference)))) if difference else 0
 
 
 def number(value: float, places: int = 0) -> str:
@@ -52,13 +49,13 @@ def plain(value: float) -> str:
 
 
 def interval(metric: dict[str, Any]) -> str:
-    """The mean, and its 95 % interval where there are seeds enough for one."""
+    """The mean, and its 95 % interval where there are seeds enough for one and they differ."""
     mean, low, high = metric["mean"], metric.get("low"), metric.get("high")
     if not finite(mean):
         return "**not finite**"
-    if not (finite(low) and finite(high)):
-        return number(mean, min(decimals(mean), 4))
-    places = min(decimals(mean, low, high), 6)
+    if not (finite(low) and finite(high)) or high - low <= 1e-4 * abs(mean):
+        return number(mean, decimals(mean, 4))
+    places = decimals((high - low) / 2, 2)
     return f"{number(mean, places)} ({number(low, places)} to {number(high, places)})"
 
 

@@ -259,10 +259,25 @@ def test_a_published_value_that_was_not_measured_is_shown(tmp_path):
     assert "| · accuracy | 0.9, figure 2 | not measured |" in rendered(tmp_path, published=published)
 
 
+@pytest.mark.parametrize(
+    ("mean", "low", "high", "shown"),
+    [
+        (13.8662, 13.8662, 13.8662, "13.87"),  # all seeds alike
+        (27.62, 26.68, 28.56, "27.62 (26.68 to 28.56)"),
+        (12345.6, 12300.1, 12391.1, "12,346 (12,300 to 12,391)"),
+        (-0.00021, -0.00034, -0.00008, "-0.00021 (-0.00034 to -0.00008)"),
+        (0.0, 0.0, 0.0, "0"),
+        (float("nan"), None, None, "**not finite**"),
+    ],
+)
+def test_as_many_digits_as_the_interval_supports(mean, low, high, shown):
+    assert table.interval({"mean": mean, "low": low, "high": high}) == shown
+
+
 def test_one_seed_has_no_interval_and_claims_are_judged(tmp_path):
     metrics = {"gap": {"values": [1], "mean": 0.5, "std": None, "low": None, "high": None}}
     claims = {"gap": {"claim": "a gap", "holds": None}}
-    assert "| 0.500 one seed, no interval: a gap |" in rendered(tmp_path, metrics=metrics, claims=claims, published={})
+    assert "| 0.5000 one seed, no interval: a gap |" in rendered(tmp_path, metrics=metrics, claims=claims, published={})
     claims["gap"]["holds"] = False
     assert "✗ **not above 0**: a gap" in rendered(tmp_path, metrics=metrics, claims=claims, published={})
 
