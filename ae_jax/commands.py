@@ -146,7 +146,7 @@ def table(results: dict[str, Any]) -> str:
     """The metrics as text: mean, and the 95 % interval of the mean over seeds."""
     rows = [("metric", "mean", "95 % interval" if len(results["seeds"]) > 1 else "")]
     for name, m in results["metrics"].items():
-        interval = "" if m["low"] is None else f"{m['low']:.4g} to {m['high']:.4g}"
+        interval = "" if m["low"] in (None, m["high"]) else f"{m['low']:.4g} to {m['high']:.4g}"
         rows.append((name, "-" if m["mean"] is None else f"{m['mean']:.5g}", interval))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]

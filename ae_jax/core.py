@@ -17,7 +17,7 @@ from jax import Array, lax
 
 Key = Array  # a typed key, jax.random.key(seed)
 Params = dict[str, Any]  # named groups: "encoder", "decoder", "critic", "codebook", "rho", "chains"
-Memory = Any  # whatever a rule carries from one update to the next: optimizer state, step counters
+Memory = Any  # what a rule carries from one update to the next: optimizer state, step counters
 Metrics = dict[str, Array]
 Hyper = float | Callable[[Any], Any]  # a hyperparameter: a number, or an optax schedule over update steps
 Init = Callable[[Key, "Batch"], Params]  # sees the dataset
@@ -40,9 +40,7 @@ class Loss(NamedTuple):
     patch: Params = {}  # groups to overwrite rather than descend: codebooks, chains, statistics
 
 
-class Rule(NamedTuple):
-    """A learning rule."""
-
+class Rule(NamedTuple):  # a learning rule
     init: Callable[[Params], Memory]
     update: Callable[[Params, Memory, Batch, Key], tuple[Params, Memory, Metrics]]
 
@@ -83,6 +81,7 @@ class Algorithm(NamedTuple):
     evaluate: Evaluate  # each [B]
     encode: Callable[[Params, Array], Array]  # x [B, *shape] -> deterministic code [B, K]
     decode: Callable[[Params, Array], Array]  # code [B, K] -> data space [B, *shape]
+    reconstruct: Callable[[Params, Array], Array]  # x -> data space, through the code (and switches, if any)
     sample: Callable[[Params, Key, int], Array] | None = None  # n new examples [n, *shape]
     log_weight: Callable[[Params, Batch, Key], Array] | None = None  # log p(x, z) - log q(z | x), z ~ q, [B]
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from . import plots
 from .core import Algorithm, Batch, Key, Metrics, Params, average
 from .evaluation.codes import encode
 from .evaluation.probes import linear_probe
@@ -82,6 +83,26 @@ def probe_errors(algorithm: Algorithm, params: Params, train: Batch, test: Batch
 def last(history: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
     """A training metric of `run.train` in the last epoch. -> [S]."""
     return history[-1]["train"][metric]
+
+
+def feature_panels(named: Mapping[str, np.ndarray], columns: int = 8) -> Any:
+    """A matplotlib Figure of several nets' features side by side, each [K, H, W, C] under its name.
+
+    A feature is scaled by itself: zero is mid-grey, its largest weight black or white.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5 * len(named), 4.7), dpi=100, layout="constrained")
+    for axes, (name, features) in zip(figure.subplots(1, len(named), squeeze=False)[0], named.items(), strict=True):
+        wide = min(columns, len(features))
+        chosen = features[: len(features) // wide * wide]  # whole rows
+        scaled = chosen / np.abs(chosen).max((1, 2, 3), keepdims=True)
+        cells = scaled.reshape(-1, wide, *features.shape[1:])
+        zoom = max(1, 450 // (wide * (features.shape[2] + 1)))  # about the panel's dots
+        axes.imshow(plots.mosaic(cells, (-1.0, 1.0), zoom))
+        axes.set_title(name)
+        axes.axis("off")
+    return figure
 
 
 # ---------------------------------------------------------------------------------------------- record

@@ -61,5 +61,6 @@ def regularized(
         evaluate=evaluate,
         encode=lambda params, x: net.encode(params, x),
         decode=lambda params, z: p.mean(net.decode(params, z)),
+        reconstruct=lambda params, x: p.mean(net.apply(params, x)[1]),
         corrupt=net.corrupt,
     )

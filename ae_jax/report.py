@@ -93,10 +93,9 @@ def gather(
 
     @jax.jit
     def look(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        z = algorithm.encode(params, x)
-        return z, squared_error(algorithm.decode(params, z), x)
+        return algorithm.encode(params, x), squared_error(algorithm.reconstruct(params, x), x)
 
-    encode_decode = jax.jit(lambda params, x: algorithm.decode(params, algorithm.encode(params, x)))
+    reconstruct = jax.jit(algorithm.reconstruct)
     decode = jax.jit(algorithm.decode)
 
     def pick(indices: np.ndarray) -> np.ndarray:
@@ -111,7 +110,7 @@ def gather(
     )
 
     def rank(indices: np.ndarray) -> Ranked:
-        return Ranked(indices, pick(indices), np.asarray(encode_decode(params, pick(indices))))
+        return Ranked(indices, pick(indices), np.asarray(reconstruct(params, pick(indices))))
 
     sample = None if algorithm.sample is None else jax.jit(algorithm.sample, static_argnums=2)
     features, units = first_layer(params, shape)
@@ -121,7 +120,7 @@ def gather(
         results=results,
         history=history,
         originals=originals,
-        reconstructions=np.asarray(encode_decode(params, originals if corrupted is None else corrupted)),
+        reconstructions=np.asarray(reconstruct(params, originals if corrupted is None else corrupted)),
         errors=errors,
         ranked={name: rank(i) for name, i in plots.extremes(errors, min(8, wide)).items()},
         codes=codes,

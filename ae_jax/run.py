@@ -426,6 +426,8 @@ def train(
         write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
 
     if done < epochs:  # compiled before the loop, so that no epoch's time counts it
+        if progress and sys.stderr.isatty():
+            print("compiling an epoch ...", end="\r", file=sys.stderr, flush=True)
         advance = advance.lower(state, keys, jnp.asarray(0, jnp.int32), data, held_out).compile()
     saved, saved_at = done, time.monotonic()
     with _interruptible() as signals, _bar(epochs, done, progress) as bar:

@@ -25,7 +25,9 @@ class LatentModel(NamedTuple):
     groups: tuple[str, ...]  # the groups of params that learn
     posterior: Callable[..., tuple[Array, Array]]  # (params, x, key=None) -> mean, logvar, each [B, K]
     nll: Callable[..., Array]  # (params, z, x, key=None) -> -log p(x | z) in nats, [B]
+    encode: Callable[[Params, Array], Array]  # (params, x) -> E[z | x]
     decode: Callable[[Params, Array], Array]  # (params, z) -> E[x | z]
+    reconstruct: Callable[[Params, Array], Array]  # (params, x) -> E[x | E[z | x]]
     sample: Callable[[Params, Key, int], Array]  # E[x | z] for n draws of z from the prior
     log_weight: Callable[..., Array]  # (params, batch, key, train=False) -> log p(x, z) - log q(z | x), [B]
 
@@ -62,6 +64,9 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
         mean, logvar = jnp.split(stats, 2, axis=-1)
         return mean, logvar
 
+    def encode(params: Params, x: Array) -> Array:
+        return posterior(params, x)[0]
+
     def nll(params: Params, z: Array, x: Array, key: Key | None = None) -> Array:
         output = net.decode(params, z, key)
         if likelihood == "bernoulli":
@@ -72,6 +77,9 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
     def decode(params: Params, z: Array) -> Array:
         output = net.decode(params, z)
         return jax.nn.sigmoid(output) if likelihood == "bernoulli" else output
+
+    def reconstruct(params: Params, x: Array) -> Array:
+        return decode(params, encode(params, x))
 
     def sample(params: Params, key: Key, n: int) -> Array:
         dtype: Any = jax.tree.leaves(params["decoder"])[0].dtype
@@ -86,4 +94,4 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
         return log_joint + gaussian_nll(mean, logvar, z)
 
     groups = ("encoder", "decoder") + (("likelihood",) if learned else ())
-    return LatentModel(init, groups, posterior, nll, decode, sample, log_weight)
+    return LatentModel(init, groups, posterior, nll, encode, decode, reconstruct, sample, log_weight)

@@ -98,15 +98,21 @@ def side_by_side(maps: dict[str, np.ndarray], labels):
     """The maps [N, 2] as scatter plots in one figure, coloured by label."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
 
+    outline = [withStroke(linewidth=3, foreground="white")]
     figure = Figure(figsize=(9, 4.4), dpi=100, layout="constrained")
     labels, colours = np.asarray(labels), colormaps["tab10"]
     for axes, (name, points) in zip(figure.subplots(1, len(maps)), maps.items(), strict=True):
         for label in np.unique(labels):
             x, y = points[labels == label][:300].T
             axes.scatter(x, y, s=5, color=colours(int(label) % 10), linewidths=0)
-            axes.annotate(str(label), (np.median(x), np.median(y)), weight="bold", ha="center", va="center")
-        axes.set(title=name, xticks=[], yticks=[])
+            place = np.median(x), np.median(y)
+            axes.annotate(str(label), place, weight="bold", ha="center", va="center", path_effects=outline)
+        (left, right), (low, high) = (np.percentile(c, (1, 99)) for c in points.T)  # a few lie far out
+        width, height = 0.1 * (right - left), 0.1 * (high - low)
+        limits = {"xlim": (left - width, right + width), "ylim": (low - height, high + height)}
+        axes.set(title=name, xticks=[], yticks=[], **limits)
     return figure
 
 

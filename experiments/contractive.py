@@ -13,11 +13,11 @@ import numpy as np
 import optax
 
 from ae_jax import data as datasets
-from ae_jax import networks, plots
+from ae_jax import networks
 from ae_jax.algorithms import autoencoder, contractive
 from ae_jax.core import Algorithm
 from ae_jax.evaluation.codes import encode, jacobian_norm
-from ae_jax.experiment import codes, evaluate, keys, mapped, probe_errors, record
+from ae_jax.experiment import codes, evaluate, feature_panels, keys, mapped, probe_errors, record
 from ae_jax.run import train
 
 # Written before the first run. Differences are paired: a seed gives both nets the same start and batches.
@@ -65,7 +65,7 @@ def main(
         "contractive": contractive(net, optax.adam(1e-3), weight=weight, penalty="closed"),
     }
     first = jax.tree.map(lambda a: a[:labelled], train_set)
-    metrics, kernels = {}, []
+    metrics, shown = {}, {}
     for name, algorithm in algorithms.items():
         print(f"{seeds} {name} autoencoders, {epochs} epochs")
         params = train(algorithm, train_set, epochs=epochs, batch_size=batch_size, seeds=sweep).params
@@ -81,7 +81,7 @@ def main(
             f"{name}, test squared error": evaluate(algorithm, params, test_set, sweep)["squared_error"],
         }
         kernel = np.asarray(params["encoder"]["layer_0"]["kernel"][0])  # [D, K], the first seed's
-        kernels.append(kernel.T[:20].reshape(-1, *train_set.x.shape[1:]))
+        shown[name] = kernel.T[:36].reshape(-1, *train_set.x.shape[1:])
     for what in ("Jacobian norm", "code shift by noise", "probe error, %"):
         metrics[f"plain minus contractive, {what}"] = metrics[f"plain, {what}"] - metrics[f"contractive, {what}"]
     return record(
@@ -100,7 +100,7 @@ def main(
             f"The probe is a logistic regression on standardised codes of {labelled} training images; the paper "
             "fine-tunes a classifier instead, so its error rates stand for another protocol.",
         ],
-        figure=plots.features(np.concatenate(kernels)),
+        figure=feature_panels(shown, columns=6),
         out=out,
     )
 

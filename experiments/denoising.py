@@ -69,7 +69,7 @@ def main(
         params = train(algorithm, train_set, epochs=epochs, batch_size=batch_size, seeds=sweep).params
 
         def restore(params, batch, key, algorithm=algorithm):
-            return algorithm.decode(params, algorithm.encode(params, mask(batch.x, key)))
+            return algorithm.reconstruct(params, mask(batch.x, key))
 
         def error(params, batch, key, restore=restore):
             return {"error": squared_error(restore(params, batch, key), batch.x)}

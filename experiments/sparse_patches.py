@@ -13,10 +13,10 @@ import numpy as np
 import optax
 
 from ae_jax import data as datasets
-from ae_jax import networks, plots
+from ae_jax import networks
 from ae_jax.algorithms import sparse
 from ae_jax.core import Batch
-from ae_jax.experiment import codes, evaluate, record
+from ae_jax.experiment import codes, evaluate, feature_panels, record
 from ae_jax.run import train
 
 # Written before the first full run. `cutoff` and `weight_l2` were chosen by looking at features of training patches.
@@ -57,7 +57,7 @@ def main(
     train_x, test_x = load_patches(Path(images), patches, cutoff)
     train_set, test_set = Batch(jnp.asarray(train_x)), Batch(jnp.asarray(test_x))
     net = networks.mlp(train_x.shape[1:], units, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
-    metrics, kernels = {}, []
+    metrics, shown = {}, {}
     for name, penalty in (("sparse", weight), ("no penalty", 0.0)):
         print(f"{seeds} nets, {name}, {iterations} iterations of L-BFGS")
         # the minibatch form on a batch that is the whole set: the penalty is the full one, exactly
@@ -74,7 +74,7 @@ def main(
             f"unit farthest from {target:g}, {name}": np.abs(rho - target).max(1),
             f"test squared error, {name}": evaluate(algorithm, params, test_set, sweep)["squared_error"],
         }
-        kernels.append(features[0])
+        shown[f"{name}, orientation index {orientation(features[0, ..., 0]).mean():.2f}"] = features[0]
     metrics["orientation index, sparse minus no penalty"] = (
         metrics["orientation index, sparse"] - metrics["orientation index, no penalty"]
     )
@@ -94,7 +94,7 @@ def main(
             "UFLDL asks 0.01 of 25 units with weight decay 1e-4 on Olshausen's ten pictures; cutoff and weight_l2 "
             "here were chosen by the look of features on training patches of these photographs, which are JPEGs.",
         ],
-        figure=plots.features(np.concatenate(kernels)),
+        figure=feature_panels(shown),
         out=out,
     )
 

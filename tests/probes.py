@@ -38,9 +38,10 @@ net = partial(networks.mlp, (4, 4, 1), 4, hidden=(16,), activation="tanh")
 shallow = partial(networks.mlp, (4, 4, 1), 12, hidden=(), code_activation="sigmoid")
 
 PROBES: dict[str, Probe] = {
-    "autoencoder": Probe("autoencoder", lambda o: algorithms.autoencoder(net(), o, code_l2=1e-4, weight_l1=1e-4)),
-    "tied": Probe("autoencoder", lambda o: algorithms.autoencoder(net(tied=True), o, likelihood="bernoulli")),
-    "dropout": Probe("autoencoder", lambda o: algorithms.autoencoder(net(dropout=0.1, hidden=(32,)), o)),
+    "autoencoder": Probe(
+        "autoencoder",
+        lambda o: algorithms.autoencoder(net(dropout=0.1, tied=True), o, code_l2=1e-4, weight_l1=1e-4),
+    ),
     "denoising": Probe("denoising", lambda o: algorithms.denoising(net(), o, level=0.1, likelihood="bernoulli")),
     "sparse": Probe("sparse", lambda o: algorithms.sparse(shallow(), o, target=0.2, weight=0.3)),
     "sparse_minibatch": Probe(
@@ -49,7 +50,6 @@ PROBES: dict[str, Probe] = {
             shallow(code_activation="tanh"), o, penalty="kl_minibatch", units="tanh", target=0.2, weight=0.3
         ),
     ),
-    "sparse_l1": Probe("sparse", lambda o: algorithms.sparse(shallow(), o, penalty="l1", weight=1e-3)),
     "contractive": Probe("contractive", lambda o: algorithms.contractive(net(), o, weight=1e-3)),
     "contractive_denoising": Probe(
         "contractive",

@@ -243,7 +243,13 @@ def weighing(log_weight) -> Algorithm:
     """An algorithm that knows nothing but how to weigh."""
     nothing = Rule(lambda params: (), lambda params, memory, batch, key: (params, memory, {}))
     return Algorithm(
-        lambda key, data: {}, nothing, lambda p, b, k: {}, lambda p, x: x, lambda p, z: z, None, log_weight
+        init=lambda key, data: {},
+        rule=nothing,
+        evaluate=lambda params, batch, key: {},
+        encode=lambda params, x: x,
+        decode=lambda params, z: z,
+        reconstruct=lambda params, x: x,
+        log_weight=log_weight,
     )
 
 

@@ -23,6 +23,7 @@ SMALL = {
     "contractive": {"epochs": 1, "units": 12, "labelled": 200, "data": "digits"},
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
 }
+SLOW = {"denoising", "contractive"}  # two nets and two classifiers each: most of their time is compilation
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
     "commit", "seconds", "notes",
@@ -65,7 +66,7 @@ def test_no_experiment_is_left_out():
     assert {path.stem for path in FOLDER.glob("*.py")} == set(SMALL)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SMALL])
 def test_experiment_leaves_a_whole_record(name, ran):
     returned, folder = ran(name)
     row = json.loads((folder / f"{name}.json").read_text())
@@ -97,6 +98,7 @@ def test_a_seed_alone_gives_what_it_gives_in_a_sweep(tmp_path, ran):
     assert both["metrics"]["test loss, nats"]["std"] > 0
 
 
+@pytest.mark.slow
 def test_pairs_of_nets_see_the_same_data(ran):
     """With nothing masked (the small size), the error on masked images is that on clean ones, for both nets."""
     values = {label: metric["values"] for label, metric in ran("denoising")[0]["metrics"].items()}

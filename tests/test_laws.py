@@ -1,7 +1,6 @@
 """Every law on every algorithm. The list is in probes.py."""
 
 import functools
-import inspect
 import os
 import subprocess
 import sys
@@ -20,7 +19,8 @@ from ae_jax.algorithms import ALGORITHMS
 
 every = pytest.mark.parametrize("name", PROBES)
 DATA = bars()
-SEEDS = 3
+# most of the time here is compilation, and the laws are about meaning, not speed
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 class Compiled:
@@ -35,9 +35,11 @@ class Compiled:
             self.traces += 1
             return self.rule.update(*arguments)
 
-        self.update = jax.jit(counted)
-        self.start = jax.jit(partial(core.start, self.algorithm.init, self.rule))
-        self.average = jax.jit(partial(core.average, self.algorithm.evaluate), static_argnames="batch_size")
+        self.update = jit(counted)
+        self.start = jit(partial(core.start, self.algorithm.init, self.rule))
+        self.descent = build(name, optax.sgd(1e-2)).rule  # a minibatch's
+        self.descend = jit(self.descent.update)
+        self.average = jit(partial(core.average, self.algorithm.evaluate))
 
     def run(self, seed: int, first: int, last: int, params=None, memory=None):
         """Epochs first to last of a seed's run, from its start or from what is given."""
@@ -100,27 +102,96 @@ def test_same_seed_same_bits_other_seed_other_bits(name):
 
 @every
 def test_mapped_over_seeds_is_a_loop_over_seeds(name):
-    run = compiled(name)
-
-    def whole(key):
-        return core.fit(run.algorithm.init, run.rule, DATA, key, epochs=2)[0]
-
-    keys = jnp.stack([jax.random.key(seed) for seed in range(SEEDS)])
-    loop = [flat(run.run(seed, 0, 2)[0]) for seed in range(SEEDS)]
-    mapped, vectorised = jax.jit(lambda keys: (jax.lax.map(whole, keys), jax.vmap(whole)(keys)))(keys)
-    for seed in range(SEEDS):
-        one = lambda tree: flat(jax.tree.map(lambda a: a[seed], tree))
-        np.testing.assert_allclose(one(mapped), loop[seed], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(one(vectorised), loop[seed], rtol=1e-3, atol=1e-4)
+    run, seeds = compiled(name), range(3)
+    loop = [run.run(seed, 0, 1) for seed in seeds]
+    starts = [run.start(DATA, jax.random.key(seed)) for seed in seeds]
+    params, memory, keys = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+    keys = jax.vmap(partial(jax.random.fold_in, data=0))(keys)
+    mapped = jit(jax.vmap(run.rule.update, in_axes=(0, 0, None, 0)))(params, memory, DATA, keys)[:2]
+    for seed in seeds:
+        one = jax.tree.map(lambda a: a[seed], mapped)
+        np.testing.assert_allclose(flat(one), flat(loop[seed]), rtol=1e-3, atol=1e-4)
 
 
 @every
 def test_eager_is_jit_and_no_key_is_used_twice(name):
-    rule, batch = build(name, optax.sgd(1e-2)).rule, core.Batch(*(a[:7] for a in DATA))
+    rule, batch = compiled(name).descent, core.Batch(*(a[:7] for a in DATA))
     params, _, key = compiled(name).start(DATA, jax.random.key(0))
-    fast, _, _ = jax.jit(rule.update)(params, rule.init(params), batch, key)
     with jax.debug_key_reuse(True):
-        slow, _, _ = rule.update(params, rule.init(params), batch, jax.random.fold_in(jax.random.key(0), 1))
         slow, _, _ = rule.update(params, rule.init(params), batch, jax.random.clone(key))
-        compiled(name).algorithm.evaluate(params, batch, jax.random.key(0))
+    fast, _, _ = compiled(name).descend(params, rule.init(params), batch, key)
     np.testing.assert_allclose(flat(slow), flat(fast), rtol=1e-5, atol=1e-6)
+
+
+@every
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_gradients_are_finite_at_the_start(name, level):
+    rule, batch = compiled(name).descent, core.Batch(jnp.full((7, 4, 4, 1), level), DATA.y[:7])
+    params, _, key = compiled(name).start(DATA, jax.random.key(0))
+    stepped, _, metrics = compiled(name).descend(params, rule.init(params), batch, key)
+    assert np.isfinite(flat(stepped)).all()
+    assert np.isfinite(flat(metrics)).all()
+
+
+@every
+def test_evaluation_has_no_corruption_and_needs_no_particular_batch_size(name):
+    run = compiled(name)
+    params, _, key = run.start(DATA, jax.random.key(0))
+    data = jax.tree.map(lambda a: a[:20], DATA)
+    few, many = (
+        jit(partial(core.each, run.algorithm.evaluate, batch_size=size))(params, data, key) for size in (3, 20)
+    )
+    for metric in few:
+        assert few[metric].shape == (20,)
+        np.testing.assert_allclose(few[metric], many[metric], rtol=1e-4, atol=1e-5)
+    if run.algorithm.log_weight is None:  # the loss of these is a function of x alone: equal images, equal values
+        np.testing.assert_allclose(few["reconstruction"][:8], few["reconstruction"][8:16], rtol=1e-5)
+
+
+@every
+def test_codes_reconstructions_and_samples_fit_together(name):
+    algorithm, x = compiled(name).algorithm, DATA.x[:8]
+    params, _, _ = compiled(name).start(DATA, jax.random.key(0))
+    z = algorithm.encode(params, x)
+    x_hat = algorithm.decode(params, z)
+    assert len(z) == 8
+    assert x_hat.shape == x.shape
+    metrics = algorithm.evaluate(params, core.Batch(x), jax.random.key(0))
+    np.testing.assert_allclose(metrics["squared_error"], np.square(x_hat - x).sum((1, 2, 3)), rtol=1e-4)
+    if algorithm.sample is not None:
+        assert algorithm.sample(params, jax.random.key(0), 3).shape == (3, 4, 4, 1)
+
+
+EIGHT = """
+import sys
+import jax, numpy as np
+from functools import partial
+from probes import BATCH, PROBES, bars, build, flat
+from ae_jax import core
+
+assert len(jax.devices()) == 8
+mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+data, result = bars(), {}
+for name in PROBES:
+    algorithm = build(name)
+    rule = core.epoch(algorithm, BATCH, sharding)
+    params, memory, key = jit(partial(core.start, algorithm.init, rule))(data, jax.random.key(0))
+    compiled = jit(rule.update).lower(params, memory, data, key).compile()
+    assert "all-reduce" in compiled.as_text(), name
+    result[name] = flat(compiled(params, memory, data, jax.random.fold_in(key, 0))[0])
+np.savez(sys.argv[1], **result)
+"""
+
+
+def test_eight_devices_are_one(tmp_path):
+    tests = Path(__file__).parent
+    path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
+    run = [sys.executable, "-c", EIGHT, str(tmp_path / "eight.npz")]
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "eight.npz") as eight:
+        for name in PROBES:
+            np.testing.assert_allclose(eight[name], flat(compiled(name).run(0, 0, 1)[0]), rtol=1e-3, atol=1e-4)

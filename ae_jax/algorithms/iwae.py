@@ -44,15 +44,16 @@ def iwae(
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         bound, elbo = bounds(params, batch, key, train=False)
-        x_hat = model.decode(params, model.posterior(params, batch.x)[0])
-        return {"loss": -bound, "bound": bound, "elbo": elbo} | reconstruction(x_hat, batch.x)
+        errors = reconstruction(model.reconstruct(params, batch.x), batch.x)
+        return {"loss": -bound, "bound": bound, "elbo": elbo} | errors
 
     return Algorithm(
         init=model.init,
         rule=descend(loss, optimizer, wrt=model.groups),
         evaluate=evaluate,
-        encode=lambda params, x: model.posterior(params, x)[0],
+        encode=model.encode,
         decode=model.decode,
+        reconstruct=model.reconstruct,
         sample=model.sample,
         log_weight=model.log_weight,
         corrupt=net.corrupt,

@@ -186,7 +186,7 @@ def _on_test(
 def _denoised(algorithm: Algorithm, params: Params, test: Batch, key: Key) -> Metrics:
     def errors(params: Params, batch: Batch, key: Key) -> Metrics:
         assert algorithm.corrupt is not None
-        x_hat = algorithm.decode(params, algorithm.encode(params, algorithm.corrupt(batch.x, key)))
+        x_hat = algorithm.reconstruct(params, algorithm.corrupt(batch.x, key))
         return reconstruction(x_hat, batch.x)
 
     return {f"denoised {name}": value for name, value in average(errors, params, test, key).items()}

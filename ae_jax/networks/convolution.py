@@ -64,7 +64,11 @@ def _geometry(size: Size, kernel: Array, stride: int, padding: Padding) -> tuple
 
 
 def _by_platform(cpu: Callable[..., Array], default: Callable[..., Array]) -> Callable[..., Array]:
-    return lambda *args: lax.platform_dependent(*args, cpu=cpu, default=default)
+    def call(*args: Array) -> Array:
+        dtype = jnp.result_type(*args)  # promoted as by jnp; lax's convolution takes equal types only
+        return lax.platform_dependent(*(a.astype(dtype) for a in args), cpu=cpu, default=default)
+
+    return call
 
 
 def _convolve_native(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
