@@ -1,0 +1,488 @@
+"""Exact answers: what mathematics says each algorithm must give."""
+
+import inspect
+import itertools
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from probes import PROBES, bars, build, flat
+from scipy import linalg, special, stats
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+
+from ae_jax import core, networks
+from ae_jax.algorithms import ALGORITHMS, autoencoder, contractive, denoising, iwae, sparse, vae
+from ae_jax.core import Batch
+from ae_jax.corruption import corrupted, masking
+
+KEY = jax.random.key(0)
+rng = np.random.default_rng(0)
+GAUSSIAN = rng.normal(size=(200, 3)) @ rng.normal(size=(3, 6)) + 0.3 * rng.normal(size=(200, 6)) + rng.normal(size=6)
+UNIT = Batch(jnp.asarray(rng.uniform(size=(30, 7)), jnp.float32))  # in [0, 1]
+
+
+def step_by_one(algorithm_with_sgd_of_rate_one, params, batch, key=KEY):
+    """The gradient of the loss in the groups that descend, and the metrics."""
+    rule = algorithm_with_sgd_of_rate_one.rule
+    after, _, metrics = jax.jit(rule.update)(params, rule.init(params), batch, key)
+    descended = ("encoder", "decoder", "likelihood")
+    return {g: jax.tree.map(jnp.subtract, params[g], after[g]) for g in params if g in descended}, metrics
+
+
+# ------------------------------------------------------------------------------------------- every algorithm
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_hyperparameters_are_keywords_with_defaults_and_documented(name):
+    parameters = inspect.signature(ALGORITHMS[name]).parameters
+    assert list(parameters)[:2] == ["net", "optimizer"]
+    for parameter in list(parameters.values())[2:]:
+        assert parameter.kind is parameter.KEYWORD_ONLY
+        assert parameter.default is not parameter.empty
+        assert f"        {parameter.name}: " in (ALGORITHMS[name].__doc__ or "")
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_gradients_are_finite_differences_in_float64(name):
+    with jax.enable_x64(True):
+        batch = Batch(*(jnp.asarray(a[:9]) for a in bars()))
+        batch = batch._replace(x=0.1 + 0.7 * batch.x.astype(jnp.float64))
+        algorithm = build(name, optax.sgd(1.0))
+        update = jax.jit(algorithm.rule.update, compiler_options={"xla_backend_optimization_level": 0})
+        params = algorithm.init(KEY, batch)
+        memory = algorithm.rule.init(params)
+        after, _, _ = update(params, memory, batch, KEY)
+        slopes, expected = [], []
+        for seed in range(3):
+            draw = np.random.default_rng(seed)
+            learned = {g: params[g] for g in params if g != "rho"}
+            direction = jax.tree.map(lambda p: draw.normal(size=p.shape), learned)
+            at = lambda h: params | jax.tree.map(lambda p, d: p + h * d, learned, direction)
+            up, down = (update(at(h), memory, batch, KEY)[2]["loss"] for h in (1e-5, -1e-5))
+            slopes.append((up - down) / 2e-5)
+            gradient = {g: jax.tree.map(jnp.subtract, params[g], after[g]) for g in learned}
+            expected.append(flat(gradient) @ flat(direction))
+        np.testing.assert_allclose(slopes, expected, rtol=1e-6, atol=1e-8)
+
+
+SMOOTH = {
+    "autoencoder": lambda net: autoencoder(net, optax.sgd(1.0), code_l2=0.1, weight_l1=0.2, weight_l2=0.3),
+    "denoising": lambda net: denoising(net, optax.sgd(1.0), corruption=lambda x, key: x, weight_l2=0.3),
+    "sparse": lambda net: sparse(net, optax.sgd(1.0), weight_l2=0.3),
+    "sparse_l1": lambda net: sparse(net, optax.sgd(1.0), penalty="l1"),
+    "contractive": lambda net: contractive(net, optax.sgd(1.0), weight=0.7, weight_l2=0.3),
+    "vae": lambda net: vae(net._replace(latents=2), optax.sgd(1.0), beta=4.0),
+    "iwae": lambda net: iwae(net._replace(latents=2), optax.sgd(1.0)),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_training_and_evaluation_weigh_the_terms_alike(name):
+    heads = 2 if name in ("vae", "iwae") else 1
+    net = networks.mlp((7,), 4 // heads, hidden=(), heads=heads, code_activation="sigmoid")
+    algorithm = SMOOTH[name](net)
+    params = algorithm.init(KEY, UNIT)
+    _, metrics = step_by_one(algorithm, params, UNIT)
+    evaluated = jax.jit(algorithm.evaluate)(params, UNIT, KEY)
+    for metric in metrics:
+        np.testing.assert_allclose(metrics[metric], evaluated[metric].mean(), rtol=1e-5)
+
+
+# -------------------------------------------------------------------------------------- linear autoencoders
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_linear_autoencoder_finds_the_error_and_the_subspace_of_pca(tied):
+    with jax.enable_x64(True):
+        data = Batch(jnp.asarray(GAUSSIAN))
+        algorithm = autoencoder(networks.linear((6,), 2, tied=tied), optax.lbfgs())
+        params, _ = jax.jit(partial(core.fit, algorithm.init, algorithm.rule, epochs=150))(data, KEY)
+        pca = PCA(2).fit(GAUSSIAN)
+        residual = np.square(GAUSSIAN - pca.inverse_transform(pca.transform(GAUSSIAN))).sum(1)
+        error = algorithm.evaluate(params, data, KEY)["squared_error"]
+        np.testing.assert_allclose(error, residual, rtol=1e-3, atol=1e-4)
+        jacobian = jax.jacfwd(lambda z: algorithm.decode(params, z[None])[0])(jnp.zeros(2))
+        assert linalg.subspace_angles(jacobian, pca.components_.T).max() < 1e-3
+
+
+# ------------------------------------------------------------------------------------------------- denoising
+
+
+def test_denoising_sees_corrupted_inputs_in_training_and_clean_ones_afterwards():
+    net = networks.mlp((7,), 3, hidden=(5,))
+    none, much = (denoising(net, optax.sgd(1.0), level=level) for level in (0.0, 0.9))
+    params = none.init(KEY, UNIT)
+    clean, noisy = (algorithm.evaluate(params, UNIT, KEY) for algorithm in (none, much))
+    for metric in clean:
+        assert np.allclose(clean[metric], noisy[metric]) == (metric != "denoising")
+    np.testing.assert_array_equal(none.encode(params, UNIT.x), much.encode(params, UNIT.x))
+    keys = jax.random.split(KEY, (2, 50))
+    losses = jax.vmap(lambda key: step_by_one(much, params, UNIT, key)[1]["loss"])(keys[0])
+    again = jax.jit(jax.vmap(lambda key: much.evaluate(params, UNIT, key)["denoising"].mean()))(keys[1])
+    assert stats.ttest_ind(losses, again).pvalue > 1e-3  # evaluation's metric is what training descends
+    assert abs(np.mean(losses) - clean["loss"].mean()) > 10 * stats.sem(losses)
+
+
+def test_the_best_linear_denoiser_is_the_wiener_filter():
+    """At W = S (S + s^2 I)^-1, S the data's second moments, the expected gradient vanishes; elsewhere not."""
+    s, x = 0.5, GAUSSIAN - GAUSSIAN.mean(0)
+    second = x.T @ x / len(x)
+    wiener = np.linalg.solve(second + s**2 * np.eye(6), second)
+    algorithm = denoising(networks.linear((6,), 6), optax.sgd(1.0), corruption="gaussian", level=s)
+    params = algorithm.init(KEY, Batch(jnp.asarray(x, jnp.float32)))
+
+    @jax.jit
+    def gradients(kernel):
+        layer = lambda kernel: {"layer_0": {"kernel": kernel, "bias": jnp.zeros(6)}}
+        at = params | {"encoder": layer(kernel), "decoder": layer(jnp.eye(6))}
+        one = lambda key: step_by_one(algorithm, at, Batch(jnp.asarray(x, jnp.float32)), key)[0]["encoder"]
+        return jax.vmap(one)(jax.random.split(KEY, 2000))["layer_0"]["kernel"]
+
+    def deviations(kernel):
+        g = gradients(jnp.asarray(kernel, jnp.float32))
+        return np.abs(g.mean(0)) / stats.sem(g)
+
+    assert deviations(wiener).max() < 5
+    assert deviations(np.eye(6)).max() > 20
+
+
+# ------------------------------------------------------------------------------------------------ contractive
+
+
+def jacobians(net, params, x):
+    """By reverse mode: [B, K, D]."""
+    rows = jax.jit(jax.vmap(jax.jacrev(lambda x: net.encode(params, x[None])[0])))(x)
+    return np.asarray(rows).reshape(len(x), net.latents, -1)
+
+
+def penalty_of(net, params, batch, key=KEY, **options):
+    return jax.jit(contractive(net, optax.sgd(1.0), **options).evaluate)(params, batch, key)["jacobian"]
+
+
+@pytest.mark.parametrize("group", [1, 3, 7, 100])
+def test_one_sigmoid_layers_contractive_penalty_has_a_closed_form(group):
+    net = networks.mlp((7,), 4, hidden=(), code_activation="sigmoid")
+    params = net.init(KEY, UNIT)
+    h, w = np.asarray(net.encode(params, UNIT.x)), np.asarray(params["encoder"]["layer_0"]["kernel"])
+    formula = (h * (1 - h)) ** 2 @ np.square(w).sum(0)  # sum_j (h_j (1 - h_j))^2 ||W_j||^2
+    for penalty in ("exact", "closed"):
+        np.testing.assert_allclose(penalty_of(net, params, UNIT, penalty=penalty, group=group), formula, rtol=1e-4)
+    exact, closed = (
+        step_by_one(contractive(net, optax.sgd(1.0), penalty=p, group=group), params, UNIT)[0]
+        for p in ("exact", "closed")
+    )
+    np.testing.assert_allclose(flat(exact), flat(closed), rtol=1e-3, atol=1e-5)
+
+
+def test_the_exact_penalty_is_any_encoders_jacobian_and_hutchinson_estimates_it():
+    images = Batch(jax.random.uniform(KEY, (6, 3, 2, 2)))
+    net = networks.mlp((3, 2, 2), 5, hidden=(8, 6), activation="tanh")
+    params = net.init(KEY, images)
+    wanted = np.square(jacobians(net, params, images.x)).sum((1, 2))
+    np.testing.assert_allclose(penalty_of(net, params, images), wanted, rtol=1e-4)
+    estimate = jax.vmap(lambda key: penalty_of(net, params, images, key, penalty="hutchinson", samples=2))
+    draws = np.asarray(jax.jit(estimate)(jax.random.split(KEY, 1000)))  # [1000, B]
+    assert (np.abs(draws.mean(0) - wanted) < 4.5 * stats.sem(draws)).all()
+    assert (draws.std(0) > 0).all()
+
+
+def test_the_penalty_is_on_the_deterministic_encoder_at_the_clean_input():
+    net = corrupted(networks.mlp((7,), 4, hidden=(5,), dropout=0.5), masking(0.5))
+    params = net.init(KEY, UNIT)
+    _, metrics = step_by_one(contractive(net, optax.sgd(1.0)), params, UNIT)
+    wanted = np.square(jacobians(net, params, UNIT.x)).sum((1, 2)).mean()
+    np.testing.assert_allclose(metrics["jacobian"], wanted, rtol=1e-4)
+
+
+# ---------------------------------------------------------------------------------------------------- sparse
+
+
+@pytest.mark.parametrize(("units", "batch_size"), [("sigmoid", 30), ("sigmoid", 7), ("tanh", 10)])
+def test_minibatches_of_the_sparse_loss_have_the_full_batch_gradient(units, batch_size):
+    with jax.enable_x64(True):
+        data = Batch(jnp.asarray(UNIT.x, jnp.float64))
+        net = networks.mlp((7,), 5, hidden=(), code_activation=units)
+        algorithm = sparse(net, optax.sgd(1.0), units=units, target=0.1, weight=2.0, weight_l2=0.01)
+        params = net.init(KEY, data) | {"rho": jnp.full(5, 0.9)}
+        params, _, _ = algorithm.before.update(params, (), data, KEY)  # the measurement
+
+        def whole(learned):
+            h, output = net.apply(learned, data.x)
+            rho = (h if units == "sigmoid" else (1 + h) / 2).mean(0)
+            kl = 0.1 * jnp.log(0.1 / rho) + 0.9 * jnp.log(0.9 / (1 - rho))
+            squares = [jnp.square(learned[g]["layer_0"]["kernel"]).sum() for g in ("encoder", "decoder")]
+            return jnp.square(output - data.x).sum(1).mean() + 2 * kl.sum() + 0.01 * sum(squares)
+
+        learned = {g: params[g] for g in ("encoder", "decoder")}
+        value, gradient = jax.value_and_grad(whole)(learned)
+        total, loss = jax.tree.map(jnp.zeros_like, gradient), 0.0
+        step = jax.jit(partial(step_by_one, algorithm))
+        for first in range(0, 30, batch_size):
+            batch = Batch(data.x[first : first + batch_size])
+            part, metrics = step(params, batch)
+            share = len(batch.x) / 30
+            total = jax.tree.map(lambda t, p: t + share * p, total, part)
+            loss += share * metrics["loss"]
+        np.testing.assert_allclose(loss, value, rtol=1e-10)
+        np.testing.assert_allclose(flat(total), flat(gradient), rtol=1e-9, atol=1e-12)
+
+
+def test_kl_of_a_minibatch_is_the_kl_of_its_mean():
+    net = networks.mlp((7,), 5, hidden=(), code_activation="sigmoid")
+    algorithm = sparse(net, optax.sgd(1.0), penalty="kl_minibatch", target=0.1)
+    params = algorithm.init(KEY, UNIT)
+    rho = np.asarray(net.encode(params, UNIT.x)).mean(0)
+    wanted = (special.rel_entr(0.1, rho) + special.rel_entr(0.9, 1 - rho)).sum()
+    np.testing.assert_allclose(step_by_one(algorithm, params, UNIT)[1]["penalty"], wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("units", "penalty"), [("sigmoid", "kl"), ("sigmoid", "kl_minibatch"), ("sigmoid", "l1"), ("tanh", "kl")]
+)
+def test_dead_and_saturated_units_give_finite_numbers(units, penalty):
+    net = networks.mlp((7,), 5, hidden=(), code_activation=units)
+    algorithm = sparse(net, optax.sgd(1.0), units=units, penalty=penalty)
+    params = net.init(KEY, UNIT)
+    step = jax.jit(partial(step_by_one, algorithm))
+    for saturated in (-1e4, 1e4):
+        params["encoder"]["layer_0"]["bias"] = jnp.full(5, saturated)
+        if algorithm.before is not None:
+            params, _, _ = algorithm.before.update(params, (), UNIT, KEY)
+            np.testing.assert_allclose(params["rho"], float(saturated > 0))
+        gradient, metrics = step(params, UNIT)
+        assert np.isfinite(flat(gradient)).all()
+        assert np.isfinite(flat(metrics)).all()
+
+
+@pytest.mark.parametrize("batch_size", [16, 256])
+def test_every_units_mean_activation_over_the_training_set_settles_at_the_target(batch_size):
+    x = load_digits().data[: 1500 if batch_size > 100 else 400].astype(np.float32) / 16
+    data = Batch(jnp.asarray(x))
+    net = networks.mlp((64,), 25, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
+    algorithm = sparse(net, optax.adam(1e-2), target=0.05, weight=30.0)
+    rule = core.epoch(algorithm, batch_size)
+    params, history = jax.jit(partial(core.fit, algorithm.init, rule, epochs=60))(data, KEY)
+    activation = np.asarray(algorithm.encode(params, data.x)).mean(0)
+    np.testing.assert_allclose(activation, 0.05, atol=0.004)
+    np.testing.assert_allclose(params["rho"], activation, atol=0.002)  # it has followed the training
+    assert history["reconstruction"][-1] < 0.7 * history["reconstruction"][4]
+
+
+# ------------------------------------------------------------------------------------------------ variational
+
+
+def probabilistic_pca(latents=2):
+    """scikit-learn's maximum-likelihood model of `GAUSSIAN`, and the linear VAE that is the same model."""
+    pca = PCA(latents).fit(GAUSSIAN)
+    noise = pca.noise_variance_
+    w = pca.components_.T * np.sqrt(pca.explained_variance_ - noise)  # [D, K], columns orthogonal
+    precision = (w**2).sum(0) + noise  # diagonal of W^T W + s^2 I: the posterior is a diagonal Gaussian
+    kernel = np.concatenate([w / precision, np.zeros_like(w)], 1)  # its mean, and a constant log-variance
+    bias = np.concatenate([-pca.mean_ @ w / precision, np.log(noise / precision)])
+    params = {
+        "encoder": {"layer_0": {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}},
+        "decoder": {"layer_0": {"kernel": jnp.asarray(w.T), "bias": jnp.asarray(pca.mean_)}},
+        "likelihood": {"logvar": jnp.asarray(np.log(noise))},
+    }
+    return pca, params
+
+
+linear = partial(networks.linear, (6,), 2, heads=2)
+gaussian = partial(vae, linear(), likelihood="gaussian")
+
+
+def test_at_the_exact_posterior_every_importance_weight_is_the_likelihood_of_probabilistic_pca():
+    with jax.enable_x64(True):
+        (pca, params), data = probabilistic_pca(), Batch(jnp.asarray(GAUSSIAN))
+        log_p = pca.score_samples(GAUSSIAN)
+        algorithm = gaussian(optax.sgd(1.0))
+        for seed in range(3):  # whatever is drawn: no variance
+            np.testing.assert_allclose(algorithm.log_weight(params, data, jax.random.key(seed)), log_p, rtol=1e-9)
+        many = iwae(linear(), optax.sgd(1.0), likelihood="gaussian", samples=7)
+        np.testing.assert_allclose(many.evaluate(params, data, KEY)["bound"], log_p, rtol=1e-9)
+        keys = jax.random.split(KEY, 400)
+        elbo = jax.jit(jax.vmap(lambda key: algorithm.evaluate(params, data, key)["elbo"]))(keys)  # [400, N]
+        assert (np.abs(elbo.mean(0) - log_p) < 5 * stats.sem(elbo)).all()
+        assert elbo.std() > 0.1  # its reconstruction is a draw's, its KL is in closed form
+
+
+def test_a_trained_linear_vae_reaches_the_likelihood_of_probabilistic_pca():
+    pca, _ = probabilistic_pca()
+    data = Batch(jnp.asarray(GAUSSIAN, jnp.float32))
+    algorithm = gaussian(optax.adam(optax.cosine_decay_schedule(2e-2, 10_000)))
+    params, _ = jax.jit(partial(core.fit, algorithm.init, algorithm.rule, epochs=10_000))(data, KEY)
+    elbo = jax.jit(jax.vmap(lambda key: algorithm.evaluate(params, data, key)["elbo"].mean()))(
+        jax.random.split(KEY, 500)
+    )
+    optimum = pca.score(GAUSSIAN)
+    assert optimum - 0.05 < elbo.mean() < optimum + 0.02
+    np.testing.assert_allclose(np.exp(params["likelihood"]["logvar"]), pca.noise_variance_, rtol=0.05)
+
+
+def worse_posterior():
+    """Probabilistic PCA with an encoder that is wrong: shifted and too wide."""
+    pca, params = probabilistic_pca()
+    params["encoder"]["layer_0"]["bias"] += jnp.asarray([0.2, -0.1, 0.8, 0.5])
+    return pca, params
+
+
+def test_importance_weights_are_log_joint_minus_log_posterior():
+    """Against SciPy, from the very draw: the sign of each of the three terms."""
+    (_, params), data = worse_posterior(), Batch(jnp.asarray(GAUSSIAN))
+    log_w = gaussian(optax.sgd(1.0)).log_weight(params, data, KEY)
+    key_z = jax.random.split(KEY, 3)[0]
+    mean, logvar = np.split(np.asarray(linear().encode(params, data.x)), 2, axis=1)
+    z = mean + np.exp(0.5 * logvar) * np.asarray(jax.random.normal(key_z, mean.shape))
+    x_hat = np.asarray(linear().decode(params, jnp.asarray(z, data.x.dtype)))
+    s = np.exp(0.5 * float(params["likelihood"]["logvar"]))
+    wanted = stats.norm.logpdf(GAUSSIAN, x_hat, s).sum(1) + stats.norm.logpdf(z).sum(1)
+    wanted -= stats.norm.logpdf(z, mean, np.exp(0.5 * logvar)).sum(1)
+    np.testing.assert_allclose(log_w, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_iwae_uses_exactly_its_samples_and_with_one_is_the_elbo():
+    (_, params), data = worse_posterior(), Batch(jnp.asarray(GAUSSIAN))
+    for k in (1, 4):
+        algorithm = iwae(linear(), optax.sgd(1.0), likelihood="gaussian", samples=k)
+        metrics = jax.jit(algorithm.evaluate)(params, data, KEY)
+        log_weight = jax.jit(algorithm.log_weight)
+        log_w = np.stack([log_weight(params, data, key) for key in jax.random.split(KEY, k)])  # [k, N]
+        np.testing.assert_allclose(metrics["bound"], special.logsumexp(log_w, 0) - np.log(k), rtol=1e-4)
+        np.testing.assert_allclose(metrics["elbo"], log_w.mean(0), rtol=1e-4)
+        np.testing.assert_array_equal(metrics["loss"], -metrics["bound"])
+        assert (k == 1) == np.allclose(metrics["bound"], metrics["elbo"])
+
+
+def test_the_bound_rises_with_the_samples_from_the_elbo_towards_the_likelihood():
+    (pca, params), data = worse_posterior(), Batch(jnp.asarray(GAUSSIAN))
+    keys = jax.random.split(KEY, 100)
+
+    def draws(algorithm, metric):  # the mean over the data set, [100]
+        return np.asarray(jax.jit(jax.vmap(lambda key: algorithm.evaluate(params, data, key)[metric].mean()))(keys))
+
+    bounds = [draws(iwae(linear(), optax.sgd(1.0), likelihood="gaussian", samples=k), "bound") for k in (1, 2, 8, 64)]
+    for fewer, more in itertools.pairwise(bounds):
+        assert fewer.mean() + 5 * (stats.sem(fewer) + stats.sem(more)) < more.mean()
+    assert bounds[-1].mean() < pca.score(GAUSSIAN) + 5 * stats.sem(bounds[-1])
+    elbo = draws(gaussian(optax.sgd(1.0)), "elbo")
+    assert abs(elbo.mean() - bounds[0].mean()) < 5 * (stats.sem(elbo) + stats.sem(bounds[0]))
+
+
+def test_the_vaes_loss_is_its_parts():
+    net = networks.mlp((7,), 3, hidden=(5,), heads=2)
+    batch, free = Batch(UNIT.x[:10]), 0.4
+    plain = vae(net, optax.sgd(1.0), beta=2.0)
+    params = plain.init(KEY, batch)
+    metrics = jax.jit(plain.evaluate)(params, batch, KEY)
+    np.testing.assert_allclose(metrics["loss"], metrics["nll"] + 2 * metrics["kl"], rtol=1e-5)
+    np.testing.assert_allclose(metrics["elbo"], -metrics["nll"] - metrics["kl"], rtol=1e-5)
+    mean, logvar = np.split(np.asarray(net.encode(params, batch.x)), 2, axis=1)
+    kl = 0.5 * (mean**2 + np.exp(logvar) - 1 - logvar)
+    np.testing.assert_allclose(metrics["kl"], kl.sum(1), rtol=1e-4)
+    _, trained = step_by_one(vae(net, optax.sgd(1.0), free_bits=free), params, batch)
+    wanted = metrics["nll"].mean() + np.maximum(kl.mean(0), free).sum()
+    np.testing.assert_allclose(trained["loss"], wanted, rtol=1e-5)
+
+
+def test_warming_up_raises_the_kls_weight_and_evaluation_uses_its_end():
+    net = networks.mlp((7,), 3, hidden=(5,), heads=2)
+    algorithm = vae(net, optax.sgd(0.0), beta=3.0, warmup_steps=4)
+    params = algorithm.init(KEY, UNIT)
+    memory, seen, update = algorithm.rule.init(params), [], jax.jit(algorithm.rule.update)
+    for _ in range(6):
+        params, memory, metrics = update(params, memory, UNIT, KEY)
+        np.testing.assert_allclose(metrics["loss"], metrics["nll"] + metrics["beta"] * metrics["kl"], rtol=1e-5)
+        seen.append(float(metrics["beta"]))
+    np.testing.assert_allclose(seen, [0, 0.75, 1.5, 2.25, 3, 3])
+    evaluated = jax.jit(algorithm.evaluate)(params, UNIT, KEY)
+    np.testing.assert_allclose(evaluated["loss"], evaluated["nll"] + 3 * evaluated["kl"], rtol=1e-5)
+
+
+# ----------------------------------------------------------------------------------------- composing, refusing
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_any_algorithm_composes_with_dropout_corruption_and_weight_decay(name):
+    heads = 2 if name in ("vae", "iwae") else 1
+    plain = networks.mlp(
+        (7,), 3, hidden=(8,), heads=heads, dropout=0.3, code_activation="linear" if heads > 1 else "sigmoid"
+    )
+    net = corrupted(plain, masking(0.25))
+    algorithm = ALGORITHMS[name](net, optax.adamw(1e-2, weight_decay=0.1))
+    params = jax.jit(algorithm.init)(KEY, UNIT)
+    update = jax.jit(algorithm.rule.update)
+    memory = algorithm.rule.init(params)
+    first, second = (update(params, memory, UNIT, key)[2]["loss"] for key in jax.random.split(KEY))
+    assert first != second  # training is random
+    np.testing.assert_array_equal(algorithm.encode(params, UNIT.x), algorithm.encode(params, UNIT.x))
+    assert algorithm.corrupt is not None
+    assert algorithm.corrupt(UNIT.x, KEY).shape == UNIT.x.shape
+
+
+one, two = networks.mlp((7,), 3), networks.mlp((7,), 3, heads=2)
+WRONG = [
+    (lambda: autoencoder(one, optax.sgd(1.0), likelihood="poisson"), "likelihood is 'poisson'"),
+    (lambda: denoising(one, optax.sgd(1.0), corruption="snow"), "corruption is 'snow'"),
+    (lambda: denoising(one, optax.sgd(1.0), level=2.0), "between 0 and 1"),
+    (lambda: sparse(one, optax.sgd(1.0), penalty="l3"), "penalty is 'l3'"),
+    (lambda: sparse(one, optax.sgd(1.0), units="relu"), "units 'relu'"),
+    (lambda: sparse(one, optax.sgd(1.0), target=0.0), "target 0.0"),
+    (lambda: contractive(one, optax.sgd(1.0), penalty="closed"), "one affine layer"),
+    (lambda: contractive(one, optax.sgd(1.0), penalty="full"), "penalty is 'full'"),
+    (lambda: contractive(one, optax.sgd(1.0), samples=0), "samples is 0"),
+    (lambda: vae(two, optax.sgd(1.0), likelihood="squared"), "likelihood is 'squared'"),
+    (lambda: vae(two, optax.sgd(1.0), sigma=0.0), "sigma is 0.0"),
+    (lambda: vae(two, optax.sgd(1.0), beta=optax.constant_schedule(1.0), warmup_steps=3), "a schedule already"),
+    (lambda: vae(one, optax.sgd(1.0)).encode(one.init(KEY, UNIT), UNIT.x), "heads=2"),
+    (lambda: iwae(two, optax.sgd(1.0), samples=0), "samples is 0"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_bad_input_is_refused_with_what_was_given(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# ------------------------------------------------------------------------------------------------ natural images
+
+PHOTOGRAPHS = Path(__file__).parents[1].parent / "shared" / "data" / "bsds500" / "train"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason="the photographs of BSDS500 are not beside the checkout")
+def test_sparse_units_on_natural_images_are_oriented():
+    """UFLDL: 8x8 patches without their mean, cut at three deviations, in [.1, .9]; 25 sigmoid units."""
+    from PIL import Image
+
+    draw, patches = np.random.default_rng(0), []
+    for path in sorted(PHOTOGRAPHS.glob("*.jpg"))[:100]:
+        image = np.asarray(Image.open(path).convert("L"), np.float64)
+        for top, left in zip(
+            draw.integers(0, image.shape[0] - 8, 200), draw.integers(0, image.shape[1] - 8, 200), strict=True
+        ):
+            patches.append(image[top : top + 8, left : left + 8].ravel())
+    x = np.stack(patches)
+    x -= x.mean(1, keepdims=True)
+    x = (np.clip(x / (3 * x.std()), -1, 1) + 1) * 0.4 + 0.1
+    data = Batch(jnp.asarray(x, jnp.float32))
+    net = networks.mlp((64,), 25, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
+    algorithm = sparse(net, optax.adam(1e-2), target=0.05, weight=6.0, weight_l2=1e-4)
+    rule = core.epoch(algorithm, 256)
+    params, _ = jax.jit(partial(core.fit, algorithm.init, rule, epochs=150))(data, KEY)
+    activation = np.asarray(algorithm.encode(params, data.x)).mean(0)
+    np.testing.assert_allclose(activation, 0.05, atol=0.01)
+
+    def orientation(features):  # coherence of the gradients' structure tensor: 1 for a straight edge. [K]
+        gy, gx = np.gradient(features, axis=(1, 2))
+        a, b, c = ((g * h).sum((1, 2)) for g, h in ((gx, gx), (gx, gy), (gy, gy)))
+        return np.hypot(a - c, 2 * b) / (a + c)
+
+    features = np.asarray(params["encoder"]["layer_0"]["kernel"]).T.reshape(25, 8, 8)
+    start = np.asarray(algorithm.init(KEY, data)["encoder"]["layer_0"]["kernel"]).T.reshape(25, 8, 8)
+    assert np.median(orientation(features)) > 2 * np.median(orientation(start))
