@@ -40,7 +40,9 @@ class Loss(NamedTuple):
     patch: Params = {}  # groups to overwrite rather than descend: codebooks, chains, statistics
 
 
-class Rule(NamedTuple):  # a learning rule
+class Rule(NamedTuple):
+    """A learning rule: `init` gives its memory, `update` learns from a batch."""
+
     init: Callable[[Params], Memory]
     update: Callable[[Params, Memory, Batch, Key], tuple[Params, Memory, Metrics]]
 
@@ -224,9 +226,7 @@ def start(init: Init, rule: Rule, data: Batch, key: Key) -> tuple[Params, Memory
 
 
 def fit(init: Init, rule: Rule, data: Batch, key: Key, epochs: int) -> tuple[Params, Metrics]:
-    """A whole run as a pure function: compile it, map it over keys. `rule` acts on datasets (see `epoch`).
-    Returns the params after the last epoch and the history, each metric [epochs].
-    """
+    """A whole run as a pure function, for `rule` on datasets (see `epoch`): params, and each metric [epochs]."""
     params, memory, key_run = start(init, rule, data, key)
     params, _, history = _scan(rule, params, memory, lambda e: data, key_run, epochs)
     return params, history
