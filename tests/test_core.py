@@ -197,7 +197,7 @@ def test_fit_is_a_loop_of_epochs_and_maps_over_seeds():
 
 def test_the_statistics_of_an_algorithm_come_before_its_pass():
     order = core.assign(lambda params, batch, key: {"size": jnp.asarray(len(batch.x))})
-    algorithm = core.Algorithm(init, counting, noisy, jnp.add, jnp.add, before=order)
+    algorithm = core.Algorithm(init, counting, noisy, jnp.add, jnp.add, jnp.add, before=order)
     rule = core.epoch(algorithm._replace(rule=core.assign(lambda p, b, k: {"twice": 2 * p["size"]})), 5)
     params, _, _ = rule.update(START | {"size": jnp.asarray(0), "twice": jnp.asarray(0)}, rule.init(START), DATA, KEY)
     assert (params["size"], params["twice"]) == (10, 20)

@@ -156,6 +156,7 @@ def test_codes_reconstructions_and_samples_fit_together(name):
     x_hat = algorithm.decode(params, z)
     assert len(z) == 8
     assert x_hat.shape == x.shape
+    np.testing.assert_allclose(algorithm.reconstruct(params, x), x_hat, rtol=1e-5, atol=1e-6)
     metrics = algorithm.evaluate(params, core.Batch(x), jax.random.key(0))
     np.testing.assert_allclose(metrics["squared_error"], np.square(x_hat - x).sum((1, 2, 3)), rtol=1e-4)
     if algorithm.sample is not None:
