@@ -21,7 +21,7 @@ def contractive(
     weight: Hyper = 0.1,
     penalty: Literal["exact", "closed", "hutchinson"] = "exact",
     samples: int = 1,
-    group: int = 16,
+    group: int = 4,
     likelihood: LikelihoodName = "bernoulli",
     weight_l2: Hyper = 0.0,
 ) -> Algorithm:
@@ -34,7 +34,7 @@ def contractive(
         penalty: exact (any encoder, by forward mode), closed (one affine layer and an elementwise activation:
             the same number, fastest) or hutchinson (unbiased, one backward pass a sample, for large encoders).
         samples: random vectors that hutchinson averages over.
-        group: columns of the Jacobians that exact holds at a time; bounds the memory, changes nothing else.
+        group: examples whose Jacobians exact holds at a time; bounds the memory, changes nothing else.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
 
@@ -49,13 +49,11 @@ def contractive(
         raise ValueError(f"samples is {samples} and group {group}; both must be at least 1")
 
     def exact(params: Params, x: Array, key: Key) -> Array:
-        def column(d: Array) -> Array:  # sum_j (dz_j / dx_d)^2 of each example, [B]
-            along = jax.nn.one_hot(d, x[0].size, dtype=x.dtype).reshape(x.shape[1:])
-            tangent = lambda x: jax.jvp(lambda x: net.encode(params, x[None])[0], (x,), (along,))[1]
-            return jax.vmap(lambda x: jnp.square(tangent(x)).sum())(x)
+        def one(x: Array) -> Array:
+            return jnp.square(jax.jacfwd(lambda x: net.encode(params, x[None])[0])(x)).sum()
 
-        # jacfwd, a group of columns at a time: a first affine layer then maps each column once for all examples
-        return lax.map(jax.checkpoint(column), jnp.arange(x[0].size), batch_size=group).sum(0)
+        # In groups, so that few Jacobians exist at a time; within one, a first affine layer's tangents are shared.
+        return lax.map(jax.checkpoint(one), x, batch_size=group)
 
     def closed(params: Params, x: Array, key: Key) -> Array:
         assert net.layer is not None
