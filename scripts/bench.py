@@ -383,6 +383,13 @@ VAE_PRODUCTS = 784 * 500 + 500 * 40 + 20 * 500 + 500 * 784
 CONV_FIRST = 14 * 14 * 32 * 9
 CONV_PRODUCTS = 2 * CONV_FIRST + 2 * (7 * 7 * 64 * 9 * 32) + 2 * (7 * 7 * 64 * 32)
 
+TORCH_JACOBIANS = {
+    "torch.func jacrev": Side(torch_contraction("jacrev"), "torch"),
+    "torch.func jacfwd": Side(torch_contraction("jacfwd"), "torch"),
+    "torch.func jacrev, 8 at a time": Side(torch_contraction("jacrev", 8), "torch"),
+    "torch.func jacfwd, 8 at a time": Side(torch_contraction("jacfwd", 8), "torch"),
+}
+
 CASES: dict[str, Case | Timing] = {
     "vae": Case(
         "MLP VAE 784-500-20, batch 128, training",
@@ -402,14 +409,12 @@ CASES: dict[str, Case | Timing] = {
         flops=2 * (3 * CONV_PRODUCTS - CONV_FIRST),
     ),
     "contractive": Case(
-        "contractive penalty 784-500, any encoder, batch 128, value and gradient",
-        {
-            "ae_jax, exact": Side(our_contraction("exact")),
-            "torch.func jacrev": Side(torch_contraction("jacrev"), "torch"),
-            "torch.func jacfwd": Side(torch_contraction("jacfwd"), "torch"),
-            "torch.func jacrev, 8 at a time": Side(torch_contraction("jacrev", 8), "torch"),
-            "torch.func jacfwd, 8 at a time": Side(torch_contraction("jacfwd", 8), "torch"),
-        },
+        "contractive penalty 784-500, any encoder, by jax.jacfwd, batch 128, value and gradient",
+        {"ae_jax, exact": Side(our_contraction("exact")), **TORCH_JACOBIANS},
+    ),
+    "contractive-columns": Case(
+        "contractive penalty 784-500, any encoder, by columns, batch 128, value and gradient",
+        {"ae_jax, columns": Side(our_contraction("columns")), **TORCH_JACOBIANS},
     ),
     "contractive-closed": Case(
         "contractive penalty 784-500, closed form of one layer, batch 128, value and gradient",

@@ -170,13 +170,14 @@ def test_one_sigmoid_layers_contractive_penalty_has_a_closed_form(group):
     params = net.init(KEY, UNIT)
     h, w = np.asarray(net.encode(params, UNIT.x)), np.asarray(params["encoder"]["layer_0"]["kernel"])
     formula = (h * (1 - h)) ** 2 @ np.square(w).sum(0)  # sum_j (h_j (1 - h_j))^2 ||W_j||^2
-    for penalty in ("exact", "closed"):
+    for penalty in ("exact", "columns", "closed"):
         np.testing.assert_allclose(penalty_of(net, params, UNIT, penalty=penalty, group=group), formula, rtol=1e-4)
-    exact, closed = (
+    exact, columns, closed = (
         step_by_one(contractive(net, optax.sgd(1.0), penalty=p, group=group), params, UNIT)[0]
-        for p in ("exact", "closed")
+        for p in ("exact", "columns", "closed")
     )
     np.testing.assert_allclose(flat(exact), flat(closed), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(flat(columns), flat(closed), rtol=1e-3, atol=1e-5)
 
 
 def test_the_exact_penalty_is_any_encoders_jacobian_and_hutchinson_estimates_it():
@@ -184,7 +185,8 @@ def test_the_exact_penalty_is_any_encoders_jacobian_and_hutchinson_estimates_it(
     net = networks.mlp((3, 2, 2), 5, hidden=(8, 6), activation="tanh")
     params = net.init(KEY, images)
     wanted = np.square(jacobians(net, params, images.x)).sum((1, 2))
-    np.testing.assert_allclose(penalty_of(net, params, images), wanted, rtol=1e-4)
+    for penalty in ("exact", "columns"):
+        np.testing.assert_allclose(penalty_of(net, params, images, penalty=penalty), wanted, rtol=1e-4)
     estimate = jax.vmap(lambda key: penalty_of(net, params, images, key, penalty="hutchinson", samples=2))
     draws = np.asarray(jax.jit(estimate)(jax.random.split(KEY, 1000)))  # [1000, B]
     assert (np.abs(draws.mean(0) - wanted) < 4.5 * stats.sem(draws)).all()

@@ -19,9 +19,9 @@ def contractive(
     optimizer: Optimizer,
     *,
     weight: Hyper = 0.1,
-    penalty: Literal["exact", "closed", "hutchinson"] = "exact",
+    penalty: Literal["exact", "columns", "closed", "hutchinson"] = "exact",
     samples: int = 1,
-    group: int = 4,
+    group: int | None = None,
     likelihood: LikelihoodName = "bernoulli",
     weight_l2: Hyper = 0.0,
 ) -> Algorithm:
@@ -31,29 +31,33 @@ def contractive(
         net: the network, one head.
         optimizer: an optax optimizer.
         weight: weight of the squared Frobenius norm, a number or a schedule.
-        penalty: exact (any encoder, by forward mode), closed (one affine layer and an elementwise activation:
-            the same number, fastest) or hutchinson (unbiased, one backward pass a sample, for large encoders).
+        penalty: exact (jax.jacfwd of any encoder), columns (the same number, a few columns of all Jacobians at
+            a time: faster), closed (the same for one affine layer and an elementwise activation: by far the
+            fastest) or hutchinson (unbiased, one backward pass a sample).
         samples: random vectors that hutchinson averages over.
-        group: examples whose Jacobians exact holds at a time; bounds the memory, changes nothing else.
+        group: Jacobians (4) or columns (32) held at a time; bounds the memory, changes nothing else.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
-
-    Raises:
-        ValueError: closed for an encoder that is not a single layer; no samples or no group.
+    Raises ValueError for closed with an encoder that is not a single layer, and for no samples or no group.
     """
     if penalty == "closed" and net.layer is None:
-        raise ValueError(
-            "penalty='closed' needs an encoder of one affine layer (hidden=()); use 'exact' or 'hutchinson'"
-        )
-    if samples < 1 or group < 1:
+        raise ValueError("penalty='closed' needs an encoder of one affine layer (hidden=()); use 'exact'")
+    if samples < 1 or (group is not None and group < 1):
         raise ValueError(f"samples is {samples} and group {group}; both must be at least 1")
 
     def exact(params: Params, x: Array, key: Key) -> Array:
         def one(x: Array) -> Array:
             return jnp.square(jax.jacfwd(lambda x: net.encode(params, x[None])[0])(x)).sum()
 
-        # In groups, so that few Jacobians exist at a time; within one, a first affine layer's tangents are shared.
-        return lax.map(jax.checkpoint(one), x, batch_size=group)
+        return lax.map(jax.checkpoint(one), x, batch_size=group or 4)
+
+    def columns(params: Params, x: Array, key: Key) -> Array:
+        def one(d: Array) -> Array:  # dz / dx_d of each example, whose first affine tangent is the same for all
+            along = jax.nn.one_hot(d, x[0].size, dtype=x.dtype).reshape(1, *x.shape[1:])
+            tangent = lambda x: jax.jvp(lambda x: net.encode(params, x), (x,), (along,))[1]
+            return jax.vmap(lambda x: jnp.square(tangent(x[None])).sum())(x)
+
+        return lax.map(jax.checkpoint(one), jnp.arange(x[0].size), batch_size=group or 32).sum(0)
 
     def closed(params: Params, x: Array, key: Key) -> Array:
         assert net.layer is not None
@@ -65,8 +69,7 @@ def contractive(
         signs = jax.random.rademacher(key, (samples, *z.shape), z.dtype)
         return jax.vmap(lambda v: sum_examples(jnp.square(pullback(v)[0])))(signs).mean(0)
 
-    known = {"exact": exact, "closed": closed, "hutchinson": hutchinson}
-    if penalty not in known:
+    if penalty not in (known := {"exact": exact, "columns": columns, "closed": closed, "hutchinson": hutchinson}):
         raise ValueError(f"penalty is {penalty!r}; it must be one of {sorted(known)}")
 
     def jacobian(params: Params, x: Array, z: Array, key: Key, train: bool, weight) -> Loss:
