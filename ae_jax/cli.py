@@ -5,6 +5,7 @@ so that a new algorithm needs no code here.
 import dataclasses
 import inspect
 import os
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -119,8 +120,11 @@ def merged(makers: dict[str, Callable[..., Any]]) -> dict[str, tuple[Any, Any, s
     for maker, make in makers.items():
         for name, (kind, default, text) in options_of(make).items():
             kinds[name] = Union[kinds[name], kind] if name in kinds else kind  # noqa: UP007
-            texts.setdefault(name, [f"{text} Default:"]).append(f"{maker} {default!r}")
-    return {name: (kind | None, None, f"{texts[name][0]} {', '.join(texts[name][1:])}") for name, kind in kinds.items()}
+            texts.setdefault(name, [text])
+            if default is not None:
+                texts[name].append(f"{maker} {default!r}")
+    told = {name: text + (f" Default: {', '.join(own)}." if own else "") for name, (text, *own) in texts.items()}
+    return {name: (kind | None, None, told[name]) for name, kind in kinds.items()}
 
 
 def data_flag(option: str) -> str:
@@ -137,7 +141,7 @@ def train_options(algorithm: str) -> Any:
     def group(title: str, options: dict[str, tuple[Any, Any, str]], hint: str | None) -> Any:
         fields = []
         for name, (kind, default, text) in options.items():
-            told = tyro.conf.arg(help=text[:1].upper() + text[1:], help_behavior_hint=hint)
+            told = tyro.conf.arg(help=text, help_behavior_hint=hint)
             fields.append((name, Annotated[kind, told], dataclasses.field(default=default)))
         return dataclasses.make_dataclass(title, fields, frozen=True)
 
@@ -375,6 +379,15 @@ def dispatch(arguments: list[str]) -> None:
     tyro.cli(COMMANDS[command], prog=f"ae-jax {command}", args=rest)
 
 
+def as_flags(message: str) -> str:
+    """A message about data with its options as one types them here: resize=64 becomes --data-resize 64."""
+    from . import data
+
+    names = "|".join(merged(data.OPTIONS))
+    flag = lambda m: f"--{data_flag(m[1]).replace('_', '-')} {m[2]}".rstrip()
+    return re.sub(rf'\b({names})=("?\w*"?)', flag, message)
+
+
 def main() -> None:
     """Entry point: a user's mistake ends in one message and exit status 2, not in a traceback."""
     from . import run
@@ -391,5 +404,5 @@ def main() -> None:
     except (run.RunError, ValueError, OSError) as error:
         if os.environ.get("AE_JAX_TRACEBACK"):
             raise
-        print(f"ae-jax: {error}", file=sys.stderr)
+        print(f"ae-jax: {as_flags(str(error))}", file=sys.stderr)
         sys.exit(2)

@@ -84,7 +84,10 @@ def train(
         if results is not None:
             say(f"{folder.path} is finished; here is what it found.")
         else:
-            say(f"training in {folder.path}")
+            say(
+                f"training in {folder.path}"
+                + ("" if sys.stderr.isatty() else " (log.jsonl there gains a row an epoch)")
+            )
             trained = run.train(
                 algorithm,
                 splits.train,
@@ -229,7 +232,10 @@ def evaluate(workdir: Path, source: str | None = None, samples: int = 100, quiet
 def check_shape(x: Any, shape: tuple[int, ...]) -> None:
     """Raises RunError unless x holds examples of that shape."""
     if tuple(x.shape[1:]) != tuple(shape):
-        raise run.RunError(f"the examples have the shape {tuple(x.shape[1:])}; this run was trained on {tuple(shape)}")
+        hint = f": reshape them to {(len(x), *shape)}" if np.prod(x.shape[1:]) == np.prod(shape) else ""
+        raise run.RunError(
+            f"the examples have the shape {tuple(x.shape[1:])}; this run was trained on {tuple(shape)}{hint}"
+        )
 
 
 def encode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np.ndarray:

@@ -175,17 +175,17 @@ class Folder:
                 self._manager = None
 
     def _check(self, settings: dict[str, Any]) -> None:
-        before, now = self.config()["settings"], json.loads(json.dumps(settings))
+        before, now = _flat(self.config()["settings"]), _flat(json.loads(json.dumps(settings)))
         differ = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
         if differ:
             lines = "\n".join(f"  {k}: {before.get(k)!r} there, {now.get(k)!r} now" for k in differ)
             raise RunError(
                 f"{self.path} holds a run with other settings:\n{lines}\n"
-                "Choose another --workdir, give the same settings to go on, or delete the folder."
+                "Give the same settings to go on; for others (more epochs, too) choose another --workdir."
             )
 
     def config(self) -> dict[str, Any]:
-        """config.json. Raises RunError where there is none."""
+        """The content of config.json. Raises RunError where there is none."""
         try:
             return json.loads((self.path / "config.json").read_text())
         except FileNotFoundError:
@@ -276,11 +276,16 @@ def _manager(folder: Path, keep: int | None) -> Any:
 
     import orbax.checkpoint as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what goes wrong is said by us
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=keep is not None, create=True
     )
     return ocp.CheckpointManager(folder, options=options)
+
+
+def _flat(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
+    parts = [_flat(v, f"{path}{k}.") if isinstance(v, dict) else {path + k: v} for k, v in settings.items()]
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def checksum(tree: Any) -> int:
@@ -422,6 +427,8 @@ def train(
     if folder is not None:
         if (found := folder.restore(state)) is not None:
             done, state = found
+            if progress:
+                print(f"going on after epoch {done} of {epochs}", file=sys.stderr)
         history = [row for row in folder.log() if row["epoch"] <= done]
         write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
 
