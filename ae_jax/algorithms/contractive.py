@@ -31,11 +31,11 @@ def contractive(
         net: the network, one head.
         optimizer: an optax optimizer.
         weight: weight of the squared Frobenius norm, a number or a schedule.
-        penalty: exact (jax.jacfwd of any encoder), columns (the same number, a few columns of all Jacobians at
-            a time: faster), closed (the same for one affine layer and an elementwise activation: by far the
-            fastest) or hutchinson (unbiased, one backward pass a sample).
+        penalty: exact (jax.jacfwd of any encoder), columns (the same number, by columns of all Jacobians: faster,
+            but keeps B K D numbers for the gradient), closed (the same for one affine layer and an elementwise
+            activation: by far the fastest) or hutchinson (unbiased, one backward pass a sample).
         samples: random vectors that hutchinson averages over.
-        group: Jacobians (4) or columns (32) held at a time; bounds the memory, changes nothing else.
+        group: Jacobians (4; bounds the memory) or columns (32) computed at a time.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     Raises ValueError for closed with an encoder that is not a single layer, and for no samples or no group.
@@ -57,7 +57,7 @@ def contractive(
             tangent = lambda x: jax.jvp(lambda x: net.encode(params, x), (x,), (along,))[1]
             return jax.vmap(lambda x: jnp.square(tangent(x[None])).sum())(x)
 
-        return lax.map(jax.checkpoint(one), jnp.arange(x[0].size), batch_size=group or 32).sum(0)
+        return lax.map(one, jnp.arange(x[0].size), batch_size=group or 32).sum(0)
 
     def closed(params: Params, x: Array, key: Key) -> Array:
         assert net.layer is not None
