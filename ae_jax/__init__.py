@@ -4,8 +4,8 @@
 `data` a dataset; `run` trains into a folder, `evaluation` measures, `report` and `plots` show.
 """
 
-from . import algorithms, corruption, data, losses, networks, plots
-from .algorithms import ALGORITHMS, autoencoder, contractive, denoising, iwae, sparse, vae
+from . import algorithms, corruption, data, losses, networks, plots, stages
+from .algorithms import ALGORITHMS, autoencoder, classifier, contractive, denoising, iwae, sparse, vae
 from .core import (
     Algorithm,
     Autoencoder,
@@ -41,6 +41,7 @@ __all__ = [
     "autoencoder",
     "average",
     "chain",
+    "classifier",
     "contractive",
     "corrupted",
     "corruption",
@@ -56,6 +57,7 @@ __all__ = [
     "plots",
     "repeat",
     "sparse",
+    "stages",
     "start",
     "sweep",
     "vae",

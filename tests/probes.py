@@ -62,6 +62,7 @@ PROBES: dict[str, Probe] = {
         optimum=ENTROPY + 8 * float(np.log(2 * np.pi * 0.2**2)),  # eight peaks that do not overlap
     ),
     "iwae": Probe("iwae", lambda o: algorithms.iwae(net(heads=2), o, samples=3), ENTROPY, gap=0.4),
+    "classifier": Probe("classifier", lambda o: algorithms.classifier(net(), o, classes=8)),
 }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ..core import Algorithm
 from .autoencoder import autoencoder
+from .classifier import classifier
 from .contractive import contractive
 from .denoising import denoising
 from .iwae import iwae
@@ -17,6 +18,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "contractive": contractive,
     "vae": vae,
     "iwae": iwae,
+    "classifier": classifier,
 }
 
-__all__ = ["ALGORITHMS", "autoencoder", "contractive", "denoising", "iwae", "sparse", "vae"]
+__all__ = ["ALGORITHMS", "autoencoder", "classifier", "contractive", "denoising", "iwae", "sparse", "vae"]

@@ -6,7 +6,8 @@ from ..core import Autoencoder
 from .common import ACTIVATIONS, activation, pair
 from .conv import conv
 from .mlp import linear, mlp
+from .stack import layers_of, stack, stacked
 
 NETWORKS: dict[str, Callable[..., Autoencoder]] = {"mlp": mlp, "linear": linear, "conv": conv}
 
-__all__ = ["ACTIVATIONS", "NETWORKS", "activation", "conv", "linear", "mlp", "pair"]
+__all__ = ["ACTIVATIONS", "NETWORKS", "activation", "conv", "layers_of", "linear", "mlp", "pair", "stack", "stacked"]
