@@ -21,9 +21,17 @@ SMALL = {
     "codes_2d": {"epochs": 1, "hidden": (16,), "data": "digits"},
     "denoising": {"epochs": 1, "units": 12, "labelled": 200, "level": 0.0, "data": "digits"},
     "contractive": {"epochs": 1, "units": 12, "labelled": 200, "data": "digits"},
+    "stacked_denoising": {
+        "pretraining": 1, "epochs": 1, "units": 20, "layers": 2, "count": 100, "tested": 100, "separated": 50,
+        "kinds": ("rot", "bg_img"), "data": "digits",
+    },
+    "few_labels": {
+        "images": 200, "widths": (80, 20), "pretraining": 1, "labels": (10, 200), "epochs": (1, 1), "data": "digits",
+    },
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
-}
+}  # fmt: skip
 SLOW = {"denoising", "contractive"}  # two nets and two classifiers each: most of their time is compilation
+PHOTOGRAPHS = {"sparse_patches": "images", "stacked_denoising": "photographs"}  # the option that names their folder
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
     "commit", "seconds", "notes",
@@ -56,7 +64,7 @@ def ran(tmp_path_factory, photographs):
     @cache
     def run(name):
         out = tmp_path_factory.mktemp(name)
-        settings = SMALL[name] | ({"images": photographs} if name == "sparse_patches" else {})
+        settings = SMALL[name] | ({PHOTOGRAPHS[name]: photographs} if name in PHOTOGRAPHS else {})
         return load(name).main(seeds=2, out=str(out), **settings), out
 
     return run
@@ -107,6 +115,17 @@ def test_pairs_of_nets_see_the_same_data(ran):
         assert values[f"{name}, squared error on masked images"] == pytest.approx(clean, rel=1e-5)
     # and a denoising net whose corruption does nothing learns what the plain one learns: same start, same batches
     assert values["plain minus denoising, squared error on clean images"] == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_labelled_sets_are_balanced_draws_without_repetition():
+    balanced = load("few_labels").balanced
+    y = jnp.asarray(np.random.default_rng(0).permutation(np.repeat(np.arange(3), 20)))
+    drawn = [np.asarray(balanced(jax.random.key(s), y, 11, 3)) for s in range(2)]
+    for index in drawn:
+        assert len(set(index.tolist())) == 11
+        assert np.bincount(np.asarray(y)[index]).tolist() == [4, 4, 3]
+    assert set(drawn[0].tolist()) != set(drawn[1].tolist())
+    assert len(set(balanced(jax.random.key(0), y, 60, 3).tolist())) == 60
 
 
 def test_the_published_protocols_are_the_defaults():

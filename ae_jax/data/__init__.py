@@ -31,7 +31,6 @@ from .whitening import (
 )
 
 
-
 def variants(
     *,
     of: str = "mnist",
@@ -98,7 +97,8 @@ def load(source: str | Path, **options: Any) -> Dataset:
 
     A bare word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder
     of that name, then a set to download. Options are the keyword arguments of the source's own function:
-    `digits`, `photos`, `shapes`, `variants`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz), `folder` (images).
+    `digits`, `photos`, `shapes`, `variants`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz),
+    `folder` (images).
 
     Args:
         source: a name or a path.

@@ -5,6 +5,7 @@ the same recipe from any grey images with labels, so they are alike in distribut
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -64,7 +65,7 @@ def variant(
 
     order = np.random.default_rng([seed, 0]).permutation(len(pool[0]))[: sum(counts)]
     chosen = make_batch(pool[0][order], pool[1][order])
-    x = chosen.x[..., 0]
+    x = np.asarray(chosen.x)[..., 0]
     if kind in ("rot", "bg_img_rot"):
         x = rotate(x, np.random.default_rng([seed, 1]).uniform(0, 2 * np.pi, len(x)))
     if kind == "bg_rand":
@@ -76,7 +77,7 @@ def variant(
         x = np.maximum(x, np.concatenate(below)[..., 0].astype(np.float32) / np.float32(255))
     whole = chosen._replace(x=x[..., None])
     ends = np.cumsum((0, *counts))
-    train, validation, test = (take(whole, slice(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+    train, validation, test = (take(whole, slice(a, b)) for a, b in pairwise(ends))
     where = f", {photographs}" if kind in ("bg_img", "bg_img_rot") else ""
     told = f"{source.name} from {source.source}{where}, seed {seed}"
     return Dataset(f"{source.name} {kind}", train, test, told, validation, source.classes)
