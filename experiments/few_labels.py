@@ -113,24 +113,20 @@ def main(
 
     print(f"pretraining {seeds} nets of {len(nets)} layers, {pretraining} epochs each", flush=True)
     pretrained, losses = mapped(lambda key, d: pretrain(jax.random.fold_in(key, 0), d))(keys(sweep), train)
-    print(
-        f"{time.perf_counter() - began:4.0f} s  reconstruction of each layer's input {losses.mean(0).tolist()}",
-        flush=True,
-    )
-
+    told = f"reconstruction of each layer's input {losses.mean(0).round(2).tolist()}"
+    print(f"{time.perf_counter() - began:4.0f} s  {told}", flush=True)
+    random = mapped(lambda key, d: stack.init(jax.random.fold_in(key, 1), d))(keys(sweep), train)
     metrics = {}
     for count, times in zip(labels, epochs, strict=True):
-        # the same key for both: the same labels, the same batches, and what is not given the same start
-        run = mapped(lambda of, a, b: tune(jax.random.fold_in(of[0], 1), of[1], a, b, count, times))
-        for name, given in zip(STARTS, ({}, pretrained), strict=True):
+        # one program and one key for both starts: the same labels in the same batches
+        run = mapped(lambda of, a, b: tune(jax.random.fold_in(of[0], 2), of[1], a, b, count, times))
+        for name, given in zip(STARTS, (random, pretrained), strict=True):
             errors, training = run((keys(sweep), given), train, test)
             metrics[f"{count} labels, {name}, test error, %"] = np.asarray(errors)
-            told = (
-                f"{count} labels, {name}: {np.mean(errors):.2f} % in error, {100 * np.mean(training):.2f} % in training"
-            )
-            print(f"{time.perf_counter() - began:4.0f} s  {told}", flush=True)
-        random, better = (metrics[f"{count} labels, {name}, test error, %"] for name in STARTS)
-        metrics[f"{count} labels, random start minus pretrained, test error, %"] = random - better
+            told = f"{np.mean(errors):.2f} % in error, {100 * np.mean(training):.2f} % in training"
+            print(f"{time.perf_counter() - began:4.0f} s  {count} labels, {name}: {told}", flush=True)
+        worse, better = (metrics[f"{count} labels, {name}, test error, %"] for name in STARTS)
+        metrics[f"{count} labels, random start minus pretrained, test error, %"] = worse - better
 
     return record(
         __file__,

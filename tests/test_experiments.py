@@ -30,7 +30,7 @@ SMALL = {
     },
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
 }  # fmt: skip
-SLOW = {"denoising", "contractive"}  # two nets and two classifiers each: most of their time is compilation
+SLOW = {"denoising", "contractive", "stacked_denoising", "few_labels"}  # most of their time is compilation
 PHOTOGRAPHS = {"sparse_patches": "images", "stacked_denoising": "photographs"}  # the option that names their folder
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
