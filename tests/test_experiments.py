@@ -26,7 +26,8 @@ SMALL = {
         "kinds": ("rot", "bg_img"), "data": "digits",
     },
     "few_labels": {
-        "images": 200, "widths": (80, 20), "pretraining": 1, "labels": (10, 200), "epochs": (1, 1), "data": "digits",
+        "images": 200, "widths": (80, 20), "pretraining": 1, "labels": (10, 200), "epochs": (1, 1),
+        "activations": ("relu",), "data": "digits",
     },
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
 }  # fmt: skip
