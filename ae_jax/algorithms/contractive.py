@@ -36,7 +36,7 @@ def contractive(
             activation: by far the fastest) or hutchinson (unbiased, one backward pass a sample).
         samples: random vectors that hutchinson averages over.
         group: Jacobians (4; bounds the memory) or columns (32) computed at a time.
-        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+        likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     Raises ValueError for closed with an encoder that is not a single layer, and for no samples or no group.
     """
