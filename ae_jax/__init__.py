@@ -5,7 +5,7 @@
 """
 
 from . import algorithms, corruption, data, losses, networks, plots, stages
-from .algorithms import ALGORITHMS, autoencoder, classifier, contractive, denoising, iwae, sparse, vae
+from .algorithms import ALGORITHMS, autoencoder, classifier, contractive, dec, denoising, iwae, sparse, vae
 from .core import (
     Algorithm,
     Autoencoder,
@@ -46,6 +46,7 @@ __all__ = [
     "corrupted",
     "corruption",
     "data",
+    "dec",
     "denoising",
     "descend",
     "each",

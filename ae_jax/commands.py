@@ -26,7 +26,7 @@ RECORDED = (
     "data_checksum",
     "vocabulary",
 )  # what config.json keeps among the settings, found in the data
-STATISTICS = ("rho", "chains")  # groups of params that are measured, not learned
+STATISTICS = ("rho", "chains", "target")  # groups of params that are measured, not learned
 
 
 # ------------------------------------------------------------------------------------------------- train

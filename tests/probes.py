@@ -63,6 +63,8 @@ PROBES: dict[str, Probe] = {
     ),
     "iwae": Probe("iwae", lambda o: algorithms.iwae(net(heads=2), o, samples=3), ENTROPY, gap=0.4),
     "classifier": Probe("classifier", lambda o: algorithms.classifier(net(), o, classes=8)),
+    "dec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4), learning_rate=0.03, gap=0.5),
+    "idec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4, weight=0.1), learning_rate=0.03),
 }
 
 

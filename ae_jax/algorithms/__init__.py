@@ -6,6 +6,7 @@ from ..core import Algorithm
 from .autoencoder import autoencoder
 from .classifier import classifier
 from .contractive import contractive
+from .dec import dec
 from .denoising import denoising
 from .iwae import iwae
 from .sparse import sparse
@@ -19,6 +20,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "vae": vae,
     "iwae": iwae,
     "classifier": classifier,
+    "dec": dec,
 }
 
-__all__ = ["ALGORITHMS", "autoencoder", "classifier", "contractive", "denoising", "iwae", "sparse", "vae"]
+__all__ = ["ALGORITHMS", "autoencoder", "classifier", "contractive", "dec", "denoising", "iwae", "sparse", "vae"]
