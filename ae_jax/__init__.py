@@ -5,7 +5,7 @@
 """
 
 from . import algorithms, corruption, data, losses, networks, plots
-from .algorithms import ALGORITHMS, autoencoder, contractive, denoising, iwae, sparse, vae
+from .algorithms import ALGORITHMS, autoencoder, contractive, denoising, iwae, k_sparse, sparse, vae
 from .core import (
     Algorithm,
     Autoencoder,
@@ -51,6 +51,7 @@ __all__ = [
     "epoch",
     "fit",
     "iwae",
+    "k_sparse",
     "losses",
     "networks",
     "plots",

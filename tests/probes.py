@@ -50,6 +50,12 @@ PROBES: dict[str, Probe] = {
             shallow(code_activation="tanh"), o, penalty="kl_minibatch", units="tanh", target=0.2, weight=0.3
         ),
     ),
+    "k_sparse": Probe(
+        "k_sparse",
+        lambda o: algorithms.k_sparse(
+            networks.mlp((4, 4, 1), 16, hidden=(), tied=True), o, k=4, start=8, anneal_steps=60
+        ),
+    ),
     "contractive": Probe("contractive", lambda o: algorithms.contractive(net(), o, weight=1e-3)),
     "contractive_denoising": Probe(
         "contractive",

@@ -16,7 +16,8 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from ae_jax import core, networks
-from ae_jax.algorithms import ALGORITHMS, autoencoder, contractive, denoising, iwae, sparse, vae
+from ae_jax.algorithms import ALGORITHMS, autoencoder, contractive, denoising, iwae, k_sparse, sparse, vae
+from ae_jax.algorithms.k_sparse import largest
 from ae_jax.core import Batch
 from ae_jax.corruption import corrupted, masking
 
@@ -488,3 +489,62 @@ def test_sparse_units_on_natural_images_are_oriented():
     features = np.asarray(params["encoder"]["layer_0"]["kernel"]).T.reshape(25, 8, 8)
     start = np.asarray(algorithm.init(KEY, data)["encoder"]["layer_0"]["kernel"]).T.reshape(25, 8, 8)
     assert np.median(orientation(features)) > 2 * np.median(orientation(start))
+
+
+# -------------------------------------------------------------------------------------------------- k-sparse
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+def test_exactly_the_k_largest_are_kept_even_of_equals(k):
+    z = np.random.default_rng(0).integers(-4, 5, (200, 8)).astype(np.float32)  # many ties
+    place = np.argsort(np.argsort(-z, 1, kind="stable"), 1)  # 0 for the largest; of equals the first
+    expected = np.where(place < k, z, 0)
+    np.testing.assert_array_equal(largest(jnp.asarray(z), k), expected)
+    traced = jax.jit(lambda z, k: largest(z, k, 8))(jnp.asarray(z), jnp.float32(k))
+    np.testing.assert_array_equal(traced, expected)
+    slope = jax.grad(lambda z: (largest(z, k) * jnp.arange(1, 9)).sum())(jnp.asarray(z))
+    np.testing.assert_array_equal(slope, np.where(place < k, np.arange(1, 9), 0))
+
+
+def test_a_k_sparse_step_is_the_papers_by_hand():
+    """Tied weights W, biases b and c: x_hat = s W^T + c with s the k largest of xW + b, and nothing else learns."""
+    k, net = 2, networks.linear((7,), 5, tied=True)
+    algorithm = k_sparse(net, optax.sgd(1.0), k=k, alpha=1.5, weight_l2=0.3)
+    params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(KEY, p.shape), algorithm.init(KEY, UNIT))
+    gradient, metrics = step_by_one(algorithm, params, UNIT)
+    x, layer = np.asarray(UNIT.x, float), params["encoder"]["layer_0"]
+    w, b, c = (np.asarray(a, float) for a in (layer["kernel"], layer["bias"], params["decoder"]["bias_0"]))
+    z = x @ w + b
+    kept = np.argsort(np.argsort(-z, 1), 1) < k
+    s = z * kept
+    error = s @ w.T + c - x
+    back = 2 * error @ w * kept  # d loss_i / d z_i
+    np.testing.assert_allclose(metrics["loss"], np.square(error).sum(1).mean() + 0.3 * np.square(w).sum(), rtol=1e-5)
+    expected = (x.T @ back + 2 * error.T @ s) / len(x) + 0.6 * w
+    np.testing.assert_allclose(gradient["encoder"]["layer_0"]["kernel"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient["encoder"]["layer_0"]["bias"], back.mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient["decoder"]["bias_0"], 2 * error.mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal((np.asarray(algorithm.encode(params, UNIT.x)) != 0).sum(1), 3)  # alpha k
+    np.testing.assert_allclose(algorithm.reconstruct(params, UNIT.x), s @ w.T + c, rtol=1e-4, atol=1e-5)
+
+
+def test_k_falls_linearly_and_with_all_units_it_is_the_plain_autoencoder():
+    net = networks.linear((7,), 6, tied=True)
+    algorithm = k_sparse(net, optax.sgd(1e-2), k=2, start=6, anneal_steps=4)
+    params = algorithm.init(KEY, UNIT)
+    memory, ks, rule = algorithm.rule.init(params), [], jax.jit(algorithm.rule.update)
+    for _ in range(6):
+        params, memory, metrics = rule(params, memory, UNIT, KEY)
+        ks.append(float(metrics["k"]))
+    assert ks == [6, 5, 4, 3, 2, 2]
+    whole, plain = k_sparse(net, optax.sgd(1.0), k=6), autoencoder(net, optax.sgd(1.0))
+    all_units, dense = (flat(step_by_one(one, params, UNIT)[0]) for one in (whole, plain))
+    np.testing.assert_allclose(all_units, dense, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"k": 0}, {"k": 7}, {"k": 3, "start": 2}, {"k": 3, "alpha": 3.0}, {"alpha": 0.5, "k": 2}]
+)
+def test_k_sparse_refuses(bad):
+    with pytest.raises(ValueError, match="alpha"):
+        k_sparse(networks.linear((7,), 6), optax.sgd(1.0), **bad)

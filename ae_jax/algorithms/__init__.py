@@ -7,6 +7,7 @@ from .autoencoder import autoencoder
 from .contractive import contractive
 from .denoising import denoising
 from .iwae import iwae
+from .k_sparse import k_sparse
 from .sparse import sparse
 from .vae import vae
 
@@ -14,9 +15,10 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "autoencoder": autoencoder,
     "denoising": denoising,
     "sparse": sparse,
+    "k_sparse": k_sparse,
     "contractive": contractive,
     "vae": vae,
     "iwae": iwae,
 }
 
-__all__ = ["ALGORITHMS", "autoencoder", "contractive", "denoising", "iwae", "sparse", "vae"]
+__all__ = ["ALGORITHMS", "autoencoder", "contractive", "denoising", "iwae", "k_sparse", "sparse", "vae"]
