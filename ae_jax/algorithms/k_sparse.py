@@ -1,5 +1,4 @@
 """k-sparse autoencoders: only a code's k largest activations are kept. Makhzani & Frey (2013), arXiv:1312.5663.
-
 Which units are kept is taken as given in backpropagation, so that only they learn from an example (section 2.1).
 """
 
@@ -51,7 +50,7 @@ def k_sparse(
     k = math.ceil(net.latents / 10) if k is None else k
     first, coded = k if start is None else start, math.ceil(alpha * k)
     if not 1 <= k <= min(first, coded) or max(first, coded) > net.latents:
-        wanted = f"1 <= k <= start <= {net.latents}, the code's size, and k <= alpha * k <= {net.latents}"
+        wanted = f"1 <= k <= start, k <= alpha * k, and none above the code's size, {net.latents}"
         raise ValueError(f"k is {k}, start {start} and alpha {alpha}; wanted: {wanted}")
     p = losses.likelihood(likelihood)
 
@@ -65,13 +64,13 @@ def k_sparse(
         return terms(params, batch.x, key, jnp.round(k), first)[1]
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        output, result = terms(params, batch.x, None, k, k)
-        return {"loss": result.value, **result.metrics, **losses.reconstruction(p.mean(output), batch.x)}
+        output, (value, metrics, _) = terms(params, batch.x, None, k, k)
+        return {"loss": value, **metrics, **losses.reconstruction(p.mean(output), batch.x)}
 
-    annealed = optax.linear_schedule(first, k, anneal_steps) if anneal_steps else k
+    falling = optax.linear_schedule(first, k, anneal_steps) if anneal_steps else k
     return Algorithm(
         init=net.init,
-        rule=descend(loss, optimizer, wrt=("encoder", "decoder"), k=annealed),
+        rule=descend(loss, optimizer, wrt=("encoder", "decoder"), k=falling),
         evaluate=evaluate,
         encode=lambda params, x: largest(net.encode(params, x), coded),
         decode=lambda params, z: p.mean(net.decode(params, z)),
