@@ -90,21 +90,23 @@ def last(history: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
 def probed(codes: Sequence[np.ndarray], labels: Sequence[Any], *, l2: float = 1.0) -> np.ndarray:
     """Errors in % of a linear classifier fitted to the first of several sets of codes, on each of the others.
 
-    codes: each [S, N, D]; labels: each [N], integers from 0. -> [len(codes) - 1, S]. All seeds in one program;
-    L-BFGS stops at 1e-4 or after 300 steps, where these errors no longer move.
+    codes: each [S, N, D]; labels: each [N], or [S, N] where seeds differ, integers from 0.
+    -> [len(codes) - 1, S]. All seeds in one program; L-BFGS stops at 1e-4 or after 300 steps, where these errors
+    no longer move.
     """
     classes = 1 + max(int(np.max(y)) for y in labels)
-    return np.asarray(_probed(tuple(map(jnp.asarray, codes)), tuple(map(jnp.asarray, labels)), l2, classes)).T
+    whole = tuple(jnp.broadcast_to(jnp.asarray(y), z.shape[:2]) for z, y in zip(codes, labels, strict=True))
+    return np.asarray(_probed(tuple(map(jnp.asarray, codes)), whole, l2, classes)).T
 
 
 @partial(jax.jit, static_argnames="classes")
 def _probed(codes: tuple[Array, ...], labels: tuple[Array, ...], l2: float, classes: int) -> Array:
-    def one(codes: tuple[Array, ...]) -> Array:
+    def one(codes: tuple[Array, ...], labels: tuple[Array, ...]) -> Array:
         probe = fit_linear(codes[0], labels[0], classes, l2, 1e-4, 300)
         wrong = [predict_linear(probe, z) != y for z, y in zip(codes[1:], labels[1:], strict=True)]
         return 100 * jnp.stack([w.mean() for w in wrong])
 
-    return map_seeds(one)(codes)
+    return map_seeds(one)(codes, labels)
 
 
 def banded(axes: Any, x: Sequence[float], values: Any, label: str, **line: Any) -> None:
