@@ -5,7 +5,18 @@
 """
 
 from . import algorithms, corruption, data, losses, networks, plots
-from .algorithms import ALGORITHMS, autoencoder, contractive, denoising, iwae, k_sparse, sparse, vae
+from .algorithms import (
+    ALGORITHMS,
+    adversarial,
+    adversarial_labels,
+    autoencoder,
+    contractive,
+    denoising,
+    iwae,
+    k_sparse,
+    sparse,
+    vae,
+)
 from .core import (
     Algorithm,
     Autoencoder,
@@ -35,6 +46,8 @@ __all__ = [
     "Batch",
     "Loss",
     "Rule",
+    "adversarial",
+    "adversarial_labels",
     "algorithms",
     "assign",
     "augment",

@@ -68,6 +68,26 @@ PROBES: dict[str, Probe] = {
         optimum=ENTROPY + 8 * float(np.log(2 * np.pi * 0.2**2)),  # eight peaks that do not overlap
     ),
     "iwae": Probe("iwae", lambda o: algorithms.iwae(net(heads=2), o, samples=3), ENTROPY, gap=0.4),
+    "adversarial": Probe("adversarial", lambda o: algorithms.adversarial(net(), o, critic_widths=(16,))),
+    "adversarial_mixture": Probe(
+        "adversarial",
+        lambda o: algorithms.adversarial(
+            networks.mlp((4, 4, 1), 2, hidden=(16,), dropout=0.1),
+            o,
+            prior="mixture",
+            modes=8,
+            conditional=True,
+            critic_widths=(16,),
+            critic_rate=0.5,
+        ),
+        gap=0.4,
+    ),
+    "adversarial_labels": Probe(
+        "adversarial_labels",
+        lambda o: algorithms.adversarial_labels(
+            networks.mlp((4, 4, 1), 10, hidden=(16,)), o, classes=8, labels=16, critic_widths=(16,)
+        ),
+    ),
 }
 
 

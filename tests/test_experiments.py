@@ -31,7 +31,7 @@ SMALL = {
         "held_out": 100,
         "labelled": (50, 200),
         "data": "digits",
-    },  # fmt: skip
+    },
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
 }
 SLOW = {

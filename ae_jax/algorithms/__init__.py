@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 from ..core import Algorithm
+from .adversarial import adversarial
+from .adversarial_labels import adversarial_labels
 from .autoencoder import autoencoder
 from .contractive import contractive
 from .denoising import denoising
@@ -19,6 +21,19 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "contractive": contractive,
     "vae": vae,
     "iwae": iwae,
+    "adversarial": adversarial,
+    "adversarial_labels": adversarial_labels,
 }
 
-__all__ = ["ALGORITHMS", "autoencoder", "contractive", "denoising", "iwae", "k_sparse", "sparse", "vae"]
+__all__ = [
+    "ALGORITHMS",
+    "adversarial",
+    "adversarial_labels",
+    "autoencoder",
+    "contractive",
+    "denoising",
+    "iwae",
+    "k_sparse",
+    "sparse",
+    "vae",
+]
