@@ -48,7 +48,6 @@ def game(
 
     Reports `<name>critic` and `<name>confusion`; where nothing is left to tell, they are 2 log 2 and log 2.
     """
-
     group = f"{name}critic"
 
     def discriminate(params: Params, batch: Batch, key: Key) -> Loss:
