@@ -38,7 +38,7 @@ def main(
     *,
     seeds: int = 3,
     seed: int = 0,
-    epochs: int = 40,
+    epochs: int = 20,
     images: int = 10000,
     held_out: int = 1000,
     hidden: tuple[int, ...] = (256, 256),
@@ -149,7 +149,7 @@ def main(
         published={"adversarial, Parzen estimate, nats": PARZEN} if data == "mnist" else {},
         claims=CLAIMS,
         notes=[
-            f"MMD: root of the unbiased estimate (0 where that is negative) between codes of {count} test images and as "
+            f"MMD: root of the unbiased estimate (0 where that is negative), codes of {count} test images against as "
             f"many draws of the prior; the kernel is the mean of three Gaussians of widths {widths}. A plain net is "
             "told no scale: its second MMD is that after an affine map, fitted on training codes, has given them the "
             "prior's mean and covariance.",

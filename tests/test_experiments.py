@@ -21,6 +21,17 @@ SMALL = {
     "codes_2d": {"epochs": 1, "hidden": (16,), "data": "digits"},
     "denoising": {"epochs": 1, "units": 12, "labelled": 200, "level": 0.0, "data": "digits"},
     "contractive": {"epochs": 1, "units": 12, "labelled": 200, "data": "digits"},
+    "adversarial": {
+        "epochs": 1,
+        "images": 200,
+        "held_out": 50,
+        "hidden": (12,),
+        "latents": 3,
+        "samples": 100,
+        "pictures": False,
+        "data": "digits",
+    },
+    "adversarial_labels": {"epochs": 1, "images": 200, "hidden": (12,), "labels": 20, "style": 2, "data": "digits"},
     "k_sparse": {"ks": (2, 4, 12), "units": 12, "epochs": 1, "images": 200, "held_out": 100, "data": "digits"},
     "dropout": {
         "rates": (0.0, 0.5),
