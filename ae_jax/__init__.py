@@ -5,7 +5,20 @@
 """
 
 from . import algorithms, corruption, data, losses, networks, plots, stages
-from .algorithms import ALGORITHMS, autoencoder, classifier, contractive, dec, denoising, iwae, sparse, vae
+from .algorithms import (
+    ALGORITHMS,
+    adversarial,
+    adversarial_labels,
+    autoencoder,
+    classifier,
+    contractive,
+    dec,
+    denoising,
+    iwae,
+    k_sparse,
+    sparse,
+    vae,
+)
 from .core import (
     Algorithm,
     Autoencoder,
@@ -35,6 +48,8 @@ __all__ = [
     "Batch",
     "Loss",
     "Rule",
+    "adversarial",
+    "adversarial_labels",
     "algorithms",
     "assign",
     "augment",
@@ -53,6 +68,7 @@ __all__ = [
     "epoch",
     "fit",
     "iwae",
+    "k_sparse",
     "losses",
     "networks",
     "plots",

@@ -50,6 +50,12 @@ PROBES: dict[str, Probe] = {
             shallow(code_activation="tanh"), o, penalty="kl_minibatch", units="tanh", target=0.2, weight=0.3
         ),
     ),
+    "k_sparse": Probe(
+        "k_sparse",
+        lambda o: algorithms.k_sparse(
+            networks.mlp((4, 4, 1), 16, hidden=(), tied=True), o, k=4, start=8, anneal_steps=60
+        ),
+    ),
     "contractive": Probe("contractive", lambda o: algorithms.contractive(net(), o, weight=1e-3)),
     "contractive_denoising": Probe(
         "contractive",
@@ -65,6 +71,26 @@ PROBES: dict[str, Probe] = {
     "classifier": Probe("classifier", lambda o: algorithms.classifier(net(), o, classes=8)),
     "dec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4), learning_rate=0.03, gap=0.5),
     "idec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4, weight=0.1), learning_rate=0.03),
+    "adversarial": Probe("adversarial", lambda o: algorithms.adversarial(net(), o, critic_widths=(16,))),
+    "adversarial_mixture": Probe(
+        "adversarial",
+        lambda o: algorithms.adversarial(
+            networks.mlp((4, 4, 1), 2, hidden=(16,), dropout=0.1),
+            o,
+            prior="mixture",
+            modes=8,
+            conditional=True,
+            critic_widths=(16,),
+            critic_rate=0.5,
+        ),
+        gap=0.4,
+    ),
+    "adversarial_labels": Probe(
+        "adversarial_labels",
+        lambda o: algorithms.adversarial_labels(
+            networks.mlp((4, 4, 1), 10, hidden=(16,)), o, classes=8, labels=16, critic_widths=(16,)
+        ),
+    ),
 }
 
 

@@ -21,9 +21,36 @@ SMALL = {
     "codes_2d": {"epochs": 1, "hidden": (16,), "data": "digits"},
     "denoising": {"epochs": 1, "units": 12, "labelled": 200, "level": 0.0, "data": "digits"},
     "contractive": {"epochs": 1, "units": 12, "labelled": 200, "data": "digits"},
+    "adversarial": {
+        "epochs": 1,
+        "images": 200,
+        "held_out": 50,
+        "hidden": (12,),
+        "latents": 3,
+        "samples": 100,
+        "pictures": False,
+        "data": "digits",
+    },
+    "adversarial_labels": {"epochs": 1, "images": 200, "hidden": (12,), "labels": 20, "style": 2, "data": "digits"},
+    "k_sparse": {"ks": (2, 4, 12), "units": 12, "epochs": 1, "images": 200, "held_out": 100, "data": "digits"},
+    "dropout": {
+        "rates": (0.0, 0.5),
+        "hidden": 12,
+        "latents": 4,
+        "epochs": 1,
+        "images": 200,
+        "held_out": 100,
+        "labelled": (50, 200),
+        "data": "digits",
+    },
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
 }
-SLOW = {"denoising", "contractive"}  # two nets and two classifiers each: most of their time is compilation
+SLOW = {
+    "denoising",
+    "contractive",
+    "k_sparse",
+    "dropout",
+}  # several nets and classifiers each: most of their time is compilation
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
     "commit", "seconds", "notes",

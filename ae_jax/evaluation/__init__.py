@@ -14,7 +14,7 @@ from jax import Array
 
 from ..core import Algorithm, Batch, Key, Metrics, Params, average
 from ..losses import reconstruction
-from . import codes, pca, probes
+from . import codes, pca, probes, samples
 from .likelihood import log_likelihood
 from .statistics import binomial_interval, paired_difference, summarise
 
@@ -225,5 +225,6 @@ __all__ = [
     "paired_difference",
     "pca",
     "probes",
+    "samples",
     "summarise",
 ]
