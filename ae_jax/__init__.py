@@ -5,7 +5,7 @@
 """
 
 from . import algorithms, corruption, data, losses, networks, plots
-from .algorithms import ALGORITHMS, autoencoder, contractive, denoising, iwae, sparse, vae
+from .algorithms import ALGORITHMS, autoencoder, contractive, denoising, iwae, made, sparse, vae
 from .core import (
     Algorithm,
     Autoencoder,
@@ -52,6 +52,7 @@ __all__ = [
     "fit",
     "iwae",
     "losses",
+    "made",
     "networks",
     "plots",
     "repeat",

@@ -19,7 +19,7 @@ from .evaluation.statistics import summarise
 from .settings import Settings, build
 
 RECORDED = ("shape", "validated", "data_checksum")  # what config.json keeps among the settings, found in the data
-STATISTICS = ("rho", "chains")  # groups of params that are measured, not learned
+STATISTICS = ("rho", "chains", "degrees")  # groups of params that are measured or drawn, not learned
 
 
 # ------------------------------------------------------------------------------------------------- train

@@ -7,6 +7,7 @@ from .autoencoder import autoencoder
 from .contractive import contractive
 from .denoising import denoising
 from .iwae import iwae
+from .made import made
 from .sparse import sparse
 from .vae import vae
 
@@ -17,6 +18,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "contractive": contractive,
     "vae": vae,
     "iwae": iwae,
+    "made": made,
 }
 
-__all__ = ["ALGORITHMS", "autoencoder", "contractive", "denoising", "iwae", "sparse", "vae"]
+__all__ = ["ALGORITHMS", "autoencoder", "contractive", "denoising", "iwae", "made", "sparse", "vae"]

@@ -27,7 +27,7 @@ DESCRIPTIONS: dict[str, str] = {
     "explained_variance": "part of the test data's variance about its mean that reconstructions keep; 1 is perfect",
     "penalty": "the regulariser, before its weight",
     "denoising": "the loss's reconstruction term from a corrupted input, compared with the clean one",
-    "nll": "-log p(x|z) in nats, z drawn from q(z|x)",
+    "nll": "-log p(x|z) in nats, z drawn from q(z|x); -log p(x) where there is no z",
     "kl": "KL(q(z|x) || p(z)) in nats",
     "elbo": "evidence lower bound on log p(x) in nats",
     "bound": "importance-weighted lower bound on log p(x) in nats, with the samples of training",
