@@ -14,7 +14,7 @@ from jax import Array
 
 from ..core import Algorithm, Batch, Key, Metrics, Params, average
 from ..losses import reconstruction
-from . import codes, pca, probes
+from . import artefacts, codes, logistic_pca, pca, probes
 from .likelihood import log_likelihood
 from .statistics import binomial_interval, paired_difference, summarise
 
@@ -216,12 +216,14 @@ def _pca_errors(fitted: pca.PCA, x: Array) -> Metrics:
 
 __all__ = [
     "DESCRIPTIONS",
+    "artefacts",
     "battery",
     "binomial_interval",
     "codes",
     "describe",
     "has_labels",
     "log_likelihood",
+    "logistic_pca",
     "paired_difference",
     "pca",
     "probes",
