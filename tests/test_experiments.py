@@ -26,7 +26,7 @@ SMALL = {
     "upsampling": {"epochs": 1, "examples": 60, "latents": 3, "channels": (2, 3), "sources": ("digits",)},
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
 }
-SLOW = {"denoising", "contractive"}  # two nets and two classifiers each: most of their time is compilation
+SLOW = {"denoising", "contractive", "upsampling", "made", "linear_members"}  # several nets: their time is compilation
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
     "commit", "seconds", "notes",

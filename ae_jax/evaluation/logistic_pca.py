@@ -67,7 +67,7 @@ def cost(model: LogisticPCA, z: Array, x: Array) -> Array:
 
 
 def encode(model: LogisticPCA, x: Array, *, iterations: int = 20, batch_size: int = 500) -> Array:
-    """The best code of each example, by Newton's method with a line search on its convex cost. [N, *shape] -> [N, K]."""
+    """The best code of each example, by damped Newton steps; the cost is convex. [N, *shape] -> [N, K]."""
     v = model.components.reshape(len(model.components), -1)  # [K, D]
     sizes = 0.5 ** jnp.arange(8, dtype=x.dtype)
 
