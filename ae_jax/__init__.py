@@ -16,6 +16,7 @@ from .algorithms import (
     denoising,
     iwae,
     k_sparse,
+    made,
     sparse,
     vae,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "iwae",
     "k_sparse",
     "losses",
+    "made",
     "networks",
     "plots",
     "repeat",

@@ -20,13 +20,15 @@ from .core import Algorithm, Batch, Params
 from .evaluation.statistics import summarise
 from .settings import Settings, build
 
-RECORDED = (
-    "shape",
-    "validated",
-    "data_checksum",
-    "vocabulary",
-)  # what config.json keeps among the settings, found in the data
-STATISTICS = ("rho", "chains", "target")  # groups of params that are measured, not learned
+# what config.json keeps among the settings, found in the data
+RECORDED = ("shape", "validated", "data_checksum", "vocabulary")
+STATISTICS = (
+    "rho",
+    "chains",
+    "target",
+    "degrees",
+    "labelled",
+)  # groups of params that are measured or drawn, not learned
 
 
 # ------------------------------------------------------------------------------------------------- train

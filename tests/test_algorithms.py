@@ -25,10 +25,12 @@ from ae_jax.algorithms import (
     denoising,
     iwae,
     k_sparse,
+    made,
     sparse,
     vae,
 )
 from ae_jax.algorithms.k_sparse import largest
+from ae_jax.commands import STATISTICS
 from ae_jax.core import Batch
 from ae_jax.corruption import corrupted, masking
 
@@ -75,7 +77,7 @@ def test_gradients_are_finite_differences_in_float64(name):
         slopes, expected = [], []
         for seed in range(3):
             draw = np.random.default_rng(seed)
-            learned = {g: params[g] for g in params if g != "rho"}
+            learned = {g: params[g] for g in params if g not in STATISTICS}
             direction = jax.tree.map(lambda p: draw.normal(size=p.shape), learned)
             at = lambda h: params | jax.tree.map(lambda p, d: p + h * d, learned, direction)
             up, down = (update(at(h), memory, batch, KEY)[2]["loss"] for h in (1e-5, -1e-5))
@@ -93,6 +95,7 @@ SMOOTH = {
     "contractive": lambda net: contractive(net, optax.sgd(1.0), weight=0.7, weight_l2=0.3),
     "vae": lambda net: vae(net._replace(latents=2), optax.sgd(1.0), beta=4.0),
     "iwae": lambda net: iwae(net._replace(latents=2), optax.sgd(1.0)),
+    "made": lambda net: made(net, optax.sgd(1.0)),
 }
 
 
@@ -420,6 +423,99 @@ def test_warming_up_raises_the_kls_weight_and_evaluation_uses_its_end():
     np.testing.assert_allclose(evaluated["loss"], evaluated["nll"] + 3 * evaluated["kl"], rtol=1e-5)
 
 
+# ------------------------------------------------------------------------------------------------------ MADE
+
+BINARY = Batch(jnp.asarray(rng.integers(0, 2, (40, 7)), jnp.float32))
+ALL = jnp.asarray(list(itertools.product((0.0, 1.0), repeat=7)))  # every binary vector of 7 elements
+DEPTHS = {"one hidden layer": ((), ()), "two": ((11,), ()), "four": ((11, 10), (9,))}
+
+
+def learned_made(hidden=(), hidden_back=(), shape=(7,), seed=0, **options):
+    """A MADE with random weights everywhere, also where they begin at 0."""
+    net = networks.mlp(shape, 9, hidden=hidden, hidden_back=hidden_back, code_activation="relu")
+    algorithm = made(net, optax.sgd(1.0), **options)
+    params = algorithm.init(jax.random.key(seed), BINARY._replace(x=BINARY.x.reshape(-1, *shape)))
+    draw = np.random.default_rng(seed)
+    weights = jax.tree.map(lambda p: jnp.asarray(0.5 * draw.normal(size=p.shape), p.dtype), params)
+    return algorithm, weights | {"degrees": params["degrees"]}
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"direct": False}, {"conditional": True}], ids=str)
+def test_an_output_of_made_depends_on_the_inputs_before_it_and_on_no_other(depth, options):
+    algorithm, params = learned_made(*DEPTHS[depth], masks=3, **options)
+    jacobian_of = jax.jit(jax.jacrev(lambda x, params: algorithm.reconstruct(params, x[None])[0]))
+    for level in (0.0, 0.3, 1.0):
+        order = params["degrees"][0, :7]
+        assert sorted(order.tolist()) == [1, 2, 3, 4, 5, 6, 7]
+        jacobian = jacobian_of(jnp.full(7, level), params)
+        allowed = order[:, None] > order  # [D outputs, D inputs]
+        assert (np.asarray(jacobian)[~allowed] == 0).all()
+        if options.get("direct", True):  # the direct weights alone join all that may be joined
+            assert (np.asarray(jacobian)[allowed] != 0).all()
+        params |= {"degrees": jnp.roll(params["degrees"], 1, 0)}
+    assert options.get("shuffle", True) != (params["degrees"][:, :7] == jnp.arange(1, 8)).all()
+
+
+@pytest.mark.parametrize("masks", [1, 4])
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_the_probabilities_of_all_binary_vectors_sum_to_one(masks, depth):
+    algorithm, params = learned_made(*DEPTHS[depth], masks=masks, conditional=True)
+    nll = jax.jit(algorithm.evaluate)(params, Batch(ALL), KEY)["nll"]
+    np.testing.assert_allclose(np.exp(-np.asarray(nll, np.float64)).sum(), 1, rtol=1e-5)
+    assert nll.std() > 0.5
+
+
+def test_the_likelihood_of_several_masks_is_the_mean_of_their_probabilities():
+    algorithm, params = learned_made(masks=3)
+    p = [np.exp(-algorithm.evaluate(params | {"degrees": d[None]}, BINARY, KEY)["nll"]) for d in params["degrees"]]
+    assert np.abs(p[0] - p[1]).max() > 1e-3
+    np.testing.assert_allclose(algorithm.evaluate(params, BINARY, KEY)["nll"], -np.log(np.mean(p, 0)), rtol=1e-4)
+
+
+def test_samples_of_made_are_as_frequent_as_they_are_probable():
+    algorithm, params = learned_made(shape=(7, 1), masks=2)
+    x = np.asarray(jax.jit(algorithm.sample, static_argnums=2)(params, KEY, 20000))
+    assert x.shape == (20000, 7, 1)
+    counts = np.bincount((x[..., 0] @ 2.0 ** np.arange(6, -1, -1)).astype(int), minlength=128)
+    p = np.exp(-np.asarray(algorithm.evaluate(params, Batch(ALL[..., None]), KEY)["nll"], np.float64))
+    seldom = p < np.quantile(p, 0.1)  # in one bin
+    observed, expected = ([*a[~seldom], a[seldom].sum()] for a in (counts, 20000 * p / p.sum()))
+    assert min(expected) > 5
+    assert stats.chisquare(observed, expected).pvalue > 1e-3
+    assert stats.chisquare(counts + 1, np.full(128, 20128 / 128)).pvalue < 1e-6  # this could fail
+
+
+def test_training_goes_through_the_masks_or_draws_new_ones():
+    algorithm, params = learned_made(masks=3)
+    seen = []
+    for _ in range(4):
+        at_first = algorithm.evaluate(params | {"degrees": params["degrees"][:1]}, BINARY, KEY)["nll"].mean()
+        after, metrics = made_step(params, masks=3)
+        np.testing.assert_allclose(metrics["nll"], at_first, rtol=1e-5)
+        seen.append(float(at_first))
+        params = params | {"degrees": after["degrees"]}
+    assert len(set(seen[:3])) == 3
+    assert seen[3] == pytest.approx(seen[0])
+    fresh = [float(made_step(params, key=jax.random.key(i), masks=3, fresh=True)[1]["nll"]) for i in range(5)]
+    assert len(set(fresh)) == 5
+    kept, _ = made_step(params, masks=3, fresh=True)
+    np.testing.assert_array_equal(kept["degrees"], params["degrees"])
+
+
+def made_step(params, key=KEY, **options):
+    net = networks.mlp((7,), 9, hidden=(), code_activation="relu")
+    rule = made(net, optax.sgd(0.0), **options).rule
+    after, _, metrics = jax.jit(rule.update)(params, rule.init(params), BINARY, key)
+    return after, metrics
+
+
+def test_made_masks_dense_layers_only():
+    for net in (networks.mlp((7, 7, 1), 3, tied=True), networks.conv((7, 7, 1), 3)):
+        with pytest.raises(ValueError, match="dense layers"):
+            jax.eval_shape(made(net, optax.sgd(1.0)).init, KEY, Batch(jnp.zeros((2, 7, 7, 1))))
+
+
 # ----------------------------------------------------------------------------------------- composing, refusing
 
 
@@ -457,6 +553,7 @@ WRONG = [
     (lambda: vae(two, optax.sgd(1.0), beta=optax.constant_schedule(1.0), warmup_steps=3), "a schedule already"),
     (lambda: vae(one, optax.sgd(1.0)).encode(one.init(KEY, UNIT), UNIT.x), "heads=2"),
     (lambda: iwae(two, optax.sgd(1.0), samples=0), "samples is 0"),
+    (lambda: made(one, optax.sgd(1.0), masks=0), "masks is 0"),
 ]
 
 

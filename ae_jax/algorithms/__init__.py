@@ -12,6 +12,7 @@ from .dec import dec
 from .denoising import denoising
 from .iwae import iwae
 from .k_sparse import k_sparse
+from .made import made
 from .sparse import sparse
 from .vae import vae
 
@@ -27,6 +28,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "k_sparse": k_sparse,
     "adversarial": adversarial,
     "adversarial_labels": adversarial_labels,
+    "made": made,
 }
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "denoising",
     "iwae",
     "k_sparse",
+    "made",
     "sparse",
     "vae",
 ]
