@@ -5,7 +5,7 @@
 """
 
 from . import algorithms, corruption, data, losses, networks, plots, stages
-from .algorithms import ALGORITHMS, autoencoder, classifier, contractive, denoising, iwae, sparse, vae
+from .algorithms import ALGORITHMS, autoencoder, classifier, contractive, denoising, iwae, rbm, sparse, vae
 from .core import (
     Algorithm,
     Autoencoder,
@@ -55,6 +55,7 @@ __all__ = [
     "losses",
     "networks",
     "plots",
+    "rbm",
     "repeat",
     "sparse",
     "stages",

@@ -37,6 +37,8 @@ BATCH, EPOCHS = 40, 100  # 96 examples in two batches and a short one
 net = partial(networks.mlp, (4, 4, 1), 4, hidden=(16,), activation="tanh")
 shallow = partial(networks.mlp, (4, 4, 1), 12, hidden=(), code_activation="sigmoid")
 
+boltzmann = partial(networks.rbm, (4, 4, 1), 16, scale=0.1)
+
 PROBES: dict[str, Probe] = {
     "autoencoder": Probe(
         "autoencoder",
@@ -62,6 +64,12 @@ PROBES: dict[str, Probe] = {
         optimum=ENTROPY + 8 * float(np.log(2 * np.pi * 0.2**2)),  # eight peaks that do not overlap
     ),
     "iwae": Probe("iwae", lambda o: algorithms.iwae(net(heads=2), o, samples=3), ENTROPY, gap=0.4),
+    # A machine of 16 units can hold the bars, whose pixels each follow from the rest: then x is certain given h.
+    "rbm": Probe("rbm", lambda o: algorithms.rbm(boltzmann(), o, sample_steps=20), gap=0.4),
+    "rbm_persistent": Probe(
+        "rbm", lambda o: algorithms.rbm(boltzmann(), o, steps=2, chains=10, weight_l2=1e-5, sample_steps=20), gap=0.6
+    ),
+    "rbm_gaussian": Probe("rbm", lambda o: algorithms.rbm(boltzmann(), o, hidden="gaussian", sample_steps=20), gap=0.6),
     "classifier": Probe("classifier", lambda o: algorithms.classifier(net(), o, classes=8)),
 }
 

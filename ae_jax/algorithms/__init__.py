@@ -8,6 +8,7 @@ from .classifier import classifier
 from .contractive import contractive
 from .denoising import denoising
 from .iwae import iwae
+from .rbm import rbm
 from .sparse import sparse
 from .vae import vae
 
@@ -19,6 +20,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "vae": vae,
     "iwae": iwae,
     "classifier": classifier,
+    "rbm": rbm,
 }
 
-__all__ = ["ALGORITHMS", "autoencoder", "classifier", "contractive", "denoising", "iwae", "sparse", "vae"]
+__all__ = ["ALGORITHMS", "autoencoder", "classifier", "contractive", "denoising", "iwae", "rbm", "sparse", "vae"]
