@@ -21,9 +21,12 @@ SMALL = {
     "codes_2d": {"epochs": 1, "hidden": (16,), "data": "digits"},
     "denoising": {"epochs": 1, "units": 12, "labelled": 200, "level": 0.0, "data": "digits"},
     "contractive": {"epochs": 1, "units": 12, "labelled": 200, "data": "digits"},
+    "deep_belief": {"epochs": 1, "pretraining": 1, "latents": 4, "hidden": (16,), "data": "digits"},
+    "rbm_digits": {"epochs": 1, "digits": 200},
+    "rbm_pseudo_likelihood": {"units": 8, "steps": 2, "chains": 10, "temperatures": 20, "data": "digits"},
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
 }
-SLOW = {"denoising", "contractive"}  # two nets and two classifiers each: most of their time is compilation
+SLOW = {"denoising", "contractive", "deep_belief", "rbm_digits"}  # several nets or classifiers: mostly compilation
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
     "commit", "seconds", "notes",
