@@ -17,6 +17,7 @@ from .algorithms import (
     iwae,
     k_sparse,
     made,
+    rbm,
     sparse,
     vae,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "made",
     "networks",
     "plots",
+    "rbm",
     "repeat",
     "sparse",
     "stages",

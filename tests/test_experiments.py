@@ -46,10 +46,23 @@ SMALL = {
     "linear_members": {"epochs": 1, "latents": 3, "fitted": 60, "iterations": 3, "data": "digits"},
     "made": {"epochs": 2, "units": 5, "test_masks": 3, "names": ("dna",)},
     "upsampling": {"epochs": 1, "examples": 60, "latents": 3, "channels": (2, 3), "sources": ("digits",)},
+    "deep_belief": {"epochs": 1, "pretraining": 1, "latents": 4, "hidden": (16,), "data": "digits"},
+    "rbm_digits": {"epochs": 1, "digits": 200},
+    "rbm_pseudo_likelihood": {"units": 8, "steps": 2, "chains": 10, "temperatures": 20, "data": "digits"},
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
 }
 # several nets and classifiers each: most of their time is compilation
-SLOW = {"denoising", "contractive", "k_sparse", "dropout", "upsampling", "made", "linear_members"}
+SLOW = {
+    "denoising",
+    "contractive",
+    "k_sparse",
+    "dropout",
+    "upsampling",
+    "made",
+    "linear_members",
+    "deep_belief",
+    "rbm_digits",
+}
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
     "commit", "seconds", "notes",
