@@ -4,7 +4,7 @@
 `data` a dataset; `run` trains into a folder, `evaluation` measures, `report` and `plots` show.
 """
 
-from . import algorithms, corruption, data, losses, networks, plots, stages
+from . import algorithms, corruption, data, losses, networks, optimizers, plots, stages
 from .algorithms import ALGORITHMS, autoencoder, classifier, contractive, denoising, iwae, sparse, vae
 from .core import (
     Algorithm,
@@ -54,6 +54,7 @@ __all__ = [
     "iwae",
     "losses",
     "networks",
+    "optimizers",
     "plots",
     "repeat",
     "sparse",
