@@ -44,8 +44,9 @@ def fit_linear(
 ) -> Probe:
     """The minimum of sum_i cross-entropy_i + l2 / 2 ||W||^2 by L-BFGS, from zero.
 
-    It is scikit-learn's LogisticRegression with C = 1 / l2, after its StandardScaler if `standard`. Stops where no entry of the
-    mean loss's gradient exceeds `tolerance`, where rounding lets no step make progress, or after `max_steps`.
+    It is scikit-learn's LogisticRegression with C = 1 / l2, after its StandardScaler if `standard`. Stops where no
+    entry of the mean loss's gradient exceeds `tolerance`, where rounding lets no step make progress, or after
+    `max_steps`.
 
     Args:
         codes: [N, K].
