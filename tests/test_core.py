@@ -218,7 +218,7 @@ PURE = (
     "evaluation",
 )
 IMPURE = {"os", "sys", "time", "argparse", "logging", "datetime", "pathlib", "subprocess", "random", "tyro", "tqdm"}
-SHARED = {"core", "losses", "corruption", "variational", "regularized"}
+SHARED = {"core", "losses", "corruption", "jacobians", "variational", "regularized"}
 
 
 def imports(path):
