@@ -7,7 +7,6 @@ from functools import partial
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from .. import jacobians
@@ -61,13 +60,13 @@ def contractive(
         if isinstance(higher, int | float) and higher == 0:
             return Loss(weight * norm, {"jacobian": norm})
 
-        def bend(keys: Key) -> Array:  # J(x) - J(x + e) is the Jacobian of f(x) - f(x + e)
+        def bend(draw: tuple[Array, Key]) -> Array:  # J(x) - J(x + e) is the Jacobian of f(x) - f(x + e)
             change = lambda x, e: encode(x) - encode(x + e)
             slopes = lambda x, e: (layer(x)[0], layer(x)[1] - layer(x + e)[1])
-            return square_norm(change, slopes, keys[1], x, noise * jax.random.normal(keys[0], x.shape, x.dtype))
+            return square_norm(change, slopes, draw[1], x, draw[0])
 
-        keys = jnp.stack([jax.random.split(k, corruptions) for k in (key_noise, key_bend)], 1)
-        change = jax.lax.map(bend, keys).mean(0)  # [B]
+        e = noise * jax.random.normal(key_noise, (corruptions, *x.shape), x.dtype)
+        change = jax.lax.map(bend, (e, jax.random.split(key_bend, corruptions))).mean(0)  # [B]
         return Loss(weight * norm + higher * change, {"jacobian": norm, "jacobian_change": change})
 
     return regularized(net, optimizer, likelihood, cost, weight=weight, higher=higher, weight_l2=weight_l2)
