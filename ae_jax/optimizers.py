@@ -25,16 +25,18 @@ def repeated(optimizer: Optimizer, times: int) -> Optimizer:
         raise ValueError(f"times is {times}; an update needs at least 1 step")
     once = optax.with_extra_args_support(optimizer)
 
-    def update(gradient, state, params=None, *, value, grad, value_fn, **extra):
+    def update(updates, state, params=None, **search):
+        rest = {name: given for name, given in search.items() if name not in ("value", "grad")}
+
         def step(carry, _):
             at, state, value, grad = carry
-            updates, state = once.update(grad, state, at, value=value, grad=grad, value_fn=value_fn, **extra)
-            at = optax.apply_updates(at, updates)
+            change, state = once.update(grad, state, at, value=value, grad=grad, **rest)
+            at = optax.apply_updates(at, change)
             return (at, state, optax.tree.get(state, "value"), optax.tree.get(state, "grad")), None
 
-        # a search returns what it kept in the dtype of its state, which is that of the params
-        value = value.astype(optax.tree.get(state, "value").dtype)
-        (end, state, *_), _ = lax.scan(step, (params, state, value, gradient), length=times)
+        # a search keeps the value in the dtype of its state, which is that of the params
+        value = search["value"].astype(optax.tree.get(state, "value").dtype)
+        (end, state, *_), _ = lax.scan(step, (params, state, value, updates), length=times)
         return jax.tree.map(lambda a, b: a - b, end, params), state
 
     return optax.GradientTransformationExtraArgs(once.init, update)

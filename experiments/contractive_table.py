@@ -47,7 +47,7 @@ def closed(net: Autoencoder, weight: float, **more: float) -> Algorithm:
 
 ROWS = {
     "CAE": Row(closed, 0.1, (0.03, 0.1, 0.3)),
-    "CAE+H": Row(lambda net, higher: closed(net, 0.1, higher=higher, noise=0.1), 0.1, (0.1, 0.3)),
+    "CAE+H": Row(lambda net, higher: closed(net, 0.1, higher=higher, noise=0.1), 0.1),
     "DAE-g": Row(
         lambda net, s: denoising(net, ADAM, corruption=gaussian(s), likelihood="bernoulli"), 0.3, (0.15, 0.3, 0.5)
     ),
@@ -55,7 +55,7 @@ ROWS = {
         lambda net, p: denoising(net, ADAM, corruption=masking(p), likelihood="bernoulli"), 0.25, (0.1, 0.25, 0.4)
     ),
     "AE+wd": Row(
-        lambda net, weight: autoencoder(net, ADAM, likelihood="bernoulli", weight_l2=weight), 1e-3, (1e-4, 1e-3, 1e-2)
+        lambda net, weight: autoencoder(net, ADAM, likelihood="bernoulli", weight_l2=weight), 1e-3, (1e-4, 1e-3)
     ),
     "AE": Row(lambda net, _: autoencoder(net, ADAM, likelihood="bernoulli"), 0.0),
     "CAE-2": Row(closed, 0.1, layers=2),
@@ -182,6 +182,7 @@ def recipe(row: Row, setting: float, units: int, epochs: int, tuning: int, batch
         params = networks.stacked(layers)
         tuned, _ = fit(resume(supervised.init, params), epoch(supervised, batch_size), train, keys[1], tuning)
         z = encode(supervised, params, test.x)
+        assert nets[0].layer is not None
         first = {
             "Jacobian norm": jnp.sqrt(jacobians.closed(partial(nets[0].layer, layers[0]), test.x)).mean(),
             "saturation, %": 100 * jnp.mean((z < 0.05) | (z > 0.95)),
@@ -197,7 +198,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Spearman's, over the rows of each column. [R, S], [R, S] -> [S]."""
     from scipy.stats import spearmanr
 
-    return np.array([spearmanr(*pair).statistic for pair in zip(a.T, b.T, strict=True)])
+    return np.array([spearmanr(*pair)[0] for pair in zip(a.T, b.T, strict=True)])
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ from ae_jax.experiment import codes, evaluate, feature_panels, probe_errors, rec
 from ae_jax.run import train
 
 # Written before the first full run. The penalties' weights were chosen by probe errors on training images that were not
-# trained on: l1 from 0.03 and 0.1; kl and target from (0.1, 0.05), (0.3, 0.05), (0.3, 0.1), (1, 0.1), (0.3, 0.2), (1,
-# 0.05) and (3, 0.05), of those that leave most units below `ACTIVE`. Differences are paired: a seed gives all nets the same start and batches.
+# trained on: l1 from 0.03 and 0.1; kl and target from (0.1, 0.05), (0.3, 0.05), (1, 0.05), (3, 0.05), (0.3, 0.1),
+# (1, 0.1) and (0.3, 0.2), of those that leave most units below `ACTIVE`. Differences are paired: a seed gives all nets
+# the same start and batches.
 CLAIMS = {
     "active units, plain minus L1, %": "L1 leaves most units of an image at rest",
     "active units, plain minus KL, %": "so does the KL penalty",

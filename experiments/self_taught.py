@@ -65,9 +65,12 @@ def main(
     """
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     digits = datasets.load(data).train
-    high, low = digits.x[digits.y >= 5], digits.y < 5
+    if digits.y is None:
+        raise ValueError(f"self-taught learning needs digits with labels, and {data} has none: choose mnist or digits")
+    images, labels = np.asarray(digits.x), np.asarray(digits.y)
+    high, low = images[labels >= 5], labels < 5
     iterations, high = (400, high) if full else (iterations, high[:unlabelled])
-    x, y, half = digits.x[low], digits.y[low], low.sum() // 2
+    x, y, half = images[low], labels[low], int(low.sum()) // 2
     net = networks.mlp(x.shape[1:], units, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
     at_once = min(10, iterations)
     # the minibatch form on a batch that is the whole set: the penalty is the full one, exactly
@@ -124,10 +127,11 @@ def main(
 
 def accuracy(z: np.ndarray, y: np.ndarray, half: int) -> float:
     """% of the second half that the tutorial's softmax regression on the first half gets right."""
-    z, y = jnp.asarray(z), jnp.asarray(y)
-    classes = int(y.max()) + 1
-    fitted = fit_linear(z[:half], y[:half], classes, l2=SOFTMAX_LAMBDA * half, max_steps=100, standard=False)
-    return 100 * float(jnp.mean(predict_linear(fitted, z[half:]) == y[half:]))
+    known, unknown = jnp.asarray(z[:half]), jnp.asarray(z[half:])
+    fitted = fit_linear(
+        known, jnp.asarray(y[:half]), int(y.max()) + 1, l2=SOFTMAX_LAMBDA * half, max_steps=100, standard=False
+    )
+    return 100 * float(np.mean(np.asarray(predict_linear(fitted, unknown)) == y[half:]))
 
 
 if __name__ == "__main__":

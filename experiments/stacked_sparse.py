@@ -61,6 +61,8 @@ def main(
     """
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     whole, test_set = datasets.load(data)
+    if whole.y is None:
+        raise ValueError(f"the softmax needs labels, and {data} has none: choose mnist or digits")
     iterations, images = (400, len(whole.x)) if full else (iterations, images)
     train_set, test_set = (jax.tree.map(jnp.asarray, d) for d in (jax.tree.map(lambda a: a[:images], whole), test_set))
     size, classes = len(train_set.x), int(np.max(whole.y)) + 1

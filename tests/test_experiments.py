@@ -27,7 +27,7 @@ SMALL = {
     "overcomplete": {"epochs": 1, "units": 6, "images": 100, "data": "digits"},
     "contractive_table": {"epochs": 1, "tuning": 1, "units": 6, "images": 100, "data": "digits"},
 }
-SLOW = {"denoising", "contractive", "stacked_sparse", "overcomplete", "contractive_table"}  # much to compile
+SLOW = {"denoising", "contractive", "stacked_sparse", "overcomplete", "contractive_table", "self_taught"}
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
     "commit", "seconds", "notes",

@@ -4,7 +4,7 @@ CAE+H, which also penalises how the Jacobian changes nearby: Rifai et al. (2011)
 """
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 from jax import Array
@@ -54,7 +54,8 @@ def contractive(
     square_norm = jacobians.square_norm(penalty, samples=samples, group=group)
 
     def cost(params: Params, x: Array, z: Array, key: Key, train: bool, weight, higher) -> Loss:
-        encode, layer = partial(net.encode, params), partial(net.layer or (lambda *_: ()), params)
+        encode = partial(net.encode, params)
+        layer: Any = net.layer and partial(net.layer, params)
         key_norm, key_noise, key_bend = jax.random.split(key, 3)
         norm = square_norm(encode, layer, key_norm, x)  # [B], eq. (1)
         if isinstance(higher, int | float) and higher == 0:
