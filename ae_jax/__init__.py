@@ -5,7 +5,21 @@
 """
 
 from . import algorithms, corruption, data, losses, networks, optimizers, plots, stages
-from .algorithms import ALGORITHMS, autoencoder, classifier, contractive, denoising, iwae, sparse, vae
+from .algorithms import (
+    ALGORITHMS,
+    adversarial,
+    adversarial_labels,
+    autoencoder,
+    classifier,
+    contractive,
+    dec,
+    denoising,
+    iwae,
+    k_sparse,
+    made,
+    sparse,
+    vae,
+)
 from .core import (
     Algorithm,
     Autoencoder,
@@ -35,6 +49,8 @@ __all__ = [
     "Batch",
     "Loss",
     "Rule",
+    "adversarial",
+    "adversarial_labels",
     "algorithms",
     "assign",
     "augment",
@@ -46,13 +62,16 @@ __all__ = [
     "corrupted",
     "corruption",
     "data",
+    "dec",
     "denoising",
     "descend",
     "each",
     "epoch",
     "fit",
     "iwae",
+    "k_sparse",
     "losses",
+    "made",
     "networks",
     "optimizers",
     "plots",

@@ -73,6 +73,7 @@ class Heads(NamedTuple):
 
 GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-variance
 SigmoidAutoencoder = Annotated[Autoencoder, Heads(1, "sigmoid")]  # activations in [0, 1]
+ReluAutoencoder = Annotated[Autoencoder, Heads(1, "relu")]  # a code that is one hidden layer of several
 
 
 class Algorithm(NamedTuple):

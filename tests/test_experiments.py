@@ -21,13 +21,42 @@ SMALL = {
     "codes_2d": {"epochs": 1, "hidden": (16,), "data": "digits"},
     "denoising": {"epochs": 1, "units": 12, "labelled": 200, "level": 0.0, "data": "digits"},
     "contractive": {"epochs": 1, "units": 12, "labelled": 200, "data": "digits"},
+    "adversarial": {
+        "epochs": 1,
+        "images": 200,
+        "held_out": 50,
+        "hidden": (12,),
+        "latents": 3,
+        "samples": 100,
+        "pictures": False,
+        "data": "digits",
+    },
+    "adversarial_labels": {"epochs": 1, "images": 200, "hidden": (12,), "labels": 20, "style": 2, "data": "digits"},
+    "k_sparse": {"ks": (2, 4, 12), "units": 12, "epochs": 1, "images": 200, "held_out": 100, "data": "digits"},
+    "dropout": {
+        "rates": (0.0, 0.5),
+        "hidden": 12,
+        "latents": 4,
+        "epochs": 1,
+        "images": 200,
+        "held_out": 100,
+        "labelled": (50, 200),
+        "data": "digits",
+    },
+    "linear_members": {"epochs": 1, "latents": 3, "fitted": 60, "iterations": 3, "data": "digits"},
+    "made": {"epochs": 2, "units": 5, "test_masks": 3, "names": ("dna",)},
+    "upsampling": {"epochs": 1, "examples": 60, "latents": 3, "channels": (2, 3), "sources": ("digits",)},
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
     "self_taught": {"iterations": 2, "units": 6, "data": "digits"},
     "stacked_sparse": {"iterations": 2, "units": (6, 5), "images": 100, "data": "digits"},
     "overcomplete": {"epochs": 1, "units": 6, "images": 100, "data": "digits"},
     "contractive_table": {"epochs": 1, "tuning": 1, "units": 6, "images": 100, "data": "digits"},
 }
-SLOW = {"denoising", "contractive", "stacked_sparse", "overcomplete", "contractive_table", "self_taught"}
+# several nets and classifiers each: most of their time is compilation
+SLOW = {
+    "denoising", "contractive", "k_sparse", "dropout", "upsampling", "made", "linear_members", "stacked_sparse",
+    "overcomplete", "contractive_table", "self_taught",
+}  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
     "commit", "seconds", "notes",
@@ -54,14 +83,22 @@ def photographs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory, photographs):
+def binary(tmp_path_factory):
+    folder, draw = tmp_path_factory.mktemp("binary"), np.random.default_rng(0)
+    parts = {part: draw.integers(0, 2, (40, 6), dtype=np.uint8) for part in ("train", "valid", "test")}
+    np.savez(folder / "dna.npz", **parts)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, photographs, binary):
     """(what main returned, the folder it wrote to) of each experiment at its small size with two seeds, run once."""
 
     @cache
     def run(name):
         out = tmp_path_factory.mktemp(name)
-        settings = SMALL[name] | ({"images": photographs} if name == "sparse_patches" else {})
-        return load(name).main(seeds=2, out=str(out), **settings), out
+        given = {"sparse_patches": {"images": photographs}, "made": {"folder": binary}}
+        return load(name).main(seeds=2, out=str(out), **SMALL[name], **given.get(name, {})), out
 
     return run
 

@@ -43,7 +43,7 @@ def contractive(
         higher: weight of E ||J(x) - J(x + e)||_F^2, e Gaussian: the H of CAE+H; a number or a schedule.
         noise: standard deviation of e.
         corruptions: draws of e that the expectation is averaged over.
-        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+        likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     Raises ValueError for closed with an encoder that is not a single layer, and for no samples, group or corruptions.
     """

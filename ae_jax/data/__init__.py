@@ -14,8 +14,9 @@ from typing import Any
 from .binary import binarise, dynamic_binarise
 from .dataset import DataError, Dataset, unit_interval, validation_split
 from .files import arrays
-from .images import Crop, Size, folder, read_images
+from .images import Crop, Size, folder, image_files, read_images
 from .sprites import render, shapes
+from .text import bags, counts, read_texts, reuters, text_files, texts
 from .tfds import WITHOUT, find, known_names, prepared, prepared_in
 from .toys import digits, photos
 from .whitening import (
@@ -29,7 +30,7 @@ from .whitening import (
     whiten_spectrum,
 )
 
-NAMED: dict[str, Callable[..., Dataset]] = {"digits": digits, "photos": photos, "shapes": shapes}
+NAMED: dict[str, Callable[..., Dataset]] = {"digits": digits, "photos": photos, "shapes": shapes, "reuters": reuters}
 
 # every function that has options; `load` and the command line offer them
 OPTIONS: dict[str, Callable[..., Dataset]] = {
@@ -38,6 +39,8 @@ OPTIONS: dict[str, Callable[..., Dataset]] = {
     "TensorFlow Datasets": prepared,
     "arrays": arrays,
     "folder": folder,
+    "texts": texts,
+    "reuters": reuters,
 }
 
 # what `load` takes, each with a line of description
@@ -47,6 +50,8 @@ SOURCES = {
     "shapes": "procedural squares, ellipses and hearts with known generative factors, grey or colour, any size",
     "mnist, fashion_mnist, cifar10, ...": "any image set of TensorFlow Datasets, from TFDS_DATA_DIR or downloaded",
     "FILE.npy, FILE.npz": "arrays: one; x and y; train and test; or x_train, y_train, x_test, y_test",
+    "reuters": "Reuters-21578 by NLTK: 7769 + 3019 news items as words' probabilities, 90 topics",
+    "FOLDER of .txt files": "documents, as probabilities of the commonest words, with train/ and test/ if there",
     "FOLDER": "images in any format, with train/ and test/ and a folder per class if there; whole or as patches",
 }
 
@@ -56,7 +61,8 @@ def load(source: str | Path, **options: Any) -> Dataset:
 
     A bare word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder
     of that name, then a set to download. Options are the keyword arguments of the source's own function:
-    `digits`, `photos`, `shapes`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz), `folder` (images).
+    `digits`, `photos`, `shapes`, `reuters`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz), `folder` (images),
+    `texts` (a folder of text files).
 
     Args:
         source: a name or a path.
@@ -84,7 +90,7 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
     if not is_path and find(name, prepared_in(data_dir)):
         return prepared, (name,)
     if path.is_dir():
-        return folder, (path,)
+        return (texts if text_files(path) and not image_files(path) else folder), (path,)
     if path.is_file() and path.suffix in (".npy", ".npz"):
         return arrays, (path,)
     if path.exists():
@@ -113,11 +119,14 @@ __all__ = [
     "Size",
     "Whitening",
     "arrays",
+    "bags",
     "binarise",
+    "counts",
     "digits",
     "dynamic_binarise",
     "fit_whitening",
     "folder",
+    "image_files",
     "load",
     "normalise_patches",
     "patch_deviation",
@@ -125,8 +134,12 @@ __all__ = [
     "photos",
     "prepared",
     "read_images",
+    "read_texts",
     "render",
+    "reuters",
     "shapes",
+    "text_files",
+    "texts",
     "unit_interval",
     "unwhiten",
     "validation_split",

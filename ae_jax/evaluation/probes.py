@@ -11,6 +11,8 @@ import numpy as np
 import optax
 from jax import Array, lax
 
+from .retrieval import nearest
+
 
 class Probe(NamedTuple):
     """A fitted multinomial logistic regression on codes less their `mean`, over their `scale`."""
@@ -96,12 +98,8 @@ def predict_linear(probe: Probe, codes: Array) -> Array:
 
 
 @partial(jax.jit, static_argnames=("neighbours", "classes"))
-@jax.default_matmul_precision("highest")
 def predict_knn(train: Array, labels: Array, codes: Array, neighbours: int, classes: int) -> Array:
     """The class of most of the nearest `neighbours` training codes, Euclidean; of equals, the smallest class.
-
-    Distances by one matrix product pick a few candidates more than needed, which are then measured by
-    differences: cancellation cannot change who is nearest. Memory: about 64 MiB besides the codes.
 
     Args:
         train: [N, K].
@@ -113,20 +111,8 @@ def predict_knn(train: Array, labels: Array, codes: Array, neighbours: int, clas
     Returns:
         [M], classes.
     """
-    count = len(train)
-    if not 1 <= neighbours <= count:
-        raise ValueError(f"{neighbours} neighbours of {count} training codes; it must be from 1 to {count}")
-    centre = train.mean(0)
-    train, codes = train - centre, codes - centre
-    half = jnp.square(train).sum(-1) / 2
-
-    def one(code: Array) -> Array:
-        _, near = lax.top_k(train @ code - half, min(neighbours + 8, count))  # (|c|^2 - |t - c|^2) / 2
-        near = jnp.sort(near)  # so that of equal distances the earlier example counts, as it would in a search
-        _, best = lax.top_k(-jnp.square(train[near] - code).sum(-1), neighbours)
-        return jnp.argmax(jnp.bincount(labels[near[best]], length=classes))
-
-    return lax.map(one, codes, batch_size=max(1, min(len(codes), 2**24 // count)))
+    near, _ = nearest(train, codes, neighbours)
+    return jax.vmap(lambda votes: jnp.argmax(jnp.bincount(votes, length=classes)))(labels[near])
 
 
 def linear_probe(train: Array, train_y: Any, test: Array, test_y: Any, *, l2: float = 1.0) -> float:
