@@ -4,7 +4,7 @@
 `data` a dataset; `run` trains into a folder, `evaluation` measures, `report` and `plots` show.
 """
 
-from . import algorithms, corruption, data, losses, networks, plots, stages
+from . import algorithms, corruption, data, losses, networks, optimizers, plots, stages
 from .algorithms import (
     ALGORITHMS,
     adversarial,
@@ -74,6 +74,7 @@ __all__ = [
     "losses",
     "made",
     "networks",
+    "optimizers",
     "plots",
     "rbm",
     "repeat",

@@ -65,6 +65,12 @@ PROBES: dict[str, Probe] = {
         "contractive",
         lambda o: algorithms.contractive(corrupted(net(), masking(0.1)), o, penalty="hutchinson", weight=1e-3),
     ),
+    "contractive_higher": Probe(
+        "contractive",
+        lambda o: algorithms.contractive(
+            shallow(tied=True), o, penalty="closed", weight=1e-3, higher=1e-3, corruptions=2
+        ),
+    ),
     "vae": Probe("vae", lambda o: algorithms.vae(net(heads=2), o, warmup_steps=50), ENTROPY, gap=0.4),
     "vae_gaussian": Probe(
         "vae",

@@ -33,6 +33,7 @@ from ae_jax.algorithms.k_sparse import largest
 from ae_jax.commands import STATISTICS
 from ae_jax.core import Batch
 from ae_jax.corruption import corrupted, masking
+from ae_jax.jacobians import square_norm
 
 KEY = jax.random.key(0)
 rng = np.random.default_rng(0)
@@ -219,7 +220,85 @@ def test_the_penalty_is_on_the_deterministic_encoder_at_the_clean_input():
     np.testing.assert_allclose(metrics["jacobian"], wanted, rtol=1e-4)
 
 
+@pytest.mark.parametrize("penalty", ["exact", "columns", "closed"])
+def test_the_change_of_a_sigmoid_layers_jacobian_is_an_integral_over_one_number(penalty):
+    """E ||J(x) - J(x + e)||^2 = sum_j ||W_j||^2 E (s'(a_j) - s'(a_j + noise ||W_j|| t))^2, t standard normal."""
+    data = Batch(UNIT.x[:4])
+    net = networks.mlp((7,), 5, hidden=(), code_activation="sigmoid", init="sigmoid_uniform")
+    params = net.init(KEY, data)
+    w, b = (np.asarray(params["encoder"]["layer_0"][name], np.float64) for name in ("kernel", "bias"))
+    slope = lambda a: special.expit(a) * special.expit(-a)
+    t, weights = np.polynomial.hermite_e.hermegauss(60)
+    size, a = np.linalg.norm(w, axis=0), np.asarray(data.x) @ w + b
+    moved = a[..., None] + 0.5 * size[:, None] * t
+    wanted = (np.square(slope(a)[..., None] - slope(moved)) @ weights / weights.sum()) @ np.square(size)
+    algorithm = contractive(
+        net, optax.sgd(1.0), penalty=penalty, weight=0.3, higher=0.7, noise=0.5, corruptions=4000, likelihood="squared"
+    )
+    got = jax.jit(algorithm.evaluate)(params, data, KEY)
+    np.testing.assert_allclose(got["jacobian_change"], wanted, rtol=0.08)
+    total = got["reconstruction"] + 0.3 * got["jacobian"] + 0.7 * got["jacobian_change"]
+    np.testing.assert_allclose(got["loss"], total, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["exact", "columns", "hutchinson"])
+def test_norms_of_the_jacobian_of_a_difference_are_those_of_the_difference_of_jacobians(method):
+    net = networks.mlp((7,), 4, hidden=(6,), activation="tanh")
+    params, x = net.init(KEY, UNIT), UNIT.x[:3]
+    e = 0.3 * jax.random.normal(jax.random.key(1), x.shape)
+    wanted = np.square(jacobians(net, params, x) - jacobians(net, params, x + e)).sum((1, 2))
+    change = lambda x, e: net.encode(params, x) - net.encode(params, x + e)
+    got = square_norm(method, samples=20000)(change, None, KEY, x, e)
+    np.testing.assert_allclose(got, wanted, rtol=0.1 if method == "hutchinson" else 1e-4)
+
+
+@pytest.mark.parametrize("penalty", ["exact", "columns", "closed", "hutchinson"])
+def test_a_linear_encoders_jacobian_does_not_change(penalty):
+    net = networks.linear((7,), 4)
+    params = net.init(KEY, UNIT)
+    algorithm = contractive(net, optax.sgd(1.0), penalty=penalty, higher=5.0, corruptions=2)
+    assert np.abs(jax.jit(algorithm.evaluate)(params, UNIT, KEY)["jacobian_change"]).max() < 1e-9
+    with jax.debug_key_reuse(True):
+        algorithm.evaluate(params, UNIT, jax.random.key(1))
+
+
 # ---------------------------------------------------------------------------------------------------- sparse
+
+
+def test_the_sparse_loss_is_twice_the_cost_of_the_ufldl_tutorial():
+    """Its NumPy code, 1/2 mean ||o - x||^2 + lambda/2 ||W||^2 + beta sum KL with gradients by backpropagation."""
+    rho, decay, beta, count = 0.1, 3e-3, 3.0, len(UNIT.x)
+    with jax.enable_x64(True):
+        data = Batch(jnp.asarray(UNIT.x, jnp.float64))
+        net = networks.mlp((7,), 5, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
+        algorithm = sparse(net, optax.sgd(1.0), penalty="kl_minibatch", target=rho, weight=2 * beta, weight_l2=decay)
+        params = algorithm.init(KEY, data)
+        gradient, metrics = step_by_one(algorithm, params, data)
+    x = np.asarray(data.x).T
+    (w1, b1), (w2, b2) = (
+        [np.asarray(params[g]["layer_0"][k], np.float64).T for k in ("kernel", "bias")] for g in ("encoder", "decoder")
+    )
+    h = special.expit(w1 @ x + b1[:, None])
+    o = special.expit(w2 @ h + b2[:, None])
+    mean = h.mean(1)
+    kl = (rho * np.log(rho / mean) + (1 - rho) * np.log((1 - rho) / (1 - mean))).sum()
+    cost = np.square(o - x).sum() / (2 * count) + decay / 2 * (np.square(w1).sum() + np.square(w2).sum()) + beta * kl
+    delta_o = (o - x) * o * (1 - o)
+    pressure = beta * ((1 - rho) / (1 - mean) - rho / mean)
+    delta_h = (w2.T @ delta_o + pressure[:, None]) * h * (1 - h)
+    theirs = {
+        "encoder": {"kernel": (delta_h @ x.T / count + decay * w1).T, "bias": delta_h.mean(1)},
+        "decoder": {"kernel": (delta_o @ h.T / count + decay * w2).T, "bias": delta_o.mean(1)},
+    }
+    np.testing.assert_allclose(metrics["loss"], 2 * cost, rtol=1e-12)
+    for group, layer in theirs.items():
+        for name, wanted in layer.items():
+            np.testing.assert_allclose(gradient[group]["layer_0"][name], 2 * wanted, rtol=1e-8, atol=1e-13)
+
+
+def test_the_ufldl_initialisation_is_glorots_but_for_one_bias():
+    kernel = networks.mlp((784,), 200, hidden=()).init(KEY, Batch(jnp.zeros((1, 784))))["encoder"]["layer_0"]["kernel"]
+    assert float(jnp.abs(kernel).max()) == pytest.approx(np.sqrt(6 / (784 + 200 + 1)), rel=1e-3)
 
 
 @pytest.mark.parametrize(("units", "batch_size"), [("sigmoid", 30), ("sigmoid", 7), ("tanh", 10)])
@@ -548,6 +627,7 @@ WRONG = [
     (lambda: contractive(one, optax.sgd(1.0), penalty="closed"), "one affine layer"),
     (lambda: contractive(one, optax.sgd(1.0), penalty="full"), "penalty is 'full'"),
     (lambda: contractive(one, optax.sgd(1.0), samples=0), "samples is 0"),
+    (lambda: contractive(one, optax.sgd(1.0), corruptions=0), "corruptions is 0"),
     (lambda: vae(two, optax.sgd(1.0), likelihood="squared"), "likelihood is 'squared'"),
     (lambda: vae(two, optax.sgd(1.0), sigma=0.0), "sigma is 0.0"),
     (lambda: vae(two, optax.sgd(1.0), beta=optax.constant_schedule(1.0), warmup_steps=3), "a schedule already"),

@@ -50,19 +50,16 @@ SMALL = {
     "rbm_digits": {"epochs": 1, "digits": 200},
     "rbm_pseudo_likelihood": {"units": 8, "steps": 2, "chains": 10, "temperatures": 20, "data": "digits"},
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
+    "self_taught": {"iterations": 2, "units": 6, "data": "digits"},
+    "stacked_sparse": {"iterations": 2, "units": (6, 5), "images": 100, "data": "digits"},
+    "overcomplete": {"epochs": 1, "units": 6, "images": 100, "data": "digits"},
+    "contractive_table": {"epochs": 1, "tuning": 1, "units": 6, "images": 100, "data": "digits"},
 }
 # several nets and classifiers each: most of their time is compilation
 SLOW = {
-    "denoising",
-    "contractive",
-    "k_sparse",
-    "dropout",
-    "upsampling",
-    "made",
-    "linear_members",
-    "deep_belief",
-    "rbm_digits",
-}
+    "denoising", "contractive", "k_sparse", "dropout", "upsampling", "made", "linear_members", "stacked_sparse",
+    "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
+}  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
     "commit", "seconds", "notes",
@@ -173,6 +170,30 @@ def test_orientation_index_of_gratings_and_spots():
     index = orientation(np.stack([*waves, spot, waves[0] + waves[2]]))
     assert index[:3].min() > 0.7
     assert index[3:].max() < 0.05
+
+
+def test_self_taught_learning_trains_its_softmax_as_the_tutorial_does():
+    """The minimum of mean cross-entropy + lambda/2 ||W||^2 on the first half alone, classes told by the second."""
+    from sklearn.linear_model import LogisticRegression
+
+    module = load("self_taught")
+    z = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
+    y = (z @ [2.0, -1.0, 0.5] + np.random.default_rng(1).normal(size=80) > 0).astype(int) + (z[:, 0] > 1)
+    reference = LogisticRegression(C=1 / (module.SOFTMAX_LAMBDA * 40), tol=1e-8, max_iter=5000).fit(z[:40], y[:40])
+    assert module.accuracy(z, y, 40) == pytest.approx(100 * reference.score(z[40:], y[40:]), abs=2.6)  # one example
+
+
+def test_halved_images_are_means_of_four_pixels():
+    x = np.arange(2 * 4 * 6).reshape(2, 4, 6, 1).astype(np.float32)
+    half = load("overcomplete").halved(Batch(x)).x
+    assert half.shape == (2, 2, 3, 1)
+    assert float(half[1, 1, 2, 0]) == x[1, 2:, 4:, 0].mean()
+
+
+def test_rank_correlation_is_of_each_seed_over_the_rows():
+    rank = load("contractive_table").rank_correlation
+    norms = np.array([[1.0, 5.0], [2.0, 3.0], [7.0, 4.0]])
+    np.testing.assert_allclose(rank(norms, np.array([[10.0, 1.0], [20.0, 3.0], [30.0, 2.0]])), [1, -1])
 
 
 def test_code_shift_is_the_noise_over_the_spread():

@@ -15,7 +15,7 @@ from .retrieval import nearest
 
 
 class Probe(NamedTuple):
-    """A fitted multinomial logistic regression on standardised codes."""
+    """A fitted multinomial logistic regression on codes less their `mean`, over their `scale`."""
 
     weights: Array  # [K, C]
     bias: Array  # [C]
@@ -33,15 +33,22 @@ def standardise(codes: Array) -> tuple[Array, Array]:
     return mean, jnp.where(std > noise, std, 1)
 
 
-@partial(jax.jit, static_argnames=("classes", "max_steps"))
+@partial(jax.jit, static_argnames=("classes", "max_steps", "standard"))
 @jax.default_matmul_precision("highest")
 def fit_linear(
-    codes: Array, labels: Array, classes: int, l2: float = 1.0, tolerance: float = 1e-6, max_steps: int = 1000
+    codes: Array,
+    labels: Array,
+    classes: int,
+    l2: float = 1.0,
+    tolerance: float = 1e-6,
+    max_steps: int = 1000,
+    standard: bool = True,
 ) -> Probe:
     """The minimum of sum_i cross-entropy_i + l2 / 2 ||W||^2 by L-BFGS, from zero.
 
-    It is scikit-learn's LogisticRegression with C = 1 / l2 after its StandardScaler. Stops where no entry of the
-    mean loss's gradient exceeds `tolerance`, where rounding lets no step make progress, or after `max_steps`.
+    It is scikit-learn's LogisticRegression with C = 1 / l2, after its StandardScaler if `standard`. Stops where no
+    entry of the mean loss's gradient exceeds `tolerance`, where rounding lets no step make progress, or after
+    `max_steps`.
 
     Args:
         codes: [N, K].
@@ -50,8 +57,9 @@ def fit_linear(
         l2: strength of the penalty on weights (not biases), in the units of the summed loss.
         tolerance: on the gradient.
         max_steps: of L-BFGS.
+        standard: standardise the codes first; else they are taken as they are.
     """
-    mean, scale = standardise(codes)
+    mean, scale = standardise(codes) if standard else (jnp.zeros_like(codes[0]), jnp.ones_like(codes[0]))
     x = (codes - mean) / scale
     target = jax.nn.one_hot(labels, classes, dtype=x.dtype)
 
