@@ -120,6 +120,17 @@ def test_a_frozen_classifier_is_logistic_regression_on_the_codes():
     assert history["loss"][-1] < history["loss"][0]
 
 
+def test_weight_decay_of_the_softmax_alone():
+    params = classifier(bottom, optax.sgd(0.1), classes=8).init(jax.random.key(0), DATA)
+    kernel = jax.random.normal(jax.random.key(1), (6, 8))
+    params["head"]["kernel"] = kernel
+    loss = lambda **decay: classifier(bottom, optax.sgd(0.1), classes=8, **decay).evaluate(
+        params, DATA, jax.random.key(2)
+    )["loss"]
+    np.testing.assert_allclose(loss(head_l2=0.1) - loss(), 0.1 * jnp.square(kernel).sum(), rtol=1e-5)
+    np.testing.assert_allclose(loss(freeze=True, weight_l2=0.1), loss(head_l2=0.1), rtol=1e-5)
+
+
 def test_a_classifier_needs_labels():
     algorithm = classifier(bottom, optax.sgd(0.1))
     params = algorithm.init(jax.random.key(0), DATA)

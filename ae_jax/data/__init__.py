@@ -14,8 +14,9 @@ from typing import Any
 from .binary import binarise, dynamic_binarise
 from .dataset import DataError, Dataset, unit_interval, validation_split
 from .files import arrays
-from .images import Crop, Size, folder, read_images
+from .images import Crop, Size, folder, image_files, read_images
 from .sprites import render, shapes
+from .text import bags, counts, read_texts, reuters, text_files, texts
 from .tfds import WITHOUT, find, known_names, prepared, prepared_in
 from .toys import digits, photos
 from .variants import Variant, variant
@@ -68,6 +69,7 @@ NAMED: dict[str, Callable[..., Dataset]] = {
     "photos": photos,
     "shapes": shapes,
     "variants": variants,
+    "reuters": reuters,
 }
 
 # every function that has options; `load` and the command line offer them
@@ -78,6 +80,8 @@ OPTIONS: dict[str, Callable[..., Dataset]] = {
     "TensorFlow Datasets": prepared,
     "arrays": arrays,
     "folder": folder,
+    "texts": texts,
+    "reuters": reuters,
 }
 
 # what `load` takes, each with a line of description
@@ -88,6 +92,8 @@ SOURCES = {
     "variants": "digits turned, on noise or on photographs: the harder forms of MNIST, or of any grey images",
     "mnist, fashion_mnist, cifar10, ...": "any image set of TensorFlow Datasets, from TFDS_DATA_DIR or downloaded",
     "FILE.npy, FILE.npz": "arrays: one; x and y; train and test; or x_train, y_train, x_test, y_test",
+    "reuters": "Reuters-21578 by NLTK: 7769 + 3019 news items as words' probabilities, 90 topics",
+    "FOLDER of .txt files": "documents, as probabilities of the commonest words, with train/ and test/ if there",
     "FOLDER": "images in any format, with train/ and test/ and a folder per class if there; whole or as patches",
 }
 
@@ -97,8 +103,8 @@ def load(source: str | Path, **options: Any) -> Dataset:
 
     A bare word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder
     of that name, then a set to download. Options are the keyword arguments of the source's own function:
-    `digits`, `photos`, `shapes`, `variants`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz),
-    `folder` (images).
+    `digits`, `photos`, `shapes`, `variants`, `reuters`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz),
+    `folder` (images), `texts` (a folder of text files).
 
     Args:
         source: a name or a path.
@@ -126,7 +132,7 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
     if not is_path and find(name, prepared_in(data_dir)):
         return prepared, (name,)
     if path.is_dir():
-        return folder, (path,)
+        return (texts if text_files(path) and not image_files(path) else folder), (path,)
     if path.is_file() and path.suffix in (".npy", ".npz"):
         return arrays, (path,)
     if path.exists():
@@ -156,11 +162,14 @@ __all__ = [
     "Variant",
     "Whitening",
     "arrays",
+    "bags",
     "binarise",
+    "counts",
     "digits",
     "dynamic_binarise",
     "fit_whitening",
     "folder",
+    "image_files",
     "load",
     "normalise_patches",
     "patch_deviation",
@@ -168,8 +177,12 @@ __all__ = [
     "photos",
     "prepared",
     "read_images",
+    "read_texts",
     "render",
+    "reuters",
     "shapes",
+    "text_files",
+    "texts",
     "unit_interval",
     "unwhiten",
     "validation_split",
