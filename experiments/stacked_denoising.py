@@ -140,6 +140,7 @@ def main(
 
     run, random_run = mapped(pretrained), mapped(from_scratch)
     features = jax.jit(lambda params, x: encode(tuned, params, x))
+    seen = "rot" if "rot" in kinds else kinds[-1]  # whose filters are shown
     metrics, shown, filters, codes = {}, {}, {}, []
     for kind in kinds:
         made = datasets.variant(source, kind, photographs=photographs, count=count, test_count=tested)
@@ -152,9 +153,9 @@ def main(
             told = f"{kind}, {name}: {np.mean(result['error']):.2f} % in error, epochs {result['epoch'].tolist()}"
             print(f"{time.perf_counter() - began:4.0f} s  {told}, layers' losses {losses.mean(0).tolist()}", flush=True)
             metrics[f"{kind}, {name}, test error, %"] = np.asarray(result["error"])
-            if kind == kinds[-1]:
+            if kind == seen:
                 kernel = np.asarray(params["encoder"]["0"]["layer_0"]["kernel"][0])  # [D, units]
-                filters[name] = kernel.T[:50].reshape(-1, *widths[0])
+                filters[f"{name}, {seen}"] = kernel.T[:50].reshape(-1, *widths[0])
             if name == "SDAE-3":
                 codes = [[features(of(params, i), b.x) for b in (parts[0], parts[2])] for i in range(seeds)]
         result = random_run(keys(sweep), *parts)
@@ -220,8 +221,8 @@ def separation_error(train: Batch, test: Batch, count: int) -> float:
 
 
 def picture(shown, filters):
-    """Ten images of each variant; below them first-layer filters of both stacks on photographs."""
-    rows = [*shown, *(f"{name} filters" if i == 0 else "" for name in filters for i in range(2))]
+    """Ten images of each variant; below them first-layer filters of both stacks, before fine-tuning."""
+    rows = [*shown, *(name if i == 0 else "" for name in filters for i in range(2))]
     scale = lambda w: 0.5 + 0.5 * w / np.abs(w).max((1, 2, 3), keepdims=True)
     cells = [np.stack(list(shown.values())), *(scale(w)[:20].reshape(2, 10, *w.shape[1:]) for w in filters.values())]
     return plots.examples(np.concatenate(cells), (0.0, 1.0), rows=rows)
