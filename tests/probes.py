@@ -126,7 +126,7 @@ PROBES: dict[str, Probe] = {
         "vae",
         lambda o: algorithms.vae(net(heads=2), o, likelihood="multinomial"),
         optimum=ENTROPY + 4 * float(np.log(4)),  # which bar, and then each of its four pixels among the four
-        gap=0.4,
+        gap=0.6,
     ),
 }
 
