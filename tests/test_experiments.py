@@ -53,6 +53,7 @@ SMALL = {
         "pretraining": 1, "epochs": 1, "units": 20, "layers": 2, "count": 100, "tested": 100, "separated": 50,
         "kinds": ("rot", "bg_img"), "data": "digits",
     },
+    "clustering": {"epochs": 1, "passes": 1, "images": 200, "hidden": (12,), "data": "digits"},
     "text_search": {"epochs": 1, "hidden": (8,), "words": 60},
     "few_labels": {
         "images": 200, "widths": (80, 20), "pretraining": 1, "labels": (10, 200), "epochs": (1, 1), "data": "digits",
@@ -67,7 +68,7 @@ SMALL = {
 SLOW = {
     "denoising", "contractive", "k_sparse", "dropout", "upsampling", "made", "linear_members", "stacked_sparse",
     "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
-    "stacked_denoising", "few_labels", "text_search",
+    "stacked_denoising", "few_labels", "text_search", "clustering",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
