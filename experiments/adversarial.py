@@ -8,6 +8,7 @@ codes with two-dimensional priors.
 """
 
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +84,7 @@ def main(
     shape, steps = train_set.x.shape[1:], epochs * -(-len(train_set.x) // batch_size)
     adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     rates = {"critic_widths": hidden, "critic_rate": game_rate, "confuse_rate": game_rate}
-    budget = {"epochs": epochs, "batch_size": batch_size}
+    fit = partial(train, epochs=epochs, batch_size=batch_size)
 
     net = networks.mlp(shape, latents, hidden=hidden)
     algorithms = {
@@ -96,7 +97,7 @@ def main(
     metrics, chosen = {}, {}
     for name, algorithm in algorithms.items():
         print(f"{seeds} {name} autoencoders, {epochs} epochs")
-        params = train(algorithm, train_set, seeds=sweep, **budget).params
+        params = fit(algorithm, train_set, seeds=sweep).params
         metrics[f"{name}, squared error"] = evaluate(algorithm, params, test_set, sweep)["squared_error"]
         z = codes(algorithm, params, test_set.x)  # [S, N, K]
         fitted = [moments(of) for of in codes(algorithm, params, train_set.x)]
@@ -132,11 +133,11 @@ def main(
             print(f"an autoencoder with the prior {name} in the plane")
             plane = networks.mlp(shape, 2, hidden=hidden)
             algorithm = adversarial(plane, adam, prior=name, conditional=name != "gaussian", **rates)
-            params = train(algorithm, train_set, seeds=(seed,), **budget).params
+            params = fit(algorithm, train_set, seeds=(seed,)).params
             one = jax.tree.map(lambda p: p[0], params)
-            drawn = np.asarray(algorithm.sample(one, jax.random.key(seed), 40))
-            of_prior = np.asarray(priors.prior(name, 2).draw(jax.random.key(seed), 3000))
-            shown[name] = (codes(algorithm, params, test_set.x)[0], of_prior, drawn)
+            of_prior = priors.prior(name, 2).draw(jax.random.key(seed), 3000)
+            drawn = np.asarray(algorithm.decode(one, of_prior[:40]))
+            shown[name] = (codes(algorithm, params, test_set.x)[0], np.asarray(of_prior), drawn)
         figure = picture(shown, test_set.y)
     return record(
         __file__,

@@ -76,6 +76,7 @@ def main(
         return 100 * (jnp.argmax(encode(algorithm, params, test.x)[:, :classes], -1) != test.y).mean()
 
     def cross_entropy(params, batch: Batch, key) -> Loss:
+        assert batch.y is not None
         logits = net.encode(params, batch.x, key)[:, :classes]
         return Loss(optax.softmax_cross_entropy_with_integer_labels(logits, batch.y))
 
