@@ -155,7 +155,7 @@ def main(
         claims=CLAIMS,
         notes=[
             f"MMD: codes of {count} test images against as many draws of the prior; the kernel is the mean of three "
-            f"Gaussians of widths {widths}; before the root, negative estimates become 0. A plain net is told no scale: "
+            f"Gaussians of widths {widths}; negative estimates have the root 0. A plain net is told no scale: "
             "its second MMD is that after an affine map, fitted on training codes, has given them the prior's mean and "
             "covariance.",
             f"Parzen: {samples} samples, windows chosen on {len(valid_x)} held-out training images: {chosen}. The "
