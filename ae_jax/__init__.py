@@ -4,16 +4,20 @@
 `data` a dataset; `run` trains into a folder, `evaluation` measures, `report` and `plots` show.
 """
 
-from . import algorithms, corruption, data, losses, networks, plots
+from . import algorithms, corruption, data, losses, networks, optimizers, plots, stages
 from .algorithms import (
     ALGORITHMS,
     adversarial,
     adversarial_labels,
     autoencoder,
+    classifier,
     contractive,
+    dec,
     denoising,
     iwae,
     k_sparse,
+    made,
+    rbm,
     sparse,
     vae,
 )
@@ -54,10 +58,12 @@ __all__ = [
     "autoencoder",
     "average",
     "chain",
+    "classifier",
     "contractive",
     "corrupted",
     "corruption",
     "data",
+    "dec",
     "denoising",
     "descend",
     "each",
@@ -66,10 +72,14 @@ __all__ = [
     "iwae",
     "k_sparse",
     "losses",
+    "made",
     "networks",
+    "optimizers",
     "plots",
+    "rbm",
     "repeat",
     "sparse",
+    "stages",
     "start",
     "sweep",
     "vae",

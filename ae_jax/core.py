@@ -69,6 +69,7 @@ class Heads(NamedTuple):
 
     number: int  # vectors of size K
     activation: str = "linear"  # what they have gone through
+    network: str = "mlp"  # of `networks.NETWORKS`, where none is named
 
 
 GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-variance

@@ -25,12 +25,15 @@ from ae_jax.algorithms import (
     denoising,
     iwae,
     k_sparse,
+    made,
     sparse,
     vae,
 )
 from ae_jax.algorithms.k_sparse import largest
+from ae_jax.commands import STATISTICS
 from ae_jax.core import Batch
 from ae_jax.corruption import corrupted, masking
+from ae_jax.jacobians import square_norm
 
 KEY = jax.random.key(0)
 rng = np.random.default_rng(0)
@@ -75,7 +78,7 @@ def test_gradients_are_finite_differences_in_float64(name):
         slopes, expected = [], []
         for seed in range(3):
             draw = np.random.default_rng(seed)
-            learned = {g: params[g] for g in params if g != "rho"}
+            learned = {g: params[g] for g in params if g not in STATISTICS}
             direction = jax.tree.map(lambda p: draw.normal(size=p.shape), learned)
             at = lambda h: params | jax.tree.map(lambda p, d: p + h * d, learned, direction)
             up, down = (update(at(h), memory, batch, KEY)[2]["loss"] for h in (1e-5, -1e-5))
@@ -93,6 +96,7 @@ SMOOTH = {
     "contractive": lambda net: contractive(net, optax.sgd(1.0), weight=0.7, weight_l2=0.3),
     "vae": lambda net: vae(net._replace(latents=2), optax.sgd(1.0), beta=4.0),
     "iwae": lambda net: iwae(net._replace(latents=2), optax.sgd(1.0)),
+    "made": lambda net: made(net, optax.sgd(1.0)),
 }
 
 
@@ -216,7 +220,85 @@ def test_the_penalty_is_on_the_deterministic_encoder_at_the_clean_input():
     np.testing.assert_allclose(metrics["jacobian"], wanted, rtol=1e-4)
 
 
+@pytest.mark.parametrize("penalty", ["exact", "columns", "closed"])
+def test_the_change_of_a_sigmoid_layers_jacobian_is_an_integral_over_one_number(penalty):
+    """E ||J(x) - J(x + e)||^2 = sum_j ||W_j||^2 E (s'(a_j) - s'(a_j + noise ||W_j|| t))^2, t standard normal."""
+    data = Batch(UNIT.x[:4])
+    net = networks.mlp((7,), 5, hidden=(), code_activation="sigmoid", init="sigmoid_uniform")
+    params = net.init(KEY, data)
+    w, b = (np.asarray(params["encoder"]["layer_0"][name], np.float64) for name in ("kernel", "bias"))
+    slope = lambda a: special.expit(a) * special.expit(-a)
+    t, weights = np.polynomial.hermite_e.hermegauss(60)
+    size, a = np.linalg.norm(w, axis=0), np.asarray(data.x) @ w + b
+    moved = a[..., None] + 0.5 * size[:, None] * t
+    wanted = (np.square(slope(a)[..., None] - slope(moved)) @ weights / weights.sum()) @ np.square(size)
+    algorithm = contractive(
+        net, optax.sgd(1.0), penalty=penalty, weight=0.3, higher=0.7, noise=0.5, corruptions=4000, likelihood="squared"
+    )
+    got = jax.jit(algorithm.evaluate)(params, data, KEY)
+    np.testing.assert_allclose(got["jacobian_change"], wanted, rtol=0.08)
+    total = got["reconstruction"] + 0.3 * got["jacobian"] + 0.7 * got["jacobian_change"]
+    np.testing.assert_allclose(got["loss"], total, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["exact", "columns", "hutchinson"])
+def test_norms_of_the_jacobian_of_a_difference_are_those_of_the_difference_of_jacobians(method):
+    net = networks.mlp((7,), 4, hidden=(6,), activation="tanh")
+    params, x = net.init(KEY, UNIT), UNIT.x[:3]
+    e = 0.3 * jax.random.normal(jax.random.key(1), x.shape)
+    wanted = np.square(jacobians(net, params, x) - jacobians(net, params, x + e)).sum((1, 2))
+    change = lambda x, e: net.encode(params, x) - net.encode(params, x + e)
+    got = square_norm(method, samples=20000)(change, None, KEY, x, e)
+    np.testing.assert_allclose(got, wanted, rtol=0.1 if method == "hutchinson" else 1e-4)
+
+
+@pytest.mark.parametrize("penalty", ["exact", "columns", "closed", "hutchinson"])
+def test_a_linear_encoders_jacobian_does_not_change(penalty):
+    net = networks.linear((7,), 4)
+    params = net.init(KEY, UNIT)
+    algorithm = contractive(net, optax.sgd(1.0), penalty=penalty, higher=5.0, corruptions=2)
+    assert np.abs(jax.jit(algorithm.evaluate)(params, UNIT, KEY)["jacobian_change"]).max() < 1e-9
+    with jax.debug_key_reuse(True):
+        algorithm.evaluate(params, UNIT, jax.random.key(1))
+
+
 # ---------------------------------------------------------------------------------------------------- sparse
+
+
+def test_the_sparse_loss_is_twice_the_cost_of_the_ufldl_tutorial():
+    """Its NumPy code, 1/2 mean ||o - x||^2 + lambda/2 ||W||^2 + beta sum KL with gradients by backpropagation."""
+    rho, decay, beta, count = 0.1, 3e-3, 3.0, len(UNIT.x)
+    with jax.enable_x64(True):
+        data = Batch(jnp.asarray(UNIT.x, jnp.float64))
+        net = networks.mlp((7,), 5, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
+        algorithm = sparse(net, optax.sgd(1.0), penalty="kl_minibatch", target=rho, weight=2 * beta, weight_l2=decay)
+        params = algorithm.init(KEY, data)
+        gradient, metrics = step_by_one(algorithm, params, data)
+    x = np.asarray(data.x).T
+    (w1, b1), (w2, b2) = (
+        [np.asarray(params[g]["layer_0"][k], np.float64).T for k in ("kernel", "bias")] for g in ("encoder", "decoder")
+    )
+    h = special.expit(w1 @ x + b1[:, None])
+    o = special.expit(w2 @ h + b2[:, None])
+    mean = h.mean(1)
+    kl = (rho * np.log(rho / mean) + (1 - rho) * np.log((1 - rho) / (1 - mean))).sum()
+    cost = np.square(o - x).sum() / (2 * count) + decay / 2 * (np.square(w1).sum() + np.square(w2).sum()) + beta * kl
+    delta_o = (o - x) * o * (1 - o)
+    pressure = beta * ((1 - rho) / (1 - mean) - rho / mean)
+    delta_h = (w2.T @ delta_o + pressure[:, None]) * h * (1 - h)
+    theirs = {
+        "encoder": {"kernel": (delta_h @ x.T / count + decay * w1).T, "bias": delta_h.mean(1)},
+        "decoder": {"kernel": (delta_o @ h.T / count + decay * w2).T, "bias": delta_o.mean(1)},
+    }
+    np.testing.assert_allclose(metrics["loss"], 2 * cost, rtol=1e-12)
+    for group, layer in theirs.items():
+        for name, wanted in layer.items():
+            np.testing.assert_allclose(gradient[group]["layer_0"][name], 2 * wanted, rtol=1e-8, atol=1e-13)
+
+
+def test_the_ufldl_initialisation_is_glorots_but_for_one_bias():
+    kernel = networks.mlp((784,), 200, hidden=()).init(KEY, Batch(jnp.zeros((1, 784))))["encoder"]["layer_0"]["kernel"]
+    assert float(jnp.abs(kernel).max()) == pytest.approx(np.sqrt(6 / (784 + 200 + 1)), rel=1e-3)
 
 
 @pytest.mark.parametrize(("units", "batch_size"), [("sigmoid", 30), ("sigmoid", 7), ("tanh", 10)])
@@ -420,6 +502,99 @@ def test_warming_up_raises_the_kls_weight_and_evaluation_uses_its_end():
     np.testing.assert_allclose(evaluated["loss"], evaluated["nll"] + 3 * evaluated["kl"], rtol=1e-5)
 
 
+# ------------------------------------------------------------------------------------------------------ MADE
+
+BINARY = Batch(jnp.asarray(rng.integers(0, 2, (40, 7)), jnp.float32))
+ALL = jnp.asarray(list(itertools.product((0.0, 1.0), repeat=7)))  # every binary vector of 7 elements
+DEPTHS = {"one hidden layer": ((), ()), "two": ((11,), ()), "four": ((11, 10), (9,))}
+
+
+def learned_made(hidden=(), hidden_back=(), shape=(7,), seed=0, **options):
+    """A MADE with random weights everywhere, also where they begin at 0."""
+    net = networks.mlp(shape, 9, hidden=hidden, hidden_back=hidden_back, code_activation="relu")
+    algorithm = made(net, optax.sgd(1.0), **options)
+    params = algorithm.init(jax.random.key(seed), BINARY._replace(x=BINARY.x.reshape(-1, *shape)))
+    draw = np.random.default_rng(seed)
+    weights = jax.tree.map(lambda p: jnp.asarray(0.5 * draw.normal(size=p.shape), p.dtype), params)
+    return algorithm, weights | {"degrees": params["degrees"]}
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"direct": False}, {"conditional": True}], ids=str)
+def test_an_output_of_made_depends_on_the_inputs_before_it_and_on_no_other(depth, options):
+    algorithm, params = learned_made(*DEPTHS[depth], masks=3, **options)
+    jacobian_of = jax.jit(jax.jacrev(lambda x, params: algorithm.reconstruct(params, x[None])[0]))
+    for level in (0.0, 0.3, 1.0):
+        order = params["degrees"][0, :7]
+        assert sorted(order.tolist()) == [1, 2, 3, 4, 5, 6, 7]
+        jacobian = jacobian_of(jnp.full(7, level), params)
+        allowed = order[:, None] > order  # [D outputs, D inputs]
+        assert (np.asarray(jacobian)[~allowed] == 0).all()
+        if options.get("direct", True):  # the direct weights alone join all that may be joined
+            assert (np.asarray(jacobian)[allowed] != 0).all()
+        params |= {"degrees": jnp.roll(params["degrees"], 1, 0)}
+    assert options.get("shuffle", True) != (params["degrees"][:, :7] == jnp.arange(1, 8)).all()
+
+
+@pytest.mark.parametrize("masks", [1, 4])
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_the_probabilities_of_all_binary_vectors_sum_to_one(masks, depth):
+    algorithm, params = learned_made(*DEPTHS[depth], masks=masks, conditional=True)
+    nll = jax.jit(algorithm.evaluate)(params, Batch(ALL), KEY)["nll"]
+    np.testing.assert_allclose(np.exp(-np.asarray(nll, np.float64)).sum(), 1, rtol=1e-5)
+    assert nll.std() > 0.5
+
+
+def test_the_likelihood_of_several_masks_is_the_mean_of_their_probabilities():
+    algorithm, params = learned_made(masks=3)
+    p = [np.exp(-algorithm.evaluate(params | {"degrees": d[None]}, BINARY, KEY)["nll"]) for d in params["degrees"]]
+    assert np.abs(p[0] - p[1]).max() > 1e-3
+    np.testing.assert_allclose(algorithm.evaluate(params, BINARY, KEY)["nll"], -np.log(np.mean(p, 0)), rtol=1e-4)
+
+
+def test_samples_of_made_are_as_frequent_as_they_are_probable():
+    algorithm, params = learned_made(shape=(7, 1), masks=2)
+    x = np.asarray(jax.jit(algorithm.sample, static_argnums=2)(params, KEY, 20000))
+    assert x.shape == (20000, 7, 1)
+    counts = np.bincount((x[..., 0] @ 2.0 ** np.arange(6, -1, -1)).astype(int), minlength=128)
+    p = np.exp(-np.asarray(algorithm.evaluate(params, Batch(ALL[..., None]), KEY)["nll"], np.float64))
+    seldom = p < np.quantile(p, 0.1)  # in one bin
+    observed, expected = ([*a[~seldom], a[seldom].sum()] for a in (counts, 20000 * p / p.sum()))
+    assert min(expected) > 5
+    assert stats.chisquare(observed, expected).pvalue > 1e-3
+    assert stats.chisquare(counts + 1, np.full(128, 20128 / 128)).pvalue < 1e-6  # this could fail
+
+
+def test_training_goes_through_the_masks_or_draws_new_ones():
+    algorithm, params = learned_made(masks=3)
+    seen = []
+    for _ in range(4):
+        at_first = algorithm.evaluate(params | {"degrees": params["degrees"][:1]}, BINARY, KEY)["nll"].mean()
+        after, metrics = made_step(params, masks=3)
+        np.testing.assert_allclose(metrics["nll"], at_first, rtol=1e-5)
+        seen.append(float(at_first))
+        params = params | {"degrees": after["degrees"]}
+    assert len(set(seen[:3])) == 3
+    assert seen[3] == pytest.approx(seen[0])
+    fresh = [float(made_step(params, key=jax.random.key(i), masks=3, fresh=True)[1]["nll"]) for i in range(5)]
+    assert len(set(fresh)) == 5
+    kept, _ = made_step(params, masks=3, fresh=True)
+    np.testing.assert_array_equal(kept["degrees"], params["degrees"])
+
+
+def made_step(params, key=KEY, **options):
+    net = networks.mlp((7,), 9, hidden=(), code_activation="relu")
+    rule = made(net, optax.sgd(0.0), **options).rule
+    after, _, metrics = jax.jit(rule.update)(params, rule.init(params), BINARY, key)
+    return after, metrics
+
+
+def test_made_masks_dense_layers_only():
+    for net in (networks.mlp((7, 7, 1), 3, tied=True), networks.conv((7, 7, 1), 3)):
+        with pytest.raises(ValueError, match="dense layers"):
+            jax.eval_shape(made(net, optax.sgd(1.0)).init, KEY, Batch(jnp.zeros((2, 7, 7, 1))))
+
+
 # ----------------------------------------------------------------------------------------- composing, refusing
 
 
@@ -452,11 +627,13 @@ WRONG = [
     (lambda: contractive(one, optax.sgd(1.0), penalty="closed"), "one affine layer"),
     (lambda: contractive(one, optax.sgd(1.0), penalty="full"), "penalty is 'full'"),
     (lambda: contractive(one, optax.sgd(1.0), samples=0), "samples is 0"),
+    (lambda: contractive(one, optax.sgd(1.0), corruptions=0), "corruptions is 0"),
     (lambda: vae(two, optax.sgd(1.0), likelihood="squared"), "likelihood is 'squared'"),
     (lambda: vae(two, optax.sgd(1.0), sigma=0.0), "sigma is 0.0"),
     (lambda: vae(two, optax.sgd(1.0), beta=optax.constant_schedule(1.0), warmup_steps=3), "a schedule already"),
     (lambda: vae(one, optax.sgd(1.0)).encode(one.init(KEY, UNIT), UNIT.x), "heads=2"),
     (lambda: iwae(two, optax.sgd(1.0), samples=0), "samples is 0"),
+    (lambda: made(one, optax.sgd(1.0), masks=0), "masks is 0"),
 ]
 
 
