@@ -91,7 +91,7 @@ def main(
     net = networks.mlp(shape, latents, hidden=hidden)
     algorithms = {
         "plain": autoencoder(net, adam, likelihood="bernoulli"),
-        "adversarial": adversarial(net, adam, scale=scale, **rates),
+        "adversarial": adversarial(net, adam, prior_scale=scale, **rates),
     }
     prior = priors.prior("gaussian", latents, scale)
     widths = [scale, 2 * scale, 4 * scale]  # of the MMD's kernels; pairs of draws are 4 * scale apart, in 8 dimensions
