@@ -68,7 +68,7 @@ SMALL = {
 SLOW = {
     "denoising", "contractive", "k_sparse", "dropout", "upsampling", "made", "linear_members", "stacked_sparse",
     "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
-    "stacked_denoising", "few_labels", "text_search", "clustering",
+    "stacked_denoising", "few_labels", "text_search", "clustering", "adversarial", "adversarial_labels",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
