@@ -197,7 +197,7 @@ def main(
             "Chosen on the validation set of bg_img in eight trials of 2000 to 4000 images, 300 to 400 units, 1 or 2 "
             "seeds and one setting for both kinds of stack: rates 4e-3 (1e-3 was tried) for the layers and 1e-3 (5e-4) "
             "for fine-tuning, numbers of epochs, and the start (a quarter of it leaves the net from a random start at "
-            "69 % in error). In two of the smallest trials the plain stack was ahead. The other variants chose nothing.",
+            "69 % in error). In two of the smallest trials the plain stack was ahead. Other variants chose nothing.",
             "The variants are made anew from all of MNIST, the photographs are those of BSDS500 and not the paper's, "
             "and a digit lies on its background by the larger value: bg_img and bg_img_rot are alike in kind only.",
             f"All seeds have the same images, {tested} of them to test on; intervals are over starts and batches.",
