@@ -207,8 +207,8 @@ def test_the_statistics_of_an_algorithm_come_before_its_pass():
 PACKAGE = Path(ae_jax.__file__).parent
 ONLY = {"flax": "networks", "tensorflow_datasets": "data", "orbax": "run"}
 PURE = (
-    "core", "optimizers", "networks", "losses", "corruption", "variational", "regularized", "autoregressive", "critic", "priors",
-    "labels", "jacobians", "algorithms", "evaluation",
+    "core", "optimizers", "networks", "losses", "corruption", "variational", "regularized", "autoregressive", "critic",
+    "priors", "labels", "jacobians", "algorithms", "evaluation",
 )  # fmt: skip
 IMPURE = {"os", "sys", "time", "argparse", "logging", "datetime", "pathlib", "subprocess", "random", "tyro", "tqdm"}
 SHARED = {
