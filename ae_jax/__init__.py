@@ -17,6 +17,7 @@ from .algorithms import (
     iwae,
     k_sparse,
     made,
+    rbm,
     sparse,
     vae,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "networks",
     "optimizers",
     "plots",
+    "rbm",
     "repeat",
     "sparse",
     "stages",

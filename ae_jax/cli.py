@@ -52,8 +52,8 @@ class TrainOptions:
     """Train this one seed; it gives what it gives among --seeds."""
     latents: int = 10
     """Size of the code."""
-    network: Literal["mlp", "linear", "conv"] = "mlp"
-    """See ae-jax list."""
+    network: Literal["mlp", "linear", "conv", "rbm"] | None = None
+    """See ae-jax list; by default the algorithm's own, rbm for rbm and mlp for all others."""
     workdir: Path | None = None
     """Folder of the run; by default one under runs/ that the settings name. The same command goes on there."""
     lr: float = 1e-3
@@ -163,7 +163,7 @@ def train_options(algorithm: str) -> Any:
 def settings_of(algorithm: str, parsed: Any) -> Any:
     """The run's `Settings` out of parsed options."""
     from . import data
-    from .settings import OptimizerSettings, Settings
+    from .settings import OptimizerSettings, Settings, heads
 
     options: TrainOptions = parsed.training
     if options.seeds is not None and options.seed:
@@ -177,7 +177,7 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
     sources = {data_flag(name): name for name in merged(data.OPTIONS)}
     return Settings(
         algorithm=algorithm,
-        network=options.network,
+        network=options.network or heads(algorithm).network,
         data=options.data,
         latents=options.latents,
         epochs=options.epochs,

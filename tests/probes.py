@@ -39,6 +39,8 @@ net = partial(networks.mlp, (4, 4, 1), 4, hidden=(16,), activation="tanh")
 shallow = partial(networks.mlp, (4, 4, 1), 12, hidden=(), code_activation="sigmoid")
 masks_net = partial(networks.mlp, (4, 4, 1), 32, hidden=(), code_activation="relu")
 
+boltzmann = partial(networks.rbm, (4, 4, 1), 16, scale=0.1)
+
 PROBES: dict[str, Probe] = {
     "autoencoder": Probe(
         "autoencoder",
@@ -90,6 +92,12 @@ PROBES: dict[str, Probe] = {
         gap=0.4,
     ),
     "iwae": Probe("iwae", lambda o: algorithms.iwae(net(heads=2), o, samples=3), ENTROPY, gap=0.4),
+    # A machine of 16 units can hold the bars, whose pixels each follow from the rest: then x is certain given h.
+    "rbm": Probe("rbm", lambda o: algorithms.rbm(boltzmann(), o, sample_steps=20), gap=0.4),
+    "rbm_persistent": Probe(
+        "rbm", lambda o: algorithms.rbm(boltzmann(), o, steps=2, chains=10, weight_l2=1e-5, sample_steps=20), gap=0.6
+    ),
+    "rbm_gaussian": Probe("rbm", lambda o: algorithms.rbm(boltzmann(), o, hidden="gaussian", sample_steps=20), gap=0.6),
     "classifier": Probe("classifier", lambda o: algorithms.classifier(net(), o, classes=8)),
     "dec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4), learning_rate=0.03, gap=0.5),
     "idec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4, weight=0.1), learning_rate=0.03),

@@ -46,16 +46,27 @@ SMALL = {
     "linear_members": {"epochs": 1, "latents": 3, "fitted": 60, "iterations": 3, "data": "digits"},
     "made": {"epochs": 2, "units": 5, "test_masks": 3, "names": ("dna",)},
     "upsampling": {"epochs": 1, "examples": 60, "latents": 3, "channels": (2, 3), "sources": ("digits",)},
+    "deep_belief": {"epochs": 1, "pretraining": 1, "latents": 4, "hidden": (16,), "data": "digits"},
+    "rbm_digits": {"epochs": 1, "digits": 200},
+    "rbm_pseudo_likelihood": {"units": 8, "steps": 2, "chains": 10, "temperatures": 20, "data": "digits"},
+    "stacked_denoising": {
+        "pretraining": 1, "epochs": 1, "units": 20, "layers": 2, "count": 100, "tested": 100, "separated": 50,
+        "kinds": ("rot", "bg_img"), "data": "digits",
+    },
+    "few_labels": {
+        "images": 200, "widths": (80, 20), "pretraining": 1, "labels": (10, 200), "epochs": (1, 1), "data": "digits",
+    },
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
     "self_taught": {"iterations": 2, "units": 6, "data": "digits"},
     "stacked_sparse": {"iterations": 2, "units": (6, 5), "images": 100, "data": "digits"},
     "overcomplete": {"epochs": 1, "units": 6, "images": 100, "data": "digits"},
     "contractive_table": {"epochs": 1, "tuning": 1, "units": 6, "images": 100, "data": "digits"},
-}
+}  # fmt: skip
 # several nets and classifiers each: most of their time is compilation
 SLOW = {
     "denoising", "contractive", "k_sparse", "dropout", "upsampling", "made", "linear_members", "stacked_sparse",
-    "overcomplete", "contractive_table", "self_taught",
+    "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
+    "stacked_denoising", "few_labels",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
@@ -97,7 +108,11 @@ def ran(tmp_path_factory, photographs, binary):
     @cache
     def run(name):
         out = tmp_path_factory.mktemp(name)
-        given = {"sparse_patches": {"images": photographs}, "made": {"folder": binary}}
+        given = {
+            "sparse_patches": {"images": photographs},
+            "stacked_denoising": {"photographs": photographs},
+            "made": {"folder": binary},
+        }
         return load(name).main(seeds=2, out=str(out), **SMALL[name], **given.get(name, {})), out
 
     return run
@@ -148,6 +163,17 @@ def test_pairs_of_nets_see_the_same_data(ran):
         assert values[f"{name}, squared error on masked images"] == pytest.approx(clean, rel=1e-5)
     # and a denoising net whose corruption does nothing learns what the plain one learns: same start, same batches
     assert values["plain minus denoising, squared error on clean images"] == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_labelled_sets_are_balanced_draws_without_repetition():
+    balanced = load("few_labels").balanced
+    y = jnp.asarray(np.random.default_rng(0).permutation(np.repeat(np.arange(3), 20)))
+    drawn = [np.asarray(balanced(jax.random.key(s), y, 11, 3)) for s in range(2)]
+    for index in drawn:
+        assert len(set(index.tolist())) == 11
+        assert np.bincount(np.asarray(y)[index]).tolist() == [4, 4, 3]
+    assert set(drawn[0].tolist()) != set(drawn[1].tolist())
+    assert len(set(balanced(jax.random.key(0), y, 60, 3).tolist())) == 60
 
 
 def test_the_published_protocols_are_the_defaults():

@@ -13,6 +13,7 @@ from .denoising import denoising
 from .iwae import iwae
 from .k_sparse import k_sparse
 from .made import made
+from .rbm import rbm
 from .sparse import sparse
 from .vae import vae
 
@@ -29,6 +30,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "adversarial": adversarial,
     "adversarial_labels": adversarial_labels,
     "made": made,
+    "rbm": rbm,
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "iwae",
     "k_sparse",
     "made",
+    "rbm",
     "sparse",
     "vae",
 ]

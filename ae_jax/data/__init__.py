@@ -19,6 +19,7 @@ from .sprites import render, shapes
 from .text import bags, counts, read_texts, reuters, text_files, texts
 from .tfds import WITHOUT, find, known_names, prepared, prepared_in
 from .toys import digits, photos
+from .variants import Variant, variant
 from .whitening import (
     Whitening,
     fit_whitening,
@@ -30,12 +31,52 @@ from .whitening import (
     whiten_spectrum,
 )
 
-NAMED: dict[str, Callable[..., Dataset]] = {"digits": digits, "photos": photos, "shapes": shapes, "reuters": reuters}
+
+def variants(
+    *,
+    of: str = "mnist",
+    kind: Variant = "rot",
+    photographs: str | None = None,
+    count: int = 10000,
+    validation_count: int | None = None,
+    test_count: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """A harder form of a set of digits, as Larochelle et al. (2007) made of MNIST: see `variant`.
+
+    Args:
+        of: what `load` takes; grey images with labels.
+        kind: basic, rot (turned), bg_rand (on noise), bg_img (on photographs) or bg_img_rot (both).
+        photographs: a folder of photographs, with folders train and test in it, for bg_img and bg_img_rot.
+        count: how many to train on.
+        validation_count: how many to choose by; a fifth of `count` by default.
+        test_count: how many to test on; five times `count` by default.
+        seed: of the split, the angles and the backgrounds.
+    """
+    return variant(
+        load(of),
+        kind,
+        photographs=photographs,
+        count=count,
+        validation_count=validation_count,
+        test_count=test_count,
+        seed=seed,
+    )
+
+
+NAMED: dict[str, Callable[..., Dataset]] = {
+    "digits": digits,
+    "photos": photos,
+    "shapes": shapes,
+    "variants": variants,
+    "reuters": reuters,
+}
 
 # every function that has options; `load` and the command line offer them
 OPTIONS: dict[str, Callable[..., Dataset]] = {
     "photos": photos,
     "shapes": shapes,
+    "variants": variants,
     "TensorFlow Datasets": prepared,
     "arrays": arrays,
     "folder": folder,
@@ -48,6 +89,7 @@ SOURCES = {
     "digits": "scikit-learn's handwritten digits: 1437 + 360 of 8x8, 10 classes",
     "photos": "patches of scikit-learn's two sample photographs, grey or colour, any size",
     "shapes": "procedural squares, ellipses and hearts with known generative factors, grey or colour, any size",
+    "variants": "digits turned, on noise or on photographs: the harder forms of MNIST, or of any grey images",
     "mnist, fashion_mnist, cifar10, ...": "any image set of TensorFlow Datasets, from TFDS_DATA_DIR or downloaded",
     "FILE.npy, FILE.npz": "arrays: one; x and y; train and test; or x_train, y_train, x_test, y_test",
     "reuters": "Reuters-21578 by NLTK: 7769 + 3019 news items as words' probabilities, 90 topics",
@@ -61,8 +103,8 @@ def load(source: str | Path, **options: Any) -> Dataset:
 
     A bare word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder
     of that name, then a set to download. Options are the keyword arguments of the source's own function:
-    `digits`, `photos`, `shapes`, `reuters`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz), `folder` (images),
-    `texts` (a folder of text files).
+    `digits`, `photos`, `shapes`, `variants`, `reuters`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz),
+    `folder` (images), `texts` (a folder of text files).
 
     Args:
         source: a name or a path.
@@ -117,6 +159,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Size",
+    "Variant",
     "Whitening",
     "arrays",
     "bags",
@@ -143,6 +186,8 @@ __all__ = [
     "unit_interval",
     "unwhiten",
     "validation_split",
+    "variant",
+    "variants",
     "whiten",
     "whiten_spectrum",
 ]

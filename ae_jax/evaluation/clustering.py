@@ -61,7 +61,7 @@ def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 
             chosen = jax.random.categorical(key, jnp.log(far))
             return (centres.at[c].set(x[chosen]), c + 1), None
 
-        (centres, _), _ = lax.scan(draw, (centres, 1), jax.random.split(key_rest, clusters - 1))
+        (centres, _), _ = lax.scan(draw, (centres, jnp.asarray(1)), jax.random.split(key_rest, clusters - 1))
         return centres
 
     def step(carry: tuple[Array, Array, Array, Array]):

@@ -70,3 +70,16 @@ def layers_of(params: Params) -> list[Params]:
     """The layers' own params out of a stack's, bottom first."""
     groups = ("encoder", "decoder")
     return [{group: params[group][str(i)] for group in groups} for i in range(len(params["encoder"]))]
+
+
+def unrolled(layers: Sequence[Params]) -> Params:
+    """The params of a deep `mlp` out of those of tied single layers, bottom first: the encoder goes up through
+    them, the decoder down through their transposes. From there on the two are free of each other.
+
+    Hinton & Salakhutdinov (2006), Science 313, fig. 1. What training left besides (chains) stays behind.
+    """
+    down = [{"kernel": p["encoder"]["layer_0"]["kernel"].T, "bias": p["decoder"]["bias_0"]} for p in reversed(layers)]
+    return {
+        "encoder": {f"layer_{i}": p["encoder"]["layer_0"] for i, p in enumerate(layers)},
+        "decoder": {f"layer_{i}": layer for i, layer in enumerate(down)},
+    }
