@@ -195,10 +195,11 @@ def recipe(row: Row, setting: float, units: int, epochs: int, tuning: int, batch
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Spearman's, over the rows of each column. [R, S], [R, S] -> [S]."""
+    """Spearman's, over the rows of each column; 0 where all rows are equal. [R, S], [R, S] -> [S]."""
     from scipy.stats import spearmanr
 
-    return np.array([spearmanr(*pair)[0] for pair in zip(a.T, b.T, strict=True)])
+    pairs = zip(a.T, b.T, strict=True)
+    return np.array([0.0 if np.ptp(x) == 0 or np.ptp(y) == 0 else spearmanr(x, y)[0] for x, y in pairs])
 
 
 if __name__ == "__main__":

@@ -217,6 +217,7 @@ def test_rank_correlation_is_of_each_seed_over_the_rows():
     rank = load("contractive_table").rank_correlation
     norms = np.array([[1.0, 5.0], [2.0, 3.0], [7.0, 4.0]])
     np.testing.assert_allclose(rank(norms, np.array([[10.0, 1.0], [20.0, 3.0], [30.0, 2.0]])), [1, -1])
+    np.testing.assert_array_equal(rank(norms, np.ones((3, 2))), 0)
 
 
 def test_code_shift_is_the_noise_over_the_spread():
