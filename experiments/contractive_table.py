@@ -160,7 +160,7 @@ def main(
             "images that are not trained on, with one seed (--choose); the paper's on validation images of its own.",
             "CAE+H has one corruption of standard deviation 0.1; CAE-2 is two layers, trained one after the other.",
         ],
-        figure=feature_panels(shown, columns=6),
+        figure=feature_panels(shown, columns=6, across=3),
         out=out,
     )
 

@@ -206,6 +206,16 @@ def test_self_taught_learning_trains_its_softmax_as_the_tutorial_does():
     assert module.accuracy(z, y, 40) == pytest.approx(100 * reference.score(z[40:], y[40:]), abs=2.6)  # one example
 
 
+def test_panels_of_features_wrap():
+    from ae_jax.experiment import feature_panels
+
+    named = {str(i): np.ones((4, 3, 3, 1)) for i in range(5)}
+    wide, wrapped = (feature_panels(named, columns=2, across=across) for across in (None, 3))
+    assert [len(axes.images) for axes in wrapped.axes] == [1, 1, 1, 1, 1, 0]
+    assert [axes.get_title() for axes in wrapped.axes] == [*named, ""]
+    assert wide.get_figheight() * 2 == wrapped.get_figheight()
+
+
 def test_halved_images_are_means_of_four_pixels():
     x = np.arange(2 * 4 * 6).reshape(2, 4, 6, 1).astype(np.float32)
     half = load("overcomplete").halved(Batch(x)).x
