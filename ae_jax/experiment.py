@@ -126,7 +126,7 @@ def feature_panels(named: Mapping[str, np.ndarray], columns: int = 8, across: in
 
     across = min(across or len(named), len(named))
     down = -(-len(named) // across)
-    figure = Figure(figsize=(4.5 * across, 4.7 * down), dpi=100, layout="constrained")
+    figure = Figure(figsize=(4.5 * across, 4.85 * down), dpi=100, layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes in panels:
         axes.axis("off")
