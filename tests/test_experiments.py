@@ -60,7 +60,7 @@ SMALL = {
     "self_taught": {"iterations": 2, "units": 6, "data": "digits"},
     "stacked_sparse": {"iterations": 2, "units": (6, 5), "images": 100, "data": "digits"},
     "overcomplete": {"epochs": 1, "units": 6, "images": 100, "data": "digits"},
-    "contractive_table": {"epochs": 1, "tuning": 1, "units": 6, "images": 100, "data": "digits"},
+    "contractive_table": {"epochs": 1, "tuning": 1, "units": 6, "images": 100, "held_out": 0, "data": "digits"},
 }  # fmt: skip
 # several nets and classifiers each: most of their time is compilation
 SLOW = {
