@@ -18,6 +18,7 @@ from .algorithms import (
     k_sparse,
     made,
     rbm,
+    semantic_hashing,
     sparse,
     vae,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "plots",
     "rbm",
     "repeat",
+    "semantic_hashing",
     "sparse",
     "stages",
     "start",

@@ -37,7 +37,7 @@ def main(
     images: int = 10000,
     hidden: tuple[int, ...] = (256, 256),
     learning_rate: float = 1e-3,
-    game_rate: float = 0.3,
+    game_rate: float = 0.4,
     batch_size: int = 100,
     full: bool = False,
     data: str = "mnist",
@@ -54,7 +54,7 @@ def main(
         epochs: passes over the training images.
         images: training images, nearly all without a label.
         hidden: widths of the encoder's layers, of the decoder's backwards, and of the critics'.
-        learning_rate: of Adam; it falls to 0 along a cosine.
+        learning_rate: of Adam with b1 = 0.5, as is usual in games; it falls to 0 along a cosine.
         game_rate: the learning rate of both sides of both games over that.
         batch_size: examples in a step.
         full: 1000 units twice, all images and 500 epochs, whatever the other arguments say.
@@ -68,7 +68,7 @@ def main(
     train_set = jax.tree.map(lambda a: jnp.asarray(a[:images]), whole)
     test_set = jax.tree.map(jnp.asarray, test_set)
     steps = epochs * -(-len(train_set.x) // batch_size)
-    adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+    adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps), b1=0.5)
     net = networks.mlp(train_set.x.shape[1:], classes + style, hidden=hidden)
     algorithm = adversarial_labels(net, adam, classes=classes, labels=labels, critic_widths=hidden, game_rate=game_rate)
 
@@ -76,6 +76,7 @@ def main(
         return 100 * (jnp.argmax(encode(algorithm, params, test.x)[:, :classes], -1) != test.y).mean()
 
     def cross_entropy(params, batch: Batch, key) -> Loss:
+        assert batch.y is not None
         logits = net.encode(params, batch.x, key)[:, :classes]
         return Loss(optax.softmax_cross_entropy_with_integer_labels(logits, batch.y))
 
@@ -110,7 +111,8 @@ def main(
         claims=CLAIMS,
         notes=[
             f"{len(train_set.x)} images and {epochs} epochs of nets of {hidden} units; the paper's have 1000 units "
-            "twice, all 60000 images and up to 5000 epochs. No setting was chosen by the test error.",
+            "twice, all 60000 images and up to 5000 epochs. The games' learning rate was chosen (0.4, not 0.1) by "
+            "a short run's error on held-out training images.",
             "Alone: full-batch Adam on the labelled images, as many steps, the same schedule and start.",
         ],
         figure=picture(algorithm, jax.tree.map(lambda p: p[0], params), classes, style),

@@ -63,16 +63,16 @@ def main(
     *,
     seeds: int = 4,
     seed: int = 0,
-    units: int = 500,
+    units: int = 400,
     layers: int = 3,
-    pretraining: int = 5,
-    epochs: int = 8,
-    pretraining_rate: float = 1e-3,
+    pretraining: int = 8,
+    epochs: int = 6,
+    pretraining_rate: float = 4e-3,
     learning_rate: float = 1e-3,
     batch_size: int = 50,
     count: int = 10000,
     tested: int = 10000,
-    separated: int = 5000,
+    separated: int = 2000,
     kinds: tuple[datasets.Variant, ...] = tuple(LEVELS),
     data: str = "mnist",
     photographs: str = "../shared/data/bsds500",
@@ -140,6 +140,7 @@ def main(
 
     run, random_run = mapped(pretrained), mapped(from_scratch)
     features = jax.jit(lambda params, x: encode(tuned, params, x))
+    seen = "rot" if "rot" in kinds else kinds[-1]  # whose filters are shown
     metrics, shown, filters, codes = {}, {}, {}, []
     for kind in kinds:
         made = datasets.variant(source, kind, photographs=photographs, count=count, test_count=tested)
@@ -152,9 +153,9 @@ def main(
             told = f"{kind}, {name}: {np.mean(result['error']):.2f} % in error, epochs {result['epoch'].tolist()}"
             print(f"{time.perf_counter() - began:4.0f} s  {told}, layers' losses {losses.mean(0).tolist()}", flush=True)
             metrics[f"{kind}, {name}, test error, %"] = np.asarray(result["error"])
-            if kind == kinds[-1]:
+            if kind == seen:
                 kernel = np.asarray(params["encoder"]["0"]["layer_0"]["kernel"][0])  # [D, units]
-                filters[name] = kernel.T[:50].reshape(-1, *widths[0])
+                filters[f"{name}, {seen}"] = kernel.T[:50].reshape(-1, *widths[0])
             if name == "SDAE-3":
                 codes = [[features(of(params, i), b.x) for b in (parts[0], parts[2])] for i in range(seeds)]
         result = random_run(keys(sweep), *parts)
@@ -193,6 +194,9 @@ def main(
         notes=[
             f"{layers} layers of {units} units, {pretraining} epochs a layer and {epochs} of fine-tuning with Adam; "
             "the paper chose among 1000 to 3000 units and up to 300 epochs for each variant and each kind of net.",
+            "Chosen on the validation set of bg_img, with 4000 images, 1 or 2 seeds and one setting for both kinds of "
+            "stack: rates 4e-3 (1e-3 was tried) for the layers and 1e-3 (5e-4) for fine-tuning, and the start (a "
+            "quarter of it leaves the net from a random start at 69 % in error). The other variants chose nothing.",
             "The variants are made anew from all of MNIST, the photographs are those of BSDS500 and not the paper's, "
             "and a digit lies on its background by the larger value: bg_img and bg_img_rot are alike in kind only.",
             f"All seeds have the same images, {tested} of them to test on; intervals are over starts and batches.",
@@ -217,8 +221,8 @@ def separation_error(train: Batch, test: Batch, count: int) -> float:
 
 
 def picture(shown, filters):
-    """Ten images of each variant; below them first-layer filters of both stacks on photographs."""
-    rows = [*shown, *(f"{name} filters" if i == 0 else "" for name in filters for i in range(2))]
+    """Ten images of each variant; below them first-layer filters of both stacks, before fine-tuning."""
+    rows = [*shown, *(name if i == 0 else "" for name in filters for i in range(2))]
     scale = lambda w: 0.5 + 0.5 * w / np.abs(w).max((1, 2, 3), keepdims=True)
     cells = [np.stack(list(shown.values())), *(scale(w)[:20].reshape(2, 10, *w.shape[1:]) for w in filters.values())]
     return plots.examples(np.concatenate(cells), (0.0, 1.0), rows=rows)

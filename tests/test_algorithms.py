@@ -691,10 +691,10 @@ def test_exactly_the_k_largest_are_kept_even_of_equals(k):
     z = np.random.default_rng(0).integers(-4, 5, (200, 8)).astype(np.float32)  # many ties
     place = np.argsort(np.argsort(-z, 1, kind="stable"), 1)  # 0 for the largest; of equals the first
     expected = np.where(place < k, z, 0)
-    np.testing.assert_array_equal(largest(jnp.asarray(z), k), expected)
+    np.testing.assert_array_equal(largest(jnp.asarray(z), k, k), expected)
     traced = jax.jit(lambda z, k: largest(z, k, 8))(jnp.asarray(z), jnp.float32(k))
     np.testing.assert_array_equal(traced, expected)
-    slope = jax.grad(lambda z: (largest(z, k) * jnp.arange(1, 9)).sum())(jnp.asarray(z))
+    slope = jax.grad(lambda z: (largest(z, k, k) * jnp.arange(1, 9)).sum())(jnp.asarray(z))
     np.testing.assert_array_equal(slope, np.where(place < k, np.arange(1, 9), 0))
 
 
@@ -850,7 +850,7 @@ def test_codes_with_classes_are_probabilities_and_a_style_and_use_no_other_label
 
 
 def test_adversarial_samples_are_decoded_draws_of_the_prior():
-    algorithm = adversarial(networks.mlp((7,), 2), optax.sgd(1.0), prior="mixture", scale=2.0)
+    algorithm = adversarial(networks.mlp((7,), 2), optax.sgd(1.0), prior="mixture", prior_scale=2.0)
     params = algorithm.init(KEY, UNIT)
     drawn = priors.prior("mixture", 2, 2.0).draw(KEY, 5, jnp.float32)
     np.testing.assert_allclose(algorithm.sample(params, KEY, 5), algorithm.decode(params, drawn), rtol=1e-6)
@@ -861,7 +861,7 @@ def test_adversarial_samples_are_decoded_draws_of_the_prior():
     [
         (lambda net: adversarial(net, optax.sgd(1.0), prior="cauchy"), "prior is 'cauchy'"),
         (lambda net: adversarial(net, optax.sgd(1.0), prior="mixture"), "two dimensions, the code has 3"),
-        (lambda net: adversarial(net, optax.sgd(1.0), scale=0.0), "scale 0.0"),
+        (lambda net: adversarial(net, optax.sgd(1.0), prior_scale=0.0), "scale 0.0"),
         (lambda net: adversarial(net, optax.sgd(1.0), conditional=True), "with modes to name"),
         (lambda net: adversarial_labels(net, optax.sgd(1.0), classes=3), "3 classes in a code of 3"),
     ],

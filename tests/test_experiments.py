@@ -53,8 +53,11 @@ SMALL = {
         "pretraining": 1, "epochs": 1, "units": 20, "layers": 2, "count": 100, "tested": 100, "separated": 50,
         "kinds": ("rot", "bg_img"), "data": "digits",
     },
+    "clustering": {"epochs": 1, "passes": 1, "images": 200, "hidden": (12,), "data": "digits"},
+    "text_search": {"epochs": 1, "hidden": (8,), "words": 60},
     "few_labels": {
-        "images": 200, "widths": (80, 20), "pretraining": 1, "labels": (10, 200), "epochs": (1, 1), "data": "digits",
+        "images": 200, "widths": (80, 20), "pretraining": 1, "labels": (10, 200), "epochs": (1, 1),
+        "activations": ("relu",), "data": "digits",
     },
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
     "self_taught": {"iterations": 2, "units": 6, "data": "digits"},
@@ -66,7 +69,7 @@ SMALL = {
 SLOW = {
     "denoising", "contractive", "k_sparse", "dropout", "upsampling", "made", "linear_members", "stacked_sparse",
     "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
-    "stacked_denoising", "few_labels",
+    "stacked_denoising", "few_labels", "text_search", "clustering", "adversarial", "adversarial_labels",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
@@ -102,7 +105,19 @@ def binary(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory, photographs, binary):
+def documents(tmp_path_factory):
+    folder, draw = tmp_path_factory.mktemp("documents"), np.random.default_rng(0)
+    for topic in ("grain", "oil"):
+        words = [f"{topic}{chr(97 + i)}" for i in range(20)] + [f"word{chr(97 + i)}" for i in range(20)]
+        for part, count in (("train", 40), ("test", 15)):
+            (folder / part / topic).mkdir(parents=True)
+            for i in range(count):
+                (folder / part / topic / f"{i}.txt").write_text(" ".join(draw.choice(words, 30)))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, photographs, binary, documents):
     """(what main returned, the folder it wrote to) of each experiment at its small size with two seeds, run once."""
 
     @cache
@@ -112,6 +127,7 @@ def ran(tmp_path_factory, photographs, binary):
             "sparse_patches": {"images": photographs},
             "stacked_denoising": {"photographs": photographs},
             "made": {"folder": binary},
+            "text_search": {"data": documents},
         }
         return load(name).main(seeds=2, out=str(out), **SMALL[name], **given.get(name, {})), out
 

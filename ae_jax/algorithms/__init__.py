@@ -14,6 +14,7 @@ from .iwae import iwae
 from .k_sparse import k_sparse
 from .made import made
 from .rbm import rbm
+from .semantic_hashing import semantic_hashing
 from .sparse import sparse
 from .vae import vae
 
@@ -30,6 +31,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "adversarial": adversarial,
     "adversarial_labels": adversarial_labels,
     "made": made,
+    "semantic_hashing": semantic_hashing,
     "rbm": rbm,
 }
 
@@ -46,6 +48,7 @@ __all__ = [
     "k_sparse",
     "made",
     "rbm",
+    "semantic_hashing",
     "sparse",
     "vae",
 ]

@@ -21,7 +21,7 @@ def adversarial(
     optimizer: Optimizer,
     *,
     prior: PriorName = "gaussian",
-    scale: float = 1.0,
+    prior_scale: float = 1.0,
     modes: int = 10,
     conditional: bool = False,
     critic_widths: tuple[int, ...] = (512, 512),
@@ -35,7 +35,7 @@ def adversarial(
         net: the network, one head.
         optimizer: an optax optimizer; each of the three steps has one of its own.
         prior: of the codes: gaussian, or in two dimensions mixture (a flower) or swiss_roll.
-        scale: of the prior; a Gaussian's standard deviation.
+        prior_scale: of the prior; a Gaussian's standard deviation.
         modes: petals of the flower, pieces of the swiss_roll.
         conditional: tell the critic labels, so that class c gets mode c; unlabelled examples (-1) may go anywhere.
         critic_widths: of the critic's hidden layers.
@@ -43,7 +43,7 @@ def adversarial(
         confuse_rate: the learning rate of the encoder's move in the game over the optimizer's.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
     """
-    target = prior_of(prior, net.latents, scale, modes)
+    target = prior_of(prior, net.latents, prior_scale, modes)
     if conditional and not target.modes:
         raise ValueError(f"conditional needs a prior with modes to name, mixture or swiss_roll; it is {prior!r}")
     labels = target.modes if conditional else 0

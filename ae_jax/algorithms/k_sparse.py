@@ -14,12 +14,12 @@ from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer,
 from ..regularized import decay
 
 
-def largest(z: Array, k: int | Array, most: int | None = None) -> Array:
+def largest(z: Array, k: int | Array, most: int) -> Array:
     """z with all but its k largest entries 0; of equals, the first are kept. [B, K] -> [B, K].
 
-    A traced k, which may change from call to call, needs the static `most` that it never exceeds.
+    `most` is what k, which may be traced, never exceeds.
     """
-    _, index = lax.top_k(lax.stop_gradient(z), k if most is None else most)  # [B, most]
+    _, index = lax.top_k(lax.stop_gradient(z), most)  # [B, most]
     kept = jnp.broadcast_to(jnp.arange(index.shape[1]) < k, index.shape)
     return jnp.where(jnp.put_along_axis(jnp.zeros(z.shape, bool), index, kept, axis=1, inplace=False), z, 0)
 
@@ -72,8 +72,8 @@ def k_sparse(
         init=net.init,
         rule=descend(loss, optimizer, wrt=("encoder", "decoder"), k=falling),
         evaluate=evaluate,
-        encode=lambda params, x: largest(net.encode(params, x), coded),
+        encode=lambda params, x: largest(net.encode(params, x), coded, coded),
         decode=lambda params, z: p.mean(net.decode(params, z)),
-        reconstruct=lambda params, x: p.mean(net.decode(params, largest(net.encode(params, x), k))),
+        reconstruct=lambda params, x: p.mean(net.decode(params, largest(net.encode(params, x), k, k))),
         corrupt=net.corrupt,
     )

@@ -57,7 +57,9 @@ def commonest(texts: Sequence[str], words: int) -> tuple[str, ...]:
         raise DataError("the training texts hold no words but stop words; look at what is in the files") from None
 
 
-def texts(path: str | Path, *, words: int = 2000, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
+def texts(
+    path: str | Path, *, words: int = 2000, count_words: bool = False, test_fraction: float = 0.2, seed: int = 0
+) -> Dataset:
     """A folder of UTF-8 text files (.txt, .text, .md), each a document, as probabilities of words [N, V].
 
     Subfolders `train` and `test` (and `valid`) are its splits, if there; subfolders below are its classes.
@@ -65,6 +67,7 @@ def texts(path: str | Path, *, words: int = 2000, test_fraction: float = 0.2, se
     Args:
         path: the folder.
         words: how many of the training documents' commonest words count; stop words do not.
+        count_words: give each document's counts of words instead, for the likelihood of the whole of it.
         test_fraction: how many documents to hold out where there is no folder `test`.
         seed: of that split.
 
@@ -89,15 +92,17 @@ def texts(path: str | Path, *, words: int = 2000, test_fraction: float = 0.2, se
         contents = {split: [everything[i] for i in index] for split, index in parts.items()}
         labels = {split: y and [y[i] for i in index] for split, index in parts.items()}
     vocabulary = commonest(contents["train"], words)
-    batches = {split: make_batch(bags(found, vocabulary), labels[split]) for split, found in contents.items()}
+    table = counts if count_words else bags
+    batches = {split: make_batch(table(found, vocabulary), labels[split]) for split, found in contents.items()}
     return from_parts(path.name, batches, str(path), test_fraction, seed, classes=classes, vocabulary=vocabulary)
 
 
-def reuters(*, words: int = 2000) -> Dataset:
+def reuters(*, words: int = 2000, count_words: bool = False) -> Dataset:
     """Reuters-21578 by NLTK, ApteMod split: 7769 + 3019 news items; their 90 topics are factors, 0 or 1.
 
     Args:
         words: how many of the training documents' commonest words count; stop words do not.
+        count_words: give each document's counts of words instead, for the likelihood of the whole of it.
 
     Raises:
         DataError: NLTK or its corpus is not there.
@@ -117,7 +122,8 @@ def reuters(*, words: int = 2000) -> Dataset:
     raw = _contents(corpus, ids)
     parts = {split: [i for i in ids if i.startswith(prefix)] for split, prefix in SPLIT.items()}
     vocabulary = commonest([raw[i] for i in parts["train"]], words)
-    batches = {split: make_batch(bags([raw[i] for i in of], vocabulary)) for split, of in parts.items()}
+    table = counts if count_words else bags
+    batches = {split: make_batch(table([raw[i] for i in of], vocabulary)) for split, of in parts.items()}
     factors = {
         split: np.array([np.isin(topics, corpus.categories(i)) for i in of], np.float32) for split, of in parts.items()
     }
