@@ -116,15 +116,21 @@ def banded(axes: Any, x: Sequence[float], values: Any, label: str, **line: Any) 
     axes.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
 
 
-def feature_panels(named: Mapping[str, np.ndarray], columns: int = 8) -> Any:
+def feature_panels(named: Mapping[str, np.ndarray], columns: int = 8, across: int | None = None) -> Any:
     """A matplotlib Figure of several nets' features side by side, each [K, H, W, C] under its name.
 
-    A feature is scaled by itself: zero is mid-grey, its largest weight black or white.
+    A feature is scaled by itself: zero is mid-grey, its largest weight black or white. A panel has `columns` features
+    in a row, the figure `across` panels, by default all of them.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.5 * len(named), 4.7), dpi=100, layout="constrained")
-    for axes, (name, features) in zip(figure.subplots(1, len(named), squeeze=False)[0], named.items(), strict=True):
+    across = min(across or len(named), len(named))
+    down = -(-len(named) // across)
+    figure = Figure(figsize=(4.5 * across, 4.85 * down), dpi=100, layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in panels:
+        axes.axis("off")
+    for axes, (name, features) in zip(panels, named.items(), strict=False):
         wide = min(columns, len(features))
         chosen = features[: len(features) // wide * wide]  # whole rows
         scaled = chosen / np.abs(chosen).max((1, 2, 3), keepdims=True)
@@ -132,7 +138,6 @@ def feature_panels(named: Mapping[str, np.ndarray], columns: int = 8) -> Any:
         zoom = max(1, 450 // (wide * (features.shape[2] + 1)))  # about the panel's dots
         axes.imshow(plots.mosaic(cells, (-1.0, 1.0), zoom))
         axes.set_title(name)
-        axes.axis("off")
     return figure
 
 

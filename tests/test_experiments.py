@@ -63,7 +63,7 @@ SMALL = {
     "self_taught": {"iterations": 2, "units": 6, "data": "digits"},
     "stacked_sparse": {"iterations": 2, "units": (6, 5), "images": 100, "data": "digits"},
     "overcomplete": {"epochs": 1, "units": 6, "images": 100, "data": "digits"},
-    "contractive_table": {"epochs": 1, "tuning": 1, "units": 6, "images": 100, "data": "digits"},
+    "contractive_table": {"epochs": 1, "tuning": 1, "units": 6, "images": 100, "held_out": 0, "data": "digits"},
 }  # fmt: skip
 # several nets and classifiers each: most of their time is compilation
 SLOW = {
@@ -222,6 +222,16 @@ def test_self_taught_learning_trains_its_softmax_as_the_tutorial_does():
     assert module.accuracy(z, y, 40) == pytest.approx(100 * reference.score(z[40:], y[40:]), abs=2.6)  # one example
 
 
+def test_panels_of_features_wrap():
+    from ae_jax.experiment import feature_panels
+
+    named = {str(i): np.ones((4, 3, 3, 1)) for i in range(5)}
+    wide, wrapped = (feature_panels(named, columns=2, across=across) for across in (None, 3))
+    assert [len(axes.images) for axes in wrapped.axes] == [1, 1, 1, 1, 1, 0]
+    assert [axes.get_title() for axes in wrapped.axes] == [*named, ""]
+    assert wide.get_figheight() * 2 == wrapped.get_figheight()
+
+
 def test_halved_images_are_means_of_four_pixels():
     x = np.arange(2 * 4 * 6).reshape(2, 4, 6, 1).astype(np.float32)
     half = load("overcomplete").halved(Batch(x)).x
@@ -233,6 +243,7 @@ def test_rank_correlation_is_of_each_seed_over_the_rows():
     rank = load("contractive_table").rank_correlation
     norms = np.array([[1.0, 5.0], [2.0, 3.0], [7.0, 4.0]])
     np.testing.assert_allclose(rank(norms, np.array([[10.0, 1.0], [20.0, 3.0], [30.0, 2.0]])), [1, -1])
+    np.testing.assert_array_equal(rank(norms, np.ones((3, 2))), 0)
 
 
 def test_code_shift_is_the_noise_over_the_spread():
