@@ -37,11 +37,11 @@ ONE = "one set of masks"
 SAMPLED = "masks sampled"
 CHOSEN: dict[tuple[str, str], Chosen] = {
     ("dna", ONE): Chosen("adagrad", 0.05, {}),
-    ("dna", SAMPLED): Chosen("adagrad", 0.05, {"masks": 8, "fresh": True}),
-    ("mushrooms", ONE): Chosen("adam", 1e-3, {}),
-    ("mushrooms", SAMPLED): Chosen("adam", 1e-3, {"masks": 8}),
-    ("nips", ONE): Chosen("adagrad", 0.05, {}),
-    ("nips", SAMPLED): Chosen("adagrad", 0.05, {"masks": 8, "fresh": True}),
+    ("dna", SAMPLED): Chosen("adagrad", 0.1, {"masks": 16}),
+    ("mushrooms", ONE): Chosen("adam", 5e-3, {}),
+    ("mushrooms", SAMPLED): Chosen("adam", 5e-3, {"masks": 8}),
+    ("nips", ONE): Chosen("adagrad", 0.02, {}),
+    ("nips", SAMPLED): Chosen("adagrad", 0.05, {"masks": 8}),
 }
 
 # Written before the first run: the paper's value and the half width of its 95 % interval, which is one of the test
@@ -70,8 +70,8 @@ NOTES = [
     "The paper's values, and the half widths of their intervals, are as remembered, not read. Theirs and ours are "
     "measured on the same test examples, so their errors are shared and the tolerance is generous.",
     "Optimizer, rate and how masks are sampled were chosen on the validation likelihood of one run whose seed, 100, is "
-    "not among these; orthogonal weights, 500 rectified units and the direct weights were given. Masks drawn "
-    "afresh: early stopping looks at 8 sets, the test at 300 others.",
+    "not among these, tried for up to 80 epochs; 8 or 16 sets of masks in turn did better there than new masks in every "
+    "batch, where the paper draws new ones for DNA, with connectivity weights. The test averages over the same sets.",
 ]
 
 
