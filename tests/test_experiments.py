@@ -22,7 +22,7 @@ SMALL = {
     "denoising": {"epochs": 1, "units": 12, "labelled": 200, "level": 0.0, "data": "digits"},
     "contractive": {"epochs": 1, "units": 12, "labelled": 200, "data": "digits"},
     "linear_members": {"epochs": 1, "latents": 3, "fitted": 60, "iterations": 3, "data": "digits"},
-    "made": {"epochs": 2, "units": 5, "test_masks": 3, "names": ("dna",)},
+    "made": {"epochs": 2, "units": 5, "names": ("dna",)},
     "upsampling": {"epochs": 1, "examples": 60, "latents": 3, "channels": (2, 3), "sources": ("digits",)},
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
 }
