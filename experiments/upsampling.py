@@ -53,7 +53,7 @@ def main(
     seeds: int = 3,
     seed: int = 0,
     epochs: int = 4,
-    examples: int = 6000,
+    examples: int = 3000,
     latents: int = 64,
     channels: tuple[int, ...] = (16, 32),
     sources: tuple[str, ...] = ("mnist", PHOTOGRAPHS),
@@ -87,7 +87,7 @@ def main(
             params = train(algorithm, train_set, epochs=epochs, batch_size=64, seeds=sweep).params
             first = jax.tree.map(lambda p: p[0], params)
             counts.add(count_parameters(first))
-            begun, ended = (measure(algorithm, p, test_set) for p in (start, params))
+            begun, ended = measure(algorithm, (start, params), test_set)
             metrics |= {
                 f"{name}, at the start, share: {way}": begun["output"],
                 f"{name}, trained, share: {way}": ended["output"],
@@ -142,8 +142,8 @@ def some(source: str, count: int) -> tuple[Batch, Batch]:
     return Batch(jnp.asarray(train_set.x[:count])), Batch(jnp.asarray(test_set.x[: count // 3]))
 
 
-def measure(algorithm: Algorithm, params: Params, data: Batch) -> Metrics:
-    """For every seed: squared errors, and shares of outputs and residuals at the stride's frequency. Each [S]."""
+def measure(algorithm: Algorithm, stages: tuple[Params, ...], data: Batch) -> list[Metrics]:
+    """Squared errors, and shares of outputs and residuals at the stride's frequency. params [S, ...] -> each [S]."""
 
     def one(params: Params, batch: Batch, key: Key) -> Metrics:
         x_hat = algorithm.reconstruct(params, batch.x)
@@ -155,8 +155,8 @@ def measure(algorithm: Algorithm, params: Params, data: Batch) -> Metrics:
             "residual": stride_energy(x_hat - batch.x),
         }
 
-    found = mapped(lambda params, data: average(one, params, data, jax.random.key(0)))(params, data)
-    return jax.tree.map(np.asarray, found)
+    means = mapped(lambda params, data: average(one, params, data, jax.random.key(0)))
+    return [jax.tree.map(np.asarray, means(params, data)) for params in stages]
 
 
 if __name__ == "__main__":
