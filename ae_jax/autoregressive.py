@@ -7,12 +7,15 @@ itself on masked weights, so masks are nothing but a function of degrees.
 
 from collections.abc import Callable
 from itertools import accumulate, pairwise
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from .core import Key, Params
+from .core import Autoencoder, Heads, Key, Params
+
+ReluAutoencoder = Annotated[Autoencoder, Heads(1, "relu")]  # a code that is one hidden layer of several
 
 
 def layers(params: Params) -> list[tuple[str, str]]:

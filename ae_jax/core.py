@@ -69,11 +69,11 @@ class Heads(NamedTuple):
 
     number: int  # vectors of size K
     activation: str = "linear"  # what they have gone through
+    network: str = "mlp"  # of `networks.NETWORKS`, where none is named
 
 
 GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-variance
 SigmoidAutoencoder = Annotated[Autoencoder, Heads(1, "sigmoid")]  # activations in [0, 1]
-ReluAutoencoder = Annotated[Autoencoder, Heads(1, "relu")]  # a code that is one hidden layer of several
 
 
 class Algorithm(NamedTuple):

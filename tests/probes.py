@@ -39,6 +39,8 @@ net = partial(networks.mlp, (4, 4, 1), 4, hidden=(16,), activation="tanh")
 shallow = partial(networks.mlp, (4, 4, 1), 12, hidden=(), code_activation="sigmoid")
 masks_net = partial(networks.mlp, (4, 4, 1), 32, hidden=(), code_activation="relu")
 
+boltzmann = partial(networks.rbm, (4, 4, 1), 16, scale=0.1)
+
 PROBES: dict[str, Probe] = {
     "autoencoder": Probe(
         "autoencoder",
@@ -52,10 +54,22 @@ PROBES: dict[str, Probe] = {
             shallow(code_activation="tanh"), o, penalty="kl_minibatch", units="tanh", target=0.2, weight=0.3
         ),
     ),
+    "k_sparse": Probe(
+        "k_sparse",
+        lambda o: algorithms.k_sparse(
+            networks.mlp((4, 4, 1), 16, hidden=(), tied=True), o, k=4, start=8, anneal_steps=60
+        ),
+    ),
     "contractive": Probe("contractive", lambda o: algorithms.contractive(net(), o, weight=1e-3)),
     "contractive_denoising": Probe(
         "contractive",
         lambda o: algorithms.contractive(corrupted(net(), masking(0.1)), o, penalty="hutchinson", weight=1e-3),
+    ),
+    "contractive_higher": Probe(
+        "contractive",
+        lambda o: algorithms.contractive(
+            shallow(tied=True), o, penalty="closed", weight=1e-3, higher=1e-3, corruptions=2
+        ),
     ),
     "vae": Probe("vae", lambda o: algorithms.vae(net(heads=2), o, warmup_steps=50), ENTROPY, gap=0.4),
     "vae_gaussian": Probe(
@@ -78,6 +92,35 @@ PROBES: dict[str, Probe] = {
         gap=0.4,
     ),
     "iwae": Probe("iwae", lambda o: algorithms.iwae(net(heads=2), o, samples=3), ENTROPY, gap=0.4),
+    # A machine of 16 units can hold the bars, whose pixels each follow from the rest: then x is certain given h.
+    "rbm": Probe("rbm", lambda o: algorithms.rbm(boltzmann(), o, sample_steps=20), gap=0.4),
+    "rbm_persistent": Probe(
+        "rbm", lambda o: algorithms.rbm(boltzmann(), o, steps=2, chains=10, weight_l2=1e-5, sample_steps=20), gap=0.6
+    ),
+    "rbm_gaussian": Probe("rbm", lambda o: algorithms.rbm(boltzmann(), o, hidden="gaussian", sample_steps=20), gap=0.6),
+    "classifier": Probe("classifier", lambda o: algorithms.classifier(net(), o, classes=8)),
+    "dec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4), learning_rate=0.03, gap=0.5),
+    "idec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4, weight=0.1), learning_rate=0.03),
+    "adversarial": Probe("adversarial", lambda o: algorithms.adversarial(net(), o, critic_widths=(16,))),
+    "adversarial_mixture": Probe(
+        "adversarial",
+        lambda o: algorithms.adversarial(
+            networks.mlp((4, 4, 1), 2, hidden=(16,), dropout=0.1),
+            o,
+            prior="mixture",
+            modes=8,
+            conditional=True,
+            critic_widths=(16,),
+            critic_rate=0.5,
+        ),
+        gap=0.4,
+    ),
+    "adversarial_labels": Probe(
+        "adversarial_labels",
+        lambda o: algorithms.adversarial_labels(
+            networks.mlp((4, 4, 1), 10, hidden=(16,)), o, classes=8, labels=16, critic_widths=(16,)
+        ),
+    ),
 }
 
 

@@ -206,12 +206,10 @@ def test_the_statistics_of_an_algorithm_come_before_its_pass():
 
 PACKAGE = Path(ae_jax.__file__).parent
 ONLY = {"flax": "networks", "tensorflow_datasets": "data", "orbax": "run"}
-PURE = (
-    "core", "networks", "losses", "corruption", "variational", "regularized", "autoregressive", "algorithms",
-    "evaluation",
-)  # fmt: skip
+SHARED = {"core", "losses", "corruption", "boltzmann", "variational", "regularized", "autoregressive", "critic"}
+SHARED |= {"priors", "labels", "jacobians"}
+PURE = SHARED | {"optimizers", "networks", "algorithms", "evaluation"}
 IMPURE = {"os", "sys", "time", "argparse", "logging", "datetime", "pathlib", "subprocess", "random", "tyro", "tqdm"}
-SHARED = {"core", "losses", "corruption", "variational", "regularized", "autoregressive"}
 
 
 def imports(path):

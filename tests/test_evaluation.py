@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from ae_jax import corruption, evaluation, networks
 from ae_jax.algorithms import autoencoder, vae
 from ae_jax.core import Algorithm, Batch, Rule
-from ae_jax.evaluation import artefacts, codes, likelihood, logistic_pca, pca, probes, statistics
+from ae_jax.evaluation import artefacts, codes, likelihood, logistic_pca, pca, probes, samples, statistics
 from ae_jax.losses import reconstruction
 
 MNIST = Path(__file__).parents[1].parent / "shared" / "data" / "tfds_manual" / "mnist"
@@ -464,6 +464,47 @@ def test_descriptions():
     assert evaluation.describe("pca knn_accuracy (k=5)").startswith("PCA with as many components: of a vote")
     assert evaluation.describe("l0") == evaluation.DESCRIPTIONS["l0"]
     assert evaluation.describe("test something_new") == ""
+
+
+# --------------------------------------------------------------------------------------------------- samples
+
+
+def test_squared_mmd_is_the_double_sum_over_pairs():
+    draw = np.random.default_rng(0)
+    a, b, scales = draw.normal(size=(13, 3)) + 20, draw.normal(size=(9, 3)) * 2 + 20, [0.5, 2.0]
+    k = lambda x, y: np.mean([np.exp(-np.square(x - y).sum() / (2 * s**2)) for s in scales])
+    pairs = lambda x: np.mean([k(x[i], x[j]) for i in range(len(x)) for j in range(len(x)) if i != j])
+    expected = pairs(a) + pairs(b) - 2 * np.mean([k(x, y) for x in a for y in b])
+    got = samples.squared_mmd(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32), scales)
+    assert float(got) == pytest.approx(expected, rel=1e-4)
+
+
+def test_squared_mmd_is_0_on_average_for_equal_distributions_and_as_calculated_for_gaussians():
+    """For N(0, I) and N(m, I) in D dimensions: 2 (s^2 / (s^2 + 2))^(D/2) (1 - exp(-|m|^2 / (2 (s^2 + 2))))."""
+    s, dims, shift = 1.5, 2, 1.2
+
+    @jax.vmap
+    def both(key):
+        a, b = jax.random.normal(key, (2, 200, dims))
+        moved = b + jnp.array([shift, 0.0])
+        return samples.squared_mmd(a, b, [s]), samples.squared_mmd(a, moved, [s])
+
+    same, moved = both(jax.random.split(jax.random.key(0), 200))
+    expected = 2 * (s**2 / (s**2 + 2)) ** (dims / 2) * (1 - np.exp(-(shift**2) / (2 * (s**2 + 2))))
+    assert abs(same.mean()) < 4 * scipy.stats.sem(same)
+    assert abs(moved.mean() - expected) < 4 * scipy.stats.sem(moved)
+    assert moved.mean() > 50 * scipy.stats.sem(moved)
+
+
+def test_parzen_windows_are_a_mixture_of_gaussians():
+    draw = np.random.default_rng(0)
+    drawn, x, sigma = draw.uniform(size=(31, 2, 3)), draw.uniform(size=(150, 2, 3)), 0.3
+    logs = scipy.stats.norm.logpdf(x[:, None], drawn[None], sigma).sum((2, 3))
+    got = samples.parzen_log_likelihood(jnp.asarray(drawn, jnp.float32), jnp.asarray(x, jnp.float32), sigma)
+    np.testing.assert_allclose(got, logsumexp(logs, 1) - np.log(31), rtol=1e-4)
+    means = [float(samples.parzen_log_likelihood(drawn, x, s).mean()) for s in (0.01, 0.2, 5.0)]
+    assert samples.best_sigma(drawn, x, [0.01, 0.2, 5.0]) == 0.2
+    assert np.argmax(means) == 1
 
 
 # ------------------------------------------------------------------------------------------------ checkerboards

@@ -3,11 +3,17 @@
 from collections.abc import Callable
 
 from ..core import Algorithm
+from .adversarial import adversarial
+from .adversarial_labels import adversarial_labels
 from .autoencoder import autoencoder
+from .classifier import classifier
 from .contractive import contractive
+from .dec import dec
 from .denoising import denoising
 from .iwae import iwae
+from .k_sparse import k_sparse
 from .made import made
+from .rbm import rbm
 from .sparse import sparse
 from .vae import vae
 
@@ -18,7 +24,28 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "contractive": contractive,
     "vae": vae,
     "iwae": iwae,
+    "classifier": classifier,
+    "dec": dec,
+    "k_sparse": k_sparse,
+    "adversarial": adversarial,
+    "adversarial_labels": adversarial_labels,
     "made": made,
+    "rbm": rbm,
 }
 
-__all__ = ["ALGORITHMS", "autoencoder", "contractive", "denoising", "iwae", "made", "sparse", "vae"]
+__all__ = [
+    "ALGORITHMS",
+    "adversarial",
+    "adversarial_labels",
+    "autoencoder",
+    "classifier",
+    "contractive",
+    "dec",
+    "denoising",
+    "iwae",
+    "k_sparse",
+    "made",
+    "rbm",
+    "sparse",
+    "vae",
+]

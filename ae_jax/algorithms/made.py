@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ..autoregressive import ancestral, before, draw_degrees, masked, unseen
-from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, ReluAutoencoder, descend
+from ..autoregressive import ReluAutoencoder, ancestral, before, draw_degrees, masked, unseen
+from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
 from ..losses import bernoulli_nll, reconstruction
 
 

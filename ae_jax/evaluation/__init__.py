@@ -14,7 +14,7 @@ from jax import Array
 
 from ..core import Algorithm, Batch, Key, Metrics, Params, average
 from ..losses import reconstruction
-from . import artefacts, codes, logistic_pca, pca, probes
+from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes, retrieval, samples
 from .likelihood import log_likelihood
 from .statistics import binomial_interval, paired_difference, summarise
 
@@ -32,6 +32,8 @@ DESCRIPTIONS: dict[str, str] = {
     "elbo": "evidence lower bound on log p(x) in nats",
     "bound": "importance-weighted lower bound on log p(x) in nats, with the samples of training",
     "log_likelihood": "log p(x) in nats by importance sampling, k samples an example; a lower bound in expectation",
+    "free_energy": "-log of the unnormalised probability of an example under a Boltzmann machine, in nats",
+    "pseudo_likelihood": "sum over pixels of log p(pixel | all others) in nats, by one pixel drawn for each example",
     "linear_probe_accuracy": "of logistic regression from codes to labels, fitted on train, scored on test",
     "knn_accuracy": "of a vote of the k nearest training codes, scored on test",
     "active_units": "count of code units whose variance over the test data exceeds 0.01",
@@ -219,13 +221,17 @@ __all__ = [
     "artefacts",
     "battery",
     "binomial_interval",
+    "clustering",
     "codes",
     "describe",
     "has_labels",
     "log_likelihood",
     "logistic_pca",
     "paired_difference",
+    "partition",
     "pca",
     "probes",
+    "retrieval",
+    "samples",
     "summarise",
 ]

@@ -5,8 +5,22 @@ from collections.abc import Callable
 from ..core import Autoencoder
 from .common import ACTIVATIONS, activation, pair
 from .conv import conv
-from .mlp import linear, mlp
+from .mlp import linear, mlp, rbm
+from .stack import layers_of, stack, stacked, unrolled
 
-NETWORKS: dict[str, Callable[..., Autoencoder]] = {"mlp": mlp, "linear": linear, "conv": conv}
+NETWORKS: dict[str, Callable[..., Autoencoder]] = {"mlp": mlp, "linear": linear, "conv": conv, "rbm": rbm}
 
-__all__ = ["ACTIVATIONS", "NETWORKS", "activation", "conv", "linear", "mlp", "pair"]
+__all__ = [
+    "ACTIVATIONS",
+    "NETWORKS",
+    "activation",
+    "conv",
+    "layers_of",
+    "linear",
+    "mlp",
+    "pair",
+    "rbm",
+    "stack",
+    "stacked",
+    "unrolled",
+]

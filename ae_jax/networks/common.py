@@ -16,6 +16,7 @@ from ..core import Autoencoder, Batch, Key, Params
 ActivationName = Literal["linear", "relu", "sigmoid", "tanh", "softplus", "elu", "leaky_relu", "gelu", "silu"]
 Activation = Callable[[Array], Array]
 InitName = Literal["glorot", "he", "uniform", "sigmoid_uniform", "orthogonal"]
+Initializer = Callable[..., Array]  # (key, shape, dtype) -> kernel
 
 ACTIVATIONS: dict[str, Activation] = {
     "linear": lambda x: x,
@@ -50,8 +51,10 @@ def activation(which: ActivationName | Activation) -> Activation:
     return ACTIVATIONS[which]
 
 
-def initializers(which: InitName, fan_in: int) -> tuple[Callable[..., Array], Callable[..., Array]]:
-    """(kernel_init, bias_init) by name, for a layer with `fan_in` inputs to each unit."""
+def initializers(which: InitName | Initializer, fan_in: int) -> tuple[Initializer, Initializer]:
+    """(kernel_init, bias_init) by name, for a layer with `fan_in` inputs to each unit; a function is the kernel's."""
+    if callable(which):
+        return which, nn.initializers.zeros
     if which not in KERNELS:
         raise ValueError(f"init is {which!r}; it must be one of {sorted(KERNELS)}")
     if which != "uniform":

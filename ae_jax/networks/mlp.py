@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax import Array
 
 from ..core import Autoencoder, Key, Params
-from .common import Activation, ActivationName, InitName, activation, check_code, initializers, pair
+from .common import Activation, ActivationName, Initializer, InitName, activation, check_code, initializers, pair
 
 
 class MLP(nn.Module):
@@ -19,7 +19,7 @@ class MLP(nn.Module):
     widths: Sequence[int]
     activation: Activation
     last: Activation
-    scheme: InitName
+    scheme: InitName | Initializer
     dropout: float = 0.0
     last_dropout: float = 0.0
 
@@ -68,7 +68,7 @@ def mlp(
     tied: bool = False,
     dropout: float = 0.0,
     code_dropout: float = 0.0,
-    init: InitName = "glorot",
+    init: InitName | Initializer = "glorot",
 ) -> Autoencoder:
     """A fully connected autoencoder, by default symmetric: D-hidden-K-hidden reversed-D.
 
@@ -84,7 +84,7 @@ def mlp(
         tied: the decoder's weights are the encoder's, transposed (its biases are its own).
         dropout: rate on hidden layers, both ways, in training.
         code_dropout: rate on the code in training.
-        init: of the weights.
+        init: of the weights, by name or as a function (key, shape, dtype) -> kernel.
 
     Raises:
         ValueError: an unknown name, no latents, or tied weights with more than one head or another way back.
@@ -127,6 +127,23 @@ def linear(shape: tuple[int, ...], latents: int, *, heads: int = 1, tied: bool =
         tied: the decoder's weights are the encoder's, transposed.
     """
     return mlp(shape, latents, hidden=(), heads=heads, tied=tied)
+
+
+def rbm(shape: tuple[int, ...], latents: int, *, heads: int = 1, scale: float = 0.01) -> Autoencoder:
+    """The two sides of a restricted Boltzmann machine: one linear layer, tied, with weights N(0, scale^2).
+
+    Args:
+        shape: of one example.
+        latents: number of hidden units, K.
+        heads: one.
+        scale: standard deviation of the weights at the start: 0.01 (Hinton, 2010), or 0.1 (2006).
+
+    Raises:
+        ValueError: more than one head.
+    """
+    if heads != 1:
+        raise ValueError(f"the network rbm is tied and has one head, this algorithm's encoder emits {heads}: use mlp")
+    return mlp(shape, latents, hidden=(), heads=heads, tied=True, init=nn.initializers.normal(scale))
 
 
 def _tie(net: Autoencoder, decoder: TiedDecoder, depth: int) -> Autoencoder:

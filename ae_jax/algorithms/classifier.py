@@ -1,0 +1,71 @@
+"""A classifier on an encoder, trained through it: supervised fine-tuning of what was pretrained.
+
+Hinton & Salakhutdinov (2006), Science 313; Vincent et al. (2010), JMLR 11, section 2.4.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
+from ..losses import l2, reconstruction
+
+
+def classifier(
+    net: Autoencoder,
+    optimizer: Optimizer,
+    *,
+    classes: int = 10,
+    freeze: bool = False,
+    weight_l2: Hyper = 0.0,
+    head_l2: Hyper = 0.0,
+) -> Algorithm:
+    """Softmax regression on the code, -log p(y | encode(x)) in nats, descended in "encoder" and "head".
+
+    The decoder is kept as it came. To fine-tune, start from pretrained params: `init` draws all, and what is laid
+    over it, `init(key, data) | pretrained`, replaces encoder and decoder.
+
+    Args:
+        net: the network, one head.
+        optimizer: an optax optimizer.
+        classes: labels are 0 to classes - 1.
+        freeze: train the softmax alone, on a fixed encoder.
+        weight_l2: weight of the sum of w^2 over all weights (not biases) that are trained.
+        head_l2: weight of the sum of w^2 over the softmax's weights alone, besides.
+    Raises ValueError for data without labels, and for fewer than two classes.
+    """
+    if classes < 2:
+        raise ValueError(f"classes is {classes}; a classifier needs at least 2")
+    groups = ("head",) if freeze else ("encoder", "head")
+
+    def init(key: Key, data: Batch) -> Params:
+        params = net.init(key, data)
+        # zeros: the loss is convex in the softmax, and every class begins equally likely
+        kernel = jnp.zeros((net.latents, classes), data.x.dtype)
+        return {**params, "head": {"kernel": kernel, "bias": kernel[0]}}
+
+    def terms(params: Params, batch: Batch, key: Key | None, weight_l2, head_l2) -> Loss:
+        if batch.y is None:
+            raise ValueError("a classifier learns from labels and these data have none: choose data with labels")
+        logits = net.encode(params, batch.x, key) @ params["head"]["kernel"] + params["head"]["bias"]  # [B, classes]
+        nll = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
+        wrong = (logits.argmax(-1) != batch.y).astype(logits.dtype)
+        decay = weight_l2 * l2({group: params[group] for group in groups}) + head_l2 * l2(params["head"])
+        return Loss(nll + decay, {"nll": nll, "error": wrong})
+
+    def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
+        result = terms(params, batch, None, final(weight_l2), final(head_l2))
+        return {"loss": result.value, **result.metrics, **reconstruction(reconstruct(params, batch.x), batch.x)}
+
+    def reconstruct(params: Params, x: jax.Array) -> jax.Array:
+        return net.apply(params, x)[1]
+
+    return Algorithm(
+        init=init,
+        rule=descend(terms, optimizer, wrt=groups, weight_l2=weight_l2, head_l2=head_l2),
+        evaluate=evaluate,
+        encode=lambda params, x: net.encode(params, x),
+        decode=lambda params, z: net.decode(params, z),
+        reconstruct=reconstruct,
+        corrupt=net.corrupt,
+    )

@@ -1,0 +1,79 @@
+"""Restricted Boltzmann machines by contrastive divergence. Hinton (2002), Neural Computation 14.
+
+CD's draws as in the released code of Hinton & Salakhutdinov (2006); persistent chains: Tieleman (2008), ICML.
+"""
+
+import jax
+from jax import Array, lax
+
+from ..boltzmann import BoltzmannAutoencoder, UnitsName, check_tied, machine
+from ..core import Algorithm, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend
+from ..losses import l2, reconstruction
+
+
+def rbm(
+    net: BoltzmannAutoencoder,
+    optimizer: Optimizer,
+    *,
+    visible: UnitsName = "bernoulli",
+    hidden: UnitsName = "bernoulli",
+    steps: int = 1,
+    chains: int = 0,
+    draw_visible: bool = False,
+    weight_l2: Hyper = 0.0,
+    sample_steps: int = 1000,
+) -> Algorithm:
+    """CD-k and persistent CD. The code is E[h | x]; `loss` is -log p(x | h) in nats, as CD descends no function.
+
+    Args:
+        net: the network, networks.rbm.
+        optimizer: an optax optimizer.
+        visible: bernoulli (in [0, 1]) or gaussian (of variance 1).
+        hidden: bernoulli or gaussian (of variance 1).
+        steps: of Gibbs sampling before the negative statistics, k.
+        chains: persistent chains that these are taken from; 0 for contrastive divergence, which starts at the data.
+        draw_visible: draw the visible units in CD, too, instead of taking their means; persistent chains always do.
+        weight_l2: weight of the sum of w^2 (not of biases); half of what is called weight decay.
+        sample_steps: of Gibbs sampling before a sample.
+    Raises ValueError for no steps, negative chains, unknown units, or a network that is not tied or not one layer.
+    """
+    if steps < 1 or chains < 0 or sample_steps < 1:
+        raise ValueError(f"steps is {steps}, chains {chains}, sample_steps {sample_steps}; wanted 1, 0, 1 or more")
+    model = machine(net, visible, hidden)
+
+    def init(key: Key, data: Batch) -> Params:
+        key_net, key_chains = jax.random.split(key)
+        params = check_tied(net.init(key_net, data))
+        return params | {"chains": model.visible_noise(params, key_chains, chains)} if chains else params
+
+    def gap(params: Params, batch: Batch, key: Key, weight_l2) -> Loss:
+        key_data, key_visible, key_walk = jax.random.split(key, 3)
+        fixed = lax.stop_gradient(params)
+        a = model.down(fixed, batch.x, key_data)  # one step from the data
+        if chains:
+            negative = model.gibbs(fixed, fixed["chains"], key_walk, steps)
+        else:
+            first = model.visible.draw(key_visible, a) if draw_visible else model.visible.mean(a)
+            negative = model.gibbs(fixed, first, key_walk, steps - 1, mean=not draw_visible)
+        data, dream = (model.free_energy(params, v) for v in (batch.x, negative))
+        value = data - dream.mean() + weight_l2 * l2(params["encoder"])  # whose gradient: <v h> dream - <v h> data
+        metrics = {"loss": model.nll(a, batch.x), "free_energy": data}
+        return Loss(value, metrics, {"chains": negative} if chains else {})
+
+    encode = lambda params, x: model.hidden.mean(net.encode(params, x))
+    decode = lambda params, z: model.visible.mean(net.decode(params, z))
+
+    def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
+        a = net.decode(params, encode(params, batch.x))
+        metrics = {"loss": model.nll(a, batch.x), "free_energy": model.free_energy(params, batch.x)}
+        if visible == "bernoulli":
+            metrics["pseudo_likelihood"] = model.pseudo_likelihood(params, batch.x, key)
+        return metrics | reconstruction(model.visible.mean(a), batch.x)
+
+    def sample(params: Params, key: Key, n: int) -> Array:
+        key_begin, key_walk, key_last = jax.random.split(key, 3)
+        v = model.gibbs(params, model.visible_noise(params, key_begin, n), key_walk, sample_steps - 1)
+        return model.visible.mean(model.down(params, v, key_last))
+
+    rule = descend(gap, optimizer, wrt=("encoder", "decoder"), name="gap", weight_l2=weight_l2)
+    return Algorithm(init, rule, evaluate, encode, decode, lambda params, x: decode(params, encode(params, x)), sample)

@@ -1,0 +1,85 @@
+"""Autoencoders on top of each other: what layer-wise training makes, as one `Autoencoder`."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import jax
+from jax import Array
+
+from ..core import Autoencoder, Batch, Key, Params
+from .common import Activation, ActivationName, activation
+
+
+def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "linear") -> Autoencoder:
+    """Each network codes the codes of the one before it: encoders in order, then decoders backwards.
+
+    A layer's params are under its number in both groups, {"encoder": {"0": ..., "1": ...}, "decoder": ...}, so that
+    they stay what they were when each was trained alone: `stacked` puts them there.
+
+    Args:
+        nets: bottom first; each takes the codes of the one before, [B, K].
+        between: maps the raw output of an upper decoder to the codes it stands for: "sigmoid" where the layers were
+            trained with a Bernoulli likelihood, whose output is logits. The bottom's output stays raw.
+
+    Raises:
+        ValueError: no networks, or two that do not fit on each other.
+    """
+    if not nets:
+        raise ValueError("a stack needs at least one network")
+    for i, (below, above) in enumerate(pairwise(nets)):
+        if above.shape != (below.latents,):
+            raise ValueError(f"network {i + 1} takes {above.shape}; the codes of network {i} are ({below.latents},)")
+    mean = activation(between)
+
+    def keys(key: Key | None) -> Sequence[Key | None]:
+        return [None] * len(nets) if key is None else list(jax.random.split(key, len(nets)))
+
+    def init(key: Key, data: Batch) -> Params:
+        each = []
+        for net, key_net in zip(nets, jax.random.split(key, len(nets)), strict=True):
+            each.append(net.init(key_net, data))
+            # a network's init looks at shape and dtype of its data; these are the codes of one example
+            data = Batch(net.encode(each[-1], data.x[:1]))
+        return stacked(each)
+
+    def encode(params: Params, x: Array, key: Key | None = None) -> Array:
+        for net, part, key_net in zip(nets, layers_of(params), keys(key), strict=True):
+            x = net.encode(part, x, key_net)
+        return x
+
+    def decode(params: Params, z: Array, key: Key | None = None) -> Array:
+        down = list(zip(nets, layers_of(params), keys(key), strict=True))[::-1]
+        for i, (net, part, key_net) in enumerate(down):
+            z = net.decode(part, z if i == 0 else mean(z), key_net)
+        return z
+
+    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
+        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
+        z = encode(params, x, key_encoder)
+        return z, decode(params, z, key_decoder)
+
+    return Autoencoder(nets[0].shape, nets[-1].latents, init, encode, decode, apply)
+
+
+def stacked(layers: Sequence[Params]) -> Params:
+    """The params of a stack out of its layers' own, bottom first."""
+    return {group: {str(i): p[group] for i, p in enumerate(layers)} for group in ("encoder", "decoder")}
+
+
+def layers_of(params: Params) -> list[Params]:
+    """The layers' own params out of a stack's, bottom first."""
+    groups = ("encoder", "decoder")
+    return [{group: params[group][str(i)] for group in groups} for i in range(len(params["encoder"]))]
+
+
+def unrolled(layers: Sequence[Params]) -> Params:
+    """The params of a deep `mlp` out of those of tied single layers, bottom first: the encoder goes up through
+    them, the decoder down through their transposes. From there on the two are free of each other.
+
+    Hinton & Salakhutdinov (2006), Science 313, fig. 1. What training left besides (chains) stays behind.
+    """
+    down = [{"kernel": p["encoder"]["layer_0"]["kernel"].T, "bias": p["decoder"]["bias_0"]} for p in reversed(layers)]
+    return {
+        "encoder": {f"layer_{i}": p["encoder"]["layer_0"] for i, p in enumerate(layers)},
+        "decoder": {f"layer_{i}": layer for i, layer in enumerate(down)},
+    }

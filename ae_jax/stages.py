@@ -1,0 +1,80 @@
+"""Recipes of several stages. Like any run, a recipe is a pure function of a key: it compiles, and maps over seeds.
+
+Bengio et al. (2007), NIPS; Vincent et al. (2010), JMLR 11: greedy layer-wise training. Further stages are plain
+Python: `core.fit` again, from params that an earlier stage has left (`resume`).
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from .core import Algorithm, Batch, Init, Key, Metrics, Params, Rule, epoch, fit, start
+from .evaluation.codes import encode
+
+
+def greedy(
+    layers: Sequence[Algorithm], data: Batch, key: Key, *, epochs: int | Sequence[int], batch_size: int = 128
+) -> tuple[list[Params], list[Metrics]]:
+    """Trains each layer on the clean codes of the one below it; layer i's run has `fold_in(key, i)`.
+
+    Args:
+        layers: an algorithm for each layer, bottom first, the first on the data itself.
+        data: the training set.
+        key: of the whole recipe.
+        epochs: of each layer, or one number for all.
+        batch_size: examples in a step.
+
+    Returns:
+        the layers' params, to go into `networks.stacked`, and their histories, each metric [epochs].
+
+    Raises:
+        ValueError: where the numbers of layers and of epochs differ.
+    """
+    each = [epochs] * len(layers) if isinstance(epochs, int) else list(epochs)
+    if len(each) != len(layers):
+        raise ValueError(f"there are {len(layers)} layers and {len(each)} numbers of epochs: give one for each")
+    trained, histories = [], []
+    for i, (algorithm, times) in enumerate(zip(layers, each, strict=True)):
+        params, history = fit(algorithm.init, epoch(algorithm, batch_size), data, jax.random.fold_in(key, i), times)
+        trained.append(params)
+        histories.append(history)
+        if i + 1 < len(layers):
+            data = data._replace(x=encode(algorithm, params, data.x))
+    return trained, histories
+
+
+def resume(init: Init, given: Params) -> Init:
+    """An init that lays groups of params from an earlier stage over those it draws."""
+    return lambda key, data: init(key, data) | given
+
+
+def fit_best(
+    init: Init, rule: Rule, data: Batch, key: Key, epochs: int, score: Callable[[Params], Array]
+) -> tuple[Params, Metrics]:
+    """`core.fit`, but of the epoch with the lowest score; of equals the first. The run itself is that of `fit`.
+
+    Args:
+        init: as `fit` takes it.
+        rule: on datasets, see `core.epoch`.
+        data: the training set.
+        key: of the run.
+        epochs: passes, of which one at least.
+        score: of params, [], after every epoch: an error on a validation set.
+
+    Returns:
+        that epoch's params, and each metric [epochs], with the score among them.
+    """
+    params, memory, key_run = start(init, rule, data, key)
+
+    def step(carry, e: Array):
+        params, memory, best, least = carry
+        params, memory, metrics = rule.update(params, memory, data, jax.random.fold_in(key_run, e))
+        value = score(params)
+        best = jax.tree.map(lambda new, old: jnp.where(value < least, new, old), params, best)
+        return (params, memory, best, jnp.minimum(value, least)), {**metrics, "score": value}
+
+    least = jnp.full_like(jax.eval_shape(score, params), jnp.inf)
+    (_, _, best, _), history = lax.scan(step, (params, memory, params, least), jnp.arange(epochs))
+    return best, history
