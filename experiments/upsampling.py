@@ -34,7 +34,7 @@ WAYS: dict[str, Literal["transpose", "bilinear", "fill", "switch"]] = {
     "unpooling at switches": "switch",
 }
 TRANSPOSED, BILINEAR, FILLED, SWITCHED = WAYS
-SHORT = {BILINEAR: "bilinear", FILLED: "filling"}
+SHORT = {TRANSPOSED: "transposed", BILINEAR: "bilinear", FILLED: "filling", SWITCHED: "switches"}
 PHOTOGRAPHS = "../shared/data/bsds500"
 AT_START, TRAINED = "at the start, share", "trained, share"
 
@@ -72,13 +72,13 @@ def main(
         out: folder for the record.
     """
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    metrics, rows, counts = {}, {}, set()
+    metrics, rows, counts = {}, [], set()
     for source in sources:
         name = "photographs" if Path(source).is_dir() else source
         train_set, test_set = some(source, examples)
         own = float(stride_energy(test_set.x).mean())
         metrics[f"{name}, share of the test images themselves"] = np.full(seeds, own)
-        rows[f"{name}, test image"] = test_set.x[:8]
+        rows.append(("image", test_set.x[:10]))
         for way, up in WAYS.items():
             print(f"{name}, {way}: {seeds} runs of {epochs} epochs", flush=True)
             net = networks.conv(train_set.x.shape[1:], latents, channels=channels, down="pool", up=up)
@@ -96,7 +96,7 @@ def main(
             }
             if up == "switch":
                 metrics[f"{name}, squared error: {way}, decoding the code alone"] = ended["alone"]
-            rows[f"{name}, {way}"] = np.asarray(algorithm.reconstruct(first, test_set.x[:8]))
+            rows.append((SHORT[way], np.asarray(algorithm.reconstruct(first, test_set.x[:10]))))
         for what in (AT_START, TRAINED):
             for other in (FILLED, BILINEAR):
                 metrics[f"{name}, {what}: transposed minus {SHORT[other]}"] = (
@@ -126,8 +126,10 @@ def main(
             "stands for both. Unpooling at switches is told where the encoder found its maxima, besides the code; "
             "decoding the code alone puts values at each block's first place, which that net was not trained for.",
         ],
-        figure=plots.examples(np.stack(list(rows.values())), (0.0, 1.0), rows=tuple(rows))
-        if len({r.shape for r in rows.values()}) == 1
+        figure=plots.examples(
+            np.stack([row for _, row in rows]), (0.0, 1.0), rows=tuple(name for name, _ in rows), group=1 + len(WAYS)
+        )
+        if len({row.shape for _, row in rows}) == 1
         else None,
         out=out,
     )
