@@ -48,12 +48,12 @@ def main(
     *,
     seeds: int = 3,
     seed: int = 0,
-    epochs: int = 15,
+    epochs: int = 12,
     latents: int = 30,
-    learning_rate: float = 2e-3,
-    fitted: int = 10000,
-    iterations: int = 300,
-    ridge: float = 1e-2,
+    learning_rate: float = 5e-3,
+    fitted: int = 5000,
+    iterations: int = 200,
+    ridge: float = 0.01,
     data: str = "mnist",
     out: str = "results",
 ):
@@ -80,7 +80,7 @@ def main(
     metrics: dict[str, Any] = {"PCA, test squared error": np.full(seeds, error)}
 
     def trained(algorithm: Algorithm) -> Params:
-        return train(algorithm, train_set, epochs=epochs, batch_size=100, seeds=sweep).params
+        return train(algorithm, train_set, epochs=epochs, batch_size=500, seeds=sweep).params
 
     for tied, name in ((False, "linear autoencoder"), (True, "tied linear autoencoder")):
         print(f"{name}: {seeds} runs of {epochs} epochs", flush=True)
@@ -111,10 +111,10 @@ def main(
     fit = mapped(lambda key, x: logistic_pca.fit(x, latents, key, ridge=ridge, iterations=iterations))
     models = fit(keys(sweep), train_set.x[:fitted])
     measure = mapped(lambda model, x: jax.tree.map(jnp.mean, logistic_pca.evaluate(model, x)))
-    own, unseen = measure(models, train_set.x[:fitted]), measure(models, test_set.x)
+    own, unseen = measure(models, train_set.x[: min(fitted, 1000)]), measure(models, test_set.x)
     metrics |= {
         "logistic PCA, test squared error": np.asarray(unseen["squared_error"]),
-        "logistic PCA, squared error on what it was fitted to": np.asarray(own["squared_error"]),
+        "logistic PCA, squared error on images it was fitted to": np.asarray(own["squared_error"]),
         "logistic PCA, test cross-entropy, nats": np.asarray(unseen["cross_entropy"]),
         LOGISTIC: error - np.asarray(unseen["squared_error"]),
     }
@@ -139,8 +139,9 @@ def main(
             "The distance of the tied weights' product W W^T from the projection P is |W W^T - P| / |P|, Frobenius "
             "norms. The VAE's bound is by one draw an image.",
             f"Logistic PCA is fitted to the first {fitted} training images, codes and decoder together by L-BFGS; a "
-            f"test image's code is found by Newton's method. The ridge, {ridge:g}, was chosen on training images that "
-            "were not fitted to. How the paper fitted its own is not told.",
+            f"test image's code is found by Newton's method. The ridge, 0.01 rather than 0.1, was chosen "
+            "on training images that were not fitted to. How the paper fitted its own, and how it found the codes of "
+            "test images, is not known here; ours are each image's best, and no encoder has to find them.",
         ],
         figure=plots.examples(np.stack(list(rows.values())), (0.0, 1.0), rows=tuple(rows)),
         out=out,
@@ -148,8 +149,8 @@ def main(
 
 
 def adam(rate: float, epochs: int, examples: int) -> Optimizer:
-    """Adam whose rate falls to 0 along half a cosine, batches of 100."""
-    return optax.adam(optax.cosine_decay_schedule(rate, epochs * -(-examples // 100)))
+    """Adam whose rate falls to 0 along half a cosine, batches of 500."""
+    return optax.adam(optax.cosine_decay_schedule(rate, epochs * -(-examples // 500)))
 
 
 def probabilistic(train_set: Batch, test_set: Batch, latents: int) -> float:

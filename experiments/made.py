@@ -1,8 +1,8 @@
 """MADE's exact test likelihoods on three binary data sets: one set of masks, and masks sampled.
 
 Germain et al. (2015), arXiv:1502.03509, table of UCI sets. Nets of their grid (500 rectified units, one layer, weights
-from inputs straight to outputs, orthogonal start, batches of 100, early stopping with a look-ahead of 30 epochs),
-likelihoods of sampled masks averaged over 300 sets.
+from inputs straight to outputs, orthogonal start, batches of 100, early stopping with a look-ahead of 30 epochs).
+With several sets of masks a test example's probability is the mean over them.
 
     python experiments/made.py --seeds 5
 """
@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import Array
 
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import made
-from ae_jax.core import Algorithm, Batch, each
+from ae_jax.core import Algorithm, each
 from ae_jax.experiment import Published, keys, mapped, record
 from ae_jax.run import train
 
@@ -37,11 +36,11 @@ ONE = "one set of masks"
 SAMPLED = "masks sampled"
 CHOSEN: dict[tuple[str, str], Chosen] = {
     ("dna", ONE): Chosen("adagrad", 0.05, {}),
-    ("dna", SAMPLED): Chosen("adagrad", 0.05, {"masks": 8, "fresh": True}),
-    ("mushrooms", ONE): Chosen("adam", 1e-3, {}),
-    ("mushrooms", SAMPLED): Chosen("adam", 1e-3, {"masks": 8}),
-    ("nips", ONE): Chosen("adagrad", 0.05, {}),
-    ("nips", SAMPLED): Chosen("adagrad", 0.05, {"masks": 8, "fresh": True}),
+    ("dna", SAMPLED): Chosen("adagrad", 0.1, {"masks": 16}),
+    ("mushrooms", ONE): Chosen("adam", 5e-3, {}),
+    ("mushrooms", SAMPLED): Chosen("adam", 5e-3, {"masks": 8}),
+    ("nips", ONE): Chosen("adagrad", 0.02, {}),
+    ("nips", SAMPLED): Chosen("adagrad", 0.05, {"masks": 8}),
 }
 
 # Written before the first run: the paper's value and the half width of its 95 % interval, which is one of the test
@@ -69,9 +68,10 @@ CLAIMS = {
 NOTES = [
     "The paper's values, and the half widths of their intervals, are as remembered, not read. Theirs and ours are "
     "measured on the same test examples, so their errors are shared and the tolerance is generous.",
-    "Optimizer, rate and how masks are sampled were chosen on the validation likelihood of one run whose seed, 100, is "
-    "not among these; orthogonal weights, 500 rectified units and the direct weights were given. Masks drawn "
-    "afresh: early stopping looks at 8 sets, the test at 300 others.",
+    "Optimizer, rate and number of masks were chosen on the validation likelihood of one run whose seed, 100, is not "
+    "among these, tried for up to 80 epochs. On DNA masks in turn did better there than new ones in every batch, which "
+    "the paper has, with connectivity weights and 300 sets of masks in the test.",
+    "At most 120 epochs, where the paper has 300; with several sets of masks most runs were still getting better.",
 ]
 
 
@@ -79,9 +79,8 @@ def main(
     *,
     seeds: int = 5,
     seed: int = 0,
-    epochs: int = 300,
+    epochs: int = 120,
     units: int = 500,
-    test_masks: int = 300,
     patience: int = 30,
     names: tuple[str, ...] = ("dna", "mushrooms", "nips"),
     folder: str = FOLDER,
@@ -92,9 +91,8 @@ def main(
     Args:
         seeds: how many runs of each.
         seed: the first of them.
-        epochs: passes over the training set, at most.
+        epochs: passes over the training set, at most; the paper allows 300.
         units: of the hidden layer.
-        test_masks: sets of masks whose probabilities are averaged where masks were sampled.
         patience: stop after so many epochs without a better validation likelihood.
         names: files NAME.npz in the folder, each with train, valid and test; those above have their settings.
         folder: where they are.
@@ -119,12 +117,9 @@ def main(
                 monitor="nll",
                 patience=patience,
             )
-            params = trained.params
-            if chosen.options.get("fresh"):
-                params |= {"degrees": more_masks(chosen, units, sweep, test, test_masks)}
             print(f"{name}, {kind}: best epochs {trained.best_epoch}; test likelihoods", flush=True)
             one = mapped(lambda of, d, a=algorithm: each(a.evaluate, of[0], d, of[1])["nll"])
-            nll = np.asarray(one((params, keys(sweep)), test))  # [S, N]
+            nll = np.asarray(one((trained.params, keys(sweep)), test))  # [S, N]
             metrics[label(name, kind)] = nll.mean(1)
             metrics[error(name, kind)] = 1.96 * nll.std(1, ddof=1) / len(test.x) ** 0.5
         metrics[f"{name}, one set minus sampled"] = metrics[label(name, ONE)] - metrics[label(name, SAMPLED)]
@@ -148,12 +143,6 @@ def build(chosen: Chosen, shape: tuple[int, ...], units: int) -> Algorithm:
     """The MADE of these settings."""
     net = networks.mlp(shape, units, hidden=(), code_activation="relu", init="orthogonal")
     return made(net, getattr(optax, chosen.optimizer)(chosen.rate), **chosen.options)
-
-
-def more_masks(chosen: Chosen, units: int, seeds: range, data: Batch, masks: int) -> Array:
-    """Degrees of so many sets of masks for every seed. -> [S, masks, D + H]."""
-    algorithm = build(chosen._replace(options=chosen.options | {"masks": masks}), data.x.shape[1:], units)
-    return mapped(lambda key, data: algorithm.init(jax.random.fold_in(key, 1), data)["degrees"])(keys(seeds), data)
 
 
 def picture(metrics: dict[str, Any], names: tuple[str, ...]) -> Any:

@@ -34,7 +34,7 @@ WAYS: dict[str, Literal["transpose", "bilinear", "fill", "switch"]] = {
     "unpooling at switches": "switch",
 }
 TRANSPOSED, BILINEAR, FILLED, SWITCHED = WAYS
-SHORT = {BILINEAR: "bilinear", FILLED: "filling"}
+SHORT = {TRANSPOSED: "transposed", BILINEAR: "bilinear", FILLED: "filling", SWITCHED: "switches"}
 PHOTOGRAPHS = "../shared/data/bsds500"
 AT_START, TRAINED = "at the start, share", "trained, share"
 
@@ -53,7 +53,7 @@ def main(
     seeds: int = 3,
     seed: int = 0,
     epochs: int = 4,
-    examples: int = 6000,
+    examples: int = 3000,
     latents: int = 64,
     channels: tuple[int, ...] = (16, 32),
     sources: tuple[str, ...] = ("mnist", PHOTOGRAPHS),
@@ -72,13 +72,13 @@ def main(
         out: folder for the record.
     """
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    metrics, rows, counts = {}, {}, set()
+    metrics, rows, counts = {}, [], set()
     for source in sources:
         name = "photographs" if Path(source).is_dir() else source
         train_set, test_set = some(source, examples)
         own = float(stride_energy(test_set.x).mean())
         metrics[f"{name}, share of the test images themselves"] = np.full(seeds, own)
-        rows[f"{name}, test image"] = test_set.x[:8]
+        rows.append(("image", test_set.x[:10]))
         for way, up in WAYS.items():
             print(f"{name}, {way}: {seeds} runs of {epochs} epochs", flush=True)
             net = networks.conv(train_set.x.shape[1:], latents, channels=channels, down="pool", up=up)
@@ -87,7 +87,7 @@ def main(
             params = train(algorithm, train_set, epochs=epochs, batch_size=64, seeds=sweep).params
             first = jax.tree.map(lambda p: p[0], params)
             counts.add(count_parameters(first))
-            begun, ended = (measure(algorithm, p, test_set) for p in (start, params))
+            begun, ended = measure(algorithm, (start, params), test_set)
             metrics |= {
                 f"{name}, at the start, share: {way}": begun["output"],
                 f"{name}, trained, share: {way}": ended["output"],
@@ -96,7 +96,7 @@ def main(
             }
             if up == "switch":
                 metrics[f"{name}, squared error: {way}, decoding the code alone"] = ended["alone"]
-            rows[f"{name}, {way}"] = np.asarray(algorithm.reconstruct(first, test_set.x[:8]))
+            rows.append((SHORT[way], np.asarray(algorithm.reconstruct(first, test_set.x[:10]))))
         for what in (AT_START, TRAINED):
             for other in (FILLED, BILINEAR):
                 metrics[f"{name}, {what}: transposed minus {SHORT[other]}"] = (
@@ -126,8 +126,10 @@ def main(
             "stands for both. Unpooling at switches is told where the encoder found its maxima, besides the code; "
             "decoding the code alone puts values at each block's first place, which that net was not trained for.",
         ],
-        figure=plots.examples(np.stack(list(rows.values())), (0.0, 1.0), rows=tuple(rows))
-        if len({r.shape for r in rows.values()}) == 1
+        figure=plots.examples(
+            np.stack([row for _, row in rows]), (0.0, 1.0), rows=tuple(name for name, _ in rows), group=1 + len(WAYS)
+        )
+        if len({row.shape for _, row in rows}) == 1
         else None,
         out=out,
     )
@@ -142,8 +144,8 @@ def some(source: str, count: int) -> tuple[Batch, Batch]:
     return Batch(jnp.asarray(train_set.x[:count])), Batch(jnp.asarray(test_set.x[: count // 3]))
 
 
-def measure(algorithm: Algorithm, params: Params, data: Batch) -> Metrics:
-    """For every seed: squared errors, and shares of outputs and residuals at the stride's frequency. Each [S]."""
+def measure(algorithm: Algorithm, stages: tuple[Params, ...], data: Batch) -> list[Metrics]:
+    """Squared errors, and shares of outputs and residuals at the stride's frequency. params [S, ...] -> each [S]."""
 
     def one(params: Params, batch: Batch, key: Key) -> Metrics:
         x_hat = algorithm.reconstruct(params, batch.x)
@@ -155,8 +157,8 @@ def measure(algorithm: Algorithm, params: Params, data: Batch) -> Metrics:
             "residual": stride_energy(x_hat - batch.x),
         }
 
-    found = mapped(lambda params, data: average(one, params, data, jax.random.key(0)))(params, data)
-    return jax.tree.map(np.asarray, found)
+    means = mapped(lambda params, data: average(one, params, data, jax.random.key(0)))
+    return [jax.tree.map(np.asarray, means(params, data)) for params in stages]
 
 
 if __name__ == "__main__":

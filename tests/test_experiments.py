@@ -44,7 +44,7 @@ SMALL = {
         "data": "digits",
     },
     "linear_members": {"epochs": 1, "latents": 3, "fitted": 60, "iterations": 3, "data": "digits"},
-    "made": {"epochs": 2, "units": 5, "test_masks": 3, "names": ("dna",)},
+    "made": {"epochs": 2, "units": 5, "names": ("dna",)},
     "upsampling": {"epochs": 1, "examples": 60, "latents": 3, "channels": (2, 3), "sources": ("digits",)},
     "deep_belief": {"epochs": 1, "pretraining": 1, "latents": 4, "hidden": (16,), "data": "digits"},
     "rbm_digits": {"epochs": 1, "digits": 200},

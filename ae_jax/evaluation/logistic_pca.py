@@ -66,10 +66,10 @@ def cost(model: LogisticPCA, z: Array, x: Array) -> Array:
     return bernoulli_nll(logits(model, z), x) + 0.5 * model.ridge * jnp.square(z).sum(-1)
 
 
-def encode(model: LogisticPCA, x: Array, *, iterations: int = 20, batch_size: int = 500) -> Array:
+def encode(model: LogisticPCA, x: Array, *, iterations: int = 12, batch_size: int = 500) -> Array:
     """The best code of each example, by damped Newton steps; the cost is convex. [N, *shape] -> [N, K]."""
     v = model.components.reshape(len(model.components), -1)  # [K, D]
-    sizes = 0.5 ** jnp.arange(8, dtype=x.dtype)
+    sizes = 0.3 ** jnp.arange(5, dtype=x.dtype)
 
     def one(x: Array) -> Array:
         value = lambda z: cost(model, z[None], x[None])[0]
