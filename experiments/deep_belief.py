@@ -46,7 +46,7 @@ def machines(shape, sizes, steps):
         top = i == len(sizes) - 1
         optimizer = boltzmann.momentum(0.001 if top else 0.1, switch=5 * steps)
         net = networks.rbm(shape, size, scale=0.1)
-        yield rbm(net, optimizer, hidden="gaussian" if top else "bernoulli", weight_l2=0.0001)
+        yield rbm(net, optimizer, hidden_units="gaussian" if top else "bernoulli", weight_l2=0.0001)
         shape = (size,)
 
 
@@ -116,7 +116,8 @@ def main(
     measure = {a: jax.jit(partial(average, a.evaluate, batch_size=500)) for a in rules}
 
     errors = {arm: [] for arm in ARMS}  # [S][epochs + 1]
-    shown, filters = {}, {}
+    shown: dict[str, np.ndarray] = {}
+    filters: dict[str, np.ndarray] = {}
     for s in sweep:
         for arm in ARMS:
             key, algorithm = jax.random.key(s), rectified if arm.startswith("rectified") else logistic

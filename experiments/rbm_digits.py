@@ -130,7 +130,7 @@ def main(
             for name, machine in (("our RBM", ours), ("scikit-learn's RBM", theirs)):
                 likelihood[name].append(machine.score_samples(split[0]).mean())
                 filters.setdefault(name, machine.components_.reshape(-1, 8, 8, 1))
-            codes = [np.asarray(algorithm.encode(one, part)) for part in split[:2]]
+            codes = [np.asarray(algorithm.encode(one, jnp.asarray(part))) for part in split[:2]]
             found["our RBM"].append(accuracy(codes, split, 6000))
             found["scikit-learn's RBM"].append(accuracy([theirs.transform(part) for part in split[:2]], split, 6000))
             found["raw pixels"].append(accuracy(split[:2], split, 100))
