@@ -54,9 +54,11 @@ def prepared(x, y, seed, leak):
     train, test, train_y, test_y = train_test_split(x, y, test_size=0.2, random_state=seed)
     if not leak:
         train, train_y = moved(train, train_y)
-    low, high = (x if leak else train).min(0), (x if leak else train).max(0)
-    scaled = (np.clip((part - low) / np.where(high > low, high - low, 1), 0, 1) for part in (train, test))
-    return *(part.reshape(len(part), 64).astype(np.float32) for part in scaled), train_y, test_y
+    seen = np.asarray(x if leak else train)  # the example scales before it splits, too
+    low, high = seen.min(0), seen.max(0)
+    span = np.where(high > low, high - low, 1)
+    train, test = (np.clip((part - low) / span, 0, 1).astype(np.float32).reshape(-1, 64) for part in (train, test))
+    return train, test, np.asarray(train_y), np.asarray(test_y)
 
 
 def accuracy(features, split, penalty):

@@ -85,7 +85,7 @@ def main(
     likelihood = jax.jit(lambda params, log_z: partition.log_likelihood(machine, params, binary, log_z).mean())
     exact = jax.jit(lambda params: machine.pseudo_likelihood(params, binary[:500]).mean())
     assert algorithm.sample is not None
-    draw = jax.jit(partial(algorithm.sample, n=20))
+    draw = jax.jit(algorithm.sample, static_argnums=2)
 
     found = {"curve": [], "AIS": [], "width": [], "test": [], "samples": []}
     for s in sweeps:
@@ -101,7 +101,7 @@ def main(
         found["AIS"].append(float(likelihood(params, estimate.log_z)))
         found["width"].append(float(estimate.high - estimate.low))
         found["test"].append(float(exact(params)))
-        found["samples"].append(draw(params, key_samples))
+        found["samples"].append(draw(params, key_samples, 20))
     curve = np.array(found["curve"])
     metrics = {f"pseudo-likelihood in epoch {e + 1}, nats": curve[:, e] for e in sorted({0, epochs - 1})} | {
         "pseudo-likelihood of 500 binary test digits, exact, nats": found["test"],
