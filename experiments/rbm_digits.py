@@ -96,11 +96,11 @@ def main(
         digits: use only so many.
         out: folder for the record.
     """
+    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     from sklearn.datasets import load_digits
     from sklearn.neural_network import BernoulliRBM
     from threadpoolctl import threadpool_limits
 
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     pixels, labels = load_digits(return_X_y=True)
     pixels, labels = pixels.reshape(-1, 8, 8)[:digits], labels[:digits]
     algorithm = rbm(networks.rbm((64,), units), optax.sgd(learning_rate), chains=batch_size)
@@ -123,9 +123,7 @@ def main(
                 batch_size=batch_size,
                 random_state=sweep[i],
             ).fit(split[0])
-            ours = BernoulliRBM(
-                n_components=units, random_state=sweep[i]
-            )  # a holder of our weights, to be judged alike
+            ours = BernoulliRBM(n_components=units, random_state=sweep[i])  # holds our weights, to be judged alike
             layer = one["encoder"]["layer_0"]
             ours.components_, ours.intercept_hidden_ = layer["kernel"].T, layer["bias"]
             ours.intercept_visible_ = one["decoder"]["bias_0"]
