@@ -5,7 +5,7 @@ from N(0, 0.1^2), rate 0.1, 0.001 for the linear top, decay 0.0002, momentum 0.5
 fine-tuned by the cross-entropy. They did so by conjugate gradients; here by Adam with a cosine schedule, or by L-BFGS
 with three steps to a batch of 1,000. Judged by the squared error of an unseen image, summed over its pixels.
 
-    python experiments/deep_belief.py            # two seeds, 5 + 10 epochs
+    python experiments/deep_belief.py            # two seeds, 7 + 10 epochs
     python experiments/deep_belief.py --full     # five seeds, 50 + 200 epochs: the paper's protocol, for a GPU
 """
 
@@ -64,7 +64,7 @@ def main(
     *,
     seeds: int = 2,
     seed: int = 0,
-    pretraining: int = 5,
+    pretraining: int = 7,
     epochs: int = 10,
     hidden: tuple[int, ...] = (1000, 500, 250),
     latents: int = 30,
