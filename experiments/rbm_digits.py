@@ -54,6 +54,8 @@ def prepared(x, y, seed, leak):
     train, test, train_y, test_y = train_test_split(x, y, test_size=0.2, random_state=seed)
     if not leak:
         train, train_y = moved(train, train_y)
+        order = np.random.default_rng(seed).permutation(len(train))  # scikit-learn's RBM takes them as they come
+        train, train_y = train[order], train_y[order]
     seen = np.asarray(x if leak else train)  # the example scales before it splits, too
     low, high = seen.min(0), seen.max(0)
     span = np.where(high > low, high - low, 1)
