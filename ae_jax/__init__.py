@@ -4,8 +4,24 @@
 `data` a dataset; `run` trains into a folder, `evaluation` measures, `report` and `plots` show.
 """
 
-from . import algorithms, corruption, data, losses, networks, plots, stages
-from .algorithms import ALGORITHMS, autoencoder, classifier, contractive, denoising, iwae, rbm, sparse, vae
+from . import algorithms, corruption, data, losses, networks, optimizers, plots, stages
+from .algorithms import (
+    ALGORITHMS,
+    adversarial,
+    adversarial_labels,
+    autoencoder,
+    classifier,
+    contractive,
+    dec,
+    denoising,
+    iwae,
+    k_sparse,
+    made,
+    rbm,
+    semantic_hashing,
+    sparse,
+    vae,
+)
 from .core import (
     Algorithm,
     Autoencoder,
@@ -35,6 +51,8 @@ __all__ = [
     "Batch",
     "Loss",
     "Rule",
+    "adversarial",
+    "adversarial_labels",
     "algorithms",
     "assign",
     "augment",
@@ -46,17 +64,22 @@ __all__ = [
     "corrupted",
     "corruption",
     "data",
+    "dec",
     "denoising",
     "descend",
     "each",
     "epoch",
     "fit",
     "iwae",
+    "k_sparse",
     "losses",
+    "made",
     "networks",
+    "optimizers",
     "plots",
     "rbm",
     "repeat",
+    "semantic_hashing",
     "sparse",
     "stages",
     "start",

@@ -25,6 +25,10 @@ Autoencoders in JAX: train one, look at it, use it.
   sample WORKDIR OUT        new examples of a generative model
   report WORKDIR        write report.html again
   export WORKDIR OUT    encoder and decoder as StableHLO, usable without this package
+  index WORKDIR DATA INDEX  codes of many examples, to search
+  search INDEX QUERY    what resembles an image, a document or an array
+  restore WORKDIR IN OUT    images of any size, as the run was trained to restore patches
+  project WORKDIR       codes, labels and pictures for the Embedding Projector
   list                  algorithms, networks, data and metrics, a line each
 
 ae-jax COMMAND --help tells each one's options. To begin:
@@ -68,10 +72,10 @@ class TrainOptions:
     """Decoupled weight decay (AdamW), on weights, not biases."""
     binarise: Literal["static", "dynamic"] | None = None
     """Draw binary pixels with the grey values as probabilities: once, or afresh in every step."""
-    noise: Literal["masking", "gaussian", "salt_and_pepper", "patches"] | None = None
+    noise: Literal["masking", "gaussian", "salt_and_pepper", "patches", "bar", "grey", "low_resolution"] | None = None
     """Corrupt the input in training: the denoising form of any algorithm."""
     noise_level: float = 0.25
-    """Fraction of elements, standard deviation of the Gaussian, or fraction of the area."""
+    """Fraction of elements, area, width or colour; standard deviation of the Gaussian; factor of low resolution."""
     validation: float = 0.0
     """Fraction of the training set held out; the best epoch on it is the one that is used."""
     best: str = "loss"
@@ -333,6 +337,87 @@ def export(workdir: Path, out: Path, /, *, seed: int | None = None) -> None:
     print("\n".join(map(str, commands.export(workdir, out, seed))))
 
 
+def index(workdir: Path, source: str, out: Path, /, *, seed: int | None = None, resize: bool = False) -> None:
+    """Make an index of examples' codes, to search without the run.
+
+    Args:
+        workdir: folder of the run.
+        source: a folder of images (or, for documents, of text files), a .npy or .npz file, or a data set's name.
+        out: .npz file to write.
+        seed: which of the run's seeds; the first by default.
+        resize: scale images to the size that the run was trained on, queries too.
+    """
+    from . import commands
+
+    made = commands.make_index(workdir, source, out, seed, resize)
+    size = f"{made.codes.nbytes / 1024:,.0f} KB of codes, {len(made.encoder) / 1024:,.0f} KB of encoder"
+    print(f"{made.codes.shape} codes ({size}) written to {out}, {out.stat().st_size / 1024:,.0f} KB")
+
+
+def search(
+    path: Path,
+    source: str,
+    /,
+    *,
+    k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10,
+    radius: int | None = None,
+    metric: Literal["euclidean", "cosine"] = "euclidean",
+) -> None:
+    """Find what resembles a query in an index.
+
+    Args:
+        path: the index.
+        source: the query or queries: an image or a folder of them, a text file, a .npy or .npz file.
+        k: how many to find.
+        radius: look only at the addresses whose bits differ in at most so many places, instead of at every code.
+        metric: distance of codes.
+    """
+    from . import commands
+
+    opened, names, found, seconds = commands.search(path, source, k, radius, metric)
+    for name, hits in zip(names, found, strict=True):
+        print(name, *(f"  {hit.distance:10.4g}  {hit.name}" for hit in hits), sep="\n")
+        if not hits:
+            print("  nothing within that radius")
+    print(f"{len(opened.codes):,} codes, {path.stat().st_size / 1024:,.0f} KB, {1000 * seconds:.3g} ms a query")
+
+
+def restore(workdir: Path, source: Path, out: Path, /, *, seed: int | None = None, scale: int = 1) -> None:
+    """Reconstruct images of any size, tile by tile: denoise, fill in, sharpen, as the run was trained to.
+
+    Args:
+        workdir: folder of the run, trained on patches of images.
+        source: an image, or a folder of them.
+        out: the image, or folder, to write.
+        seed: which of the run's seeds; the first by default.
+        scale: enlarge by this first, for a run that was trained to sharpen.
+    """
+    from . import commands
+
+    print("\n".join(map(str, commands.restore(workdir, source, out, seed, scale))))
+
+
+def project(
+    workdir: Path,
+    out: Path | None = None,
+    /,
+    *,
+    seed: int | None = None,
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 2000,
+) -> None:
+    """Write codes, labels and pictures of test examples for TensorBoard's Embedding Projector.
+
+    Args:
+        workdir: folder of the run.
+        out: folder to write to; by default the run's own, projector.
+        seed: which of the run's seeds; the first by default.
+        n: how many examples.
+    """
+    from . import commands
+
+    print("\n".join(map(str, commands.project(workdir, out or workdir / "projector", seed, n))))
+
+
 def list_() -> None:
     """Algorithms, networks, data and metrics, a line each."""
     from . import data, evaluation
@@ -362,6 +447,10 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "sample": sample,
     "report": report,
     "export": export,
+    "index": index,
+    "search": search,
+    "restore": restore,
+    "project": project,
     "list": list_,
 }
 

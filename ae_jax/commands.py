@@ -1,11 +1,13 @@
 """What the command line does, as functions: train a run into a folder, and use the folder afterwards."""
 
 import functools
+import io
 import json
 import sys
+import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +15,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import data, evaluation, report, run
+from . import data, evaluation, index, report, restoration, run
 from .core import Algorithm, Batch, Params
 from .evaluation.statistics import summarise
 from .settings import Settings, build
 
-RECORDED = ("shape", "validated", "data_checksum")  # what config.json keeps among the settings, found in the data
-STATISTICS = ("rho", "chains")  # groups of params that are measured, not learned
+# what config.json keeps among the settings, found in the data
+RECORDED = ("shape", "validated", "data_checksum", "vocabulary")
+STATISTICS = (
+    "rho",
+    "chains",
+    "target",
+    "degrees",
+    "labelled",
+)  # groups of params that are measured or drawn, not learned
 
 
 # ------------------------------------------------------------------------------------------------- train
@@ -78,6 +87,8 @@ def train(
         "validated": splits.validation is not None,
         "data_checksum": run.checksum(tuple(splits.dataset)),
     }
+    if splits.dataset.vocabulary:
+        recorded["vocabulary"] = list(splits.dataset.vocabulary)
     folder = run.Folder(workdir)
     with folder.opened(recorded, keep=keep):
         results = folder.results()
@@ -174,6 +185,7 @@ class Opened(NamedTuple):
     algorithm: Algorithm
     params: Params  # of one seed
     epoch: int
+    vocabulary: tuple[str, ...]  # of documents
 
 
 def open_run(workdir: Path, seed: int | None = None) -> Opened:
@@ -188,7 +200,9 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
     epoch, state = folder.params()
     stacked = state.best if content["validated"] else state.params
     params = jax.tree.map(lambda a: jnp.asarray(a)[settings.seeds.index(seed)], stacked)
-    return Opened(folder, settings, shape, build(settings, shape, 1), params, epoch)
+    return Opened(
+        folder, settings, shape, build(settings, shape, 1), params, epoch, tuple(content.get("vocabulary", ()))
+    )
 
 
 def write_report(folder: run.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> Path:
@@ -242,8 +256,7 @@ def encode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
     """Codes [N, K] of every example of a file or folder, in its order, written to .npy or .npz."""
     opened = open_run(workdir, seed)
     check_suffix(out, (".npy", ".npz"))
-    x = read_examples(source)
-    check_shape(x, opened.shape)
+    x, _ = read_examples(source, opened.shape, opened.vocabulary)
     codes = in_chunks(functools.partial(opened.algorithm.encode, opened.params), x)
     save_array(out, codes, "codes")
     return codes
@@ -284,10 +297,7 @@ def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
 
     `jax.export.deserialize(open(path, "rb").read()).call(x)` runs one without this package.
     """
-    from jax import export as jax_export
-
     opened = open_run(workdir, seed)
-    (b,) = jax_export.symbolic_shape("b")
     out.mkdir(parents=True, exist_ok=True)
     parts = {
         "encoder": (opened.algorithm.encode, opened.shape),
@@ -295,11 +305,8 @@ def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
     }
     written = []
     for name, (fn, shape) in parts.items():
-        one = jax.jit(functools.partial(fn, opened.params))
-        spec = jax.ShapeDtypeStruct((b, *shape), jnp.float32)
-        exported = jax_export.export(one, platforms=("cpu", "cuda", "tpu"))(spec)
         written.append(out / f"{name}.stablehlo")
-        run.write_atomically(written[-1], bytes(exported.serialize()))
+        run.write_atomically(written[-1], exported(functools.partial(fn, opened.params), shape))
     signature = {
         "encoder": {"in": ["b", *opened.shape], "out": ["b", opened.settings.latents], "dtype": "float32"},
         "decoder": {"in": ["b", opened.settings.latents], "out": ["b", *opened.shape], "dtype": "float32"},
@@ -311,6 +318,159 @@ def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
     return [*written, out / "signature.json"]
 
 
+def exported(fn: Callable[[Any], Any], shape: tuple[int, ...]) -> bytes:
+    """A function of float32 [b, *shape], b left open, as StableHLO for cpu, cuda and tpu."""
+    from jax import export as jax_export
+
+    (b,) = jax_export.symbolic_shape("b")
+    spec = jax.ShapeDtypeStruct((b, *shape), jnp.float32)
+    return bytes(jax_export.export(jax.jit(fn), platforms=("cpu", "cuda", "tpu"))(spec).serialize())
+
+
+# ----------------------------------------------------------------------------------------------- search
+
+
+def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> index.Index:
+    """An index over the examples of a source, written to a .npz file; see `read_examples` for what a source is."""
+    opened = open_run(workdir, seed)
+    check_suffix(out, (".npz",))
+    x, names = read_examples(source, opened.shape, opened.vocabulary, resize)
+    encode = functools.partial(opened.algorithm.encode, opened.params)
+    about = {
+        "shape": list(opened.shape),
+        "resize": resize,
+        "vocabulary": list(opened.vocabulary),
+        "run": opened.folder.config(),
+    }
+    made = index.Index(exported(encode, opened.shape), in_chunks(encode, x), np.array(names), about)
+    index.save(made, out)
+    return made
+
+
+def search(
+    path: Path, source: str, k: int = 10, radius: int | None = None, metric: index.Metric = "euclidean"
+) -> tuple[index.Index, list[str], list[list[index.Hit]], float]:
+    """Whoever is nearest to each query of a source: the index, the queries' names, their hits, seconds a query.
+
+    By comparison with every code, or, with a radius, by the addresses in a Hamming ball.
+    """
+    if k < 1 or (radius is not None and radius < 0):
+        raise run.RunError(f"k is {k} and radius {radius}; ask for at least one neighbour, and a radius from 0 on")
+    opened = index.load(path)
+    x, names = read_examples(source, opened.shape, opened.about["vocabulary"], opened.about["resize"])
+    codes = index.encode(opened, x)
+
+    def find() -> list[list[index.Hit]]:
+        if radius is None:
+            return index.search(opened, codes, k, metric)
+        return index.search_ball(opened, codes, k, radius)
+
+    find()  # compiles; what is timed is a search
+    began = time.perf_counter()
+    hits = find()
+    return opened, names, hits, (time.perf_counter() - began) / len(codes)
+
+
+# ------------------------------------------------------------------------------------- images and pictures
+
+
+def restore(
+    workdir: Path, source: Path, out: Path, seed: int | None = None, scale: int = 1, batch_size: int = 256
+) -> list[Path]:
+    """Images of any size, reconstructed tile by tile without seams (`restoration.tiled`): the files written.
+
+    An image of another number of channels than the run's is converted. `scale` enlarges it first, bicubically: what
+    a network trained to sharpen low resolution takes.
+    """
+    from PIL import Image
+
+    opened = open_run(workdir, seed)
+    if len(opened.shape) != 3 or opened.shape[2] not in (1, 3):
+        raise run.RunError(f"{workdir} was trained on examples of {opened.shape}, not on images")
+    if scale < 1:
+        raise run.RunError(f"scale is {scale}; images are enlarged by 1, 2, 3, ...")
+    if not source.exists():
+        raise run.RunError(f"there is no image or folder {source}")
+    files = data.image_files(source) if source.is_dir() else [source]
+    if not files:
+        raise run.RunError(f"{source} holds no images in a format that Pillow reads (.png, .jpg, ...)")
+    if source.is_dir() and out.suffix:
+        raise run.RunError(f"{source} is a folder and {out} looks like a file; name a folder to write to")
+    if not source.is_dir():
+        check_suffix(out, (".png", ".jpg", ".jpeg"))
+    reconstruct = jax.jit(functools.partial(opened.algorithm.reconstruct, opened.params))
+    written = []
+    for file, name in zip(files, named(files, source), strict=True):
+        height, width, channels = opened.shape
+        (image,) = data.read_images([file], colour=channels == 3)
+        if scale > 1:
+            flat = Image.fromarray(image[..., 0] if channels == 1 else image)
+            large = flat.resize((scale * flat.width, scale * flat.height), Image.Resampling.BICUBIC)
+            image = np.asarray(large).reshape(large.height, large.width, channels)
+        if image.shape[0] < height or image.shape[1] < width:
+            raise run.RunError(
+                f"{file} has {image.shape[:2]} pixels; this run restores images from {opened.shape[:2]} on"
+            )
+        restored = restoration.tiled(reconstruct, image.astype(np.float32) / 255, (height, width), batch_size)
+        pixels = np.round(255 * np.clip(restored, 0, 1)).astype(np.uint8)
+        path = (out / name).with_suffix(".png") if source.is_dir() else out
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        kind = "PNG" if path.suffix == ".png" else "JPEG"
+        Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(buffer, kind)
+        run.write_atomically(path, buffer.getvalue())
+        written.append(path)
+    return written
+
+
+def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) -> list[Path]:
+    """Codes of the first n test examples as TensorBoard's Embedding Projector reads them: the files written.
+
+    vectors.tsv, metadata.tsv (labels, where there are any), sprite.png (for images) and projector_config.pbtxt;
+    projector.tensorflow.org loads the first two by hand.
+    """
+    from PIL import Image
+
+    opened = open_run(workdir, seed)
+    splits = load(opened.settings)
+    x, y = np.asarray(splits.test.x[:n]), splits.test.y
+    codes = in_chunks(functools.partial(opened.algorithm.encode, opened.params), x)
+    out.mkdir(parents=True, exist_ok=True)
+    written = {"vectors.tsv": "".join("\t".join(f"{v:.6g}" for v in code) + "\n" for code in codes).encode()}
+    config = 'embeddings {\n  tensor_path: "vectors.tsv"\n'
+    if y is not None:
+        classes = splits.dataset.classes
+        names = [str(classes[label]) if classes else str(label) for label in np.asarray(y[:n])]
+        written["metadata.tsv"] = "".join(f"{name}\n" for name in names).encode()  # one column has no heading
+        config += '  metadata_path: "metadata.tsv"\n'
+    if x.ndim == 4 and x.shape[-1] in (1, 3):
+        height, width = x.shape[1:3]
+        buffer = io.BytesIO()
+        Image.fromarray(sprite(x)).save(buffer, "PNG")
+        written["sprite.png"] = buffer.getvalue()
+        config += f'  sprite {{\n    image_path: "sprite.png"\n    single_image_dim: {width}\n'
+        config += f"    single_image_dim: {height}\n  }}\n"
+    written["projector_config.pbtxt"] = f"{config}}}\n".encode()
+    for name, content in written.items():
+        run.write_atomically(out / name, content)
+    return [out / name for name in written]
+
+
+def sprite(x: np.ndarray, largest: int = 8192) -> np.ndarray:
+    """Images [N, H, W, C] row by row in a square grid without gaps: uint8 [rows, columns, 3].
+
+    Raises RunError where that is more than the 8192 pixels a side that the projector takes.
+    """
+    n, height, width, channels = x.shape
+    side = int(np.ceil(n**0.5))
+    if side * max(height, width) > largest:
+        raise run.RunError(f"{n} images of {height}x{width} make a sprite wider than {largest} pixels; take fewer (-n)")
+    grid = np.ones((side * side, height, width, max(channels, 3)))
+    grid[:n] = np.clip(x, 0, 1)
+    rows = grid.reshape(side, side, height, width, -1).swapaxes(1, 2).reshape(side * height, side * width, -1)
+    return np.round(255 * rows).astype(np.uint8)
+
+
 # ------------------------------------------------------------------------------------------------ files
 
 
@@ -320,21 +480,50 @@ def in_chunks(fn: Callable[[Any], Any], x: np.ndarray, size: int = 1000) -> np.n
     return np.concatenate([np.asarray(fn(x[i : i + size])) for i in range(0, len(x), size)])
 
 
-def read_examples(source: str) -> np.ndarray:
-    """The examples of a .npy or .npz file or of a folder of images, in its order (files by name), or the test
-    set of a source of data, in [0, 1]: [N, ...].
+def read_examples(
+    source: str, shape: tuple[int, ...], vocabulary: Sequence[str] = (), resize: bool = False
+) -> tuple[np.ndarray, list[str]]:
+    """The examples that `source` holds, in [0, 1], and what each is called: [N, *shape], N names.
+
+    Args:
+        source: a .npy or .npz file; an image, or a folder of them (in the order of their names); for documents a text
+            file, or a folder of them; or a source of data, whose test set it then is.
+        shape: of one example.
+        vocabulary: the words that x counts, where examples are documents.
+        resize: scale images to the shape.
+
+    Raises:
+        RunError, DataError: nothing there, a broken file, or examples of another shape.
     """
     path = Path(source).expanduser()
     if path.suffix in (".npy", ".npz"):
-        return data.unit_interval([read_array(path)], str(path))[0]
-    if not path.is_dir():
-        return np.asarray(data.load(source).test.x)
-    images = data.read_images(path)
-    if not images:
-        raise run.RunError(f"{path} holds no images in a format that Pillow reads (.png, .jpg, ...)")
-    if len(sizes := {image.shape for image in images}) > 1:
-        raise run.RunError(f"the images of {path} differ in size ({sorted(sizes)[:3]}); resize them to one first")
-    return data.unit_interval([np.stack(images)], str(path))[0]
+        x = data.unit_interval([read_array(path)], str(path))[0]
+        names = [f"{path.name}[{i}]" for i in range(len(x))]
+    elif vocabulary and path.exists():
+        files = data.text_files(path) if path.is_dir() else [path]
+        if not files:
+            raise run.RunError(f"{path} holds no text files (.txt)")
+        x, names = data.bags(data.read_texts(files), vocabulary), named(files, path)
+    elif path.exists():
+        files = data.image_files(path) if path.is_dir() else [path]
+        image = len(shape) == 3 and shape[2] in (1, 3)
+        size = (shape[0], shape[1]) if resize and image else None
+        images = data.read_images(files, colour=shape[2] == 3 if image else None, resize=size) if files else []
+        if not images:
+            raise run.RunError(f"{path} holds no images in a format that Pillow reads (.png, .jpg, ...)")
+        if len(sizes := {image.shape for image in images}) > 1:
+            raise run.RunError(f"the images of {path} differ in size ({sorted(sizes)[:3]}); resize them to one first")
+        x, names = data.unit_interval([np.stack(images)], str(path))[0], named(files, path)
+    else:
+        x = np.asarray(data.load(source).test.x)
+        names = [f"{source}[{i}]" for i in range(len(x))]
+    check_shape(x, shape)
+    return x, names
+
+
+def named(files: Sequence[Path], root: Path) -> list[str]:
+    """Files as one calls them: from the folder on."""
+    return [str(file.relative_to(root)) if root.is_dir() else file.name for file in files]
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -362,8 +551,6 @@ def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
 
 def save_array(path: Path, array: np.ndarray, name: str) -> None:
     """A .npy, or a .npz with one array of that name; whole or not at all."""
-    import io
-
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{name: array}) if path.suffix == ".npz" else np.save(buffer, array)
     run.write_atomically(path, buffer.getvalue())
@@ -375,8 +562,6 @@ def save_examples(path: Path, x: np.ndarray) -> None:
         return save_array(path, x, "x")
     if x.ndim != 4 or x.shape[-1] not in (1, 3):
         raise run.RunError(f"examples of shape {x.shape[1:]} are not images; write them to .npy or .npz")
-    import io
-
     from PIL import Image
 
     buffer = io.BytesIO()

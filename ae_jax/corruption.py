@@ -13,7 +13,7 @@ from jax import Array
 from .core import Autoencoder, Key, Params
 
 Corruption = Callable[[Array, Key], Array]  # x [B, ...] -> [B, ...]
-CorruptionName = Literal["masking", "gaussian", "salt_and_pepper", "patches"]
+CorruptionName = Literal["masking", "gaussian", "salt_and_pepper", "patches", "bar", "grey", "low_resolution"]
 
 
 def masking(p: float) -> Corruption:
@@ -45,8 +45,7 @@ def patches(fraction: float) -> Corruption:
     _probability("patches", fraction)
 
     def corrupt(x: Array, key: Key) -> Array:
-        if x.ndim != 4:
-            raise ValueError(f"patches erases squares of images [B, H, W, C]; it was given the shape {x.shape}")
+        _images("patches", x)
         _, height, width, _ = x.shape
         sides = round(height * fraction**0.5), round(width * fraction**0.5)
 
@@ -62,9 +61,62 @@ def patches(fraction: float) -> Corruption:
     return corrupt
 
 
+def bar(fraction: float) -> Corruption:
+    """Erases (sets to 0) an upright bar of `fraction` the width of each image [B, H, W, C], at a random place."""
+    _probability("bar", fraction)
+
+    def corrupt(x: Array, key: Key) -> Array:
+        _images("bar", x)
+        width = x.shape[2]
+        side = round(width * fraction)
+        first = jax.random.randint(key, (len(x), 1), 0, width - side + 1)
+        inside = (jnp.arange(width) >= first) & (jnp.arange(width) < first + side)  # [B, W]
+        return jnp.where(inside[:, None, :, None], 0, x).astype(x.dtype)
+
+    return corrupt
+
+
+def grey(level: float = 1.0) -> Corruption:
+    """Takes `level` (0 to 1) of the colour out of each image [B, H, W, C]: 1 leaves its brightness, the mean of C."""
+    _probability("grey", level)
+
+    def corrupt(x: Array, key: Key) -> Array:
+        _images("grey", x)
+        return x + level * (x.mean(-1, keepdims=True) - x)
+
+    return corrupt
+
+
+def low_resolution(factor: float) -> Corruption:
+    """Shrinks each image [B, H, W, C] by `factor`, each pixel the mean of a block, and enlarges it again, bicubically.
+
+    What is left is what `jax.image.resize(..., "cubic")` makes of the small image, values clipped to [0, 1].
+    """
+    if factor < 1 or factor != round(factor):
+        raise ValueError(f"low_resolution was given {factor}; it must be a whole number, 2 or 4 say")
+
+    def corrupt(x: Array, key: Key) -> Array:
+        _images("low_resolution", x)
+        batch, height, width, channels = x.shape
+        if height % factor or width % factor:
+            raise ValueError(f"images of {height}x{width} cannot be shrunk {factor:g} times in whole blocks")
+        blocks = x.reshape(batch, int(height // factor), int(factor), int(width // factor), int(factor), channels)
+        return jnp.clip(jax.image.resize(blocks.mean((2, 4)), x.shape, "cubic"), 0, 1)
+
+    return corrupt
+
+
 def corruption(kind: CorruptionName | Corruption, level: float) -> Corruption:
     """A corruption by name and level, or the function itself."""
-    known = {"masking": masking, "gaussian": gaussian, "salt_and_pepper": salt_and_pepper, "patches": patches}
+    known = {
+        "masking": masking,
+        "gaussian": gaussian,
+        "salt_and_pepper": salt_and_pepper,
+        "patches": patches,
+        "bar": bar,
+        "grey": grey,
+        "low_resolution": low_resolution,
+    }
     if callable(kind):
         return kind
     if kind not in known:
@@ -88,6 +140,11 @@ def corrupted(net: Autoencoder, corrupt: Corruption) -> Autoencoder:
         return with_corruption
 
     return net._replace(encode=before(net.encode), apply=before(net.apply), corrupt=corrupt)
+
+
+def _images(name: str, x: Array) -> None:
+    if x.ndim != 4:
+        raise ValueError(f"{name} corrupts images [B, H, W, C]; it was given the shape {x.shape}")
 
 
 def _probability(name: str, p: float) -> None:

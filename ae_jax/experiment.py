@@ -7,17 +7,19 @@ which writes `results/<name>.json`. Nothing here is needed to use the library.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from . import plots
 from .core import Algorithm, Batch, Key, Metrics, Params, average
 from .evaluation.codes import encode
-from .evaluation.probes import linear_probe
+from .evaluation.probes import fit_linear, linear_probe, predict_linear
 from .evaluation.statistics import summarise
 from .run import circumstances, map_seeds, write_json
 
@@ -83,6 +85,35 @@ def probe_errors(algorithm: Algorithm, params: Params, train: Batch, test: Batch
 def last(history: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
     """A training metric of `run.train` in the last epoch. -> [S]."""
     return history[-1]["train"][metric]
+
+
+def probed(codes: Sequence[np.ndarray], labels: Sequence[Any], *, l2: float = 1.0) -> np.ndarray:
+    """Errors in % of a linear classifier fitted to the first of several sets of codes, on each of the others.
+
+    codes: each [S, N, D]; labels: each [N], or [S, N] where seeds differ, integers from 0.
+    -> [len(codes) - 1, S]. All seeds in one program; L-BFGS stops at 1e-4 or after 300 steps, where these errors
+    no longer move.
+    """
+    classes = 1 + max(int(np.max(y)) for y in labels)
+    whole = tuple(jnp.broadcast_to(jnp.asarray(y), z.shape[:2]) for z, y in zip(codes, labels, strict=True))
+    return np.asarray(_probed(tuple(map(jnp.asarray, codes)), whole, l2, classes)).T
+
+
+@partial(jax.jit, static_argnames="classes")
+def _probed(codes: tuple[Array, ...], labels: tuple[Array, ...], l2: float, classes: int) -> Array:
+    def one(codes: tuple[Array, ...], labels: tuple[Array, ...]) -> Array:
+        probe = fit_linear(codes[0], labels[0], classes, l2, 1e-4, 300)
+        wrong = [predict_linear(probe, z) != y for z, y in zip(codes[1:], labels[1:], strict=True)]
+        return 100 * jnp.stack([w.mean() for w in wrong])
+
+    return map_seeds(one)(codes, labels)
+
+
+def banded(axes: Any, x: Sequence[float], values: Any, label: str, **line: Any) -> None:
+    """A line of means with the 95 % band over seeds: values [len(x), S]."""
+    mean, low, high = plots.band(values)
+    (drawn,) = axes.plot(x, mean, marker="o", markersize=3, linewidth=1.4, label=label, **line)
+    axes.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
 
 
 def feature_panels(named: Mapping[str, np.ndarray], columns: int = 8) -> Any:

@@ -12,7 +12,7 @@ from jax import Array
 
 from .core import Metrics
 
-LikelihoodName = Literal["squared", "bernoulli"]
+LikelihoodName = Literal["squared", "bernoulli", "multinomial"]
 
 
 def sum_examples(a: Array) -> Array:
@@ -29,6 +29,18 @@ def bernoulli_nll(logits: Array, x: Array) -> Array:
     """-log p(x | logits) in nats; for x strictly inside (0, 1) the cross-entropy. -> [B]."""
     # optax.sigmoid_binary_cross_entropy is the same number by two softplus; this one is half the transcendentals.
     return sum_examples(jax.nn.softplus(logits) - x * logits)
+
+
+def multinomial_nll(logits: Array, x: Array) -> Array:
+    """-sum x log softmax(logits), softmax over all of an example's dimensions. -> [B].
+
+    For counts of words x this is -log p(document) in nats, but for the multinomial coefficient, which no parameter
+    enters; for their probabilities, the same per word. Hinton & Salakhutdinov (2006), supporting text.
+    """
+    flat = logits.reshape(len(logits), -1)
+    return sum_examples(
+        jax.nn.logsumexp(flat, -1, keepdims=True) * x.reshape(flat.shape) - flat * x.reshape(flat.shape)
+    )
 
 
 def gaussian_nll(mean: Array, logvar: Array, x: Array) -> Array:
@@ -75,10 +87,14 @@ class Likelihood(NamedTuple):
 def likelihood(name: LikelihoodName) -> Likelihood:
     """`squared`: the output is the reconstruction, the loss its summed squared error.
     `bernoulli`: the output is logits, the loss the cross-entropy in nats.
+    `multinomial`: the output is logits of one softmax over all dimensions, x counts or probabilities of words.
     """
     known = {
         "squared": Likelihood(squared_error, lambda output: output),
         "bernoulli": Likelihood(bernoulli_nll, jax.nn.sigmoid),
+        "multinomial": Likelihood(
+            multinomial_nll, lambda output: jax.nn.softmax(output.reshape(len(output), -1)).reshape(output.shape)
+        ),
     }
     if name not in known:
         raise ValueError(f"likelihood is {name!r}; it must be one of {sorted(known)}")

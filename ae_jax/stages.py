@@ -4,11 +4,13 @@ Bengio et al. (2007), NIPS; Vincent et al. (2010), JMLR 11: greedy layer-wise tr
 Python: `core.fit` again, from params that an earlier stage has left (`resume`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
+from jax import Array, lax
 
-from .core import Algorithm, Batch, Init, Key, Metrics, Params, epoch, fit
+from .core import Algorithm, Batch, Init, Key, Metrics, Params, Rule, epoch, fit, start
 from .evaluation.codes import encode
 
 
@@ -46,3 +48,33 @@ def greedy(
 def resume(init: Init, given: Params) -> Init:
     """An init that lays groups of params from an earlier stage over those it draws."""
     return lambda key, data: init(key, data) | given
+
+
+def fit_best(
+    init: Init, rule: Rule, data: Batch, key: Key, epochs: int, score: Callable[[Params], Array]
+) -> tuple[Params, Metrics]:
+    """`core.fit`, but of the epoch with the lowest score; of equals the first. The run itself is that of `fit`.
+
+    Args:
+        init: as `fit` takes it.
+        rule: on datasets, see `core.epoch`.
+        data: the training set.
+        key: of the run.
+        epochs: passes, of which one at least.
+        score: of params, [], after every epoch: an error on a validation set.
+
+    Returns:
+        that epoch's params, and each metric [epochs], with the score among them.
+    """
+    params, memory, key_run = start(init, rule, data, key)
+
+    def step(carry, e: Array):
+        params, memory, best, least = carry
+        params, memory, metrics = rule.update(params, memory, data, jax.random.fold_in(key_run, e))
+        value = score(params)
+        best = jax.tree.map(lambda new, old: jnp.where(value < least, new, old), params, best)
+        return (params, memory, best, jnp.minimum(value, least)), {**metrics, "score": value}
+
+    least = jnp.full_like(jax.eval_shape(score, params), jnp.inf)
+    (_, _, best, _), history = lax.scan(step, (params, memory, params, least), jnp.arange(epochs))
+    return best, history

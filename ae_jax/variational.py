@@ -6,16 +6,17 @@ Kingma & Welling (2014), arXiv:1312.6114. Every function is pure and every draw 
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from .core import Autoencoder, Batch, Key, Params
-from .losses import bernoulli_nll, gaussian_nll
+from .losses import gaussian_nll
+from .losses import likelihood as likelihood_of
 
-Observation = Literal["bernoulli", "gaussian"]
+Observation = Literal["bernoulli", "gaussian", "multinomial"]
 
 
 class LatentModel(NamedTuple):
@@ -40,12 +41,13 @@ def reparameterize(key: Key, mean: Array, logvar: Array) -> Array:
 def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None) -> LatentModel:
     """The model on a network whose encoder emits two heads.
 
-    `likelihood`: "bernoulli" (decoder output = logits) or "gaussian" (output = mean, standard deviation
-    `sigma`; None learns one sigma for all dimensions, in the group "likelihood").
+    `likelihood`: "bernoulli" (decoder output = logits), "multinomial" (logits of one softmax; x counts words) or
+    "gaussian" (output = mean, standard deviation `sigma`; None learns one sigma for all dimensions, in the group
+    "likelihood").
     Raises ValueError for another name, or a sigma that is not positive.
     """
-    if likelihood not in ("bernoulli", "gaussian"):
-        raise ValueError(f"likelihood is {likelihood!r}; it must be 'bernoulli' or 'gaussian'")
+    if likelihood not in get_args(Observation):
+        raise ValueError(f"likelihood is {likelihood!r}; it must be one of {', '.join(get_args(Observation))}")
     if sigma is not None and not sigma > 0:
         raise ValueError(f"sigma is {sigma}; a standard deviation must be positive, or None to learn it")
     learned = likelihood == "gaussian" and sigma is None
@@ -69,14 +71,14 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
 
     def nll(params: Params, z: Array, x: Array, key: Key | None = None) -> Array:
         output = net.decode(params, z, key)
-        if likelihood == "bernoulli":
-            return bernoulli_nll(output, x)
+        if likelihood != "gaussian":
+            return likelihood_of(likelihood).nll(output, x)
         logvar = params["likelihood"]["logvar"] if sigma is None else jnp.asarray(2 * math.log(sigma), output.dtype)
         return gaussian_nll(output, logvar, x)
 
     def decode(params: Params, z: Array) -> Array:
         output = net.decode(params, z)
-        return jax.nn.sigmoid(output) if likelihood == "bernoulli" else output
+        return output if likelihood == "gaussian" else likelihood_of(likelihood).mean(output)
 
     def reconstruct(params: Params, x: Array) -> Array:
         return decode(params, encode(params, x))

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ae_jax import boltzmann, networks, plots, stages
+from ae_jax import networks, optimizers, plots, stages
 from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder, rbm
-from ae_jax.core import Batch, Rule, average, epoch, repeat, start
+from ae_jax.core import Batch, Rule, average, epoch, start
 from ae_jax.evaluation import pca
 from ae_jax.experiment import Published, record
 
@@ -44,7 +44,7 @@ def machines(shape, sizes, steps):
     """An RBM for each layer, the top one's hidden units linear with noise of variance 1."""
     for i, size in enumerate(sizes):
         top = i == len(sizes) - 1
-        optimizer = boltzmann.momentum(0.001 if top else 0.1, switch=5 * steps)
+        optimizer = optimizers.momentum(0.001 if top else 0.1, switch=5 * steps)
         net = networks.rbm(shape, size, scale=0.1)
         yield rbm(net, optimizer, hidden_units="gaussian" if top else "bernoulli", weight_l2=0.0001)
         shape = (size,)
@@ -103,8 +103,8 @@ def main(
         if optimizer == "adam":
             adam = optax.adam(optax.cosine_decay_schedule(learning_rate, epochs * steps))
             return autoencoder(net, adam, likelihood="bernoulli")
-        algorithm = autoencoder(net, optax.lbfgs(), likelihood="bernoulli")
-        return algorithm._replace(rule=afresh(repeat(algorithm.rule, 3)))
+        algorithm = autoencoder(net, optimizers.repeated(optax.lbfgs(), 3), likelihood="bernoulli")
+        return algorithm._replace(rule=afresh(algorithm.rule))
 
     rbms = list(machines(shape, (*hidden, latents), steps))
     each = [pretraining] * len(hidden) + [pretraining if full else 2 * pretraining]

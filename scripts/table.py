@@ -1,8 +1,9 @@
 """README's tables, rendered from what was measured: `python scripts/table.py`, or with `--check` in the tests.
 
 Between `<!-- results -->` and `<!-- /results -->` come the experiments (results/<name>.json, which
-`ae_jax.experiment` writes), between `<!-- bench -->` and `<!-- /bench -->` the speeds (results/bench-*.json,
-which scripts/bench.py writes). No number in these tables is written by hand.
+`ae_jax.experiment` writes): what was published and what was claimed; results/README.md has every metric. Between
+`<!-- bench -->` and `<!-- /bench -->` come the speeds (results/bench-*.json, which scripts/bench.py writes). No
+number in these tables is written by hand.
 """
 
 import argparse
@@ -91,20 +92,27 @@ class Footnotes:
         return ["", *(f"<sup>{i + 1}</sup> {text}  " for i, text in enumerate(self.texts))] if self.texts else []
 
 
-def results_table(experiments: list[dict[str, Any]]) -> list[str]:
-    """One row a metric; the experiment's title, seeds and minutes stand in its first row."""
+def labels(experiment: dict[str, Any], every: bool) -> list[str]:
+    """The metrics to show: all, or those with a published value or a claim where there are any."""
+    published, claims = experiment.get("published", {}), experiment.get("claims", {})
+    known = [*experiment["metrics"], *(p for p in published if p not in experiment["metrics"])]
+    return known if every else [label for label in known if label in published or label in claims] or known
+
+
+def results_table(experiments: list[dict[str, Any]], root: str = "", every: bool = False) -> list[str]:
+    """One row a metric; the experiment's title, seeds and minutes stand in its first row. Links start at `root`."""
     if not experiments:
         return ["No experiment has been run yet: see `experiments/`."]
     notes = Footnotes()
     rows = [cells(head) for head in RESULTS_HEAD]
     for e in experiments:
         name = e["name"]
-        links = f"[experiment](experiments/{name}.py), [numbers](results/{name}.json)"
-        links += f", [picture](results/{e['picture']})" if "picture" in e else ""
+        links = f"[experiment]({root}experiments/{name}.py), [numbers]({root}results/{name}.json)"
+        links += f", [picture]({root}results/{e['picture']})" if "picture" in e else ""
         title = f"**{e['title']}**, {e['source']}{''.join(map(notes.mark, e.get('notes', ())))}"
         rest = (str(len(e["seeds"])), e["device"], number(e["seconds"] / 60, 1), links)
         published, claims = e.get("published", {}), e.get("claims", {})
-        for i, label in enumerate([*e["metrics"], *(p for p in published if p not in e["metrics"])]):
+        for i, label in enumerate(labels(e, every)):
             metric, paper = e["metrics"].get(label), published.get(label)
             there = f"{plain(paper['value'])}, {paper['where']}{notes.mark(paper.get('note'))}" if paper else ""
             ours = interval(metric) + verdict(metric["mean"], paper, claims.get(label)) if metric else "not measured"
@@ -159,11 +167,21 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
     return loaded
 
 
+def experiments_of(results: Path) -> list[dict[str, Any]]:
+    """The records in a folder, by name."""
+    return read(sorted(set(results.glob("*.json")) - set(results.glob("bench-*.json"))))
+
+
+def full(results: Path) -> str:
+    """The page with every metric of every experiment."""
+    head = "# Every metric of every experiment\n\nWritten by `python scripts/table.py`; by hand, nothing.\n"
+    return "\n".join([head, *results_table(experiments_of(results), "../", every=True), ""])
+
+
 def render(text: str, results: Path) -> str:
     """README's text with its tables as the files in `results` have it. Raises ValueError without the markers."""
     bench = sorted(results.glob("bench-*.json"))
-    experiments = read(sorted(set(results.glob("*.json")) - set(bench)))
-    tables = {"results": results_table(experiments), "bench": bench_table(read(bench))}
+    tables = {"results": results_table(experiments_of(results)), "bench": bench_table(read(bench))}
     for name, lines in tables.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(begin)
@@ -183,16 +201,17 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     args = parser.parse_args()
-    text = args.readme.read_text()
+    page = args.results / "README.md"
+    before = {args.readme: args.readme.read_text(), page: page.read_text() if page.exists() else ""}
     try:
-        new = render(text, args.results)
+        after = {args.readme: render(before[args.readme], args.results), page: full(args.results)}
     except ValueError as error:
         sys.exit(f"error: {error}")
-    if new == text:
-        return
-    if args.check:
-        sys.exit(f"error: the tables of {args.readme} are not what {args.results} holds; run: python scripts/table.py")
-    args.readme.write_text(new)
+    for file in (file for file in after if after[file] != before[file]):
+        if args.check:
+            sys.exit(f"error: the tables of {file} are not what {args.results} holds; run: python scripts/table.py")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(after[file])
 
 
 if __name__ == "__main__":

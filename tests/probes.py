@@ -30,12 +30,14 @@ class Probe(NamedTuple):
     build: Callable[[Optimizer], Algorithm]
     optimum: float = 0.0  # of the loss that `evaluate` reports; it must not be beaten
     learning_rate: float = 1e-2
+    whole: bool = True  # a reconstruction is what its code decodes to
     gap: float = 0.2  # what part of the loss's distance to the optimum may be left after `EPOCHS`
 
 
 BATCH, EPOCHS = 40, 100  # 96 examples in two batches and a short one
 net = partial(networks.mlp, (4, 4, 1), 4, hidden=(16,), activation="tanh")
 shallow = partial(networks.mlp, (4, 4, 1), 12, hidden=(), code_activation="sigmoid")
+masks_net = partial(networks.mlp, (4, 4, 1), 32, hidden=(), code_activation="relu")
 
 boltzmann = partial(networks.rbm, (4, 4, 1), 16, scale=0.1)
 
@@ -52,16 +54,42 @@ PROBES: dict[str, Probe] = {
             shallow(code_activation="tanh"), o, penalty="kl_minibatch", units="tanh", target=0.2, weight=0.3
         ),
     ),
+    "k_sparse": Probe(
+        "k_sparse",
+        lambda o: algorithms.k_sparse(
+            networks.mlp((4, 4, 1), 16, hidden=(), tied=True), o, k=4, start=8, anneal_steps=60
+        ),
+    ),
     "contractive": Probe("contractive", lambda o: algorithms.contractive(net(), o, weight=1e-3)),
     "contractive_denoising": Probe(
         "contractive",
         lambda o: algorithms.contractive(corrupted(net(), masking(0.1)), o, penalty="hutchinson", weight=1e-3),
+    ),
+    "contractive_higher": Probe(
+        "contractive",
+        lambda o: algorithms.contractive(
+            shallow(tied=True), o, penalty="closed", weight=1e-3, higher=1e-3, corruptions=2
+        ),
     ),
     "vae": Probe("vae", lambda o: algorithms.vae(net(heads=2), o, warmup_steps=50), ENTROPY, gap=0.4),
     "vae_gaussian": Probe(
         "vae",
         lambda o: algorithms.vae(net(heads=2), o, likelihood="gaussian", sigma=0.2, free_bits=0.05),
         optimum=ENTROPY + 8 * float(np.log(2 * np.pi * 0.2**2)),  # eight peaks that do not overlap
+    ),
+    "made": Probe("made", lambda o: algorithms.made(masks_net(), o, masks=3, direct=False), ENTROPY),
+    "made_fresh": Probe(
+        "made",
+        lambda o: algorithms.made(
+            masks_net(hidden=(24,), hidden_back=(), activation="tanh", code_activation="tanh"),
+            o,
+            masks=2,
+            fresh=True,
+            conditional=True,
+        ),
+        ENTROPY,
+        whole=False,  # the direct weights tell outputs more than the code does
+        gap=0.4,
     ),
     "iwae": Probe("iwae", lambda o: algorithms.iwae(net(heads=2), o, samples=3), ENTROPY, gap=0.4),
     # A machine of 16 units can hold the bars, whose pixels each follow from the rest: then x is certain given h.
@@ -73,6 +101,35 @@ PROBES: dict[str, Probe] = {
         "rbm", lambda o: algorithms.rbm(boltzmann(), o, hidden_units="gaussian", sample_steps=20), gap=0.6
     ),
     "classifier": Probe("classifier", lambda o: algorithms.classifier(net(), o, classes=8)),
+    "dec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4), learning_rate=0.03, gap=0.5),
+    "idec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4, weight=0.1), learning_rate=0.03),
+    "adversarial": Probe("adversarial", lambda o: algorithms.adversarial(net(), o, critic_widths=(16,))),
+    "adversarial_mixture": Probe(
+        "adversarial",
+        lambda o: algorithms.adversarial(
+            networks.mlp((4, 4, 1), 2, hidden=(16,), dropout=0.1),
+            o,
+            prior="mixture",
+            modes=8,
+            conditional=True,
+            critic_widths=(16,),
+            critic_rate=0.5,
+        ),
+        gap=0.4,
+    ),
+    "adversarial_labels": Probe(
+        "adversarial_labels",
+        lambda o: algorithms.adversarial_labels(
+            networks.mlp((4, 4, 1), 10, hidden=(16,)), o, classes=8, labels=16, critic_widths=(16,)
+        ),
+    ),
+    "semantic_hashing": Probe("semantic_hashing", lambda o: algorithms.semantic_hashing(net(), o, noise=1.0)),
+    "vae_multinomial": Probe(
+        "vae",
+        lambda o: algorithms.vae(net(heads=2), o, likelihood="multinomial"),
+        optimum=ENTROPY + 4 * float(np.log(4)),  # which bar, and then each of its four pixels among the four
+        gap=0.4,
+    ),
 }
 
 

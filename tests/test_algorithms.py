@@ -15,10 +15,25 @@ from scipy import linalg, special, stats
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from ae_jax import core, networks
-from ae_jax.algorithms import ALGORITHMS, autoencoder, contractive, denoising, iwae, sparse, vae
+from ae_jax import core, critic, labels, networks, priors
+from ae_jax.algorithms import (
+    ALGORITHMS,
+    adversarial,
+    adversarial_labels,
+    autoencoder,
+    contractive,
+    denoising,
+    iwae,
+    k_sparse,
+    made,
+    sparse,
+    vae,
+)
+from ae_jax.algorithms.k_sparse import largest
+from ae_jax.commands import STATISTICS
 from ae_jax.core import Batch
 from ae_jax.corruption import corrupted, masking
+from ae_jax.jacobians import square_norm
 
 KEY = jax.random.key(0)
 rng = np.random.default_rng(0)
@@ -47,7 +62,10 @@ def test_hyperparameters_are_keywords_with_defaults_and_documented(name):
         assert f"        {parameter.name}: " in (ALGORITHMS[name].__doc__ or "")
 
 
-@pytest.mark.parametrize("name", PROBES)
+GAMES = ("adversarial", "adversarial_labels")  # of several losses: test_both_sides_of_a_game_...
+
+
+@pytest.mark.parametrize("name", [name for name, probe in PROBES.items() if probe.of not in GAMES])
 def test_gradients_are_finite_differences_in_float64(name):
     with jax.enable_x64(True):
         batch = Batch(*(jnp.asarray(a[:9]) for a in bars()))
@@ -60,7 +78,7 @@ def test_gradients_are_finite_differences_in_float64(name):
         slopes, expected = [], []
         for seed in range(3):
             draw = np.random.default_rng(seed)
-            learned = {g: params[g] for g in params if g != "rho"}
+            learned = {g: params[g] for g in params if g not in STATISTICS}
             direction = jax.tree.map(lambda p: draw.normal(size=p.shape), learned)
             at = lambda h: params | jax.tree.map(lambda p, d: p + h * d, learned, direction)
             up, down = (update(at(h), memory, batch, KEY)[2]["loss"] for h in (1e-5, -1e-5))
@@ -78,6 +96,7 @@ SMOOTH = {
     "contractive": lambda net: contractive(net, optax.sgd(1.0), weight=0.7, weight_l2=0.3),
     "vae": lambda net: vae(net._replace(latents=2), optax.sgd(1.0), beta=4.0),
     "iwae": lambda net: iwae(net._replace(latents=2), optax.sgd(1.0)),
+    "made": lambda net: made(net, optax.sgd(1.0)),
 }
 
 
@@ -201,7 +220,85 @@ def test_the_penalty_is_on_the_deterministic_encoder_at_the_clean_input():
     np.testing.assert_allclose(metrics["jacobian"], wanted, rtol=1e-4)
 
 
+@pytest.mark.parametrize("penalty", ["exact", "columns", "closed"])
+def test_the_change_of_a_sigmoid_layers_jacobian_is_an_integral_over_one_number(penalty):
+    """E ||J(x) - J(x + e)||^2 = sum_j ||W_j||^2 E (s'(a_j) - s'(a_j + noise ||W_j|| t))^2, t standard normal."""
+    data = Batch(UNIT.x[:4])
+    net = networks.mlp((7,), 5, hidden=(), code_activation="sigmoid", init="sigmoid_uniform")
+    params = net.init(KEY, data)
+    w, b = (np.asarray(params["encoder"]["layer_0"][name], np.float64) for name in ("kernel", "bias"))
+    slope = lambda a: special.expit(a) * special.expit(-a)
+    t, weights = np.polynomial.hermite_e.hermegauss(60)
+    size, a = np.linalg.norm(w, axis=0), np.asarray(data.x) @ w + b
+    moved = a[..., None] + 0.5 * size[:, None] * t
+    wanted = (np.square(slope(a)[..., None] - slope(moved)) @ weights / weights.sum()) @ np.square(size)
+    algorithm = contractive(
+        net, optax.sgd(1.0), penalty=penalty, weight=0.3, higher=0.7, noise=0.5, corruptions=4000, likelihood="squared"
+    )
+    got = jax.jit(algorithm.evaluate)(params, data, KEY)
+    np.testing.assert_allclose(got["jacobian_change"], wanted, rtol=0.08)
+    total = got["reconstruction"] + 0.3 * got["jacobian"] + 0.7 * got["jacobian_change"]
+    np.testing.assert_allclose(got["loss"], total, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["exact", "columns", "hutchinson"])
+def test_norms_of_the_jacobian_of_a_difference_are_those_of_the_difference_of_jacobians(method):
+    net = networks.mlp((7,), 4, hidden=(6,), activation="tanh")
+    params, x = net.init(KEY, UNIT), UNIT.x[:3]
+    e = 0.3 * jax.random.normal(jax.random.key(1), x.shape)
+    wanted = np.square(jacobians(net, params, x) - jacobians(net, params, x + e)).sum((1, 2))
+    change = lambda x, e: net.encode(params, x) - net.encode(params, x + e)
+    got = square_norm(method, samples=20000)(change, None, KEY, x, e)
+    np.testing.assert_allclose(got, wanted, rtol=0.1 if method == "hutchinson" else 1e-4)
+
+
+@pytest.mark.parametrize("penalty", ["exact", "columns", "closed", "hutchinson"])
+def test_a_linear_encoders_jacobian_does_not_change(penalty):
+    net = networks.linear((7,), 4)
+    params = net.init(KEY, UNIT)
+    algorithm = contractive(net, optax.sgd(1.0), penalty=penalty, higher=5.0, corruptions=2)
+    assert np.abs(jax.jit(algorithm.evaluate)(params, UNIT, KEY)["jacobian_change"]).max() < 1e-9
+    with jax.debug_key_reuse(True):
+        algorithm.evaluate(params, UNIT, jax.random.key(1))
+
+
 # ---------------------------------------------------------------------------------------------------- sparse
+
+
+def test_the_sparse_loss_is_twice_the_cost_of_the_ufldl_tutorial():
+    """Its NumPy code, 1/2 mean ||o - x||^2 + lambda/2 ||W||^2 + beta sum KL with gradients by backpropagation."""
+    rho, decay, beta, count = 0.1, 3e-3, 3.0, len(UNIT.x)
+    with jax.enable_x64(True):
+        data = Batch(jnp.asarray(UNIT.x, jnp.float64))
+        net = networks.mlp((7,), 5, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
+        algorithm = sparse(net, optax.sgd(1.0), penalty="kl_minibatch", target=rho, weight=2 * beta, weight_l2=decay)
+        params = algorithm.init(KEY, data)
+        gradient, metrics = step_by_one(algorithm, params, data)
+    x = np.asarray(data.x).T
+    (w1, b1), (w2, b2) = (
+        [np.asarray(params[g]["layer_0"][k], np.float64).T for k in ("kernel", "bias")] for g in ("encoder", "decoder")
+    )
+    h = special.expit(w1 @ x + b1[:, None])
+    o = special.expit(w2 @ h + b2[:, None])
+    mean = h.mean(1)
+    kl = (rho * np.log(rho / mean) + (1 - rho) * np.log((1 - rho) / (1 - mean))).sum()
+    cost = np.square(o - x).sum() / (2 * count) + decay / 2 * (np.square(w1).sum() + np.square(w2).sum()) + beta * kl
+    delta_o = (o - x) * o * (1 - o)
+    pressure = beta * ((1 - rho) / (1 - mean) - rho / mean)
+    delta_h = (w2.T @ delta_o + pressure[:, None]) * h * (1 - h)
+    theirs = {
+        "encoder": {"kernel": (delta_h @ x.T / count + decay * w1).T, "bias": delta_h.mean(1)},
+        "decoder": {"kernel": (delta_o @ h.T / count + decay * w2).T, "bias": delta_o.mean(1)},
+    }
+    np.testing.assert_allclose(metrics["loss"], 2 * cost, rtol=1e-12)
+    for group, layer in theirs.items():
+        for name, wanted in layer.items():
+            np.testing.assert_allclose(gradient[group]["layer_0"][name], 2 * wanted, rtol=1e-8, atol=1e-13)
+
+
+def test_the_ufldl_initialisation_is_glorots_but_for_one_bias():
+    kernel = networks.mlp((784,), 200, hidden=()).init(KEY, Batch(jnp.zeros((1, 784))))["encoder"]["layer_0"]["kernel"]
+    assert float(jnp.abs(kernel).max()) == pytest.approx(np.sqrt(6 / (784 + 200 + 1)), rel=1e-3)
 
 
 @pytest.mark.parametrize(("units", "batch_size"), [("sigmoid", 30), ("sigmoid", 7), ("tanh", 10)])
@@ -405,6 +502,99 @@ def test_warming_up_raises_the_kls_weight_and_evaluation_uses_its_end():
     np.testing.assert_allclose(evaluated["loss"], evaluated["nll"] + 3 * evaluated["kl"], rtol=1e-5)
 
 
+# ------------------------------------------------------------------------------------------------------ MADE
+
+BINARY = Batch(jnp.asarray(rng.integers(0, 2, (40, 7)), jnp.float32))
+ALL = jnp.asarray(list(itertools.product((0.0, 1.0), repeat=7)))  # every binary vector of 7 elements
+DEPTHS = {"one hidden layer": ((), ()), "two": ((11,), ()), "four": ((11, 10), (9,))}
+
+
+def learned_made(hidden=(), hidden_back=(), shape=(7,), seed=0, **options):
+    """A MADE with random weights everywhere, also where they begin at 0."""
+    net = networks.mlp(shape, 9, hidden=hidden, hidden_back=hidden_back, code_activation="relu")
+    algorithm = made(net, optax.sgd(1.0), **options)
+    params = algorithm.init(jax.random.key(seed), BINARY._replace(x=BINARY.x.reshape(-1, *shape)))
+    draw = np.random.default_rng(seed)
+    weights = jax.tree.map(lambda p: jnp.asarray(0.5 * draw.normal(size=p.shape), p.dtype), params)
+    return algorithm, weights | {"degrees": params["degrees"]}
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"direct": False}, {"conditional": True}], ids=str)
+def test_an_output_of_made_depends_on_the_inputs_before_it_and_on_no_other(depth, options):
+    algorithm, params = learned_made(*DEPTHS[depth], masks=3, **options)
+    jacobian_of = jax.jit(jax.jacrev(lambda x, params: algorithm.reconstruct(params, x[None])[0]))
+    for level in (0.0, 0.3, 1.0):
+        order = params["degrees"][0, :7]
+        assert sorted(order.tolist()) == [1, 2, 3, 4, 5, 6, 7]
+        jacobian = jacobian_of(jnp.full(7, level), params)
+        allowed = order[:, None] > order  # [D outputs, D inputs]
+        assert (np.asarray(jacobian)[~allowed] == 0).all()
+        if options.get("direct", True):  # the direct weights alone join all that may be joined
+            assert (np.asarray(jacobian)[allowed] != 0).all()
+        params |= {"degrees": jnp.roll(params["degrees"], 1, 0)}
+    assert options.get("shuffle", True) != (params["degrees"][:, :7] == jnp.arange(1, 8)).all()
+
+
+@pytest.mark.parametrize("masks", [1, 4])
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_the_probabilities_of_all_binary_vectors_sum_to_one(masks, depth):
+    algorithm, params = learned_made(*DEPTHS[depth], masks=masks, conditional=True)
+    nll = jax.jit(algorithm.evaluate)(params, Batch(ALL), KEY)["nll"]
+    np.testing.assert_allclose(np.exp(-np.asarray(nll, np.float64)).sum(), 1, rtol=1e-5)
+    assert nll.std() > 0.5
+
+
+def test_the_likelihood_of_several_masks_is_the_mean_of_their_probabilities():
+    algorithm, params = learned_made(masks=3)
+    p = [np.exp(-algorithm.evaluate(params | {"degrees": d[None]}, BINARY, KEY)["nll"]) for d in params["degrees"]]
+    assert np.abs(p[0] - p[1]).max() > 1e-3
+    np.testing.assert_allclose(algorithm.evaluate(params, BINARY, KEY)["nll"], -np.log(np.mean(p, 0)), rtol=1e-4)
+
+
+def test_samples_of_made_are_as_frequent_as_they_are_probable():
+    algorithm, params = learned_made(shape=(7, 1), masks=2)
+    x = np.asarray(jax.jit(algorithm.sample, static_argnums=2)(params, KEY, 20000))
+    assert x.shape == (20000, 7, 1)
+    counts = np.bincount((x[..., 0] @ 2.0 ** np.arange(6, -1, -1)).astype(int), minlength=128)
+    p = np.exp(-np.asarray(algorithm.evaluate(params, Batch(ALL[..., None]), KEY)["nll"], np.float64))
+    seldom = p < np.quantile(p, 0.1)  # in one bin
+    observed, expected = ([*a[~seldom], a[seldom].sum()] for a in (counts, 20000 * p / p.sum()))
+    assert min(expected) > 5
+    assert stats.chisquare(observed, expected).pvalue > 1e-3
+    assert stats.chisquare(counts + 1, np.full(128, 20128 / 128)).pvalue < 1e-6  # this could fail
+
+
+def test_training_goes_through_the_masks_or_draws_new_ones():
+    algorithm, params = learned_made(masks=3)
+    seen = []
+    for _ in range(4):
+        at_first = algorithm.evaluate(params | {"degrees": params["degrees"][:1]}, BINARY, KEY)["nll"].mean()
+        after, metrics = made_step(params, masks=3)
+        np.testing.assert_allclose(metrics["nll"], at_first, rtol=1e-5)
+        seen.append(float(at_first))
+        params = params | {"degrees": after["degrees"]}
+    assert len(set(seen[:3])) == 3
+    assert seen[3] == pytest.approx(seen[0])
+    fresh = [float(made_step(params, key=jax.random.key(i), masks=3, fresh=True)[1]["nll"]) for i in range(5)]
+    assert len(set(fresh)) == 5
+    kept, _ = made_step(params, masks=3, fresh=True)
+    np.testing.assert_array_equal(kept["degrees"], params["degrees"])
+
+
+def made_step(params, key=KEY, **options):
+    net = networks.mlp((7,), 9, hidden=(), code_activation="relu")
+    rule = made(net, optax.sgd(0.0), **options).rule
+    after, _, metrics = jax.jit(rule.update)(params, rule.init(params), BINARY, key)
+    return after, metrics
+
+
+def test_made_masks_dense_layers_only():
+    for net in (networks.mlp((7, 7, 1), 3, tied=True), networks.conv((7, 7, 1), 3)):
+        with pytest.raises(ValueError, match="dense layers"):
+            jax.eval_shape(made(net, optax.sgd(1.0)).init, KEY, Batch(jnp.zeros((2, 7, 7, 1))))
+
+
 # ----------------------------------------------------------------------------------------- composing, refusing
 
 
@@ -437,11 +627,13 @@ WRONG = [
     (lambda: contractive(one, optax.sgd(1.0), penalty="closed"), "one affine layer"),
     (lambda: contractive(one, optax.sgd(1.0), penalty="full"), "penalty is 'full'"),
     (lambda: contractive(one, optax.sgd(1.0), samples=0), "samples is 0"),
+    (lambda: contractive(one, optax.sgd(1.0), corruptions=0), "corruptions is 0"),
     (lambda: vae(two, optax.sgd(1.0), likelihood="squared"), "likelihood is 'squared'"),
     (lambda: vae(two, optax.sgd(1.0), sigma=0.0), "sigma is 0.0"),
     (lambda: vae(two, optax.sgd(1.0), beta=optax.constant_schedule(1.0), warmup_steps=3), "a schedule already"),
     (lambda: vae(one, optax.sgd(1.0)).encode(one.init(KEY, UNIT), UNIT.x), "heads=2"),
     (lambda: iwae(two, optax.sgd(1.0), samples=0), "samples is 0"),
+    (lambda: made(one, optax.sgd(1.0), masks=0), "masks is 0"),
 ]
 
 
@@ -488,3 +680,191 @@ def test_sparse_units_on_natural_images_are_oriented():
     features = np.asarray(params["encoder"]["layer_0"]["kernel"]).T.reshape(25, 8, 8)
     start = np.asarray(algorithm.init(KEY, data)["encoder"]["layer_0"]["kernel"]).T.reshape(25, 8, 8)
     assert np.median(orientation(features)) > 2 * np.median(orientation(start))
+
+
+# -------------------------------------------------------------------------------------------------- k-sparse
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+def test_exactly_the_k_largest_are_kept_even_of_equals(k):
+    z = np.random.default_rng(0).integers(-4, 5, (200, 8)).astype(np.float32)  # many ties
+    place = np.argsort(np.argsort(-z, 1, kind="stable"), 1)  # 0 for the largest; of equals the first
+    expected = np.where(place < k, z, 0)
+    np.testing.assert_array_equal(largest(jnp.asarray(z), k), expected)
+    traced = jax.jit(lambda z, k: largest(z, k, 8))(jnp.asarray(z), jnp.float32(k))
+    np.testing.assert_array_equal(traced, expected)
+    slope = jax.grad(lambda z: (largest(z, k) * jnp.arange(1, 9)).sum())(jnp.asarray(z))
+    np.testing.assert_array_equal(slope, np.where(place < k, np.arange(1, 9), 0))
+
+
+def test_a_k_sparse_step_is_the_papers_by_hand():
+    """Tied weights W, biases b and c: x_hat = s W^T + c with s the k largest of xW + b, and nothing else learns."""
+    k, net = 2, networks.linear((7,), 5, tied=True)
+    algorithm = k_sparse(net, optax.sgd(1.0), k=k, alpha=1.5, weight_l2=0.3)
+    params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(KEY, p.shape), algorithm.init(KEY, UNIT))
+    gradient, metrics = step_by_one(algorithm, params, UNIT)
+    x, layer = np.asarray(UNIT.x, float), params["encoder"]["layer_0"]
+    w, b, c = (np.asarray(a, float) for a in (layer["kernel"], layer["bias"], params["decoder"]["bias_0"]))
+    z = x @ w + b
+    kept = np.argsort(np.argsort(-z, 1), 1) < k
+    s = z * kept
+    error = s @ w.T + c - x
+    back = 2 * error @ w * kept  # d loss_i / d z_i
+    np.testing.assert_allclose(metrics["loss"], np.square(error).sum(1).mean() + 0.3 * np.square(w).sum(), rtol=1e-5)
+    expected = (x.T @ back + 2 * error.T @ s) / len(x) + 0.6 * w
+    np.testing.assert_allclose(gradient["encoder"]["layer_0"]["kernel"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient["encoder"]["layer_0"]["bias"], back.mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradient["decoder"]["bias_0"], 2 * error.mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal((np.asarray(algorithm.encode(params, UNIT.x)) != 0).sum(1), 3)  # alpha k
+    np.testing.assert_allclose(algorithm.reconstruct(params, UNIT.x), s @ w.T + c, rtol=1e-4, atol=1e-5)
+
+
+def test_k_falls_linearly_and_with_all_units_it_is_the_plain_autoencoder():
+    net = networks.linear((7,), 6, tied=True)
+    algorithm = k_sparse(net, optax.sgd(1e-2), k=2, start=6, anneal_steps=4)
+    params = algorithm.init(KEY, UNIT)
+    memory, ks, rule = algorithm.rule.init(params), [], jax.jit(algorithm.rule.update)
+    for _ in range(6):
+        params, memory, metrics = rule(params, memory, UNIT, KEY)
+        ks.append(float(metrics["k"]))
+    assert ks == [6, 5, 4, 3, 2, 2]
+    whole, plain = k_sparse(net, optax.sgd(1.0), k=6), autoencoder(net, optax.sgd(1.0))
+    all_units, dense = (flat(step_by_one(one, params, UNIT)[0]) for one in (whole, plain))
+    np.testing.assert_allclose(all_units, dense, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"k": 0}, {"k": 7}, {"k": 3, "start": 2}, {"k": 3, "alpha": 3.0}, {"alpha": 0.5, "k": 2}]
+)
+def test_k_sparse_refuses(bad):
+    with pytest.raises(ValueError, match="alpha"):
+        k_sparse(networks.linear((7,), 6), optax.sgd(1.0), **bad)
+
+
+# ----------------------------------------------------------------------------------------------- adversarial
+
+
+def test_both_sides_of_a_game_descend_their_own_group_by_their_own_loss():
+    with jax.enable_x64(True):
+        x = jnp.asarray(rng.normal(size=(9, 3)))
+        layers = critic.init(KEY, 3, (5,), float)
+        params = {"encoder": jnp.asarray(rng.normal(size=(3, 3))), "decoder": jnp.ones(2), "critic": layers}
+        params["critic"] = jax.tree.map(lambda p: p + 0.1, params["critic"])
+        coded = lambda params, batch, key: batch.x @ params["encoder"]
+        drawn = lambda params, batch, key: jnp.cos(batch.x)
+
+        def step(rates, params):
+            rule = critic.game(drawn, coded, optax.sgd(1.0), rates)
+            after, _, metrics = rule.update(params, rule.init(params), Batch(x), KEY)
+            return jax.tree.map(jnp.subtract, params, after), metrics
+
+        def by_hand(params):  # -log of the probability of being right; then of being taken in
+            def chance(z):
+                (w, b), (v, c) = params["critic"]
+                return special.expit(np.maximum(np.asarray(z) @ w + b, 0) @ v + c)[:, 0]
+
+            real, fake = chance(np.cos(x)), chance(x @ params["encoder"])
+            return {"critic": -np.log(real * (1 - fake)).mean(), "confusion": -np.log(fake).mean()}
+
+        for rates, group, loss in (((1.0, 0.0), "critic", "critic"), ((0.0, 1.0), "encoder", "confusion")):
+            gradient, metrics = step(rates, params)
+            assert float(metrics[loss]) == pytest.approx(by_hand(params)[loss])
+            direction = jax.tree.map(lambda p: rng.normal(size=p.shape), params[group])
+            at = lambda h: params | {group: jax.tree.map(lambda p, d: p + h * d, params[group], direction)}
+            slope = (by_hand(at(1e-5))[loss] - by_hand(at(-1e-5))[loss]) / 2e-5
+            assert flat(gradient[group]) @ flat(direction) == pytest.approx(slope, rel=1e-6)
+            assert not any(flat(gradient[other]).any() for other in params if other != group)
+
+
+def test_the_best_critic_of_two_gaussians_is_their_log_ratio():
+    """N(m, I) against N(-m, I): 2 m z; and where nothing is to tell, the losses are 2 log 2 and log 2."""
+    m = jnp.array([0.5, -0.3])
+    drawn = lambda params, batch, key: m + jax.random.normal(key, (2000, 2))
+    coded = lambda params, batch, key: params["encoder"] + jax.random.normal(key, (2000, 2))
+    rule = core.repeat(critic.game(drawn, coded, optax.sgd(0.3), (1.0, 0.0)), 300)
+    params = {"encoder": -m, "critic": [(jnp.ones((2, 1)), jnp.ones(1))]}
+    (learned,) = jax.jit(rule.update)(params, rule.init(params), UNIT, KEY)[0]["critic"]
+    np.testing.assert_allclose(learned[0][:, 0], 2 * m, atol=0.06)
+    np.testing.assert_allclose(learned[1], 0, atol=0.06)
+    even = {"encoder": m, "critic": [(jnp.zeros((2, 1)), jnp.zeros(1))]}
+    metrics = rule.update(even, rule.init(even), UNIT, KEY)[2]
+    assert float(metrics["critic"]) == pytest.approx(2 * np.log(2), abs=1e-3)
+    assert float(metrics["confusion"]) == pytest.approx(np.log(2), abs=2e-3)
+
+
+@pytest.mark.parametrize("mode", [0, 3, 9])
+def test_priors_have_the_modes_they_say(mode):
+    y = jnp.full(20000, mode)
+    z = np.asarray(priors.prior("mixture", 2, scale=3.0).draw(KEY, 20000, float, y)) / 3
+    angle = 2 * np.pi * mode / 10
+    ray, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    for direction, mean, deviation in ((ray, 2.0, 0.5), (across, 0.0, 0.1)):
+        assert stats.kstest((z @ direction - mean) / deviation, "norm").pvalue > 1e-3
+    z = np.asarray(priors.prior("swiss_roll", 2, scale=3.0).draw(KEY, 20000, float, y)) / 3
+    t = np.hypot(*z.T)
+    np.testing.assert_allclose(z, t[:, None] * np.stack([np.cos(2 * np.pi * t), np.sin(2 * np.pi * t)], 1), atol=1e-4)
+    assert stats.kstest((t / 2) ** 2 * 10 - mode, "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("y", [None, -1])
+def test_without_a_label_any_mode_is_drawn_equally_often(y):
+    draw = priors.prior("mixture", 2).draw
+    z = np.asarray(draw(KEY, 20000, float, None if y is None else jnp.full(20000, y)))
+    mode = np.round(np.arctan2(z[:, 1], z[:, 0]) / (2 * np.pi / 10)) % 10
+    assert stats.chisquare(np.bincount(mode.astype(int), minlength=10)).pvalue > 1e-3
+    gaussian = np.asarray(priors.prior("gaussian", 3, scale=5.0).draw(KEY, 5000))
+    assert stats.kstest(gaussian.ravel() / 5, "norm").pvalue > 1e-3
+
+
+def test_few_labels_are_even_distinct_and_drawn_by_the_key():
+    y = rng.permutation(np.repeat([0, 1, 2, -1], [50, 30, 4, 500]))
+    data = Batch(jnp.arange(len(y)), jnp.asarray(y))
+    some = labels.few(data, KEY, 24, 3)
+    np.testing.assert_array_equal(np.bincount(some.y), [10, 10, 4])  # the third class has no more
+    assert len(np.unique(some.x)) == 24
+    np.testing.assert_array_equal(y[some.x], some.y)
+    assert set(np.asarray(labels.few(data, jax.random.key(1), 24, 3).x)) != set(np.asarray(some.x))
+    with pytest.raises(ValueError, match="without labels"):
+        labels.few(Batch(data.x), KEY, 3, 3)
+    with pytest.raises(ValueError, match="of 584"):
+        labels.few(data, KEY, 600, 3)
+
+
+def test_codes_with_classes_are_probabilities_and_a_style_and_use_no_other_labels():
+    net = networks.mlp((4, 4, 1), 11, hidden=(8,))
+    algorithm = adversarial_labels(net, optax.sgd(0.0), classes=8, labels=16, critic_widths=(4,))
+    params = algorithm.init(KEY, bars())
+    z = np.asarray(algorithm.encode(params, bars().x))
+    h = np.asarray(net.encode(params, bars().x), float)
+    np.testing.assert_allclose(z[:, :8], special.softmax(h[:, :8], 1), rtol=1e-5)
+    np.testing.assert_allclose(z[:, 8:], h[:, 8:], rtol=1e-5)
+    np.testing.assert_array_equal(np.bincount(params["labelled"].y), 2 * np.ones(8))
+    update = jax.jit(lambda batch, key: algorithm.rule.update(params, algorithm.rule.init(params), batch, key)[2])
+    other = bars()._replace(y=jnp.zeros(len(bars().x), jnp.int32))  # labels of batches are not looked at
+    assert update(bars(), KEY) == update(other, KEY)
+    h = np.asarray(net.encode(params, params["labelled"].x), float)  # a drawn batch's mean is near that of all
+    expected = -special.log_softmax(h[:, :8], 1)[np.arange(16), params["labelled"].y]
+    drawn = [update(bars(), jax.random.key(seed))["classification"] for seed in range(50)]
+    assert np.mean(drawn) == pytest.approx(expected.mean(), abs=4 * expected.std() / (50 * 16) ** 0.5)
+
+
+def test_adversarial_samples_are_decoded_draws_of_the_prior():
+    algorithm = adversarial(networks.mlp((7,), 2), optax.sgd(1.0), prior="mixture", scale=2.0)
+    params = algorithm.init(KEY, UNIT)
+    drawn = priors.prior("mixture", 2, 2.0).draw(KEY, 5, jnp.float32)
+    np.testing.assert_allclose(algorithm.sample(params, KEY, 5), algorithm.decode(params, drawn), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda net: adversarial(net, optax.sgd(1.0), prior="cauchy"), "prior is 'cauchy'"),
+        (lambda net: adversarial(net, optax.sgd(1.0), prior="mixture"), "two dimensions, the code has 3"),
+        (lambda net: adversarial(net, optax.sgd(1.0), scale=0.0), "scale 0.0"),
+        (lambda net: adversarial(net, optax.sgd(1.0), conditional=True), "with modes to name"),
+        (lambda net: adversarial_labels(net, optax.sgd(1.0), classes=3), "3 classes in a code of 3"),
+    ],
+)
+def test_adversarial_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(networks.mlp((7,), 3))

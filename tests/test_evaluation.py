@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from ae_jax import corruption, evaluation, networks
 from ae_jax.algorithms import autoencoder, vae
 from ae_jax.core import Algorithm, Batch, Rule
-from ae_jax.evaluation import codes, likelihood, pca, probes, statistics
+from ae_jax.evaluation import artefacts, codes, likelihood, logistic_pca, pca, probes, samples, statistics
 from ae_jax.losses import reconstruction
 
 MNIST = Path(__file__).parents[1].parent / "shared" / "data" / "tfds_manual" / "mnist"
@@ -464,3 +464,128 @@ def test_descriptions():
     assert evaluation.describe("pca knn_accuracy (k=5)").startswith("PCA with as many components: of a vote")
     assert evaluation.describe("l0") == evaluation.DESCRIPTIONS["l0"]
     assert evaluation.describe("test something_new") == ""
+
+
+# --------------------------------------------------------------------------------------------------- samples
+
+
+def test_squared_mmd_is_the_double_sum_over_pairs():
+    draw = np.random.default_rng(0)
+    a, b, scales = draw.normal(size=(13, 3)) + 20, draw.normal(size=(9, 3)) * 2 + 20, [0.5, 2.0]
+    k = lambda x, y: np.mean([np.exp(-np.square(x - y).sum() / (2 * s**2)) for s in scales])
+    pairs = lambda x: np.mean([k(x[i], x[j]) for i in range(len(x)) for j in range(len(x)) if i != j])
+    expected = pairs(a) + pairs(b) - 2 * np.mean([k(x, y) for x in a for y in b])
+    got = samples.squared_mmd(jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32), scales)
+    assert float(got) == pytest.approx(expected, rel=1e-4)
+
+
+def test_squared_mmd_is_0_on_average_for_equal_distributions_and_as_calculated_for_gaussians():
+    """For N(0, I) and N(m, I) in D dimensions: 2 (s^2 / (s^2 + 2))^(D/2) (1 - exp(-|m|^2 / (2 (s^2 + 2))))."""
+    s, dims, shift = 1.5, 2, 1.2
+
+    @jax.vmap
+    def both(key):
+        a, b = jax.random.normal(key, (2, 200, dims))
+        moved = b + jnp.array([shift, 0.0])
+        return samples.squared_mmd(a, b, [s]), samples.squared_mmd(a, moved, [s])
+
+    same, moved = both(jax.random.split(jax.random.key(0), 200))
+    expected = 2 * (s**2 / (s**2 + 2)) ** (dims / 2) * (1 - np.exp(-(shift**2) / (2 * (s**2 + 2))))
+    assert abs(same.mean()) < 4 * scipy.stats.sem(same)
+    assert abs(moved.mean() - expected) < 4 * scipy.stats.sem(moved)
+    assert moved.mean() > 50 * scipy.stats.sem(moved)
+
+
+def test_parzen_windows_are_a_mixture_of_gaussians():
+    draw = np.random.default_rng(0)
+    drawn, x, sigma = draw.uniform(size=(31, 2, 3)), draw.uniform(size=(150, 2, 3)), 0.3
+    logs = scipy.stats.norm.logpdf(x[:, None], drawn[None], sigma).sum((2, 3))
+    got = samples.parzen_log_likelihood(jnp.asarray(drawn, jnp.float32), jnp.asarray(x, jnp.float32), sigma)
+    np.testing.assert_allclose(got, logsumexp(logs, 1) - np.log(31), rtol=1e-4)
+    means = [float(samples.parzen_log_likelihood(drawn, x, s).mean()) for s in (0.01, 0.2, 5.0)]
+    assert samples.best_sigma(drawn, x, [0.01, 0.2, 5.0]) == 0.2
+    assert np.argmax(means) == 1
+
+
+# ------------------------------------------------------------------------------------------------ checkerboards
+
+
+@pytest.mark.parametrize("stride", [2, 3, 4])
+def test_stride_energy_is_one_of_what_repeats_and_nought_of_what_does_not(stride):
+    rows, columns = np.mgrid[:24, :24]
+    share = lambda image: float(artefacts.stride_energy(jnp.asarray(image, jnp.float32)[None, ..., None], stride)[0])
+    board = (
+        (rows // (stride - 1) + columns // (stride - 1)) % 2 if stride == 2 else (rows % stride) * (columns % stride)
+    )
+    assert share(0.3 + board) == pytest.approx(1, abs=1e-4)
+    assert share(rows % stride == 0) == pytest.approx(1, abs=1e-4)
+    for constant in (0.0, 0.7, 1e3):
+        assert share(np.full((24, 24), constant)) == 0
+    wave = np.sin(2 * np.pi * (rows + 2 * columns) / 24)
+    assert share(wave) == pytest.approx(0, abs=1e-5)
+    # orthogonal parts, energies 24^2 / 2 and 24^2 / 8 times the stripe's 2 / 1
+    stripe = np.cos(2 * np.pi * rows / stride) * (1 if stride == 2 else 2**0.5)
+    assert share(2**0.5 * wave + 0.5 * stripe + 5) == pytest.approx(0.2, abs=1e-3)
+
+
+def test_stride_energy_of_white_noise_is_the_share_of_the_frequencies():
+    noise = jax.random.normal(jax.random.key(0), (300, 17, 20, 2))  # cut to 16 x 20: (16 + 20 - 1) of 319 are looked at
+    assert float(artefacts.stride_energy(noise).mean()) == pytest.approx(35 / 319, rel=0.03)
+
+
+@pytest.mark.parametrize(("shape", "stride"), [((2, 8, 8), 2), ((2, 8, 8, 1), 1), ((2, 8, 3, 1), 4)])
+def test_stride_energy_refuses(shape, stride):
+    with pytest.raises(ValueError, match="stride"):
+        artefacts.stride_energy(jnp.zeros(shape), stride)
+
+
+# ------------------------------------------------------------------------------------------------ logistic PCA
+
+
+def coins(count=300, size=12, latents=2):
+    """Draws from a logistic PCA."""
+    draw = np.random.default_rng(1)
+    z, v, bias = draw.normal(size=(count, latents)), 2 * draw.normal(size=(latents, size)), draw.normal(size=size)
+    p = 1 / (1 + np.exp(-(z @ v + bias)))
+    return (draw.random(p.shape) < p).astype(float)
+
+
+def test_codes_of_logistic_pca_are_logistic_regressions():
+    with jax.enable_x64(True):
+        draw = np.random.default_rng(0)
+        v, x = 3 * draw.normal(size=(3, 40)), draw.integers(0, 2, (5, 40))
+        model = logistic_pca.LogisticPCA(jnp.zeros(40), jnp.asarray(v), jnp.asarray(0.1))
+        z = jax.jit(logistic_pca.encode)(model, jnp.asarray(x, float))
+        for code, bits in zip(z, x, strict=True):
+            fitted = LogisticRegression(C=10.0, fit_intercept=False, tol=1e-10).fit(v.T, bits)
+            np.testing.assert_allclose(code, fitted.coef_[0], rtol=1e-4, atol=1e-6)
+
+
+def test_logistic_pca_is_where_neither_codes_nor_components_can_better_it():
+    with jax.enable_x64(True):
+        x, ridge = jnp.asarray(coins(100)).reshape(-1, 4, 3), 0.05
+        fit = jax.jit(partial(logistic_pca.fit, components=2, ridge=ridge, iterations=150))
+        model = fit(x, key=jax.random.key(0))
+        z = jax.jit(logistic_pca.encode)(model, x)  # of which `fit` knows nothing
+
+        def whole(z, v, bias):
+            nll = jnp.logaddexp(0, bias + jnp.tensordot(z, v, 1)) - x * (bias + jnp.tensordot(z, v, 1))
+            return nll.sum() / 100 + ridge / 2 * (jnp.square(z).sum() / 100 + jnp.square(v).sum())
+
+        slopes = jax.grad(whole, (0, 1, 2))(z, model.components, model.bias)
+        assert max(jnp.abs(slope).max() for slope in slopes) < 1e-5
+        other = fit(x, key=jax.random.key(1))
+        at = [float(whole(jax.jit(logistic_pca.encode)(m, x), m.components, m.bias)) for m in (model, other)]
+        assert at[0] == pytest.approx(at[1], rel=1e-6)  # whatever the start
+        errors = [logistic_pca.evaluate(model, x), pca.evaluate(pca.fit(x, 2), x)]
+        assert errors[0]["cross_entropy"].mean() < errors[1]["cross_entropy"].mean() - 0.3
+
+
+def test_logistic_pca_under_a_great_ridge_is_the_mean():
+    x = jnp.asarray(coins(), jnp.float32)
+    model = jax.jit(partial(logistic_pca.fit, components=2, ridge=100.0, iterations=30))(x, key=jax.random.key(0))
+    x_hat = logistic_pca.decode(model, logistic_pca.encode(model, x[:4]))
+    np.testing.assert_allclose(x_hat, np.tile(x.mean(0), (4, 1)), atol=1e-3)
+    for wrong in ({"components": 0}, {"components": 2, "ridge": 0.0}):
+        with pytest.raises(ValueError, match="logistic PCA was asked for"):
+            logistic_pca.fit(x, key=jax.random.key(0), **wrong)

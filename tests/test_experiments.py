@@ -21,12 +21,53 @@ SMALL = {
     "codes_2d": {"epochs": 1, "hidden": (16,), "data": "digits"},
     "denoising": {"epochs": 1, "units": 12, "labelled": 200, "level": 0.0, "data": "digits"},
     "contractive": {"epochs": 1, "units": 12, "labelled": 200, "data": "digits"},
+    "adversarial": {
+        "epochs": 1,
+        "images": 200,
+        "held_out": 50,
+        "hidden": (12,),
+        "latents": 3,
+        "samples": 100,
+        "pictures": False,
+        "data": "digits",
+    },
+    "adversarial_labels": {"epochs": 1, "images": 200, "hidden": (12,), "labels": 20, "style": 2, "data": "digits"},
+    "k_sparse": {"ks": (2, 4, 12), "units": 12, "epochs": 1, "images": 200, "held_out": 100, "data": "digits"},
+    "dropout": {
+        "rates": (0.0, 0.5),
+        "hidden": 12,
+        "latents": 4,
+        "epochs": 1,
+        "images": 200,
+        "held_out": 100,
+        "labelled": (50, 200),
+        "data": "digits",
+    },
+    "linear_members": {"epochs": 1, "latents": 3, "fitted": 60, "iterations": 3, "data": "digits"},
+    "made": {"epochs": 2, "units": 5, "test_masks": 3, "names": ("dna",)},
+    "upsampling": {"epochs": 1, "examples": 60, "latents": 3, "channels": (2, 3), "sources": ("digits",)},
     "deep_belief": {"epochs": 1, "pretraining": 1, "latents": 4, "hidden": (16,), "data": "digits"},
     "rbm_digits": {"epochs": 1, "digits": 200},
     "rbm_pseudo_likelihood": {"units": 8, "steps": 2, "chains": 10, "temperatures": 20, "data": "digits"},
+    "stacked_denoising": {
+        "pretraining": 1, "epochs": 1, "units": 20, "layers": 2, "count": 100, "tested": 100, "separated": 50,
+        "kinds": ("rot", "bg_img"), "data": "digits",
+    },
+    "few_labels": {
+        "images": 200, "widths": (80, 20), "pretraining": 1, "labels": (10, 200), "epochs": (1, 1), "data": "digits",
+    },
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
-}
-SLOW = {"denoising", "contractive", "deep_belief", "rbm_digits"}  # several nets or classifiers: mostly compilation
+    "self_taught": {"iterations": 2, "units": 6, "data": "digits"},
+    "stacked_sparse": {"iterations": 2, "units": (6, 5), "images": 100, "data": "digits"},
+    "overcomplete": {"epochs": 1, "units": 6, "images": 100, "data": "digits"},
+    "contractive_table": {"epochs": 1, "tuning": 1, "units": 6, "images": 100, "data": "digits"},
+}  # fmt: skip
+# several nets and classifiers each: most of their time is compilation
+SLOW = {
+    "denoising", "contractive", "k_sparse", "dropout", "upsampling", "made", "linear_members", "stacked_sparse",
+    "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
+    "stacked_denoising", "few_labels",
+}  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
     "commit", "seconds", "notes",
@@ -53,14 +94,26 @@ def photographs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory, photographs):
+def binary(tmp_path_factory):
+    folder, draw = tmp_path_factory.mktemp("binary"), np.random.default_rng(0)
+    parts = {part: draw.integers(0, 2, (40, 6), dtype=np.uint8) for part in ("train", "valid", "test")}
+    np.savez(folder / "dna.npz", **parts)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, photographs, binary):
     """(what main returned, the folder it wrote to) of each experiment at its small size with two seeds, run once."""
 
     @cache
     def run(name):
         out = tmp_path_factory.mktemp(name)
-        settings = SMALL[name] | ({"images": photographs} if name == "sparse_patches" else {})
-        return load(name).main(seeds=2, out=str(out), **settings), out
+        given = {
+            "sparse_patches": {"images": photographs},
+            "stacked_denoising": {"photographs": photographs},
+            "made": {"folder": binary},
+        }
+        return load(name).main(seeds=2, out=str(out), **SMALL[name], **given.get(name, {})), out
 
     return run
 
@@ -112,6 +165,17 @@ def test_pairs_of_nets_see_the_same_data(ran):
     assert values["plain minus denoising, squared error on clean images"] == pytest.approx([0, 0], abs=1e-3)
 
 
+def test_labelled_sets_are_balanced_draws_without_repetition():
+    balanced = load("few_labels").balanced
+    y = jnp.asarray(np.random.default_rng(0).permutation(np.repeat(np.arange(3), 20)))
+    drawn = [np.asarray(balanced(jax.random.key(s), y, 11, 3)) for s in range(2)]
+    for index in drawn:
+        assert len(set(index.tolist())) == 11
+        assert np.bincount(np.asarray(y)[index]).tolist() == [4, 4, 3]
+    assert set(drawn[0].tolist()) != set(drawn[1].tolist())
+    assert len(set(balanced(jax.random.key(0), y, 60, 3).tolist())) == 60
+
+
 def test_the_published_protocols_are_the_defaults():
     vae, deep = load("vae_pytorch_example"), load("deep_autoencoder")
     assert vae.main.__kwdefaults__.items() >= {"epochs": 10, "latents": 20, "hidden": 400, "batch_size": 128}.items()
@@ -129,6 +193,30 @@ def test_orientation_index_of_gratings_and_spots():
     index = orientation(np.stack([*waves, spot, waves[0] + waves[2]]))
     assert index[:3].min() > 0.7
     assert index[3:].max() < 0.05
+
+
+def test_self_taught_learning_trains_its_softmax_as_the_tutorial_does():
+    """The minimum of mean cross-entropy + lambda/2 ||W||^2 on the first half alone, classes told by the second."""
+    from sklearn.linear_model import LogisticRegression
+
+    module = load("self_taught")
+    z = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
+    y = (z @ [2.0, -1.0, 0.5] + np.random.default_rng(1).normal(size=80) > 0).astype(int) + (z[:, 0] > 1)
+    reference = LogisticRegression(C=1 / (module.SOFTMAX_LAMBDA * 40), tol=1e-8, max_iter=5000).fit(z[:40], y[:40])
+    assert module.accuracy(z, y, 40) == pytest.approx(100 * reference.score(z[40:], y[40:]), abs=2.6)  # one example
+
+
+def test_halved_images_are_means_of_four_pixels():
+    x = np.arange(2 * 4 * 6).reshape(2, 4, 6, 1).astype(np.float32)
+    half = load("overcomplete").halved(Batch(x)).x
+    assert half.shape == (2, 2, 3, 1)
+    assert float(half[1, 1, 2, 0]) == x[1, 2:, 4:, 0].mean()
+
+
+def test_rank_correlation_is_of_each_seed_over_the_rows():
+    rank = load("contractive_table").rank_correlation
+    norms = np.array([[1.0, 5.0], [2.0, 3.0], [7.0, 4.0]])
+    np.testing.assert_allclose(rank(norms, np.array([[10.0, 1.0], [20.0, 3.0], [30.0, 2.0]])), [1, -1])
 
 
 def test_code_shift_is_the_noise_over_the_spread():

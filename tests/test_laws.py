@@ -145,7 +145,8 @@ def test_evaluation_has_no_corruption_and_needs_no_particular_batch_size(name):
         assert few[metric].shape == (20,)
         np.testing.assert_allclose(few[metric], many[metric], rtol=1e-4, atol=1e-5)
     if run.algorithm.log_weight is None:  # the loss of these is a function of x alone: equal images, equal values
-        np.testing.assert_allclose(few["loss"][:8], few["loss"][8:16], rtol=1e-5)
+        metric = next(m for m in ("reconstruction", "nll", "loss") if m in few)  # the term without a penalty
+        np.testing.assert_allclose(few[metric][:8], few[metric][8:16], rtol=1e-5)
 
 
 @every
@@ -153,10 +154,11 @@ def test_codes_reconstructions_and_samples_fit_together(name):
     algorithm, x = compiled(name).algorithm, DATA.x[:8]
     params, _, _ = compiled(name).start(DATA, jax.random.key(0))
     z = algorithm.encode(params, x)
-    x_hat = algorithm.decode(params, z)
+    x_hat = algorithm.reconstruct(params, x)
     assert len(z) == 8
-    assert x_hat.shape == x.shape
-    np.testing.assert_allclose(algorithm.reconstruct(params, x), x_hat, rtol=1e-5, atol=1e-6)
+    assert algorithm.decode(params, z).shape == x_hat.shape == x.shape
+    if PROBES[name].whole:
+        np.testing.assert_allclose(x_hat, algorithm.decode(params, z), rtol=1e-5, atol=1e-6)
     metrics = algorithm.evaluate(params, core.Batch(x, DATA.y[:8]), jax.random.key(0))
     np.testing.assert_allclose(metrics["squared_error"], np.square(x_hat - x).sum((1, 2, 3)), rtol=1e-4)
     if algorithm.sample is not None:

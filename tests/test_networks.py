@@ -74,6 +74,25 @@ def test_mlp_is_symmetric_and_computes_its_layers(hidden):
     assert_allclose(net.decode(params, code[:, :2]), output, rtol=1e-5, atol=1e-6)
 
 
+def test_mlp_may_go_back_another_way():
+    net = networks.mlp((3, 2), 4, hidden=(9, 8), hidden_back=(5,))
+    shapes = jax.tree.map(jnp.shape, jax.eval_shape(net.init, KEY, Batch(jnp.zeros((1, 3, 2)))))
+    widths = {
+        group: [shapes[group][f"layer_{i}"]["kernel"] for i in range(n)]
+        for group, n in (("encoder", 3), ("decoder", 2))
+    }
+    assert widths == {"encoder": [(6, 9), (9, 8), (8, 4)], "decoder": [(4, 5), (5, 6)]}
+    with pytest.raises(ValueError, match="hidden_back cannot be"):
+        networks.mlp((6,), 2, hidden=(4,), hidden_back=(), tied=True)
+
+
+def test_orthogonal_kernels_are():
+    kernel = networks.mlp((20,), 5, hidden=(), init="orthogonal").init(KEY, Batch(images(2, 20)))["encoder"]["layer_0"][
+        "kernel"
+    ]
+    np.testing.assert_allclose(kernel.T @ kernel, np.eye(5), atol=1e-5)
+
+
 @pytest.mark.parametrize("hidden", [(), (9,), (9, 8, 6)])
 def test_tied_decoder_is_the_transposed_encoder_at_any_depth(hidden):
     x = images(4, 10)

@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 from probes import bars
 from sklearn.neural_network import BernoulliRBM
 
-from ae_jax import boltzmann, core, networks
+from ae_jax import boltzmann, core, networks, optimizers
 from ae_jax.algorithms import autoencoder, rbm
 from ae_jax.corruption import corrupted, masking
 from ae_jax.evaluation import partition
@@ -146,7 +146,7 @@ def test_the_gradient_of_cd_is_the_difference_of_two_correlations():
 def test_updates_are_those_of_the_released_code():
     """Momentum .5, then .9; the decay of weights enters the velocity, biases have none."""
     rate, cost = 0.1, 0.0002
-    algorithm = rbm(SMALL, boltzmann.momentum(rate, switch=2), weight_l2=cost / 2)
+    algorithm = rbm(SMALL, optimizers.momentum(rate, switch=2), weight_l2=cost / 2)
     rule, params = algorithm.rule, PARAMS
     memory = rule.init(params)
     w, b, c = (a.copy() for a in numbers(PARAMS))

@@ -76,6 +76,20 @@ def test_a_recipe_maps_over_seeds():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[2], b, rtol=1e-4, atol=1e-5), mapped, alone)
 
 
+def test_the_best_epoch_is_that_of_the_run_which_ends_there():
+    algorithm = classifier(both, optax.adam(1e-2), classes=8)
+    rule, key = core.epoch(algorithm, 40), jax.random.key(5)
+    # weights grow from zero by Adam's 0.01 a step at most: the score falls and rises again
+    score = lambda params: jnp.square(jnp.abs(params["head"]["kernel"]).max() - 0.045)
+    best, history = jax.jit(partial(stages.fit_best, algorithm.init, rule, epochs=8, score=score))(DATA, key)
+    chosen = int(np.argmin(history["score"]))
+    assert 0 < chosen < 7
+    shorter, same = jax.jit(partial(core.fit, algorithm.init, rule, epochs=chosen + 1))(DATA, key)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), best, shorter)
+    np.testing.assert_allclose(history["loss"][: chosen + 1], same["loss"], rtol=1e-5)
+    assert float(score(best)) == pytest.approx(float(history["score"][chosen]), rel=1e-4, abs=1e-7)
+
+
 def test_greedy_wants_epochs_for_every_layer():
     with pytest.raises(ValueError, match="2 layers and 1"):
         stages.greedy([autoencoder(bottom, optax.sgd(1.0))] * 2, DATA, jax.random.key(0), epochs=[1])
@@ -104,6 +118,17 @@ def test_a_frozen_classifier_is_logistic_regression_on_the_codes():
         atol=2e-3,
     )
     assert history["loss"][-1] < history["loss"][0]
+
+
+def test_weight_decay_of_the_softmax_alone():
+    params = classifier(bottom, optax.sgd(0.1), classes=8).init(jax.random.key(0), DATA)
+    kernel = jax.random.normal(jax.random.key(1), (6, 8))
+    params["head"]["kernel"] = kernel
+    loss = lambda **decay: classifier(bottom, optax.sgd(0.1), classes=8, **decay).evaluate(
+        params, DATA, jax.random.key(2)
+    )["loss"]
+    np.testing.assert_allclose(loss(head_l2=0.1) - loss(), 0.1 * jnp.square(kernel).sum(), rtol=1e-5)
+    np.testing.assert_allclose(loss(freeze=True, weight_l2=0.1), loss(head_l2=0.1), rtol=1e-5)
 
 
 def test_a_classifier_needs_labels():

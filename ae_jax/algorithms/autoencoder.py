@@ -25,7 +25,7 @@ def autoencoder(
     Args:
         net: the network, one head.
         optimizer: an optax optimizer.
-        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+        likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         code_l2: weight of the code's squared length ||z||^2.
         weight_l1: weight of the sum of |w| over all weights (not biases).
         weight_l2: weight of the sum of w^2 over all weights (not biases).

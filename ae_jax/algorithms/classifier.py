@@ -12,7 +12,13 @@ from ..losses import l2, reconstruction
 
 
 def classifier(
-    net: Autoencoder, optimizer: Optimizer, *, classes: int = 10, freeze: bool = False, weight_l2: Hyper = 0.0
+    net: Autoencoder,
+    optimizer: Optimizer,
+    *,
+    classes: int = 10,
+    freeze: bool = False,
+    weight_l2: Hyper = 0.0,
+    head_l2: Hyper = 0.0,
 ) -> Algorithm:
     """Softmax regression on the code, -log p(y | encode(x)) in nats, descended in "encoder" and "head".
 
@@ -25,6 +31,7 @@ def classifier(
         classes: labels are 0 to classes - 1.
         freeze: train the softmax alone, on a fixed encoder.
         weight_l2: weight of the sum of w^2 over all weights (not biases) that are trained.
+        head_l2: weight of the sum of w^2 over the softmax's weights alone, besides.
     Raises ValueError for data without labels, and for fewer than two classes.
     """
     if classes < 2:
@@ -37,17 +44,17 @@ def classifier(
         kernel = jnp.zeros((net.latents, classes), data.x.dtype)
         return {**params, "head": {"kernel": kernel, "bias": kernel[0]}}
 
-    def terms(params: Params, batch: Batch, key: Key | None, weight_l2) -> Loss:
+    def terms(params: Params, batch: Batch, key: Key | None, weight_l2, head_l2) -> Loss:
         if batch.y is None:
             raise ValueError("a classifier learns from labels and these data have none: choose data with labels")
         logits = net.encode(params, batch.x, key) @ params["head"]["kernel"] + params["head"]["bias"]  # [B, classes]
         nll = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
         wrong = (logits.argmax(-1) != batch.y).astype(logits.dtype)
-        decay = weight_l2 * l2({group: params[group] for group in groups})
+        decay = weight_l2 * l2({group: params[group] for group in groups}) + head_l2 * l2(params["head"])
         return Loss(nll + decay, {"nll": nll, "error": wrong})
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        result = terms(params, batch, None, final(weight_l2))
+        result = terms(params, batch, None, final(weight_l2), final(head_l2))
         return {"loss": result.value, **result.metrics, **reconstruction(reconstruct(params, batch.x), batch.x)}
 
     def reconstruct(params: Params, x: jax.Array) -> jax.Array:
@@ -55,7 +62,7 @@ def classifier(
 
     return Algorithm(
         init=init,
-        rule=descend(terms, optimizer, wrt=groups, weight_l2=weight_l2),
+        rule=descend(terms, optimizer, wrt=groups, weight_l2=weight_l2, head_l2=head_l2),
         evaluate=evaluate,
         encode=lambda params, x: net.encode(params, x),
         decode=lambda params, z: net.decode(params, z),

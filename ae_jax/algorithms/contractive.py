@@ -1,16 +1,17 @@
 """Contractive autoencoders: a penalty on the encoder's Jacobian. Rifai et al. (2011), ICML.
 
-The estimator for large encoders is Hutchinson's (1990): E ||J^T v||^2 = ||J||_F^2 for random signs v.
+CAE+H, which also penalises how the Jacobian changes nearby: Rifai et al. (2011), ECML PKDD.
 """
 
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
+from .. import jacobians
 from ..core import Algorithm, Autoencoder, Hyper, Key, Loss, Optimizer, Params
-from ..losses import LikelihoodName, sum_examples
+from ..losses import LikelihoodName
 from ..regularized import regularized
 
 
@@ -22,6 +23,9 @@ def contractive(
     penalty: Literal["exact", "columns", "closed", "hutchinson"] = "exact",
     samples: int = 1,
     group: int | None = None,
+    higher: Hyper = 0.0,
+    noise: float = 0.1,
+    corruptions: int = 1,
     likelihood: LikelihoodName = "bernoulli",
     weight_l2: Hyper = 0.0,
 ) -> Algorithm:
@@ -36,44 +40,34 @@ def contractive(
             activation: by far the fastest) or hutchinson (unbiased, one backward pass a sample).
         samples: random vectors that hutchinson averages over.
         group: Jacobians (4; bounds the memory) or columns (32) computed at a time.
-        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+        higher: weight of E ||J(x) - J(x + e)||_F^2, e Gaussian: the H of CAE+H; a number or a schedule.
+        noise: standard deviation of e.
+        corruptions: draws of e that the expectation is averaged over.
+        likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
-    Raises ValueError for closed with an encoder that is not a single layer, and for no samples or no group.
+    Raises ValueError for closed with an encoder that is not a single layer, and for no samples, group or corruptions.
     """
     if penalty == "closed" and net.layer is None:
         raise ValueError("penalty='closed' needs an encoder of one affine layer (hidden=()); use 'exact'")
-    if samples < 1 or (group is not None and group < 1):
-        raise ValueError(f"samples is {samples} and group {group}; both must be at least 1")
+    if corruptions < 1:
+        raise ValueError(f"corruptions is {corruptions}; CAE+H averages over at least 1")
+    square_norm = jacobians.square_norm(penalty, samples=samples, group=group)
 
-    def exact(params: Params, x: Array, key: Key) -> Array:
-        def one(x: Array) -> Array:
-            return jnp.square(jax.jacfwd(lambda x: net.encode(params, x[None])[0])(x)).sum()
+    def cost(params: Params, x: Array, z: Array, key: Key, train: bool, weight, higher) -> Loss:
+        encode = partial(net.encode, params)
+        layer: Any = net.layer and partial(net.layer, params)
+        key_norm, key_noise, key_bend = jax.random.split(key, 3)
+        norm = square_norm(encode, layer, key_norm, x)  # [B], eq. (1)
+        if isinstance(higher, int | float) and higher == 0:
+            return Loss(weight * norm, {"jacobian": norm})
 
-        return lax.map(jax.checkpoint(one), x, batch_size=group or 4)
+        def bend(draw: tuple[Array, Key]) -> Array:  # J(x) - J(x + e) is the Jacobian of f(x) - f(x + e)
+            change = lambda x, e: encode(x) - encode(x + e)
+            slopes = lambda x, e: (layer(x)[0], layer(x)[1] - layer(x + e)[1])
+            return square_norm(change, slopes, draw[1], x, draw[0])
 
-    def columns(params: Params, x: Array, key: Key) -> Array:
-        def one(d: Array) -> Array:  # dz / dx_d of each example, whose first affine tangent is the same for all
-            along = jax.nn.one_hot(d, x[0].size, dtype=x.dtype).reshape(1, *x.shape[1:])
-            tangent = lambda x: jax.jvp(lambda x: net.encode(params, x), (x,), (along,))[1]
-            return jax.vmap(lambda x: jnp.square(tangent(x[None])).sum())(x)
+        e = noise * jax.random.normal(key_noise, (corruptions, *x.shape), x.dtype)
+        change = jax.lax.map(bend, (e, jax.random.split(key_bend, corruptions))).mean(0)  # [B]
+        return Loss(weight * norm + higher * change, {"jacobian": norm, "jacobian_change": change})
 
-        return lax.map(one, jnp.arange(x[0].size), batch_size=group or 32).sum(0)
-
-    def closed(params: Params, x: Array, key: Key) -> Array:
-        assert net.layer is not None
-        kernel, slope = net.layer(params, x)  # [D, K], [B, K]
-        return jnp.square(slope) @ jnp.square(kernel).sum(0)  # sum_j s'_j^2 ||W_j||^2, section 3
-
-    def hutchinson(params: Params, x: Array, key: Key) -> Array:
-        z, pullback = jax.vjp(lambda x: net.encode(params, x), x)
-        signs = jax.random.rademacher(key, (samples, *z.shape), z.dtype)
-        return jax.vmap(lambda v: sum_examples(jnp.square(pullback(v)[0])))(signs).mean(0)
-
-    if penalty not in (known := {"exact": exact, "columns": columns, "closed": closed, "hutchinson": hutchinson}):
-        raise ValueError(f"penalty is {penalty!r}; it must be one of {sorted(known)}")
-
-    def jacobian(params: Params, x: Array, z: Array, key: Key, train: bool, weight) -> Loss:
-        norm = known[penalty](params, x, key)  # [B], eq. (1)
-        return Loss(weight * norm, {"jacobian": norm})
-
-    return regularized(net, optimizer, likelihood, jacobian, weight=weight, weight_l2=weight_l2)
+    return regularized(net, optimizer, likelihood, cost, weight=weight, higher=higher, weight_l2=weight_l2)

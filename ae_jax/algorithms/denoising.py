@@ -32,7 +32,7 @@ def denoising(
         corruption: masking, gaussian, salt_and_pepper, patches, or a function (x, key) -> x.
         level: the fraction of elements (masking, salt_and_pepper) or of the area (patches) that is lost; the
             standard deviation of the noise (gaussian). Not used when `corruption` is a function.
-        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+        likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     """
     corrupt, p = corruption_of(corruption, level), likelihood_of(likelihood)

@@ -22,7 +22,7 @@ def iwae(
     Args:
         net: the network, two heads.
         optimizer: an optax optimizer.
-        likelihood: bernoulli or gaussian.
+        likelihood: bernoulli, gaussian or multinomial (words).
         sigma: standard deviation of the Gaussian likelihood; None learns one for all dimensions.
         samples: importance weights an example, k; with 1 the bound is the ELBO.
 

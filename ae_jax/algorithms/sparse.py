@@ -40,7 +40,7 @@ def sparse(
         target: mean activation that the KL penalties ask of each unit, rho.
         weight: of the penalty, a number or a schedule. UFLDL halves the squared error: its beta = 3 is 6 here.
         units: sigmoid (activation h, in [0, 1]) or tanh (activation (1 + h) / 2, as tanh rests at -1).
-        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+        likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     """
     if penalty not in ("kl", "kl_minibatch", "l1") or units not in ACTIVATION or not 0 < target < 1:

@@ -27,7 +27,7 @@ def vae(
     Args:
         net: the network, two heads.
         optimizer: an optax optimizer.
-        likelihood: bernoulli or gaussian.
+        likelihood: bernoulli, gaussian or multinomial (words).
         sigma: standard deviation of the Gaussian likelihood; None learns one for all dimensions.
         beta: weight of the KL, a number or a schedule.
         warmup_steps: raise the KL's weight linearly from 0 to beta over so many updates.

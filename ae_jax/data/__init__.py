@@ -14,10 +14,12 @@ from typing import Any
 from .binary import binarise, dynamic_binarise
 from .dataset import DataError, Dataset, unit_interval, validation_split
 from .files import arrays
-from .images import Crop, Size, folder, read_images
+from .images import Crop, Size, folder, image_files, read_images
 from .sprites import render, shapes
+from .text import bags, counts, read_texts, reuters, text_files, texts
 from .tfds import WITHOUT, find, known_names, prepared, prepared_in
 from .toys import digits, photos
+from .variants import Variant, variant
 from .whitening import (
     Whitening,
     fit_whitening,
@@ -29,15 +31,57 @@ from .whitening import (
     whiten_spectrum,
 )
 
-NAMED: dict[str, Callable[..., Dataset]] = {"digits": digits, "photos": photos, "shapes": shapes}
+
+def variants(
+    *,
+    of: str = "mnist",
+    kind: Variant = "rot",
+    photographs: str | None = None,
+    count: int = 10000,
+    validation_count: int | None = None,
+    test_count: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """A harder form of a set of digits, as Larochelle et al. (2007) made of MNIST: see `variant`.
+
+    Args:
+        of: what `load` takes; grey images with labels.
+        kind: basic, rot (turned), bg_rand (on noise), bg_img (on photographs) or bg_img_rot (both).
+        photographs: a folder of photographs, with folders train and test in it, for bg_img and bg_img_rot.
+        count: how many to train on.
+        validation_count: how many to choose by; a fifth of `count` by default.
+        test_count: how many to test on; five times `count` by default.
+        seed: of the split, the angles and the backgrounds.
+    """
+    return variant(
+        load(of),
+        kind,
+        photographs=photographs,
+        count=count,
+        validation_count=validation_count,
+        test_count=test_count,
+        seed=seed,
+    )
+
+
+NAMED: dict[str, Callable[..., Dataset]] = {
+    "digits": digits,
+    "photos": photos,
+    "shapes": shapes,
+    "variants": variants,
+    "reuters": reuters,
+}
 
 # every function that has options; `load` and the command line offer them
 OPTIONS: dict[str, Callable[..., Dataset]] = {
     "photos": photos,
     "shapes": shapes,
+    "variants": variants,
     "TensorFlow Datasets": prepared,
     "arrays": arrays,
     "folder": folder,
+    "texts": texts,
+    "reuters": reuters,
 }
 
 # what `load` takes, each with a line of description
@@ -45,8 +89,11 @@ SOURCES = {
     "digits": "scikit-learn's handwritten digits: 1437 + 360 of 8x8, 10 classes",
     "photos": "patches of scikit-learn's two sample photographs, grey or colour, any size",
     "shapes": "procedural squares, ellipses and hearts with known generative factors, grey or colour, any size",
+    "variants": "digits turned, on noise or on photographs: the harder forms of MNIST, or of any grey images",
     "mnist, fashion_mnist, cifar10, ...": "any image set of TensorFlow Datasets, from TFDS_DATA_DIR or downloaded",
     "FILE.npy, FILE.npz": "arrays: one; x and y; train and test; or x_train, y_train, x_test, y_test",
+    "reuters": "Reuters-21578 by NLTK: 7769 + 3019 news items as words' probabilities, 90 topics",
+    "FOLDER of .txt files": "documents, as probabilities of the commonest words, with train/ and test/ if there",
     "FOLDER": "images in any format, with train/ and test/ and a folder per class if there; whole or as patches",
 }
 
@@ -56,7 +103,8 @@ def load(source: str | Path, **options: Any) -> Dataset:
 
     A bare word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder
     of that name, then a set to download. Options are the keyword arguments of the source's own function:
-    `digits`, `photos`, `shapes`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz), `folder` (images).
+    `digits`, `photos`, `shapes`, `variants`, `reuters`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz),
+    `folder` (images), `texts` (a folder of text files).
 
     Args:
         source: a name or a path.
@@ -84,7 +132,7 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
     if not is_path and find(name, prepared_in(data_dir)):
         return prepared, (name,)
     if path.is_dir():
-        return folder, (path,)
+        return (texts if text_files(path) and not image_files(path) else folder), (path,)
     if path.is_file() and path.suffix in (".npy", ".npz"):
         return arrays, (path,)
     if path.exists():
@@ -111,13 +159,17 @@ __all__ = [
     "DataError",
     "Dataset",
     "Size",
+    "Variant",
     "Whitening",
     "arrays",
+    "bags",
     "binarise",
+    "counts",
     "digits",
     "dynamic_binarise",
     "fit_whitening",
     "folder",
+    "image_files",
     "load",
     "normalise_patches",
     "patch_deviation",
@@ -125,11 +177,17 @@ __all__ = [
     "photos",
     "prepared",
     "read_images",
+    "read_texts",
     "render",
+    "reuters",
     "shapes",
+    "text_files",
+    "texts",
     "unit_interval",
     "unwhiten",
     "validation_split",
+    "variant",
+    "variants",
     "whiten",
     "whiten_spectrum",
 ]

@@ -25,6 +25,7 @@ class Dataset:
     classes: tuple[str, ...] = ()  # names of the labels, where they have names
     factors: tuple[np.ndarray, np.ndarray] | None = None  # generative factors of train and test, each [N, F]
     factor_names: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()  # the words that x [N, V] counts, for documents
 
     def __iter__(self) -> Iterator[Batch]:
         return iter((self.train, self.test))
@@ -34,7 +35,9 @@ class Dataset:
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         counts = " + ".join(f"{len(batch.x)} {split}" for split, batch in splits.items() if batch is not None)
         labels = "no labels" if self.train.y is None else f"{len(np.unique(np.asarray(self.train.y)))} classes"
-        factors = f", factors {' '.join(self.factor_names)}" if self.factor_names else ""
+        names = self.factor_names
+        listed = " ".join(names) if len(names) < 10 else f"{' '.join(names[:3])} and {len(names) - 3} more"
+        factors = f", factors {listed}" if names else ""
         return f"{self.name}: {counts} examples of {shape}, {labels}{factors}, from {self.source}"
 
 
@@ -118,6 +121,7 @@ def from_parts(
     classes: tuple[str, ...] = (),
     factors: dict[str, np.ndarray] | None = None,
     factor_names: tuple[str, ...] = (),
+    vocabulary: tuple[str, ...] = (),
 ) -> Dataset:
     """A dataset from the splits its source has: "train", and perhaps "test" and "validation".
 
@@ -144,4 +148,5 @@ def from_parts(
         classes,
         (factors["train"], factors["test"]) if factor_names else None,
         factor_names,
+        vocabulary,
     )

@@ -69,7 +69,7 @@ def fitted(image: np.ndarray, crop: Crop | None, resize: Size | None) -> np.ndar
     return image
 
 
-def _image_files(path: Path) -> list[Path]:
+def image_files(path: Path) -> list[Path]:
     """The files that Pillow can open by their suffix, anywhere below, in the order of their names."""
     from PIL import Image
 
@@ -95,7 +95,7 @@ def read_images(
     Raises:
         DataError: no images, or one that is broken or smaller than the crop, which it names.
     """
-    paths = _image_files(Path(files)) if isinstance(files, str | Path) else [Path(file) for file in files]
+    paths = image_files(Path(files)) if isinstance(files, str | Path) else [Path(file) for file in files]
     if not paths:
         raise DataError(f"{files} holds no images in a format that Pillow reads (.png, .jpg, ...)")
     images = []
@@ -147,7 +147,7 @@ def folder(
     below = {p.name.lower(): p for p in path.iterdir() if p.is_dir()}
     roots = {split: next((below[n] for n in names if n in below), None) for split, names in NAMES.items()}
     roots = {split: root for split, root in roots.items() if root} if roots["train"] else {"train": path}
-    files = {split: _image_files(root) for split, root in roots.items()}
+    files = {split: image_files(root) for split, root in roots.items()}
     for split, found in files.items():
         if not found:
             raise DataError(f"{roots[split]} holds no images in a format that Pillow reads (.png, .jpg, ...)")

@@ -14,7 +14,7 @@ from jax import Array
 
 from ..core import Algorithm, Batch, Key, Metrics, Params, average
 from ..losses import reconstruction
-from . import codes, partition, pca, probes
+from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes, retrieval, samples
 from .likelihood import log_likelihood
 from .statistics import binomial_interval, paired_difference, summarise
 
@@ -27,7 +27,7 @@ DESCRIPTIONS: dict[str, str] = {
     "explained_variance": "part of the test data's variance about its mean that reconstructions keep; 1 is perfect",
     "penalty": "the regulariser, before its weight",
     "denoising": "the loss's reconstruction term from a corrupted input, compared with the clean one",
-    "nll": "-log p(x|z) in nats, z drawn from q(z|x)",
+    "nll": "-log p(x|z) in nats, z drawn from q(z|x); -log p(x) where there is no z",
     "kl": "KL(q(z|x) || p(z)) in nats",
     "elbo": "evidence lower bound on log p(x) in nats",
     "bound": "importance-weighted lower bound on log p(x) in nats, with the samples of training",
@@ -218,15 +218,20 @@ def _pca_errors(fitted: pca.PCA, x: Array) -> Metrics:
 
 __all__ = [
     "DESCRIPTIONS",
+    "artefacts",
     "battery",
     "binomial_interval",
+    "clustering",
     "codes",
     "describe",
     "has_labels",
     "log_likelihood",
+    "logistic_pca",
     "paired_difference",
     "partition",
     "pca",
     "probes",
+    "retrieval",
+    "samples",
     "summarise",
 ]

@@ -11,9 +11,11 @@ import numpy as np
 import optax
 from jax import Array, lax
 
+from .retrieval import nearest
+
 
 class Probe(NamedTuple):
-    """A fitted multinomial logistic regression on standardised codes."""
+    """A fitted multinomial logistic regression on codes less their `mean`, over their `scale`."""
 
     weights: Array  # [K, C]
     bias: Array  # [C]
@@ -31,15 +33,22 @@ def standardise(codes: Array) -> tuple[Array, Array]:
     return mean, jnp.where(std > noise, std, 1)
 
 
-@partial(jax.jit, static_argnames=("classes", "max_steps"))
+@partial(jax.jit, static_argnames=("classes", "max_steps", "standard"))
 @jax.default_matmul_precision("highest")
 def fit_linear(
-    codes: Array, labels: Array, classes: int, l2: float = 1.0, tolerance: float = 1e-6, max_steps: int = 1000
+    codes: Array,
+    labels: Array,
+    classes: int,
+    l2: float = 1.0,
+    tolerance: float = 1e-6,
+    max_steps: int = 1000,
+    standard: bool = True,
 ) -> Probe:
     """The minimum of sum_i cross-entropy_i + l2 / 2 ||W||^2 by L-BFGS, from zero.
 
-    It is scikit-learn's LogisticRegression with C = 1 / l2 after its StandardScaler. Stops where no entry of the
-    mean loss's gradient exceeds `tolerance`, where rounding lets no step make progress, or after `max_steps`.
+    It is scikit-learn's LogisticRegression with C = 1 / l2, after its StandardScaler if `standard`. Stops where no
+    entry of the mean loss's gradient exceeds `tolerance`, where rounding lets no step make progress, or after
+    `max_steps`.
 
     Args:
         codes: [N, K].
@@ -48,8 +57,9 @@ def fit_linear(
         l2: strength of the penalty on weights (not biases), in the units of the summed loss.
         tolerance: on the gradient.
         max_steps: of L-BFGS.
+        standard: standardise the codes first; else they are taken as they are.
     """
-    mean, scale = standardise(codes)
+    mean, scale = standardise(codes) if standard else (jnp.zeros_like(codes[0]), jnp.ones_like(codes[0]))
     x = (codes - mean) / scale
     target = jax.nn.one_hot(labels, classes, dtype=x.dtype)
 
@@ -88,12 +98,8 @@ def predict_linear(probe: Probe, codes: Array) -> Array:
 
 
 @partial(jax.jit, static_argnames=("neighbours", "classes"))
-@jax.default_matmul_precision("highest")
 def predict_knn(train: Array, labels: Array, codes: Array, neighbours: int, classes: int) -> Array:
     """The class of most of the nearest `neighbours` training codes, Euclidean; of equals, the smallest class.
-
-    Distances by one matrix product pick a few candidates more than needed, which are then measured by
-    differences: cancellation cannot change who is nearest. Memory: about 64 MiB besides the codes.
 
     Args:
         train: [N, K].
@@ -105,20 +111,8 @@ def predict_knn(train: Array, labels: Array, codes: Array, neighbours: int, clas
     Returns:
         [M], classes.
     """
-    count = len(train)
-    if not 1 <= neighbours <= count:
-        raise ValueError(f"{neighbours} neighbours of {count} training codes; it must be from 1 to {count}")
-    centre = train.mean(0)
-    train, codes = train - centre, codes - centre
-    half = jnp.square(train).sum(-1) / 2
-
-    def one(code: Array) -> Array:
-        _, near = lax.top_k(train @ code - half, min(neighbours + 8, count))  # (|c|^2 - |t - c|^2) / 2
-        near = jnp.sort(near)  # so that of equal distances the earlier example counts, as it would in a search
-        _, best = lax.top_k(-jnp.square(train[near] - code).sum(-1), neighbours)
-        return jnp.argmax(jnp.bincount(labels[near[best]], length=classes))
-
-    return lax.map(one, codes, batch_size=max(1, min(len(codes), 2**24 // count)))
+    near, _ = nearest(train, codes, neighbours)
+    return jax.vmap(lambda votes: jnp.argmax(jnp.bincount(votes, length=classes)))(labels[near])
 
 
 def linear_probe(train: Array, train_y: Any, test: Array, test_y: Any, *, l2: float = 1.0) -> float:

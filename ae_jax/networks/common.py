@@ -15,7 +15,7 @@ from ..core import Autoencoder, Batch, Key, Params
 
 ActivationName = Literal["linear", "relu", "sigmoid", "tanh", "softplus", "elu", "leaky_relu", "gelu", "silu"]
 Activation = Callable[[Array], Array]
-InitName = Literal["glorot", "he", "uniform", "sigmoid_uniform"]
+InitName = Literal["glorot", "he", "uniform", "sigmoid_uniform", "orthogonal"]
 Initializer = Callable[..., Array]  # (key, shape, dtype) -> kernel
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -37,6 +37,7 @@ KERNELS: dict[str, Callable[..., Array]] = {
     "glorot": nn.initializers.glorot_uniform(),
     "he": nn.initializers.he_normal(),
     "uniform": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+    "orthogonal": nn.initializers.orthogonal(),
     "sigmoid_uniform": nn.initializers.variance_scaling(16.0, "fan_avg", "uniform"),
 }
 

@@ -60,6 +60,7 @@ def mlp(
     latents: int,
     *,
     hidden: tuple[int, ...] = (512,),
+    hidden_back: tuple[int, ...] | None = None,
     heads: int = 1,
     activation: ActivationName | Activation = "relu",
     code_activation: ActivationName | Activation = "linear",
@@ -69,12 +70,13 @@ def mlp(
     code_dropout: float = 0.0,
     init: InitName | Initializer = "glorot",
 ) -> Autoencoder:
-    """A symmetric fully connected autoencoder: D-hidden-K-hidden reversed-D.
+    """A fully connected autoencoder, by default symmetric: D-hidden-K-hidden reversed-D.
 
     Args:
         shape: of one example; it is flattened, and the reconstruction has it again.
         latents: size of the code, K.
         hidden: widths of the encoder's hidden layers, (1000, 500, 250) say; () for one layer each way.
+        hidden_back: widths of the decoder's hidden layers; by default the encoder's, reversed.
         heads: vectors of size K that the encoder emits: 1, or 2 for a Gaussian's mean and log-variance.
         activation: of hidden layers.
         code_activation: of the code.
@@ -85,15 +87,18 @@ def mlp(
         init: of the weights, by name or as a function (key, shape, dtype) -> kernel.
 
     Raises:
-        ValueError: an unknown name, no latents, or tied weights with more than one head.
+        ValueError: an unknown name, no latents, or tied weights with more than one head or another way back.
     """
-    if latents < 1 or any(width < 1 for width in hidden):
-        raise ValueError(f"latents is {latents} and hidden {hidden}; every width must be at least 1")
+    back = tuple(reversed(hidden)) if hidden_back is None else hidden_back
+    if latents < 1 or any(width < 1 for width in (*hidden, *back)):
+        raise ValueError(f"latents is {latents} and hidden {hidden}, {back}; every width must be at least 1")
+    if tied and back != tuple(reversed(hidden)):
+        raise ValueError(f"tied weights go back as they came: with hidden {hidden}, hidden_back cannot be {back}")
     if tied and heads != 1:
         raise ValueError(f"tied weights need one head, this algorithm's encoder emits {heads}: use tied=False")
     inner, code, out = map(_activation, (activation, code_activation, output_activation))
     encoder = MLP((*hidden, heads * latents), inner, code, init, dropout, code_dropout)
-    backwards = (*reversed(hidden), prod(shape))
+    backwards = (*back, prod(shape))
 
     def layer(params: Params, x: Array) -> tuple[Array, Array]:
         kernel, bias = params["encoder"]["layer_0"]["kernel"], params["encoder"]["layer_0"]["bias"]

@@ -1,0 +1,75 @@
+"""Adversarial autoencoders: codes that a critic cannot tell from draws of a prior.
+
+Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, sections 2 and 2.3, with a deterministic
+encoder: each batch is reconstructed, then the critic learns, then the encoder confuses it.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from .. import critic
+from ..core import Algorithm, Autoencoder, Batch, Key, Optimizer, Params, chain
+from ..losses import LikelihoodName
+from ..priors import PriorName
+from ..priors import prior as prior_of
+from ..regularized import regularized
+
+
+def adversarial(
+    net: Autoencoder,
+    optimizer: Optimizer,
+    *,
+    prior: PriorName = "gaussian",
+    scale: float = 1.0,
+    modes: int = 10,
+    conditional: bool = False,
+    critic_widths: tuple[int, ...] = (512, 512),
+    critic_rate: float = 1.0,
+    confuse_rate: float = 1.0,
+    likelihood: LikelihoodName = "bernoulli",
+) -> Algorithm:
+    """Reconstruction, and a game between a critic and the encoder.
+
+    Args:
+        net: the network, one head.
+        optimizer: an optax optimizer; each of the three steps has one of its own.
+        prior: of the codes: gaussian, or in two dimensions mixture (a flower) or swiss_roll.
+        scale: of the prior; a Gaussian's standard deviation.
+        modes: petals of the flower, pieces of the swiss_roll.
+        conditional: tell the critic labels, so that class c gets mode c; unlabelled examples (-1) may go anywhere.
+        critic_widths: of the critic's hidden layers.
+        critic_rate: the critic's learning rate over the optimizer's.
+        confuse_rate: the learning rate of the encoder's move in the game over the optimizer's.
+        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+    """
+    target = prior_of(prior, net.latents, scale, modes)
+    if conditional and not target.modes:
+        raise ValueError(f"conditional needs a prior with modes to name, mixture or swiss_roll; it is {prior!r}")
+    labels = target.modes if conditional else 0
+    base = regularized(net, optimizer, likelihood)
+
+    def told(z: Array, y: Array | None) -> Array:  # [B, K] -> [B, K + labels]
+        if not conditional:
+            return z
+        if y is None:
+            raise ValueError("conditional tells the critic labels, and these data have none: use conditional=False")
+        return jnp.concatenate([z, jax.nn.one_hot(y, labels, dtype=z.dtype)], -1)
+
+    def drawn(params: Params, batch: Batch, key: Key) -> Array:
+        y = batch.y if conditional else None
+        return told(target.draw(key, len(batch.x), batch.x.dtype, y), y)
+
+    def coded(params: Params, batch: Batch, key: Key) -> Array:
+        return told(net.encode(params, batch.x, key), batch.y)
+
+    def init(key: Key, data: Batch) -> Params:
+        key_net, key_critic = jax.random.split(key)
+        layers = critic.init(key_critic, net.latents + labels, critic_widths, data.x.dtype)
+        return base.init(key_net, data) | {"critic": layers}
+
+    def sample(params: Params, key: Key, n: int) -> Array:
+        return base.decode(params, target.draw(key, n, jax.tree.leaves(params["decoder"])[0].dtype))
+
+    players = critic.game(drawn, coded, optimizer, (critic_rate, confuse_rate))
+    return base._replace(init=init, rule=chain(base.rule, players), sample=sample)

@@ -1,0 +1,79 @@
+"""Adversarial autoencoders that classify: a code of a class and a style, each with a critic of its own.
+
+Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 5 (few labels) and 6 (none: clusters).
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from .. import critic, losses
+from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, chain, descend
+from ..labels import few
+from ..regularized import regularized
+
+
+def adversarial_labels(
+    net: Autoencoder,
+    optimizer: Optimizer,
+    *,
+    classes: int | None = None,
+    labels: int = 0,
+    critic_widths: tuple[int, ...] = (512, 512),
+    game_rate: float = 1.0,
+    likelihood: losses.LikelihoodName = "bernoulli",
+) -> Algorithm:
+    """Codes [softmax over classes, style]: the former is to be one-hot and even, the latter N(0, I).
+
+    Args:
+        net: the network, one head, whose code holds the classes and then the style.
+        optimizer: an optax optimizer; each step has one of its own.
+        classes: how many classes or clusters; None for half of the code.
+        labels: how many training labels are used, drawn evenly from all classes; 0 for clusters.
+        critic_widths: of both critics' hidden layers.
+        game_rate: the learning rate of both sides of both games over the optimizer's.
+        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+    """
+    size = net.latents // 2 if classes is None else classes
+    if not 1 <= size < net.latents:
+        raise ValueError(f"{size} classes in a code of {net.latents}: a style needs room too, so use more latents")
+
+    def encode(params: Params, x: Array, key: Key | None = None) -> Array:
+        h = net.encode(params, x, key)
+        return jnp.concatenate([jax.nn.softmax(h[:, :size]), h[:, size:]], -1)
+
+    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
+        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
+        return (z := encode(params, x, key_encoder)), net.decode(params, z, key_decoder)
+
+    base = regularized(net._replace(encode=encode, apply=apply), optimizer, likelihood)
+
+    def prior(key: Key, n: int, dtype) -> Array:  # [n, K]
+        key_class, key_style = jax.random.split(key)
+        y = jax.nn.one_hot(jax.random.randint(key_class, (n,), 0, size), size, dtype=dtype)
+        return jnp.concatenate([y, jax.random.normal(key_style, (n, net.latents - size), dtype)], -1)
+
+    def game(part: slice, name: str):
+        drawn = lambda params, batch, key: prior(key, len(batch.x), batch.x.dtype)[:, part]
+        coded = lambda params, batch, key: encode(params, batch.x, key)[:, part]
+        return critic.game(drawn, coded, optimizer, (game_rate, game_rate), name)
+
+    def classify(params: Params, batch: Batch, key: Key) -> Loss:  # a batch of the labelled, with replacement
+        key_pick, key_net = jax.random.split(key)
+        pick = jax.random.randint(key_pick, (min(100, labels),), 0, labels)
+        logits = net.encode(params, params["labelled"].x[pick], key_net)[:, :size]
+        return Loss(optax.softmax_cross_entropy_with_integer_labels(logits, params["labelled"].y[pick]))
+
+    def init(key: Key, data: Batch) -> Params:
+        key_net, key_class, key_style, key_labels = jax.random.split(key, 4)
+        layers = lambda key, width: critic.init(key, width, critic_widths, data.x.dtype)
+        critics = {"class_critic": layers(key_class, size), "style_critic": layers(key_style, net.latents - size)}
+        return net.init(key_net, data) | critics | ({"labelled": few(data, key_labels, labels, size)} if labels else {})
+
+    def sample(params: Params, key: Key, n: int) -> Array:
+        return base.decode(params, prior(key, n, jax.tree.leaves(params["decoder"])[0].dtype))
+
+    players = game(slice(size), "class_"), game(slice(size, None), "style_")
+    taught = [descend(classify, optimizer, wrt=("encoder",), name="classification")] if labels else []
+    return base._replace(init=init, rule=chain(base.rule, *players, *taught), sample=sample)

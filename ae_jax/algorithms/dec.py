@@ -1,0 +1,77 @@
+"""Deep embedded clustering. Xie, Girshick & Farhadi (2016), ICML, arXiv:1511.06335.
+
+With its decoder kept, improved DEC: Guo, Gao, Liu & Yin (2017), IJCAI.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, assign, descend, final
+from ..losses import reconstruction, squared_error
+
+
+def soft_assignment(z: Array, centres: Array) -> Array:
+    """Student's t with one degree of freedom about each centre, normalised, eq. (1). [B, K], [C, K] -> [B, C]."""
+    q = 1 / (1 + jnp.square(z[:, None] - centres).sum(-1))
+    return q / q.sum(-1, keepdims=True)
+
+
+def dec(
+    net: Autoencoder, optimizer: Optimizer, *, clusters: int = 10, weight: Hyper = 0.0, batch_size: int = 256
+) -> Algorithm:
+    """KL(P || Q) in nats: assignments Q are drawn towards their own sharpened form P, which each pass fixes anew.
+
+    `init` puts the centres on the codes of random examples; DEC proper lays a pretrained autoencoder and k-means
+    centres over it, `init(key, data) | pretrained | {"centres": ...}`. P of an example comes from the encoder and
+    centres as they were when the pass began, kept in the group "target".
+
+    Args:
+        net: the network, one head.
+        optimizer: an optax optimizer.
+        clusters: how many.
+        weight: of the summed squared error of the reconstruction: 0 is DEC, which leaves the decoder alone; IDEC
+            weighs the KL by 0.1 and the error, averaged over pixels, by 1: here 10 / number of pixels.
+        batch_size: examples at once when the clusters' frequencies are measured.
+    Raises ValueError for fewer than two clusters.
+    """
+    if clusters < 2:
+        raise ValueError(f"clusters is {clusters}; it must be at least 2")
+
+    def frozen(params: Params, x: Array) -> Params:
+        """What P is made of: the net as it is, and how many examples each cluster has, softly."""
+        encode = lambda one: soft_assignment(net.encode(params, one[None]), params["centres"])[0]
+        frequency = lax.map(encode, x, batch_size=min(batch_size, len(x))).sum(0)  # [C]
+        return {"encoder": params["encoder"], "centres": params["centres"], "frequency": frequency}
+
+    def init(key: Key, data: Batch) -> Params:
+        key_net, key_centres = jax.random.split(key)
+        params = net.init(key_net, data)
+        some = jax.random.choice(key_centres, data.x, (clusters,), replace=len(data.x) < clusters)
+        params = {**params, "centres": net.encode(params, some)}
+        return {**params, "target": frozen(params, data.x)}
+
+    def terms(params: Params, batch: Batch, key: Key | None, weight) -> Loss:
+        z, x_hat = net.apply(params, batch.x, key)
+        q = soft_assignment(z, params["centres"])
+        old = params["target"]
+        p = jnp.square(soft_assignment(net.encode({**params, **old}, batch.x), old["centres"])) / old["frequency"]
+        p = p / p.sum(-1, keepdims=True)  # eq. (3)
+        kl = (jax.scipy.special.xlogy(p, p) - jax.scipy.special.xlogy(p, q)).sum(-1)  # eq. (2)
+        error = squared_error(x_hat, batch.x)
+        return Loss(kl + weight * error, {"clustering": kl, "reconstruction": error})
+
+    def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
+        result = terms(params, batch, None, final(weight))
+        return {"loss": result.value, **result.metrics, **reconstruction(net.apply(params, batch.x)[1], batch.x)}
+
+    return Algorithm(
+        init=init,
+        rule=descend(terms, optimizer, wrt=("encoder", "decoder", "centres"), weight=weight),
+        before=assign(lambda params, data, key: {"target": frozen(params, data.x)}),
+        evaluate=evaluate,
+        encode=lambda params, x: net.encode(params, x),
+        decode=lambda params, z: net.decode(params, z),
+        reconstruct=lambda params, x: net.apply(params, x)[1],
+        corrupt=net.corrupt,
+    )

@@ -1,0 +1,79 @@
+"""k-sparse autoencoders: only a code's k largest activations are kept. Makhzani & Frey (2013), arXiv:1312.5663.
+Which units are kept is taken as given in backpropagation, so that only they learn from an example (section 2.1).
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+from .. import losses
+from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend
+from ..regularized import decay
+
+
+def largest(z: Array, k: int | Array, most: int | None = None) -> Array:
+    """z with all but its k largest entries 0; of equals, the first are kept. [B, K] -> [B, K].
+
+    A traced k, which may change from call to call, needs the static `most` that it never exceeds.
+    """
+    _, index = lax.top_k(lax.stop_gradient(z), k if most is None else most)  # [B, most]
+    kept = jnp.broadcast_to(jnp.arange(index.shape[1]) < k, index.shape)
+    return jnp.where(jnp.put_along_axis(jnp.zeros(z.shape, bool), index, kept, axis=1, inplace=False), z, 0)
+
+
+def k_sparse(
+    net: Autoencoder,
+    optimizer: Optimizer,
+    *,
+    k: int | None = None,
+    alpha: float = 1.0,
+    start: int | None = None,
+    anneal_steps: int = 0,
+    likelihood: losses.LikelihoodName = "squared",
+    weight_l2: float = 0.0,
+) -> Algorithm:
+    """Reconstruction from the k largest activations.
+
+    Args:
+        net: the network, one head; the paper's is one linear layer with tied weights.
+        optimizer: an optax optimizer.
+        k: how many units of a code are kept (the paper: 25 of 1000); None for a tenth of them.
+        alpha: codes (not reconstructions) keep alpha * k units once trained; the paper finds more than 1 better.
+        start: units kept in the first step, so that all learn before few are chosen; None for k.
+        anneal_steps: updates in which start falls, linearly, to k; the paper takes half of all.
+        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+        weight_l2: weight of the sum of w^2 over all weights (not biases).
+    """
+    k = math.ceil(net.latents / 10) if k is None else k
+    first, coded = k if start is None else start, math.ceil(alpha * k)
+    if not 1 <= k <= min(first, coded) or max(first, coded) > net.latents:
+        wanted = f"1 <= k <= start, k <= alpha * k, and none above the code's size, {net.latents}"
+        raise ValueError(f"k is {k}, start {start} and alpha {alpha}; wanted: {wanted}")
+    p = losses.likelihood(likelihood)
+
+    def terms(params: Params, x: Array, key: Key | None, kept: int | Array, most: int) -> tuple[Array, Loss]:
+        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
+        output = net.decode(params, largest(net.encode(params, x, key_encoder), kept, most), key_decoder)
+        nll = p.nll(output, x)  # [B]
+        return output, Loss(nll + decay(weight_l2, losses.l2, params), {"reconstruction": nll})
+
+    def loss(params: Params, batch: Batch, key: Key, k: float | Array) -> Loss:
+        return terms(params, batch.x, key, jnp.round(k), first)[1]
+
+    def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
+        output, (value, metrics, _) = terms(params, batch.x, None, k, k)
+        return {"loss": value, **metrics, **losses.reconstruction(p.mean(output), batch.x)}
+
+    falling = optax.linear_schedule(first, k, anneal_steps) if anneal_steps else k
+    return Algorithm(
+        init=net.init,
+        rule=descend(loss, optimizer, wrt=("encoder", "decoder"), k=falling),
+        evaluate=evaluate,
+        encode=lambda params, x: largest(net.encode(params, x), coded),
+        decode=lambda params, z: p.mean(net.decode(params, z)),
+        reconstruct=lambda params, x: p.mean(net.decode(params, largest(net.encode(params, x), k))),
+        corrupt=net.corrupt,
+    )

@@ -1,0 +1,79 @@
+"""MADE: masked autoencoder for distribution estimation. Germain et al. (2015), ICML, arXiv:1502.03509.
+
+Masks on its weights (see `autoregressive`) make an autoencoder's outputs conditionals p(x_d | x_<d), whose product is
+an exact likelihood. The degrees that the masks are made of are in the params, a row a set of masks.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ..autoregressive import ReluAutoencoder, ancestral, before, draw_degrees, masked, unseen
+from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
+from ..losses import bernoulli_nll, reconstruction
+
+
+def made(
+    net: ReluAutoencoder,
+    optimizer: Optimizer,
+    *,
+    masks: int = 1,
+    fresh: bool = False,
+    shuffle: bool = True,
+    direct: bool = True,
+    conditional: bool = False,
+) -> Algorithm:
+    """-log p(x) of binary x in nats: one set of masks a batch in training, the mean p(x) of all sets afterwards.
+
+    Codes, what they decode to, and reconstructions (the conditionals' means) are those of one set.
+
+    Args:
+        net: the network, of dense layers, not tied; its code is the hidden layer in the middle.
+        optimizer: an optax optimizer.
+        masks: sets of masks that training goes through, and that evaluation averages over.
+        fresh: train on new masks in every batch instead; evaluation keeps its own.
+        shuffle: each set of masks has its own random order of the inputs; else all have that of the data.
+        direct: weights from every input straight to the outputs after it.
+        conditional: weights by which units see their masks, "connectivity weights".
+    Raises ValueError for other networks, and for no masks.
+    """
+    if masks < 1:
+        raise ValueError(f"masks is {masks}; there must be at least 1 set")
+    groups = ("encoder", "decoder") + ("direct",) * direct + ("connectivity",) * conditional
+
+    def init(key: Key, data: Batch) -> Params:
+        key_net, key_masks = jax.random.split(key)
+        params, size = net.init(key_net, data), data.x[0].size
+        degrees = jax.vmap(lambda key: draw_degrees(key, params, shuffle))(jax.random.split(key_masks, masks))
+        params |= {"direct": jnp.zeros((size, size), data.x.dtype), "connectivity": unseen(params)}
+        return {group: params[group] for group in groups} | {"degrees": degrees}
+
+    def logits(params: Params, x: Array, degrees: Array, key: Key | None = None) -> Array:  # of p(x_d = 1 | x_<d)
+        _, output = net.apply(masked(params, degrees), x, key)
+        straight = lambda: x.reshape(len(x), -1) @ (params["direct"] * before(degrees[: x[0].size]))
+        return output + straight().reshape(x.shape) if direct else output
+
+    def loss(params: Params, batch: Batch, key: Key) -> Loss:
+        key_masks, key_net = jax.random.split(key)
+        degrees = draw_degrees(key_masks, params, shuffle) if fresh else params["degrees"][0]
+        nll = bernoulli_nll(logits(params, batch.x, degrees, key_net), batch.x)  # [B]
+        return Loss(nll, {"nll": nll}, {} if fresh else {"degrees": jnp.roll(params["degrees"], -1, 0)})
+
+    def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
+        outputs = lax.map(lambda degrees: logits(params, batch.x, degrees), params["degrees"])  # [M, B, *shape]
+        log_p = -jax.vmap(bernoulli_nll, (0, None))(outputs, batch.x)
+        nll = jnp.log(len(outputs)) - jax.nn.logsumexp(log_p, 0)  # [B], of the mean of probabilities
+        return {"loss": nll, "nll": nll, **reconstruction(jax.nn.sigmoid(outputs[0]), batch.x)}
+
+    return Algorithm(
+        init=init,
+        rule=descend(loss, optimizer, wrt=groups),
+        evaluate=evaluate,
+        encode=lambda params, x: net.encode(masked(params, params["degrees"][0]), x),
+        decode=lambda params, z: jax.nn.sigmoid(net.decode(masked(params, params["degrees"][0]), z)),
+        reconstruct=lambda params, x: jax.nn.sigmoid(logits(params, x, params["degrees"][0])),
+        sample=lambda params, key, n: ancestral(partial(logits, params), params["degrees"], net.shape, key, n),
+        corrupt=net.corrupt,
+    )

@@ -1,0 +1,54 @@
+"""Semantic hashing: noise before a sigmoid makes codes binary. Salakhutdinov & Hinton (2009), Int. J. Approximate
+Reasoning 50: what noise cannot change survives it, so the inputs of code units grow large, and the units 0 or 1.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ..core import Algorithm, Autoencoder, Hyper, Key, Optimizer, Params
+from ..losses import LikelihoodName
+from ..regularized import regularized
+
+
+def semantic_hashing(
+    net: Autoencoder,
+    optimizer: Optimizer,
+    *,
+    noise: float = 4.0,
+    likelihood: LikelihoodName = "bernoulli",
+    weight_l2: Hyper = 0.0,
+) -> Algorithm:
+    """Reconstruction from sigmoid(encode(x) + noise * e), e ~ N(0, I) in training; codes lie in [0, 1], mostly at
+    its ends, and are bits when compared with their medians or 1/2.
+
+    Args:
+        net: the network, one head, its code linear.
+        optimizer: an optax optimizer.
+        noise: standard deviation of what is added before the sigmoid; the paper's variance of 16 is 4.
+        likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
+        weight_l2: weight of the sum of w^2 over all weights (not biases).
+    Raises ValueError for negative noise.
+    """
+    if noise < 0:
+        raise ValueError(f"noise is {noise}; a standard deviation must not be negative")
+
+    def encode(params: Params, x: Array, key: Key | None = None) -> Array:
+        if key is None:
+            return jax.nn.sigmoid(net.encode(params, x))
+        key_net, key_noise = jax.random.split(key)
+        before = net.encode(params, x, key_net)
+        return jax.nn.sigmoid(before + noise * jax.random.normal(key_noise, before.shape, before.dtype))
+
+    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
+        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
+        z = encode(params, x, key_encoder)
+        return z, net.decode(params, z, key_decoder)
+
+    base = regularized(net._replace(encode=encode, apply=apply, layer=None), optimizer, likelihood, weight_l2=weight_l2)
+
+    def evaluate(params: Params, batch, key: Key):
+        z = encode(params, batch.x)
+        return {**base.evaluate(params, batch, key), "undecided": (jnp.abs(z - 0.5) < 0.4).mean(-1)}
+
+    return base._replace(evaluate=evaluate)

@@ -1,0 +1,109 @@
+"""Clusters of codes: Lloyd's k-means, and how well clusters agree with labels.
+
+Arthur & Vassilvitskii (2007), SODA: k-means++. Yang et al. (2010), IEEE Trans. Image Processing 19: accuracy by the
+best matching of clusters to classes. The other scores are scikit-learn's.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from ..core import Key
+
+
+class Clusters(NamedTuple):
+    """What k-means found."""
+
+    centres: Array  # [C, K]
+    labels: Array  # [N], the nearest centre
+    inertia: Array  # [], sum of squared distances to it
+
+
+def squared_distances(x: Array, centres: Array) -> Array:
+    """||x - c||^2 of every pair, by one matrix product. [N, K], [C, K] -> [N, C], none below 0."""
+    products = jnp.square(x).sum(-1)[:, None] - 2 * x @ centres.T + jnp.square(centres).sum(-1)
+    return jnp.maximum(products, 0)
+
+
+@partial(jax.jit, static_argnames=("clusters", "starts", "steps"))
+@jax.default_matmul_precision("highest")
+def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 100) -> Clusters:
+    """The best of several runs of Lloyd's algorithm, each from k-means++ centres. A pure function of its key.
+
+    Args:
+        key: of the starts.
+        x: [N, K].
+        clusters: how many, C.
+        starts: independent runs.
+        steps: of each run at most; it ends where no example changes its cluster.
+
+    Raises:
+        ValueError: more clusters than examples, or none.
+    """
+    if not 1 <= clusters <= len(x):
+        raise ValueError(f"{clusters} clusters of {len(x)} examples; it must be from 1 to {len(x)}")
+    middle = x.mean(0)
+    x = x - middle  # smaller numbers, less cancellation
+
+    def plus_plus(key: Key) -> Array:
+        """Centres drawn from the data, each with a probability as its squared distance from those before."""
+        key_first, key_rest = jax.random.split(key)
+        first = x[jax.random.randint(key_first, (), 0, len(x))]
+        centres = jnp.tile(first, (clusters, 1))
+
+        def draw(carry: tuple[Array, Array], key: Key):
+            centres, c = carry
+            far = squared_distances(x, centres).min(-1)  # those not drawn yet are copies of the first
+            chosen = jax.random.categorical(key, jnp.log(far))
+            return (centres.at[c].set(x[chosen]), c + 1), None
+
+        (centres, _), _ = lax.scan(draw, (centres, jnp.asarray(1)), jax.random.split(key_rest, clusters - 1))
+        return centres
+
+    def step(carry: tuple[Array, Array, Array, Array]):
+        centres, labels, _, steps_made = carry
+        nearest = squared_distances(x, centres).argmin(-1)
+        one_hot = jax.nn.one_hot(nearest, clusters, dtype=x.dtype)
+        count = one_hot.sum(0)[:, None]
+        means = jnp.where(count > 0, one_hot.T @ x / jnp.maximum(count, 1), centres)  # an empty one stays
+        return means, nearest, (nearest != labels).any(), steps_made + 1
+
+    def lloyd(key: Key) -> Clusters:
+        begin = plus_plus(key), jnp.full(len(x), -1), jnp.asarray(True), jnp.zeros((), jnp.int32)
+        centres, _, _, _ = lax.while_loop(lambda c: c[2] & (c[3] < steps), step, begin)
+        distances = squared_distances(x, centres)
+        return Clusters(centres + middle, distances.argmin(-1), distances.min(-1).sum())
+
+    runs = lax.map(lloyd, jax.random.split(key, starts))
+    return jax.tree.map(lambda a: a[runs.inertia.argmin()], runs)
+
+
+def accuracy(clusters: Any, labels: Any) -> float:
+    """Part of the examples in the right cluster, under the one-to-one matching that makes it largest. [N], [N].
+
+    With more clusters than classes, those left over count as wrong.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    _, found = np.unique(np.asarray(clusters), return_inverse=True)
+    _, true = np.unique(np.asarray(labels), return_inverse=True)
+    together = np.zeros((found.max() + 1, true.max() + 1), int)
+    np.add.at(together, (found, true), 1)
+    rows, columns = linear_sum_assignment(together, maximize=True)
+    return float(together[rows, columns].sum() / len(found))
+
+
+def scores(clusters: Any, labels: Any) -> dict[str, float]:
+    """`accuracy`, normalised mutual information (arithmetic mean) and adjusted Rand index. [N], [N]."""
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    clusters, labels = np.asarray(clusters), np.asarray(labels)
+    return {
+        "accuracy": accuracy(clusters, labels),
+        "nmi": float(normalized_mutual_info_score(labels, clusters)),
+        "ari": float(adjusted_rand_score(labels, clusters)),
+    }

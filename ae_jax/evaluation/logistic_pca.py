@@ -1,0 +1,96 @@
+"""Logistic PCA: principal components for coins, the linear code that a logistic net of one layer can do no better than.
+
+x_d ~ Bernoulli(sigmoid(z V + b)_d), every example with a code z of its own, all fitted together. Collins, Dasgupta &
+Schapire (2001), NIPS; the baseline beside the deep autoencoder of Hinton & Salakhutdinov (2006). Fitted on train; on
+test the codes alone are.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+from ..core import Key, Metrics
+from ..losses import bernoulli_nll, reconstruction
+
+
+class LogisticPCA(NamedTuple):
+    """A fitted logistic PCA; a pytree."""
+
+    bias: Array  # [*shape], logits
+    components: Array  # [K, *shape]
+    ridge: Array  # [], see `fit`
+
+
+def fit(x: Array, components: int, key: Key, *, ridge: float = 1e-2, iterations: int = 300) -> LogisticPCA:
+    """Codes z, components V and bias b of x [N, *shape] in [0, 1], by L-BFGS on all at once.
+
+    Minimises the mean over examples of cross-entropy + ridge / 2 ||z||^2, plus ridge / 2 ||V||^2: without a ridge an
+    example that can be told without error has a code without bound. The start is small and random.
+    Raises ValueError for no components, no examples or no ridge.
+    """
+    if components < 1 or len(x) < 1 or not ridge > 0:
+        given = f"{components} components of {len(x)} examples with ridge {ridge:g}"
+        raise ValueError(f"logistic PCA was asked for {given}; the numbers must be at least 1, the ridge positive")
+    root, mean = len(x) ** 0.5, jnp.clip(x.mean(0), 1e-3, 1 - 1e-3)
+    key_z, key_v = jax.random.split(key)
+    z = jax.random.normal(key_z, (len(x), components), x.dtype) / root  # divided by N^0.5: all curvatures are alike
+    v = 0.1 * jax.random.normal(key_v, (components, *x.shape[1:]), x.dtype)
+    optimizer, weight = optax.lbfgs(), jnp.asarray(ridge, x.dtype)
+
+    def objective(free: tuple[Array, Array, Array]) -> Array:
+        z, v, bias = free
+        model = LogisticPCA(bias, v, weight)
+        return cost(model, root * z, x).mean() + 0.5 * weight * jnp.square(v).sum()
+
+    def step(carry: Any, _) -> tuple[Any, None]:
+        free, state = carry
+        value, gradient = optax.value_and_grad_from_state(objective)(free, state=state)
+        updates, state = optimizer.update(gradient, state, free, value=value, grad=gradient, value_fn=objective)
+        return (optax.apply_updates(free, updates), state), None
+
+    free: Any = (z, v, jnp.log(mean) - jnp.log1p(-mean))
+    (_, v, bias), _ = lax.scan(step, (free, optimizer.init(free)), length=iterations)[0]
+    return LogisticPCA(bias, v, weight)
+
+
+def logits(model: LogisticPCA, z: Array) -> Array:
+    """[B, K] -> [B, *shape]."""
+    return model.bias + jnp.tensordot(z, model.components, 1)
+
+
+def cost(model: LogisticPCA, z: Array, x: Array) -> Array:
+    """What a code minimises: the cross-entropy in nats + ridge / 2 ||z||^2. [B, K], [B, *shape] -> [B]."""
+    return bernoulli_nll(logits(model, z), x) + 0.5 * model.ridge * jnp.square(z).sum(-1)
+
+
+def encode(model: LogisticPCA, x: Array, *, iterations: int = 20, batch_size: int = 500) -> Array:
+    """The best code of each example, by damped Newton steps; the cost is convex. [N, *shape] -> [N, K]."""
+    v = model.components.reshape(len(model.components), -1)  # [K, D]
+    sizes = 0.5 ** jnp.arange(8, dtype=x.dtype)
+
+    def one(x: Array) -> Array:
+        value = lambda z: cost(model, z[None], x[None])[0]
+
+        def step(z: Array, _) -> tuple[Array, None]:
+            p = decode(model, z[None]).ravel()
+            hessian = (v * (p * (1 - p))) @ v.T + model.ridge * jnp.eye(len(v), dtype=x.dtype)
+            towards = jnp.linalg.solve(hessian, jax.grad(value)(z))
+            tried = jnp.concatenate([z - sizes[:, None] * towards, z[None]])  # to stay is the last resort
+            return tried[jnp.argmin(jax.vmap(value)(tried))], None
+
+        return lax.scan(step, jnp.zeros(len(v), x.dtype), length=iterations)[0]
+
+    return lax.map(one, x, batch_size=min(batch_size, len(x)))
+
+
+def decode(model: LogisticPCA, z: Array) -> Array:
+    """Probabilities. [B, K] -> [B, *shape]."""
+    return jax.nn.sigmoid(logits(model, z))
+
+
+def evaluate(model: LogisticPCA, x: Array) -> Metrics:
+    """The errors of `losses.reconstruction`, each [B], so that an autoencoder's and PCA's stand beside them."""
+    return reconstruction(decode(model, encode(model, x)), x)

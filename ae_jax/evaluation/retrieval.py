@@ -1,0 +1,165 @@
+"""Search by codes: nearest neighbours, binary addresses, and how good a ranking is.
+
+Salakhutdinov & Hinton (2009), "Semantic hashing", Int. J. Approximate Reasoning 50: codes of a few bits are memory
+addresses, and what resembles a query lies a few flipped bits away. Rankings: Manning, Raghavan & Schütze (2008),
+"Introduction to Information Retrieval", chapter 8.
+"""
+
+from functools import partial
+from itertools import combinations
+from math import comb
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+
+@partial(jax.jit, static_argnames="k")
+@jax.default_matmul_precision("highest")
+def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
+    """The k nearest of `base` to each query by Euclidean distance, nearest first; of equals, the earlier.
+
+    Distances by one matrix product pick a few candidates more than needed, which are then measured by
+    differences: cancellation cannot change who is nearest. Memory: about 64 MiB besides the codes. For the cosine,
+    give both at unit length (`unit`): |a - b|^2 = 2 - 2 cos.
+
+    Args:
+        base: [N, K].
+        queries: [Q, K].
+        k: how many, from 1 to N.
+
+    Returns:
+        places in base [Q, k], and distances [Q, k].
+    """
+    count = len(base)
+    if not 1 <= k <= count:
+        raise ValueError(f"{k} neighbours of {count} codes; it must be from 1 to {count}")
+    centre = base.mean(0)
+    base, queries = base - centre, queries - centre
+    half = jnp.square(base).sum(-1) / 2
+
+    def one(code: Array) -> tuple[Array, Array]:
+        _, near = lax.top_k(base @ code - half, min(k + 8, count))  # (|c|^2 - |b - c|^2) / 2
+        near = jnp.sort(near)  # so that of equal distances the earlier counts, as it would in a search
+        squared, best = lax.top_k(-jnp.square(base[near] - code).sum(-1), k)
+        return near[best], jnp.sqrt(-squared)
+
+    return lax.map(one, queries, batch_size=max(1, min(len(queries), 2**24 // count)))
+
+
+def unit(codes: Array) -> Array:
+    """Codes at unit length; zero stays zero. [N, K] -> [N, K]."""
+    length = jnp.linalg.norm(codes, axis=-1, keepdims=True)
+    return codes / jnp.where(length > 0, length, 1)
+
+
+# ------------------------------------------------------------------------------------------- binary codes
+
+
+def thresholds(codes: np.ndarray) -> np.ndarray:
+    """The median of each unit, which splits the codes it is taken from in halves. [N, K] -> [K]."""
+    return np.median(np.asarray(codes), 0)
+
+
+def pack(bits: np.ndarray) -> np.ndarray:
+    """Eight bits a byte, the first the highest. bool [N, K] -> uint8 [N, ceil(K / 8)]."""
+    return np.packbits(np.asarray(bits, bool), axis=-1)
+
+
+def hamming(queries: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """How many bits differ, for every pair of packed codes. uint8 [Q, W], [N, W] -> [Q, N] int32."""
+    if queries.shape[-1] != base.shape[-1]:
+        raise ValueError(f"packed codes of {queries.shape[-1]} and {base.shape[-1]} bytes cannot be compared")
+    distances = np.zeros((len(queries), len(base)), np.int32)
+    for q, b in zip(queries.T, base.T, strict=True):  # a byte of all pairs at a time
+        distances += np.bitwise_count(q[:, None] ^ b[None])
+    return distances
+
+
+class Addresses(NamedTuple):
+    """Binary codes as addresses: who is stored at each, found without looking at the rest."""
+
+    bits: int  # K, at most 64
+    occupied: np.ndarray  # [A] uint64, the addresses in use, ascending
+    first: np.ndarray  # [A + 1], address a holds members[first[a]:first[a + 1]]
+    members: np.ndarray  # [N], places in the codes that were stored
+
+
+def addresses(bits: np.ndarray) -> Addresses:
+    """Stores binary codes by address. bool [N, K], K <= 64. Raises ValueError for longer ones."""
+    keys = _keys(bits)
+    members = np.argsort(keys, kind="stable")
+    occupied, first = np.unique(keys[members], return_index=True)
+    return Addresses(bits.shape[1], occupied, np.append(first, len(keys)), members)
+
+
+def within(table: Addresses, query: np.ndarray, radius: int, most: int = 2_000_000) -> tuple[np.ndarray, np.ndarray]:
+    """Whoever lies at most `radius` flipped bits from a query: the Hamming ball around it.
+
+    Every address of the ball is looked up, sum over r of (K choose r) of them, however much is stored.
+
+    Args:
+        table: what is stored.
+        query: bool [K].
+        radius: bits that may differ.
+        most: addresses that may be looked up.
+
+    Returns:
+        places, nearest first, and their distances, both [M].
+
+    Raises:
+        ValueError: another length than what is stored, or a ball of more addresses than `most`.
+    """
+    if query.shape != (table.bits,):
+        raise ValueError(f"the query has the shape {query.shape}; what is stored has {table.bits} bits")
+    if (size := sum(comb(table.bits, r) for r in range(radius + 1))) > most:
+        raise ValueError(
+            f"a ball of radius {radius} in {table.bits} bits has {size:,} addresses; take a smaller radius, or "
+            "compare with all codes (`hamming`)"
+        )
+    (key,) = _keys(query[None])
+    places, distances = [], []
+    for r in range(radius + 1):
+        flips = np.array([sum(1 << b for b in chosen) for chosen in combinations(range(table.bits), r)], np.uint64)
+        at = np.searchsorted(table.occupied, key ^ flips)
+        found = at[
+            (at < len(table.occupied)) & (table.occupied[np.minimum(at, len(table.occupied) - 1)] == key ^ flips)
+        ]
+        here = np.sort(np.concatenate([table.members[table.first[a] : table.first[a + 1]] for a in found] or [[]]))
+        places.append(here.astype(int))
+        distances.append(np.full(len(here), r))
+    return np.concatenate(places), np.concatenate(distances)
+
+
+def _keys(bits: np.ndarray) -> np.ndarray:
+    """Bits as one number, the first the lowest. bool [N, K] -> uint64 [N]."""
+    if bits.ndim != 2 or bits.shape[1] > 64:
+        raise ValueError(f"binary codes have the shape {bits.shape}; as addresses they are [N, K], K at most 64")
+    weights = np.left_shift(np.uint64(1), np.arange(bits.shape[1], dtype=np.uint64))
+    return np.asarray(bits, bool).astype(np.uint64) @ weights
+
+
+# ------------------------------------------------------------------------------------------------ rankings
+
+
+def precision_at(relevant: np.ndarray, k: int) -> np.ndarray:
+    """Part of the first k that is relevant. bool [Q, M] in the order retrieved, M >= k -> [Q]."""
+    if not 1 <= k <= relevant.shape[1]:
+        raise ValueError(f"precision at {k} of rankings of {relevant.shape[1]}; it must be from 1 to that")
+    return relevant[:, :k].mean(1)
+
+
+def recall_at(relevant: np.ndarray, k: int) -> np.ndarray:
+    """Part of all relevant ones that is among the first k. Whole rankings, bool [Q, N] -> [Q]; 0 where none is."""
+    return relevant[:, :k].sum(1) / np.maximum(relevant.sum(1), 1)
+
+
+def average_precision(relevant: np.ndarray) -> np.ndarray:
+    """Mean, over the relevant ones, of the precision where each stands; its mean over queries is the MAP.
+
+    Whole rankings, bool [Q, N] -> [Q]; 0 where none is relevant. It is scikit-learn's average_precision_score.
+    """
+    precision = np.cumsum(relevant, 1) / np.arange(1, relevant.shape[1] + 1)
+    return (precision * relevant).sum(1) / np.maximum(relevant.sum(1), 1)

@@ -1,0 +1,80 @@
+"""||J(x)||_F^2 of an encoder's Jacobian J [K, D], exactly or estimated. What contractive penalties are made of.
+
+Every function here takes f(x [B, *shape], *fixed [B, ...]) -> z [B, K], each example by itself, differentiates it in x
+alone, and gives [B]. Hutchinson's estimator (1990) is E ||J^T v||^2 = ||J||_F^2 for random signs v.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from .core import Key
+from .losses import sum_examples
+
+
+def exact(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 4) -> Array:
+    """By jax.jacfwd, `group` examples at a time, which bounds the memory. -> [B]."""
+
+    def one(example: tuple[Array, ...]) -> Array:
+        at, *rest = example
+        return jnp.square(jax.jacfwd(lambda at: f(at[None], *(a[None] for a in rest))[0])(at)).sum()
+
+    return lax.map(jax.checkpoint(one), (x, *fixed), batch_size=group)
+
+
+def columns(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
+    """By columns of all Jacobians, `group` at a time: faster, but keeps B K D numbers for the gradient. -> [B]."""
+
+    def one(d: Array) -> Array:  # dz / dx_d of each example, whose first affine tangent is the same for all
+        along = jax.nn.one_hot(d, x[0].size, dtype=x.dtype).reshape(1, *x.shape[1:])
+
+        def norm(at: Array, *rest: Array) -> Array:
+            of = lambda at: f(at, *(a[None] for a in rest))
+            return jnp.square(jax.jvp(of, (at[None],), (along,))[1]).sum()
+
+        return jax.vmap(norm)(x, *fixed)
+
+    return lax.map(one, jnp.arange(x[0].size), batch_size=group).sum(0)
+
+
+def closed(layer: Callable[..., tuple[Array, Array]], x: Array, *fixed: Array) -> Array:
+    """Of one affine layer and an elementwise s: sum_j s'_j^2 ||W_j||^2, Rifai et al. (2011), section 3. -> [B].
+
+    `layer(x, *fixed)` gives W [D, K] and s' [B, K], as `Autoencoder.layer` does.
+    """
+    kernel, slope = layer(x, *fixed)
+    return jnp.square(slope) @ jnp.square(kernel).sum(0)
+
+
+def hutchinson(f: Callable[..., Array], x: Array, *fixed: Array, key: Key, samples: int = 1) -> Array:
+    """Unbiased, one backward pass for each of `samples` random vectors. -> [B]."""
+    z, pullback = jax.vjp(lambda x: f(x, *fixed), x)
+    signs = jax.random.rademacher(key, (samples, *z.shape), z.dtype)
+    return jax.vmap(lambda v: sum_examples(jnp.square(pullback(v)[0])))(signs).mean(0)
+
+
+def square_norm(method: str, *, samples: int = 1, group: int | None = None) -> Callable[..., Array]:
+    """One of the above by name, as (f, layer, key, x, *fixed) -> [B], of which each uses what it needs.
+
+    Args:
+        method: exact, columns, closed or hutchinson.
+        samples: that hutchinson averages over.
+        group: Jacobians or columns computed at a time; None leaves each its own.
+
+    Raises:
+        ValueError: an unknown name, no samples or no group.
+    """
+    if samples < 1 or (group is not None and group < 1):
+        raise ValueError(f"samples is {samples} and group {group}; both must be at least 1")
+    at_once = {} if group is None else {"group": group}
+    known = {
+        "exact": lambda f, layer, key, x, *fixed: exact(f, x, *fixed, **at_once),
+        "columns": lambda f, layer, key, x, *fixed: columns(f, x, *fixed, **at_once),
+        "closed": lambda f, layer, key, x, *fixed: closed(layer, x, *fixed),
+        "hutchinson": lambda f, layer, key, x, *fixed: hutchinson(f, x, *fixed, key=key, samples=samples),
+    }
+    if method not in known:
+        raise ValueError(f"penalty is {method!r}; it must be one of {sorted(known)}")
+    return known[method]

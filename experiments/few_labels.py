@@ -1,0 +1,191 @@
+"""Pretraining a deep classifier when labels are few: 784-1000-1000-500-10 on MNIST.
+
+Hinton & Salakhutdinov (2006), Science 313, and Bengio et al. (2007), NIPS, for greedy pretraining; Lee Hung-yi's
+lectures on deep learning for this net, and for the L1 on the code of a layer as wide as what it codes, which could
+copy it. All images are there to pretrain on, the labels of some of them to fine-tune by; the same net, labels,
+batches and number of updates from a random start. Balanced labelled sets, a draw a seed.
+
+    python experiments/few_labels.py
+    python experiments/few_labels.py --full
+"""
+
+import time
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ae_jax import data as datasets
+from ae_jax import networks, plots, stages
+from ae_jax.algorithms import autoencoder, classifier, sparse
+from ae_jax.core import Batch, average, epoch, fit
+from ae_jax.experiment import keys, mapped, record
+
+STARTS = ("random start", "pretrained")
+# Written before the first run: what pretraining is for. With all labels it may go either way, and is only measured.
+CLAIMS = {
+    "100 labels, random start minus pretrained, test error, %": "with 10 labels a class the pretrained net errs less",
+    "1000 labels, random start minus pretrained, test error, %": "and with 100 labels a class, too",
+}
+
+
+def main(
+    *,
+    seeds: int = 3,
+    seed: int = 0,
+    images: int = 20000,
+    widths: tuple[int, ...] = (1000, 1000, 500),
+    activation: Literal["relu", "sigmoid"] = "relu",
+    pretraining: int = 4,
+    code_l1: float = 1e-3,
+    labels: tuple[int, ...] = (100, 1000, 10000),
+    epochs: tuple[int, ...] = (100, 40, 10),
+    learning_rate: float = 1e-3,
+    batch_size: int = 100,
+    data: str = "mnist",
+    on_validation: bool = False,
+    full: bool = False,
+    out: str = "results",
+):
+    """Fine-tunes a classifier with few and with many labels, pretrained and from a random start.
+
+    Args:
+        seeds: how many runs, each with its own labelled sets.
+        seed: the first of them.
+        images: how many of the training images there are, to pretrain on and to choose labels from.
+        widths: of the layers.
+        activation: of the layers, relu or sigmoid.
+        pretraining: passes over the images for each layer.
+        code_l1: weight of the L1 on the codes of layers that are as wide as their input.
+        labels: sizes of the labelled sets.
+        epochs: of fine-tuning, for each of them.
+        learning_rate: of Adam, in both stages.
+        batch_size: examples in a step.
+        data: what `ae_jax.data.load` takes; it needs labels.
+        on_validation: measure on a sixth of the training images, held out, instead of the test set.
+        full: all training images, 20 epochs a layer, and all their labels as the largest set; 10 seeds.
+        out: folder for the record.
+    """
+    if full:
+        seeds, images, pretraining, labels, epochs = 10, 60000, 20, (100, 1000, 60000), (100, 40, 20)
+    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
+    if len(labels) != len(epochs):
+        raise ValueError(f"there are {len(labels)} sizes of labelled sets and {len(epochs)} numbers of epochs")
+    train_set, test_set = datasets.load(data)
+    if on_validation:
+        train_set, test_set = datasets.validation_split(train_set, 1 / 6, 0)
+    classes = len(np.unique(np.asarray(train_set.y)))
+    train = jax.tree.map(lambda a: jnp.asarray(a[:images]), train_set)
+    test = jax.tree.map(jnp.asarray, test_set)
+    shapes = [train.x.shape[1:], *[(width,) for width in widths[:-1]]]
+    init: Any = {"relu": "he", "sigmoid": "sigmoid_uniform"}[activation]
+    nets = [
+        networks.mlp(shape, width, hidden=(), code_activation=activation, init=init)
+        for shape, width in zip(shapes, widths, strict=True)
+    ]
+    stack = networks.stack(nets, between=activation)
+    tuned = classifier(stack, optax.adam(learning_rate), classes=classes)
+
+    def layer(i, net):
+        # pixels and logistic units are probabilities; rectified ones have no upper end
+        likelihood = "bernoulli" if i == 0 or activation == "sigmoid" else "squared"
+        if net.latents < int(np.prod(net.shape)):
+            return autoencoder(net, optax.adam(learning_rate), likelihood=likelihood)
+        return sparse(net, optax.adam(learning_rate), penalty="l1", weight=code_l1, likelihood=likelihood)
+
+    def pretrain(key, train):
+        layers = [layer(i, net) for i, net in enumerate(nets)]
+        trained, histories = stages.greedy(layers, train, key, epochs=pretraining, batch_size=batch_size)
+        return networks.stacked(trained), jnp.stack([history["reconstruction"][-1] for history in histories])
+
+    def error(params, data):
+        wrong = lambda *a: {"error": tuned.evaluate(*a)["error"]}
+        return 100 * average(wrong, params, data, jax.random.key(0))["error"]
+
+    def tune(key, given, train, test, count, times):
+        key_labels, key_run = jax.random.split(key)
+        chosen = balanced(key_labels, train.y, count, classes)
+        labelled = Batch(train.x[chosen], train.y[chosen])
+        params, history = fit(stages.resume(tuned.init, given), epoch(tuned, batch_size), labelled, key_run, times)
+        return error(params, test), history["error"][-1]
+
+    print(f"pretraining {seeds} nets of {len(nets)} layers, {pretraining} epochs each", flush=True)
+    pretrained, losses = mapped(lambda key, d: pretrain(jax.random.fold_in(key, 0), d))(keys(sweep), train)
+    told = f"reconstruction of each layer's input {losses.mean(0).round(2).tolist()}"
+    print(f"{time.perf_counter() - began:4.0f} s  {told}", flush=True)
+    random = mapped(lambda key, d: stack.init(jax.random.fold_in(key, 1), d))(keys(sweep), train)
+    metrics = {}
+    for count, times in zip(labels, epochs, strict=True):
+        # one program and one key for both starts: the same labels in the same batches
+        run = mapped(lambda of, a, b: tune(jax.random.fold_in(of[0], 2), of[1], a, b, count, times))
+        for name, given in zip(STARTS, (random, pretrained), strict=True):
+            errors, training = run((keys(sweep), given), train, test)
+            metrics[f"{count} labels, {name}, test error, %"] = np.asarray(errors)
+            told = f"{np.mean(errors):.2f} % in error, {100 * np.mean(training):.2f} % in training"
+            print(f"{time.perf_counter() - began:4.0f} s  {count} labels, {name}: {told}", flush=True)
+        worse, better = (metrics[f"{count} labels, {name}, test error, %"] for name in STARTS)
+        metrics[f"{count} labels, random start minus pretrained, test error, %"] = worse - better
+
+    return record(
+        __file__,
+        metrics,
+        title=f"A deep classifier from pretrained layers and from a random start, by number of labels, {data}",
+        source="Hinton & Salakhutdinov (2006), Science 313; Bengio et al. (2007), NIPS",
+        settings=settings,
+        seeds=sweep,
+        seconds=time.perf_counter() - began,
+        claims={label: text for label, text in CLAIMS.items() if label in metrics},
+        notes=[
+            f"{'-'.join(map(str, (int(np.prod(shapes[0])), *widths, classes)))} with {activation} units; {pretraining} "
+            f"epochs a layer on {len(train.x)} images without labels. Both starts get the same number of updates; what "
+            "pretraining costs comes on top.",
+            "The sources print no number for these sizes of labelled sets. No epoch is chosen: 100 labels leave none "
+            "to choose it by.",
+        ],
+        figure=picture(metrics, labels),
+        out=out,
+    )
+
+
+def balanced(key, y, count, classes):
+    """Indices of `count` examples drawn without replacement, as many of each class as of any other (or one more)."""
+    if count >= len(y):
+        return jnp.arange(len(y))
+    draws = jax.random.uniform(key, y.shape)
+    each = [count // classes + (c < count % classes) for c in range(classes)]
+    # an example of another class comes after all of this one
+    return jnp.concatenate([jnp.argsort(jnp.where(y == c, draws, 2.0))[:n] for c, n in enumerate(each)])
+
+
+def picture(metrics, labels):
+    """Test error against the number of labels, mean and 95 % interval, of both starts."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0, 3.4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for name, colour in zip(STARTS, (plots.ORANGE, plots.BLUE), strict=True):
+        values = np.stack([metrics[f"{count} labels, {name}, test error, %"] for count in labels])
+        mean, low, high = plots.band(values)
+        axes.errorbar(
+            labels, mean, np.maximum(0, [mean - low, high - mean]), color=colour, capsize=3, marker="o", label=name
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(labels, [f"{count:,}" for count in labels])
+    axes.minorticks_off()
+    ticks = [t for t in (1, 2, 3, 5, 10, 20, 30, 50, 100) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
+    axes.set_yticks(ticks, [f"{t} %" for t in ticks])
+    axes.set_xlabel("labels")
+    axes.set_title("error on test images", loc="left", fontsize=10)
+    axes.grid(True, color=plots.GRID, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    import tyro
+
+    tyro.cli(main)

@@ -1,0 +1,166 @@
+"""The linear members against their closed forms on MNIST, and logistic PCA against its published error.
+
+A linear autoencoder's error is PCA's, and its decoder spans the principal subspace (Baldi & Hornik, 1989); with tied
+weights the encoder and decoder together are the projection on it; a linear VAE is probabilistic PCA (Lucas et al.,
+2019, arXiv:1911.02469). Logistic PCA with 30 codes is the baseline that Hinton & Salakhutdinov (2006) set beside
+their deep autoencoder.
+
+    python experiments/linear_members.py --seeds 3
+"""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ae_jax import data as datasets
+from ae_jax import networks, plots
+from ae_jax.algorithms import autoencoder, vae
+from ae_jax.core import Algorithm, Batch, Optimizer, Params
+from ae_jax.evaluation import logistic_pca, pca
+from ae_jax.experiment import Published, evaluate, keys, mapped, record
+from ae_jax.run import train
+
+# Written before the first full run.
+CAPTION = "Hinton & Salakhutdinov (2006), caption of fig. 2 B"
+PUBLISHED = {
+    "PCA, test squared error": Published(13.87, CAPTION, 0.02),
+    "linear autoencoder, test squared error": Published(13.87, CAPTION, 0.05, "PCA's, which is its optimum"),
+    "tied linear autoencoder, test squared error": Published(13.87, CAPTION, 0.05, "PCA's, which is its optimum"),
+    "logistic PCA, test squared error": Published(8.01, CAPTION, 0.4),
+}
+# what the closed forms give is measured here; |difference| that counts as equal
+CLAIMS = {
+    "0.05 minus distance of the linear autoencoder's error from PCA's": "its error is PCA's",
+    "0.05 minus distance of the tied linear autoencoder's error from PCA's": "its error is PCA's",
+    "mean squared cosine of the linear autoencoder's subspace and PCA's, minus 0.99": "it spans PCA's subspace",
+    "0.05 minus relative distance of the tied weights' product from the projection": "its weights' product projects",
+    "2 minus distance of the linear VAE's test bound from probabilistic PCA, nats": "it is probabilistic PCA",
+    "PCA minus logistic PCA, test squared error": "logistic PCA keeps more of an unseen image",
+}
+ERROR, TIED_ERROR, SPAN, PROJECTION, BOUND, LOGISTIC = CLAIMS
+
+
+def main(
+    *,
+    seeds: int = 3,
+    seed: int = 0,
+    epochs: int = 15,
+    latents: int = 30,
+    learning_rate: float = 2e-3,
+    fitted: int = 10000,
+    iterations: int = 300,
+    ridge: float = 1e-2,
+    data: str = "mnist",
+    out: str = "results",
+):
+    """Trains the linear autoencoders and the linear VAE, fits logistic PCA, and compares them with closed forms.
+
+    Args:
+        seeds: how many runs of each.
+        seed: the first of them.
+        epochs: passes over the training set.
+        latents: size of the codes.
+        learning_rate: Adam's at the start; it falls to 0 along half a cosine.
+        fitted: training images that logistic PCA is fitted to, all of whose codes are free; 60000 are all.
+        iterations: of its L-BFGS.
+        ridge: on its codes and components.
+        data: what `ae_jax.data.load` takes.
+        out: folder for the record.
+    """
+    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
+    train_set, test_set = (Batch(jnp.asarray(part.x)) for part in datasets.load(data))
+    shape, optimizer = train_set.x.shape[1:], adam(learning_rate, epochs, len(train_set.x))
+    linear = pca.fit(train_set.x, latents)
+    axes = np.asarray(linear.components).reshape(latents, -1)  # [K, D], orthonormal
+    error = float(pca.evaluate(linear, test_set.x)["squared_error"].mean())
+    metrics: dict[str, Any] = {"PCA, test squared error": np.full(seeds, error)}
+
+    def trained(algorithm: Algorithm) -> Params:
+        return train(algorithm, train_set, epochs=epochs, batch_size=100, seeds=sweep).params
+
+    for tied, name in ((False, "linear autoencoder"), (True, "tied linear autoencoder")):
+        print(f"{name}: {seeds} runs of {epochs} epochs", flush=True)
+        algorithm = autoencoder(networks.linear(shape, latents, tied=tied), optimizer)
+        params = trained(algorithm)
+        found = evaluate(algorithm, params, test_set, sweep)["squared_error"]
+        metrics[f"{name}, test squared error"] = found
+        metrics[TIED_ERROR if tied else ERROR] = 0.05 - np.abs(found - error)
+        kernels = np.asarray(params["encoder" if tied else "decoder"]["layer_0"]["kernel"])
+        if tied:
+            distances = [np.linalg.norm(w @ w.T - axes.T @ axes) / latents**0.5 for w in kernels]  # w [D, K]
+            metrics[PROJECTION] = 0.05 - np.array(distances)
+        else:
+            bases = [np.linalg.qr(w.T)[0] for w in kernels]  # w [K, D]
+            metrics[SPAN] = np.array([np.square(axes @ basis).sum() / latents for basis in bases]) - 0.99
+
+    print(f"linear VAE: {seeds} runs of {epochs} epochs", flush=True)
+    algorithm = vae(networks.linear(shape, latents, heads=2), optimizer, likelihood="gaussian")
+    bound = evaluate(algorithm, trained(algorithm), test_set, sweep)["elbo"]
+    likelihood = probabilistic(train_set, test_set, latents)
+    metrics |= {
+        "linear VAE, test bound, nats": bound,
+        "probabilistic PCA, test log-likelihood, nats": np.full(seeds, likelihood),
+        BOUND: 2 - np.abs(bound - likelihood),
+    }
+
+    print(f"logistic PCA: {seeds} fits to {fitted} images, {iterations} iterations", flush=True)
+    fit = mapped(lambda key, x: logistic_pca.fit(x, latents, key, ridge=ridge, iterations=iterations))
+    models = fit(keys(sweep), train_set.x[:fitted])
+    measure = mapped(lambda model, x: jax.tree.map(jnp.mean, logistic_pca.evaluate(model, x)))
+    own, unseen = measure(models, train_set.x[:fitted]), measure(models, test_set.x)
+    metrics |= {
+        "logistic PCA, test squared error": np.asarray(unseen["squared_error"]),
+        "logistic PCA, squared error on what it was fitted to": np.asarray(own["squared_error"]),
+        "logistic PCA, test cross-entropy, nats": np.asarray(unseen["cross_entropy"]),
+        LOGISTIC: error - np.asarray(unseen["squared_error"]),
+    }
+
+    shown, first = test_set.x[:10], jax.tree.map(lambda a: a[0], models)
+    rows = {
+        "test image": shown,
+        f"PCA-{latents}": pca.decode(linear, pca.encode(linear, shown)),
+        f"logistic PCA-{latents}": logistic_pca.decode(first, logistic_pca.encode(first, shown)),
+    }
+    return record(
+        __file__,
+        metrics,
+        title=f"Linear members with {latents} codes on {data}: against PCA, probabilistic PCA; logistic PCA",
+        source="Baldi & Hornik (1989); Lucas et al. (2019), arXiv:1911.02469; Hinton & Salakhutdinov (2006)",
+        settings=settings,
+        seeds=sweep,
+        seconds=time.perf_counter() - began,
+        published=PUBLISHED if (data, latents) == ("mnist", 30) else {},
+        claims=CLAIMS,
+        notes=[
+            "The distance of the tied weights' product W W^T from the projection P is |W W^T - P| / |P|, Frobenius "
+            "norms. The VAE's bound is by one draw an image.",
+            f"Logistic PCA is fitted to the first {fitted} training images, codes and decoder together by L-BFGS; a "
+            f"test image's code is found by Newton's method. The ridge, {ridge:g}, was chosen on training images that "
+            "were not fitted to. How the paper fitted its own is not told.",
+        ],
+        figure=plots.examples(np.stack(list(rows.values())), (0.0, 1.0), rows=tuple(rows)),
+        out=out,
+    )
+
+
+def adam(rate: float, epochs: int, examples: int) -> Optimizer:
+    """Adam whose rate falls to 0 along half a cosine, batches of 100."""
+    return optax.adam(optax.cosine_decay_schedule(rate, epochs * -(-examples // 100)))
+
+
+def probabilistic(train_set: Batch, test_set: Batch, latents: int) -> float:
+    """The mean log-likelihood of probabilistic PCA, fitted in closed form, on the test set. In nats."""
+    from sklearn.decomposition import PCA
+
+    flat = [np.asarray(part.x, np.float64).reshape(len(part.x), -1) for part in (train_set, test_set)]
+    return float(PCA(latents, svd_solver="covariance_eigh").fit(flat[0]).score(flat[1]))
+
+
+if __name__ == "__main__":
+    import tyro
+
+    tyro.cli(main)

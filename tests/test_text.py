@@ -1,0 +1,87 @@
+"""Documents: bags of words against a count by hand, folders, and Reuters where it is."""
+
+from collections import Counter
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ae_jax import data, losses
+
+CORPORA = Path(__file__).parents[2] / "shared" / "data" / "nltk_data"
+DOCUMENTS = {"a.txt": "Grain, grain and WHEAT!", "b.txt": "wheat exports to the east", "c.txt": "oil oil oil price"}
+
+
+def write(folder, documents):
+    for name, text in documents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_bags_are_probabilities_of_words_in_any_case():
+    vocabulary = ("grain", "oil", "wheat")
+    np.testing.assert_array_equal(data.counts(list(DOCUMENTS.values()), vocabulary), [[2, 0, 1], [0, 0, 1], [0, 3, 0]])
+    np.testing.assert_allclose(data.bags([*DOCUMENTS.values(), "nothing known"], vocabulary).sum(1), [1, 1, 1, 0])
+
+
+def test_a_folder_of_texts_has_its_vocabulary_from_train_alone(tmp_path):
+    write(tmp_path, {f"train/{k}": v for k, v in DOCUMENTS.items()} | {"test/d.txt": "oil and unheard words"})
+    dataset = data.load(tmp_path, words=3)
+    words = Counter(w for text in DOCUMENTS.values() for w in text.lower().replace(",", "").replace("!", "").split())
+    assert dataset.vocabulary == ("grain", "oil", "wheat")
+    assert sorted(words, key=words.get)[-3:] == ["grain", "wheat", "oil"]
+    assert dataset.train.x.shape == (3, 3)
+    np.testing.assert_array_equal(dataset.test.x, [[0, 1, 0]])
+
+
+def test_a_folder_without_splits_and_with_classes(tmp_path):
+    write(tmp_path, {f"{topic}/{k}": v for topic in ("crops", "energy") for k, v in DOCUMENTS.items()})
+    dataset = data.load(tmp_path, test_fraction=0.5)
+    assert dataset.classes == ("crops", "energy")
+    assert len(dataset.train.x) == len(dataset.test.x) == 3
+    assert sorted([*dataset.train.y, *dataset.test.y]) == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("documents", "told"),
+    [
+        ({"train/a.txt": "the of and", "test/b.txt": "oil"}, "stop words"),
+        ({"train/a.txt": "word", "test/b.png": ""}, "no documents"),
+    ],
+)
+def test_texts_that_cannot_be_used(tmp_path, documents, told):
+    write(tmp_path, documents)
+    with pytest.raises(data.DataError, match=told):
+        data.texts(tmp_path)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    write(tmp_path, DOCUMENTS)
+    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(data.DataError, match=r"bad\.txt"):
+        data.load(tmp_path)
+
+
+@pytest.mark.skipif(not CORPORA.exists(), reason=f"{CORPORA} is not there")
+def test_reuters_is_read_as_nltk_splits_it(monkeypatch):
+    pytest.importorskip("nltk")
+    import nltk
+
+    monkeypatch.setattr(nltk.data, "path", [str(CORPORA), *nltk.data.path])
+    dataset = data.load("reuters", words=500)
+    assert dataset.train.x.shape == (7769, 500)
+    assert dataset.test.x.shape == (3019, 500)
+    assert dataset.factors is not None
+    topics = dict(zip(dataset.factor_names, dataset.factors[0].sum(0), strict=True))
+    assert (topics["earn"], topics["acq"], len(topics)) == (2877, 1650, 90)  # as ApteMod is known to have
+
+
+def test_multinomial_is_the_log_probability_of_the_words():
+    logits, x = jax.random.normal(jax.random.key(0), (2, 5)), jnp.array([[2.0, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
+    p = jax.nn.softmax(logits)
+    words = [2 * np.log(p[0, 0]) + np.log(p[0, 2]), 0.0]
+    np.testing.assert_allclose(-losses.multinomial_nll(logits, x), words, rtol=1e-5, atol=1e-6)
+    likelihood = losses.likelihood("multinomial")
+    np.testing.assert_allclose(likelihood.mean(logits), p, rtol=1e-6)

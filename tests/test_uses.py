@@ -1,0 +1,210 @@
+"""What trained runs are for: search, restoration, the projector. As a user meets them."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from ae_jax import cli, commands, corruption, data, index, restoration, run
+
+
+def train(name, where, *options):
+    cli.dispatch(["train", name, "--workdir", str(where), "--epochs", "1", "--hidden", "8", "--quiet", *options])
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    where = tmp_path_factory.mktemp("uses") / "run"
+    train("autoencoder", where, "--latents", "12")
+    return where
+
+
+@pytest.fixture(scope="module")
+def indexed(digits, tmp_path_factory):
+    path = tmp_path_factory.mktemp("index") / "digits.npz"
+    cli.dispatch(["index", str(digits), "digits", str(path)])
+    return path
+
+
+# -------------------------------------------------------------------------------------------------- search
+
+
+def test_an_index_finds_what_it_holds_and_its_neighbours(digits, indexed, tmp_path, capsys):
+    test = np.asarray(data.load("digits").test.x)
+    np.save(tmp_path / "query.npy", test[[5, 9]])
+    _, names, found, seconds = commands.search(indexed, str(tmp_path / "query.npy"), k=4)
+    assert names == ["query.npy[0]", "query.npy[1]"]
+    assert [hits[0].place for hits in found] == [5, 9]
+    assert found[0][0].name == "digits[5]"
+    assert found[0][0].distance < 1e-4
+    assert seconds > 0
+    opened = commands.open_run(digits)
+    codes = np.asarray(opened.algorithm.encode(opened.params, jnp.asarray(test)))
+    near = np.argsort(np.linalg.norm(codes - codes[5], axis=1), kind="stable")[:4]
+    assert [hit.place for hit in found[0]] == list(near)
+    cli.dispatch(["search", str(indexed), str(tmp_path / "query.npy"), "-k", "3", "--metric", "cosine"])
+    out = capsys.readouterr().out
+    assert "digits[9]" in out
+    assert "ms a query" in out
+
+
+def test_a_hamming_ball_finds_those_whose_bits_are_near(indexed, tmp_path):
+    np.save(tmp_path / "query.npy", np.asarray(data.load("digits").test.x[:3]))
+    opened, _, found, _ = commands.search(indexed, str(tmp_path / "query.npy"), k=1000, radius=2)
+    bits = opened.codes > np.median(opened.codes, 0)
+    for i, hits in enumerate(found):
+        differ = (bits != bits[i]).sum(1)
+        assert {hit.place for hit in hits} == set(np.flatnonzero(differ <= 2))
+        assert [hit.distance for hit in hits] == sorted(differ[differ <= 2])
+
+
+def test_an_index_needs_neither_the_run_nor_its_network(indexed, tmp_path):
+    np.save(tmp_path / "query.npy", np.asarray(data.load("digits").test.x[:2]))
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from ae_jax import index;"
+        "sys.modules['flax'] = sys.modules['orbax'] = None;"
+        f"i = index.load(Path({str(indexed)!r})); x = np.load({str(tmp_path / 'query.npy')!r});"
+        "print([hits[0].place for hits in index.search(i, index.encode(i, x), 1)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[0, 1]"
+
+
+def test_search_refuses_what_does_not_fit(indexed, tmp_path):
+    np.save(tmp_path / "wide.npy", np.zeros((1, 9, 9), np.float32))
+    with pytest.raises(run.RunError, match="shape"):
+        commands.search(indexed, str(tmp_path / "wide.npy"))
+    with pytest.raises(run.RunError, match="at least one"):
+        commands.search(indexed, "digits", k=0)
+    with pytest.raises(run.RunError, match="no index"):
+        index.load(tmp_path / "none.npz")
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    with pytest.raises(run.RunError, match="not an index"):
+        index.load(tmp_path / "other.npz")
+    (tmp_path / "broken.npz").write_bytes(indexed.read_bytes()[:1000])
+    with pytest.raises(run.RunError, match="not an index"):
+        index.load(tmp_path / "broken.npz")
+
+
+def test_photographs_are_resized_where_asked(digits, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((20 + i, 30, 3), 60 * i, np.uint8)).save(tmp_path / "photos" / f"{i}.png")
+    with pytest.raises((run.RunError, data.DataError), match="size"):
+        commands.make_index(digits, str(tmp_path / "photos"), tmp_path / "i.npz")
+    made = commands.make_index(digits, str(tmp_path / "photos"), tmp_path / "i.npz", resize=True)
+    assert list(made.names) == ["0.png", "1.png", "2.png"]
+    _, names, found, _ = commands.search(tmp_path / "i.npz", str(tmp_path / "photos" / "1.png"), k=9)
+    assert names == ["1.png"]
+    assert found[0][0].name == "1.png"
+    assert len(found[0]) == 3
+
+
+def test_documents_are_trained_on_indexed_and_found(tmp_path):
+    topics = {"grain": "wheat corn barley harvest tonnes", "oil": "barrel crude opec refinery pipeline"}
+    rng = np.random.default_rng(0)
+    for topic, words in topics.items():
+        for i in range(12):
+            file = tmp_path / "texts" / topic / f"{i}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(" ".join(rng.choice(words.split(), 30)))
+    where = tmp_path / "run"
+    train("autoencoder", where, "--data", str(tmp_path / "texts"), "--likelihood", "multinomial", "--latents", "2")
+    commands.make_index(where, str(tmp_path / "texts"), tmp_path / "i.npz")
+    (tmp_path / "query.txt").write_text("a pipeline for crude and more crude, opec says")
+    _, names, found, _ = commands.search(tmp_path / "i.npz", str(tmp_path / "query.txt"), k=5)
+    assert names == ["query.txt"]
+    assert len(found[0]) == 5
+    assert commands.encode(where, str(tmp_path / "query.txt"), tmp_path / "codes.npy").shape == (1, 2)
+    assert (where / "report.html").exists()
+
+
+# --------------------------------------------------------------------------------------------- restoration
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 13), (21, 34), (40, 9)])
+def test_tiles_that_are_kept_make_the_image_again(size):
+    image = np.random.default_rng(0).random((*size, 3)).astype(np.float32)
+    np.testing.assert_allclose(restoration.tiled(lambda x: x, image, (8, 8), 5), image, rtol=1e-5)
+
+
+def test_tiles_leave_no_seams():
+    """Where every tile has its own brightness, as a network may give it, no step is larger than a blend's."""
+    shades = iter(np.linspace(0, 1, 1000))
+    shade = lambda tiles: np.stack([np.full(t.shape, next(shades) % 0.2) for t in tiles])
+    restored = restoration.tiled(shade, np.zeros((32, 32, 1), np.float32), (8, 8), 7)
+    assert np.abs(np.diff(restored, axis=0)).max() < 0.06
+    with pytest.raises(ValueError, match="do not fit"):
+        restoration.tiled(shade, np.zeros((4, 32, 1)), (8, 8))
+
+
+def test_restore_takes_images_and_folders_of_any_size(digits, tmp_path):
+    folder = tmp_path / "in"
+    (folder / "below").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (19, 33), np.uint8)).save(folder / "grey.png")
+    Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(folder / "below" / "colour.jpg")
+    written = commands.restore(digits, folder, tmp_path / "out")
+    assert [p.relative_to(tmp_path / "out").as_posix() for p in written] == ["below/colour.png", "grey.png"]
+    assert Image.open(written[1]).size == (33, 19)
+    (one,) = commands.restore(digits, folder / "grey.png", tmp_path / "large.png", scale=2)
+    assert Image.open(one).size == (66, 38)
+    Image.fromarray(np.zeros((4, 40), np.uint8)).save(tmp_path / "flat.png")
+    with pytest.raises(run.RunError, match="pixels"):
+        commands.restore(digits, tmp_path / "flat.png", tmp_path / "x.png")
+    with pytest.raises(run.RunError, match="no image or folder"):
+        commands.restore(digits, tmp_path / "nothing", tmp_path / "x.png")
+    with pytest.raises(run.RunError, match="name a folder"):
+        commands.restore(digits, folder, tmp_path / "x.png")
+
+
+def test_bar_grey_and_low_resolution():
+    x = jax.random.uniform(jax.random.key(0), (50, 8, 12, 3))
+    key = jax.random.key(1)
+    barred = corruption.bar(0.25)(x, key)
+    gone = (barred == 0).all((1, 3))  # [B, W]
+    assert (gone.sum(1) == 3).all()
+    assert len({int(g.argmax()) for g in gone}) == 10  # anywhere
+    np.testing.assert_array_equal(jnp.where(gone[:, None, :, None], 0, x), barred)
+    np.testing.assert_allclose(
+        corruption.grey()(x, key), np.broadcast_to(x.mean(-1, keepdims=True), x.shape), rtol=1e-5
+    )
+    np.testing.assert_array_equal(corruption.grey(0.0)(x, key), x)
+    flat = jnp.full((2, 8, 8, 1), 0.3)
+    np.testing.assert_allclose(corruption.low_resolution(4)(flat, key), flat, rtol=1e-5)
+    small = x.reshape(50, 4, 2, 6, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(
+        corruption.low_resolution(2)(x, key), jnp.clip(jax.image.resize(small, x.shape, "cubic"), 0, 1), atol=1e-6
+    )
+    for bad, told in (
+        (lambda: corruption.low_resolution(5)(x, key), "whole blocks"),
+        (lambda: corruption.low_resolution(1.5), "whole number"),
+        (lambda: corruption.bar(0.2)(x[..., 0], key), "images"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            bad()
+
+
+# ----------------------------------------------------------------------------------------------- projector
+
+
+def test_project_writes_what_the_projector_reads(digits, tmp_path):
+    cli.dispatch(["project", str(digits), str(tmp_path / "p"), "-n", "50"])
+    out = tmp_path / "p"
+    vectors = np.loadtxt(out / "vectors.tsv", delimiter="\t")
+    opened = commands.open_run(digits)
+    test = data.load("digits").test
+    np.testing.assert_allclose(vectors, opened.algorithm.encode(opened.params, jnp.asarray(test.x[:50])), rtol=1e-4)
+    assert (out / "metadata.tsv").read_text().split() == [str(y) for y in test.y[:50]]
+    sheet = np.asarray(Image.open(out / "sprite.png"))
+    assert sheet.shape == (64, 64, 3)  # a square of 8 by 8 images of 8x8
+    np.testing.assert_array_equal(sheet[8:16, 16:24, 0], np.round(255 * np.asarray(test.x[10, ..., 0])))
+    config = (out / "projector_config.pbtxt").read_text()
+    assert config.count("single_image_dim: 8") == 2
+    assert config.count("{") == config.count("}") == 2
+    with pytest.raises(run.RunError, match="fewer"):
+        commands.sprite(np.zeros((90000, 28, 28, 1)))
