@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ae_jax import networks, optimizers, plots, stages
 from ae_jax import data as datasets
+from ae_jax import networks, optimizers, plots, stages
 from ae_jax.algorithms import autoencoder, rbm
 from ae_jax.core import Batch, Rule, average, epoch, start
 from ae_jax.evaluation import pca
