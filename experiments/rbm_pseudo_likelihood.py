@@ -126,7 +126,9 @@ def main(
             f"Trained for {epochs} of the tutorial's 15 epochs on grey values as probabilities, as there; tested on "
             "pixels rounded to 0 or 1. The interval of log Z is of three standard deviations.",
         ],
-        figure=plots.examples(cells, (0.0, 1.0), rows=("binary test digits", "samples: E[v | h] after", "1000 steps")),
+        figure=plots.examples(
+            cells, (0.0, 1.0), rows=("binary test digits", "samples (means) after", "1,000 Gibbs steps")
+        ),
         out=out,
     )
 
