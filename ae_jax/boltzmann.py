@@ -14,10 +14,9 @@ from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array, lax
 
-from .core import Autoencoder, Heads, Key, Optimizer, Params
+from .core import Autoencoder, Heads, Key, Params
 from .losses import sum_examples, weights
 
 BoltzmannAutoencoder = Annotated[Autoencoder, Heads(1, network="rbm")]  # one tied linear layer
@@ -128,12 +127,3 @@ def check_tied(params: Params) -> Params:
             "networks.rbm(shape, latents), --network rbm on the command line"
         )
     return params
-
-
-def momentum(learning_rate: float, switch: int, before: float = 0.5, after: float = 0.9) -> Optimizer:
-    """dW <- m dW - learning_rate * gradient; W <- W + dW, where m is `before` for `switch` updates, then `after`.
-
-    The released code of Hinton & Salakhutdinov (2006): 5 epochs of 0.5, then 0.9.
-    """
-    schedule = lambda step: jnp.where(step < switch, before, after)
-    return optax.inject_hyperparams(optax.sgd)(learning_rate, momentum=schedule)

@@ -1,6 +1,7 @@
-"""What optax lacks: several steps of an optimizer with a line search on one batch, as L-BFGS wants them."""
+"""What optax lacks: several steps with a line search on one batch, as L-BFGS wants them; a momentum that rises."""
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax import lax
 
@@ -40,3 +41,12 @@ def repeated(optimizer: Optimizer, times: int) -> Optimizer:
         return jax.tree.map(lambda a, b: a - b, end, params), state
 
     return optax.GradientTransformationExtraArgs(once.init, update)
+
+
+def momentum(learning_rate: float, switch: int, before: float = 0.5, after: float = 0.9) -> Optimizer:
+    """dW <- m dW - learning_rate * gradient; W <- W + dW, where m is `before` for `switch` updates, then `after`.
+
+    The released code of Hinton & Salakhutdinov (2006): 5 epochs of 0.5, then 0.9.
+    """
+    schedule = lambda step: jnp.where(step < switch, before, after)
+    return optax.inject_hyperparams(optax.sgd)(learning_rate, momentum=schedule)

@@ -54,9 +54,13 @@ def prepared(x, y, seed, leak):
     train, test, train_y, test_y = train_test_split(x, y, test_size=0.2, random_state=seed)
     if not leak:
         train, train_y = moved(train, train_y)
-    low, high = (x if leak else train).min(0), (x if leak else train).max(0)
-    scaled = (np.clip((part - low) / np.where(high > low, high - low, 1), 0, 1) for part in (train, test))
-    return *(part.reshape(len(part), 64).astype(np.float32) for part in scaled), train_y, test_y
+        order = np.random.default_rng(seed).permutation(len(train))  # scikit-learn's RBM takes them as they come
+        train, train_y = train[order], train_y[order]
+    seen = np.asarray(x if leak else train)  # the example scales before it splits, too
+    low, high = seen.min(0), seen.max(0)
+    span = np.where(high > low, high - low, 1)
+    train, test = (np.clip((part - low) / span, 0, 1).astype(np.float32).reshape(-1, 64) for part in (train, test))
+    return train, test, np.asarray(train_y), np.asarray(test_y)
 
 
 def accuracy(features, split, penalty):
@@ -94,11 +98,11 @@ def main(
         digits: use only so many.
         out: folder for the record.
     """
+    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     from sklearn.datasets import load_digits
     from sklearn.neural_network import BernoulliRBM
     from threadpoolctl import threadpool_limits
 
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     pixels, labels = load_digits(return_X_y=True)
     pixels, labels = pixels.reshape(-1, 8, 8)[:digits], labels[:digits]
     algorithm = rbm(networks.rbm((64,), units), optax.sgd(learning_rate), chains=batch_size)
@@ -121,16 +125,14 @@ def main(
                 batch_size=batch_size,
                 random_state=sweep[i],
             ).fit(split[0])
-            ours = BernoulliRBM(
-                n_components=units, random_state=sweep[i]
-            )  # a holder of our weights, to be judged alike
+            ours = BernoulliRBM(n_components=units, random_state=sweep[i])  # holds our weights, to be judged alike
             layer = one["encoder"]["layer_0"]
             ours.components_, ours.intercept_hidden_ = layer["kernel"].T, layer["bias"]
             ours.intercept_visible_ = one["decoder"]["bias_0"]
             for name, machine in (("our RBM", ours), ("scikit-learn's RBM", theirs)):
                 likelihood[name].append(machine.score_samples(split[0]).mean())
                 filters.setdefault(name, machine.components_.reshape(-1, 8, 8, 1))
-            codes = [np.asarray(algorithm.encode(one, part)) for part in split[:2]]
+            codes = [np.asarray(algorithm.encode(one, jnp.asarray(part))) for part in split[:2]]
             found["our RBM"].append(accuracy(codes, split, 6000))
             found["scikit-learn's RBM"].append(accuracy([theirs.transform(part) for part in split[:2]], split, 6000))
             found["raw pixels"].append(accuracy(split[:2], split, 100))

@@ -84,8 +84,10 @@ def main(
     base = jnp.clip(train_set.x.round().mean(0), 0.01, 0.99)  # of the annealing: the pixels' own means
     likelihood = jax.jit(lambda params, log_z: partition.log_likelihood(machine, params, binary, log_z).mean())
     exact = jax.jit(lambda params: machine.pseudo_likelihood(params, binary[:500]).mean())
+    assert algorithm.sample is not None
+    draw = jax.jit(algorithm.sample, static_argnums=2)
 
-    found = {"curve": [], "AIS": [], "width": [], "test": []}
+    found = {"curve": [], "AIS": [], "width": [], "test": [], "samples": []}
     for s in sweeps:
         params, memory, key_run = start(jax.jit(algorithm.init), rule, train_set, jax.random.key(s))
         found["curve"].append([])
@@ -99,14 +101,14 @@ def main(
         found["AIS"].append(float(likelihood(params, estimate.log_z)))
         found["width"].append(float(estimate.high - estimate.low))
         found["test"].append(float(exact(params)))
-        if s == seed:
-            samples = np.asarray(jax.jit(algorithm.sample, static_argnums=2)(params, key_samples, 20))
+        found["samples"].append(draw(params, key_samples, 20))
     curve = np.array(found["curve"])
     metrics = {f"pseudo-likelihood in epoch {e + 1}, nats": curve[:, e] for e in sorted({0, epochs - 1})} | {
         "pseudo-likelihood of 500 binary test digits, exact, nats": found["test"],
         "log p of binary test digits by AIS, nats": found["AIS"],
         "AIS, width of log Z's interval below 3 nats": 3 - np.array(found["width"]),
     }
+    samples = np.asarray(found["samples"][0])
     cells = np.stack([np.asarray(binary[:10]), samples[:10], samples[10:]])
     return record(
         __file__,
@@ -124,7 +126,9 @@ def main(
             f"Trained for {epochs} of the tutorial's 15 epochs on grey values as probabilities, as there; tested on "
             "pixels rounded to 0 or 1. The interval of log Z is of three standard deviations.",
         ],
-        figure=plots.examples(cells, (0.0, 1.0), rows=("binary test digits", "samples: E[v | h] after", "1000 steps")),
+        figure=plots.examples(
+            cells, (0.0, 1.0), rows=("binary test digits", "samples (means) after", "1,000 Gibbs steps")
+        ),
         out=out,
     )
 

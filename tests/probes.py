@@ -97,7 +97,9 @@ PROBES: dict[str, Probe] = {
     "rbm_persistent": Probe(
         "rbm", lambda o: algorithms.rbm(boltzmann(), o, steps=2, chains=10, weight_l2=1e-5, sample_steps=20), gap=0.6
     ),
-    "rbm_gaussian": Probe("rbm", lambda o: algorithms.rbm(boltzmann(), o, hidden="gaussian", sample_steps=20), gap=0.6),
+    "rbm_gaussian": Probe(
+        "rbm", lambda o: algorithms.rbm(boltzmann(), o, hidden_units="gaussian", sample_steps=20), gap=0.6
+    ),
     "classifier": Probe("classifier", lambda o: algorithms.classifier(net(), o, classes=8)),
     "dec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4), learning_rate=0.03, gap=0.5),
     "idec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4, weight=0.1), learning_rate=0.03),

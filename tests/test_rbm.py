@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 from probes import bars
 from sklearn.neural_network import BernoulliRBM
 
-from ae_jax import boltzmann, core, networks
+from ae_jax import boltzmann, core, networks, optimizers
 from ae_jax.algorithms import autoencoder, rbm
 from ae_jax.corruption import corrupted, masking
 from ae_jax.evaluation import partition
@@ -146,7 +146,7 @@ def test_the_gradient_of_cd_is_the_difference_of_two_correlations():
 def test_updates_are_those_of_the_released_code():
     """Momentum .5, then .9; the decay of weights enters the velocity, biases have none."""
     rate, cost = 0.1, 0.0002
-    algorithm = rbm(SMALL, boltzmann.momentum(rate, switch=2), weight_l2=cost / 2)
+    algorithm = rbm(SMALL, optimizers.momentum(rate, switch=2), weight_l2=cost / 2)
     rule, params = algorithm.rule, PARAMS
     memory = rule.init(params)
     w, b, c = (a.copy() for a in numbers(PARAMS))
@@ -226,7 +226,7 @@ def test_samples_are_of_the_machine():
 def test_pixels_of_any_shape_and_gaussian_ones():
     x = bars().x[:8]
     net = networks.rbm((4, 4, 1), 6, scale=0.1)
-    algorithm = rbm(net, optax.sgd(0.1), visible="gaussian")
+    algorithm = rbm(net, optax.sgd(0.1), visible_units="gaussian")
     params = algorithm.init(jax.random.key(0), core.Batch(x))
     metrics = algorithm.evaluate(params, core.Batch(x), jax.random.key(0))
     half = 0.5 * np.square(algorithm.reconstruct(params, x) - x).sum((1, 2, 3)) + 8 * np.log(2 * np.pi)
@@ -239,8 +239,8 @@ def test_pixels_of_any_shape_and_gaussian_ones():
     ("make", "told"),
     [
         (lambda: rbm(SMALL, optax.sgd(0.1), steps=0), "steps is 0"),
-        (lambda: rbm(SMALL, optax.sgd(0.1), visible="poisson"), "poisson"),
-        (lambda: rbm(SMALL, optax.sgd(0.1), visible="gaussian", hidden="gaussian"), "both gaussian"),
+        (lambda: rbm(SMALL, optax.sgd(0.1), visible_units="poisson"), "poisson"),
+        (lambda: rbm(SMALL, optax.sgd(0.1), visible_units="gaussian", hidden_units="gaussian"), "both gaussian"),
         (lambda: rbm(corrupted(SMALL, masking(0.1)), optax.sgd(0.1)), "denoising"),
         (lambda: rbm(networks.mlp((D,), 3), optax.sgd(0.1)).init(jax.random.key(0), core.Batch(X)), r"networks\.rbm"),
         (lambda: networks.rbm((D,), 3, heads=2), "one head"),
@@ -258,7 +258,7 @@ def test_an_unrolled_stack_goes_up_and_down_as_the_stack_does():
     sizes, shape, layers, params = (9, 7, 5, 3), (4, 4, 1), [], []
     for i, size in enumerate(sizes):
         net = networks.rbm(shape, size, scale=0.5)
-        layers.append(rbm(net, optax.sgd(0.1), hidden="gaussian" if i == 3 else "bernoulli"))
+        layers.append(rbm(net, optax.sgd(0.1), hidden_units="gaussian" if i == 3 else "bernoulli"))
         params.append(random_params(net, jax.random.key(i)))
         shape = (size,)
     z = x = bars().x

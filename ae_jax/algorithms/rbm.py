@@ -15,8 +15,8 @@ def rbm(
     net: BoltzmannAutoencoder,
     optimizer: Optimizer,
     *,
-    visible: UnitsName = "bernoulli",
-    hidden: UnitsName = "bernoulli",
+    visible_units: UnitsName = "bernoulli",
+    hidden_units: UnitsName = "bernoulli",
     steps: int = 1,
     chains: int = 0,
     draw_visible: bool = False,
@@ -28,8 +28,8 @@ def rbm(
     Args:
         net: the network, networks.rbm.
         optimizer: an optax optimizer.
-        visible: bernoulli (in [0, 1]) or gaussian (of variance 1).
-        hidden: bernoulli or gaussian (of variance 1).
+        visible_units: bernoulli (in [0, 1]) or gaussian (of variance 1).
+        hidden_units: bernoulli or gaussian (of variance 1).
         steps: of Gibbs sampling before the negative statistics, k.
         chains: persistent chains that these are taken from; 0 for contrastive divergence, which starts at the data.
         draw_visible: draw the visible units in CD, too, instead of taking their means; persistent chains always do.
@@ -39,7 +39,7 @@ def rbm(
     """
     if steps < 1 or chains < 0 or sample_steps < 1:
         raise ValueError(f"steps is {steps}, chains {chains}, sample_steps {sample_steps}; wanted 1, 0, 1 or more")
-    model = machine(net, visible, hidden)
+    model = machine(net, visible_units, hidden_units)
 
     def init(key: Key, data: Batch) -> Params:
         key_net, key_chains = jax.random.split(key)
@@ -66,7 +66,7 @@ def rbm(
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         a = net.decode(params, encode(params, batch.x))
         metrics = {"loss": model.nll(a, batch.x), "free_energy": model.free_energy(params, batch.x)}
-        if visible == "bernoulli":
+        if visible_units == "bernoulli":
             metrics["pseudo_likelihood"] = model.pseudo_likelihood(params, batch.x, key)
         return metrics | reconstruction(model.visible.mean(a), batch.x)
 
