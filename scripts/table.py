@@ -109,7 +109,8 @@ def results_table(experiments: list[dict[str, Any]], root: str = "", every: bool
         name = e["name"]
         links = f"[experiment]({root}experiments/{name}.py), [numbers]({root}results/{name}.json)"
         links += f", [picture]({root}results/{e['picture']})" if "picture" in e else ""
-        title = f"**{e['title']}**, {e['source']}{''.join(map(notes.mark, e.get('notes', ())))}"
+        remarks = e.get("notes", ()) if every else ()  # long; README's reader finds them on the full page
+        title = f"**{e['title']}**, {e['source']}{''.join(map(notes.mark, remarks))}"
         rest = (str(len(e["seeds"])), e["device"], number(e["seconds"] / 60, 1), links)
         published, claims = e.get("published", {}), e.get("claims", {})
         for i, label in enumerate(labels(e, every)):
