@@ -51,6 +51,7 @@ def main(
     epochs: int = 12,
     latents: int = 30,
     learning_rate: float = 5e-3,
+    batch_size: int = 100,
     fitted: int = 5000,
     iterations: int = 200,
     ridge: float = 0.01,
@@ -65,6 +66,7 @@ def main(
         epochs: passes over the training set.
         latents: size of the codes.
         learning_rate: Adam's at the start; it falls to 0 along half a cosine.
+        batch_size: examples in a step.
         fitted: training images that logistic PCA is fitted to, all of whose codes are free; 60000 are all.
         iterations: of its L-BFGS.
         ridge: on its codes and components.
@@ -73,14 +75,14 @@ def main(
     """
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     train_set, test_set = (Batch(jnp.asarray(part.x)) for part in datasets.load(data))
-    shape, optimizer = train_set.x.shape[1:], adam(learning_rate, epochs, len(train_set.x))
+    shape, optimizer = train_set.x.shape[1:], adam(learning_rate, epochs * -(-len(train_set.x) // batch_size))
     linear = pca.fit(train_set.x, latents)
     axes = np.asarray(linear.components).reshape(latents, -1)  # [K, D], orthonormal
     error = float(pca.evaluate(linear, test_set.x)["squared_error"].mean())
     metrics: dict[str, Any] = {"PCA, test squared error": np.full(seeds, error)}
 
     def trained(algorithm: Algorithm) -> Params:
-        return train(algorithm, train_set, epochs=epochs, batch_size=500, seeds=sweep).params
+        return train(algorithm, train_set, epochs=epochs, batch_size=batch_size, seeds=sweep).params
 
     for tied, name in ((False, "linear autoencoder"), (True, "tied linear autoencoder")):
         print(f"{name}: {seeds} runs of {epochs} epochs", flush=True)
@@ -137,7 +139,8 @@ def main(
         claims=CLAIMS,
         notes=[
             "The distance of the tied weights' product W W^T from the projection P is |W W^T - P| / |P|, Frobenius "
-            "norms. The VAE's bound is by one draw an image.",
+            "norms. The VAE's bound is by one draw an image. A first run in batches of 500 left the VAE 78 nats short; "
+            "100 was then chosen on 10,000 training images held out.",
             f"Logistic PCA is fitted to the first {fitted} training images, codes and decoder together by L-BFGS; a "
             f"test image's code is found by Newton's method. The ridge, 0.01 rather than 0.1, was chosen "
             "on training images that were not fitted to. How the paper fitted its own, and how it found the codes of "
@@ -148,9 +151,9 @@ def main(
     )
 
 
-def adam(rate: float, epochs: int, examples: int) -> Optimizer:
-    """Adam whose rate falls to 0 along half a cosine, batches of 500."""
-    return optax.adam(optax.cosine_decay_schedule(rate, epochs * -(-examples // 500)))
+def adam(rate: float, steps: int) -> Optimizer:
+    """Adam whose rate falls to 0 along half a cosine."""
+    return optax.adam(optax.cosine_decay_schedule(rate, steps))
 
 
 def probabilistic(train_set: Batch, test_set: Batch, latents: int) -> float:
