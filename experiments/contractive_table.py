@@ -41,7 +41,7 @@ ADAM = optax.adam(1e-3)
 
 
 def closed(net: Autoencoder, weight: float, higher: float = 0.0) -> Algorithm:
-    return contractive(net, ADAM, weight=weight, penalty="closed", higher=higher, noise=0.1)
+    return contractive(net, ADAM, weight=weight, penalty="closed", higher=higher, higher_noise=0.1)
 
 
 def noisy(corruption: Callable[[float], Corruption]) -> Callable[[Autoencoder, float], Algorithm]:

@@ -123,7 +123,7 @@ PROBES: dict[str, Probe] = {
             networks.mlp((4, 4, 1), 10, hidden=(16,)), o, classes=8, labels=16, critic_widths=(16,)
         ),
     ),
-    "semantic_hashing": Probe("semantic_hashing", lambda o: algorithms.semantic_hashing(net(), o, noise=1.0)),
+    "semantic_hashing": Probe("semantic_hashing", lambda o: algorithms.semantic_hashing(net(), o, code_noise=1.0)),
     "vae_multinomial": Probe(
         "vae",
         lambda o: algorithms.vae(net(heads=2), o, likelihood="multinomial"),

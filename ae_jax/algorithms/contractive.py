@@ -24,7 +24,7 @@ def contractive(
     samples: int = 1,
     group: int | None = None,
     higher: Hyper = 0.0,
-    noise: float = 0.1,
+    higher_noise: float = 0.1,
     corruptions: int = 1,
     likelihood: LikelihoodName = "bernoulli",
     weight_l2: Hyper = 0.0,
@@ -41,7 +41,7 @@ def contractive(
         samples: random vectors that hutchinson averages over.
         group: Jacobians (4; bounds the memory) or columns (32) computed at a time.
         higher: weight of E ||J(x) - J(x + e)||_F^2, e Gaussian: the H of CAE+H; a number or a schedule.
-        noise: standard deviation of e.
+        higher_noise: standard deviation of e.
         corruptions: draws of e that the expectation is averaged over.
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
@@ -66,7 +66,7 @@ def contractive(
             slopes = lambda x, e: (layer(x)[0], layer(x)[1] - layer(x + e)[1])
             return square_norm(change, slopes, draw[1], x, draw[0])
 
-        e = noise * jax.random.normal(key_noise, (corruptions, *x.shape), x.dtype)
+        e = higher_noise * jax.random.normal(key_noise, (corruptions, *x.shape), x.dtype)
         change = jax.lax.map(bend, (e, jax.random.split(key_bend, corruptions))).mean(0)  # [B]
         return Loss(weight * norm + higher * change, {"jacobian": norm, "jacobian_change": change})
 

@@ -18,7 +18,7 @@ def soft_assignment(z: Array, centres: Array) -> Array:
 
 
 def dec(
-    net: Autoencoder, optimizer: Optimizer, *, clusters: int = 10, weight: Hyper = 0.0, batch_size: int = 256
+    net: Autoencoder, optimizer: Optimizer, *, clusters: int = 10, weight: Hyper = 0.0, measured: int = 256
 ) -> Algorithm:
     """KL(P || Q) in nats: assignments Q are drawn towards their own sharpened form P, which each pass fixes anew.
 
@@ -32,7 +32,7 @@ def dec(
         clusters: how many.
         weight: of the summed squared error of the reconstruction: 0 is DEC, which leaves the decoder alone; IDEC
             weighs the KL by 0.1 and the error, averaged over pixels, by 1: here 10 / number of pixels.
-        batch_size: examples at once when the clusters' frequencies are measured.
+        measured: examples at once when the clusters' frequencies are measured.
     Raises ValueError for fewer than two clusters.
     """
     if clusters < 2:
@@ -41,7 +41,7 @@ def dec(
     def frozen(params: Params, x: Array) -> Params:
         """What P is made of: the net as it is, and how many examples each cluster has, softly."""
         encode = lambda one: soft_assignment(net.encode(params, one[None]), params["centres"])[0]
-        frequency = lax.map(encode, x, batch_size=min(batch_size, len(x))).sum(0)  # [C]
+        frequency = lax.map(encode, x, batch_size=min(measured, len(x))).sum(0)  # [C]
         return {"encoder": params["encoder"], "centres": params["centres"], "frequency": frequency}
 
     def init(key: Key, data: Batch) -> Params:

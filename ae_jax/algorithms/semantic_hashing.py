@@ -15,30 +15,30 @@ def semantic_hashing(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
-    noise: float = 4.0,
+    code_noise: float = 4.0,
     likelihood: LikelihoodName = "bernoulli",
     weight_l2: Hyper = 0.0,
 ) -> Algorithm:
-    """Reconstruction from sigmoid(encode(x) + noise * e), e ~ N(0, I) in training; codes lie in [0, 1], mostly at
+    """Reconstruction from sigmoid(encode(x) + code_noise * e), e ~ N(0, I) in training; codes lie in [0, 1], mostly at
     its ends, and are bits when compared with their medians or 1/2.
 
     Args:
         net: the network, one head, its code linear.
         optimizer: an optax optimizer.
-        noise: standard deviation of what is added before the sigmoid; the paper's variance of 16 is 4.
+        code_noise: standard deviation of what is added before the sigmoid; the paper's variance of 16 is 4.
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     Raises ValueError for negative noise.
     """
-    if noise < 0:
-        raise ValueError(f"noise is {noise}; a standard deviation must not be negative")
+    if code_noise < 0:
+        raise ValueError(f"code_noise is {code_noise}; a standard deviation must not be negative")
 
     def encode(params: Params, x: Array, key: Key | None = None) -> Array:
         if key is None:
             return jax.nn.sigmoid(net.encode(params, x))
         key_net, key_noise = jax.random.split(key)
         before = net.encode(params, x, key_net)
-        return jax.nn.sigmoid(before + noise * jax.random.normal(key_noise, before.shape, before.dtype))
+        return jax.nn.sigmoid(before + code_noise * jax.random.normal(key_noise, before.shape, before.dtype))
 
     def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
         key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
