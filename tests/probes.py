@@ -134,8 +134,12 @@ PROBES: dict[str, Probe] = {
 
 
 def build(name: str, optimizer: Optimizer | None = None) -> Algorithm:
-    """The probe's algorithm, with Adam at the probe's learning rate unless another optimizer is given."""
-    return PROBES[name].build(optimizer or optax.adam(PROBES[name].learning_rate))
+    """The probe's algorithm, with Adam at the probe's learning rate unless another optimizer is given.
+
+    Adam's eps is one below which gradients are rounding alone: where the true one is zero, Adam would make of
+    the order in which devices add up a whole step.
+    """
+    return PROBES[name].build(optimizer or optax.adam(PROBES[name].learning_rate, eps=1e-6))
 
 
 def flat(tree) -> np.ndarray:
