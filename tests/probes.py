@@ -123,6 +123,12 @@ PROBES: dict[str, Probe] = {
             networks.mlp((4, 4, 1), 10, hidden=(16,)), o, classes=8, labels=16, critic_widths=(16,)
         ),
     ),
+    "adversarial_style": Probe(
+        "adversarial_style",
+        lambda o: algorithms.adversarial_style(
+            networks.mlp((4, 4, 1), 10, hidden=(16,)), o, classes=8, critic_widths=(16,)
+        ),
+    ),
     "semantic_hashing": Probe("semantic_hashing", lambda o: algorithms.semantic_hashing(net(), o, code_noise=1.0)),
     "vae_multinomial": Probe(
         "vae",
