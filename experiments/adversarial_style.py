@@ -65,6 +65,8 @@ def main(
     """
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     whole, test_set = datasets.load(data)
+    if whole.y is None:
+        raise ValueError(f"{data} has no labels, which the decoder is to be told; take data that have")
     train_set = jax.tree.map(lambda a: jnp.asarray(a[:images]), whole)
     test_set = jax.tree.map(jnp.asarray, test_set)
     steps = epochs * -(-len(train_set.x) // batch_size)
@@ -87,7 +89,8 @@ def main(
         (errors[name],) = probed(z, [train_set.y, test_set.y])
 
     flat = train_set.x.reshape(len(train_set.x), -1)
-    reading = lambda x: np.asarray(predict_knn(flat, train_set.y, x.reshape(len(x), -1), 5, classes))
+    labels = jnp.asarray(train_set.y)
+    reading = lambda x: np.asarray(predict_knn(flat, labels, x.reshape(len(x), -1), 5, classes))
     asked, read, rows = np.tile(np.arange(classes), drawn), [], []
     for s in sweep:
         mine = jax.tree.map(lambda p, i=s - seed: p[i], params["style"])
@@ -95,7 +98,7 @@ def main(
         x = told.decode(mine, jnp.concatenate([jnp.eye(classes)[asked], z], -1))
         read.append(100 * np.mean(reading(x) == asked))
         rows.append(np.asarray(x))
-    known = 100 * np.mean(reading(test_set.x[:1000]) == np.asarray(test_set.y[:1000]))
+    known = 100 * np.mean(reading(test_set.x[:1000]) == np.asarray(test_set.y)[:1000])
     return record(
         __file__,
         {
