@@ -160,7 +160,7 @@ def main(
         ).params
         both = (problem.base.x, problem.queries.x)
         flat = [np.asarray(x).reshape(len(x), -1) for x in both]
-        basis = pca.fit(jnp.asarray(problem.learned.x), latents, exact=False)
+        basis = pca.fit(jnp.asarray(problem.learned.x), latents)
         fixed = {"pixels": flat, "PCA": [np.asarray(pca.encode(basis, x)) for x in both]}
         if shape[-1] == 3:
             fixed["mean colour"] = [np.asarray(x).mean((1, 2)) for x in both]
@@ -192,9 +192,9 @@ def main(
         seconds=time.perf_counter() - began,
         claims={label: text for label in metrics for end, text in CLAIMS.items() if label.endswith(end)},
         notes=[
-            f"All rankings are by Euclidean distance; codes and PCA have {latents} numbers, learned without labels from "
-            "training images alone. Pixels, PCA and mean colour have no seed: their values are repeated. Relevant to "
-            "a tile is another of the same photograph, which is all that is known of it; tiles with nothing in them "
+            f"All rankings are by Euclidean distance; codes and PCA have {latents} numbers, learned without labels "
+            "from training images alone. Pixels, PCA and mean colour have no seed: their values are repeated. Relevant "
+            "to a tile is another of the same photograph, which is all that is known of it; tiles with nothing in them "
             "but their photograph's colour are told by that, so mean colour, three numbers, stands beside.",
             "The picture's queries are evenly spaced among all, not chosen; a red frame marks what is not relevant.",
         ],
