@@ -6,7 +6,7 @@ codes and PCA: the decoder is held by whoever reads. Photographs are grey and cu
 codes the whole photograph, and its rate is that of the file as Pillow writes it, header and tables included. Noise on
 codes in training stands for rounding: Ballé, Laparra & Simoncelli (2017), ICLR, arXiv:1611.01704, whose model is a VAE.
 
-    TFDS_DATA_DIR=../shared/data/tensorflow_datasets python experiments/compression.py    (longer, all photographs: --full)
+    TFDS_DATA_DIR=../shared/data/tensorflow_datasets python experiments/rate_distortion.py    (longer: --full)
 """
 
 import io
