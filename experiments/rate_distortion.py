@@ -13,7 +13,7 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from ae_jax.experiment import banded, codes, record
 from ae_jax.run import train
 
 AE, VAE, PCA, TRANSFORM, JPEG = "autoencoder", "VAE", "PCA", "PCA, one step for all", "JPEG"
+COLOURS = {AE: "C0", VAE: "C3", PCA: "C1", TRANSFORM: "C2", JPEG: "0.4"}
 BITS = (2, 3, 4, 5, 6, 7)  # of the grids
 COMPONENTS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 QUALITIES = (1, 2, 3, 5, 7, 10, 14, 18, 24, 32, 42, 55, 70, 85)
@@ -134,6 +135,27 @@ def remembered(encode: Callable) -> Callable[[np.ndarray], np.ndarray]:
     return once
 
 
+class Rotation(NamedTuple):
+    """Tiles in all their principal components, over the deviation of the first: what the nets see and make.
+
+    Their squared error is that of the pixels but for this scale; what changes is that Adam, which scales each
+    coordinate by itself, learns in a few passes what takes it many times as long from pixels.
+    """
+
+    there: Callable[..., Any]  # [N, h, w, 1] -> [N, D]
+    back: Callable[..., Any]
+    size: int  # D
+    scale: float  # a pixel's error in these units
+
+
+def rotated(x: np.ndarray) -> Rotation:
+    """Fitted to the training tiles."""
+    basis = pca.fit(jnp.asarray(x), x[0].size)
+    scale = 1 / float(jnp.sqrt(basis.variances[0]))
+    there = lambda x: pca.encode(basis, jnp.asarray(x)) * scale
+    return Rotation(there, lambda y: pca.decode(basis, y / scale), len(basis.components), scale)
+
+
 def coders_of_pca(images: Images, shared: bool) -> list[Coder]:
     """All components on a grid of their own each, or one step for all."""
     flat = jnp.asarray(images.learned)
@@ -146,16 +168,17 @@ def coders_of_pca(images: Images, shared: bool) -> list[Coder]:
     return made
 
 
-def coders_of_nets(images: Images, algorithms: Sequence[core.Algorithm], epochs: int, sweep: range):
+def coders_of_nets(images: Images, make: Callable[[Rotation], Sequence[core.Algorithm]], epochs: int, sweep: range):
     """For each seed its coders: every net with every grid."""
     made: list[list[Coder]] = [[] for _ in sweep]
-    for algorithm in algorithms:
-        data = core.Batch(jnp.asarray(images.learned))
+    rotation = rotated(images.learned)
+    data = core.Batch(rotation.there(images.learned))
+    for algorithm in make(rotation):
         params = train(algorithm, data, epochs=epochs, batch_size=100, seeds=sweep).params
-        decode = jax.jit(algorithm.decode)
+        decode = jax.jit(lambda one, z, algorithm=algorithm: rotation.back(algorithm.decode(one, z)))
         for i, own in enumerate(made):
             one = jax.tree.map(lambda leaf: leaf[i : i + 1], params)
-            encode = remembered(lambda x, one=one: codes(algorithm, one, jnp.asarray(x))[0])
+            encode = remembered(lambda x, one=one: codes(algorithm, one, rotation.there(x))[0])
             back = lambda z, one=one: decode(jax.tree.map(lambda leaf: leaf[0], one), z)
             own += [coder(images, encode, back, b, shared) for b in BITS for shared in (False, True)]
     return made
@@ -170,7 +193,7 @@ def main(
     latents_of_tiles: tuple[int, ...] = (16, 32, 64),
     sigmas: tuple[float, ...] = (0.2, 0.14, 0.1),
     sigmas_of_tiles: tuple[float, ...] = (0.08, 0.05, 0.03),
-    hidden: tuple[int, ...] = (500, 250),
+    hidden: tuple[int, ...] = (500,),
     rates: tuple[float, ...] = (32, 64, 128),
     rates_of_tiles: tuple[float, ...] = (64, 128, 256),
     count: int = 20000,
@@ -216,20 +239,23 @@ def main(
     curves: dict[str, dict[str, np.ndarray]] = {}
     shown: dict[str, np.ndarray] = {}
     for name, (given, sizes, errors, limits) in sets.items():
-        shape = given.learned.shape[1:]
         steps = epochs * -(-len(given.learned) // 100)
         adam = optax.adam(optax.cosine_decay_schedule(1e-3, steps))
-        net = lambda k, heads, shape=shape: networks.mlp(shape, k, hidden=hidden, heads=heads)
+        net = lambda size, k, heads: networks.mlp((size,), k, hidden=hidden, heads=heads, activation=jax.nn.elu)
+        plain = lambda r, sizes=sizes, net=net, adam=adam: [
+            autoencoder(net(r.size, k, 1), adam, likelihood="squared") for k in sizes
+        ]
+        noisy = lambda r, k=max(sizes), errors=errors, net=net, adam=adam: [
+            vae(net(r.size, k, 2), adam, likelihood="gaussian", sigma=s * r.scale) for s in errors
+        ]
         ways: dict[str, list[list[Coder]]] = {}  # for each seed, or one list where there are none
         ways[PCA], ways[TRANSFORM] = [coders_of_pca(given, False)], [coders_of_pca(given, True)]
-        if name == "photographs":
-            ways[JPEG] = [[jpeg(given, setting) for setting in QUALITIES]]
         print(f"{name}: {seeds} autoencoders each of {sizes} numbers, {epochs} epochs", flush=True)
-        plain = [autoencoder(net(k, 1), adam, likelihood="squared") for k in sizes]
         ways[AE] = coders_of_nets(given, plain, epochs, sweep)
         print(f"{name}: {seeds} VAEs each of sigma {errors}, {epochs} epochs", flush=True)
-        noisy = [vae(net(max(sizes), 2), adam, likelihood="gaussian", sigma=s) for s in errors]
         ways[VAE] = coders_of_nets(given, noisy, epochs, sweep)
+        if name == "photographs":
+            ways[JPEG] = [[jpeg(given, setting) for setting in QUALITIES]]
 
         original, target = given.whole(given.test), given.whole(given.chosen_by)
         pixels = original[0].size
@@ -279,6 +305,8 @@ def main(
             "training set's frequencies and count no decoder; JPEG's are whole files. Neither codes nor PCA use what "
             "neighbouring tiles have in common; JPEG uses it for the mean of its 8x8 blocks alone. PCA and JPEG "
             "have no seed: their values are repeated.",
+            "Nets see and make each tile in all its principal components, a rotation that changes no error but lets "
+            "Adam learn faster; chosen on held-out training photographs.",
         ],
         figure=draw(curves, shown),
         out=out,
@@ -300,7 +328,7 @@ def draw(curves: dict[str, dict[str, np.ndarray]], shown: dict[str, np.ndarray])
     panels = (("digits", 1, "PSNR, dB"), ("photographs", 1, "PSNR, dB"), ("photographs", 2, "SSIM"))
     for axes, (name, column, what) in zip(above.subplots(1, 3), panels, strict=True):
         for way, table in curves[name].items():
-            banded(axes, table[..., 0].mean(0), table[..., column].T, way)
+            banded(axes, table[..., 0].mean(0), table[..., column].T, way, color=COLOURS[way])
         axes.set(title=name, xlabel="bits an image" if name == "digits" else "bits a pixel", ylabel=what)
         axes.legend(fontsize=7)
     order = ["original", *(label for label in shown if label != "original")]

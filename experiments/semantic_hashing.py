@@ -293,10 +293,12 @@ def draw(metrics: Mapping[str, Any], bits, sizes, grown: Mapping[str, list[float
         if short:
             banded(middle, short, np.array(at(short, f"precision within {RADIUS} bits, %")), name)
     left.axhline(exact, color="0.4", linestyle="--", linewidth=1, label=EXACT)
-    left.set(xscale="log", xticks=bits, xticklabels=bits, xlabel="bits", ylabel="precision at 100, %")
+    left.set(xscale="log", xticks=bits, xticklabels=bits, xlabel="bits", ylabel="precision at 100, %", ylim=(0, 100))
     left.minorticks_off()
-    left.legend(fontsize=8)
-    middle.set(xscale="log", xlabel="bits", ylabel="%", title=f"precision of the ball of {RADIUS} bits, by address")
+    left.legend(fontsize=8, loc="lower right")
+    middle.set(
+        xscale="log", xlabel="bits", ylabel="%", title=f"precision within {RADIUS} bits, by address", ylim=(0, 100)
+    )
     middle.set(xticks=short, xticklabels=short)
     middle.minorticks_off()
     for way, values in grown.items():
