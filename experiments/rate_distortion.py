@@ -245,8 +245,8 @@ def main(
         plain = lambda r, sizes=sizes, net=net, adam=adam: [
             autoencoder(net(r.size, k, 1), adam, likelihood="squared") for k in sizes
         ]
-        noisy = lambda r, k=max(sizes), errors=errors, net=net, adam=adam: [
-            vae(net(r.size, k, 2), adam, likelihood="gaussian", sigma=s * r.scale) for s in errors
+        noisy = lambda r, sizes=sizes, errors=errors, net=net, adam=adam: [
+            vae(net(r.size, max(sizes), 2), adam, likelihood="gaussian", sigma=s * r.scale) for s in errors
         ]
         ways: dict[str, list[list[Coder]]] = {}  # for each seed, or one list where there are none
         ways[PCA], ways[TRANSFORM] = [coders_of_pca(given, False)], [coders_of_pca(given, True)]
