@@ -101,7 +101,8 @@ def main(
     seeds: int = 3,
     seed: int = 0,
     epochs: int = 10,
-    latents: int = 30,
+    latents: int = 10,
+    latents_of_tiles: int = 30,
     hidden: tuple[int, ...] = (500, 250),
     channels: tuple[int, ...] = (16, 32, 64),
     searched: int = 10000,
@@ -120,7 +121,8 @@ def main(
         seeds: how many runs of each.
         seed: the first of them; its neighbours are the picture.
         epochs: passes over the training set, the best of which a tenth of it chooses.
-        latents: size of the codes, and number of principal components.
+        latents: size of the digits' codes, and number of principal components.
+        latents_of_tiles: the same for tiles.
         hidden: widths of the digits' encoder before the code.
         channels: feature maps of the tiles' encoder.
         searched: how many training digits are searched.
@@ -142,17 +144,17 @@ def main(
         "photographs": photographs(images, tile, patches, photographs_used, *per),
     }
     metrics, pages = {}, {}
-    for name, problem in problems.items():
+    for (name, problem), size in zip(problems.items(), (latents, latents_of_tiles), strict=True):
         shape = problem.base.x.shape[1:]
         print(
-            f"{name}: {seeds} autoencoders of {latents} numbers, {epochs} epochs; "
+            f"{name}: {seeds} autoencoders of {size} numbers, {epochs} epochs; "
             f"{len(problem.queries.x)} queries among {len(problem.base.x)}",
             flush=True,
         )
         net = (
-            networks.mlp(shape, latents, hidden=hidden, output_activation="sigmoid")
+            networks.mlp(shape, size, hidden=hidden, output_activation="sigmoid")
             if name == "digits"
-            else networks.conv(shape, latents, channels=channels)
+            else networks.conv(shape, size, channels=channels)
         )
         algorithm = autoencoder(net, optax.adam(1e-3), likelihood="squared")
         params = train(
@@ -160,7 +162,7 @@ def main(
         ).params
         both = (problem.base.x, problem.queries.x)
         flat = [np.asarray(x).reshape(len(x), -1) for x in both]
-        basis = pca.fit(jnp.asarray(problem.learned.x), latents)
+        basis = pca.fit(jnp.asarray(problem.learned.x), size)
         fixed = {"pixels": flat, "PCA": [np.asarray(pca.encode(basis, x)) for x in both]}
         if shape[-1] == 3:
             fixed["mean colour"] = [np.asarray(x).mean((1, 2)) for x in both]
@@ -192,7 +194,8 @@ def main(
         seconds=time.perf_counter() - began,
         claims={label: text for label in metrics for end, text in CLAIMS.items() if label.endswith(end)},
         notes=[
-            f"All rankings are by Euclidean distance; codes and PCA have {latents} numbers, learned without labels "
+            f"All rankings are by Euclidean distance; codes and PCA have {latents} numbers of a digit and "
+            f"{latents_of_tiles} of a tile, learned without labels "
             "from training images alone. Pixels, PCA and mean colour have no seed: their values are repeated. Relevant "
             "to a tile is another of the same photograph, which is all that is known of it; tiles with nothing in them "
             "but their photograph's colour are told by that, so mean colour, three numbers, stands beside.",

@@ -266,8 +266,8 @@ def main(
             "Precision at 100 is the mean over all orders of documents equally far, of which codes of 8 bits leave "
             "many. All cut at the training documents' medians but LSH, whose hyperplanes go through 0. Both nets have "
             f"the encoder V-{'-'.join(map(str, hidden))}-bits, rectified, dropout 0.1, and a linear decoder to one "
-            f"softmax over the words, and take 1 + log(count), which of five forms of a document found most on held-out "
-            f"training documents; so did noise of {code_noise:g}, where the paper's 4, without its pretraining, found "
+            "softmax over the words, and take 1 + log(count), which of five forms found most on held-out training "
+            f"documents; so did noise of {code_noise:g}, where the paper's 4, without its pretraining, found "
             "less. Departures from VDSH: its log-variance "
             "goes through a sigmoid, its KL is raised from 0, its input is tf-idf, its corpus has fewer documents and "
             "20 topics, ours all 90. LSA and exact search have no seed: their values are repeated.",
