@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 
 from ae_jax import core, networks
 from ae_jax import data as datasets
@@ -31,13 +32,20 @@ CLAIMS = {
 }
 
 
+class Labelled(NamedTuple):
+    """Images and what is relevant to what: those of one label."""
+
+    x: Array
+    y: np.ndarray
+
+
 class Problem(NamedTuple):
     """What is learned from, what is searched, and what for."""
 
     learned: core.Batch
     held_out: core.Batch  # chooses the epoch
-    base: core.Batch
-    queries: core.Batch
+    base: Labelled
+    queries: Labelled
 
 
 def digits(data: str, searched: int, queries: int) -> Problem:
@@ -46,7 +54,7 @@ def digits(data: str, searched: int, queries: int) -> Problem:
     if train_set.y is None or test_set.y is None:
         raise ValueError(f"{data} has no labels to say what is relevant; choose data with labels, such as mnist")
     learned, held_out = datasets.validation_split(train_set, 0.1, seed=0)
-    part = lambda batch, count: core.Batch(jnp.asarray(batch.x[:count]), np.asarray(batch.y[:count]))
+    part = lambda batch, count: Labelled(jnp.asarray(batch.x[:count]), np.asarray(batch.y[:count]))
     return Problem(learned, held_out, part(train_set, searched), part(test_set, queries))
 
 
@@ -68,8 +76,8 @@ def photographs(folder: str, tile: int, count: int, most: int, searched: int, qu
     return Problem(
         core.Batch(scale(learned)),
         core.Batch(scale(held_out)),
-        core.Batch(scale(np.concatenate(base)), label(base)),
-        core.Batch(scale(np.concatenate(asking)), label(asking)),
+        Labelled(scale(np.concatenate(base)), label(base)),
+        Labelled(scale(np.concatenate(asking)), label(asking)),
     )
 
 
@@ -88,7 +96,7 @@ def scores(base: np.ndarray, queries: np.ndarray, problem: Problem) -> tuple[dic
     totals, first = dict.fromkeys([*(f"precision at {k}" for k in CUTS), "mean average precision"], 0.0), []
     for i in range(0, len(queries), 500):
         order = ranked(base, queries[i : i + 500])
-        relevant = problem.base.y[order] == problem.queries.y[i : i + 500, None]  # pyright: ignore
+        relevant = problem.base.y[order] == problem.queries.y[i : i + 500, None]
         for k in CUTS:
             totals[f"precision at {k}"] += retrieval.precision_at(relevant, min(k, len(base))).sum()
         totals["mean average precision"] += retrieval.average_precision(relevant).sum()
@@ -216,16 +224,18 @@ def page(pages: dict[str, tuple[Problem, dict[str, np.ndarray]]], asked: int = 4
         zoom, frame = max(1, 64 // base.shape[1]), 2
         side = base.shape[1] * zoom + 2 * frame
 
-        def framed(image: np.ndarray, colour: tuple[float, ...], zoom=zoom, frame=frame) -> np.ndarray:
+        def framed(
+            image: np.ndarray, colour: tuple[float, float, float], zoom: int = zoom, frame: int = frame
+        ) -> np.ndarray:
             large = np.broadcast_to(image, (*image.shape[:2], 3)).repeat(zoom, 0).repeat(zoom, 1)
-            edge = np.ones((len(large) + 2 * frame, large.shape[1] + 2 * frame, 3)) * colour
+            edge = np.full((len(large) + 2 * frame, large.shape[1] + 2 * frame, 3), colour, float)
             edge[frame:-frame, frame:-frame] = large
             return edge
 
         rows = []
         for i in np.linspace(0, len(asking) - 1, asked + 2).astype(int)[1:-1]:
             for way, order in ways.items():
-                right = problem.base.y[order[i]] == problem.queries.y[i]  # pyright: ignore[reportOptionalSubscript]
+                right = problem.base.y[order[i]] == problem.queries.y[i]
                 neighbours = [
                     framed(base[j], (1, 1, 1) if ok else (0.85, 0.1, 0.1))
                     for j, ok in zip(order[i], right, strict=True)

@@ -12,6 +12,7 @@ codes in training stands for rounding: Ballé, Laparra & Simoncelli (2017), ICLR
 import io
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,8 @@ from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder, vae
 from ae_jax.data.images import fitted
 from ae_jax.evaluation import pca, quality, rate
-from ae_jax.experiment import banded, codes, record
+from ae_jax.evaluation.codes import encode
+from ae_jax.experiment import banded, record
 from ae_jax.run import train
 
 AE, VAE, PCA, TRANSFORM, JPEG = "autoencoder", "VAE", "PCA", "PCA, one step for all", "JPEG"
@@ -175,12 +177,12 @@ def coders_of_nets(images: Images, make: Callable[[Rotation], Sequence[core.Algo
     data = core.Batch(rotation.there(images.learned))
     for algorithm in make(rotation):
         params = train(algorithm, data, epochs=epochs, batch_size=100, seeds=sweep).params
-        decode = jax.jit(lambda one, z, algorithm=algorithm: rotation.back(algorithm.decode(one, z)))
+        there = jax.jit(lambda one, x, algorithm=algorithm: encode(algorithm, one, rotation.there(x)))
+        back = jax.jit(lambda one, z, algorithm=algorithm: rotation.back(algorithm.decode(one, z)))
         for i, own in enumerate(made):
-            one = jax.tree.map(lambda leaf: leaf[i : i + 1], params)
-            encode = remembered(lambda x, one=one: codes(algorithm, one, rotation.there(x))[0])
-            back = lambda z, one=one: decode(jax.tree.map(lambda leaf: leaf[0], one), z)
-            own += [coder(images, encode, back, b, shared) for b in BITS for shared in (False, True)]
+            one = jax.tree.map(lambda leaf: leaf[i], params)
+            to_code = remembered(partial(there, one))
+            own += [coder(images, to_code, partial(back, one), b, shared) for b in BITS for shared in (False, True)]
     return made
 
 
@@ -287,7 +289,8 @@ def main(
                 if b in ways:
                     difference = curves[name][a][:, n, 1] - curves[name][b][:, n, 1]
                     metrics[f"{at}, {a} minus {b}, PSNR, dB"] = difference
-    shown["original"] = original[0]
+    photographed = sets["photographs"][0]
+    shown["original"] = photographed.whole(photographed.test[: photographed.per_image])[0]
     return record(
         __file__,
         metrics,
@@ -324,7 +327,7 @@ def draw(curves: dict[str, dict[str, np.ndarray]], shown: dict[str, np.ndarray])
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 7), dpi=90, layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(3, 2.2))
+    above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(3, 2.2)))
     panels = (("digits", 1, "PSNR, dB"), ("photographs", 1, "PSNR, dB"), ("photographs", 2, "SSIM"))
     for axes, (name, column, what) in zip(above.subplots(1, 3), panels, strict=True):
         for way, table in curves[name].items():

@@ -57,8 +57,8 @@ SMALL = {
     "text_search": {"epochs": 1, "hidden": (8,), "words": 60},
     "semantic_hashing": {"epochs": 1, "hidden": (8,), "bits": (4, 80), "words": 60, "sizes": (50, 100)},
     "image_search": {
-        "epochs": 1, "latents": 3, "latents_of_tiles": 3, "hidden": (12,), "channels": (2, 3), "searched": 100, "queries": 20, "patches": 60,
-        "tile": 8, "data": "digits",
+        "epochs": 1, "latents": 3, "latents_of_tiles": 3, "hidden": (12,), "channels": (2, 3), "searched": 100,
+        "queries": 20, "patches": 60, "tile": 8, "data": "digits",
     },
     "rate_distortion": {
         "epochs": 1, "latents": (2, 3), "latents_of_tiles": (3,), "sigmas": (0.1,), "sigmas_of_tiles": (0.1,),
