@@ -177,10 +177,12 @@ def main(
         found: dict[str, list[dict[str, float]]] = {}
         first = {}
         for way, pair in fixed.items():
-            measured, first[way] = scores(*pair, problem)
+            measured, first[way] = scores(pair[0], pair[1], problem)
             found[way] = [measured] * seeds
-        for i, pair in enumerate(zip(*(codes(algorithm, params, x) for x in both), strict=True)):
-            measured, order = scores(*pair, problem)
+        for i, pair in enumerate(
+            zip(codes(algorithm, params, both[0]), codes(algorithm, params, both[1]), strict=True)
+        ):
+            measured, order = scores(pair[0], pair[1], problem)
             found.setdefault("codes", []).append(measured)
             first["codes"] = order if i == 0 else first["codes"]
         for way, values in found.items():

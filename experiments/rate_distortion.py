@@ -327,7 +327,8 @@ def draw(curves: dict[str, dict[str, np.ndarray]], shown: dict[str, np.ndarray])
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 7), dpi=90, layout="constrained")
-    above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(3, 2.2)))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(3, 2.2))
+    above, below = halves
     panels = (("digits", 1, "PSNR, dB"), ("photographs", 1, "PSNR, dB"), ("photographs", 2, "SSIM"))
     for axes, (name, column, what) in zip(above.subplots(1, 3), panels, strict=True):
         for way, table in curves[name].items():
