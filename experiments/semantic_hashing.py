@@ -267,8 +267,8 @@ def main(
             "many. All cut at the training documents' medians but LSH, whose hyperplanes go through 0. Both nets have "
             f"the encoder V-{'-'.join(map(str, hidden))}-bits, rectified, dropout 0.1, and a linear decoder to one "
             "softmax over the words, and take 1 + log(count), which of five forms found most on held-out training "
-            f"documents; so did noise of {code_noise:g}, where the paper's 4, without its pretraining, found "
-            "less. Departures from VDSH: its log-variance "
+            f"documents. Noise here: {code_noise:g}; of 1 and the paper's 4, without its pretraining, 4 found "
+            "less there. Departures from VDSH: its log-variance "
             "goes through a sigmoid, its KL is raised from 0, its input is tf-idf, its corpus has fewer documents and "
             "20 topics, ours all 90. LSA and exact search have no seed: their values are repeated.",
             f"A query with nobody within {RADIUS} bits counts as precision 0. Times are of one query at a time on this "
