@@ -78,7 +78,6 @@ OPTIONS: dict[str, Callable[..., Dataset]] = {
     "photos": photos,
     "shapes": shapes,
     "red_and_blue": red_and_blue,
-    "red_and_blue": red_and_blue,
     "variants": variants,
     "TensorFlow Datasets": prepared,
     "arrays": arrays,
@@ -107,8 +106,8 @@ def load(source: str | Path, **options: Any) -> Dataset:
 
     A bare word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder
     of that name, then a set to download. Options are the keyword arguments of the source's own function:
-    `digits`, `photos`, `shapes`, `red_and_blue`, `variants`, `reuters`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz),
-    `folder` (images), `texts` (a folder of text files).
+    `digits`, `photos`, `shapes`, `red_and_blue`, `variants`, `reuters`, `prepared` (TensorFlow Datasets), `arrays`
+    (.npy, .npz), `folder` (images), `texts` (a folder of text files).
 
     Args:
         source: a name or a path.
