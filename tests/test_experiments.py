@@ -64,12 +64,21 @@ SMALL = {
     "stacked_sparse": {"iterations": 2, "units": (6, 5), "images": 100, "data": "digits"},
     "overcomplete": {"epochs": 1, "units": 6, "images": 100, "data": "digits"},
     "contractive_table": {"epochs": 1, "tuning": 1, "units": 6, "images": 100, "held_out": 0, "data": "digits"},
+    "restoration": {
+        "tasks": ("noise", "bars"), "patches": 40, "epochs": 1, "patch": 16, "features": 2, "kernel": 4,
+        "photographs": 1, "toys": 20,
+    },
+    "latent_walks": {
+        "epochs": 1, "images": 200, "hidden": (12,), "draws": 50, "pairs": 6, "side": 3, "data": "digits",
+    },
+    "embedding_projector": {"epochs": 1, "hidden": (12,), "latents": 3, "points": 40, "data": "digits"},
 }  # fmt: skip
 # several nets and classifiers each: most of their time is compilation
 SLOW = {
     "denoising", "contractive", "k_sparse", "dropout", "upsampling", "made", "linear_members", "stacked_sparse",
     "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
     "stacked_denoising", "few_labels", "text_search", "clustering", "adversarial", "adversarial_labels",
+    "restoration", "latent_walks", "embedding_projector",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
@@ -128,6 +137,7 @@ def ran(tmp_path_factory, photographs, binary, documents):
             "stacked_denoising": {"photographs": photographs},
             "made": {"folder": binary},
             "text_search": {"data": documents},
+            "restoration": {"images": photographs},
         }
         return load(name).main(seeds=2, out=str(out), **SMALL[name], **given.get(name, {})), out
 
