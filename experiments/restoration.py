@@ -71,11 +71,12 @@ TASKS = {
     "resolution x4": Task(corruption.low_resolution(4), "bicubic"),
     "colour": Task(corruption.grey(), "colour by brightness"),
 }
+TOY = "toy, shapes coloured right, %"
 # Written before the first run, each against the strongest baseline.
 CLAIMS = {
     f"{name}, PSNR, dB: autoencoder minus {task.rival}": f"restores unseen photographs better than {task.rival}"
     for name, task in TASKS.items()
-} | {"toy, shapes coloured right, %: autoencoder minus linear filter": "colours by shape, which a linear filter cannot"}
+} | {f"{TOY}: autoencoder minus all of the commoner colour": "colours circles and squares by their shape"}
 
 
 def main(
@@ -176,8 +177,9 @@ def main(
             "linear filter": np.full(seeds, coloured_right(linear, toy.test.x)),
             "all of the commoner colour": np.full(seeds, commoner(toy.test.x)),
         }
-        metrics |= {f"toy, shapes coloured right, %: {way}": share for way, share in shares.items()}
-        metrics["toy, shapes coloured right, %: autoencoder minus linear filter"] = right - shares["linear filter"]
+        metrics |= {f"{TOY}: {way}": share for way, share in shares.items()}
+        for way in ("linear filter", "all of the commoner colour"):
+            metrics[f"{TOY}: autoencoder minus {way}"] = right - shares[way]
         painted = np.stack([linear > 0, 0 * linear, linear <= 0], -1) * (grey.max(-1, keepdims=True) > 0)
         shape = np.shape(cells[0][0])[:2] if cells else (72, 108)
         cells.append([sheet(x, shape) for x in (toy.test.x, grey, painted, np.clip(made[0], 0, 1))])
@@ -197,8 +199,9 @@ def main(
             "one draw of the corruption for everybody, so that baselines have no seed and their values are repeated.",
             f"Each network is one level of convolution, {features} maps of {kernel}x{kernel} kernels at every second "
             "pixel, and back, and predicts the correction; photographs go through it in overlapping tiles of "
-            f"{patch}x{patch}. A tenth of the training patches chooses the epoch; on them, before the first run, kernels "
-            "of 4 were chosen among 4, 6 and 8, and one level among one and two, for what is learned within minutes. "
+            f"{patch}x{patch}. A tenth of the training patches chooses the epoch; on patches of training photographs, "
+            "before the first run, kernels of 4 were chosen among 4, 6 and 8, and one level among one and two, for what "
+            "is learned within minutes. "
             f"Such a network sees {2 * kernel - 1} pixels across, where non-local means sees 17 and inpainting all: it "
             "is suspected where it falls short, in large holes, x4 and colour first of all.",
             "Where something is erased, all methods keep what is not, and are told where: but the network in its "
@@ -206,7 +209,9 @@ def main(
             "resolution. Colour by brightness: the mean colour of training pixels as bright. "
             + (f"Strengths chosen on 4 training photographs: {'; '.join(chosen)}." if chosen else ""),
             "The toy's shapes have the same areas and the same grey in both colours; the linear filter is the "
-            "least-squares one of 15x15 pixels, and a shape has the colour that its pixels have in sum.",
+            "least-squares one of 15x15 pixels, and a shape has the colour that its pixels have in sum. Tried before "
+            "the first run, that filter had nearly all right: the toy asks less than it seems to, so nothing is "
+            "claimed against it.",
         ],
         figure=plots.examples(np.stack([np.stack(row) for row in cells]), (0.0, 1.0), notes=notes, group=1),
         out=out,
