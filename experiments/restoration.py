@@ -200,8 +200,8 @@ def main(
             f"Each network is one level of convolution, {features} maps of {kernel}x{kernel} kernels at every second "
             "pixel, and back, and predicts the correction; photographs go through it in overlapping tiles of "
             f"{patch}x{patch}. A tenth of the training patches chooses the epoch; on patches of training photographs, "
-            "before the first run, kernels of 4 were chosen among 4, 6 and 8, and one level among one and two, for what "
-            "is learned within minutes. "
+            "before the first run, kernels of 4 were chosen among 4, 6 and 8, and one level among one and two, for "
+            "what is learned within minutes. "
             f"Such a network sees {2 * kernel - 1} pixels across, where non-local means sees 17 and inpainting all: it "
             "is suspected where it falls short, in large holes, x4 and colour first of all.",
             "Where something is erased, all methods keep what is not, and are told where: but the network in its "
@@ -278,8 +278,8 @@ def families(name: str, photos: Sequence[np.ndarray]) -> dict[str, list[Restorer
         options = {"patch_size": 5, "patch_distance": 6, "sigma": SIGMA, "channel_axis": -1}
         means = lambda h: lambda image, _: denoise_nl_means(image, h=h * SIGMA, fast_mode=True, **options)
         return {
-            "Gaussian filter": [smooth(s) for s in (0.5, 0.75, 1.0, 1.25)],
-            "median filter": [median(k) for k in (3, 5)],
+            "Gaussian filter": [smooth(s) for s in (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)],
+            "median filter": [median(k) for k in (3, 5, 7)],
             "non-local means": [means(h) for h in (0.4, 0.6, 0.8, 1.0)],
         }
     if TASKS[name].filling:
