@@ -262,7 +262,8 @@ def spoiled(task: Task, photos: Sequence[np.ndarray], seed: int) -> list[tuple[n
     rows = []
     for i, photo in enumerate(photos):
         key = jax.random.fold_in(jax.random.key(seed), i)
-        corrupted, white = (np.asarray(task.corrupt(x, key))[0] for x in (photo[None], jnp.ones_like(photo)[None]))
+        batch = jnp.asarray(photo)[None]
+        corrupted, white = (np.asarray(task.corrupt(x, key))[0] for x in (batch, jnp.ones_like(batch)))
         rows.append((photo, corrupted, (white == 0).all(-1)))
     return rows
 
@@ -322,7 +323,8 @@ def coloured_right(redder: np.ndarray, truth: Any) -> float:
 
     right = []
     for of, image in zip(redder, np.asarray(truth), strict=True):
-        labels, count = ndimage.label(image.max(-1) > 0.5)
+        found: Any = ndimage.label(image.max(-1) > 0.5)
+        labels, count = found
         which = range(1, count + 1)
         mine, true = (np.asarray(ndimage.sum(a, labels, which)) for a in (of, image[..., 0] - image[..., 2]))
         right += [(mine > 0) == (true > 0)]
