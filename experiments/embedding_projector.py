@@ -124,8 +124,8 @@ def names_of(classes: tuple[str, ...], y: np.ndarray) -> np.ndarray:
 
 def neighbours(z: np.ndarray, y: np.ndarray) -> float:
     """Percentage of every second point whose nearest among the others has its label."""
-    z = jnp.asarray(z, jnp.float32)
-    return 100 * knn_accuracy(z[::2], y[::2], z[1::2], y[1::2], neighbours=1)
+    codes = jnp.asarray(z, jnp.float32)
+    return 100 * knn_accuracy(codes[::2], y[::2], codes[1::2], y[1::2], neighbours=1)
 
 
 def wrong_images(sprite: np.ndarray, x: np.ndarray) -> int:

@@ -79,9 +79,10 @@ def main(
         seeds, images, epochs, hidden = 10, 10**9, 30, (1000, 500, 250)
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     loaded = datasets.load(data)
-    learned = Batch(jnp.asarray(loaded.train.x[:images]), jnp.asarray(loaded.train.y[:images]))
+    labels = np.asarray(loaded.train.y)[:images]
+    learned = Batch(jnp.asarray(loaded.train.x[:images]), jnp.asarray(labels))
     test_x, shape = jnp.asarray(loaded.test.x), loaded.train.x.shape[1:]
-    classes = int(np.max(learned.y)) + 1
+    classes = int(labels.max()) + 1
     steps = epochs * -(-len(learned.x) // batch_size)
     adam = lambda: optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     plan: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
