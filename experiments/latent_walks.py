@@ -220,6 +220,7 @@ def picture(grids: dict[str, np.ndarray], walks: dict[str, np.ndarray], recognis
     figure = Figure(figsize=(12, 8.2), dpi=100, layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(4.2, 4))
     top, bottom = parts
+    top.suptitle("grids of equal probability, and walks; red: not recognised", fontsize=10)  # else titles are cut
     for axes, (name, x) in zip(top.subplots(1, len(grids)), grids.items(), strict=True):
         side = int(len(x) ** 0.5)
         axes.imshow(plots.mosaic(marked(x).reshape(side, side, *x.shape[1:3], 3), (0.0, 1.0), gap=0))

@@ -161,7 +161,7 @@ def main(
             ours, theirs = (metrics[f"{name}, {measure}: {way}"] for way in ("autoencoder", task.rival))
             metrics[f"{name}, {measure}: autoencoder minus {task.rival}"] = ours - theirs
         cells.append([crop(tested[shown]), *(crop(image) for _, image, _ in row)])
-        notes.append([name, *(f"{way} {value:.1f} dB" for way, _, value in row)])
+        notes.append([name, *(f"{way.removeprefix('colour ')} {value:.1f}" for way, _, value in row)])
 
     if toys:
         print(f"toy: {seeds} runs of {epochs} epochs", flush=True)
@@ -211,7 +211,7 @@ def main(
             "The toy's shapes have the same areas and the same grey in both colours; the linear filter is the "
             "least-squares one of 15x15 pixels, and a shape has the colour that its pixels have in sum. Tried before "
             "the first run, that filter had nearly all right: the toy asks less than it seems to, so nothing is "
-            "claimed against it.",
+            "claimed against it. In the picture: PSNR in dB, of each whole photograph.",
         ],
         figure=plots.examples(np.stack([np.stack(row) for row in cells]), (0.0, 1.0), notes=notes, group=1),
         out=out,
