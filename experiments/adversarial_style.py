@@ -120,7 +120,7 @@ def main(
             "images, which is measured on 1000 test images beside it. Probe: a logistic regression on "
             f"standardised codes; guessing errs on {100 - 100 // classes} %.",
             f"{len(train_set.x)} images, {epochs} epochs, {hidden} units. The critic is told the label, too, which the "
-            "paper's is not. A first run without that, with a style of 15 numbers and 0.4 of the game's rate, had drawn "
+            "paper's is not. A first run without that, with 15 numbers of style and 0.4 of the game's rate, had drawn "
             "images read as asked no more often than one in five: so small a net, trained so shortly, leaves the class "
             "in the style. One seed then chose the size and the rate on held-out training images.",
         ],

@@ -47,6 +47,11 @@ PROBES: dict[str, Probe] = {
         lambda o: algorithms.autoencoder(net(dropout=0.1, tied=True), o, code_l2=1e-4, weight_l1=1e-4),
     ),
     "denoising": Probe("denoising", lambda o: algorithms.denoising(net(), o, level=0.1, likelihood="bernoulli")),
+    "denoising_residual": Probe(
+        "denoising",
+        lambda o: algorithms.denoising(networks.residual(net()), o, level=0.1),
+        whole=False,  # its code says what is to be corrected in x, not x
+    ),
     "sparse": Probe("sparse", lambda o: algorithms.sparse(shallow(), o, target=0.2, weight=0.3)),
     "sparse_minibatch": Probe(
         "sparse",

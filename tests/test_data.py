@@ -794,6 +794,27 @@ def test_orientation_turns_anticlockwise_and_positions_reach_both_ends():
     assert top_left[:8, :8].sum() == pytest.approx(top_left.sum())
 
 
+def test_the_toys_colour_follows_from_the_shape_alone():
+    """A square fills its bounding box, a circle pi/4 of it; areas and places do not tell."""
+    from scipy import ndimage
+
+    x = data.load("red_and_blue", count=400, test_count=1, size=48).train.x
+    areas = {0: [], 2: []}
+    for image in x:
+        labels, count = ndimage.label(image.max(-1) > 0.5)
+        quarters = image.max(-1).reshape(2, 24, 2, 24).max((1, 3)).sum()
+        assert 1 <= count == quarters  # none touches another
+        for i, box in enumerate(ndimage.find_objects(labels), 1):
+            colours = {int(c) for c in image[labels == i].argmax(-1)}
+            filled = (labels[box] == i).mean()
+            assert colours == ({2} if filled > 0.95 else {0})
+            areas[colours.pop()].append((labels == i).sum())
+    assert len(areas[0]) == pytest.approx(len(areas[2]), rel=0.25)
+    assert np.mean(areas[0]) == pytest.approx(np.mean(areas[2]), rel=0.05)
+    with pytest.raises(data.DataError, match="even side"):
+        data.load("red_and_blue", size=17)
+
+
 def test_no_image_of_shapes_is_drawn_twice():
     # small, so that the whole population of 737280 x 7/12 images is well sampled where it repeats itself
     drawn = data.load("shapes", count=4000, test_count=4000, size=8, seed=0)

@@ -74,6 +74,14 @@ SMALL = {
     "stacked_sparse": {"iterations": 2, "units": (6, 5), "images": 100, "data": "digits"},
     "overcomplete": {"epochs": 1, "units": 6, "images": 100, "data": "digits"},
     "contractive_table": {"epochs": 1, "tuning": 1, "units": 6, "images": 100, "held_out": 0, "data": "digits"},
+    "restoration": {
+        "tasks": ("noise", "bars"), "patches": 40, "epochs": 1, "patch": 16, "features": 2, "kernel": 4,
+        "photographs": 1, "toys": 20,
+    },
+    "latent_walks": {
+        "epochs": 1, "images": 200, "hidden": (12,), "draws": 50, "pairs": 6, "side": 3, "data": "digits",
+    },
+    "embedding_projector": {"epochs": 1, "hidden": (12,), "latents": 3, "points": 40, "data": "digits"},
 }  # fmt: skip
 # several nets and classifiers each: most of their time is compilation
 SLOW = {
@@ -81,6 +89,7 @@ SLOW = {
     "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
     "stacked_denoising", "few_labels", "text_search", "semantic_hashing", "image_search", "rate_distortion",
     "clustering", "adversarial", "adversarial_labels", "adversarial_style",
+    "restoration", "latent_walks", "embedding_projector",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
@@ -149,6 +158,7 @@ def ran(tmp_path_factory, photographs, pictures, binary, documents):
             "semantic_hashing": {"data": documents},
             "image_search": {"images": photographs},
             "rate_distortion": {"data": pictures, "images": photographs},
+            "restoration": {"images": photographs},
         }
         return load(name).main(seeds=2, out=str(out), **SMALL[name], **given.get(name, {})), out
 
@@ -358,3 +368,64 @@ def test_search_ranks_by_distance():
     base, queries = np.random.default_rng(0).normal(size=(2, 30, 4)) + 50
     expected = np.argsort(((queries[:, None] - base[None]) ** 2).sum(-1), 1)
     np.testing.assert_array_equal(module.ranked(base, queries), expected)
+
+
+# ------------------------------------------------------------------------- restoration, walks, the projector
+
+
+def test_what_is_erased_is_alike_in_patches_and_photographs():
+    erased = load("restoration").erased
+    for corrupt, covered in ((erased(3, 2, 0.05), 1 - 0.95**6), (erased(None, 4, 0.02), 1 - 0.98**4)):
+        for shape in ((300, 16, 16, 1), (4, 40, 700, 1)):
+            x = corrupt(jnp.ones(shape), jax.random.key(0))
+            assert float((x == 0).mean()) == pytest.approx(covered, abs=0.03)
+    assert ((x == 0).all(1) | (x == 1).all(1)).all()  # bars, from top to bottom
+    runs = "".join("x" if gone else " " for gone in np.asarray(x[0, 0, 4:-4, 0] == 0)).split()
+    assert min(map(len, runs)) >= 4
+
+
+def test_shapes_are_right_by_the_sum_over_their_pixels():
+    module = load("restoration")
+    truth = np.zeros((1, 6, 12, 3), np.float32)
+    truth[0, 1:4, 1:4, 0] = truth[0, 1:4, 5:8, 2] = truth[0, 1:3, 9:11, 2] = 1
+    redder = np.zeros((1, 6, 12))
+    redder[0, 1:4, 1:4] = [1, -0.1, -0.1]
+    redder[0, 1:4, 5:8] = -0.1
+    redder[0, 1, 9] = 1
+    assert module.coloured_right(redder, truth) == pytest.approx(200 / 3)
+    assert module.commoner(truth) == pytest.approx(200 / 3)
+
+
+def test_colours_by_brightness_are_the_means_of_training_pixels():
+    module = load("restoration")
+    photo = np.array([[[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.9, 0.6, 0.6]]], np.float32)
+    restored = module.colour_by_brightness([photo])(np.float32([[[0.2] * 3, [0.7] * 3]]), np.ones((1, 2)))
+    np.testing.assert_allclose(restored, [[[0.2] * 3, [0.9, 0.6, 0.6]]], atol=1e-6)
+
+
+def test_the_better_candidate_is_chosen():
+    module = load("restoration")
+    x = np.full((4, 4, 3), 0.5, np.float32)
+    ways = [lambda c, m: c + 0.2, lambda c, m: c + 0.01, lambda c, m: c - 0.1]
+    assert module.best(ways, [(x, x, x[..., 0])])[0] == 1
+
+
+def test_points_of_a_plane_follow_the_codes_gaussian():
+    module = load("latent_walks")
+    codes = np.random.default_rng(0).normal(size=(500, 2)) @ [[2.0, 0.5], [0.0, 0.1]] + [3.0, -1.0]
+    placed = module.gaussian_of(codes)(np.random.default_rng(1).normal(size=(200000, 2)))
+    np.testing.assert_allclose(placed.mean(0), codes.mean(0), atol=0.02)
+    np.testing.assert_allclose(np.cov(placed.T), np.cov(codes.T), atol=0.05)
+    grid = module.lattice(4)
+    assert grid.shape == (16, 2)
+    assert grid[0].tolist() == [-grid[3, 0], grid[3, 1]]  # the first row is the top one, from left to right
+    assert grid[0, 1] > grid[4, 1]
+
+
+def test_images_of_a_sprite_are_looked_for_where_the_projector_does():
+    from ae_jax.commands import sprite
+
+    wrong = load("embedding_projector").wrong_images
+    x = np.random.default_rng(0).random((7, 4, 4, 1))
+    assert wrong(sprite(x), x) == 0
+    assert wrong(sprite(x[[0, 2, 1, 3, 4, 5, 6]]), x) == 2

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from ae_jax import networks
 from ae_jax.core import Batch
+from ae_jax.corruption import corrupted, masking
 from ae_jax.networks import convolution
 from ae_jax.networks.convolution import (
     convolve,
@@ -628,3 +629,34 @@ def test_switches_put_each_maximum_back():
     assert_array_equal(output, max_unpool(pooled, switches, (4, 6), 2))
     corner = jnp.zeros_like(x).at[:, ::2, ::2].set(pooled)  # a code alone: the first place of each block
     assert_array_equal(net.decode(params, z), corner)
+
+
+def test_without_dense_layers_the_code_is_the_last_maps_wherever_they_lie():
+    """An image moved by the stride has the same code, moved by one place."""
+    net = networks.conv((12, 8, 2), 6 * 4 * 5, channels=(5,), dense=False)
+    x = np.zeros((1, 12, 8, 2), np.float32)
+    x[:, 3:7, 2:5] = images(1, 4, 3, 2)
+    params = built(net, x)
+    params["encoder"]["level_0"]["bias"] *= 0
+    assert "dense" not in params["encoder"] | params["decoder"]
+    here, there = (np.asarray(net.encode(params, a)).reshape(6, 4, 5) for a in (x, np.roll(x, (2, 2), (1, 2))))
+    assert here.any()
+    assert_allclose(there, np.roll(here, (1, 1), (0, 1)), atol=1e-6)
+    for wrong in ({"latents": 9}, {"hidden": (3,)}, {"heads": 2}, {"code_activation": "sigmoid"}):
+        with pytest.raises(ValueError, match="latents=120"):
+            networks.conv((12, 8, 2), **{"latents": 120, "channels": (5,), "dense": False} | wrong)
+
+
+@pytest.mark.parametrize("kind", ["conv", "mlp"])
+def test_a_residual_network_corrects_the_input_that_it_sees(kind):
+    plain = networks.mlp((6, 5, 1), 3) if kind == "mlp" else networks.conv((6, 5, 1), 3, channels=(4,))
+    made = networks.residual(plain) if kind == "mlp" else networks.conv((6, 5, 1), 3, channels=(4,), residual=True)
+    x = images(3, 6, 5, 1)
+    params = built(plain, x)
+    (z, correction), (z_made, output) = plain.apply(params, x), made.apply(params, x)
+    assert_array_equal(z_made, z)
+    assert_array_equal(output, x + correction)
+    assert_array_equal(made.decode(params, z), plain.decode(params, z))
+    gone = corrupted(made, masking(1.0))
+    assert_allclose(gone.apply(params, x, KEY)[1], plain.apply(params, 0 * x)[1], atol=1e-6)
+    assert_array_equal(gone.apply(params, x)[1], output)  # and without a key nothing is corrupted

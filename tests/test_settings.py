@@ -113,7 +113,7 @@ def test_every_algorithm_gets_the_codes_it_needs(name):
     x = jnp.asarray(np.random.default_rng(0).random((5, 6)), jnp.float32)
     from ae_jax.core import Batch
 
-    params = algorithm.init(jax.random.key(0), Batch(x))
+    params = algorithm.init(jax.random.key(0), Batch(x, jnp.arange(5) % 2))
     kernel = params["encoder"]["layer_1" if network == "mlp" else "layer_0"]["kernel"]
     assert kernel.shape[1] == 3 * heads(name).number
     assert algorithm.encode(params, x).shape == (5, 3)

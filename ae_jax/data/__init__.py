@@ -18,7 +18,7 @@ from .images import Crop, Size, folder, image_files, read_images
 from .sprites import render, shapes
 from .text import bags, counts, read_texts, reuters, text_files, texts
 from .tfds import WITHOUT, find, known_names, prepared, prepared_in
-from .toys import digits, photos
+from .toys import digits, photos, red_and_blue
 from .variants import Variant, variant
 from .whitening import (
     Whitening,
@@ -68,6 +68,7 @@ NAMED: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
     "photos": photos,
     "shapes": shapes,
+    "red_and_blue": red_and_blue,
     "variants": variants,
     "reuters": reuters,
 }
@@ -76,6 +77,7 @@ NAMED: dict[str, Callable[..., Dataset]] = {
 OPTIONS: dict[str, Callable[..., Dataset]] = {
     "photos": photos,
     "shapes": shapes,
+    "red_and_blue": red_and_blue,
     "variants": variants,
     "TensorFlow Datasets": prepared,
     "arrays": arrays,
@@ -89,6 +91,7 @@ SOURCES = {
     "digits": "scikit-learn's handwritten digits: 1437 + 360 of 8x8, 10 classes",
     "photos": "patches of scikit-learn's two sample photographs, grey or colour, any size",
     "shapes": "procedural squares, ellipses and hearts with known generative factors, grey or colour, any size",
+    "red_and_blue": "a toy for colorization: red circles and blue squares that have the same grey, any size",
     "variants": "digits turned, on noise or on photographs: the harder forms of MNIST, or of any grey images",
     "mnist, fashion_mnist, cifar10, ...": "any image set of TensorFlow Datasets, from TFDS_DATA_DIR or downloaded",
     "FILE.npy, FILE.npz": "arrays: one; x and y; train and test; or x_train, y_train, x_test, y_test",
@@ -103,8 +106,8 @@ def load(source: str | Path, **options: Any) -> Dataset:
 
     A bare word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder
     of that name, then a set to download. Options are the keyword arguments of the source's own function:
-    `digits`, `photos`, `shapes`, `variants`, `reuters`, `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz),
-    `folder` (images), `texts` (a folder of text files).
+    `digits`, `photos`, `shapes`, `red_and_blue`, `variants`, `reuters`, `prepared` (TensorFlow Datasets), `arrays`
+    (.npy, .npz), `folder` (images), `texts` (a folder of text files).
 
     Args:
         source: a name or a path.
@@ -178,6 +181,7 @@ __all__ = [
     "prepared",
     "read_images",
     "read_texts",
+    "red_and_blue",
     "render",
     "reuters",
     "shapes",

@@ -1,10 +1,10 @@
-"""Data that ships with scikit-learn."""
+"""Data that ships with scikit-learn, and a toy for colorization."""
 
 from typing import Any
 
 import numpy as np
 
-from .dataset import Dataset, make_batch, unit_interval
+from .dataset import DataError, Dataset, make_batch, unit_interval
 from .images import Size
 from .whitening import patches
 
@@ -50,3 +50,37 @@ def photos(
     )
     train, test = unit_interval([train, test], "photos")
     return Dataset("photos", make_batch(train), make_batch(test), f"scikit-learn's sample photographs, seed {seed}")
+
+
+def red_and_blue(*, size: int = 32, count: int = 4000, test_count: int | None = None, seed: int = 0) -> Dataset:
+    """Red circles and blue squares on black, one to four: the colour follows from the shape and from nothing else.
+
+    Both have the same distribution of areas and, in grey, the same brightness. Each lies in a quarter of its own,
+    so that none touches another.
+
+    Args:
+        size: side of the images in pixels, 16 at least, even.
+        count: how many to train on.
+        test_count: how many to test on; a fifth of `count` by default.
+        seed: of what is drawn.
+
+    Raises:
+        DataError: a size that is odd or too small, or no images.
+    """
+    test_count = max(1, count // 5) if test_count is None else test_count
+    if size < 16 or size % 2 or min(count, test_count) < 1:
+        raise DataError(f"{count} + {test_count} images of {size} pixels; one at least, of an even side from 16 on")
+    draw, n, half = np.random.default_rng(seed), count + test_count, size // 2
+    there = draw.random((n, 4)) < 0.7
+    there[np.arange(n), draw.integers(4, size=n)] = True
+    circle = draw.random((n, 4)) < 0.5
+    side = half * draw.uniform(0.4, 0.75, (n, 4))  # of the square; the circle has its area
+    reach = np.where(circle, side / np.pi**0.5, side / 2)
+    centre = reach[..., None] + draw.random((n, 4, 2)) * (half - 1 - 2 * reach)[..., None] + 0.5  # [N, 4, 2]
+    y, x = (np.arange(half) + 0.5)[:, None], (np.arange(half) + 0.5)[None]
+    down, across = np.abs(y - centre[..., :1, None]), np.abs(x - centre[..., 1:, None])  # [N, 4, half, half]
+    far = np.where(circle[..., None, None], np.hypot(down, across), np.maximum(down, across))
+    inside = (far < reach[..., None, None]) & there[..., None, None]
+    coloured = np.stack([inside & circle[..., None, None], 0 * inside, inside & ~circle[..., None, None]], -1)
+    grid = coloured.reshape(n, 2, 2, half, half, 3).swapaxes(2, 3).reshape(n, size, size, 3).astype(np.float32)
+    return Dataset("red_and_blue", make_batch(grid[:count]), make_batch(grid[count:]), f"seed {seed}")

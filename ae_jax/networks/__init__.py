@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..core import Autoencoder
-from .common import ACTIVATIONS, activation, pair
+from .common import ACTIVATIONS, activation, pair, residual
 from .conv import conv
 from .mlp import linear, mlp, rbm
 from .stack import layers_of, stack, stacked, unrolled
@@ -20,6 +20,7 @@ __all__ = [
     "mlp",
     "pair",
     "rbm",
+    "residual",
     "stack",
     "stacked",
     "unrolled",

@@ -127,3 +127,19 @@ def pair(
         return z, run(decoder, params["decoder"], key_decoder, z, side).reshape(x.shape)
 
     return Autoencoder(shape, latents, init, encode, decode, apply, layer)
+
+
+def residual(net: Autoencoder) -> Autoencoder:
+    """The network as a correction: `apply` adds its output to its input, as the encoder sees it, corrupted perhaps.
+
+    For restoration, where most of the input is right already (Zhang et al., 2017, IEEE Trans. Image Processing 26).
+    A code alone no longer says what comes out: `decode` gives the correction without what it corrects, so codes of
+    such a network are no summary of x, and members that decode codes (variational, generative) have no use for it.
+    Adding means anything only in data space: for the likelihood "squared", whose output is the reconstruction.
+    """
+
+    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
+        z, correction = net.apply(params, x, key)
+        return z, x + correction
+
+    return net._replace(apply=apply)

@@ -14,7 +14,7 @@ from jax import Array
 
 from ..core import Autoencoder
 from . import common
-from .common import Activation, ActivationName, InitName
+from .common import ACTIVATIONS, Activation, ActivationName, InitName
 from .convolution import Size, convolve, convolve_transpose, fill_unpool, max_pool, max_unpool, resize
 from .mlp import MLP
 
@@ -123,6 +123,8 @@ def conv(
     output_activation: ActivationName | Activation = "linear",
     dropout: float = 0.0,
     code_dropout: float = 0.0,
+    dense: bool = True,
+    residual: bool = False,
     init: InitName = "glorot",
 ) -> Autoencoder:
     """A symmetric convolutional autoencoder: levels of convolution, dense layers, the code, and back.
@@ -148,11 +150,14 @@ def conv(
         output_activation: of the output; leave it linear for a Bernoulli likelihood, which takes logits.
         dropout: rate on hidden layers, both ways, in training.
         code_dropout: rate on the code in training.
+        dense: whether there are dense layers at all; without, the code is the last feature maps themselves, laid
+            out flat, and latents their number (Masci et al., 2011).
+        residual: the output is a correction, added to the input; see `networks.residual`.
         init: of the weights.
 
     Raises:
-        ValueError: an unknown name, a shape that is no image's, no levels, a size below one, or switches
-            without pooling.
+        ValueError: an unknown name, a shape that is no image's, no levels, a size below one, switches without
+            pooling, or, without dense layers, another size or kind of code than the maps have.
     """
     if len(shape) != 3:
         raise ValueError(f"shape is {shape}; convolution takes images, (height, width, channels)")
@@ -168,11 +173,18 @@ def conv(
     sizes = [(height, width)]
     for _ in channels:
         sizes.append((-(-sizes[-1][0] // stride), -(-sizes[-1][1] // stride)))
-    to_code = MLP((*hidden, heads * latents), inner, code, init, dropout, code_dropout)
-    from_code = MLP((*reversed(hidden), prod(sizes[-1]) * channels[-1]), inner, inner, init, dropout, dropout)
-    return common.pair(
+    size = prod(sizes[-1]) * channels[-1]
+    if not dense and (latents != size or hidden or heads != 1 or code is not ACTIVATIONS["linear"] or code_dropout):
+        raise ValueError(
+            f"without dense layers the code is the last feature maps, {size} numbers: give latents={size}, one head, "
+            f"no hidden layers and no code_activation or code_dropout; these are {latents}, {heads} and {hidden}"
+        )
+    to_code = MLP((*hidden, heads * latents) if dense else (), inner, code, init, dropout, code_dropout)
+    from_code = MLP((*reversed(hidden), size) if dense else (), inner, inner, init, dropout, dropout)
+    net = common.pair(
         Encoder(channels, kernel, stride, down, inner, init, dropout, to_code),
         Decoder((colours, *channels), sizes, kernel, stride, up, inner, out, init, dropout, from_code),
         tuple(shape),
         latents,
     )
+    return common.residual(net) if residual else net
