@@ -33,7 +33,7 @@ def adversarial_style(
     Args:
         net: the network, one head, whose code holds the classes and then the style.
         optimizer: an optax optimizer; each step has one of its own.
-        classes: how many; None for half of the code.
+        classes: how many; None for half of the code. Images with another label, or -1 for none, are told none.
         conditional: tell the critic the label, too, so that the styles of each class alone are to be N(0, I) and tell
             nothing of it; without (as in section 4) only those of all classes together are.
         critic_widths: of the critic's hidden layers.
@@ -46,10 +46,9 @@ def adversarial_style(
     def reconstruct(params: Params, batch: Batch, key: Key) -> Loss:
         key_encoder, key_decoder = jax.random.split(key)
         h = net.encode(params, batch.x, key_encoder)
-        assert batch.y is not None  # see init
         told = jnp.concatenate([jax.nn.one_hot(batch.y, size, dtype=h.dtype), h[:, size:]], -1)
         nll = p.nll(net.decode(params, told, key_decoder), batch.x)  # [B]
-        error = optax.softmax_cross_entropy_with_integer_labels(h[:, :size], batch.y)
+        error = optax.softmax_cross_entropy(h[:, :size], told[:, :size])  # 0 without a label
         return Loss(nll + error, {"reconstruction": nll, "classification": error})
 
     def beside(batch: Batch, z: Array) -> Array:  # [B, style] -> [B, style + size]
