@@ -76,6 +76,8 @@ class TrainOptions:
     """Corrupt the input in training: the denoising form of any algorithm."""
     noise_level: float = 0.25
     """Fraction of elements, area, width or colour; standard deviation of the Gaussian; factor of low resolution."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's arithmetic in training; parameters, losses and all that is measured stay float32."""
     validation: float = 0.0
     """Fraction of the training set held out; the best epoch on it is the one that is used."""
     best: str = "loss"
@@ -201,6 +203,7 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
         patience=options.patience,
         noise=options.noise,
         noise_level=options.noise_level,
+        precision=options.precision,
     )
 
 
