@@ -9,9 +9,11 @@ Where there are many processes, all run the same program on the same mesh. The f
 checkpoints are written by all.
 """
 
+import os
+import sys
 from collections.abc import Callable
 from math import gcd
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import jax
 import numpy as np
@@ -58,11 +60,34 @@ def initialize(coordinator: str | None, processes: int | None = None, process: i
         raise ValueError(f"--coordinator is {coordinator!r}; it must be HOST:PORT, such as 10.0.0.1:5000, or auto")
     if processes is None or process is None or not 0 <= process < processes:
         raise ValueError(
-            f"--processes is {processes} and --process {process}; with --coordinator HOST:PORT give how many there are, "
-            "and which one this is, counted from 0"
+            f"--processes is {processes} and --process {process}; with --coordinator HOST:PORT give how many there "
+            "are, and which one this is, counted from 0"
         )
     # Everything is said: what a cluster's environment says besides is not asked.
     jax.distributed.initialize(coordinator, processes, process, cluster_detection_method="deactivate", **patience)
+
+
+def together() -> bool:
+    """Whether this process trains with others."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process because of an error; does not wait for the others, who wait for it."""
+    if together():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def lost(error: Exception) -> str:
+    """What to say of an error that arose between processes."""
+    reason = str(error).strip().splitlines()[0][:200]
+    return (
+        f"process {jax.process_index()} of {jax.process_count()} lost another one, or the way to it ({reason}). Start "
+        "all of them again with the same command: they go on from the last checkpoint."
+    )
 
 
 def first() -> bool:
@@ -137,7 +162,7 @@ def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh |
         raise ValueError(f"parallel is {parallel!r}; it must be one of {', '.join(get_args(Parallel))}")
     if parallel == "none":
         if devices not in (None, 1):
-            raise ValueError(f"--devices is {devices}: say how they share the work, --parallel data, seeds or both")
+            raise ValueError(f"--devices is {devices}: add --parallel data, seeds or both, how they share the work")
         if jax.process_count() > 1:
             raise ValueError(f"{jax.process_count()} processes train together: add --parallel data, seeds or both")
         return None
@@ -241,7 +266,6 @@ def host(tree: Any) -> Any:
 
 
 def described(mesh: Mesh | None) -> dict[str, int]:
-    """How many devices and processes share the work, for a record; nothing where it is one."""
-    if mesh is None:
-        return {}
-    return {"seed_devices": mesh.shape["seeds"], "data_devices": mesh.shape["data"], "processes": jax.process_count()}
+    """How many devices and processes share the work, for a record."""
+    shape = {"seeds": 1, "data": 1} if mesh is None else dict(mesh.shape)
+    return {**shape, "processes": jax.process_count()}

@@ -280,8 +280,14 @@ class Folder:
             steps = sorted(manager.all_steps()) if manager is not None else []
             if not steps:
                 raise RunError(f"{self.path} has no checkpoint yet: train longer, or start its command again")
-            args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
+            here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # however many it was trained on
             try:
+                with ocp.StandardCheckpointer() as reader:
+                    described: Any = reader.metadata(folder / str(steps[-1]) / "state")
+                target = jax.tree.map(
+                    lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), described.item_metadata.tree
+                )
+                args = ocp.args.Composite(state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore())
                 found = manager.restore(steps[-1], args=args)  # type: ignore[union-attr]
             except Exception as error:
                 reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -31,7 +31,9 @@ def test_every_algorithm_multiplies_in_bfloat16_and_keeps_float32(name):
     params, (after, memory, metrics) = jax.eval_shape(step, jax.random.key(0))
     kind = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
     assert kind(after) == kind(params)
-    floats = [leaf.dtype for leaf in jax.tree.leaves((after, memory, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    floats = [
+        leaf.dtype for leaf in jax.tree.leaves((after, memory, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
     assert set(floats) == {jnp.dtype("float32")}
     assert "bf16" in str(jax.make_jaxpr(step)(jax.random.key(0)))
     measured = lambda params, key: algorithm.evaluate(params, Batch(BARS.x[:4], BARS.y[:4]), key)
