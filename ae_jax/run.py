@@ -247,15 +247,15 @@ class Folder:
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract._asdict()), meta=ocp.args.JsonRestore())
         steps = sorted(self._manager.all_steps(), reverse=True)
         for e in steps:
-            state, wrong = None, None
+            state, expected, wrong = target, None, None
             try:
                 found = self._manager.restore(e, args=args)
-                state = State(**found["state"])
+                state, expected = State(**found["state"]), found["meta"]["checksum"]
             except Exception as error:
                 wrong = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             # All processes together, also where only one could not read its part.
             if not devices.worst(wrong is not None):
-                if found["meta"]["checksum"] == checksum(devices.host(state)):
+                if expected == checksum(devices.host(state)):
                     return e, state
                 wrong = "its checksum does not match its contents"
             aside = self.path / f"damaged-checkpoint-{e}"

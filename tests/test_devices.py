@@ -165,20 +165,35 @@ def test_alone_there_is_nobody_to_agree_with():
 TRAIN = "train vae --epochs 8 --hidden 16 --latents 3 --likelihood-samples 5 --batch-size 64 --every-epochs 1"
 
 
-def start(command):
-    """Two processes on the loopback interface; {address} and {process} are filled in."""
+def start(command, variables=None):
+    """Two processes on the loopback interface; {port} and {process} are filled in."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment())
-    filled = lambda i: [sys.executable, *(part.format(address=address, process=i) for part in command)]
-    return [subprocess.Popen(filled(i), **streams) for i in range(2)]
+        port = free.getsockname()[1]
+    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    processes = []
+    for i in range(2):
+        fill = lambda part, i=i: part.format(port=port, process=i)
+        env = environment(**{name: fill(value) for name, value in (variables or {}).items()})
+        processes.append(subprocess.Popen([sys.executable, *map(fill, command)], env=env, **streams))
+    return processes
 
 
-def two(where):
+FLAGS = "--coordinator 127.0.0.1:{port} --processes 2 --process {process}"
+SLURM = {  # what srun tells its tasks
+    "SLURM_JOB_ID": "1",
+    "SLURM_STEP_NODELIST": "127.0.0.1",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "{process}",
+    "SLURM_LOCALID": "{process}",
+    "JAX_COORDINATOR_PORT": "{port}",
+}
+
+
+def two(where, flags, variables=None):
     """Two processes that train one run."""
-    together = "--coordinator {address} --processes 2 --process {process} --parallel data"
-    return start(["-m", "ae_jax", *TRAIN.split(), "--workdir", str(where), *together.split()])
+    command = ["-m", "ae_jax", *TRAIN.split(), "--workdir", str(where), "--parallel", "data", *flags.split()]
+    return start(command, variables)
 
 
 def ended(processes):
@@ -189,7 +204,7 @@ def ended(processes):
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_and_go_on_after_one_is_killed(tmp_path):
-    said = ended(two(tmp_path / "unbroken"))
+    said = ended(two(tmp_path / "unbroken", "--coordinator auto", SLURM))
     assert "report:" in said[0]
     assert "training" not in said[1]  # one speaks
     cli.dispatch([*TRAIN.split(), "--workdir", str(tmp_path / "one"), "--quiet"])
@@ -197,7 +212,7 @@ def test_two_processes_train_as_one_and_go_on_after_one_is_killed(tmp_path):
     np.testing.assert_allclose(curve("unbroken"), curve("one"), rtol=1e-5)
     assert run.Folder(tmp_path / "unbroken").results()["devices"]["processes"] == 2
 
-    killed = two(tmp_path / "killed")
+    killed = two(tmp_path / "killed", FLAGS)
     deadline = time.monotonic() + 200
     while len(run.Folder(tmp_path / "killed").log()) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -208,7 +223,7 @@ def test_two_processes_train_as_one_and_go_on_after_one_is_killed(tmp_path):
     killed[0].communicate()
     assert 3 <= len(run.Folder(tmp_path / "killed").log()) < 8
     assert run.Folder(tmp_path / "killed").results() is None
-    ended(two(tmp_path / "killed"))
+    ended(two(tmp_path / "killed", FLAGS))
     assert curve("killed") == curve("unbroken")
     a, b = (run.Folder(tmp_path / where).params() for where in ("killed", "unbroken"))
     assert a[0] == b[0] == 8
@@ -261,7 +276,7 @@ except run.RunError as error:
 def test_each_process_reads_its_own_part(tmp_path):
     x = np.random.default_rng(0).random((123, 6)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
-    ended(start(["-c", PARTS.replace("{", "{{").replace("}", "}}"), str(tmp_path), "{address}", "{process}"]))
+    ended(start(["-c", PARTS.replace("{", "{{").replace("}", "}}"), str(tmp_path), "127.0.0.1:{port}", "{process}"]))
     algorithm = vae(networks.mlp((6,), 2, hidden=(8,), heads=2), optax.adam(1e-2))
     alone = run.train(algorithm, Batch(x), epochs=2, batch_size=32, seeds=(0, 1), progress=False)
     expected = np.concatenate([np.ravel(a) for a in jax.tree.leaves(alone.params)])
