@@ -76,6 +76,8 @@ class TrainOptions:
     """Corrupt the input in training: the denoising form of any algorithm."""
     noise_level: float = 0.25
     """Fraction of elements, area, width or colour; standard deviation of the Gaussian; factor of low resolution."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's arithmetic in training; parameters, losses and all that is measured stay float32."""
     validation: float = 0.0
     """Fraction of the training set held out; the best epoch on it is the one that is used."""
     best: str = "loss"
@@ -90,6 +92,16 @@ class TrainOptions:
     """or after so many minutes, whichever comes first."""
     keep: int = 3
     """Checkpoints to keep; the best epoch's params are within each."""
+    parallel: Literal["none", "data", "seeds", "both"] = "none"
+    """How many devices share the work: each batch split over them, the seeds spread over them, or both."""
+    devices: int | None = None
+    """How many devices; by default all there are."""
+    coordinator: str | None = None
+    """HOST:PORT of the first of many processes that train together; auto on Slurm, Kubernetes, Open MPI and TPU."""
+    processes: int | None = None
+    """How many processes there are, with --coordinator HOST:PORT."""
+    process: int | None = None
+    """Which of the processes this one is, from 0."""
     quiet: bool = False
     """Show nothing but errors."""
 
@@ -201,6 +213,7 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
         patience=options.patience,
         noise=options.noise,
         noise_level=options.noise_level,
+        precision=options.precision,
     )
 
 
@@ -229,9 +242,10 @@ def train(arguments: list[str]) -> None:
     description = f"{summary(sys.modules[make.__module__])}\n\n{inspect.getdoc(make).split('Args:')[0].strip()}"  # type: ignore[union-attr]
     parsed = tyro.cli(train_options(name), prog=f"ae-jax train {name}", args=rest, description=description)
 
-    from . import commands
+    from . import commands, devices
 
     settings, options = settings_of(name, parsed), parsed.training
+    devices.initialize(options.coordinator, options.processes, options.process)
     workdir = options.workdir or commands.default_workdir(settings)
     commands.train(
         settings,
@@ -241,6 +255,7 @@ def train(arguments: list[str]) -> None:
         keep=options.keep,
         samples=options.likelihood_samples,
         quiet=options.quiet,
+        mesh=devices.layout(options.parallel, len(settings.seeds), options.devices),
     )
 
 
@@ -479,7 +494,9 @@ def as_flags(message: str) -> str:
 
 def main() -> None:
     """Entry point: a user's mistake ends in one message and exit status 2, not in a traceback."""
-    from . import run
+    import jax
+
+    from . import devices, run
 
     run.cache_compilations()
     try:
@@ -489,9 +506,14 @@ def main() -> None:
         sys.exit(128 + stop.number)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+        devices.leave(130)
     except (run.RunError, ValueError, OSError) as error:
         if os.environ.get("AE_JAX_TRACEBACK"):
             raise
         print(f"ae-jax: {as_flags(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        devices.leave(2)
+    except jax.errors.JaxRuntimeError as error:
+        if not devices.together():
+            raise
+        print(f"ae-jax: {devices.lost(error)}", file=sys.stderr)
+        devices.leave(2)

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from . import data, evaluation, index, report, restoration, run
+from . import data, devices, evaluation, index, report, restoration, run
 from .core import Algorithm, Batch, Params
 from .evaluation.statistics import summarise
 from .settings import Settings, build
@@ -72,12 +73,16 @@ def train(
     keep: int = 3,
     samples: int = 100,
     quiet: bool = False,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Trains, evaluates and reports into `workdir`; goes on where an earlier call was stopped.
 
+    `mesh` spreads seeds and batches over devices, see `devices`. Of many processes that train together the first one
+    evaluates and reports; the others return nothing.
+
     Returns what `results.json` holds. Raises RunError, DataError or ValueError with what to do.
     """
-    say = (lambda *_: None) if quiet else print
+    say = print if devices.first() and not quiet else (lambda *_: None)
     splits = load(settings)
     say(splits.dataset)
     shape = splits.train.x.shape[1:]
@@ -113,8 +118,12 @@ def train(
                 every_epochs=every_epochs,
                 every_minutes=every_minutes,
                 progress=not quiet,
+                mesh=mesh,
             )
+            if not devices.first():
+                return {}
             results = measure(algorithm, trained, splits.train, splits.test, samples, say)
+            results["devices"] = devices.described(mesh)
             # The report first: results.json is what says that a run is finished.
             write_report(folder, algorithm, trained.of(settings.seeds[0]), splits, results)
             run.write_json(folder.path / "results.json", results)

@@ -24,7 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.sharding import Mesh
 
+from . import devices
 from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, average, epoch, start
 
 EVALUATION = 2**32 - 1  # folded into a run's key for held-out noise: an epoch number that no run reaches
@@ -80,19 +82,20 @@ def _programs(
     transform: Callable[[Batch, Key], Batch] | None,
     monitor: str,
     patience: int | None,
+    mesh: Mesh | None = None,
 ):
-    """(begin, advance), both compiled for all seeds at once."""
+    """(begin, advance), both compiled for all seeds at once, over the devices of a mesh if there is one."""
     if transform is not None:
         algorithm = algorithm._replace(rule=augment(algorithm.rule, transform))
-    rule = epoch(algorithm, batch_size)
+    rule = epoch(algorithm, batch_size, devices.batches(mesh))
 
-    def begin(data: Batch, keys: Key) -> tuple[State, Key]:
+    def begin(data: Batch, seeds: Array) -> tuple[State, Key]:
         def one(key: Key) -> tuple[State, Key]:
             params, memory, key_run = start(algorithm.init, rule, data, key)
             never = jnp.asarray(jnp.inf, jnp.float32)
             return State(params, memory, params, never, jnp.zeros((), jnp.int32), jnp.asarray(True)), key_run
 
-        return map_seeds(one)(keys)
+        return map_seeds(one)(jax.random.wrap_key_data(seeds))
 
     def advance(states: State, keys: Key, e: Array, data: Batch, held_out: Batch | None):
         def go(state: State, key_run: Key):  # epoch e, counted from 1, has the key of fit's epoch e - 1
@@ -125,7 +128,13 @@ def _programs(
 
         return map_seeds(one)(states, keys)
 
-    return jax.jit(begin), jax.jit(advance, donate_argnums=0)
+    if mesh is None:
+        return jax.jit(begin), jax.jit(advance, donate_argnums=0)
+    of_seeds, whole = devices.shardings(mesh)
+    begin = devices.spread(begin, mesh, False, True)
+    advance = devices.spread(advance, mesh, True, True, False, False, False)
+    out = (of_seeds, whole)  # what the host reads after an epoch is everywhere
+    return jax.jit(begin, out_shardings=of_seeds), jax.jit(advance, donate_argnums=0, out_shardings=out)
 
 
 # ------------------------------------------------------------------------------------------- the folder
@@ -142,8 +151,22 @@ class Folder:
     def opened(self, settings: dict[str, Any], *, keep: int = 3) -> Iterator["Folder"]:
         """Holds the folder for a run with these settings.
 
-        Raises RunError where another process holds it, or it is of other settings, or of something else.
+        Raises RunError where another process holds it, or it is of other settings, or of something else. Where many
+        processes train together, the first one holds it for all.
         """
+        with contextlib.ExitStack() as stack:
+            if (said := devices.in_first(lambda: stack.enter_context(self._held(settings)))) is not None:
+                raise RunError(said)
+            try:
+                self._manager = _manager(self.path / "checkpoints", keep)
+                yield self
+            finally:
+                if self._manager is not None:
+                    self._manager.close()
+                self._manager = None
+
+    @contextlib.contextmanager
+    def _held(self, settings: dict[str, Any]) -> Iterator[None]:
         config = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; a run needs a folder: choose another --workdir")
@@ -166,13 +189,7 @@ class Folder:
                 self._check(settings)
             else:
                 write_json(config, {"settings": settings, **circumstances()})
-            try:
-                self._manager = _manager(self.path / "checkpoints", keep)
-                yield self
-            finally:
-                if self._manager is not None:
-                    self._manager.close()
-                self._manager = None
+            yield
 
     def _check(self, settings: dict[str, Any]) -> None:
         before, now = _flat(self.config()["settings"]), _flat(json.loads(json.dumps(settings)))
@@ -212,7 +229,7 @@ class Folder:
         """Writes the checkpoint of epoch e; it is there whole or not at all."""
         import orbax.checkpoint as ocp
 
-        meta = {"epoch": e, "checksum": checksum(state)}
+        meta = {"epoch": e, "checksum": checksum(devices.host(state))}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), meta=ocp.args.JsonSave(meta))
         if not self._manager.save(e, args=args, force=True):
             raise RunError(f"the checkpoint of epoch {e} could not be written to {self.path / 'checkpoints'}")
@@ -230,18 +247,22 @@ class Folder:
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract._asdict()), meta=ocp.args.JsonRestore())
         steps = sorted(self._manager.all_steps(), reverse=True)
         for e in steps:
+            state, expected, wrong = target, None, None
             try:
                 found = self._manager.restore(e, args=args)
-                state = State(**found["state"])
-                if found["meta"]["checksum"] != checksum(state):
-                    raise ValueError("its checksum does not match its contents")
-                return e, state
+                state, expected = State(**found["state"]), found["meta"]["checksum"]
             except Exception as error:
-                aside = self.path / f"damaged-checkpoint-{e}"
-                os.replace(self.path / "checkpoints" / str(e), aside)
-                self._manager.reload()
-                reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-                print(f"The checkpoint of epoch {e} is damaged ({reason}); moved to {aside}.", file=sys.stderr)
+                wrong = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            # All processes together, also where only one could not read its part.
+            if not devices.worst(wrong is not None):
+                if expected == checksum(devices.host(state)):
+                    return e, state
+                wrong = "its checksum does not match its contents"
+            aside = self.path / f"damaged-checkpoint-{e}"
+            devices.in_first(lambda: os.replace(self.path / "checkpoints" / str(e), aside))
+            self._manager.reload()
+            if wrong is not None:
+                print(f"The checkpoint of epoch {e} is damaged ({wrong}); moved to {aside}.", file=sys.stderr)
         if steps:
             raise RunError(
                 f"every checkpoint in {self.path} is damaged (moved aside as damaged-checkpoint-*). "
@@ -259,8 +280,14 @@ class Folder:
             steps = sorted(manager.all_steps()) if manager is not None else []
             if not steps:
                 raise RunError(f"{self.path} has no checkpoint yet: train longer, or start its command again")
-            args = ocp.args.Composite(state=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
+            here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # however many it was trained on
             try:
+                with ocp.StandardCheckpointer() as reader:
+                    described: Any = reader.metadata(folder / str(steps[-1]) / "state")
+                target = jax.tree.map(
+                    lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), described.item_metadata.tree
+                )
+                args = ocp.args.Composite(state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore())
                 found = manager.restore(steps[-1], args=args)  # type: ignore[union-attr]
             except Exception as error:
                 reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
@@ -391,6 +418,7 @@ def train(
     every_epochs: int = 10,
     every_minutes: float = 5.0,
     progress: bool = True,
+    mesh: Mesh | None = None,
 ) -> Trained:
     """Trains one run a seed, all seeds in one compiled program.
 
@@ -409,6 +437,7 @@ def train(
         every_epochs: checkpoint after so many epochs,
         every_minutes: or after so many minutes, whichever comes first; and always at the end.
         progress: show a bar (on a terminal only).
+        mesh: devices to spread seeds and batches over, see `devices.mesh`; by default there is one.
 
     Returns the params of the last epoch, or with a validation set those of each seed's best one.
 
@@ -418,10 +447,11 @@ def train(
         ValueError: arguments that do not fit.
     """
     _check_arguments(epochs, batch_size, seeds, patience, validation)
-    begin, advance = _programs(algorithm, batch_size, transform, monitor, patience)
-    data = jax.tree.map(jnp.asarray, data)
-    held_out = None if validation is None else jax.tree.map(jnp.asarray, validation)
-    state, keys = begin(data, jnp.stack([jax.random.key(s) for s in seeds]))
+    devices.check(mesh, len(seeds), min(batch_size, len(data.x)))
+    begin, advance = _programs(algorithm, batch_size, transform, monitor, patience, mesh)
+    data, held_out = devices.everywhere(data, mesh), devices.everywhere(validation, mesh)
+    state, keys = begin(data, np.stack([jax.random.key_data(jax.random.key(s)) for s in seeds]))
+    progress, writes = progress and devices.first(), devices.first()
 
     done, history = 0, []
     if folder is not None:
@@ -430,20 +460,21 @@ def train(
             if progress:
                 print(f"going on after epoch {done} of {epochs}", file=sys.stderr)
         history = [row for row in folder.log() if row["epoch"] <= done]
-        write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
+        if writes:
+            write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
 
     if done < epochs:  # compiled before the loop, so that no epoch's time counts it
         if progress and sys.stderr.isatty():
             print("compiling an epoch ...", end="\r", file=sys.stderr, flush=True)
-        advance = advance.lower(state, keys, jnp.asarray(0, jnp.int32), data, held_out).compile()
+        advance = advance.lower(state, keys, np.int32(0), data, held_out).compile()
     saved, saved_at = done, time.monotonic()
     with _interruptible() as signals, _bar(epochs, done, progress) as bar:
         for e in range(done + 1, epochs + 1):
-            if not np.asarray(state.active).any():
+            running = devices.host(state.active)
+            if not running.any():
                 break
             began = time.perf_counter()
-            running = np.asarray(state.active)
-            state, (rows, finite) = advance(state, keys, jnp.asarray(e, jnp.int32), data, held_out)  # donates state
+            state, (rows, finite) = advance(state, keys, np.int32(e), data, held_out)  # donates state
             if not (finite := np.asarray(finite)).all():
                 raise RunError(_not_finite(e, np.asarray(seeds)[~finite], saved, folder))
             seconds = time.perf_counter() - began
@@ -455,25 +486,29 @@ def train(
             }
             history.append(row)
             bar(row)
-            last = e == epochs or not np.asarray(state.active).any()
+            last = e == epochs or not devices.host(state.active).any()
+            stop = devices.worst(signals[0] if signals else 0)  # the signal, by whichever process it was heard
             if folder is None:
-                if signals:
-                    raise Interrupted(f"Stopped after epoch {e} of {epochs}; nothing is saved.", signals[0])
+                if stop:
+                    raise Interrupted(f"Stopped after epoch {e} of {epochs}; nothing is saved.", stop)
                 continue
-            with open(folder.path / "log.jsonl", "a") as log:
-                log.write(json.dumps(row) + "\n")
-            due = e - saved >= every_epochs or time.monotonic() - saved_at >= 60 * every_minutes
-            if last or due or signals:
+            if writes:
+                with open(folder.path / "log.jsonl", "a") as log:
+                    log.write(json.dumps(row) + "\n")
+            due = e - saved >= every_epochs or devices.worst(time.monotonic() - saved_at >= 60 * every_minutes)
+            if last or due or stop:
                 folder.save(e, state)
                 saved, saved_at = e, time.monotonic()
-            if signals and not last:
+            if stop and not last:
                 raise Interrupted(
                     f"Stopped after epoch {e} of {epochs}; saved in {folder.path}. Start the same command again "
                     "to go on from there.",
-                    signals[0],
+                    stop,
                 )
     chosen = state.params if validation is None else state.best
-    return Trained(chosen, tuple(seeds), history, [int(b) for b in np.asarray(state.best_epoch)])
+    if mesh is not None:  # what follows is one process's own
+        chosen = jax.tree.map(jnp.asarray, devices.host(chosen))
+    return Trained(chosen, tuple(seeds), history, [int(b) for b in devices.host(state.best_epoch)])
 
 
 def _check_arguments(epochs: int, batch_size: int, seeds: Sequence[int], patience: int | None, validation) -> None:

@@ -2,16 +2,17 @@
 
 import inspect
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from . import run
 from .algorithms import ALGORITHMS
 from .core import Algorithm, Autoencoder, Heads, Optimizer
 from .corruption import CorruptionName, corrupted, corruption
-from .networks import NETWORKS
+from .networks import NETWORKS, PrecisionName, rounded
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
 ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
@@ -51,6 +52,7 @@ class Settings:
     patience: int | None = None
     noise: CorruptionName | None = None
     noise_level: float = 0.25
+    precision: PrecisionName = "float32"
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` takes back."""
@@ -131,12 +133,20 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
             raise ValueError(f"{settings.algorithm} needs {needs.activation} codes, which {settings.network} has not")
         options = {"code_activation": needs.activation} | options
     net: Autoencoder = make_net(shape, settings.latents, heads=needs.number, **options)
-    if settings.noise is not None:
-        if net.corrupt is not None or settings.algorithm == "denoising":
-            raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")
-        net = corrupted(net, corruption(settings.noise, settings.noise_level))
+    if settings.noise is not None and (net.corrupt is not None or settings.algorithm == "denoising"):
+        raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")
     steps = -(-examples // settings.batch_size)
-    return make(net, optimizer(settings.optimizer, settings.epochs, steps), **settings.hyper)
+
+    def on(net: Autoencoder) -> Algorithm:
+        noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
+        return make(noisy, optimizer(settings.optimizer, settings.epochs, steps), **settings.hyper)
+
+    if settings.precision not in get_args(PrecisionName):
+        raise ValueError(f"precision is {settings.precision!r}; it must be one of {', '.join(get_args(PrecisionName))}")
+    if settings.precision == "float32":
+        return on(net)
+    # Learning is in few bits; what is measured, drawn and exported is in all of them, so that numbers compare.
+    return on(net)._replace(rule=on(rounded(net, jnp.dtype(settings.precision))).rule)
 
 
 def _named(known: dict[str, Any], name: str, what: str) -> Any:

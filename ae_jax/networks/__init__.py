@@ -6,6 +6,7 @@ from ..core import Autoencoder
 from .common import ACTIVATIONS, activation, pair, residual
 from .conv import conv
 from .mlp import linear, mlp, rbm
+from .precision import PrecisionName, rounded
 from .stack import layers_of, stack, stacked, unrolled
 
 NETWORKS: dict[str, Callable[..., Autoencoder]] = {"mlp": mlp, "linear": linear, "conv": conv, "rbm": rbm}
@@ -13,6 +14,7 @@ NETWORKS: dict[str, Callable[..., Autoencoder]] = {"mlp": mlp, "linear": linear,
 __all__ = [
     "ACTIVATIONS",
     "NETWORKS",
+    "PrecisionName",
     "activation",
     "conv",
     "layers_of",
@@ -21,6 +23,7 @@ __all__ = [
     "pair",
     "rbm",
     "residual",
+    "rounded",
     "stack",
     "stacked",
     "unrolled",

@@ -1,0 +1,271 @@
+"""Many devices, of one process or of many: a mesh with the axes "seeds" and "data".
+
+Seeds are spread over the first axis, and groups of devices never speak to one another; within a group every batch is
+split over the second, and gradients are summed. The training set is on every device whole, so that a batch is
+gathered where it is used. Nothing here changes what is computed: the batches, the keys and so the numbers are those
+of one device, up to the order of sums.
+
+Where there are many processes, all run the same program on the same mesh. The first one alone speaks and writes;
+checkpoints are written by all.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from math import gcd
+from typing import Any, Literal, NoReturn, get_args
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+Parallel = Literal["none", "data", "seeds", "both"]
+
+# ------------------------------------------------------------------------------------------- processes
+
+
+def initialize(coordinator: str | None, processes: int | None = None, process: int | None = None) -> None:
+    """Joins this process to the others that train with it. Before anything else of JAX, or not at all.
+
+    Args:
+        coordinator: HOST:PORT where process 0 listens; or "auto", where Slurm, Kubernetes, Open MPI or the TPU tells
+            all three; None for one process by itself.
+        processes: how many there are.
+        process: which one this is, from 0.
+
+    Raises:
+        ValueError: arguments that do not fit, or nothing that "auto" could know.
+        RuntimeError: JAX has computed already, or the others did not come.
+    """
+    if coordinator is None:
+        if processes is not None or process is not None:
+            raise ValueError("--processes and --process need --coordinator HOST:PORT, where process 0 listens")
+        return
+    # A notifier of JAX would catch SIGTERM, and a run would never hear it.
+    jax.config.update("jax_enable_preemption_service", False)
+    # The others wait at the end, while the first one evaluates and writes the report.
+    patience: dict[str, Any] = {"shutdown_timeout_seconds": 24 * 3600}
+    if coordinator == "auto":
+        if processes is not None or process is not None:
+            raise ValueError("--coordinator auto finds --processes and --process by itself: leave them out")
+        try:
+            return jax.distributed.initialize(**patience)
+        except ValueError as error:
+            raise ValueError(
+                f"--coordinator auto finds no Slurm, Kubernetes, Open MPI or TPU here ({error}): give --coordinator "
+                "HOST:PORT --processes N --process I"
+            ) from None
+    if ":" not in coordinator or not coordinator.rsplit(":", 1)[1].isdigit():
+        raise ValueError(f"--coordinator is {coordinator!r}; it must be HOST:PORT, such as 10.0.0.1:5000, or auto")
+    if processes is None or process is None or not 0 <= process < processes:
+        raise ValueError(
+            f"--processes is {processes} and --process {process}; with --coordinator HOST:PORT give how many there "
+            "are, and which one this is, counted from 0"
+        )
+    # Everything is said: what a cluster's environment says besides is not asked.
+    jax.distributed.initialize(coordinator, processes, process, cluster_detection_method="deactivate", **patience)
+
+
+def together() -> bool:
+    """Whether this process trains with others."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process because of an error; does not wait for the others, who wait for it."""
+    if together():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def lost(error: Exception) -> str:
+    """What to say of an error that arose between processes."""
+    reason = str(error).strip().splitlines()[0][:200]
+    return (
+        f"process {jax.process_index()} of {jax.process_count()} lost another one, or the way to it ({reason}). Start "
+        "all of them again with the same command: they go on from the last checkpoint."
+    )
+
+
+def first() -> bool:
+    """Whether this is the process that speaks and writes; the only one is."""
+    return jax.process_index() == 0
+
+
+def worst(number: int) -> int:
+    """The largest of the processes' numbers, so that all decide alike."""
+    if jax.process_count() == 1:
+        return number
+    from jax.experimental import multihost_utils
+
+    return int(np.max(multihost_utils.process_allgather(np.asarray(number, np.int32))))
+
+
+def in_first(fn: Callable[[], Any]) -> str | None:
+    """Runs `fn` in the first process while the others wait. What it raises is raised there; the others, who shall not
+    go on either, get the message.
+    """
+    if jax.process_count() == 1:
+        fn()
+        return None
+    from jax.experimental import multihost_utils
+
+    error, said = None, b""
+    if first():
+        try:
+            fn()
+        except Exception as raised:
+            error, said = raised, (str(raised).encode() or type(raised).__name__.encode())[:4096]
+    told = multihost_utils.broadcast_one_to_all(np.frombuffer(said.ljust(4096, b"\0"), np.uint8))
+    if error is not None:
+        raise error
+    return bytes(np.asarray(told, np.uint8)).rstrip(b"\0").decode(errors="replace") or None
+
+
+# ------------------------------------------------------------------------------------------------ mesh
+
+
+def mesh(seeds: int = 1, data: int = 1) -> Mesh:
+    """Seeds over so many groups, each group's batches over so many devices. Raises ValueError where there are fewer."""
+    there = jax.devices()
+    if min(seeds, data) < 1 or seeds * data > len(there):
+        raise ValueError(f"a mesh of {seeds} x {data} devices was asked for; there are {len(there)}{_more(there)}")
+    if seeds * data < len(there) and jax.process_count() > 1:
+        raise ValueError(
+            f"{jax.process_count()} processes have {len(there)} devices, and {seeds * data} are asked for: use all"
+        )
+    # Contiguous, so that a group is within one process where it can be: gradients take the short way.
+    chosen = np.asarray(there[: seeds * data]).reshape(seeds, data)
+    return Mesh(chosen, ("seeds", "data"), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def _more(there: list[Any]) -> str:
+    return "" if there[0].platform != "cpu" else " (JAX_NUM_CPU_DEVICES=8 makes eight of a machine's cores)"
+
+
+def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh | None:
+    """The mesh of a flag: "data" splits every batch over all devices, "seeds" spreads the seeds over them, "both" the
+    seeds over as many as divide them evenly and batches over the rest; "none" is one device, and no mesh.
+
+    Args:
+        parallel: which.
+        seeds: how many are trained.
+        devices: how many to use; all there are by default.
+
+    Raises:
+        ValueError: another name, or devices that are not there.
+    """
+    if parallel not in get_args(Parallel):
+        raise ValueError(f"parallel is {parallel!r}; it must be one of {', '.join(get_args(Parallel))}")
+    if parallel == "none":
+        if devices not in (None, 1):
+            raise ValueError(f"--devices is {devices}: add --parallel data, seeds or both, how they share the work")
+        if jax.process_count() > 1:
+            raise ValueError(f"{jax.process_count()} processes train together: add --parallel data, seeds or both")
+        return None
+    n = jax.device_count() if devices is None else devices
+    if not 1 <= n <= jax.device_count():
+        raise ValueError(f"--devices is {n}; there are {jax.device_count()}{_more(jax.devices())}")
+    groups = {"data": 1, "seeds": n, "both": gcd(n, seeds)}[parallel]
+    return mesh(groups, n // groups)
+
+
+def check(mesh: Mesh | None, seeds: int, batch_size: int) -> None:
+    """Raises ValueError where seeds or batches cannot be shared evenly."""
+    if mesh is None:
+        return
+    groups, split = mesh.shape["seeds"], mesh.shape["data"]
+    if seeds % groups:
+        raise ValueError(
+            f"{seeds} seed{'s' * (seeds > 1)} cannot be spread evenly over {groups} devices: train a multiple of "
+            f"{groups}, take fewer devices (--devices {gcd(seeds, groups)}), or let each seed have several "
+            "(--parallel both)"
+        )
+    if batch_size % split:
+        raise ValueError(
+            f"a batch of {batch_size} examples cannot be split evenly over {split} devices: make --batch-size a "
+            f"multiple of {split}, or take fewer devices (--devices)"
+        )
+
+
+# ------------------------------------------------------------------------------------------ over a mesh
+
+
+def batches(mesh: Mesh | None) -> Any:
+    """How a group's batch lies over its devices: the `sharding` that `core.epoch` takes."""
+    return None if mesh is None else P("data")  # by name, since it is used where "seeds" is not in sight: see `spread`
+
+
+def spread(fn: Callable[..., Any], mesh: Mesh, *of_seeds: bool) -> Callable[..., Any]:
+    """`fn` in every group of devices by itself, on the group's own seeds.
+
+    `of_seeds` says of each argument whether it has a leading axis of seeds; what does not is the same for all. What
+    `fn` returns has that axis.
+    """
+    specs = tuple(P("seeds") if axis else P() for axis in of_seeds)
+    return jax.shard_map(
+        fn, mesh=mesh, in_specs=specs, out_specs=P("seeds"), axis_names={"seeds"}, check_vma=False
+    )  # "data" is left to the compiler
+
+
+def shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
+    """(of what has a leading axis of seeds, of what is the same everywhere)."""
+    return NamedSharding(mesh, P("seeds")), NamedSharding(mesh, P())
+
+
+def everywhere(tree: Any, mesh: Mesh | None) -> Any:
+    """Host arrays, the same in all processes, on every device of the mesh; arrays over a mesh stay where they are."""
+    if mesh is None:
+        return jax.tree.map(jax.numpy.asarray, tree)
+    whole = NamedSharding(mesh, P())
+
+    def put(a: Any) -> jax.Array:
+        if isinstance(a, jax.Array) and len(a.sharding.device_set) > 1:
+            return a
+        a = np.asarray(a)
+        return jax.make_array_from_callback(a.shape, whole, lambda index: a[index])
+
+    return jax.tree.map(put, tree)
+
+
+def assembled(part: Any, mesh: Mesh) -> Any:
+    """One array over all processes of the parts that each has read, in the order of processes: rows [n_i, ...] to
+    [sum n_i, ...] on every device. Leaves are NumPy arrays; processes may have different numbers of rows.
+    """
+    if jax.process_count() == 1:
+        return everywhere(part, mesh)
+    from jax.experimental import multihost_utils
+
+    def gather(a: np.ndarray) -> jax.Array:
+        counts = np.ravel(multihost_utils.process_allgather(np.asarray(len(a), np.int32)))
+        most, local = int(counts.max()), jax.local_device_count()
+        rows = -(-most // local) * local  # the same in every process, and even over its devices
+        padded = np.concatenate([a, np.zeros((rows - len(a), *a.shape[1:]), a.dtype)])
+        flat = Mesh(np.asarray(jax.devices()), ("rows",), axis_types=(AxisType.Auto,))
+        parts = jax.make_array_from_process_local_data(NamedSharding(flat, P("rows")), padded)
+        index = np.concatenate([i * rows + np.arange(n) for i, n in enumerate(counts)])
+        return jax.jit(lambda parts: parts[index], out_shardings=NamedSharding(mesh, P()))(parts)
+
+    return jax.tree.map(gather, part)
+
+
+def host(tree: Any) -> Any:
+    """Arrays as NumPy ones, whole, in every process; all processes must ask."""
+
+    def get(a: Any) -> np.ndarray:
+        if not isinstance(a, jax.Array) or a.is_fully_addressable or a.is_fully_replicated:
+            return np.asarray(a)
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(a, tiled=True))
+
+    return jax.tree.map(get, tree)
+
+
+def described(mesh: Mesh | None) -> dict[str, int]:
+    """How many devices and processes share the work, for a record."""
+    shape = {"seeds": 1, "data": 1} if mesh is None else dict(mesh.shape)
+    return {**shape, "processes": jax.process_count()}

@@ -1,0 +1,33 @@
+"""Networks computed in fewer bits than their params are kept in. Micikevicius et al. (2018), arXiv:1710.03740."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ..core import Autoencoder, Key, Params
+
+PrecisionName = Literal["float32", "bfloat16"]
+
+
+def rounded(net: Autoencoder, dtype: Any = jnp.bfloat16) -> Autoencoder:
+    """The network with its arithmetic in `dtype`: params and inputs are rounded to it on the way in, codes and outputs
+    turned back into the input's own dtype on the way out.
+
+    So params, their gradients, the optimizer's moments and every loss stay in float32, and of `dtype` are only the
+    products, the activations and what is kept of them for the backward pass. bfloat16 has float32's range, and needs
+    no scaling of losses. `layer`, the closed form of the encoder's Jacobian, is left as it is.
+    """
+
+    def to(dtype: Any, tree: Any) -> Any:
+        return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+    def within(fn: Callable[..., Any]) -> Callable[..., Any]:
+        def call(params: Params, inputs: Array, key: Key | None = None) -> Any:
+            return to(inputs.dtype, fn(to(dtype, params), inputs.astype(dtype), key))
+
+        return call
+
+    return net._replace(encode=within(net.encode), decode=within(net.decode), apply=within(net.apply))

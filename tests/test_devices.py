@@ -1,0 +1,284 @@
+"""Many devices and many processes end where one does, also when some of them are killed on the way."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from ae_jax import cli, devices, networks, run
+from ae_jax.algorithms import vae
+from ae_jax.core import Batch
+
+ROOT = Path(__file__).parents[1]
+
+EIGHT = """
+import json, shutil, sys
+from pathlib import Path
+import jax, numpy as np, optax
+from ae_jax import data, devices, networks, run
+from ae_jax.algorithms import vae
+from ae_jax.core import Batch
+
+where = Path(sys.argv[1])
+x = data.load("digits").train.x
+algorithm = vae(networks.mlp((8, 8, 1), 3, hidden=(16,), heads=2, dropout=0.1), optax.adam(1e-2))
+
+def train(mesh, folder=None, epochs=2):
+    return run.train(
+        algorithm, Batch(x[:200]), epochs=epochs, batch_size=64, seeds=(0, 1),
+        mesh=mesh, folder=folder, every_epochs=1, progress=False,
+    )
+
+def go(name, mesh, epochs):
+    folder = run.Folder(where / name)
+    with folder.opened({}):
+        return train(mesh, folder, epochs)
+
+def flat(trained):
+    return np.concatenate([np.ravel(a) for a in jax.tree.leaves(trained.params)])
+
+kinds = ("none", "data", "seeds", "both")
+meshes = {kind: devices.layout(kind, 2, 2 if kind == "seeds" else None) for kind in kinds}
+shapes = {kind: mesh and dict(mesh.shape) for kind, mesh in meshes.items()}
+assert shapes == {
+    "none": None, "data": {"seeds": 1, "data": 8}, "seeds": {"seeds": 2, "data": 1}, "both": {"seeds": 2, "data": 4}
+}, shapes
+result = {kind: flat(train(mesh)) for kind, mesh in meshes.items()}
+
+go("broken", meshes["both"], 1)
+shutil.copytree(where / "broken", where / "moved")
+assert (flat(go("broken", meshes["both"], 2)) == result["both"]).all()
+result["moved"] = flat(go("moved", None, 2))  # begun on eight devices, ended on one
+
+wrong = {
+    "seeds": lambda: train(devices.mesh(8, 1)),
+    "batch": lambda: run.train(algorithm, Batch(x[:60]), epochs=1, mesh=meshes["data"], progress=False),
+    "devices": lambda: devices.layout("data", 1, 9),
+    "mesh": lambda: devices.mesh(2, 5),
+}
+said = {}
+for name, call in wrong.items():
+    try:
+        call()
+    except ValueError as error:
+        said[name] = str(error)
+np.savez(where / "result.npz", **result)
+(where / "said.json").write_text(json.dumps(said))
+"""
+
+
+def environment(**more):
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"} | more
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    where = tmp_path_factory.mktemp("eight")
+    # most of the time is compilation
+    env = environment(JAX_NUM_CPU_DEVICES="8", XLA_FLAGS="--xla_backend_optimization_level=0")
+    done = subprocess.run([sys.executable, "-c", EIGHT, str(where)], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return where
+
+
+@pytest.mark.parametrize("layout", ["data", "seeds", "both", "moved"])
+def test_eight_devices_train_what_one_does(eight, layout):
+    with np.load(eight / "result.npz") as result:
+        np.testing.assert_allclose(result[layout], result["none"], rtol=1e-3, atol=1e-5)
+        if layout == "seeds":  # on CPU each seed is computed as it is alone
+            np.testing.assert_array_equal(result[layout], result["none"])
+
+
+def test_one_device_reads_what_eight_wrote(eight):
+    e, state = run.Folder(eight / "broken").params()
+    flat = np.concatenate([np.ravel(a) for a in jax.tree.leaves(state.params)])
+    with np.load(eight / "result.npz") as result:
+        np.testing.assert_array_equal(flat, result["both"])
+    assert e == 2
+
+
+@pytest.mark.slow
+def test_a_flag_spreads_a_run(tmp_path):
+    command = "train vae --epochs 2 --hidden 16 --latents 3 --likelihood-samples 5 --quiet --seeds 2 --validation 0.1"
+    command += " --workdir"
+    cli.dispatch([*command.split(), str(tmp_path / "one")])
+    spread = [sys.executable, "-m", "ae_jax", *command.split(), str(tmp_path / "many"), "--parallel", "both"]
+    subprocess.run(spread, env=environment(JAX_NUM_CPU_DEVICES="8"), check=True)
+    one, many = run.Folder(tmp_path / "one"), run.Folder(tmp_path / "many")
+    assert one.config()["settings"] == many.config()["settings"]  # it is the same run, however it was computed
+    for a, b in zip(one.log(), many.log(), strict=True):
+        np.testing.assert_allclose(a["train"]["loss"], b["train"]["loss"], rtol=1e-5)
+    assert many.results()["devices"] == {"seeds": 2, "data": 4, "processes": 1}
+    expected, found = (results["metrics"]["test loss"]["values"] for results in (one.results(), many.results()))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    for a, b in zip(*(jax.tree.leaves(folder.params()[1]) for folder in (one, many)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_what_cannot_be_shared_evenly_is_said(eight):
+    said = json.loads((eight / "said.json").read_text())
+    assert "2 seeds cannot be spread evenly over 8 devices" in said["seeds"]
+    assert "a batch of 60 examples cannot be split evenly over 8 devices" in said["batch"]
+    assert "--devices is 9; there are 8" in said["devices"]
+    assert "2 x 5 devices was asked for; there are 8" in said["mesh"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--parallel", "data", "--devices", "99"], "--devices is 99; there are "),
+        (["--devices", "2"], "add --parallel data, seeds or both"),
+        (["--processes", "2", "--process", "0"], "need --coordinator"),
+        (["--coordinator", "here"], "must be HOST:PORT"),
+        (["--coordinator", "here:1", "--processes", "2"], "which one this is"),
+        (["--coordinator", "here:1", "--processes", "2", "--process", "2"], "counted from 0"),
+        (["--coordinator", "auto", "--process", "1"], "leave them out"),
+    ],
+)
+def test_wrong_flags(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        cli.dispatch(["train", "vae", "--workdir", str(tmp_path / "r"), "--quiet", *options])
+    assert not (tmp_path / "r").exists()
+
+
+def test_alone_there_is_nobody_to_agree_with():
+    assert devices.first()
+    assert not devices.together()
+    assert devices.worst(3) == 3
+    with pytest.raises(KeyError):
+        devices.in_first(lambda: {}["a"])
+    part = np.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(devices.host(devices.assembled({"x": part}, devices.mesh())["x"]), part)
+
+
+# ---------------------------------------------------------------------------------------- two processes
+
+TRAIN = "train vae --epochs 8 --hidden 16 --latents 3 --likelihood-samples 5 --batch-size 64 --every-epochs 1"
+
+
+def start(command, variables=None):
+    """Two processes on the loopback interface; {port} and {process} are filled in."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    processes = []
+    for i in range(2):
+        fill = lambda part, i=i: part.format(port=port, process=i)
+        env = environment(**{name: fill(value) for name, value in (variables or {}).items()})
+        processes.append(subprocess.Popen([sys.executable, *map(fill, command)], env=env, **streams))
+    return processes
+
+
+FLAGS = "--coordinator 127.0.0.1:{port} --processes 2 --process {process}"
+SLURM = {  # what srun tells its tasks
+    "SLURM_JOB_ID": "1",
+    "SLURM_STEP_NODELIST": "127.0.0.1",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "{process}",
+    "SLURM_LOCALID": "{process}",
+    "JAX_COORDINATOR_PORT": "{port}",
+}
+
+
+def two(where, flags, variables=None):
+    """Two processes that train one run."""
+    command = ["-m", "ae_jax", *TRAIN.split(), "--workdir", str(where), "--parallel", "data", *flags.split()]
+    return start(command, variables)
+
+
+def ended(processes):
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    return said
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_and_go_on_after_one_is_killed(tmp_path):
+    said = ended(two(tmp_path / "unbroken", "--coordinator auto", SLURM))
+    assert "report:" in said[0]
+    assert "training" not in said[1]  # one speaks
+    cli.dispatch([*TRAIN.split(), "--workdir", str(tmp_path / "one"), "--quiet"])
+    curve = lambda where: [row["train"]["loss"][0] for row in run.Folder(tmp_path / where).log()]
+    np.testing.assert_allclose(curve("unbroken"), curve("one"), rtol=1e-5)
+    assert run.Folder(tmp_path / "unbroken").results()["devices"]["processes"] == 2
+
+    killed = two(tmp_path / "killed", FLAGS)
+    deadline = time.monotonic() + 200
+    while len(run.Folder(tmp_path / "killed").log()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed[1].kill()
+    time.sleep(1)
+    assert killed[1].wait() == -9
+    killed[0].kill()  # as a scheduler does; by itself it would notice within JAX's heartbeat
+    killed[0].communicate()
+    assert 3 <= len(run.Folder(tmp_path / "killed").log()) < 8
+    assert run.Folder(tmp_path / "killed").results() is None
+    ended(two(tmp_path / "killed", FLAGS))
+    assert curve("killed") == curve("unbroken")
+    a, b = (run.Folder(tmp_path / where).params() for where in ("killed", "unbroken"))
+    assert a[0] == b[0] == 8
+    assert run.checksum(a[1]) == run.checksum(b[1])
+
+
+# Of three rows more than the other, process 1 reads its own part alone; seeds lie on different processes.
+PARTS = """
+import sys
+from ae_jax import devices
+where, address, process = sys.argv[1:]
+devices.initialize(address, 2, int(process))
+import jax, numpy as np, optax
+from ae_jax import networks, run
+from ae_jax.algorithms import vae
+from ae_jax.core import Batch
+
+x = np.load(where + "/x.npy", mmap_mode="r")
+part = np.array(x[:60] if process == "0" else x[60:])
+mesh = devices.mesh(seeds=2)
+data = Batch(devices.assembled(part, mesh))
+assert data.x.shape == (123, 6)
+algorithm = vae(networks.mlp((6,), 2, hidden=(8,), heads=2), optax.adam(1e-2))
+for epochs in (1, 2):  # goes on from what both have written
+    folder = run.Folder(where + "/run")
+    with folder.opened({}):
+        trained = run.train(
+            algorithm, data, epochs=epochs, batch_size=32, seeds=(0, 1), folder=folder, mesh=mesh, every_epochs=1
+        )
+flat = np.concatenate([np.ravel(a) for a in jax.tree.leaves(trained.params)])
+np.save(where + f"/{process}.npy", flat)
+
+assert devices.worst(int(process)) == 1
+def fail():
+    raise ValueError("only the first one knows")
+try:
+    said = devices.in_first(fail)
+except ValueError as error:
+    said = str(error)
+assert said == "only the first one knows", said
+try:
+    with run.Folder(where + "/run").opened({"other": 1}):
+        raise AssertionError("both must hear of it")
+except run.RunError as error:
+    assert "other settings" in str(error)
+"""
+
+
+@pytest.mark.slow
+def test_each_process_reads_its_own_part(tmp_path):
+    x = np.random.default_rng(0).random((123, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    ended(start(["-c", PARTS.replace("{", "{{").replace("}", "}}"), str(tmp_path), "127.0.0.1:{port}", "{process}"]))
+    algorithm = vae(networks.mlp((6,), 2, hidden=(8,), heads=2), optax.adam(1e-2))
+    alone = run.train(algorithm, Batch(x), epochs=2, batch_size=32, seeds=(0, 1), progress=False)
+    expected = np.concatenate([np.ravel(a) for a in jax.tree.leaves(alone.params)])
+    for i in range(2):
+        np.testing.assert_allclose(np.load(tmp_path / f"{i}.npy"), expected, rtol=1e-4, atol=1e-6)
