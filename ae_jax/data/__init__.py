@@ -16,6 +16,7 @@ from .dataset import DataError, Dataset, unit_interval, validation_split
 from .files import arrays
 from .images import Crop, Size, folder, image_files, read_images
 from .sprites import render, shapes
+from .stream import Source, Sources, Stream, generated, open_stream, prefetched, shard_size, split, write_shards
 from .text import bags, counts, read_texts, reuters, text_files, texts
 from .tfds import WITHOUT, find, known_names, prepared, prepared_in
 from .toys import digits, photos
@@ -159,6 +160,9 @@ __all__ = [
     "DataError",
     "Dataset",
     "Size",
+    "Source",
+    "Sources",
+    "Stream",
     "Variant",
     "Whitening",
     "arrays",
@@ -169,18 +173,23 @@ __all__ = [
     "dynamic_binarise",
     "fit_whitening",
     "folder",
+    "generated",
     "image_files",
     "load",
     "normalise_patches",
+    "open_stream",
     "patch_deviation",
     "patches",
     "photos",
+    "prefetched",
     "prepared",
     "read_images",
     "read_texts",
     "render",
     "reuters",
     "shapes",
+    "shard_size",
+    "split",
     "text_files",
     "texts",
     "unit_interval",
@@ -190,4 +199,5 @@ __all__ = [
     "variants",
     "whiten",
     "whiten_spectrum",
+    "write_shards",
 ]
