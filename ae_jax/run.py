@@ -1,7 +1,8 @@
 """The impure edge: a run as a folder. Epochs in Python, everything inside one compiled.
 
-An epoch of every seed is one program: the dataset is an argument, the state is donated. After it the
-host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due, a
+An epoch of every seed is one program: the dataset is an argument, the state is donated. (Of a stream, a shard is;
+pass number p over one has the key of epoch p, so that a set in one shard learns to the same bits as in memory.) After
+it the host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due, a
 checkpoint. Since keys are addresses (see `core`), a checkpoint holds no randomness, and a run that was
 killed at any moment and started again ends with the same bits as one that was not.
 """
@@ -17,6 +18,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +28,7 @@ import numpy as np
 from jax import Array, lax
 
 from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, average, epoch, start
+from .data.stream import Stream, prefetched
 
 EVALUATION = 2**32 - 1  # folded into a run's key for held-out noise: an epoch number that no run reaches
 
@@ -94,38 +97,66 @@ def _programs(
 
         return map_seeds(one)(keys)
 
+    def learn(state: State, key_run: Key, number: Array, data: Batch):
+        """Pass `number`, counted from 0, over data: a whole training set, or a shard of one."""
+        params, memory, metrics = rule.update(state.params, state.memory, data, jax.random.fold_in(key_run, number))
+        floats = [leaf for leaf in jax.tree.leaves((params, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+        return state._replace(params=params, memory=memory), (metrics, finite)
+
+    def measure(state: State, key_run: Key, held_out: Batch, first: Any = 0):
+        key = jax.random.fold_in(key_run, EVALUATION)
+        return state, average(algorithm.evaluate, state.params, held_out, key, first=first)
+
+    def judge(state: State, e: Array, rows: dict[str, Metrics]) -> State:
+        """After epoch e, counted from 1: is it the best, does it go on."""
+        watched = rows.get("validation", rows["train"])
+        if monitor not in watched:
+            raise ValueError(f"best is {monitor!r}; this run measures {sorted(watched)}")
+        value = watched[monitor].astype(jnp.float32)
+        better = value < state.best_value
+        choose = lambda new, old: jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
+        best_epoch = choose(e, state.best_epoch)
+        active = jnp.asarray(True) if patience is None else e - best_epoch < patience
+        best, best_value = choose(state.params, state.best), choose(value, state.best_value)
+        return State(state.params, state.memory, best, best_value, best_epoch, active)
+
+    def while_active(go: Callable[[State, Key], tuple[State, Any]], state: State, key_run: Key):
+        """`go`, or, for a seed that early stopping ended, nothing: the state as it was, and NaN."""
+        if patience is None:
+            return go(state, key_run)
+        silent = lambda s: jnp.full(s.shape, jnp.nan if jnp.issubdtype(s.dtype, jnp.floating) else True, s.dtype)
+        nothing = jax.tree.map(silent, jax.eval_shape(go, state, key_run)[1])
+        return lax.cond(state.active, go, lambda state, _: (state, nothing), state, key_run)
+
     def advance(states: State, keys: Key, e: Array, data: Batch, held_out: Batch | None):
         def go(state: State, key_run: Key):  # epoch e, counted from 1, has the key of fit's epoch e - 1
-            params, memory, metrics = rule.update(state.params, state.memory, data, jax.random.fold_in(key_run, e - 1))
-            rows: dict[str, Metrics] = {"train": metrics}
+            state, (metrics, finite) = learn(state, key_run, e - 1, data)
+            rows = {"train": metrics}
             if held_out is not None:
-                key = jax.random.fold_in(key_run, EVALUATION)
-                rows["validation"] = average(algorithm.evaluate, params, held_out, key)
-            watched = rows.get("validation", metrics)
-            if monitor not in watched:
-                raise ValueError(f"best is {monitor!r}; this run measures {sorted(watched)}")
-            value = watched[monitor].astype(jnp.float32)
-            better = value < state.best_value
-            choose = lambda new, old: jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
-            best_epoch = choose(e, state.best_epoch)
-            active = jnp.asarray(True) if patience is None else e - best_epoch < patience
-            after = State(
-                params, memory, choose(params, state.best), choose(value, state.best_value), best_epoch, active
-            )
-            floats = [leaf for leaf in jax.tree.leaves((params, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-            finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
-            return after, (rows, finite)
+                rows["validation"] = measure(state, key_run, held_out)[1]
+            return judge(state, e, rows), (rows, finite)
 
-        def one(state: State, key_run: Key):
-            if patience is None:
-                return go(state, key_run)
-            shapes = jax.eval_shape(go, state, key_run)[1][0]
-            silent = jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), shapes)
-            return lax.cond(state.active, go, lambda state, _: (state, (silent, jnp.asarray(True))), state, key_run)
+        return map_seeds(lambda state, key: while_active(go, state, key))(states, keys)
 
-        return map_seeds(one)(states, keys)
+    # An epoch in shards: the same, in three.
 
-    return jax.jit(begin), jax.jit(advance, donate_argnums=0)
+    def learn_shard(states: State, keys: Key, number: Array, data: Batch):
+        go = lambda state, key: learn(state, key, number, data)
+        return map_seeds(lambda state, key: while_active(go, state, key))(states, keys)
+
+    def measure_shard(states: State, keys: Key, first: Array, held_out: Batch):
+        go = lambda state, key: measure(state, key, held_out, first)
+        return map_seeds(lambda state, key: while_active(go, state, key)[1])(states, keys)
+
+    def judge_epoch(states: State, keys: Key, e: Array, rows: dict[str, Metrics]):
+        def one(state: State, key: Key, rows: dict[str, Metrics]) -> State:
+            return while_active(lambda state, _: (judge(state, e, rows), ()), state, key)[0]
+
+        return map_seeds(one)(states, keys, rows)
+
+    whole, sharded = jax.jit(advance, donate_argnums=0), jax.jit(learn_shard, donate_argnums=0)
+    return jax.jit(begin), whole, sharded, jax.jit(measure_shard), jax.jit(judge_epoch, donate_argnums=0)
 
 
 # ------------------------------------------------------------------------------------------- the folder
@@ -208,18 +239,20 @@ class Folder:
         path = self.path / "results.json"
         return json.loads(path.read_text()) if path.exists() else None
 
-    def save(self, e: int, state: State) -> None:
-        """Writes the checkpoint of epoch e; it is there whole or not at all."""
+    def save(self, number: int, state: State, position: dict[str, Any]) -> None:
+        """Writes a checkpoint, whole or not at all; numbers rise. `position`: "epoch", the last that is complete,
+        and of one that is not what its shards have given so far.
+        """
         import orbax.checkpoint as ocp
 
-        meta = {"epoch": e, "checksum": checksum(state)}
+        meta = {**position, "checksum": checksum(state)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), meta=ocp.args.JsonSave(meta))
-        if not self._manager.save(e, args=args, force=True):
-            raise RunError(f"the checkpoint of epoch {e} could not be written to {self.path / 'checkpoints'}")
+        if not self._manager.save(number, args=args, force=True):
+            raise RunError(f"the checkpoint {number} could not be written to {self.path / 'checkpoints'}")
         self._manager.wait_until_finished()
 
-    def restore(self, target: State) -> tuple[int, State] | None:
-        """(epoch, state) of the newest checkpoint that is whole; None where there is none.
+    def restore(self, target: State) -> tuple[dict[str, Any], State] | None:
+        """(position, state) of the newest checkpoint that is whole; None where there is none.
 
         A damaged one is moved aside, with a warning: the epochs after the one before it are run again,
         to the same bits. Raises RunError where all are damaged.
@@ -229,19 +262,19 @@ class Folder:
         abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), target)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract._asdict()), meta=ocp.args.JsonRestore())
         steps = sorted(self._manager.all_steps(), reverse=True)
-        for e in steps:
+        for number in steps:
             try:
-                found = self._manager.restore(e, args=args)
+                found = self._manager.restore(number, args=args)
                 state = State(**found["state"])
                 if found["meta"]["checksum"] != checksum(state):
                     raise ValueError("its checksum does not match its contents")
-                return e, state
+                return dict(found["meta"]), state
             except Exception as error:
-                aside = self.path / f"damaged-checkpoint-{e}"
-                os.replace(self.path / "checkpoints" / str(e), aside)
+                aside = self.path / f"damaged-checkpoint-{number}"
+                os.replace(self.path / "checkpoints" / str(number), aside)
                 self._manager.reload()
                 reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-                print(f"The checkpoint of epoch {e} is damaged ({reason}); moved to {aside}.", file=sys.stderr)
+                print(f"The checkpoint {number} is damaged ({reason}); moved to {aside}.", file=sys.stderr)
         if steps:
             raise RunError(
                 f"every checkpoint in {self.path} is damaged (moved aside as damaged-checkpoint-*). "
@@ -268,7 +301,7 @@ class Folder:
                     f"the checkpoint {folder / str(steps[-1])} is damaged ({reason}). Start the training command "
                     "again: it goes on from the one before."
                 ) from None
-        return steps[-1], State(**found["state"])
+        return found["meta"]["epoch"], State(**found["state"])
 
 
 def _manager(folder: Path, keep: int | None) -> Any:
@@ -345,7 +378,7 @@ def _processor() -> int:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[list[int]]:
+def _interruptible(what: str) -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM; a second one of either kind acts as it always does."""
     seen: list[int] = []
     before = {}
@@ -354,7 +387,7 @@ def _interruptible() -> Iterator[list[int]]:
         seen.append(number)
         for n, old in before.items():
             signal.signal(n, old)
-        print("\nFinishing the epoch, then saving; once more stops at once.", file=sys.stderr)
+        print(f"\nFinishing the {what}, then saving; once more stops at once.", file=sys.stderr)
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -369,7 +402,7 @@ def _interruptible() -> Iterator[list[int]]:
 
 
 class Interrupted(RunError):
-    """The run was asked to stop, and did, at the end of an epoch."""
+    """The run was asked to stop, and did, at the end of an epoch or a shard."""
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
@@ -378,12 +411,12 @@ class Interrupted(RunError):
 
 def train(
     algorithm: Algorithm,
-    data: Batch,
+    data: Batch | Stream,
     *,
     epochs: int,
     batch_size: int = 128,
     seeds: Sequence[int] = (0,),
-    validation: Batch | None = None,
+    validation: Batch | Stream | None = None,
     transform: Callable[[Batch, Key], Batch] | None = None,
     monitor: str = "loss",
     patience: int | None = None,
@@ -396,7 +429,9 @@ def train(
 
     Args:
         algorithm: what to train.
-        data: the training set.
+        data: the training set, or a stream of shards of it. Of a stream, `init` sees the first shard, and statistics
+            of the training set (`Algorithm.before`) are measured on each shard before the sweep over it; all seeds
+            get the same shards, each in its own order.
         epochs: passes over it.
         batch_size: examples in a step.
         seeds: one independent run each; seed s gives the same whether alone or among others.
@@ -418,62 +453,182 @@ def train(
         ValueError: arguments that do not fit.
     """
     _check_arguments(epochs, batch_size, seeds, patience, validation)
-    begin, advance = _programs(algorithm, batch_size, transform, monitor, patience)
-    data = jax.tree.map(jnp.asarray, data)
-    held_out = None if validation is None else jax.tree.map(jnp.asarray, validation)
-    state, keys = begin(data, jnp.stack([jax.random.key(s) for s in seeds]))
+    programs = _programs(algorithm, batch_size, transform, monitor, patience)
+    begin, advance = programs[:2]
+    stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, len(data.x))
+    held_out = None
+    if stream is None:
+        if isinstance(validation, Stream):
+            raise ValueError("the validation set is a stream and the training set is not; give both as they fit")
+        data, held_out = jax.tree.map(jnp.asarray, (data, validation))
+    state, keys = begin(stream.load(0, 0) if stream else data, jnp.stack([jax.random.key(s) for s in seeds]))
 
-    done, history = 0, []
+    position, history = {"epoch": 0}, []
     if folder is not None:
         if (found := folder.restore(state)) is not None:
-            done, state = found
+            position, state = found
             if progress:
-                print(f"going on after epoch {done} of {epochs}", file=sys.stderr)
-        history = [row for row in folder.log() if row["epoch"] <= done]
+                print(f"going on after epoch {position['epoch']} of {epochs}", file=sys.stderr)
+        history = [row for row in folder.log() if row["epoch"] <= position["epoch"]]
         write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
 
-    if done < epochs:  # compiled before the loop, so that no epoch's time counts it
-        if progress and sys.stderr.isatty():
-            print("compiling an epoch ...", end="\r", file=sys.stderr, flush=True)
-        advance = advance.lower(state, keys, jnp.asarray(0, jnp.int32), data, held_out).compile()
-    saved, saved_at = done, time.monotonic()
-    with _interruptible() as signals, _bar(epochs, done, progress) as bar:
+    done, shards = position["epoch"], stream.shards if stream else 1
+    saved, number, saved_at = done, done * shards + position.get("shard", 0), time.monotonic()
+
+    def save(state: State, position: dict[str, Any]) -> None:
+        nonlocal saved, number, saved_at
+        saved, number = position["epoch"], position["epoch"] * shards + position.get("shard", 0)
+        assert folder is not None
+        folder.save(number, state, position)
+        saved_at = time.monotonic()
+
+    def between(state: State, e: int, position: dict[str, Any]) -> None:
+        """What happens between two shards of epoch e."""
+        if folder is not None and (signals or time.monotonic() - saved_at >= 60 * every_minutes):
+            save(state, position)
+        if signals:
+            where = f"in epoch {e} of {epochs}, after shard {position['shard']} of {shards}"
+            raise Interrupted(_stopped(where, folder), signals[0])
+
+    with contextlib.ExitStack() as stack:
+        one_epoch: Shardwise | None = None
+        if done < epochs:  # compiled before the loop, so that no epoch's time counts it
+            if progress and sys.stderr.isatty():
+                print("compiling an epoch ...", end="\r", file=sys.stderr, flush=True)
+            if stream is None:
+                program = advance.lower(state, keys, jnp.asarray(0, jnp.int32), data, held_out).compile()
+                one_epoch = lambda e, state: program(state, keys, jnp.asarray(e, jnp.int32), data, held_out)
+            else:
+                shardwise = _in_shards(programs[2:], stream, validation, epochs, position, state, keys, between)
+                one_epoch = stack.enter_context(shardwise)
+        signals = stack.enter_context(_interruptible("shard" if stream else "epoch"))
+        bar = stack.enter_context(_bar(epochs, done, progress))
         for e in range(done + 1, epochs + 1):
-            if not np.asarray(state.active).any():
+            if one_epoch is None or not np.asarray(state.active).any():
                 break
-            began = time.perf_counter()
+            began = time.perf_counter() - (position.get("seconds", 0.0) if e == done + 1 else 0.0)
             running = np.asarray(state.active)
-            state, (rows, finite) = advance(state, keys, jnp.asarray(e, jnp.int32), data, held_out)  # donates state
+            state, (rows, finite) = one_epoch(e, state)  # donates state
             if not (finite := np.asarray(finite)).all():
-                raise RunError(_not_finite(e, np.asarray(seeds)[~finite], saved, folder))
+                raise RunError(_not_finite(e, np.asarray(seeds)[~finite], saved, number, folder))
             seconds = time.perf_counter() - began
             row = {
                 "epoch": e,
                 "seconds": round(seconds, 4),
-                "examples_per_second": round(len(data.x) * int(running.sum()) / seconds, 1),
+                "examples_per_second": round(examples * int(running.sum()) / seconds, 1),
                 **jax.tree.map(lambda m: [_number(v) for v in np.asarray(m)], rows),
             }
             history.append(row)
             bar(row)
             last = e == epochs or not np.asarray(state.active).any()
-            if folder is None:
-                if signals:
-                    raise Interrupted(f"Stopped after epoch {e} of {epochs}; nothing is saved.", signals[0])
-                continue
-            with open(folder.path / "log.jsonl", "a") as log:
-                log.write(json.dumps(row) + "\n")
-            due = e - saved >= every_epochs or time.monotonic() - saved_at >= 60 * every_minutes
-            if last or due or signals:
-                folder.save(e, state)
-                saved, saved_at = e, time.monotonic()
-            if signals and not last:
-                raise Interrupted(
-                    f"Stopped after epoch {e} of {epochs}; saved in {folder.path}. Start the same command again "
-                    "to go on from there.",
-                    signals[0],
-                )
+            if folder is not None:
+                with open(folder.path / "log.jsonl", "a") as log:
+                    log.write(json.dumps(row) + "\n")
+                due = e - saved >= every_epochs or time.monotonic() - saved_at >= 60 * every_minutes
+                if last or due or signals:
+                    save(state, {"epoch": e})
+            if signals and not (last and folder is not None):
+                raise Interrupted(_stopped(f"after epoch {e} of {epochs}", folder), signals[0])
     chosen = state.params if validation is None else state.best
     return Trained(chosen, tuple(seeds), history, [int(b) for b in np.asarray(state.best_epoch)])
+
+
+Shardwise = Callable[[int, State], tuple[State, tuple[dict[str, Metrics], Any]]]
+
+
+@contextlib.contextmanager
+def _in_shards(
+    programs: Sequence[Any],
+    stream: Stream,
+    validation: Batch | Stream | None,
+    epochs: int,
+    position: dict[str, Any],
+    state: State,
+    keys: Key,
+    between: Callable[[State, int, dict[str, Any]], None],
+) -> Iterator[Shardwise]:
+    """What `advance` does in one program, a shard at a time from a position on, while a thread loads the next one.
+
+    `between(state, e, position)` is called after every shard but an epoch's last.
+    """
+    learn, measure, judge = programs
+    some = stream.source.sample(1)
+    one = jnp.asarray(0, jnp.uint32)
+    spec = lambda n: jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape[1:]), a.dtype), some)
+    sizes = {stream.size(s) for s in (0, stream.shards - 1)}
+    learners = {n: learn.lower(state, keys, one, spec(n)).compile() for n in sizes}
+    begun, at = position["epoch"], position.get("shard", 0)
+    wanted = ((e, s) for e in range(begun, epochs) for s in range(at if e == begun else 0, stream.shards))
+
+    def held_out() -> Iterator[tuple[int, Batch]]:
+        if isinstance(validation, Stream):
+            of = prefetched(partial(validation.load, 0), range(validation.shards))
+            yield from ((s * validation.shard_size, shard) for s, shard in of)
+        elif validation is not None:
+            yield 0, jax.tree.map(jnp.asarray, validation)
+
+    with contextlib.closing(prefetched(lambda at: stream.load(*at), wanted)) as feed:
+
+        def one_epoch(e: int, state: State):
+            done = position if e == begun + 1 else {}
+            total = {k: np.asarray(m) for k, m in done.get("sums", {}).items()}
+            before, began = done.get("seconds", 0.0), time.perf_counter()
+            finite = np.ones(len(keys), bool)
+            for s in range(done.get("shard", 0), stream.shards):
+                _, shard = next(feed)
+                pass_number = jnp.asarray((e - 1) * stream.shards + s, jnp.uint32)
+                state, (metrics, finite) = learners[len(shard.x)](state, keys, pass_number, shard)
+                total = _added(total, metrics, len(shard.x))
+                del shard  # before the next but one is loaded
+                if not (finite := np.asarray(finite)).all():
+                    break
+                if s + 1 < stream.shards:
+                    sums = {k: m.tolist() for k, m in total.items()}
+                    seconds = before + time.perf_counter() - began
+                    between(state, e, {"epoch": e - 1, "shard": s + 1, "sums": sums, "seconds": seconds})
+            rows = {"train": _mean(total, len(stream.source))}
+            if finite.all():
+                found, count = {}, 0
+                for first, shard in held_out():
+                    found = _added(found, measure(state, keys, jnp.asarray(first, jnp.int32), shard), len(shard.x))
+                    count += len(shard.x)
+                if found:
+                    rows["validation"] = _mean(found, count)
+                state = judge(state, keys, jnp.asarray(e, jnp.int32), rows)
+            return state, (rows, finite)
+
+        yield one_epoch
+
+
+def _added(total: dict[str, Any], metrics: Metrics, n: int) -> dict[str, Any]:
+    """Sums over examples, float64: a product by n, divided by n, is what it was."""
+    return {k: total.get(k, 0.0) + n * np.asarray(m, np.float64) for k, m in metrics.items()}
+
+
+def _mean(total: dict[str, Any], n: int) -> Metrics:
+    return {k: jnp.asarray(m / n, jnp.float32) for k, m in total.items()}
+
+
+def average_stream(algorithm: Algorithm, stream: Stream, params: Params, key: Key) -> Metrics:
+    """`core.average` of an algorithm's own metrics over a stream that is not shuffled: the exact means, a shard at a
+    time, example i by the key it has in memory.
+    """
+    total: dict[str, Any] = {}
+    for s, shard in prefetched(partial(stream.load, 0), range(stream.shards)):
+        found = _averaged(algorithm, params, shard, key, jnp.asarray(s * stream.shard_size, jnp.int32))
+        total = _added(total, found, len(shard.x))
+    return _mean(total, len(stream.source))
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def _averaged(algorithm: Algorithm, params: Params, shard: Batch, key: Key, first: Any) -> Metrics:
+    return average(algorithm.evaluate, params, shard, key, first=first)
+
+
+def _stopped(where: str, folder: Folder | None) -> str:
+    if folder is None:
+        return f"Stopped {where}; nothing is saved."
+    return f"Stopped {where}; saved in {folder.path}. Start the same command again to go on from there."
 
 
 def _check_arguments(epochs: int, batch_size: int, seeds: Sequence[int], patience: int | None, validation) -> None:
@@ -491,12 +646,12 @@ def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None  # JSON has no NaN; None marks a stopped seed
 
 
-def _not_finite(e: int, seeds: np.ndarray, saved: int, folder: Folder | None) -> str:
+def _not_finite(e: int, seeds: np.ndarray, saved: int, number: int, folder: Folder | None) -> str:
     which = ", ".join(map(str, seeds))
     last = (
         "Nothing was saved yet."
-        if folder is None or saved == 0
-        else f"The last good checkpoint is that of epoch {saved}, in {folder.path / 'checkpoints' / str(saved)}; "
+        if folder is None or number == 0
+        else f"The last good checkpoint is that of epoch {saved}, in {folder.path / 'checkpoints' / str(number)}; "
         "nothing there was overwritten."
     )
     return (

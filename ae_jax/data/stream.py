@@ -7,7 +7,7 @@ a position is two numbers.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -153,7 +153,7 @@ def shard_size(shape: tuple[int, ...], batch_size: int, given: int | None = None
     return max(1, SHARD_BYTES // (4 * int(np.prod(shape)) * batch_size)) * batch_size
 
 
-def prefetched(load: Callable[[T], U], wanted: Iterable[T]) -> Iterator[tuple[T, U]]:
+def prefetched(load: Callable[[T], U], wanted: Iterable[T]) -> Generator[tuple[T, U], None, None]:
     """Each wanted thing with what `load` makes of it, in order; a thread loads one ahead of whoever takes them.
 
     What `load` raises is raised here, in its turn.
@@ -471,9 +471,9 @@ def generated(count: int, shape: tuple[int, ...], *, pictures: int = 64, dtype: 
 
     def block(b: int) -> np.ndarray:
         length = int(blocks[b, 1] - blocks[b, 0])
-        bits = np.random.Generator(np.random.Philox(key=[seed, b + 1]))
-        noise = np.frombuffer(bits.bytes(length * size), np.uint8).reshape(length, size)
-        return clean[bits.integers(pictures, size=length)] | (noise & 0x0F)
+        bits = np.random.SFC64([seed, b + 1])  # the quickest: it shares the cores with learning
+        noise = bits.random_raw(-(-length * size // 8)).view(np.uint8)[: length * size].reshape(length, size)
+        return clean[bits.random_raw(length) % np.uint64(pictures)] | (noise & 0x0F)
 
     def read(index: np.ndarray) -> Batch:
         x = np.empty((len(index), size), dtype)
