@@ -552,11 +552,15 @@ def _in_shards(
     `between(state, e, position)` is called after every shard but an epoch's last.
     """
     learn, measure, judge = programs
-    some = stream.source.sample(1)
+    some = stream.sample(1)
     one = jnp.asarray(0, jnp.uint32)
     spec = lambda n: jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape[1:]), a.dtype), some)
     sizes = {stream.size(s) for s in (0, stream.shards - 1)}
-    learners = {n: learn.lower(state, keys, one, spec(n)).compile() for n in sizes}
+    learners: dict[int, Any] = {n: learn.lower(state, keys, one, spec(n)).compile() for n in sizes}
+    parts = [validation.size(s) for s in (0, validation.shards - 1)] if isinstance(validation, Stream) else []
+    parts = [len(validation.x)] if isinstance(validation, Batch) else parts
+    zero = jnp.asarray(0, jnp.int32)
+    measurers: dict[int, Any] = {n: measure.lower(state, keys, zero, spec(n)).compile() for n in set(parts)}
     begun, at = position["epoch"], position.get("shard", 0)
     wanted = ((e, s) for e in range(begun, epochs) for s in range(at if e == begun else 0, stream.shards))
 
@@ -590,8 +594,8 @@ def _in_shards(
             if finite.all():
                 found, count = {}, 0
                 for first, shard in held_out():
-                    found = _added(found, measure(state, keys, jnp.asarray(first, jnp.int32), shard), len(shard.x))
-                    count += len(shard.x)
+                    metrics = measurers[len(shard.x)](state, keys, jnp.asarray(first, jnp.int32), shard)
+                    found, count = _added(found, metrics, len(shard.x)), count + len(shard.x)
                 if found:
                     rows["validation"] = _mean(found, count)
                 state = judge(state, keys, jnp.asarray(e, jnp.int32), rows)

@@ -131,7 +131,7 @@ def test_npy_folders_give_what_numpy_gives(tmp_path):
     one = data.open_stream(tmp_path / "one.npy", test_fraction=0.25)
     assert (len(one.train), len(one.test), one.train.shape) == (150, 50, (4, 4, 1))
     np.save(tmp_path / "bits.npy", RNG.integers(0, 2, (200, 4), dtype=np.uint8))
-    assert set(np.unique(data.open_stream(tmp_path / "bits.npy").train.sample(100).x)) == {0.0, 1.0}
+    assert set(np.unique(data.Stream(data.open_stream(tmp_path / "bits.npy").train, 100).sample(100).x)) == {0.0, 1.0}
 
 
 def test_shards_written_are_read_again(tmp_path):
@@ -140,8 +140,7 @@ def test_shards_written_are_read_again(tmp_path):
     check(streams._npy_source("again", streams.npy_files(tmp_path / "set")), LOADED.x, Y)
 
 
-@pytest.mark.parametrize("form", [".png", ".npy"])
-def test_image_folders_stream_as_they_load(tmp_path, form):
+def test_image_folders_stream_as_they_load(tmp_path):
     for part, count in (("train", 40), ("test", 10)):
         for i in range(count):
             folder = tmp_path / part / f"class{i % 2}"
@@ -164,8 +163,8 @@ def test_what_cannot_be_streamed_is_told(tmp_path):
         data.shard_size((6,), 32, 130)
     cut = folder_of(tmp_path / "cut") / "00100.npy"
     cut.write_bytes(cut.read_bytes()[:-1])
-    with pytest.raises(DataError, match="00100.npy"):
-        data.open_stream(tmp_path / "cut").train.sample(330)
+    with pytest.raises(DataError, match=r"00100\.npy"):
+        data.Stream(data.open_stream(tmp_path / "cut").train, 330).load(0, 0)
     np.save(tmp_path / "wild.npy", np.append(RNG.random((300, 3)), [[0, 0, 7]], 0))
     with pytest.raises(DataError, match=r"outside \[0, 1\]"):
         data.open_stream(tmp_path / "wild.npy")
@@ -174,7 +173,7 @@ def test_what_cannot_be_streamed_is_told(tmp_path):
 def test_made_up_examples_depend_on_their_number_alone():
     source = data.generated(1000, (4, 5), seed=1)
     whole = source.batch(np.arange(1000)).x
-    assert whole.shape == (1000, 4, 5, 1) or whole.shape == (1000, 4, 5)
+    assert whole.shape == (1000, 4, 5, 1)
     some = np.sort(RNG.choice(1000, 300, replace=False))
     np.testing.assert_array_equal(source.batch(some).x, whole[some])
     np.testing.assert_allclose(

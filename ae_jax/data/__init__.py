@@ -16,7 +16,18 @@ from .dataset import DataError, Dataset, unit_interval, validation_split
 from .files import arrays
 from .images import Crop, Size, folder, image_files, read_images
 from .sprites import render, shapes
-from .stream import Source, Sources, Stream, generated, open_stream, prefetched, shard_size, split, write_shards
+from .stream import (
+    Source,
+    Sources,
+    Stream,
+    generated,
+    npy_files,
+    open_stream,
+    prefetched,
+    shard_size,
+    split,
+    write_shards,
+)
 from .text import bags, counts, read_texts, reuters, text_files, texts
 from .tfds import WITHOUT, find, known_names, prepared, prepared_in
 from .toys import digits, photos
@@ -93,6 +104,7 @@ SOURCES = {
     "variants": "digits turned, on noise or on photographs: the harder forms of MNIST, or of any grey images",
     "mnist, fashion_mnist, cifar10, ...": "any image set of TensorFlow Datasets, from TFDS_DATA_DIR or downloaded",
     "FILE.npy, FILE.npz": "arrays: one; x and y; train and test; or x_train, y_train, x_test, y_test",
+    "FOLDER of .npy files": "arrays in parts, with train/ and test/ if there, of any size: only by --stream",
     "reuters": "Reuters-21578 by NLTK: 7769 + 3019 news items as words' probabilities, 90 topics",
     "FOLDER of .txt files": "documents, as probabilities of the commonest words, with train/ and test/ if there",
     "FOLDER": "images in any format, with train/ and test/ and a folder per class if there; whole or as patches",
@@ -132,6 +144,8 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
     is_path = isinstance(source, Path) or name.startswith((".", "~", os.sep)) or path.suffix in (".npy", ".npz")
     if not is_path and find(name, prepared_in(data_dir)):
         return prepared, (name,)
+    if path.is_dir() and npy_files(path) + npy_files(path / "train"):
+        raise DataError(f"{path} holds .npy files, which are not loaded but streamed: --stream, or data.open_stream")
     if path.is_dir():
         return (texts if text_files(path) and not image_files(path) else folder), (path,)
     if path.is_file() and path.suffix in (".npy", ".npz"):

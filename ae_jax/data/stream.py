@@ -53,13 +53,6 @@ class Source:
             x = jnp.asarray(unit_interval([np.asarray(x)], self.name)[0])
         return jax.block_until_ready(Batch(x, None if y is None else jnp.asarray(y)))
 
-    def sample(self, count: int) -> Batch:
-        """At most so many examples, evenly spaced over the source so that sorted ones stay represented."""
-        lengths = np.concatenate([[0], np.cumsum(self.blocks[:, 1] - self.blocks[:, 0])])
-        at = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
-        block = np.searchsorted(lengths, at, side="right") - 1
-        return self.batch(np.sort(self.blocks[block, 0] + at - lengths[block]))
-
 
 BYTES = np.arange(256, dtype=np.float32) / np.float32(255)
 BITS = np.minimum(np.arange(256, dtype=np.float32), 1)
@@ -129,7 +122,17 @@ class Stream:
 
     def load(self, e: int, s: int) -> Batch:
         """Shard s of epoch e, on the device."""
-        index = self.index(e, s)
+        return self._batch(self.index(e, s))
+
+    def sample(self, count: int) -> Batch:
+        """At most so many examples, evenly spaced over the source so that sorted ones stay represented."""
+        blocks = self.source.blocks
+        lengths = np.concatenate([[0], np.cumsum(blocks[:, 1] - blocks[:, 0])])
+        at = np.unique(np.linspace(0, lengths[-1] - 1, min(count, lengths[-1])).astype(np.int64))
+        block = np.searchsorted(lengths, at, side="right") - 1
+        return self._batch(np.sort(blocks[block, 0] + at - lengths[block]))
+
+    def _batch(self, index: np.ndarray) -> Batch:
         batch = self.source.batch(index)
         if self.binarise is None:
             return batch
