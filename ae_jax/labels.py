@@ -1,9 +1,10 @@
-"""Learning from few labels: which examples' labels are used."""
+"""Labels: which are used where there are few, and codes that hold a class beside a style."""
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from .core import Batch, Key
+from .core import Autoencoder, Batch, Key, Params
 
 
 def few(data: Batch, key: Key, count: int, classes: int) -> Batch:
@@ -22,3 +23,30 @@ def few(data: Batch, key: Key, count: int, classes: int) -> Batch:
     rank = jnp.where(y < 0, len(y), (jnp.cumsum(member, 0) * member).sum(-1))  # the how-many-eth of its class, [N]
     chosen = order[jnp.argsort(rank)[:count]]  # all firsts, then all seconds, ...
     return Batch(data.x[chosen], data.y[chosen])
+
+
+def class_and_style(net: Autoencoder, classes: int | None) -> tuple[Autoencoder, int]:
+    """The net with a softmax over the first part of its code, which is then the class, and how large that part is.
+
+    None for half of the code. Raises ValueError unless a class and a style have room in the code.
+    """
+    size = net.latents // 2 if classes is None else classes
+    if not 1 <= size < net.latents:
+        raise ValueError(f"{size} classes in a code of {net.latents}: a style needs room too, so use more latents")
+
+    def encode(params: Params, x: Array, key: Key | None = None) -> Array:
+        h = net.encode(params, x, key)
+        return jnp.concatenate([jax.nn.softmax(h[:, :size]), h[:, size:]], -1)
+
+    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
+        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
+        return (z := encode(params, x, key_encoder)), net.decode(params, z, key_decoder)
+
+    return net._replace(encode=encode, apply=apply), size
+
+
+def draw_class_and_style(key: Key, n: int, classes: int, latents: int, dtype) -> Array:
+    """Codes [n, latents] of a class, one-hot and even, and a style from N(0, I)."""
+    key_class, key_style = jax.random.split(key)
+    y = jax.nn.one_hot(jax.random.randint(key_class, (n,), 0, classes), classes, dtype=dtype)
+    return jnp.concatenate([y, jax.random.normal(key_style, (n, latents - classes), dtype)], -1)

@@ -36,26 +36,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-BATCH = 128
-EXAMPLES = 100 * BATCH  # of the made-up data set that a training case sweeps once a call
-
-
-class Work(NamedTuple):
-    """What a side does over and over."""
-
-    call: Callable[[], float]  # all of it once, until the device has finished; gives the loss (or 0)
-    units: int  # how many (examples, operations) one call gets through
-
-
-class Side(NamedTuple):
-    """One way of doing a case's work, in a process of its own."""
-
-    build: Callable[[str], Work]  # on a device: "cpu" or "gpu"
-    needs: str = "jax"  # the module without which it is left out
+sys.path.insert(0, str(ROOT / "scripts"))
+import bench_sides as sides  # noqa: E402
+from bench_sides import BATCH, Side, Skip, environment  # noqa: E402
 
 
 class Case(NamedTuple):
-    """Sides that do the same work. The first is ours; `ratio` is its rate by the best of `rivals`."""
+    """Sides that do the same work. Those named ae_jax are ours, and `ratio` is the first of them by the best other."""
 
     title: str
     sides: dict[str, Side]
@@ -70,376 +57,169 @@ class Timing(NamedTuple):
     ways: dict[str, Callable[[], float]]
 
 
-class Skip(Exception):
-    """Why something is left out."""
-
-
-# -------------------------------------------------------------------------------------------------- data
-
-
-def dataset(shape: tuple[int, ...]):
-    """Smooth made-up images in (0, 1), the same for every side. -> float32 [EXAMPLES, *shape]."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    size = int(np.prod(shape))
-    logits = rng.normal(size=(EXAMPLES, 10)) @ rng.normal(size=(10, size))
-    return (1 / (1 + np.exp(-logits))).astype(np.float32).reshape(EXAMPLES, *shape)
-
-
-# --------------------------------------------------------------------------------------------------- JAX
-
-
-def jax_training(shape: tuple[int, ...], make: Callable[[], Any]) -> Callable[[str], Work]:
-    """An epoch of the algorithm that `make` gives, one compiled program."""
-
-    def build(device: str) -> Work:
-        import jax
-
-        from ae_jax import core
-
-        data = core.Batch(jax.numpy.asarray(dataset(shape)))
-        algorithm = make()
-        rule = core.epoch(algorithm, BATCH)
-        params, memory, key = core.start(algorithm.init, rule, data, jax.random.key(0))
-        step = jax.jit(rule.update, donate_argnums=(0, 1))
-        state = [params, memory, 0]
-
-        def call() -> float:
-            params, memory, metrics = step(*state[:2], data, jax.random.fold_in(key, state[2]))
-            state[:] = params, memory, state[2] + 1
-            return float(jax.block_until_ready(metrics)["loss"])
-
-        return Work(call, EXAMPLES)
-
-    return build
-
-
-def our_vae() -> Any:
-    """784-500-20-500-784, rectified, Bernoulli, one draw."""
-    import optax
-
-    from ae_jax import algorithms, networks
-
-    net = networks.mlp((784,), 20, hidden=(500,), heads=2, init="uniform")
-    return algorithms.vae(net, optax.adam(1e-3))
-
-
-def our_conv() -> Any:
-    """28x28x1, 32 and 64 maps of strided 3x3 convolutions, a code of 32, and back; summed squared error."""
-    import optax
-
-    from ae_jax import algorithms, networks
-
-    net = networks.conv((28, 28, 1), 32, channels=(32, 64), kernel=3, down="stride", up="transpose", init="uniform")
-    return algorithms.autoencoder(net, optax.adam(1e-3))
-
-
-def our_contraction(penalty: str) -> Callable[[str], Work]:
-    """Value and gradient of the mean penalty of a batch, by `algorithms.contractive`."""
-
-    def build(device: str) -> Work:
-        import jax
-        import optax
-
-        from ae_jax import algorithms, core, networks
-
-        net = networks.mlp((784,), 500, hidden=(), code_activation="sigmoid", init="uniform")
-        algorithm = algorithms.contractive(net, optax.sgd(0.1), penalty=penalty)  # pyright: ignore
-        batch = core.Batch(jax.numpy.asarray(dataset((784,))[:BATCH]))
-        key = jax.random.key(0)
-        params = algorithm.init(key, batch)
-
-        @jax.jit
-        def run(params: Any, batch: Any) -> Any:
-            return jax.value_and_grad(lambda p: algorithm.evaluate(p, batch, key)["jacobian"].mean())(params)
-
-        return Work(lambda: float(jax.block_until_ready(run(params, batch))[0]), BATCH)
-
-    return build
-
-
-def jax_product(device: str) -> Work:
-    """One square float32 product; counted in operations."""
-    import jax
-
-    n = 2048 if device == "cpu" else 8192
-    a, b = jax.random.normal(jax.random.key(0), (2, n, n))
-    run = jax.jit(jax.numpy.matmul)
-    return Work(lambda: 0.0 * float(jax.block_until_ready(run(a, b))[0, 0]), 2 * n**3)
-
-
-# ----------------------------------------------------------------------------------------------- PyTorch
-
-
-def torch_device(device: str) -> Any:
-    """Sets PyTorch up as JAX is by default, and gives its device."""
-    import torch
-
-    torch.manual_seed(0)
-    torch.set_float32_matmul_precision("high")  # TF32 on a GPU; nothing on a CPU
-    torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True
-    return torch.device("cuda" if device == "gpu" else "cpu")
-
-
-def torch_wait(device: str) -> None:
-    """Waits for the device."""
-    if device == "gpu":
-        import torch
-
-        torch.cuda.synchronize()
-
-
-def torch_training(shape: tuple[int, ...], make: Callable[[], Any], fused: bool = True) -> Callable[[str], Work]:
-    """An epoch in a plain loop; `make` gives the modules and a loss (x) -> mean over the batch."""
-
-    def build(device: str) -> Work:
-        import torch
-
-        where = torch_device(device)
-        data = torch.from_numpy(dataset(shape)).to(where)
-        model, loss_of = make()
-        model.to(where)
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused or None)  # None is its default
-
-        def call() -> float:
-            order = torch.randperm(EXAMPLES, device=where)
-            total = torch.zeros((), device=where)
-            for start in range(0, EXAMPLES, BATCH):
-                loss = loss_of(data[order[start : start + BATCH]])
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                total += loss.detach()
-            return float(total) * BATCH / EXAMPLES
-
-        return Work(call, EXAMPLES)
-
-    return build
-
-
-def torch_vae() -> Any:
-    """The network and loss of `our_vae`."""
-    import torch
-    from torch import nn
-    from torch.nn import functional as F
-
-    encoder = nn.Sequential(nn.Linear(784, 500), nn.ReLU(), nn.Linear(500, 40))
-    decoder = nn.Sequential(nn.Linear(20, 500), nn.ReLU(), nn.Linear(500, 784))
-
-    def loss(x: Any) -> Any:
-        mean, logvar = encoder(x).chunk(2, -1)
-        z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
-        nll = F.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum")
-        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum()
-        return (nll + kl) / len(x)
-
-    return nn.ModuleList([encoder, decoder]), loss
-
-
-def torch_conv(channels_last: bool = False) -> Any:
-    """The network and loss of `our_conv`; PyTorch starts transposed layers larger, and so falls sooner."""
-    import torch
-    from torch import nn
-
-    model = nn.Sequential(
-        nn.Conv2d(1, 32, 3, 2, 1),
-        nn.ReLU(),
-        nn.Conv2d(32, 64, 3, 2, 1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(64 * 7 * 7, 32),
-        nn.Linear(32, 64 * 7 * 7),
-        nn.ReLU(),
-        nn.Unflatten(1, (64, 7, 7)),
-        nn.ConvTranspose2d(64, 32, 3, 2, 1, output_padding=1),
-        nn.ReLU(),
-        nn.ConvTranspose2d(32, 1, 3, 2, 1, output_padding=1),
-    )
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = model.to(memory_format=layout)  # pyright: ignore
-
-    def loss(x: Any) -> Any:
-        x = x.contiguous(memory_format=layout)
-        return (model(x) - x).square().sum() / len(x)
-
-    return model, loss
-
-
-def torch_contraction(jacobian: str, chunk: int | None = None) -> Callable[[str], Work]:
-    """Value and gradient of the mean penalty of a batch, by `torch.func`."""
-
-    def build(device: str) -> Work:
-        import torch
-
-        where = torch_device(device)
-        x = torch.from_numpy(dataset((784,))[:BATCH]).to(where)
-        layer = torch.nn.Linear(784, 500).to(where)
-        params = {name: p.detach() for name, p in layer.named_parameters()}
-        of = getattr(torch.func, jacobian)
-
-        def penalty(params: Any) -> Any:
-            def encode(x: Any) -> Any:
-                return torch.sigmoid(torch.func.functional_call(layer, params, (x,)))
-
-            return torch.func.vmap(lambda x: of(encode)(x).square().sum(), chunk_size=chunk)(x).mean()
-
-        run = torch.func.grad_and_value(penalty)
-
-        def call() -> float:
-            _, value = run(params)
-            torch_wait(device)
-            return float(value)
-
-        return Work(call, BATCH)
-
-    return build
-
-
-def torch_closed(device: str) -> Work:
-    """The penalty's closed form for one sigmoid layer, by autograd."""
-    import torch
-
-    where = torch_device(device)
-    x = torch.from_numpy(dataset((784,))[:BATCH]).to(where)
-    layer = torch.nn.Linear(784, 500).to(where)
-
-    def call() -> float:
-        layer.zero_grad(set_to_none=True)
-        h = torch.sigmoid(layer(x))
-        value = ((h * (1 - h)).square() @ layer.weight.square().sum(1)).mean()
-        value.backward()
-        torch_wait(device)
-        return float(value.detach())
-
-    return Work(call, BATCH)
-
-
-def torch_product(device: str) -> Work:
-    """One square float32 product; counted in operations."""
-    import torch
-
-    where = torch_device(device)
-    n = 2048 if device == "cpu" else 8192
-    a, b = torch.randn((2, n, n), device=where)
-
-    def call() -> float:
-        product = a @ b
-        torch_wait(device)
-        return 0.0 * float(product[0, 0])
-
-    return Work(call, 2 * n**3)
-
-
-# ---------------------------------------------------------------------------------------------- commands
-
-
-def seconds_of(code: str) -> Callable[[], float]:
-    """How long a fresh Python takes for a statement, start of the interpreter included."""
-
-    def measure() -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True, env=environment(), stdin=subprocess.DEVNULL)
-        return time.perf_counter() - start
-
-    return measure
-
-
-def first_epoch(arguments: tuple[str, ...], cache: str) -> Callable[[], float]:
-    """From the command to the first row of its log; a cold compilation cache is a new, empty one."""
-
-    def measure() -> float:
-        if importlib.util.find_spec("ae_jax.cli") is None:
-            raise Skip("this version has no command line")
-        with tempfile.TemporaryDirectory() as folder:
-            kept = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache", "XDG_CACHE_HOME": f"{folder}/home"}
-            work = Path(folder) / "work"
-            command = [sys.executable, "-m", "ae_jax", "train", *arguments, "--workdir", str(work)]
-            env = environment() | (kept if cache == "cold" else {})
-            start = time.perf_counter()
-            process = subprocess.Popen(
-                command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-            )
-            try:
-                while not ((log := work / "log.jsonl").exists() and log.stat().st_size):
-                    if process.poll() is not None:
-                        reason = (process.stderr.read() if process.stderr else "").strip()[-300:]
-                        raise Skip(f"the command ended with {process.returncode} before an epoch: {reason}")
-                    time.sleep(0.01)
-                return time.perf_counter() - start
-            finally:
-                process.kill()
-                process.communicate()
-
-    return measure
-
-
 # ----------------------------------------------------------------------------------------------- the list
 
-CEILING = {"a large product, JAX": Side(jax_product), "a large product, PyTorch": Side(torch_product, "torch")}
+CEILING = {
+    "a large product, JAX": Side(sides.jax_product),
+    "a large product, PyTorch": Side(sides.torch_product, "torch"),
+}
+COPY = {"a large copy, JAX": Side(sides.jax_copy)}
+
 # Multiplications of the layers, an example.
 VAE_PRODUCTS = 784 * 500 + 500 * 40 + 20 * 500 + 500 * 784
+DEEP_PRODUCTS = 2 * (784 * 1000 + 1000 * 500 + 500 * 250 + 250 * 30)
 CONV_FIRST = 14 * 14 * 32 * 9
 CONV_PRODUCTS = 2 * CONV_FIRST + 2 * (7 * 7 * 64 * 9 * 32) + 2 * (7 * 7 * 64 * 32)
+CONV64_FIRST = 32 * 32 * 32 * 9 * 3
+CONV64_PRODUCTS = 2 * (CONV64_FIRST + 16 * 16 * 64 * 9 * 32 + 8 * 8 * 128 * 9 * 64 + 8 * 8 * 128 * 64)
 
-TORCH_JACOBIANS = {
-    "torch.func jacrev": Side(torch_contraction("jacrev"), "torch"),
-    "torch.func jacfwd": Side(torch_contraction("jacfwd"), "torch"),
-    "torch.func jacrev, 8 at a time": Side(torch_contraction("jacrev", 8), "torch"),
-    "torch.func jacfwd, 8 at a time": Side(torch_contraction("jacfwd", 8), "torch"),
-}
+FLAT, IMAGE = (784,), (1, 28, 28)
+IN_A_LOOP = "JAX, a loop over compiled steps"
 
+
+def rivals(
+    shape: tuple[int, ...], make: Callable[..., Any], channels_last: bool = False, **more: Any
+) -> dict[str, Side]:
+    """PyTorch's loop as it is, and with its compiler."""
+    ways = {"PyTorch eager": Side(sides.torch_training(shape, make, **more), "torch")}
+    last = lambda: make(True)
+    if channels_last:
+        ways["PyTorch eager, channels last"] = Side(sides.torch_training(shape, last, **more), "torch")
+    ways["PyTorch, torch.compile"] = Side(sides.torch_training(shape, make, compiled="default", **more), "torch")
+    graphs = sides.torch_training(shape, make, compiled="reduce-overhead", **more)
+    return ways | {"PyTorch, torch.compile, CUDA graphs": Side(graphs, "torch", gpu=True)}
+
+
+def jacobians(widths: tuple[int, ...]) -> dict[str, Side]:
+    """`torch.func`'s ways to the exact penalty."""
+    return {
+        f"torch.func {way}{f', {chunk} at a time' if chunk else ''}": Side(
+            sides.torch_contraction(way, chunk, widths), "torch"
+        )
+        for chunk in (None, 8)
+        for way in ("jacrev", "jacfwd")
+    }
+
+
+def penalties(*names: str, hidden: tuple[int, ...] = (), size: int = 500) -> dict[str, Side]:
+    """Ours."""
+    return {f"ae_jax, {name}": Side(sides.our_contraction(name, hidden, size)) for name in names}
+
+
+VAE = Side(sides.jax_training(FLAT, sides.our_vae))
 CASES: dict[str, Case | Timing] = {
     "vae": Case(
         "MLP VAE 784-500-20, batch 128, training",
         {
-            "ae_jax": Side(jax_training((784,), our_vae)),
-            "PyTorch eager": Side(torch_training((784,), torch_vae), "torch"),
+            "ae_jax": VAE,
+            **rivals(FLAT, sides.torch_vae),
+            "PyTorch eager, Adam as it comes": Side(sides.torch_training(FLAT, sides.torch_vae, fused=False), "torch"),
+            "pythae's trainer": Side(sides.pythae_vae, "pythae"),
+            IN_A_LOOP: Side(sides.jax_loop(FLAT, sides.our_vae)),
         },
         flops=2 * (3 * VAE_PRODUCTS - 784 * 500),
     ),
-    "vae-plain": Case(
-        "the same, PyTorch's Adam as it comes, not fused",
+    "vae-1024": Case(
+        "the same, batch 1024",
         {
-            "ae_jax": Side(jax_training((784,), our_vae)),
-            "PyTorch eager, default Adam": Side(torch_training((784,), torch_vae, fused=False), "torch"),
+            "ae_jax": Side(sides.jax_training(FLAT, sides.our_vae, batch=1024)),
+            **rivals(FLAT, sides.torch_vae, batch=1024),
         },
         flops=2 * (3 * VAE_PRODUCTS - 784 * 500),
+    ),
+    "seeds": Case(
+        "many seeds of the VAE at once, examples of all of them",
+        {
+            **{
+                f"ae_jax, {n} seeds": Side(sides.jax_training(FLAT, sides.our_vae, seeds=n, examples=10 * BATCH))
+                for n in (64, 8, 1)
+            },
+            "PyTorch eager, one after another": Side(sides.torch_training(FLAT, sides.torch_vae), "torch"),
+        },
+    ),
+    "deep": Case(
+        "deep AE 784-1000-500-250-30, batch 128, training",
+        {"ae_jax": Side(sides.jax_training(FLAT, sides.our_deep)), **rivals(FLAT, sides.torch_deep)},
+        flops=2 * (3 * DEEP_PRODUCTS - 784 * 1000),
     ),
     "conv": Case(
         "convolutional AE 28x28, 32-64 maps, batch 128, training",
         {
-            "ae_jax": Side(jax_training((28, 28, 1), our_conv)),
-            "PyTorch eager": Side(torch_training((1, 28, 28), torch_conv), "torch"),
-            "PyTorch eager, channels last": Side(torch_training((1, 28, 28), lambda: torch_conv(True)), "torch"),
+            "ae_jax": Side(sides.jax_training((28, 28, 1), sides.our_conv)),
+            **rivals(IMAGE, sides.torch_conv, channels_last=True),
         },
         flops=2 * (3 * CONV_PRODUCTS - CONV_FIRST),
     ),
-    "contractive": Case(
-        "contractive penalty 784-500, any encoder, by jax.jacfwd, batch 128, value and gradient",
-        {"ae_jax, exact": Side(our_contraction("exact")), **TORCH_JACOBIANS},
+    "conv64": Case(
+        "convolutional AE 64x64x3, 32-64-128 maps, batch 128, training",
+        {
+            "ae_jax": Side(sides.jax_training((64, 64, 3), sides.our_conv64, examples=10 * BATCH)),
+            **rivals((3, 64, 64), sides.torch_conv64, channels_last=True, examples=10 * BATCH),
+        },
+        flops=2 * (3 * CONV64_PRODUCTS - CONV64_FIRST),
     ),
-    "contractive-columns": Case(
-        "contractive penalty 784-500, any encoder, by columns, batch 128, value and gradient",
-        {"ae_jax, columns": Side(our_contraction("columns")), **TORCH_JACOBIANS},
+    "contractive": Case(
+        "contractive penalty 784-500, any encoder, batch 128, value and gradient",
+        {**penalties("columns", "exact", "hutchinson"), **jacobians((784, 500))},
+    ),
+    "contractive-deep": Case(
+        "contractive penalty 784-500-250, any encoder, batch 128, value and gradient",
+        {**penalties("columns", "exact", hidden=(500,), size=250), **jacobians((784, 500, 250))},
+    ),
+    "contractive-hutchinson": Case(
+        "contractive penalty 784-500-250, estimated, batch 128, value and gradient",
+        {
+            **penalties("hutchinson", hidden=(500,), size=250),
+            "PyTorch eager, estimated": Side(sides.torch_hutchinson, "torch"),
+        },
     ),
     "contractive-closed": Case(
         "contractive penalty 784-500, closed form of one layer, batch 128, value and gradient",
         {
-            "ae_jax, closed": Side(our_contraction("closed")),
-            "PyTorch eager, closed": Side(torch_closed, "torch"),
+            **penalties("closed"),
+            "PyTorch eager, closed": Side(sides.torch_closed, "torch"),
         },
+    ),
+    "sparse": Case(
+        "sparse AE 784-200, KL over the whole set, batch 128, training",
+        {
+            "ae_jax": Side(sides.jax_training(FLAT, sides.our_sparse)),
+            "PyTorch eager": Side(sides.torch_sparse, "torch"),
+        },
+    ),
+    "rbm": Case(
+        "RBM 784-500 by CD-1, batch 128, training",
+        {"ae_jax": Side(sides.jax_training(FLAT, sides.our_rbm)), "PyTorch eager": Side(sides.torch_rbm, "torch")},
+        flops=2 * 5 * 784 * 500,
+    ),
+    "iwae": Case(
+        "IWAE 784-200-50, 50 weights, batch 128, training",
+        {
+            "ae_jax": Side(sides.jax_training(FLAT, sides.our_iwae, examples=10 * BATCH)),
+            **rivals(FLAT, sides.torch_iwae, examples=10 * BATCH),
+        },
+        flops=2 * (2 * 784 * 200 + 3 * 200 * 100 + 50 * 3 * (50 * 200 + 200 * 784)),
+    ),
+    "likelihood": Case(
+        "log-likelihood by 500 importance samples, VAE 784-500-20",
+        {"ae_jax": Side(sides.our_likelihood), "PyTorch eager": Side(sides.torch_likelihood, "torch")},
+    ),
+    "evaluation": Case(
+        "an evaluation pass, VAE 784-500-20",
+        {"ae_jax": Side(sides.our_evaluation), "PyTorch eager": Side(sides.torch_evaluation, "torch")},
     ),
     "import": Timing(
         "a fresh Python: import",
-        {"ae_jax": seconds_of("import ae_jax"), "jax, flax, optax": seconds_of("import jax, flax.linen, optax")},
+        {
+            "ae_jax": sides.seconds_of("import ae_jax"),
+            "jax, flax, optax": sides.seconds_of("import jax, flax.linen, optax"),
+        },
     ),
     "first-epoch": Timing(
         "from the command to the first epoch, VAE on digits",
         {
-            "nothing compiled before": first_epoch(("vae", "--data", "digits"), "cold"),
-            "compiled before": first_epoch(("vae", "--data", "digits"), "warm"),
+            "nothing compiled before": sides.first_epoch(("vae", "--data", "digits"), "cold"),
+            "compiled before": sides.first_epoch(("vae", "--data", "digits"), "warm"),
         },
     ),
 }
@@ -447,16 +227,9 @@ CASES: dict[str, Case | Timing] = {
 # --------------------------------------------------------------------------------------------- measuring
 
 
-def environment() -> dict[str, str]:
-    """Variables for other processes: the package on the path, no programs compiled before, a GPU's memory shared."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    return kept | {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-
-
 def all_sides(case: Case) -> dict[str, Side]:
-    """The case's own, and the ceiling where there are operations to compare with it."""
-    return case.sides | (CEILING if case.flops else {})
+    """The case's own, and the machine's limits where there are operations to compare with them."""
+    return case.sides | (CEILING | COPY if case.flops else {})
 
 
 def worker(case: str, name: str, device: str) -> None:
@@ -478,6 +251,9 @@ def worker(case: str, name: str, device: str) -> None:
         raise
     answer(first=time.perf_counter() - start, units=work.units)
     for line in sys.stdin:
+        if line == "cost\n":
+            answer(cost=work.cost())
+            continue
         start = time.perf_counter()
         for _ in range(int(line)):
             loss = work.call()
@@ -499,11 +275,12 @@ def device_peak(device: str) -> int | None:
 class Process:
     """A worker seen from the run that times it."""
 
-    def __init__(self, case: str, name: str, device: str):
+    def __init__(self, case: str, name: str, device: str, cache: str = ""):
         command = [sys.executable, __file__, "--worker", case, name, device]
         pipe = subprocess.PIPE
         # stderr is ours: what a library warns of, and a failing side's traceback, shall be seen
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment())
+        env = environment() | (cached_in(cache) if cache else {})
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env)
         self.ready = self.receive()
 
     def receive(self) -> dict[str, Any]:
@@ -515,8 +292,8 @@ class Process:
             raise Skip(fields["error"])
         return fields
 
-    def turn(self, calls: int) -> dict[str, Any]:
-        """`calls` calls."""
+    def turn(self, calls: int | str) -> dict[str, Any]:
+        """So many calls, or "cost": what XLA counts."""
         assert self.process.stdin
         self.process.stdin.write(f"{calls}\n")
         self.process.stdin.flush()
@@ -540,20 +317,43 @@ def spread(values: list[float], digits: int) -> dict[str, Any]:
     return {"median": short(middle), "low": short(low), "high": short(high), "values": [short(v) for v in values]}
 
 
+def cached_in(folder: str) -> dict[str, str]:
+    """Variables for a process that keeps compiled programs in a folder, however small."""
+    return {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+def ours_in(case: Case) -> list[str]:
+    """The sides that are ours."""
+    return [name for name in case.sides if name.startswith("ae_jax")]
+
+
 def paired(name: str, case: Case, device: str, repeats: int, seconds: float) -> dict[str, Any]:
-    """All sides of a case, in turns."""
+    """All sides of a case, in turns; then the first of ours once more, to see what the disk's cache saves."""
+    with tempfile.TemporaryDirectory() as cache:
+        result = in_turns(name, case, device, repeats, seconds, cache)
+        if (first := next((row for row in result["rows"] if row["side"] == result["ours"]), None)) is not None:
+            again = Process(name, result["ours"], device, cache)
+            again.end()
+            first["first_call_seconds_from_cache"] = round(again.ready["first"], 2)
+    return result
+
+
+def in_turns(name: str, case: Case, device: str, repeats: int, seconds: float, cache: str) -> dict[str, Any]:
+    """All sides of a case, A B C A B C ...; ours keep their compiled programs in a folder."""
     processes: dict[str, Process] = {}
     skipped: dict[str, str] = {}
     rates: dict[str, list[float]] = {}
     calls: dict[str, int] = {}
     last: dict[str, dict[str, Any]] = {}
     try:
-        for side, (_, needs) in all_sides(case).items():
+        for side, (_, needs, gpu) in all_sides(case).items():
+            if gpu and device != "gpu":
+                continue
             if importlib.util.find_spec(needs) is None:
                 skipped[side] = f"{needs} is not installed"
                 continue
             try:
-                process = Process(name, side, device)
+                process = Process(name, side, device, cache if side in ours_in(case) else "")
                 warm = process.turn(2)
             except Skip as why:
                 skipped[side] = str(why)
@@ -567,24 +367,27 @@ def paired(name: str, case: Case, device: str, repeats: int, seconds: float) -> 
                 time.sleep(0.2)  # the threads of the one before, if they spin, have gone to sleep
                 last[side] = process.turn(calls[side])
                 rates[side].append(calls[side] * process.ready["units"] / last[side]["seconds"])
+        costs = {side: processes[side].turn("cost")["cost"] for side in ours_in(case) if side in processes}
     finally:
         for process in processes.values():
             process.end()
 
     rows = []
     for side, values in rates.items():
-        row = {"side": side, "unit": "FLOP" if side in CEILING else case.unit, **spread(values, 4)}
+        unit = "FLOP" if side in CEILING else "B" if side in COPY else case.unit
+        row = {"side": side, "unit": unit, **spread(values, 4)}
         row["first_call_seconds"] = round(processes[side].ready["first"], 2)
         row |= {key: last[side][key] for key in ("peak_mb", "device_peak_mb")}
-        rows.append(row | ({} if side in CEILING else {"loss_after_3": float(f"{early[side]:.5g}")}))
-    return {"title": case.title, "ours": next(iter(case.sides)), "rows": rows, "skipped": skipped} | compared(
-        case, rates
-    )
+        row |= {"counted_by_xla": costs[side]} if costs.get(side) else {}
+        rows.append(row | ({} if unit in ("FLOP", "B") else {"loss_after_3": float(f"{early[side]:.5g}")}))
+    known = {"title": case.title, "ours": ours_in(case)[0], "rows": rows, "skipped": skipped}
+    return known | compared(case, rates) | bytes_share(costs, rates)
 
 
 def compared(case: Case, rates: dict[str, list[float]]) -> dict[str, Any]:
     """The ratio to the best rival, turn by turn, and the share of the ceiling."""
-    ours, *rivals = case.sides
+    ours = ours_in(case)[0]
+    rivals = [name for name in case.sides if name not in ours_in(case)]
     result: dict[str, Any] = {}
     if ours not in rates:
         return result
@@ -598,6 +401,16 @@ def compared(case: Case, rates: dict[str, list[float]]) -> dict[str, Any]:
             name: round(statistics.median(rates[name]) * case.flops / top, 3) for name in case.sides if name in rates
         }
     return result
+
+
+def bytes_share(costs: dict[str, dict[str, float]], rates: dict[str, list[float]]) -> dict[str, Any]:
+    """How the bytes that XLA counts, a second, compare with those of a large copy."""
+    (copy,) = COPY
+    if copy not in rates:
+        return {}
+    top = statistics.median(rates[copy])
+    counted = {side: cost["bytes accessed"] for side, cost in costs.items() if "bytes accessed" in cost}
+    return {"of_copy": {side: round(statistics.median(rates[side]) * b / top, 3) for side, b in counted.items()}}
 
 
 def timed(case: Timing, repeats: int) -> dict[str, Any]:
@@ -664,8 +477,8 @@ def table(result: dict[str, Any]) -> str:
     """One case for the terminal."""
     lines = [result["title"]]
     for row in result["rows"]:
-        if row["unit"] == "FLOP":
-            rate = f"{row['median'] / 1e9:.3g} GFLOP/s"
+        if row["unit"] in ("FLOP", "B"):
+            rate = f"{row['median'] / 1e9:.3g} G{row['unit']}/s"
         else:
             rate = f"{short(row['median'])} {row['unit']}" + ("" if row["unit"] == "seconds" else "/s")
         parts = [f"  {row['side']:32} {rate:>24}  (quartiles {row['low']:.4g} to {row['high']:.4g})"]
@@ -673,6 +486,8 @@ def table(result: dict[str, Any]) -> str:
             parts.append(f"{100 * result['of_ceiling'][row['side']]:.0f} % of ceiling")
         if "peak_mb" in row:
             parts.append(f"first call {row['first_call_seconds']} s, {row['peak_mb']} MB")
+        if "first_call_seconds_from_cache" in row:
+            parts.append(f"{row['first_call_seconds_from_cache']} s from the disk's cache")
         lines.append(", ".join(parts))
     if ratio := result.get("ratio"):
         lines.append(

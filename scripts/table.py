@@ -1,9 +1,9 @@
 """README's tables, rendered from what was measured: `python scripts/table.py`, or with `--check` in the tests.
 
 Between `<!-- results -->` and `<!-- /results -->` come the experiments (results/<name>.json, which
-`ae_jax.experiment` writes): what was published and what was claimed; results/README.md has every metric. Between
-`<!-- bench -->` and `<!-- /bench -->` come the speeds (results/bench-*.json, which scripts/bench.py writes). No
-number in these tables is written by hand.
+`ae_jax.experiment` writes), a row each; results/README.md has every metric of each. Between `<!-- bench -->` and
+`<!-- /bench -->` come the speeds (results/bench-*.json, which scripts/bench.py writes). No number in these tables is
+written by hand.
 """
 
 import argparse
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS_HEAD = (
-    ("what", "published", "ours, mean and 95 % interval", "seeds", "device", "minutes", "how and what"),
-    ("---", "---", "---", "--:", "---", "--:", "---"),
+OVERVIEW_HEAD = (
+    ("what", "published", "ours, mean and 95 % interval", "claims held", "seeds", "more"),
+    ("---", "--:", "---", "---", "---", "---"),
 )
+RESULTS_HEAD = (("metric", "published", "ours, mean and 95 % interval", "verdict"), ("---", "---", "---", "---"))
 BENCH_HEAD = (
     ("what", "ours", "best rival", "times as fast (quartiles)", "of ceiling", "first call", "peak memory", "device"),
     ("---", "--:", "--:", "--:", "--:", "--:", "--:", "---"),
@@ -64,65 +65,68 @@ def verdict(mean: float, paper: dict[str, Any] | None, claim: dict[str, Any] | N
     """Whether the experiment's own tolerance or claim was met; nothing where it makes none."""
     if claim is not None:
         said = {True: "✓ above 0, as said before", False: "✗ **not above 0**", None: "one seed, no interval"}
-        return f" {said[claim['holds']]}: {claim['claim']}"
+        return f"{said[claim['holds']]}: {claim['claim']}"
     if paper is None or paper.get("tolerance") is None:
         return ""
     off, tolerance = mean - paper["value"], paper["tolerance"]
     if abs(off) <= tolerance:
-        return f" ✓ within {plain(tolerance)}"
-    return f" ✗ **{off:+.3g}**, tolerance {plain(tolerance)}"
+        return f"✓ within {plain(tolerance)}"
+    return f"✗ **{off:+.3g}**, tolerance {plain(tolerance)}"
 
 
-class Footnotes:
-    """Numbered in the order they are first met; a text met twice has one number."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def mark(self, text: str | None) -> str:
-        """The mark for a text, or nothing for none."""
-        if not text:
-            return ""
-        if text not in self.texts:
-            self.texts.append(text)
-        return f" <sup>{self.texts.index(text) + 1}</sup>"
-
-    def lines(self) -> list[str]:
-        """The texts, to go below the table."""
-        return ["", *(f"<sup>{i + 1}</sup> {text}  " for i, text in enumerate(self.texts))] if self.texts else []
-
-
-def labels(experiment: dict[str, Any], every: bool) -> list[str]:
-    """The metrics to show: all, or those with a published value or a claim where there are any."""
+def order(experiment: dict[str, Any]) -> list[str]:
+    """Its metrics: the published and the claimed first, each as it came."""
     published, claims = experiment.get("published", {}), experiment.get("claims", {})
     known = [*experiment["metrics"], *(p for p in published if p not in experiment["metrics"])]
-    return known if every else [label for label in known if label in published or label in claims] or known
+    return sorted(known, key=lambda label: label not in published and label not in claims)
 
 
-def results_table(experiments: list[dict[str, Any]], root: str = "", every: bool = False) -> list[str]:
-    """One row a metric; the experiment's title, seeds and minutes stand in its first row. Links start at `root`."""
+def checks(experiment: dict[str, Any]) -> dict[str, bool | None]:
+    """Every tolerance and claim that the experiment states, by metric: met, not met, or one seed and no interval."""
+    metrics, result = experiment["metrics"], {}
+    for label, paper in experiment.get("published", {}).items():
+        if paper.get("tolerance") is not None and label in metrics:
+            result[label] = abs(metrics[label]["mean"] - paper["value"]) <= paper["tolerance"]
+    return result | {label: claim["holds"] for label, claim in experiment.get("claims", {}).items()}
+
+
+def overview(experiments: list[dict[str, Any]]) -> list[str]:
+    """README's table: one row an experiment, with its first published value, or else its first claim."""
     if not experiments:
         return ["No experiment has been run yet: see `experiments/`."]
-    notes = Footnotes()
-    rows = [cells(head) for head in RESULTS_HEAD]
+    rows = [cells(head) for head in OVERVIEW_HEAD]
     for e in experiments:
-        name = e["name"]
-        links = f"[experiment]({root}experiments/{name}.py), [numbers]({root}results/{name}.json)"
-        links += f", [picture]({root}results/{e['picture']})" if "picture" in e else ""
-        remarks = e.get("notes", ()) if every else ()  # long; README's reader finds them on the full page
-        title = f"**{e['title']}**, {e['source']}{''.join(map(notes.mark, remarks))}"
-        rest = (str(len(e["seeds"])), e["device"], number(e["seconds"] / 60, 1), links)
-        published, claims = e.get("published", {}), e.get("claims", {})
-        for i, label in enumerate(labels(e, every)):
-            metric, paper = e["metrics"].get(label), published.get(label)
-            there = f"{plain(paper['value'])}, {paper['where']}{notes.mark(paper.get('note'))}" if paper else ""
-            ours = interval(metric) + verdict(metric["mean"], paper, claims.get(label)) if metric else "not measured"
-            what = f"{title}: {label}" if i == 0 else f"· {label}"
-            rows.append(cells((what, there, ours, *(rest if i == 0 else ("",) * 4))))
-    marks = (
-        "✓ and ✗: whether the tolerance or claim that the experiment itself states was met; no mark: it states none."
-    )
-    return [*rows, "", marks, *notes.lines()]
+        published, known = e.get("published", {}), checks(e)
+        label = next((p for p in published if p in e["metrics"]), order(e)[0])
+        paper = published.get(label)
+        there = plain(paper["value"]) if paper else ""
+        missed = "; ".join(f"✗ {label}" for label, holds in known.items() if holds is False)
+        held = f"{sum(map(bool, known.values()))} of {len(known)}" if known else ""
+        links = f"[numbers](results/README.md#{e['name']}), [experiment](experiments/{e['name']}.py)"
+        links += f", [picture](results/{e['picture']})" if "picture" in e else ""
+        cost = f"{len(e['seeds'])} in {number(e['seconds'] / 60, 1)} min"
+        what = f"**{e['title']}**: {label}"
+        ours = interval(e["metrics"][label]) if label in e["metrics"] else "not measured"
+        rows.append(cells((what, there, ours, f"{held}<br>{missed}" if missed else held, cost, links)))
+    return rows
+
+
+def section(e: dict[str, Any]) -> list[str]:
+    """One experiment on the page of all: what it is, every metric, its notes and its picture."""
+    published, claims, name = e.get("published", {}), e.get("claims", {}), e["name"]
+    rows = [cells(head) for head in RESULTS_HEAD]
+    for label in order(e):
+        metric, paper = e["metrics"].get(label), published.get(label)
+        note = f" ({paper['note']})" if paper and paper.get("note") else ""
+        there = f"{plain(paper['value'])}, {paper['where']}{note}" if paper else ""
+        ours = interval(metric) if metric else "not measured"
+        rows.append(cells((label, there, ours, verdict(metric["mean"], paper, claims.get(label)) if metric else "")))
+    cost = f"{len(e['seeds'])} seeds, {number(e['seconds'] / 60, 1)} minutes on {e['device']}"
+    links = f"[experiment](../experiments/{name}.py), [numbers]({name}.json)"
+    picture = ["", f"![{e['title']}]({e['picture']})"] if "picture" in e else []
+    notes = [f"- {note}" for note in e.get("notes", ())]
+    head = ["", f"## {name}", "", f"**{e['title']}**. {e['source']}. {cost}: {links}.", ""]
+    return [*head, *rows, *([""] if notes else []), *notes, *picture]
 
 
 def per_second(row: dict[str, Any]) -> str:
@@ -175,14 +179,17 @@ def experiments_of(results: Path) -> list[dict[str, Any]]:
 
 def full(results: Path) -> str:
     """The page with every metric of every experiment."""
-    head = "# Every metric of every experiment\n\nWritten by `python scripts/table.py`; by hand, nothing.\n"
-    return "\n".join([head, *results_table(experiments_of(results), "../", every=True), ""])
+    head = """# Every metric of every experiment
+
+Written by `python scripts/table.py`; by hand, nothing. ✓ and ✗: whether the tolerance or claim that the experiment
+itself states, written before it ran, was met; no mark: it states none."""
+    return "\n".join([head, *(line for e in experiments_of(results) for line in section(e)), ""])
 
 
 def render(text: str, results: Path) -> str:
     """README's text with its tables as the files in `results` have it. Raises ValueError without the markers."""
     bench = sorted(results.glob("bench-*.json"))
-    tables = {"results": results_table(experiments_of(results)), "bench": bench_table(read(bench))}
+    tables = {"results": overview(experiments_of(results)), "bench": bench_table(read(bench))}
     for name, lines in tables.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(begin)

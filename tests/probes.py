@@ -123,6 +123,12 @@ PROBES: dict[str, Probe] = {
             networks.mlp((4, 4, 1), 10, hidden=(16,)), o, classes=8, labels=16, critic_widths=(16,)
         ),
     ),
+    "adversarial_style": Probe(
+        "adversarial_style",
+        lambda o: algorithms.adversarial_style(
+            networks.mlp((4, 4, 1), 10, hidden=(16,)), o, classes=8, critic_widths=(16,)
+        ),
+    ),
     "semantic_hashing": Probe("semantic_hashing", lambda o: algorithms.semantic_hashing(net(), o, code_noise=1.0)),
     "vae_multinomial": Probe(
         "vae",
@@ -134,8 +140,12 @@ PROBES: dict[str, Probe] = {
 
 
 def build(name: str, optimizer: Optimizer | None = None) -> Algorithm:
-    """The probe's algorithm, with Adam at the probe's learning rate unless another optimizer is given."""
-    return PROBES[name].build(optimizer or optax.adam(PROBES[name].learning_rate))
+    """The probe's algorithm, with Adam at the probe's learning rate unless another optimizer is given.
+
+    Adam's eps is one below which gradients are rounding alone: where the true one is zero, Adam would make of
+    the order in which devices add up a whole step.
+    """
+    return PROBES[name].build(optimizer or optax.adam(PROBES[name].learning_rate, eps=1e-6))
 
 
 def flat(tree) -> np.ndarray:

@@ -20,6 +20,7 @@ from ae_jax.algorithms import (
     ALGORITHMS,
     adversarial,
     adversarial_labels,
+    adversarial_style,
     autoencoder,
     contractive,
     denoising,
@@ -63,7 +64,7 @@ def test_hyperparameters_are_keywords_with_defaults_and_documented(name):
 
 
 # of several losses: test_both_sides_of_a_game_...; and of none, whose statistics tests/test_rbm.py transcribes
-NO_LOSS = ("adversarial", "adversarial_labels", "rbm")
+NO_LOSS = ("adversarial", "adversarial_labels", "adversarial_style", "rbm")
 
 
 @pytest.mark.parametrize("name", [name for name, probe in PROBES.items() if probe.of not in NO_LOSS])
@@ -857,6 +858,24 @@ def test_codes_with_classes_are_probabilities_and_a_style_and_use_no_other_label
     assert np.mean(drawn) == pytest.approx(expected.mean(), abs=4 * expected.std() / (50 * 16) ** 0.5)
 
 
+def test_a_style_is_decoded_with_the_label_that_was_told():
+    net, data = networks.mlp((4, 4, 1), 11, hidden=(8,)), bars()
+    algorithm = adversarial_style(net, optax.sgd(0.0), classes=8, critic_widths=(4,))
+    params = algorithm.init(KEY, data)
+    h = np.asarray(net.encode(params, data.x), float)
+    told = np.concatenate([np.eye(8)[data.y], h[:, 8:]], 1)
+    logits = np.asarray(net.decode(params, jnp.asarray(told, jnp.float32)), float)
+    nll = (np.logaddexp(0, logits) - np.asarray(data.x) * logits).sum((1, 2, 3))
+    metrics = algorithm.rule.update(params, algorithm.rule.init(params), data, KEY)[2]
+    assert metrics["reconstruction"] == pytest.approx(nll.mean(), rel=1e-5)
+    error = -special.log_softmax(h[:, :8], 1)[np.arange(len(h)), data.y].mean()
+    assert metrics["classification"] == pytest.approx(error, rel=1e-5)
+    z = np.asarray(algorithm.encode(params, data.x))  # without a label, the encoder's own opinion
+    np.testing.assert_allclose(z, np.concatenate([special.softmax(h[:, :8], 1), h[:, 8:]], 1), rtol=1e-5)
+    changed = algorithm.rule.update(params, algorithm.rule.init(params), data._replace(y=data.y * 0), KEY)[2]
+    assert changed["reconstruction"] != metrics["reconstruction"]
+
+
 def test_adversarial_samples_are_decoded_draws_of_the_prior():
     algorithm = adversarial(networks.mlp((7,), 2), optax.sgd(1.0), prior="mixture", prior_scale=2.0)
     params = algorithm.init(KEY, UNIT)
@@ -872,6 +891,8 @@ def test_adversarial_samples_are_decoded_draws_of_the_prior():
         (lambda net: adversarial(net, optax.sgd(1.0), prior_scale=0.0), "scale 0.0"),
         (lambda net: adversarial(net, optax.sgd(1.0), conditional=True), "with modes to name"),
         (lambda net: adversarial_labels(net, optax.sgd(1.0), classes=3), "3 classes in a code of 3"),
+        (lambda net: adversarial_style(net, optax.sgd(1.0), classes=0), "0 classes in a code of 3"),
+        (lambda net: adversarial_style(net, optax.sgd(1.0)).init(KEY, UNIT._replace(y=None)), "these data have none"),
     ],
 )
 def test_adversarial_refuses(make, message):

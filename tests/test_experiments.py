@@ -32,6 +32,7 @@ SMALL = {
         "data": "digits",
     },
     "adversarial_labels": {"epochs": 1, "images": 200, "hidden": (12,), "labels": 20, "style": 2, "data": "digits"},
+    "adversarial_style": {"epochs": 1, "images": 200, "hidden": (12,), "style": 2, "drawn": 5, "data": "digits"},
     "k_sparse": {"ks": (2, 4, 12), "units": 12, "epochs": 1, "images": 200, "held_out": 100, "data": "digits"},
     "dropout": {
         "rates": (0.0, 0.5),
@@ -70,6 +71,7 @@ SLOW = {
     "denoising", "contractive", "k_sparse", "dropout", "upsampling", "made", "linear_members", "stacked_sparse",
     "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
     "stacked_denoising", "few_labels", "text_search", "clustering", "adversarial", "adversarial_labels",
+    "adversarial_style",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",

@@ -232,21 +232,20 @@ README = "above\n<!-- results -->\nold\n<!-- /results -->\nbetween\n<!-- bench -
 
 
 def rendered(tmp_path, **changes):
+    """README, and the page of all metrics."""
     (tmp_path / "vae.json").write_text(json.dumps(EXPERIMENT | changes))
-    return table.render(README, tmp_path)
+    return table.render(README, tmp_path), table.full(tmp_path)
 
 
 def test_results_table(tmp_path):
-    text = rendered(tmp_path)
-    (row,) = (line for line in text.splitlines() if "A VAE" in line)
-    assert "105.59, table 1" in row
-    assert "105.58 (105.42 to 105.74) ✓ within 0.3" in row
-    assert "| 3 | 2 cores | 2.8 | [experiment](experiments/vae.py), [numbers](results/vae.json) |" in row
-    assert "gap" not in text, "README shows what was published or claimed"
-    page = table.full(tmp_path)
-    assert "| · gap |  | 0.012 (0.002 to 0.022) |" in page
-    assert "[experiment](../experiments/vae.py)" in page
-    assert "<sup>1</sup> one | seed" in text
+    text, page = rendered(tmp_path)
+    links = "[numbers](results/README.md#vae), [experiment](experiments/vae.py)"
+    assert f"| **A VAE**: bound, nats | 105.59 | 105.58 (105.42 to 105.74) | 1 of 1 | 3 in 2.8 min | {links} |" in text
+    assert "gap" not in text, "README shows one number of an experiment"
+    assert "\n## vae\n" in page
+    assert "| bound, nats | 105.59, table 1 (one \\| seed) | 105.58 (105.42 to 105.74) | ✓ within 0.3 |" in page
+    assert "| gap |  | 0.012 (0.002 to 0.022) |  |" in page
+    assert "[experiment](../experiments/vae.py), [numbers](vae.json)" in page
     assert "old" not in text
     assert [part in text for part in ("above\n", "\nbetween\n", "\nbelow\n")] == [True] * 3
     assert table.render(text, tmp_path) == text
@@ -254,12 +253,14 @@ def test_results_table(tmp_path):
 
 def test_results_outside_of_the_tolerance_are_marked(tmp_path):
     published = {"bound, nats": EXPERIMENT["published"]["bound, nats"] | {"value": 103.0}}
-    assert "✗ **+2.58**, tolerance 0.3" in rendered(tmp_path, published=published)
+    text, page = rendered(tmp_path, published=published)
+    assert "| 0 of 1<br>✗ bound, nats |" in text
+    assert "✗ **+2.58**, tolerance 0.3" in page
 
 
 def test_a_published_value_that_was_not_measured_is_shown(tmp_path):
     published = {"accuracy": {"value": 0.9, "where": "figure 2", "tolerance": None, "note": ""}}
-    assert "accuracy | 0.9, figure 2 | not measured |" in rendered(tmp_path, published=published)
+    assert "| accuracy | 0.9, figure 2 | not measured |  |" in rendered(tmp_path, published=published)[1]
 
 
 @pytest.mark.parametrize(
@@ -280,9 +281,13 @@ def test_as_many_digits_as_the_interval_supports(mean, low, high, shown):
 def test_one_seed_has_no_interval_and_claims_are_judged(tmp_path):
     metrics = {"gap": {"values": [1], "mean": 0.5, "std": None, "low": None, "high": None}}
     claims = {"gap": {"claim": "a gap", "holds": None}}
-    assert "| 0.5000 one seed, no interval: a gap |" in rendered(tmp_path, metrics=metrics, claims=claims, published={})
+    text, page = rendered(tmp_path, metrics=metrics, claims=claims, published={})
+    assert "| 0.5000 | 0 of 1 |" in text
+    assert "| 0.5000 | one seed, no interval: a gap |" in page
     claims["gap"]["holds"] = False
-    assert "✗ **not above 0**: a gap" in rendered(tmp_path, metrics=metrics, claims=claims, published={})
+    text, page = rendered(tmp_path, metrics=metrics, claims=claims, published={})
+    assert "| 0 of 1<br>✗ gap |" in text
+    assert "✗ **not above 0**: a gap" in page
 
 
 def test_bench_table(tmp_path):

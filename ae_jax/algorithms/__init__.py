@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ..core import Algorithm
 from .adversarial import adversarial
 from .adversarial_labels import adversarial_labels
+from .adversarial_style import adversarial_style
 from .autoencoder import autoencoder
 from .classifier import classifier
 from .contractive import contractive
@@ -30,6 +31,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "k_sparse": k_sparse,
     "adversarial": adversarial,
     "adversarial_labels": adversarial_labels,
+    "adversarial_style": adversarial_style,
     "made": made,
     "semantic_hashing": semantic_hashing,
     "rbm": rbm,
@@ -39,6 +41,7 @@ __all__ = [
     "ALGORITHMS",
     "adversarial",
     "adversarial_labels",
+    "adversarial_style",
     "autoencoder",
     "classifier",
     "contractive",

@@ -4,13 +4,12 @@ Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 5 
 """
 
 import jax
-import jax.numpy as jnp
 import optax
 from jax import Array
 
 from .. import critic, losses
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, chain, descend
-from ..labels import few
+from ..labels import class_and_style, draw_class_and_style, few
 from ..regularized import regularized
 
 
@@ -35,28 +34,13 @@ def adversarial_labels(
         game_rate: the learning rate of both sides of both games over the optimizer's.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
     """
-    size = net.latents // 2 if classes is None else classes
-    if not 1 <= size < net.latents:
-        raise ValueError(f"{size} classes in a code of {net.latents}: a style needs room too, so use more latents")
-
-    def encode(params: Params, x: Array, key: Key | None = None) -> Array:
-        h = net.encode(params, x, key)
-        return jnp.concatenate([jax.nn.softmax(h[:, :size]), h[:, size:]], -1)
-
-    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
-        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
-        return (z := encode(params, x, key_encoder)), net.decode(params, z, key_decoder)
-
-    base = regularized(net._replace(encode=encode, apply=apply), optimizer, likelihood)
-
-    def prior(key: Key, n: int, dtype) -> Array:  # [n, K]
-        key_class, key_style = jax.random.split(key)
-        y = jax.nn.one_hot(jax.random.randint(key_class, (n,), 0, size), size, dtype=dtype)
-        return jnp.concatenate([y, jax.random.normal(key_style, (n, net.latents - size), dtype)], -1)
+    coder, size = class_and_style(net, classes)
+    base = regularized(coder, optimizer, likelihood)
+    prior = lambda key, n, dtype: draw_class_and_style(key, n, size, net.latents, dtype)
 
     def game(part: slice, name: str):
         drawn = lambda params, batch, key: prior(key, len(batch.x), batch.x.dtype)[:, part]
-        coded = lambda params, batch, key: encode(params, batch.x, key)[:, part]
+        coded = lambda params, batch, key: coder.encode(params, batch.x, key)[:, part]
         return critic.game(drawn, coded, optimizer, (game_rate, game_rate), name)
 
     def classify(params: Params, batch: Batch, key: Key) -> Loss:  # a batch of the labelled, with replacement

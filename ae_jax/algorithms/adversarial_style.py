@@ -1,0 +1,70 @@
+"""Adversarial autoencoders that are told the label: what is left for the code is the style.
+
+Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 4: the decoder gets the one-hot label
+beside a code that a critic makes N(0, I). So that an image without a label has a code too, the encoder learns to
+classify as well, and where no label is at hand its softmax stands in.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from .. import critic
+from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, chain, descend
+from ..labels import class_and_style, draw_class_and_style
+from ..losses import LikelihoodName
+from ..losses import likelihood as likelihood_of
+from ..regularized import regularized
+
+
+def adversarial_style(
+    net: Autoencoder,
+    optimizer: Optimizer,
+    *,
+    classes: int | None = None,
+    critic_widths: tuple[int, ...] = (512, 512),
+    game_rate: float = 1.0,
+    likelihood: LikelihoodName = "bernoulli",
+) -> Algorithm:
+    """Codes [class, style]: the class is given in training, the style is to be N(0, I) whatever the class.
+
+    Args:
+        net: the network, one head, whose code holds the classes and then the style.
+        optimizer: an optax optimizer; each step has one of its own.
+        classes: how many; None for half of the code.
+        critic_widths: of the critic's hidden layers.
+        game_rate: the learning rate of both sides of the game over the optimizer's.
+        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+    """
+    coder, size = class_and_style(net, classes)
+    base, p = regularized(coder, optimizer, likelihood), likelihood_of(likelihood)
+
+    def reconstruct(params: Params, batch: Batch, key: Key) -> Loss:
+        key_encoder, key_decoder = jax.random.split(key)
+        h = net.encode(params, batch.x, key_encoder)
+        told = jnp.concatenate([jax.nn.one_hot(batch.y, size, dtype=h.dtype), h[:, size:]], -1)
+        nll = p.nll(net.decode(params, told, key_decoder), batch.x)  # [B]
+        error = optax.softmax_cross_entropy_with_integer_labels(h[:, :size], batch.y)
+        return Loss(nll + error, {"reconstruction": nll, "classification": error})
+
+    def prior(params: Params, batch: Batch, key: Key) -> Array:
+        return jax.random.normal(key, (len(batch.x), net.latents - size), batch.x.dtype)
+
+    def style(params: Params, batch: Batch, key: Key) -> Array:
+        return net.encode(params, batch.x, key)[:, size:]
+
+    def init(key: Key, data: Batch) -> Params:
+        if data.y is None:
+            raise ValueError("adversarial_style tells the decoder labels, and these data have none: use adversarial")
+        key_net, key_critic = jax.random.split(key)
+        layers = critic.init(key_critic, net.latents - size, critic_widths, data.x.dtype)
+        return net.init(key_net, data) | {"style_critic": layers}
+
+    def sample(params: Params, key: Key, n: int) -> Array:
+        dtype = jax.tree.leaves(params["decoder"])[0].dtype
+        return base.decode(params, draw_class_and_style(key, n, size, net.latents, dtype))
+
+    told = descend(reconstruct, optimizer, wrt=("encoder", "decoder"))
+    players = critic.game(prior, style, optimizer, (game_rate, game_rate), "style_")
+    return base._replace(init=init, rule=chain(told, players), sample=sample)

@@ -1,0 +1,756 @@
+"""What scripts/bench.py times: every side of every case, ours in JAX and the rivals in PyTorch, on the same data.
+
+A side's `build` runs in a process of its own, so that nothing here imports JAX or PyTorch before it is asked to.
+"""
+
+import importlib.util
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCH = 128
+EXAMPLES = 100 * BATCH  # of the made-up data set that a training case sweeps once a call
+
+
+class Work(NamedTuple):
+    """What a side does over and over."""
+
+    call: Callable[[], float]  # all of it once, until the device has finished; gives the loss (or 0)
+    units: int  # how many (examples, operations, bytes) one call gets through
+    cost: Callable[[], dict[str, float]] = dict  # XLA's own count of "flops" and "bytes accessed", a unit
+
+
+class Side(NamedTuple):
+    """One way of doing a case's work, in a process of its own."""
+
+    build: Callable[[str], Work]  # on a device: "cpu" or "gpu"
+    needs: str = "jax"  # the module without which it is left out
+    gpu: bool = False  # left out elsewhere
+
+
+class Skip(Exception):
+    """Why something is left out."""
+
+
+def environment() -> dict[str, str]:
+    """Variables for other processes: the package on the path, no programs compiled before, a GPU's memory shared."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    return kept | {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+
+# -------------------------------------------------------------------------------------------------- data
+
+
+def dataset(shape: tuple[int, ...], examples: int = EXAMPLES):
+    """Smooth made-up images in (0, 1), the same for every side. -> float32 [examples, *shape]."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    size = int(np.prod(shape))
+    logits = rng.normal(size=(examples, 10)) @ rng.normal(size=(10, size))
+    return (1 / (1 + np.exp(-logits))).astype(np.float32).reshape(examples, *shape)
+
+
+# --------------------------------------------------------------------------------------------------- JAX
+
+
+def counted(step: Any, units: int, *args: Any) -> Callable[[], dict[str, float]]:
+    """What XLA's cost analysis says of a compiled `step(*args)` that does `units`: of each. It counts a loop once."""
+
+    def count() -> dict[str, float]:
+        import jax
+
+        cost = jax.jit(step).lower(*args).compile().cost_analysis() or {}
+        cost = cost[0] if isinstance(cost, list) else cost
+        return {name: cost[name] / units for name in ("flops", "bytes accessed") if name in cost}
+
+    return count
+
+
+def jax_training(
+    shape: tuple[int, ...], make: Callable[[], Any], batch: int = BATCH, seeds: int = 0, examples: int = EXAMPLES
+) -> Callable[[str], Work]:
+    """An epoch of the algorithm that `make` gives, one compiled program; of so many seeds at once, if any."""
+
+    def build(device: str) -> Work:
+        import jax
+
+        from ae_jax import core, run
+
+        data = core.Batch(jax.numpy.asarray(dataset(shape, examples)))
+        algorithm = make()
+        rule = core.epoch(algorithm, batch)
+
+        def update(one: Any, data: Any) -> Any:
+            return rule.update(*one[:2], data, one[2])
+
+        key = jax.random.key(0)
+        first = data._replace(x=data.x[:batch])
+        if seeds:
+            keys = jax.random.split(key, seeds)
+            state = [*jax.jit(jax.vmap(lambda k: core.start(algorithm.init, rule, data, k)[:2]))(keys)]
+            many = lambda p, m, k, data: run.map_seeds(lambda one: update(one, data))((p, m, k))
+            step = jax.jit(many, donate_argnums=(0, 1))
+            key_of = lambda i: jax.random.split(jax.random.fold_in(key, i), seeds)
+        else:
+            params, memory, key = core.start(algorithm.init, rule, data, key)
+            state = [params, memory]
+            step = jax.jit(lambda p, m, k, data: update((p, m, k), data), donate_argnums=(0, 1))
+            key_of = lambda i: jax.random.fold_in(key, i)
+        count = iter(range(1 << 30))
+
+        def call() -> float:
+            params, memory, metrics = step(*state, key_of(next(count)), data)
+            state[:] = params, memory
+            return float(jax.block_until_ready(metrics)["loss"].mean())
+
+        def cost() -> dict[str, float]:
+            one = algorithm.rule
+            params = algorithm.init(key, first)
+            return counted(one.update, batch, params, one.init(params), first, key)()
+
+        return Work(call, examples * max(1, seeds), cost)
+
+    return build
+
+
+def jax_loop(shape: tuple[int, ...], make: Callable[[], Any]) -> Callable[[str], Work]:
+    """The same epoch as a loop in Python over compiled steps, as Flax's tutorials write it."""
+
+    def build(device: str) -> Work:
+        import jax
+
+        from ae_jax import core
+
+        data = jax.numpy.asarray(dataset(shape))
+        algorithm = make()
+        key = jax.random.key(0)
+        params = algorithm.init(key, core.Batch(data[:BATCH]))
+        state = [params, algorithm.rule.init(params)]
+        step = jax.jit(algorithm.rule.update, donate_argnums=(0, 1))
+        count = iter(range(1 << 30))
+
+        def call() -> float:
+            of_epoch = jax.random.fold_in(key, next(count))
+            order = jax.random.permutation(of_epoch, EXAMPLES)
+            losses = []
+            for start in range(0, EXAMPLES, BATCH):
+                batch = core.Batch(data[order[start : start + BATCH]])
+                *state[:], metrics = step(*state, batch, jax.random.fold_in(of_epoch, start))
+                losses.append(metrics["loss"])
+            return float(jax.numpy.stack(losses).mean())
+
+        return Work(call, EXAMPLES)
+
+    return build
+
+
+def our_vae() -> Any:
+    """784-500-20-500-784, rectified, Bernoulli, one draw."""
+    import optax
+
+    from ae_jax import algorithms, networks
+
+    net = networks.mlp((784,), 20, hidden=(500,), heads=2, init="uniform")
+    return algorithms.vae(net, optax.adam(1e-3))
+
+
+def our_conv() -> Any:
+    """28x28x1, 32 and 64 maps of strided 3x3 convolutions, a code of 32, and back; summed squared error."""
+    import optax
+
+    from ae_jax import algorithms, networks
+
+    net = networks.conv((28, 28, 1), 32, channels=(32, 64), kernel=3, down="stride", up="transpose", init="uniform")
+    return algorithms.autoencoder(net, optax.adam(1e-3))
+
+
+def our_deep() -> Any:
+    """784-1000-500-250-30 and back, rectified, Bernoulli."""
+    import optax
+
+    from ae_jax import algorithms, networks
+
+    net = networks.mlp((784,), 30, hidden=(1000, 500, 250), init="uniform")
+    return algorithms.autoencoder(net, optax.adam(1e-3), likelihood="bernoulli")
+
+
+def our_conv64() -> Any:
+    """64x64x3, 32, 64 and 128 maps of strided 3x3 convolutions, a code of 64, and back; summed squared error."""
+    import optax
+
+    from ae_jax import algorithms, networks
+
+    net = networks.conv(
+        (64, 64, 3), 64, channels=(32, 64, 128), kernel=3, down="stride", up="transpose", init="uniform"
+    )
+    return algorithms.autoencoder(net, optax.adam(1e-3))
+
+
+def our_sparse() -> Any:
+    """784-200 sigmoid units, KL to 0.05 over the whole data set, squared error."""
+    import optax
+
+    from ae_jax import algorithms, networks
+
+    net = networks.mlp((784,), 200, hidden=(), code_activation="sigmoid", init="uniform")
+    return algorithms.sparse(net, optax.adam(1e-3))  # pyright: ignore
+
+
+def our_rbm() -> Any:
+    """784-500, CD-1, plain steps of 0.1."""
+    import optax
+
+    from ae_jax import algorithms, networks
+
+    return algorithms.rbm(networks.rbm((784,), 500), optax.sgd(0.1))  # pyright: ignore
+
+
+def our_iwae() -> Any:
+    """784-200-50-200-784, tanh, 50 importance weights."""
+    import optax
+
+    from ae_jax import algorithms, networks
+
+    net = networks.mlp((784,), 50, hidden=(200,), heads=2, activation="tanh", init="uniform")
+    return algorithms.iwae(net, optax.adam(1e-3), samples=50)
+
+
+def our_contraction(penalty: str, hidden: tuple[int, ...] = (), size: int = 500) -> Callable[[str], Work]:
+    """Value and gradient of the mean penalty of a batch, by `algorithms.contractive`."""
+
+    def build(device: str) -> Work:
+        import jax
+        import optax
+
+        from ae_jax import algorithms, core, networks
+
+        net = networks.mlp((784,), size, hidden=hidden, activation="sigmoid", code_activation="sigmoid", init="uniform")
+        algorithm = algorithms.contractive(net, optax.sgd(0.1), penalty=penalty)  # pyright: ignore
+        batch = core.Batch(jax.numpy.asarray(dataset((784,))[:BATCH]))
+        key = jax.random.key(0)
+        params = algorithm.init(key, batch)
+
+        @jax.jit
+        def run(params: Any, batch: Any) -> Any:
+            return jax.value_and_grad(lambda p: algorithm.evaluate(p, batch, key)["jacobian"].mean())(params)
+
+        return Work(lambda: float(jax.block_until_ready(run(params, batch))[0]), BATCH)
+
+    return build
+
+
+def our_likelihood(device: str) -> Work:
+    """log p(x) of 100 examples by 500 importance samples each, of `our_vae` untrained."""
+    import jax
+
+    from ae_jax import core
+    from ae_jax.evaluation.likelihood import log_likelihood
+
+    data = core.Batch(jax.numpy.asarray(dataset((784,))[:100]))
+    algorithm, key = our_vae(), jax.random.key(0)
+    params = algorithm.init(key, data)
+    run = jax.jit(lambda params, data: log_likelihood(algorithm, params, data, key, 500).mean())
+    return Work(lambda: float(jax.block_until_ready(run(params, data))), 100)
+
+
+def our_evaluation(device: str) -> Work:
+    """The mean of every metric over the data set, of `our_vae`."""
+    import jax
+
+    from ae_jax import core
+
+    data = core.Batch(jax.numpy.asarray(dataset((784,))))
+    algorithm, key = our_vae(), jax.random.key(0)
+    params = algorithm.init(key, data)
+    run = jax.jit(lambda params, data: core.average(algorithm.evaluate, params, data, key))
+    return Work(lambda: float(jax.block_until_ready(run(params, data))["loss"]), EXAMPLES)
+
+
+def jax_copy(device: str) -> Work:
+    """A large array read and written once; counted in bytes, both ways."""
+    import jax
+
+    n = (64 if device == "cpu" else 1024) * 2**20
+    a = jax.numpy.ones(n // 4)
+    run = jax.jit(lambda a: a + 1)
+    return Work(lambda: 0.0 * float(jax.block_until_ready(run(a))[0]), 2 * n)
+
+
+def jax_product(device: str) -> Work:
+    """One square float32 product; counted in operations."""
+    import jax
+
+    n = 2048 if device == "cpu" else 8192
+    a, b = jax.random.normal(jax.random.key(0), (2, n, n))
+    run = jax.jit(jax.numpy.matmul)
+    return Work(lambda: 0.0 * float(jax.block_until_ready(run(a, b))[0, 0]), 2 * n**3)
+
+
+# ----------------------------------------------------------------------------------------------- PyTorch
+
+
+def torch_device(device: str) -> Any:
+    """Sets PyTorch up as JAX is by default, and gives its device."""
+    import torch
+
+    torch.manual_seed(0)
+    torch.set_float32_matmul_precision("high")  # TF32 on a GPU; nothing on a CPU
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    return torch.device("cuda" if device == "gpu" else "cpu")
+
+
+def torch_wait(device: str) -> None:
+    """Waits for the device."""
+    if device == "gpu":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def torch_training(
+    shape: tuple[int, ...],
+    make: Callable[[], Any],
+    fused: bool = True,
+    batch: int = BATCH,
+    examples: int = EXAMPLES,
+    compiled: str = "",
+) -> Callable[[str], Work]:
+    """An epoch in a plain loop; `make` gives the modules and a loss (x) -> mean over the batch.
+
+    `compiled` is a mode of torch.compile for the loss, forwards and backwards: "default", or "reduce-overhead", which
+    on a GPU replays CUDA graphs.
+    """
+
+    def build(device: str) -> Work:
+        import torch
+
+        where = torch_device(device)
+        data = torch.from_numpy(dataset(shape, examples)).to(where)
+        model, loss_of = make()
+        model.to(where)
+        if compiled:
+            loss_of = torch.compile(loss_of, mode=compiled)
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused or None)  # None is its default
+
+        def call() -> float:
+            order = torch.randperm(examples, device=where)
+            total = torch.zeros((), device=where)
+            for start in range(0, examples, batch):
+                loss = loss_of(data[order[start : start + batch]])
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                total += loss.detach()
+            return float(total) * batch / examples
+
+        return Work(call, examples)
+
+    return build
+
+
+def torch_vae() -> Any:
+    """The network and loss of `our_vae`."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    encoder = nn.Sequential(nn.Linear(784, 500), nn.ReLU(), nn.Linear(500, 40))
+    decoder = nn.Sequential(nn.Linear(20, 500), nn.ReLU(), nn.Linear(500, 784))
+
+    def loss(x: Any) -> Any:
+        mean, logvar = encoder(x).chunk(2, -1)
+        z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
+        nll = F.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum")
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum()
+        return (nll + kl) / len(x)
+
+    return nn.ModuleList([encoder, decoder]), loss
+
+
+def torch_conv(channels_last: bool = False) -> Any:
+    """The network and loss of `our_conv`; PyTorch starts transposed layers larger, and so falls sooner."""
+    import torch
+    from torch import nn
+
+    model = nn.Sequential(
+        nn.Conv2d(1, 32, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64 * 7 * 7, 32),
+        nn.Linear(32, 64 * 7 * 7),
+        nn.ReLU(),
+        nn.Unflatten(1, (64, 7, 7)),
+        nn.ConvTranspose2d(64, 32, 3, 2, 1, output_padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(32, 1, 3, 2, 1, output_padding=1),
+    )
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = model.to(memory_format=layout)  # pyright: ignore
+
+    def loss(x: Any) -> Any:
+        x = x.contiguous(memory_format=layout)
+        return (model(x) - x).square().sum() / len(x)
+
+    return model, loss
+
+
+def torch_deep() -> Any:
+    """The network and loss of `our_deep`."""
+    from torch import nn
+    from torch.nn import functional as F
+
+    widths = (784, 1000, 500, 250, 30, 250, 500, 1000, 784)
+    layers: list[Any] = []
+    for a, b in itertools.pairwise(widths):
+        layers += [nn.Linear(a, b), *([nn.ReLU()] if b not in (30, 784) else [])]
+    model = nn.Sequential(*layers)
+    return model, lambda x: F.binary_cross_entropy_with_logits(model(x), x, reduction="sum") / len(x)
+
+
+def torch_conv64(channels_last: bool = False) -> Any:
+    """The network and loss of `our_conv64`."""
+    import torch
+    from torch import nn
+
+    model = nn.Sequential(
+        *(part for a, b in ((3, 32), (32, 64), (64, 128)) for part in (nn.Conv2d(a, b, 3, 2, 1), nn.ReLU())),
+        nn.Flatten(),
+        nn.Linear(128 * 8 * 8, 64),
+        nn.Linear(64, 128 * 8 * 8),
+        nn.ReLU(),
+        nn.Unflatten(1, (128, 8, 8)),
+        nn.ConvTranspose2d(128, 64, 3, 2, 1, output_padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(64, 32, 3, 2, 1, output_padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(32, 3, 3, 2, 1, output_padding=1),
+    )
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = model.to(memory_format=layout)  # pyright: ignore
+
+    def loss(x: Any) -> Any:
+        x = x.contiguous(memory_format=layout)
+        return (model(x) - x).square().sum() / len(x)
+
+    return model, loss
+
+
+def torch_iwae() -> Any:
+    """The network and loss of `our_iwae`."""
+    import math
+
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    encoder = nn.Sequential(nn.Linear(784, 200), nn.Tanh(), nn.Linear(200, 100))
+    decoder = nn.Sequential(nn.Linear(50, 200), nn.Tanh(), nn.Linear(200, 784))
+
+    def loss(x: Any) -> Any:
+        mean, logvar = encoder(x).chunk(2, -1)
+        e = torch.randn((50, *mean.shape), device=x.device)
+        z = mean + torch.exp(0.5 * logvar) * e
+        logits = decoder(z)  # [50, B, 784]
+        nll = F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
+        log_w = -nll - 0.5 * (z.square() - e.square() - logvar).sum(-1)
+        return -(torch.logsumexp(log_w, 0) - math.log(50)).mean()
+
+    return nn.ModuleList([encoder, decoder]), loss
+
+
+def torch_sparse(device: str) -> Work:
+    """As `our_sparse`: rho over the whole set before the pass, in a minibatch the KL that is linear about it, and rho
+    moved by what the step changed. The second look at the batch is the price of that, here as there.
+    """
+    import torch
+
+    where = torch_device(device)
+    data = torch.from_numpy(dataset((784,))).to(where)
+    encoder, decoder = torch.nn.Linear(784, 200).to(where), torch.nn.Linear(200, 784).to(where)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
+    code = lambda x: torch.sigmoid(encoder(x))
+
+    def call() -> float:
+        with torch.no_grad():
+            rho = torch.stack([code(part).sum(0) for part in data.split(1000)]).sum(0) / EXAMPLES
+        order, total = torch.randperm(EXAMPLES, device=where), torch.zeros((), device=where)
+        for start in range(0, EXAMPLES, BATCH):
+            x = data[order[start : start + BATCH]]
+            h, r = code(x), rho.clamp(1e-4, 1 - 1e-4)
+            kl = 0.05 * torch.log(0.05 / r) + 0.95 * torch.log(0.95 / (1 - r))
+            penalty = (kl + (r - 0.05) / (r * (1 - r)) * (h - rho)).sum(-1)
+            loss = ((decoder(h) - x).square().sum(-1) + 3.0 * penalty).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            before = h.detach().mean(0)
+            optimizer.step()
+            with torch.no_grad():
+                rho = code(x).mean(0) + 0.99 * (rho - before)
+                total += loss
+        return float(total) * BATCH / EXAMPLES
+
+    return Work(call, EXAMPLES)
+
+
+def torch_rbm(device: str) -> Work:
+    """As `our_rbm`, the statistics by hand and without autograd."""
+    import torch
+    from torch.nn import functional as F
+
+    where = torch_device(device)
+    data = torch.from_numpy(dataset((784,))).to(where)
+    weights, hidden, visible = (torch.zeros(size, device=where) for size in ((784, 500), (500,), (784,)))
+    weights.normal_(0, 0.01)
+
+    def call() -> float:
+        order, total = torch.randperm(EXAMPLES, device=where), torch.zeros((), device=where)
+        with torch.no_grad():
+            for start in range(0, EXAMPLES, BATCH):
+                v = data[order[start : start + BATCH]]
+                h = torch.sigmoid(v @ weights + hidden)
+                logits = torch.bernoulli(h) @ weights.T + visible
+                dream = torch.sigmoid(logits)
+                again = torch.sigmoid(dream @ weights + hidden)
+                weights.add_(v.T @ h - dream.T @ again, alpha=0.1 / BATCH)
+                hidden.add_((h - again).mean(0), alpha=0.1)
+                visible.add_((v - dream).mean(0), alpha=0.1)
+                total += F.binary_cross_entropy_with_logits(logits, v, reduction="sum")
+        return float(total) / EXAMPLES
+
+    return Work(call, EXAMPLES)
+
+
+def torch_likelihood(device: str) -> Work:
+    """As `our_likelihood`: 50 samples of all examples at a time."""
+    import math
+
+    import torch
+    from torch.nn import functional as F
+
+    where = torch_device(device)
+    x = torch.from_numpy(dataset((784,))[:100]).to(where)
+    (encoder, decoder), _ = torch_vae()
+    encoder.to(where), decoder.to(where)
+
+    def call() -> float:
+        with torch.no_grad():
+            mean, logvar = encoder(x).chunk(2, -1)
+            parts = []
+            for _ in range(10):
+                e = torch.randn((50, *mean.shape), device=where)
+                z = mean + torch.exp(0.5 * logvar) * e
+                logits = decoder(z)
+                nll = F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
+                parts.append(-nll - 0.5 * (z.square() - e.square() - logvar).sum(-1))
+            return float((torch.logsumexp(torch.cat(parts), 0) - math.log(500)).mean())
+
+    return Work(call, 100)
+
+
+def torch_evaluation(device: str) -> Work:
+    """The loss of `torch_vae` over the data set, 1000 examples at a time, without gradients."""
+    import torch
+
+    where = torch_device(device)
+    data = torch.from_numpy(dataset((784,))).to(where)
+    model, loss = torch_vae()
+    model.to(where)
+
+    def call() -> float:
+        with torch.no_grad():
+            return float(sum(loss(part) * len(part) for part in data.split(1000))) / EXAMPLES
+
+    return Work(call, EXAMPLES)
+
+
+def pythae_vae(device: str) -> Work:
+    """An epoch of pythae's own trainer, its VAE with the networks and the likelihood of `our_vae`."""
+    import logging
+
+    import torch
+    from pythae.data.datasets import BaseDataset  # pyright: ignore
+    from pythae.models import VAE, VAEConfig  # pyright: ignore
+    from pythae.models.base.base_utils import ModelOutput  # pyright: ignore
+    from pythae.models.nn import BaseDecoder, BaseEncoder  # pyright: ignore
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig  # pyright: ignore
+    from torch import nn
+
+    logging.disable(logging.CRITICAL)
+    torch_device(device)
+
+    class Encoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.heads = nn.Sequential(nn.Linear(784, 500), nn.ReLU()), nn.Linear(500, 40)
+
+        def forward(self, x: Any) -> Any:
+            mean, logvar = self.heads(self.hidden(x.reshape(len(x), -1))).chunk(2, -1)
+            return ModelOutput(embedding=mean, log_covariance=logvar)
+
+    class Decoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(20, 500), nn.ReLU(), nn.Linear(500, 784), nn.Sigmoid())
+
+        def forward(self, z: Any) -> Any:
+            return ModelOutput(reconstruction=self.layers(z).reshape(len(z), 1, 28, 28))
+
+    data = torch.from_numpy(dataset((1, 28, 28)))
+    config = VAEConfig(input_dim=(1, 28, 28), latent_dim=20, reconstruction_loss="bce")
+    folder = tempfile.mkdtemp()  # it wants one, and with no step for saving leaves it as it is
+    training = BaseTrainerConfig(
+        output_dir=folder,
+        num_epochs=1,
+        per_device_train_batch_size=BATCH,
+        learning_rate=1e-3,
+        no_cuda=device == "cpu",
+    )
+    model = VAE(config, Encoder(), Decoder())
+    trainer = BaseTrainer(model, BaseDataset(data, torch.zeros(len(data))), training_config=training)
+    trainer.prepare_training()
+    return Work(lambda: float(trainer.train_step(1)), EXAMPLES)
+
+
+def torch_contraction(
+    jacobian: str, chunk: int | None = None, widths: tuple[int, ...] = (784, 500)
+) -> Callable[[str], Work]:
+    """Value and gradient of the mean penalty of a batch, by `torch.func`."""
+
+    def build(device: str) -> Work:
+        import torch
+
+        where = torch_device(device)
+        x = torch.from_numpy(dataset((784,))[:BATCH]).to(where)
+        pairs = itertools.pairwise(widths)
+        net = torch.nn.Sequential(*(part for p in pairs for part in (torch.nn.Linear(*p), torch.nn.Sigmoid())))
+        params = {name: p.detach() for name, p in net.to(where).named_parameters()}
+        of = getattr(torch.func, jacobian)
+
+        def penalty(params: Any) -> Any:
+            def encode(x: Any) -> Any:
+                return torch.func.functional_call(net, params, (x,))
+
+            return torch.func.vmap(lambda x: of(encode)(x).square().sum(), chunk_size=chunk)(x).mean()
+
+        run = torch.func.grad_and_value(penalty)
+
+        def call() -> float:
+            _, value = run(params)
+            torch_wait(device)
+            return float(value)
+
+        return Work(call, BATCH)
+
+    return build
+
+
+def torch_hutchinson(device: str) -> Work:
+    """One random vector an example through the encoder 784-500-250, back, and the gradient of that."""
+    import torch
+
+    where = torch_device(device)
+    x = torch.from_numpy(dataset((784,))[:BATCH]).to(where).requires_grad_()
+    parts = (torch.nn.Linear(784, 500), torch.nn.Sigmoid(), torch.nn.Linear(500, 250), torch.nn.Sigmoid())
+    net = torch.nn.Sequential(*parts).to(where)
+
+    def call() -> float:
+        net.zero_grad(set_to_none=True)
+        z = net(x)
+        signs = torch.randint(0, 2, z.shape, device=where) * 2.0 - 1
+        (back,) = torch.autograd.grad(z, x, signs, create_graph=True)
+        value = back.square().sum() / BATCH
+        value.backward(inputs=list(net.parameters()))
+        torch_wait(device)
+        return float(value.detach())
+
+    return Work(call, BATCH)
+
+
+def torch_closed(device: str) -> Work:
+    """The penalty's closed form for one sigmoid layer, by autograd."""
+    import torch
+
+    where = torch_device(device)
+    x = torch.from_numpy(dataset((784,))[:BATCH]).to(where)
+    layer = torch.nn.Linear(784, 500).to(where)
+
+    def call() -> float:
+        layer.zero_grad(set_to_none=True)
+        h = torch.sigmoid(layer(x))
+        value = ((h * (1 - h)).square() @ layer.weight.square().sum(1)).mean()
+        value.backward()
+        torch_wait(device)
+        return float(value.detach())
+
+    return Work(call, BATCH)
+
+
+def torch_product(device: str) -> Work:
+    """One square float32 product; counted in operations."""
+    import torch
+
+    where = torch_device(device)
+    n = 2048 if device == "cpu" else 8192
+    a, b = torch.randn((2, n, n), device=where)
+
+    def call() -> float:
+        product = a @ b
+        torch_wait(device)
+        return 0.0 * float(product[0, 0])
+
+    return Work(call, 2 * n**3)
+
+
+# ---------------------------------------------------------------------------------------------- commands
+
+
+def seconds_of(code: str) -> Callable[[], float]:
+    """How long a fresh Python takes for a statement, start of the interpreter included."""
+
+    def measure() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment(), stdin=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+    return measure
+
+
+def first_epoch(arguments: tuple[str, ...], cache: str) -> Callable[[], float]:
+    """From the command to the first row of its log; a cold compilation cache is a new, empty one."""
+
+    def measure() -> float:
+        if importlib.util.find_spec("ae_jax.cli") is None:
+            raise Skip("this version has no command line")
+        with tempfile.TemporaryDirectory() as folder:
+            kept = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache", "XDG_CACHE_HOME": f"{folder}/home"}
+            work = Path(folder) / "work"
+            command = [sys.executable, "-m", "ae_jax", "train", *arguments, "--workdir", str(work)]
+            env = environment() | (kept if cache == "cold" else {})
+            start = time.perf_counter()
+            process = subprocess.Popen(
+                command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+            try:
+                while not ((log := work / "log.jsonl").exists() and log.stat().st_size):
+                    if process.poll() is not None:
+                        reason = (process.stderr.read() if process.stderr else "").strip()[-300:]
+                        raise Skip(f"the command ended with {process.returncode} before an epoch: {reason}")
+                    time.sleep(0.01)
+                return time.perf_counter() - start
+            finally:
+                process.kill()
+                process.communicate()
+
+    return measure
