@@ -168,6 +168,8 @@ class Folder:
     def __init__(self, path: Path | str):
         self.path = Path(path).expanduser().resolve()  # orbax wants it absolute
         self._manager: Any = None
+        self.shards = 1  # in an epoch; checkpoints are numbered by shards
+        self.partial: dict[str, Any] = {}  # of the epoch that the restored checkpoint lies in: what its shards gave
 
     @contextlib.contextmanager
     def opened(self, settings: dict[str, Any], *, keep: int = 3) -> Iterator["Folder"]:
@@ -239,20 +241,19 @@ class Folder:
         path = self.path / "results.json"
         return json.loads(path.read_text()) if path.exists() else None
 
-    def save(self, number: int, state: State, position: dict[str, Any]) -> None:
-        """Writes a checkpoint, whole or not at all; numbers rise. `position`: "epoch", the last that is complete,
-        and of one that is not what its shards have given so far.
-        """
+    def save(self, e: int, state: State, partial: dict[str, Any] | None = None) -> None:
+        """Writes the checkpoint of epoch e, or of the shards after it that `partial` tells of; whole or not at all."""
         import orbax.checkpoint as ocp
 
-        meta = {**position, "checksum": checksum(state)}
+        meta = {"epoch": e, "checksum": checksum(state), "partial": partial or {}}
+        number = e * self.shards + meta["partial"].get("shard", 0)
         args = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), meta=ocp.args.JsonSave(meta))
         if not self._manager.save(number, args=args, force=True):
-            raise RunError(f"the checkpoint {number} could not be written to {self.path / 'checkpoints'}")
+            raise RunError(f"the checkpoint of epoch {e} could not be written to {self.path / 'checkpoints'}")
         self._manager.wait_until_finished()
 
-    def restore(self, target: State) -> tuple[dict[str, Any], State] | None:
-        """(position, state) of the newest checkpoint that is whole; None where there is none.
+    def restore(self, target: State) -> tuple[int, State] | None:
+        """(epoch, state) of the newest checkpoint that is whole; None where there is none.
 
         A damaged one is moved aside, with a warning: the epochs after the one before it are run again,
         to the same bits. Raises RunError where all are damaged.
@@ -262,19 +263,21 @@ class Folder:
         abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), target)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract._asdict()), meta=ocp.args.JsonRestore())
         steps = sorted(self._manager.all_steps(), reverse=True)
-        for number in steps:
+        self.partial = {}
+        for e in steps:
             try:
-                found = self._manager.restore(number, args=args)
+                found = self._manager.restore(e, args=args)
                 state = State(**found["state"])
                 if found["meta"]["checksum"] != checksum(state):
                     raise ValueError("its checksum does not match its contents")
-                return dict(found["meta"]), state
+                self.partial = found["meta"].get("partial", {})
+                return found["meta"]["epoch"], state
             except Exception as error:
-                aside = self.path / f"damaged-checkpoint-{number}"
-                os.replace(self.path / "checkpoints" / str(number), aside)
+                aside = self.path / f"damaged-checkpoint-{e}"
+                os.replace(self.path / "checkpoints" / str(e), aside)
                 self._manager.reload()
                 reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-                print(f"The checkpoint {number} is damaged ({reason}); moved to {aside}.", file=sys.stderr)
+                print(f"The checkpoint of epoch {e} is damaged ({reason}); moved to {aside}.", file=sys.stderr)
         if steps:
             raise RunError(
                 f"every checkpoint in {self.path} is damaged (moved aside as damaged-checkpoint-*). "
@@ -378,7 +381,7 @@ def _processor() -> int:
 
 
 @contextlib.contextmanager
-def _interruptible(what: str) -> Iterator[list[int]]:
+def _interruptible() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM; a second one of either kind acts as it always does."""
     seen: list[int] = []
     before = {}
@@ -387,7 +390,7 @@ def _interruptible(what: str) -> Iterator[list[int]]:
         seen.append(number)
         for n, old in before.items():
             signal.signal(n, old)
-        print(f"\nFinishing the {what}, then saving; once more stops at once.", file=sys.stderr)
+        print("\nFinishing the epoch, then saving; once more stops at once.", file=sys.stderr)
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -453,65 +456,49 @@ def train(
         ValueError: arguments that do not fit.
     """
     _check_arguments(epochs, batch_size, seeds, patience, validation)
-    programs = _programs(algorithm, batch_size, transform, monitor, patience)
-    begin, advance = programs[:2]
+    begin, advance, *sharded = _programs(algorithm, batch_size, transform, monitor, patience)
     stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, len(data.x))
-    held_out = None
-    if stream is None:
-        if isinstance(validation, Stream):
-            raise ValueError("the validation set is a stream and the training set is not; give both as they fit")
-        data, held_out = jax.tree.map(jnp.asarray, (data, validation))
+    if isinstance(validation, Stream) and stream is None:
+        raise ValueError("the validation set is a stream and the training set is not; give both alike")
+    if folder is not None:
+        folder.shards = 1 if stream is None else stream.shards
+    held_out = validation if validation is None or stream else jax.tree.map(jnp.asarray, validation)
+    data = data if stream else jax.tree.map(jnp.asarray, data)
     state, keys = begin(stream.load(0, 0) if stream else data, jnp.stack([jax.random.key(s) for s in seeds]))
 
-    position, history = {"epoch": 0}, []
+    done, history = 0, []
     if folder is not None:
         if (found := folder.restore(state)) is not None:
-            position, state = found
+            done, state = found
             if progress:
-                print(f"going on after epoch {position['epoch']} of {epochs}", file=sys.stderr)
-        history = [row for row in folder.log() if row["epoch"] <= position["epoch"]]
+                print(f"going on after epoch {done} of {epochs}", file=sys.stderr)
+        history = [row for row in folder.log() if row["epoch"] <= done]
         write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
 
-    done, shards = position["epoch"], stream.shards if stream else 1
-    saved, number, saved_at = done, done * shards + position.get("shard", 0), time.monotonic()
-
-    def save(state: State, position: dict[str, Any]) -> None:
-        nonlocal saved, number, saved_at
-        saved, number = position["epoch"], position["epoch"] * shards + position.get("shard", 0)
-        assert folder is not None
-        folder.save(number, state, position)
-        saved_at = time.monotonic()
-
-    def between(state: State, e: int, position: dict[str, Any]) -> None:
-        """What happens between two shards of epoch e."""
-        if folder is not None and (signals or time.monotonic() - saved_at >= 60 * every_minutes):
-            save(state, position)
-        if signals:
-            where = f"in epoch {e} of {epochs}, after shard {position['shard']} of {shards}"
-            raise Interrupted(_stopped(where, folder), signals[0])
-
-    with contextlib.ExitStack() as stack:
-        one_epoch: Shardwise | None = None
-        if done < epochs:  # compiled before the loop, so that no epoch's time counts it
-            if progress and sys.stderr.isatty():
-                print("compiling an epoch ...", end="\r", file=sys.stderr, flush=True)
-            if stream is None:
-                program = advance.lower(state, keys, jnp.asarray(0, jnp.int32), data, held_out).compile()
-                one_epoch = lambda e, state: program(state, keys, jnp.asarray(e, jnp.int32), data, held_out)
-            else:
-                shardwise = _in_shards(programs[2:], stream, validation, epochs, position, state, keys, between)
-                one_epoch = stack.enter_context(shardwise)
-        signals = stack.enter_context(_interruptible("shard" if stream else "epoch"))
-        bar = stack.enter_context(_bar(epochs, done, progress))
+    if done < epochs:  # compiled before the loop, so that no epoch's time counts it
+        if progress and sys.stderr.isatty():
+            print("compiling an epoch ...", end="\r", file=sys.stderr, flush=True)
+        if stream is not None:
+            advance = Sharded(sharded, stream, validation, state, keys, (done, epochs), folder, every_minutes)
+        else:
+            advance = advance.lower(state, keys, jnp.asarray(0, jnp.int32), data, held_out).compile()
+    saved, saved_at = done, time.monotonic()
+    ending = contextlib.closing(advance) if isinstance(advance, Sharded) else contextlib.nullcontext()
+    with ending, _interruptible() as signals, _bar(epochs, done, progress) as bar:
         for e in range(done + 1, epochs + 1):
-            if one_epoch is None or not np.asarray(state.active).any():
+            if not np.asarray(state.active).any():
                 break
-            began = time.perf_counter() - (position.get("seconds", 0.0) if e == done + 1 else 0.0)
+            began = time.perf_counter()
             running = np.asarray(state.active)
-            state, (rows, finite) = one_epoch(e, state)  # donates state
+            if isinstance(advance, Sharded):
+                state, (rows, finite) = advance.epoch(e, state, signals)
+            else:
+                state, (rows, finite) = advance(state, keys, jnp.asarray(e, jnp.int32), data, held_out)  # donates state
             if not (finite := np.asarray(finite)).all():
-                raise RunError(_not_finite(e, np.asarray(seeds)[~finite], saved, number, folder))
+                raise RunError(_not_finite(e, np.asarray(seeds)[~finite], saved, folder))
             seconds = time.perf_counter() - began
+            if stream is not None and folder is not None and e == done + 1:
+                seconds += folder.partial.get("seconds", 0.0)  # of the shards before it was stopped
             row = {
                 "epoch": e,
                 "seconds": round(seconds, 4),
@@ -521,87 +508,108 @@ def train(
             history.append(row)
             bar(row)
             last = e == epochs or not np.asarray(state.active).any()
-            if folder is not None:
-                with open(folder.path / "log.jsonl", "a") as log:
-                    log.write(json.dumps(row) + "\n")
-                due = e - saved >= every_epochs or time.monotonic() - saved_at >= 60 * every_minutes
-                if last or due or signals:
-                    save(state, {"epoch": e})
-            if signals and not (last and folder is not None):
-                raise Interrupted(_stopped(f"after epoch {e} of {epochs}", folder), signals[0])
+            if folder is None:
+                if signals:
+                    raise Interrupted(f"Stopped after epoch {e} of {epochs}; nothing is saved.", signals[0])
+                continue
+            with open(folder.path / "log.jsonl", "a") as log:
+                log.write(json.dumps(row) + "\n")
+            due = e - saved >= every_epochs or time.monotonic() - saved_at >= 60 * every_minutes
+            if last or due or signals:
+                folder.save(e, state)
+                saved, saved_at = e, time.monotonic()
+            if signals and not last:
+                raise Interrupted(
+                    f"Stopped after epoch {e} of {epochs}; saved in {folder.path}. Start the same command again "
+                    "to go on from there.",
+                    signals[0],
+                )
     chosen = state.params if validation is None else state.best
     return Trained(chosen, tuple(seeds), history, [int(b) for b in np.asarray(state.best_epoch)])
 
 
-Shardwise = Callable[[int, State], tuple[State, tuple[dict[str, Metrics], Any]]]
+class Sharded:
+    """Epochs of a stream: what `advance` does in one program, a shard at a time while a thread loads the next one."""
 
+    def __init__(
+        self,
+        programs: Sequence[Any],
+        stream: Stream,
+        validation: Batch | Stream | None,
+        state: State,
+        keys: Key,
+        epochs: tuple[int, int],  # done, and in all
+        folder: Folder | None,
+        every_minutes: float,
+    ):
+        learn, measure, self._judge = programs
+        self._stream, self._validation, self._keys, self._done = stream, validation, keys, epochs[0]
+        self._folder, self._every, self._saved_at = folder, 60 * every_minutes, time.monotonic()
+        self._partial = folder.partial if folder is not None else {}
 
-@contextlib.contextmanager
-def _in_shards(
-    programs: Sequence[Any],
-    stream: Stream,
-    validation: Batch | Stream | None,
-    epochs: int,
-    position: dict[str, Any],
-    state: State,
-    keys: Key,
-    between: Callable[[State, int, dict[str, Any]], None],
-) -> Iterator[Shardwise]:
-    """What `advance` does in one program, a shard at a time from a position on, while a thread loads the next one.
+        def compiled(program: Any, data: Batch | Stream | None) -> dict[int, Any]:
+            """The program for each size that a shard of the data has."""
+            if data is None:
+                return {}
+            sizes = {data.size(0), data.size(data.shards - 1)} if isinstance(data, Stream) else {len(data.x)}
+            some = data.sample(1) if isinstance(data, Stream) else data
+            spec = lambda n: jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape[1:]), a.dtype), some)
+            return {n: program.lower(state, keys, jnp.asarray(0, jnp.uint32), spec(n)).compile() for n in sizes}
 
-    `between(state, e, position)` is called after every shard but an epoch's last.
-    """
-    learn, measure, judge = programs
-    some = stream.sample(1)
-    one = jnp.asarray(0, jnp.uint32)
-    spec = lambda n: jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape[1:]), a.dtype), some)
-    sizes = {stream.size(s) for s in (0, stream.shards - 1)}
-    learners: dict[int, Any] = {n: learn.lower(state, keys, one, spec(n)).compile() for n in sizes}
-    parts = [validation.size(s) for s in (0, validation.shards - 1)] if isinstance(validation, Stream) else []
-    parts = [len(validation.x)] if isinstance(validation, Batch) else parts
-    zero = jnp.asarray(0, jnp.int32)
-    measurers: dict[int, Any] = {n: measure.lower(state, keys, zero, spec(n)).compile() for n in set(parts)}
-    begun, at = position["epoch"], position.get("shard", 0)
-    wanted = ((e, s) for e in range(begun, epochs) for s in range(at if e == begun else 0, stream.shards))
+        self._learn, self._measure = compiled(learn, stream), compiled(measure, validation)
+        first = self._partial.get("shard", 0)
+        wanted = ((e, s) for e in range(*epochs) for s in range(first if e == epochs[0] else 0, stream.shards))
+        self._feed = prefetched(lambda at: stream.load(*at), wanted)
 
-    def held_out() -> Iterator[tuple[int, Batch]]:
-        if isinstance(validation, Stream):
-            of = prefetched(partial(validation.load, 0), range(validation.shards))
-            yield from ((s * validation.shard_size, shard) for s, shard in of)
-        elif validation is not None:
-            yield 0, jax.tree.map(jnp.asarray, validation)
+    def close(self) -> None:
+        """Ends the thread."""
+        self._feed.close()
 
-    with contextlib.closing(prefetched(lambda at: stream.load(*at), wanted)) as feed:
+    def epoch(self, e: int, state: State, signals: list[int]) -> tuple[State, tuple[dict[str, Metrics], np.ndarray]]:
+        """Epoch e, counted from 1, or what is left of it: state, metrics and whether all is finite, each by seed.
 
-        def one_epoch(e: int, state: State):
-            done = position if e == begun + 1 else {}
-            total = {k: np.asarray(m) for k, m in done.get("sums", {}).items()}
-            before, began = done.get("seconds", 0.0), time.perf_counter()
-            finite = np.ones(len(keys), bool)
-            for s in range(done.get("shard", 0), stream.shards):
-                _, shard = next(feed)
-                pass_number = jnp.asarray((e - 1) * stream.shards + s, jnp.uint32)
-                state, (metrics, finite) = learners[len(shard.x)](state, keys, pass_number, shard)
-                total = _added(total, metrics, len(shard.x))
-                del shard  # before the next but one is loaded
-                if not (finite := np.asarray(finite)).all():
-                    break
-                if s + 1 < stream.shards:
-                    sums = {k: m.tolist() for k, m in total.items()}
-                    seconds = before + time.perf_counter() - began
-                    between(state, e, {"epoch": e - 1, "shard": s + 1, "sums": sums, "seconds": seconds})
-            rows = {"train": _mean(total, len(stream.source))}
-            if finite.all():
-                found, count = {}, 0
-                for first, shard in held_out():
-                    metrics = measurers[len(shard.x)](state, keys, jnp.asarray(first, jnp.int32), shard)
-                    found, count = _added(found, metrics, len(shard.x)), count + len(shard.x)
-                if found:
-                    rows["validation"] = _mean(found, count)
-                state = judge(state, keys, jnp.asarray(e, jnp.int32), rows)
-            return state, (rows, finite)
+        Between two shards it saves when that is due or a signal came, and then raises Interrupted.
+        """
+        stream, partial = self._stream, self._partial if e == self._done + 1 else {}
+        total = {k: np.asarray(m) for k, m in partial.get("sums", {}).items()}
+        began, finite = time.perf_counter() - partial.get("seconds", 0.0), np.ones(len(self._keys), bool)
+        for s in range(partial.get("shard", 0), stream.shards):
+            _, shard = next(self._feed)
+            number = jnp.asarray((e - 1) * stream.shards + s, jnp.uint32)
+            state, (metrics, finite) = self._learn[len(shard.x)](state, self._keys, number, shard)
+            total = _added(total, metrics, len(shard.x))
+            del shard  # before the next but one is loaded
+            if not (finite := np.asarray(finite)).all():
+                return state, ({}, finite)
+            if s + 1 < stream.shards:
+                sums = {k: m.tolist() for k, m in total.items()}
+                seconds = time.perf_counter() - began
+                self._between(e, state, signals, {"shard": s + 1, "sums": sums, "seconds": seconds})
+        rows = {"train": _mean(total, len(stream.source))}
+        if self._validation is not None:
+            rows["validation"] = self._measured(state)
+        return self._judge(state, self._keys, jnp.asarray(e, jnp.int32), rows), (rows, finite)
 
-        yield one_epoch
+    def _between(self, e: int, state: State, signals: list[int], partial: dict[str, Any]) -> None:
+        if self._folder is not None and (signals or time.monotonic() - self._saved_at >= self._every):
+            self._folder.save(e - 1, state, partial)
+            self._saved_at = time.monotonic()
+        if signals:
+            where = f"Stopped in epoch {e}, after {partial['shard']} of {self._stream.shards} shards; "
+            kept = self._folder and f"saved in {self._folder.path}. Start the same command again to go on from there."
+            raise Interrupted(where + (kept or "nothing is saved."), signals[0])
+
+    def _measured(self, state: State) -> Metrics:
+        """The held-out metrics, each [seeds]."""
+        held_out, total, first = self._validation, {}, 0
+        if isinstance(held_out, Stream):
+            shards = (shard for _, shard in prefetched(partial(held_out.load, 0), range(held_out.shards)))
+        else:
+            shards = iter([jax.tree.map(jnp.asarray, held_out)])
+        for shard in shards:
+            metrics = self._measure[len(shard.x)](state, self._keys, jnp.asarray(first, jnp.uint32), shard)
+            total, first = _added(total, metrics, len(shard.x)), first + len(shard.x)
+        return _mean(total, first)
 
 
 def _added(total: dict[str, Any], metrics: Metrics, n: int) -> dict[str, Any]:
@@ -629,12 +637,6 @@ def _averaged(algorithm: Algorithm, params: Params, shard: Batch, key: Key, firs
     return average(algorithm.evaluate, params, shard, key, first=first)
 
 
-def _stopped(where: str, folder: Folder | None) -> str:
-    if folder is None:
-        return f"Stopped {where}; nothing is saved."
-    return f"Stopped {where}; saved in {folder.path}. Start the same command again to go on from there."
-
-
 def _check_arguments(epochs: int, batch_size: int, seeds: Sequence[int], patience: int | None, validation) -> None:
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs is {epochs} and batch_size {batch_size}; both must be at least 1")
@@ -650,13 +652,13 @@ def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None  # JSON has no NaN; None marks a stopped seed
 
 
-def _not_finite(e: int, seeds: np.ndarray, saved: int, number: int, folder: Folder | None) -> str:
+def _not_finite(e: int, seeds: np.ndarray, saved: int, folder: Folder | None) -> str:
     which = ", ".join(map(str, seeds))
     last = (
         "Nothing was saved yet."
-        if folder is None or number == 0
-        else f"The last good checkpoint is that of epoch {saved}, in {folder.path / 'checkpoints' / str(number)}; "
-        "nothing there was overwritten."
+        if folder is None or saved == 0
+        else f"The last good checkpoint is that of epoch {saved}, in {folder.path / 'checkpoints'}; nothing there was "
+        "overwritten."
     )
     return (
         f"in epoch {e} the loss or the parameters of seed {which} became infinite or not a number. {last} "

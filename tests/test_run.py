@@ -58,8 +58,8 @@ def test_stopping_and_going_on_gives_the_bits_of_an_unbroken_run(tmp_path):
     def stop_after(folder, e):
         save = folder.save
 
-        def then_interrupt(now, state, position):
-            save(now, state, position)
+        def then_interrupt(now, state):
+            save(now, state)
             if now == e:
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -135,7 +135,7 @@ def test_a_damaged_checkpoint_is_moved_aside_and_its_epochs_run_again(tmp_path, 
         run.Folder(tmp_path / "damaged").params()
     again = go("damaged", 6)
     assert same(unbroken.params, again.params)
-    assert "checkpoint 4 is damaged" in capsys.readouterr().err
+    assert "epoch 4 is damaged" in capsys.readouterr().err
     assert (tmp_path / "damaged" / "damaged-checkpoint-4").is_dir()
 
 
