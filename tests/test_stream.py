@@ -137,7 +137,7 @@ def test_npy_folders_give_what_numpy_gives(tmp_path):
 def test_shards_written_are_read_again(tmp_path):
     streams.write_shards(memory(), tmp_path / "set", 100)
     assert [p.name for p in streams.npy_files(tmp_path / "set")] == ["00000.npy", "00001.npy", "00002.npy", "00003.npy"]
-    check(streams._npy_source("again", streams.npy_files(tmp_path / "set")), LOADED.x, Y)
+    check(streams.npy_source("again", streams.npy_files(tmp_path / "set")), LOADED.x, Y)
 
 
 def test_image_folders_stream_as_they_load(tmp_path):

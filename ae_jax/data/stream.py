@@ -287,7 +287,8 @@ def npy_files(root: Path) -> list[Path]:
     return sorted(p for p in root.glob("*.npy") if not p.name.endswith(".labels.npy") and not p.name.startswith("."))
 
 
-def _npy_source(name: str, paths: list[Path]) -> Source:
+def npy_source(name: str, paths: list[Path]) -> Source:
+    """Files of arrays as one source, in their order, labels beside them. Raises DataError where they do not agree."""
     files = [_opened(path) for path in paths]
     kinds = {(file.shape[1:], str(file.dtype)) for file in files}
     if len(kinds) > 1:
@@ -323,7 +324,7 @@ def npy(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Sourc
     """
     path = Path(path).expanduser()
     files = {"train": [path]} if path.is_file() else _found(path, npy_files)
-    parts = {part: _npy_source(f"{path} {part}", found) for part, found in files.items()}
+    parts = {part: npy_source(f"{path} {part}", found) for part, found in files.items()}
     return from_sources(path.stem, parts, str(path), test_fraction, seed)
 
 

@@ -1,18 +1,18 @@
-"""What streaming costs, and how much memory it needs: `python scripts/stream.py`.
+"""What streaming costs, and how much memory it needs: `python scripts/streaming.py`.
 
-Two questions, each to `results/stream-<device>.json`:
+Two questions, each to `results/streaming-<device>.json`:
 
 - `rate`: examples/s of the VAE 784-500-20 in batches of 128 on MNIST, in memory and streamed in shards of 60 batches
   from a folder of .npy files, in turn A B A B in one process; by `run.train`, so with all that a user's run does. The
   aim is a ratio of 0.85. Streamed from TFRECORD, PNGs are decoded anew in every epoch: a third side, for comparison.
-- `memory`: one epoch on a made-up set, generated on the fly and stored nowhere, of 1 GB and of 20 GB of uint8
+- `memory`: one epoch on a made-up set, generated on the fly and stored nowhere, of 2 GB and of 20 GB of uint8
   images, each in a process of its own: its peak resident memory, which must not grow with the set.
 """
 
 import argparse
 import json
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -24,27 +24,27 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-import bench  # noqa: E402  (its description of the machine, and its networks)
+import bench  # noqa: E402  (its description of the machine)
 
 SHARD = 60 * 128  # examples
 
 
 def rate(turns: int, epochs: int, blocks: int | None) -> dict[str, Any]:
     """Examples/s of each side, turn by turn, and what each streams at of what memory gives."""
-    import numpy as np
+    import optax
 
-    from ae_jax import data, run
-    from ae_jax.core import Batch
+    from ae_jax import algorithms, data, networks, run
 
     run.cache_compilations()
-    sources = data.open_stream("mnist")
-    train = replace(sources.train, blocks=sources.train.blocks[:blocks])
+    train = data.open_stream("mnist").train
+    train = replace(train, blocks=train.blocks[:blocks])
+    net = networks.mlp((28, 28, 1), 20, hidden=(500,), heads=2, init="uniform")
+    algorithm = algorithms.vae(net, optax.adam(1e-3))
     with tempfile.TemporaryDirectory() as folder:
         data.write_shards(train, folder, 10_000)
         arrays = data.npy_source("MNIST as .npy files", data.npy_files(Path(folder)))
-        loaded = data.Stream(arrays, len(arrays)).load(0, 0)
         sides: dict[str, Any] = {
-            "in memory": Batch(np.asarray(loaded.x)),  # pyright: ignore[reportArgumentType]
+            "in memory": data.Stream(arrays, len(arrays)).load(0, 0),
             "streamed, .npy files": data.Stream(arrays, SHARD, seed=0),
             "streamed, TFRECORD": data.Stream(train, SHARD, seed=0),
         }
@@ -52,7 +52,7 @@ def rate(turns: int, epochs: int, blocks: int | None) -> dict[str, Any]:
         loss = {}
         for turn in range(turns + 1):
             for side, what in sides.items():
-                rows = run.train(bench.our_vae_of((28, 28, 1)), what, epochs=epochs, progress=False).history
+                rows = run.train(algorithm, what, epochs=epochs, progress=False).history
                 if turn:  # the first is for the disk's cache and the compiler's
                     rates[side].append(epochs * len(arrays) / sum(row["seconds"] for row in rows))
                 loss[side] = rows[-1]["train"]["loss"][0]
@@ -71,8 +71,9 @@ def rate(turns: int, epochs: int, blocks: int | None) -> dict[str, Any]:
 
 
 def resident() -> int:
-    """The most memory this process has had, MB."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # Linux counts KiB
+    """The most memory this process has had, MB; not `ru_maxrss`, which a process inherits from its parent."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return round(int(found[1]) / 1024) if found else 0
 
 
 def made_up(gigabytes: float) -> dict[str, Any]:
@@ -126,8 +127,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5, help="of every side (5)")
     parser.add_argument("--epochs", type=int, default=3, help="in a turn (3)")
     parser.add_argument("--blocks", type=int, help="so many blocks of 256 digits only; by default all")
-    parser.add_argument("--gigabytes", type=float, nargs="+", default=[1.0, 20.0], help="of made-up images (1 20)")
-    parser.add_argument("--out", type=Path, help="the JSON file; results/stream-<device>.json by default")
+    parser.add_argument("--gigabytes", type=float, nargs="+", default=[2.0, 20.0], help="of made-up images (2 20)")
+    parser.add_argument("--out", type=Path, help="the JSON file; results/streaming-<device>.json by default")
     parser.add_argument("--made-up", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.made_up is not None:
@@ -135,7 +136,8 @@ def main() -> None:
         return
     load = os.getloadavg()[0]
     _, machine = bench.describe_machine()
-    out: Path = args.out or ROOT / "results" / f"stream-{bench.slug(machine)}.json"
+    slug = re.sub(r"[^a-z0-9]+", "-", f"{machine['device']} {machine['cpus']} cpus".lower()).strip("-")
+    out: Path = args.out or ROOT / "results" / f"streaming-{slug}.json"
     if busy := load > 0.5:
         print(f"warning: the load average is {load:.2f}: the machine is busy, and the rates below are not to be used")
     made = {"commit": bench.commit(), "load": round(load, 2), "busy": busy, **machine}
