@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 from test_run import same
 
-from ae_jax import data, networks, run
+from ae_jax import commands, data, networks, run
 from ae_jax.algorithms import autoencoder, sparse, vae
 from ae_jax.core import Batch, average
 from ae_jax.data import stream as streams
 from ae_jax.data.dataset import DataError
+from ae_jax.settings import Settings
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (330, 6), dtype=np.uint8)
@@ -251,27 +252,32 @@ class Clock:
     perf_counter = staticmethod(time.perf_counter)
 
 
-@pytest.mark.parametrize("stop", [2, 7])
-def test_stopping_between_shards_and_going_on_gives_the_bits_of_an_unbroken_run(tmp_path, monkeypatch, stop):
+class Killed(BaseException):
+    """What a test stops a run with that shall have no chance to say goodbye."""
+
+
+def test_stopped_or_killed_between_shards_it_goes_on_to_the_bits_of_an_unbroken_run(tmp_path, monkeypatch):
     stream, held = data.Stream(memory(block=3), 64, seed=0), data.Stream(memory(X[:70]), 64)
     assert stream.shards == 6
     options = {"epochs": 3, "validation": held, "patience": 3, "every_minutes": 1.0}
     unbroken = train(stream, **options)
     monkeypatch.setattr(run, "time", Clock())
     folder = run.Folder(tmp_path / "run")
-    save = folder.save
 
-    def then_interrupt(e, state, partial=None):
-        save(e, state, partial)
-        if 6 * e + (partial or {}).get("shard", 0) == stop:
+    def breaking(e, state, partial=None):
+        run.Folder.save(folder, e, state, partial)
+        done = 6 * e + (partial or {}).get("shard", 0)
+        if done == 2:
             os.kill(os.getpid(), signal.SIGTERM)
+        if done == 9:
+            raise Killed
 
-    folder.save = then_interrupt
-    with pytest.raises(run.Interrupted, match=r"in epoch ., after \d of 6 shards"), folder.opened({}):
-        train(stream, folder=folder, **options)
-    assert folder.params()[0] == stop // 6
+    folder.save = breaking
+    for error, epoch in ((run.Interrupted, 0), (Killed, 1)):
+        with pytest.raises(error, match=r"in epoch 1, after 2 of 6 shards" if epoch == 0 else ""), folder.opened({}):
+            train(stream, folder=folder, **options)
+        assert folder.params()[0] == epoch
     with folder.opened({}):
-        folder.save = save
         broken = train(stream, folder=folder, **options)
     assert same(unbroken.params, broken.params)
     strip = lambda rows: [{k: row[k] for k in ("epoch", "train", "validation")} for row in rows]
@@ -294,3 +300,22 @@ def test_memory_holds_three_shards_at_most(tmp_path):
     train(watched, epochs=1, seeds=(0,), algorithm=autoencoder(net, optax.adam(1e-3)))
     assert len(most) == 41  # with what init saw
     assert max(most) <= 3 * size * width * 4
+
+
+@pytest.mark.slow
+def test_the_commands_train_and_evaluate_on_a_stream(tmp_path):
+    folder_of(tmp_path / "set" / "train")
+    folder_of(tmp_path / "set" / "test", X[:70], Y[:70])
+    known = {"network_options": {"hidden": (8,)}, "validation": 0.2, "binarise": "dynamic", "shard_size": 64}
+    settings = Settings("vae", "mlp", str(tmp_path / "set"), 2, 2, 32, (0, 1), **known)
+    results = commands.train(settings, tmp_path / "run", samples=2, quiet=True)
+    assert "test loss" in results["metrics"]
+    assert "linear_probe_accuracy (of 64 + 64)" in results["metrics"]
+    again = commands.evaluate(tmp_path / "run", samples=2, quiet=True)
+    assert again["metrics"] == results["metrics"]
+    assert "264" not in again["data"] and "330 train + 70 test" in again["data"]
+    opened = commands.open_run(tmp_path / "run")
+    key = jax.random.split(jax.random.fold_in(jax.random.key(0), run.EVALUATION), 3)[0]
+    test_x = data.Stream(data.open_stream(tmp_path / "set").test, 70, binarise=1).load(0, 0)
+    exact = average(opened.algorithm.evaluate, opened.params, test_x, key)["loss"]
+    np.testing.assert_allclose(results["metrics"]["test loss"]["values"][0], exact, rtol=1e-5)
