@@ -273,8 +273,8 @@ def test_stopped_or_killed_between_shards_it_goes_on_to_the_bits_of_an_unbroken_
             raise Killed
 
     folder.save = breaking
-    for error, epoch in ((run.Interrupted, 0), (Killed, 1)):
-        with pytest.raises(error, match=r"in epoch 1, after 2 of 6 shards" if epoch == 0 else ""), folder.opened({}):
+    for error, message, epoch in ((run.Interrupted, r"in epoch 1, after 2 of 6 shards", 0), (Killed, None, 1)):
+        with pytest.raises(error, match=message), folder.opened({}):
             train(stream, folder=folder, **options)
         assert folder.params()[0] == epoch
     with folder.opened({}):
@@ -313,7 +313,7 @@ def test_the_commands_train_and_evaluate_on_a_stream(tmp_path):
     assert "linear_probe_accuracy (of 64 + 64)" in results["metrics"]
     again = commands.evaluate(tmp_path / "run", samples=2, quiet=True)
     assert again["metrics"] == results["metrics"]
-    assert "264" not in again["data"] and "330 train + 70 test" in again["data"]
+    assert "330 train + 70 test" in again["data"]
     opened = commands.open_run(tmp_path / "run")
     key = jax.random.split(jax.random.fold_in(jax.random.key(0), run.EVALUATION), 3)[0]
     test_x = data.Stream(data.open_stream(tmp_path / "set").test, 70, binarise=1).load(0, 0)
