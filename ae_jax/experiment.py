@@ -199,7 +199,7 @@ def record(
     path = Path(out) / f"{row['name']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     if figure is not None:
-        figure.savefig(path.with_suffix(".png"))
+        plots.save_small(figure, path.with_suffix(".png"))
         row["picture"] = f"{row['name']}.png"
     write_json(path, row)
     print(f"{table(row)}\n\n{path}")

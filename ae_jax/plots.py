@@ -11,6 +11,7 @@ Pictures of images keep their pixels square and sharp: every pixel is `zoom` x `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -421,6 +422,20 @@ def number(value: float, digits: int = 4) -> str:
 
 
 # --------------------------------------------------------------------------------------------------- the paper
+
+
+def save_small(figure: Figure, path: Path, most: int = 300_000) -> None:
+    """A figure as PNG; with fewer colours, and then smaller, until it takes at most so many bytes."""
+    from PIL import Image
+
+    figure.savefig(path)
+    for scale, colours in ((1.0, 64), (0.8, 32), (0.6, 32), (0.5, 16)):
+        if path.stat().st_size <= most:
+            return
+        figure.savefig(path, dpi=figure.dpi * scale)
+        with Image.open(path) as image:
+            small = image.convert("RGB").quantize(colours)
+        small.save(path, optimize=True)
 
 
 def _canvas(picture: np.ndarray, left: int = 0, bottom: int = 0, right: int = 0, top: int = 0) -> tuple[Figure, Axes]:

@@ -1,7 +1,7 @@
 """Adversarial autoencoders told the label: does the code keep the style alone, and does the decoder heed the label?
 
 Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 4: the decoder gets the label beside a
-code of 15 numbers that a critic makes Gaussian; the paper shows a picture and no number. Here are two: how often a
+code that a critic makes Gaussian; the paper shows a picture and no number. Here are two: how often a
 nearest-neighbour classifier of real images reads the label that was asked for in what is drawn, and how badly a linear
 classifier tells the class from the style, beside the code of a plain autoencoder of the same size.
 
@@ -34,13 +34,13 @@ def main(
     *,
     seeds: int = 3,
     seed: int = 0,
-    style: int = 15,
+    style: int = 6,
     classes: int = 10,
-    epochs: int = 20,
+    epochs: int = 40,
     images: int = 10000,
     hidden: tuple[int, ...] = (256, 256),
     learning_rate: float = 1e-3,
-    game_rate: float = 0.4,
+    game_rate: float = 1.0,
     drawn: int = 100,
     batch_size: int = 100,
     data: str = "mnist",
@@ -119,8 +119,10 @@ def main(
             f"{drawn} styles from the prior, each with every label; read by 5 nearest neighbours among the training "
             "images, which is measured on 1000 test images beside it. Probe: a logistic regression on "
             f"standardised codes; guessing errs on {100 - 100 // classes} %.",
-            f"{len(train_set.x)} images, {epochs} epochs, {hidden} units; the settings are those of "
-            "adversarial_labels, and nothing was chosen anew.",
+            f"{len(train_set.x)} images, {epochs} epochs, {hidden} units. The critic is told the label, too, which the "
+            "paper's is not. A first run without that, with a style of 15 numbers and 0.4 of the game's rate, had drawn "
+            "images read as asked no more often than one in five: so small a net, trained so shortly, leaves the class "
+            "in the style. One seed then chose the size and the rate on held-out training images.",
         ],
         figure=plots.examples(rows[0].reshape(drawn, classes, *shape)[:8], (0.0, 1.0)),
         out=out,

@@ -152,8 +152,8 @@ def main(
             "has no seed: its values are repeated.",
             "A tenth of the training documents, held out, chose each run's epoch and how codes are compared: "
             f"{', '.join(f'{name} by {measure}' for name, measure in compared.items())}. On another fifth of them one "
-            "seed had been tried with probabilities of words and with log(1 + counts), with and without masking. A first "
-            "run on probabilities, unmasked and all by the cosine, was as good as LSA-10 and worse than LSA-50.",
+            "seed had been tried with probabilities of words and with log(1 + counts), with and without masking. "
+            "A first run on probabilities, unmasked and all by the cosine, did as LSA-10 and worse than LSA-50.",
         ],
         figure=figure,
         out=out,

@@ -468,6 +468,19 @@ def commit() -> str:
     return (head.stdout.strip() or "unknown") + (" with changes" if changed.stdout.strip() else "")
 
 
+QUIET = 0.5  # a load average above which times are not to be trusted
+
+
+def load() -> float:
+    """The load average of the last minute."""
+    return os.getloadavg()[0]
+
+
+def slug(machine: dict[str, Any]) -> str:
+    """The machine's name, for a file."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{machine['device']} {machine['cpus']} cpus".lower()).strip("-")
+
+
 def short(value: float) -> str:
     """A number for people: 12,300 or 0.512."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
@@ -510,16 +523,13 @@ def main() -> None:
     if args.repeats < 1 or args.seconds <= 0:
         parser.error("--repeats must be at least 1, and --seconds more than 0")
 
-    load = os.getloadavg()[0]
-    sys.path.insert(0, str(ROOT))
     device, machine = describe_machine()
-    slug = re.sub(r"[^a-z0-9]+", "-", f"{machine['device']} {machine['cpus']} cpus".lower()).strip("-")
-    out: Path = args.out or ROOT / "results" / f"bench-{slug}.json"
+    out: Path = args.out or ROOT / "results" / f"bench-{slug(machine)}.json"
     print(f"{machine['device']}, {machine['cpus']} CPUs; {machine['versions']}")
-    if busy := load > 0.5:
-        print(f"warning: the load average is {load:.2f}: the machine is busy, and the numbers below are not to be used")
+    if busy := (at_start := load()) > QUIET:
+        print(f"warning: load average {at_start:.2f}: the machine is busy, and the numbers below are not to be used")
     known = json.loads(out.read_text())["cases"] if out.exists() else {}
-    made = {"commit": commit(), "load": round(load, 2), "busy": busy, "repeats": args.repeats, **machine}
+    made = {"commit": commit(), "load": round(at_start, 2), "busy": busy, "repeats": args.repeats, **machine}
     for name in args.cases:
         case = CASES[name]
         if isinstance(case, Case):

@@ -89,21 +89,21 @@ def jax_training(
         algorithm = make()
         rule = core.epoch(algorithm, batch)
 
-        def update(one: Any, data: Any) -> Any:
-            return rule.update(*one[:2], data, one[2])
+        def update(params: Any, memory: Any, key: Any, data: Any) -> Any:
+            return rule.update(params, memory, data, key)
 
         key = jax.random.key(0)
         first = data._replace(x=data.x[:batch])
         if seeds:
             keys = jax.random.split(key, seeds)
-            state = [*jax.jit(jax.vmap(lambda k: core.start(algorithm.init, rule, data, k)[:2]))(keys)]
-            many = lambda p, m, k, data: run.map_seeds(lambda one: update(one, data))((p, m, k))
+            state: Any = [*jax.jit(jax.vmap(lambda k: core.start(algorithm.init, rule, data, k)[:2]))(keys)]
+            many = lambda p, m, k, data: run.map_seeds(lambda p, m, k: update(p, m, k, data))(p, m, k)
             step = jax.jit(many, donate_argnums=(0, 1))
             key_of = lambda i: jax.random.split(jax.random.fold_in(key, i), seeds)
         else:
             params, memory, key = core.start(algorithm.init, rule, data, key)
             state = [params, memory]
-            step = jax.jit(lambda p, m, k, data: update((p, m, k), data), donate_argnums=(0, 1))
+            step = jax.jit(update, donate_argnums=(0, 1))
             key_of = lambda i: jax.random.fold_in(key, i)
         count = iter(range(1 << 30))
 
@@ -542,7 +542,8 @@ def torch_likelihood(device: str) -> Work:
     where = torch_device(device)
     x = torch.from_numpy(dataset((784,))[:100]).to(where)
     (encoder, decoder), _ = torch_vae()
-    encoder.to(where), decoder.to(where)
+    for part in (encoder, decoder):
+        part.to(where)
 
     def call() -> float:
         with torch.no_grad():

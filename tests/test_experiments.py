@@ -56,6 +56,15 @@ SMALL = {
     },
     "clustering": {"epochs": 1, "passes": 1, "images": 200, "hidden": (12,), "data": "digits"},
     "text_search": {"epochs": 1, "hidden": (8,), "words": 60},
+    "semantic_hashing": {"epochs": 1, "hidden": (8,), "bits": (4, 80), "words": 60, "sizes": (50, 100)},
+    "image_search": {
+        "epochs": 1, "latents": 3, "latents_of_tiles": 3, "hidden": (12,), "channels": (2, 3), "searched": 100,
+        "queries": 20, "patches": 60, "tile": 8, "data": "digits",
+    },
+    "rate_distortion": {
+        "epochs": 1, "latents": (2, 3), "latents_of_tiles": (3,), "sigmas": (0.1,), "sigmas_of_tiles": (0.1,),
+        "hidden": (12,), "count": 60, "tested": 10,
+    },
     "few_labels": {
         "images": 200, "widths": (80, 20), "pretraining": 1, "labels": (10, 200), "epochs": (1, 1),
         "activations": ("relu",), "data": "digits",
@@ -70,8 +79,8 @@ SMALL = {
 SLOW = {
     "denoising", "contractive", "k_sparse", "dropout", "upsampling", "made", "linear_members", "stacked_sparse",
     "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
-    "stacked_denoising", "few_labels", "text_search", "clustering", "adversarial", "adversarial_labels",
-    "adversarial_style",
+    "stacked_denoising", "few_labels", "text_search", "semantic_hashing", "image_search", "rate_distortion",
+    "clustering", "adversarial", "adversarial_labels", "adversarial_style",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
@@ -107,6 +116,13 @@ def binary(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    file, draw = tmp_path_factory.mktemp("pictures") / "pictures.npz", np.random.default_rng(0)
+    np.savez(file, train=draw.random((60, 12, 12), np.float32), test=draw.random((10, 12, 12), np.float32))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
 def documents(tmp_path_factory):
     folder, draw = tmp_path_factory.mktemp("documents"), np.random.default_rng(0)
     for topic in ("grain", "oil"):
@@ -119,7 +135,7 @@ def documents(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory, photographs, binary, documents):
+def ran(tmp_path_factory, photographs, pictures, binary, documents):
     """(what main returned, the folder it wrote to) of each experiment at its small size with two seeds, run once."""
 
     @cache
@@ -130,6 +146,9 @@ def ran(tmp_path_factory, photographs, binary, documents):
             "stacked_denoising": {"photographs": photographs},
             "made": {"folder": binary},
             "text_search": {"data": documents},
+            "semantic_hashing": {"data": documents},
+            "image_search": {"images": photographs},
+            "rate_distortion": {"data": pictures, "images": photographs},
         }
         return load(name).main(seeds=2, out=str(out), **SMALL[name], **given.get(name, {})), out
 
@@ -311,3 +330,31 @@ def test_record_refuses(tmp_path, metrics, more, message):
     with pytest.raises(ValueError, match=message):
         entry(tmp_path, metrics, **more)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_setting_that_is_most_faithful_for_its_bits():
+    choose = load("rate_distortion").choose
+    held = np.array([[10.0, 20], [40, 30], [30, 25], [50, 29]])
+    assert [choose(held, limit) for limit in (10, 35, 45, 1e9, 5)] == [0, 2, 1, 1, 0]
+
+
+def test_a_coder_of_all_components_loses_what_its_grid_does():
+    """The more bits a unit, the longer and the more faithful; with all components rounding alone is lost."""
+    module = load("rate_distortion")
+    tiles = np.random.default_rng(0).random((300, 3, 4, 1)).astype(np.float32)
+    images = module.Images(tiles[:200], tiles[200:], tiles[200:], lambda x: x, 1)
+    coders = module.coders_of_pca(images, True)[-len(module.BITS) :]
+    points = [coder(images.test) for coder in coders]
+    lengths = [point.bits.mean() for point in points]
+    errors = [np.square(point.images - images.test).mean() for point in points]
+    assert lengths == sorted(lengths)
+    assert errors == sorted(errors, reverse=True)
+    assert points[0].images.shape == images.test.shape
+    assert errors[-1] < errors[0] / 100
+
+
+def test_search_ranks_by_distance():
+    module = load("image_search")
+    base, queries = np.random.default_rng(0).normal(size=(2, 30, 4)) + 50
+    expected = np.argsort(((queries[:, None] - base[None]) ** 2).sum(-1), 1)
+    np.testing.assert_array_equal(module.ranked(base, queries), expected)

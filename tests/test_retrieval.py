@@ -1,5 +1,8 @@
 """Search: neighbours against scikit-learn, balls against brute force, rankings against scikit-learn."""
 
+from itertools import permutations
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -85,3 +88,24 @@ def test_rankings():
 def test_medians_split_in_halves():
     codes = RNG.normal(size=(101, 4))
     assert ((codes > retrieval.thresholds(codes)).sum(0) == 50).all()
+
+
+def test_precision_with_ties_is_the_mean_over_their_orders():
+    distances, relevant = RNG.integers(0, 3, (8, 6)), RNG.random((8, 6)) < 0.4
+    for k in (1, 3, 6):
+        for distance, right, got in zip(
+            distances, relevant, retrieval.tied_precision_at(relevant, distances, k), strict=True
+        ):
+            orders = [list(p) for p in permutations(range(6)) if (np.diff(distance[list(p)]) >= 0).all()]
+            assert got == pytest.approx(np.mean([right[order[:k]].mean() for order in orders]))
+    with pytest.raises(ValueError, match="precision at 7"):
+        retrieval.tied_precision_at(relevant, distances, 7)
+
+
+def test_hyperplanes_tell_angles():
+    """A bit differs with probability angle / pi, Charikar (2002): within four deviations of 20,000 bits."""
+    normals = retrieval.hyperplanes(jax.random.key(0), 5, 20000)
+    x = jnp.asarray(RNG.normal(size=(4, 5)), jnp.float32)
+    bits, unit = np.asarray(x @ normals > 0), np.asarray(retrieval.unit(x))
+    expected = np.arccos(np.clip(unit @ unit.T, -1, 1)) / np.pi
+    np.testing.assert_allclose((bits[:, None] != bits[None]).mean(-1), expected, atol=4 * 0.5 / 20000**0.5)

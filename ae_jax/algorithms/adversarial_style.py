@@ -23,6 +23,7 @@ def adversarial_style(
     optimizer: Optimizer,
     *,
     classes: int | None = None,
+    conditional: bool = True,
     critic_widths: tuple[int, ...] = (512, 512),
     game_rate: float = 1.0,
     likelihood: LikelihoodName = "bernoulli",
@@ -33,6 +34,8 @@ def adversarial_style(
         net: the network, one head, whose code holds the classes and then the style.
         optimizer: an optax optimizer; each step has one of its own.
         classes: how many; None for half of the code.
+        conditional: tell the critic the label, too, so that the styles of each class alone are to be N(0, I) and tell
+            nothing of it; without (as in section 4) only those of all classes together are.
         critic_widths: of the critic's hidden layers.
         game_rate: the learning rate of both sides of the game over the optimizer's.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
@@ -48,17 +51,20 @@ def adversarial_style(
         error = optax.softmax_cross_entropy_with_integer_labels(h[:, :size], batch.y)
         return Loss(nll + error, {"reconstruction": nll, "classification": error})
 
+    def beside(batch: Batch, z: Array) -> Array:  # [B, style] -> [B, style + size]
+        return jnp.concatenate([z, jax.nn.one_hot(batch.y, size, dtype=z.dtype)], -1) if conditional else z
+
     def prior(params: Params, batch: Batch, key: Key) -> Array:
-        return jax.random.normal(key, (len(batch.x), net.latents - size), batch.x.dtype)
+        return beside(batch, jax.random.normal(key, (len(batch.x), net.latents - size), batch.x.dtype))
 
     def style(params: Params, batch: Batch, key: Key) -> Array:
-        return net.encode(params, batch.x, key)[:, size:]
+        return beside(batch, net.encode(params, batch.x, key)[:, size:])
 
     def init(key: Key, data: Batch) -> Params:
         if data.y is None:
             raise ValueError("adversarial_style tells the decoder labels, and these data have none: use adversarial")
         key_net, key_critic = jax.random.split(key)
-        layers = critic.init(key_critic, net.latents - size, critic_widths, data.x.dtype)
+        layers = critic.init(key_critic, net.latents - (0 if conditional else size), critic_widths, data.x.dtype)
         return net.init(key_net, data) | {"style_critic": layers}
 
     def sample(params: Params, key: Key, n: int) -> Array:

@@ -5,7 +5,7 @@ addresses, and what resembles a query lies a few flipped bits away. Rankings: Ma
 "Introduction to Information Retrieval", chapter 8.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 from itertools import combinations
 from math import comb
 from typing import NamedTuple
@@ -56,6 +56,15 @@ def unit(codes: Array) -> Array:
 
 
 # ------------------------------------------------------------------------------------------- binary codes
+
+
+def hyperplanes(key: Array, dimensions: int, bits: int) -> Array:
+    """Normals of random hyperplanes through the origin, [D, K]; bits are the sides on which x lies, x @ normals > 0.
+
+    A bit of two vectors differs with the probability angle / pi: locality-sensitive hashing for the cosine, Charikar
+    (2002), STOC, section 3.
+    """
+    return jax.random.normal(key, (dimensions, bits))
 
 
 def thresholds(codes: np.ndarray) -> np.ndarray:
@@ -122,15 +131,21 @@ def within(table: Addresses, query: np.ndarray, radius: int, most: int = 2_000_0
     (key,) = _keys(query[None])
     places, distances = [], []
     for r in range(radius + 1):
-        flips = np.array([sum(1 << b for b in chosen) for chosen in combinations(range(table.bits), r)], np.uint64)
-        at = np.searchsorted(table.occupied, key ^ flips)
-        found = at[
-            (at < len(table.occupied)) & (table.occupied[np.minimum(at, len(table.occupied) - 1)] == key ^ flips)
-        ]
+        sphere = key ^ _flips(table.bits, r)
+        at = np.searchsorted(table.occupied, sphere)
+        found = at[(at < len(table.occupied)) & (table.occupied[np.minimum(at, len(table.occupied) - 1)] == sphere)]
         here = np.sort(np.concatenate([table.members[table.first[a] : table.first[a + 1]] for a in found] or [[]]))
         places.append(here.astype(int))
         distances.append(np.full(len(here), r))
     return np.concatenate(places), np.concatenate(distances)
+
+
+@lru_cache(maxsize=16)
+def _flips(bits: int, radius: int) -> np.ndarray:
+    """Every way to flip `radius` of so many bits, as numbers. -> uint64 [bits choose radius]."""
+    flips = np.array([sum(1 << b for b in chosen) for chosen in combinations(range(bits), radius)], np.uint64)
+    flips.flags.writeable = False
+    return flips
 
 
 def _keys(bits: np.ndarray) -> np.ndarray:
@@ -149,6 +164,20 @@ def precision_at(relevant: np.ndarray, k: int) -> np.ndarray:
     if not 1 <= k <= relevant.shape[1]:
         raise ValueError(f"precision at {k} of rankings of {relevant.shape[1]}; it must be from 1 to that")
     return relevant[:, :k].mean(1)
+
+
+def tied_precision_at(relevant: np.ndarray, distances: np.ndarray, k: int) -> np.ndarray:
+    """Precision at k where many are equally far, as from short binary codes: its mean over all orders of equals.
+
+    McSherry & Najork (2008), ECIR. bool [Q, N], distances [Q, N], in any one order -> [Q]. Raises ValueError for a k
+    that is not from 1 to N.
+    """
+    if not 1 <= k <= relevant.shape[1]:
+        raise ValueError(f"precision at {k} of {relevant.shape[1]} distances; it must be from 1 to that")
+    last = np.partition(distances, k - 1, axis=1)[:, k - 1 : k]  # the distance of the k-th
+    nearer, tied = distances < last, distances == last
+    room = k - nearer.sum(1)
+    return ((relevant & nearer).sum(1) + (relevant & tied).sum(1) * room / tied.sum(1)) / k
 
 
 def recall_at(relevant: np.ndarray, k: int) -> np.ndarray:

@@ -1,0 +1,89 @@
+"""Rate and distortion: codes rounded to a grid, and the bits that say which point of it each is.
+
+Uniform quantisation and ideal entropy coding: Gersho & Gray (1992), "Vector quantization and signal compression",
+chapters 5 and 9. For the distortion see `quality`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Quantiser(NamedTuple):
+    """A grid for codes; its middle lies on their mean, so a unit that hardly moves always says the same."""
+
+    centre: np.ndarray  # [K]
+    step: np.ndarray  # [K], between neighbouring points
+    half: int  # points on either side of the middle
+
+
+def quantiser(codes: np.ndarray, bits: int, shared: bool = False) -> Quantiser:
+    """A uniform grid of 2^bits - 1 points for each unit, that spans what `codes`, the training set's, span.
+
+    Args:
+        codes: [N, K].
+        bits: of which the logarithm of the number of points falls just short, 2 at least.
+        shared: one step for all units, that of the widest, as transform coding has it for an orthonormal basis: there
+            all then add the same distortion, and units that vary less take fewer bits.
+
+    Raises:
+        ValueError: fewer bits than 2, or more than 16.
+    """
+    if not 2 <= bits <= 16:
+        raise ValueError(f"codes were to be quantised to {bits} bits; it must be from 2 to 16")
+    codes = np.asarray(codes, np.float64)
+    centre, half = codes.mean(0), 2 ** (bits - 1) - 1
+    step = np.abs(codes - centre).max(0) / half
+    step = np.full_like(step, step.max()) if shared else step
+    return Quantiser(centre, np.where(step > 0, step, 1.0), half)
+
+
+def quantise(grid: Quantiser, codes: np.ndarray) -> np.ndarray:
+    """The nearest point of each unit, counted from 0; beyond the grid, its end. [N, K] -> int64 [N, K]."""
+    steps = np.rint((np.asarray(codes, np.float64) - grid.centre) / grid.step)
+    return (np.clip(steps, -grid.half, grid.half) + grid.half).astype(np.int64)
+
+
+def dequantise(grid: Quantiser, symbols: np.ndarray) -> np.ndarray:
+    """The codes that the points stand for. int [N, K] -> [N, K]."""
+    return grid.centre + (symbols - grid.half) * grid.step
+
+
+def frequencies(symbols: np.ndarray, count: int, prior: float = 0.5) -> np.ndarray:
+    """How probable each of `count` symbols is in each unit, from the training set's: int [N, K] -> [K, count].
+
+    `prior` is added to every count, so that a symbol never seen has a length too: 1/2 is Krichevsky & Trofimov's
+    (1981, IEEE Trans. Information Theory 27). Without it, what was never seen has probability 0.
+    """
+    counts = np.stack([np.bincount(unit, minlength=count) for unit in symbols.T]) + prior
+    return counts / counts.sum(1, keepdims=True)
+
+
+def code_length(symbols: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Bits that an ideal entropy coder spends on each example, - sum log2 p, units coded apart. [N, K] -> [N].
+
+    An arithmetic coder comes within two bits of the sum over a whole file. `probabilities` [K, count], of
+    `frequencies`, are the coder's and must not be learned from what it codes.
+    """
+    with np.errstate(divide="ignore"):
+        return -np.log2(probabilities[np.arange(symbols.shape[1]), symbols]).sum(1)
+
+
+def tiles(image: np.ndarray, size: int) -> np.ndarray:
+    """An image cut into squares, row by row; what is left over at the right and below is left out.
+
+    [H, W, C] -> [H // size * (W // size), size, size, C]. Raises ValueError for an image smaller than a tile.
+    """
+    height, width, channels = image.shape
+    down, across = height // size, width // size
+    if not down * across:
+        raise ValueError(f"an image of {height}x{width} pixels holds no tile of {size}x{size}")
+    cut = image[: down * size, : across * size].reshape(down, size, across, size, channels)
+    return cut.swapaxes(1, 2).reshape(down * across, size, size, channels)
+
+
+def untiled(parts: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The image that `tiles` cut, of whole tiles: [T, size, size, C] -> [height, width, C]."""
+    size, channels = parts.shape[1], parts.shape[-1]
+    down, across = height // size, width // size
+    return parts.reshape(down, across, size, size, channels).swapaxes(1, 2).reshape(height, width, channels)

@@ -1,0 +1,108 @@
+"""How time grows: `python scripts/growth.py` times an epoch of the VAE against data, width, seeds and code size.
+
+Each of the four is varied alone about the same run (784-500-20, 12,800 images, batch 128, one seed). Reported is the
+median of repeats after warm-up, and the slope on log-log axes of the larger half of each curve: 1 is proportional,
+0 is free. Writes results/growth-<device>.json, and the picture beside it.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+import bench  # noqa: E402
+from bench_sides import BATCH, dataset  # noqa: E402
+
+BASE = {"images": 12_800, "width": 500, "seeds": 1, "latents": 20}
+CURVES: dict[str, tuple[int, ...]] = {
+    "images": (1280, 2560, 5120, 12_800, 25_600, 51_200),
+    "width": (64, 125, 250, 500, 1000, 2000),
+    "seeds": (1, 2, 4, 8, 16),
+    "latents": (2, 8, 20, 64, 128, 256),
+}
+ON_GPU = {"seeds": (1, 2, 4, 8, 16, 32, 64, 128), "width": (64, 125, 250, 500, 1000, 2000, 4000)}
+
+
+def seconds(images: int, width: int, seeds: int, latents: int, repeats: int) -> list[float]:
+    """How long an epoch of all seeds takes, for each repeat after the first, which compiles."""
+    import jax
+    import optax
+
+    from ae_jax import algorithms, core, networks, run
+
+    data = core.Batch(jax.numpy.asarray(dataset((784,), images)))
+    algorithm = algorithms.vae(networks.mlp((784,), latents, hidden=(width,), heads=2), optax.adam(1e-3))
+    rule = core.epoch(algorithm, BATCH)
+    keys = jax.random.split(jax.random.key(0), seeds)
+    state = jax.jit(lambda keys, data: run.map_seeds(lambda k: core.start(algorithm.init, rule, data, k))(keys))
+    params, memory, keys = state(keys, data)
+    many = lambda p, m, k, data: run.map_seeds(lambda p, m, k: rule.update(p, m, data, k))(p, m, k)
+    step = jax.jit(many, donate_argnums=(0, 1))
+    taken = []
+    for i in range(repeats + 1):
+        fresh = jax.vmap(lambda k, i=i: jax.random.fold_in(k, i))(keys)
+        began = time.perf_counter()
+        params, memory, _ = jax.block_until_ready(step(params, memory, fresh, data))
+        taken.append(time.perf_counter() - began)
+    return taken[1:]
+
+
+def slope(sizes: list[int], times: list[float]) -> float:
+    """Of the larger half, on log-log axes, by least squares."""
+    import numpy as np
+
+    half = len(sizes) // 2
+    return float(np.polyfit(np.log(sizes[half:]), np.log(times[half:]), 1)[0])
+
+
+def picture(curves: dict[str, Any], title: str) -> Any:
+    """A panel a curve, on log-log axes, with proportional growth as a dotted line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 2.9), dpi=100, facecolor="white", layout="constrained")
+    for axes, (name, curve) in zip(figure.subplots(1, len(curves), sharey=True), curves.items(), strict=True):
+        sizes, times = curve["sizes"], curve["seconds"]
+        axes.loglog(sizes, times, marker="o", markersize=4, linewidth=1.4)
+        axes.loglog(sizes, [times[-1] * size / sizes[-1] for size in sizes], ":", color="#999999", linewidth=1)
+        axes.set(xlabel=name, title=f"slope {curve['slope']:.2f}")
+        axes.grid(True, color="#e4e4e4", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("seconds an epoch")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3, help="epochs that are timed at each point (3)")
+    parser.add_argument("--points", type=int, help="only the first so many points of each curve")
+    parser.add_argument("--out", type=Path, help="the JSON file; results/growth-<device>.json by default")
+    args = parser.parse_args()
+    device, machine = bench.describe_machine()
+    out: Path = args.out or ROOT / "results" / f"growth-{bench.slug(machine)}.json"
+    about = {"commit": bench.commit(), "load": round(bench.load(), 2), "busy": bench.load() > bench.QUIET, **machine}
+    curves: dict[str, Any] = {}
+    for name, sizes in (CURVES | (ON_GPU if device == "gpu" else {})).items():
+        sizes = list(sizes[: args.points])
+        times = []
+        for size in sizes:
+            taken = seconds(**BASE | {name: size}, repeats=args.repeats)
+            times.append(statistics.median(taken))
+            print(f"{name} {size}: {times[-1]:.3g} s an epoch", flush=True)
+        curves[name] = {"sizes": sizes, "seconds": times, "slope": round(slope(sizes, times), 3)}
+        print(f"{name}: slope {curves[name]['slope']}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    title = f"MLP VAE on {machine['device']}, {machine['cpus']} CPUs; dotted: proportional to the last point"
+    picture(curves, title).savefig(out.with_suffix(".png"))
+    out.write_text(json.dumps({**about, "base": BASE, "batch": BATCH, "curves": curves}, indent=1) + "\n")
+    print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    main()
