@@ -42,6 +42,11 @@ class TrainOptions:
 
     data: str = "digits"
     """A name (see ae-jax list), any TensorFlow Datasets name, a .npy or .npz file, or a folder of images."""
+    stream: bool = False
+    """Read the data in shards while learning, never all at once: from a .npy file, a folder of .npy files or of
+    images, or a prepared set of TensorFlow Datasets."""
+    shard_size: int | None = None
+    """Examples in a shard of --stream, a multiple of the batch size; by default what makes 256 MiB of float32."""
     epochs: int = 20
     """Passes over the training set."""
     batch_size: int = 128
@@ -180,6 +185,8 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
     options: TrainOptions = parsed.training
     if options.seeds is not None and options.seed:
         raise ValueError("--seeds N trains the seeds 0 to N-1 and --seed S one seed: give one of the two")
+    if options.shard_size is not None and not options.stream:
+        raise ValueError("--shard-size is the size of the shards of a stream: give --stream with it")
     if options.seeds is not None and options.seeds < 1:
         raise ValueError(f"--seeds is {options.seeds}; it counts runs and must be at least 1")
 
@@ -214,6 +221,7 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
         noise=options.noise,
         noise_level=options.noise_level,
         precision=options.precision,
+        shard_size=(options.shard_size or 0) if options.stream else None,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from . import data, devices, evaluation, index, report, restoration, run
-from .core import Algorithm, Batch, Params
+from .core import Algorithm, Batch, Key, Params
 from .evaluation.statistics import summarise
 from .settings import Settings, build
 
@@ -35,17 +35,59 @@ STATISTICS = (
 # ------------------------------------------------------------------------------------------------- train
 
 
+class Streams(NamedTuple):
+    """The splits of data that are read in shards."""
+
+    sources: data.Sources
+    train: data.Stream
+    validation: data.Stream | None
+    test: data.Stream
+
+
 class Splits(NamedTuple):
-    """A run's data as it is used."""
+    """A run's data as it is used. Of a stream, train and test are some examples, evenly spaced."""
 
     dataset: data.Dataset
     train: Batch
     validation: Batch | None
     test: Batch
+    streams: Streams | None = None
+
+    def __str__(self) -> str:
+        return str(self.dataset if self.streams is None else self.streams.sources)
+
+
+SAMPLED = 10_000  # examples of a stream, at most, for what needs them in memory: probes, PCA, pictures
+
+
+def load_streams(settings: Settings) -> Splits:
+    """`load` where the settings say that data are streamed.
+
+    Pixels that are drawn once, not in every step, are each example's own draw, other than those in memory.
+    """
+    sources = data.open_stream(settings.data, **settings.data_options)
+    train, validation = sources.train, sources.validation
+    if settings.validation:
+        train, validation = data.split(train, settings.validation, seed=0)
+    size = data.shard_size(train.shape, settings.batch_size, settings.shard_size)
+
+    def stream(source: data.Source, part: int) -> data.Stream:
+        drawn = settings.binarise == "static" or (part and settings.binarise)
+        return data.Stream(source, size, None if part else 0, part if drawn else None)
+
+    held_out = None if validation is None else stream(validation, 2)
+    streams = Streams(sources, stream(train, 0), held_out, stream(sources.test, 1))
+    few = min(SAMPLED, size)
+    seen, test = (jax.tree.map(np.asarray, of.sample(few)) for of in (streams.train, streams.test))
+    return Splits(
+        data.Dataset(sources.name, seen, test, sources.source, None, sources.classes), seen, None, test, streams
+    )
 
 
 def load(settings: Settings) -> Splits:
     """The data of a run: loaded, split and binarised as its settings say."""
+    if settings.shard_size is not None:
+        return load_streams(settings)
     dataset = data.load(settings.data, **settings.data_options)
     train, test = dataset
     validation = dataset.validation
@@ -84,13 +126,14 @@ def train(
     """
     say = print if devices.first() and not quiet else (lambda *_: None)
     splits = load(settings)
-    say(splits.dataset)
+    say(splits)
     shape = splits.train.x.shape[1:]
-    algorithm = build(settings, shape, len(splits.train.x))
+    learned: Any = splits.streams or splits  # both have train and validation
+    algorithm = build(settings, shape, len(splits.streams.train.source if splits.streams else splits.train.x))
     recorded = settings.to_json() | {
         "shape": list(shape),
-        "validated": splits.validation is not None,
-        "data_checksum": run.checksum(tuple(splits.dataset)),
+        "validated": learned.validation is not None,
+        "data_checksum": run.checksum(tuple(splits.dataset)),  # of a stream, of the examples in memory
     }
     if splits.dataset.vocabulary:
         recorded["vocabulary"] = list(splits.dataset.vocabulary)
@@ -106,11 +149,11 @@ def train(
             )
             trained = run.train(
                 algorithm,
-                splits.train,
+                learned.train,
                 epochs=settings.epochs,
                 batch_size=settings.batch_size,
                 seeds=settings.seeds,
-                validation=splits.validation,
+                validation=learned.validation,
                 transform=data.dynamic_binarise if settings.binarise == "dynamic" else None,
                 monitor=settings.best,
                 patience=settings.patience,
@@ -122,7 +165,7 @@ def train(
             )
             if not devices.first():
                 return {}
-            results = measure(algorithm, trained, splits.train, splits.test, samples, say)
+            results = measure(algorithm, trained, splits, samples, say)
             results["devices"] = devices.described(mesh)
             # The report first: results.json is what says that a run is finished.
             write_report(folder, algorithm, trained.of(settings.seeds[0]), splits, results)
@@ -135,18 +178,23 @@ def train(
 def measure(
     algorithm: Algorithm,
     trained: run.Trained,
-    train: Batch,
-    test: Batch,
+    splits: Splits,
     samples: int,
     say: Callable[..., Any] = print,
 ) -> dict[str, Any]:
-    """Everything `evaluation` measures, of every seed, and what training it cost."""
-    battery = evaluation.battery(algorithm, train, test, samples=samples)
+    """Everything `evaluation` measures, of every seed, and what training it cost.
+
+    Of a stream the algorithm's own metrics are means over the whole test set; other names end in what they saw.
+    """
+    battery = evaluation.battery(algorithm, splits.train, splits.test, samples=samples)
     values: dict[str, list[float]] = {}
     for i, seed in enumerate(trained.seeds):
         say(f"evaluating seed {seed} ({i + 1} of {len(trained.seeds)})")
         key = jax.random.fold_in(jax.random.key(seed), run.EVALUATION)
-        for name, value in battery(trained.of(seed), key).items():
+        found = battery(trained.of(seed), key)
+        if splits.streams is not None:
+            found = exactly(algorithm, splits, trained.of(seed), key, found)
+        for name, value in found.items():
             values.setdefault(name, []).append(value)
     speed = [row["examples_per_second"] for row in trained.history]
     return {
@@ -158,6 +206,22 @@ def measure(
         "examples_per_second": float(np.median(speed)),
         **run.circumstances(),
     }
+
+
+def exactly(
+    algorithm: Algorithm, splits: Splits, params: Params, key: Key, found: dict[str, float]
+) -> dict[str, float]:
+    """What was found on some examples of a stream, with what can be had of all in its place."""
+    assert splits.streams is not None
+    key_test, *_ = jax.random.split(key, 3)  # as the battery has it
+    means = run.average_stream(algorithm, splits.streams.test, params, key_test)
+    exact = {f"test {name}": float(value) for name, value in means.items()}
+    seen = (len(splits.test.x), len(splits.train.x))
+    if seen == (len(splits.streams.test.source), len(splits.streams.train.source)):
+        return found | exact
+    note = f"of {seen[1]} + {seen[0]}"
+    named = lambda name: f"{name[:-1]}, {note})" if name.endswith(")") else f"{name} ({note})"
+    return {name if name in exact else named(name): exact.get(name, value) for name, value in found.items()}
 
 
 def count_parameters(params: Params) -> int:
@@ -246,10 +310,8 @@ def evaluate(workdir: Path, source: str | None = None, samples: int = 100, quiet
         lambda *leaves: jnp.stack(leaves), *(open_run(workdir, seed).params for seed in settings.seeds)
     )
     trained = run.Trained(params, settings.seeds, opened.folder.log(), [opened.epoch] * len(settings.seeds))
-    results = measure(
-        opened.algorithm, trained, splits.train, splits.test, samples, (lambda *_: None) if quiet else _to_stderr
-    )
-    return results | {"data": str(splits.dataset)}
+    results = measure(opened.algorithm, trained, splits, samples, (lambda *_: None) if quiet else _to_stderr)
+    return results | {"data": str(splits)}
 
 
 def check_shape(x: Any, shape: tuple[int, ...]) -> None:

@@ -233,18 +233,18 @@ def fit(init: Init, rule: Rule, data: Batch, key: Key, epochs: int) -> tuple[Par
     return params, history
 
 
-def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 100) -> Metrics:
-    """`evaluate` on every example by itself, example i with `fold_in(key, i)`: each metric [N, ...].
-    `batch_size` is how many run at once, and changes only the memory needed.
+def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 100, first=0) -> Metrics:
+    """`evaluate` on every example by itself, example i, counted from `first`, with `fold_in(key, i)`: each metric
+    [N, ...]. `batch_size` is how many run at once, and changes only the memory needed.
     """
 
     def one(example: tuple[Array, Batch]) -> Metrics:
         batch = jax.tree.map(lambda a: a[None], example[1])
         return jax.tree.map(lambda m: m[0], evaluate(params, batch, jax.random.fold_in(key, example[0])))
 
-    return lax.map(one, (jnp.arange(len(data.x)), data), batch_size=min(batch_size, len(data.x)))
+    return lax.map(one, (first + jnp.arange(len(data.x)), data), batch_size=min(batch_size, len(data.x)))
 
 
-def average(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 100) -> Metrics:
+def average(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 100, first=0) -> Metrics:
     """The exact mean over a dataset of every metric, whatever the batch size: each [...]."""
-    return jax.tree.map(lambda m: m.mean(0), each(evaluate, params, data, key, batch_size))
+    return jax.tree.map(lambda m: m.mean(0), each(evaluate, params, data, key, batch_size, first))

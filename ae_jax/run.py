@@ -1,7 +1,8 @@
 """The impure edge: a run as a folder. Epochs in Python, everything inside one compiled.
 
-An epoch of every seed is one program: the dataset is an argument, the state is donated. After it the
-host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due, a
+An epoch of every seed is one program: the dataset is an argument, the state is donated. (Of a stream, a shard is;
+pass number p over one has the key of epoch p, so that a set in one shard learns to the same bits as in memory.) After
+it the host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due, a
 checkpoint. Since keys are addresses (see `core`), a checkpoint holds no randomness, and a run that was
 killed at any moment and started again ends with the same bits as one that was not.
 """
@@ -17,6 +18,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +30,7 @@ from jax.sharding import Mesh
 
 from . import devices
 from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, average, epoch, start
+from .data.stream import Stream, prefetched
 
 EVALUATION = 2**32 - 1  # folded into a run's key for held-out noise: an epoch number that no run reaches
 
@@ -84,7 +87,9 @@ def _programs(
     patience: int | None,
     mesh: Mesh | None = None,
 ):
-    """(begin, advance), both compiled for all seeds at once, over the devices of a mesh if there is one."""
+    """(begin, advance), both compiled for all seeds at once, over the devices of a mesh if there is one; without one
+    the three parts of `advance` too, for an epoch in shards.
+    """
     if transform is not None:
         algorithm = algorithm._replace(rule=augment(algorithm.rule, transform))
     rule = epoch(algorithm, batch_size, devices.batches(mesh))
@@ -97,43 +102,71 @@ def _programs(
 
         return map_seeds(one)(jax.random.wrap_key_data(seeds))
 
+    def learn(state: State, key_run: Key, number: Array, data: Batch):
+        """Pass `number`, counted from 0, over data: a whole training set, or a shard of one."""
+        params, memory, metrics = rule.update(state.params, state.memory, data, jax.random.fold_in(key_run, number))
+        floats = [leaf for leaf in jax.tree.leaves((params, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+        return state._replace(params=params, memory=memory), (metrics, finite)
+
+    def measure(state: State, key_run: Key, held_out: Batch, first: Any = 0):
+        key = jax.random.fold_in(key_run, EVALUATION)
+        return state, average(algorithm.evaluate, state.params, held_out, key, first=first)
+
+    def judge(state: State, e: Array, rows: dict[str, Metrics]) -> State:
+        """After epoch e, counted from 1: is it the best, does it go on."""
+        watched = rows.get("validation", rows["train"])
+        if monitor not in watched:
+            raise ValueError(f"best is {monitor!r}; this run measures {sorted(watched)}")
+        value = watched[monitor].astype(jnp.float32)
+        better = value < state.best_value
+        choose = lambda new, old: jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
+        best_epoch = choose(e, state.best_epoch)
+        active = jnp.asarray(True) if patience is None else e - best_epoch < patience
+        best, best_value = choose(state.params, state.best), choose(value, state.best_value)
+        return State(state.params, state.memory, best, best_value, best_epoch, active)
+
+    def while_active(go: Callable[[State, Key], tuple[State, Any]], state: State, key_run: Key):
+        """`go`, or, for a seed that early stopping ended, nothing: the state as it was, and NaN."""
+        if patience is None:
+            return go(state, key_run)
+        silent = lambda s: jnp.full(s.shape, jnp.nan if jnp.issubdtype(s.dtype, jnp.floating) else True, s.dtype)
+        nothing = jax.tree.map(silent, jax.eval_shape(go, state, key_run)[1])
+        return lax.cond(state.active, go, lambda state, _: (state, nothing), state, key_run)
+
     def advance(states: State, keys: Key, e: Array, data: Batch, held_out: Batch | None):
         def go(state: State, key_run: Key):  # epoch e, counted from 1, has the key of fit's epoch e - 1
-            params, memory, metrics = rule.update(state.params, state.memory, data, jax.random.fold_in(key_run, e - 1))
-            rows: dict[str, Metrics] = {"train": metrics}
+            state, (metrics, finite) = learn(state, key_run, e - 1, data)
+            rows = {"train": metrics}
             if held_out is not None:
-                key = jax.random.fold_in(key_run, EVALUATION)
-                rows["validation"] = average(algorithm.evaluate, params, held_out, key)
-            watched = rows.get("validation", metrics)
-            if monitor not in watched:
-                raise ValueError(f"best is {monitor!r}; this run measures {sorted(watched)}")
-            value = watched[monitor].astype(jnp.float32)
-            better = value < state.best_value
-            choose = lambda new, old: jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
-            best_epoch = choose(e, state.best_epoch)
-            active = jnp.asarray(True) if patience is None else e - best_epoch < patience
-            after = State(
-                params, memory, choose(params, state.best), choose(value, state.best_value), best_epoch, active
-            )
-            floats = [leaf for leaf in jax.tree.leaves((params, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-            finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
-            return after, (rows, finite)
+                rows["validation"] = measure(state, key_run, held_out)[1]
+            return judge(state, e, rows), (rows, finite)
 
-        def one(state: State, key_run: Key):
-            if patience is None:
-                return go(state, key_run)
-            shapes = jax.eval_shape(go, state, key_run)[1][0]
-            silent = jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), shapes)
-            return lax.cond(state.active, go, lambda state, _: (state, (silent, jnp.asarray(True))), state, key_run)
+        return map_seeds(lambda state, key: while_active(go, state, key))(states, keys)
 
-        return map_seeds(one)(states, keys)
+    # An epoch in shards: the same, in three.
+
+    def learn_shard(states: State, keys: Key, number: Array, data: Batch):
+        go = lambda state, key: learn(state, key, number, data)
+        return map_seeds(lambda state, key: while_active(go, state, key))(states, keys)
+
+    def measure_shard(states: State, keys: Key, first: Array, held_out: Batch):
+        go = lambda state, key: measure(state, key, held_out, first)
+        return map_seeds(lambda state, key: while_active(go, state, key)[1])(states, keys)
+
+    def judge_epoch(states: State, keys: Key, e: Array, rows: dict[str, Metrics]):
+        def one(state: State, key: Key, rows: dict[str, Metrics]) -> State:
+            return while_active(lambda state, _: (judge(state, e, rows), ()), state, key)[0]
+
+        return map_seeds(one)(states, keys, rows)
 
     if mesh is None:
-        return jax.jit(begin), jax.jit(advance, donate_argnums=0)
-    of_seeds, whole = devices.shardings(mesh)
+        whole, sharded = jax.jit(advance, donate_argnums=0), jax.jit(learn_shard, donate_argnums=0)
+        return jax.jit(begin), whole, sharded, jax.jit(measure_shard), jax.jit(judge_epoch, donate_argnums=0)
+    of_seeds, everywhere = devices.shardings(mesh)
     begin = devices.spread(begin, mesh, False, True)
     advance = devices.spread(advance, mesh, True, True, False, False, False)
-    out = (of_seeds, whole)  # what the host reads after an epoch is everywhere
+    out = (of_seeds, everywhere)  # what the host reads after an epoch is everywhere
     return jax.jit(begin, out_shardings=of_seeds), jax.jit(advance, donate_argnums=0, out_shardings=out)
 
 
@@ -146,6 +179,8 @@ class Folder:
     def __init__(self, path: Path | str):
         self.path = Path(path).expanduser().resolve()  # orbax wants it absolute
         self._manager: Any = None
+        self.shards = 1  # in an epoch; checkpoints are numbered by shards
+        self.partial: dict[str, Any] = {}  # of the epoch that the restored checkpoint lies in: what its shards gave
 
     @contextlib.contextmanager
     def opened(self, settings: dict[str, Any], *, keep: int = 3) -> Iterator["Folder"]:
@@ -225,13 +260,14 @@ class Folder:
         path = self.path / "results.json"
         return json.loads(path.read_text()) if path.exists() else None
 
-    def save(self, e: int, state: State) -> None:
-        """Writes the checkpoint of epoch e; it is there whole or not at all."""
+    def save(self, e: int, state: State, partial: dict[str, Any] | None = None) -> None:
+        """Writes the checkpoint of epoch e, or of the shards after it that `partial` tells of; whole or not at all."""
         import orbax.checkpoint as ocp
 
-        meta = {"epoch": e, "checksum": checksum(devices.host(state))}
+        meta = {"epoch": e, "checksum": checksum(devices.host(state)), "partial": partial or {}}
+        number = e * self.shards + meta["partial"].get("shard", 0)
         args = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), meta=ocp.args.JsonSave(meta))
-        if not self._manager.save(e, args=args, force=True):
+        if not self._manager.save(number, args=args, force=True):
             raise RunError(f"the checkpoint of epoch {e} could not be written to {self.path / 'checkpoints'}")
         self._manager.wait_until_finished()
 
@@ -246,17 +282,19 @@ class Folder:
         abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), target)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract._asdict()), meta=ocp.args.JsonRestore())
         steps = sorted(self._manager.all_steps(), reverse=True)
+        self.partial = {}
         for e in steps:
-            state, expected, wrong = target, None, None
+            state, meta, wrong = target, {}, None
             try:
                 found = self._manager.restore(e, args=args)
-                state, expected = State(**found["state"]), found["meta"]["checksum"]
+                state, meta = State(**found["state"]), found["meta"]
             except Exception as error:
                 wrong = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
             # All processes together, also where only one could not read its part.
             if not devices.worst(wrong is not None):
-                if expected == checksum(devices.host(state)):
-                    return e, state
+                if meta["checksum"] == checksum(devices.host(state)):
+                    self.partial = meta.get("partial", {})
+                    return meta["epoch"], state
                 wrong = "its checksum does not match its contents"
             aside = self.path / f"damaged-checkpoint-{e}"
             devices.in_first(lambda: os.replace(self.path / "checkpoints" / str(e), aside))
@@ -295,7 +333,7 @@ class Folder:
                     f"the checkpoint {folder / str(steps[-1])} is damaged ({reason}). Start the training command "
                     "again: it goes on from the one before."
                 ) from None
-        return steps[-1], State(**found["state"])
+        return found["meta"]["epoch"], State(**found["state"])
 
 
 def _manager(folder: Path, keep: int | None) -> Any:
@@ -396,7 +434,7 @@ def _interruptible() -> Iterator[list[int]]:
 
 
 class Interrupted(RunError):
-    """The run was asked to stop, and did, at the end of an epoch."""
+    """The run was asked to stop, and did, at the end of an epoch or a shard."""
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
@@ -405,12 +443,12 @@ class Interrupted(RunError):
 
 def train(
     algorithm: Algorithm,
-    data: Batch,
+    data: Batch | Stream,
     *,
     epochs: int,
     batch_size: int = 128,
     seeds: Sequence[int] = (0,),
-    validation: Batch | None = None,
+    validation: Batch | Stream | None = None,
     transform: Callable[[Batch, Key], Batch] | None = None,
     monitor: str = "loss",
     patience: int | None = None,
@@ -424,7 +462,9 @@ def train(
 
     Args:
         algorithm: what to train.
-        data: the training set.
+        data: the training set, or a stream of shards of it. Of a stream, `init` sees the first shard, and statistics
+            of the training set (`Algorithm.before`) are measured on each shard before the sweep over it; all seeds
+            get the same shards, each in its own order.
         epochs: passes over it.
         batch_size: examples in a step.
         seeds: one independent run each; seed s gives the same whether alone or among others.
@@ -447,10 +487,19 @@ def train(
         ValueError: arguments that do not fit.
     """
     _check_arguments(epochs, batch_size, seeds, patience, validation)
-    devices.check(mesh, len(seeds), min(batch_size, len(data.x)))
-    begin, advance = _programs(algorithm, batch_size, transform, monitor, patience, mesh)
-    data, held_out = devices.everywhere(data, mesh), devices.everywhere(validation, mesh)
-    state, keys = begin(data, np.stack([jax.random.key_data(jax.random.key(s)) for s in seeds]))
+    if isinstance(validation, Stream) and not isinstance(data, Stream):
+        raise ValueError("the validation set is a stream and the training set is not; give both alike")
+    stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, len(data.x))
+    devices.check(mesh, len(seeds), min(batch_size, examples))
+    if stream is not None and mesh is not None:
+        raise ValueError("a stream feeds one device: leave out --parallel (and --coordinator), or leave out --stream")
+    begin, advance, *sharded = _programs(algorithm, batch_size, transform, monitor, patience, mesh)
+    if folder is not None:
+        folder.shards = 1 if stream is None else stream.shards
+    held_out = validation if validation is None or stream else devices.everywhere(validation, mesh)
+    data = data if stream else devices.everywhere(data, mesh)
+    numbers = np.stack([jax.random.key_data(jax.random.key(s)) for s in seeds])
+    state, keys = begin(stream.load(0, 0) if stream else data, numbers)
     progress, writes = progress and devices.first(), devices.first()
 
     done, history = 0, []
@@ -466,22 +515,31 @@ def train(
     if done < epochs:  # compiled before the loop, so that no epoch's time counts it
         if progress and sys.stderr.isatty():
             print("compiling an epoch ...", end="\r", file=sys.stderr, flush=True)
-        advance = advance.lower(state, keys, np.int32(0), data, held_out).compile()
+        if stream is not None:
+            advance = Sharded(sharded, stream, validation, state, keys, (done, epochs), folder, every_minutes)
+        else:
+            advance = advance.lower(state, keys, np.int32(0), data, held_out).compile()
     saved, saved_at = done, time.monotonic()
-    with _interruptible() as signals, _bar(epochs, done, progress) as bar:
+    ending = contextlib.closing(advance) if isinstance(advance, Sharded) else contextlib.nullcontext()
+    with ending, _interruptible() as signals, _bar(epochs, done, progress) as bar:
         for e in range(done + 1, epochs + 1):
             running = devices.host(state.active)
             if not running.any():
                 break
             began = time.perf_counter()
-            state, (rows, finite) = advance(state, keys, np.int32(e), data, held_out)  # donates state
+            if isinstance(advance, Sharded):
+                state, (rows, finite) = advance.epoch(e, state, signals)
+            else:
+                state, (rows, finite) = advance(state, keys, np.int32(e), data, held_out)  # donates state
             if not (finite := np.asarray(finite)).all():
                 raise RunError(_not_finite(e, np.asarray(seeds)[~finite], saved, folder))
             seconds = time.perf_counter() - began
+            if stream is not None and folder is not None and e == done + 1:
+                seconds += folder.partial.get("seconds", 0.0)  # of the shards before it was stopped
             row = {
                 "epoch": e,
                 "seconds": round(seconds, 4),
-                "examples_per_second": round(len(data.x) * int(running.sum()) / seconds, 1),
+                "examples_per_second": round(examples * int(running.sum()) / seconds, 1),
                 **jax.tree.map(lambda m: [_number(v) for v in np.asarray(m)], rows),
             }
             history.append(row)
@@ -511,6 +569,115 @@ def train(
     return Trained(chosen, tuple(seeds), history, [int(b) for b in devices.host(state.best_epoch)])
 
 
+class Sharded:
+    """Epochs of a stream: what `advance` does in one program, a shard at a time while a thread loads the next one."""
+
+    def __init__(
+        self,
+        programs: Sequence[Any],
+        stream: Stream,
+        validation: Batch | Stream | None,
+        state: State,
+        keys: Key,
+        epochs: tuple[int, int],  # done, and in all
+        folder: Folder | None,
+        every_minutes: float,
+    ):
+        learn, measure, self._judge = programs
+        self._stream, self._validation, self._keys, self._done = stream, validation, keys, epochs[0]
+        self._folder, self._every, self._saved_at = folder, 60 * every_minutes, time.monotonic()
+        self._partial = folder.partial if folder is not None else {}
+
+        def compiled(program: Any, data: Batch | Stream | None) -> dict[int, Any]:
+            """The program for each size that a shard of the data has."""
+            if data is None:
+                return {}
+            sizes = {data.size(0), data.size(data.shards - 1)} if isinstance(data, Stream) else {len(data.x)}
+            some = data.sample(1) if isinstance(data, Stream) else data
+            spec = lambda n: jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape[1:]), a.dtype), some)
+            return {n: program.lower(state, keys, jnp.asarray(0, jnp.uint32), spec(n)).compile() for n in sizes}
+
+        self._learn, self._measure = compiled(learn, stream), compiled(measure, validation)
+        first = self._partial.get("shard", 0)
+        wanted = ((e, s) for e in range(*epochs) for s in range(first if e == epochs[0] else 0, stream.shards))
+        self._feed = prefetched(lambda at: stream.load(*at), wanted)
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._feed.close()
+
+    def epoch(self, e: int, state: State, signals: list[int]) -> tuple[State, tuple[dict[str, Metrics], np.ndarray]]:
+        """Epoch e, counted from 1, or what is left of it: state, metrics and whether all is finite, each by seed.
+
+        Between two shards it saves when that is due or a signal came, and then raises Interrupted.
+        """
+        stream, partial = self._stream, self._partial if e == self._done + 1 else {}
+        total = {k: np.asarray(m) for k, m in partial.get("sums", {}).items()}
+        began, finite = time.perf_counter() - partial.get("seconds", 0.0), np.ones(len(self._keys), bool)
+        for s in range(partial.get("shard", 0), stream.shards):
+            _, shard = next(self._feed)
+            number = jnp.asarray((e - 1) * stream.shards + s, jnp.uint32)
+            state, (metrics, finite) = self._learn[len(shard.x)](state, self._keys, number, shard)
+            total = _added(total, metrics, len(shard.x))
+            del shard  # before the next but one is loaded
+            if not (finite := np.asarray(finite)).all():
+                return state, ({}, finite)
+            if s + 1 < stream.shards:
+                sums = {k: m.tolist() for k, m in total.items()}
+                seconds = time.perf_counter() - began
+                self._between(e, state, signals, {"shard": s + 1, "sums": sums, "seconds": seconds})
+        rows = {"train": _mean(total, len(stream.source))}
+        if self._validation is not None:
+            rows["validation"] = self._measured(state)
+        return self._judge(state, self._keys, jnp.asarray(e, jnp.int32), rows), (rows, finite)
+
+    def _between(self, e: int, state: State, signals: list[int], partial: dict[str, Any]) -> None:
+        if self._folder is not None and (signals or time.monotonic() - self._saved_at >= self._every):
+            self._folder.save(e - 1, state, partial)
+            self._saved_at = time.monotonic()
+        if signals:
+            where = f"Stopped in epoch {e}, after {partial['shard']} of {self._stream.shards} shards; "
+            kept = self._folder and f"saved in {self._folder.path}. Start the same command again to go on from there."
+            raise Interrupted(where + (kept or "nothing is saved."), signals[0])
+
+    def _measured(self, state: State) -> Metrics:
+        """The held-out metrics, each [seeds]."""
+        held_out, total, first = self._validation, {}, 0
+        if isinstance(held_out, Stream):
+            shards = (shard for _, shard in prefetched(partial(held_out.load, 0), range(held_out.shards)))
+        else:
+            shards = iter([jax.tree.map(jnp.asarray, held_out)])
+        for shard in shards:
+            metrics = self._measure[len(shard.x)](state, self._keys, jnp.asarray(first, jnp.uint32), shard)
+            total, first = _added(total, metrics, len(shard.x)), first + len(shard.x)
+        return _mean(total, first)
+
+
+def _added(total: dict[str, Any], metrics: Metrics, n: int) -> dict[str, Any]:
+    """Sums over examples, float64: a product by n, divided by n, is what it was."""
+    return {k: total.get(k, 0.0) + n * np.asarray(m, np.float64) for k, m in metrics.items()}
+
+
+def _mean(total: dict[str, Any], n: int) -> Metrics:
+    return {k: jnp.asarray(m / n, jnp.float32) for k, m in total.items()}
+
+
+def average_stream(algorithm: Algorithm, stream: Stream, params: Params, key: Key) -> Metrics:
+    """`core.average` of an algorithm's own metrics over a stream that is not shuffled: the exact means, a shard at a
+    time, example i by the key it has in memory.
+    """
+    total: dict[str, Any] = {}
+    for s, shard in prefetched(partial(stream.load, 0), range(stream.shards)):
+        found = _averaged(algorithm, params, shard, key, jnp.asarray(s * stream.shard_size, jnp.int32))
+        total = _added(total, found, len(shard.x))
+    return _mean(total, len(stream.source))
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def _averaged(algorithm: Algorithm, params: Params, shard: Batch, key: Key, first: Any) -> Metrics:
+    return average(algorithm.evaluate, params, shard, key, first=first)
+
+
 def _check_arguments(epochs: int, batch_size: int, seeds: Sequence[int], patience: int | None, validation) -> None:
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs is {epochs} and batch_size {batch_size}; both must be at least 1")
@@ -531,8 +698,8 @@ def _not_finite(e: int, seeds: np.ndarray, saved: int, folder: Folder | None) ->
     last = (
         "Nothing was saved yet."
         if folder is None or saved == 0
-        else f"The last good checkpoint is that of epoch {saved}, in {folder.path / 'checkpoints' / str(saved)}; "
-        "nothing there was overwritten."
+        else f"The last good checkpoint is that of epoch {saved}, in {folder.path / 'checkpoints'}; nothing there was "
+        "overwritten."
     )
     return (
         f"in epoch {e} the loss or the parameters of seed {which} became infinite or not a number. {last} "

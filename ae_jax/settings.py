@@ -53,6 +53,7 @@ class Settings:
     noise: CorruptionName | None = None
     noise_level: float = 0.25
     precision: PrecisionName = "float32"
+    shard_size: int | None = None  # examples; None: all data in memory; 0: streamed in shards of a size that fits
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` takes back."""

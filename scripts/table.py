@@ -174,7 +174,8 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
 
 def experiments_of(results: Path) -> list[dict[str, Any]]:
     """The records in a folder, by name."""
-    return read(sorted(set(results.glob("*.json")) - set(results.glob("bench-*.json"))))
+    speed = {*results.glob("bench-*.json"), *results.glob("streaming-*.json")}
+    return read(sorted(set(results.glob("*.json")) - speed))
 
 
 def full(results: Path) -> str:

@@ -46,6 +46,7 @@ def adversarial_style(
     def reconstruct(params: Params, batch: Batch, key: Key) -> Loss:
         key_encoder, key_decoder = jax.random.split(key)
         h = net.encode(params, batch.x, key_encoder)
+        assert batch.y is not None  # see init
         told = jnp.concatenate([jax.nn.one_hot(batch.y, size, dtype=h.dtype), h[:, size:]], -1)
         nll = p.nll(net.decode(params, told, key_decoder), batch.x)  # [B]
         error = optax.softmax_cross_entropy(h[:, :size], told[:, :size])  # 0 without a label

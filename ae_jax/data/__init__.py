@@ -16,6 +16,19 @@ from .dataset import DataError, Dataset, unit_interval, validation_split
 from .files import arrays
 from .images import Crop, Size, folder, image_files, read_images
 from .sprites import render, shapes
+from .stream import (
+    Source,
+    Sources,
+    Stream,
+    generated,
+    npy_files,
+    npy_source,
+    open_stream,
+    prefetched,
+    shard_size,
+    split,
+    write_shards,
+)
 from .text import bags, counts, read_texts, reuters, text_files, texts
 from .tfds import WITHOUT, find, known_names, prepared, prepared_in
 from .toys import digits, photos, red_and_blue
@@ -95,6 +108,7 @@ SOURCES = {
     "variants": "digits turned, on noise or on photographs: the harder forms of MNIST, or of any grey images",
     "mnist, fashion_mnist, cifar10, ...": "any image set of TensorFlow Datasets, from TFDS_DATA_DIR or downloaded",
     "FILE.npy, FILE.npz": "arrays: one; x and y; train and test; or x_train, y_train, x_test, y_test",
+    "FOLDER of .npy files": "arrays in parts, with train/ and test/ if there, of any size: only by --stream",
     "reuters": "Reuters-21578 by NLTK: 7769 + 3019 news items as words' probabilities, 90 topics",
     "FOLDER of .txt files": "documents, as probabilities of the commonest words, with train/ and test/ if there",
     "FOLDER": "images in any format, with train/ and test/ and a folder per class if there; whole or as patches",
@@ -134,6 +148,8 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
     is_path = isinstance(source, Path) or name.startswith((".", "~", os.sep)) or path.suffix in (".npy", ".npz")
     if not is_path and find(name, prepared_in(data_dir)):
         return prepared, (name,)
+    if path.is_dir() and npy_files(path) + npy_files(path / "train"):
+        raise DataError(f"{path} holds .npy files, which are not loaded but streamed: --stream, or data.open_stream")
     if path.is_dir():
         return (texts if text_files(path) and not image_files(path) else folder), (path,)
     if path.is_file() and path.suffix in (".npy", ".npz"):
@@ -162,6 +178,9 @@ __all__ = [
     "DataError",
     "Dataset",
     "Size",
+    "Source",
+    "Sources",
+    "Stream",
     "Variant",
     "Whitening",
     "arrays",
@@ -172,12 +191,17 @@ __all__ = [
     "dynamic_binarise",
     "fit_whitening",
     "folder",
+    "generated",
     "image_files",
     "load",
     "normalise_patches",
+    "npy_files",
+    "npy_source",
+    "open_stream",
     "patch_deviation",
     "patches",
     "photos",
+    "prefetched",
     "prepared",
     "read_images",
     "read_texts",
@@ -185,6 +209,8 @@ __all__ = [
     "render",
     "reuters",
     "shapes",
+    "shard_size",
+    "split",
     "text_files",
     "texts",
     "unit_interval",
@@ -194,4 +220,5 @@ __all__ = [
     "variants",
     "whiten",
     "whiten_spectrum",
+    "write_shards",
 ]

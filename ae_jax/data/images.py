@@ -144,15 +144,13 @@ def folder(
     path = Path(path).expanduser()
     if patch is None and (count is not None or test_count is not None):
         raise DataError("count and test_count are numbers of patches; pass patch=8 with them")
-    below = {p.name.lower(): p for p in path.iterdir() if p.is_dir()}
-    roots = {split: next((below[n] for n in names if n in below), None) for split, names in NAMES.items()}
-    roots = {split: root for split, root in roots.items() if root} if roots["train"] else {"train": path}
+    roots = split_folders(path)
     files = {split: image_files(root) for split, root in roots.items()}
     for split, found in files.items():
         if not found:
             raise DataError(f"{roots[split]} holds no images in a format that Pillow reads (.png, .jpg, ...)")
 
-    classes, labels = _classes(roots, files)
+    classes, labels = class_labels(roots, files)
     every = read_images([p for found in files.values() for p in found], colour=colour, crop=crop, resize=resize)
     images, at = {}, 0
     for split, found in files.items():
@@ -171,7 +169,14 @@ def folder(
     return from_parts(path.name, parts, str(path), test_fraction, seed, classes=classes)
 
 
-def _classes(roots: dict[str, Path], files: dict[str, list[Path]]) -> tuple[tuple[str, ...], dict[str, list[int]]]:
+def split_folders(path: Path) -> dict[str, Path]:
+    """The folder of each split that a folder has; where it has none called train, it is that itself."""
+    below = {p.name.lower(): p for p in path.iterdir() if p.is_dir()}
+    roots = {split: next((below[n] for n in names if n in below), None) for split, names in NAMES.items()}
+    return {split: root for split, root in roots.items() if root} if roots["train"] else {"train": path}
+
+
+def class_labels(roots: dict[str, Path], files: dict[str, list[Path]]) -> tuple[tuple[str, ...], dict[str, list[int]]]:
     """The names of the class folders, none where the images lie directly in their split, and every file's label."""
     names = {split: [p.relative_to(roots[split]).parts for p in found] for split, found in files.items()}
     direct = [len(parts) == 1 for found in names.values() for parts in found]

@@ -5,6 +5,7 @@ Only what must be prepared first asks for the `tensorflow-datasets` package, whi
 
 import importlib.util
 import json
+import mmap
 import os
 import struct
 import threading
@@ -13,8 +14,9 @@ import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -166,16 +168,23 @@ def _choose(features: dict, given: str | None, kinds: tuple[str, ...], supervise
     return given or next((key for key in (*supervised, *fitting) if key in fitting), None)
 
 
-def _tfrecord(path: Path, info: dict, split: dict, features: dict, keys: list[str]) -> Iterator[list]:
+def _files(path: Path, info: dict, split: dict) -> list[Path]:
+    """The TFRECORD files of a split. Raises DataError where one is missing."""
     template = split.get("filepathTemplate") or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
-    readers = [READERS[_kind(features[key])](features[key]) for key in keys]
-    shards = len(split["shardLengths"])
+    files, shards = [], len(split["shardLengths"])
     for i in range(shards):
         shard = f"{i:05d}-of-{shards:05d}"
         words = {"DATASET": info["name"], "SPLIT": split["name"], "FILEFORMAT": "tfrecord"}
         file = path / template.format(**words, SHARD_X_OF_Y=shard, SHARD_INDEX=f"{i:05d}")
         if not file.exists():
             raise DataError(f"{file} is missing, though dataset_info.json beside it names it; prepare the set again")
+        files.append(file)
+    return files
+
+
+def _tfrecord(path: Path, info: dict, split: dict, features: dict, keys: list[str]) -> Iterator[list]:
+    readers = [READERS[_kind(features[key])](features[key]) for key in keys]
+    for file in _files(path, info, split):
         for number, raw in enumerate(records(file)):
             try:
                 parsed = example(raw)
@@ -185,14 +194,18 @@ def _tfrecord(path: Path, info: dict, split: dict, features: dict, keys: list[st
             yield row
 
 
-def _data_source(path: Path, info: dict, split: dict, features: dict, keys: list[str]) -> Iterator[list]:
+def _random_access_source(path: Path, info: dict, split: dict) -> Any:
     try:
         import tensorflow_datasets
     except ImportError as error:
         wanted = "reading it needs tensorflow-datasets: pip install 'ae-jax[tfds]'"
         raise DataError(f"{path} is {info.get('fileFormat')}, not tfrecord; {wanted} ({error})") from error
     builder: Any = tensorflow_datasets.builder_from_directory(path)
-    for row in builder.as_data_source(split["name"]):
+    return builder.as_data_source(split["name"])
+
+
+def _data_source(path: Path, info: dict, split: dict, features: dict, keys: list[str]) -> Iterator[list]:
+    for row in _random_access_source(path, info, split):
         yield [row[key] for key in keys]
 
 
@@ -218,19 +231,22 @@ def _arrays(
     return x, np.asarray(numbers)
 
 
-def read(
-    path: Path,
-    name: str,
-    *,
-    image: str | None = None,
-    label: str | None = None,
-    factors: tuple[str, ...] = (),
-    crop: Crop | None = None,
-    resize: Size | None = None,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-) -> Dataset:
-    """A set that is prepared in the folder `path`, of any file format; `prepared` has the options."""
+class Prepared(NamedTuple):
+    """What a prepared folder says of itself, and what is wanted of it."""
+
+    info: dict[str, Any]
+    features: dict[str, Any]
+    keys: list[str]  # of the features to read: the image, the label if any, factors
+    label: str | None
+    splits: dict[str, dict]
+    form: str  # of its files
+    classes: tuple[str, ...]
+
+
+def described(
+    path: Path, name: str, image: str | None = None, label: str | None = None, factors: tuple[str, ...] = ()
+) -> Prepared:
+    """Which features of the set in the folder `path` are the image and the label. Raises DataError."""
     try:
         info = json.loads((path / "dataset_info.json").read_text())
         features = json.loads((path / "features.json").read_text())["featuresDict"]["features"]
@@ -247,7 +263,102 @@ def read(
     splits = {split["name"]: split for split in info["splits"]}
     if "train" not in splits:
         raise DataError(f"{name} has the splits {sorted(splits)}, none called train")
-    form = info.get("fileFormat", "tfrecord")
+    labels = path / f"{label}.labels.txt"
+    classes = tuple(labels.read_text().rstrip("\n").split("\n")) if label and labels.exists() else ()
+    return Prepared(info, features, keys, label, splits, info.get("fileFormat", "tfrecord"), classes)
+
+
+def random_access(
+    path: Path, found: Prepared, crop: Crop | None, resize: Size | None
+) -> dict[str, tuple[int, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]]:
+    """Of each split the number of its examples, and what gives those of some numbers: x [n, ...], the rest [n, ...].
+
+    Of TFRECORD files only where each record lies is kept in memory; other formats are read by `tfds.data_source`.
+    """
+    fetch = _indexed if found.form == "tfrecord" else _source_rows
+    parts = {}
+    for part, split in found.splits.items():
+        rows = fetch(path, found, split)
+
+        def read(index: np.ndarray, rows=rows, what=f"{found.info['name']} {part}"):
+            return _arrays(rows(index), len(index), what, crop, resize)
+
+        parts[part] = (sum(map(int, split["shardLengths"])), read)
+    return parts
+
+
+def _indexed(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarray], Iterator[list]]:
+    """Rows of TFRECORD files by number; records are decoded on all cores."""
+    readers = [READERS[_kind(found.features[key])](found.features[key]) for key in found.keys]
+    files = _files(path, found.info, split)
+    spans = [_spans(file) for file in files]
+    for file, span, count in zip(files, spans, split["shardLengths"], strict=True):
+        if len(span) != int(count):
+            raise DataError(f"{file} holds {len(span)} records and {count} by dataset_info.json; prepare the set again")
+    starts = np.concatenate([[0], np.cumsum([len(span) for span in spans])])
+    pool = ThreadPoolExecutor(thread_name_prefix="decode")
+
+    def row(raw: bytes) -> list:
+        try:
+            parsed = example(raw)
+            return [read(parsed[key]) for read, key in zip(readers, found.keys, strict=True)]
+        except Exception as error:  # whatever damaged bytes lead to
+            raise DataError(f"{path} has a damaged {split['name']} record ({error!r}); prepare it again") from error
+
+    def rows(index: np.ndarray) -> Iterator[list]:
+        cuts = np.searchsorted(index, starts)
+        raw = []
+        for file, span, start, a, b in zip(files, spans, starts[:-1], cuts[:-1], cuts[1:], strict=True):
+            if a < b:
+                with open(file, "rb", buffering=0) as handle:
+                    descriptor = handle.fileno()
+                    raw += [os.pread(descriptor, int(n), int(at)) for at, n in span[index[a:b] - start]]
+        pieces = [raw[i : i + 64] for i in range(0, len(raw), 64)]
+        for piece in pool.map(lambda some: [row(one) for one in some], pieces):
+            yield from piece
+
+    return rows
+
+
+def _spans(file: Path) -> np.ndarray:
+    """Where the payload of each record of a TFRECORD file is, and its length: [N, 2]."""
+    found, at = [], 0
+    with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as raw:
+        while at < len(raw):
+            length = struct.unpack_from("<Q", raw, at)[0] if at + 12 <= len(raw) else len(raw)
+            if at + 16 + length > len(raw):
+                raise DataError(f"{file} is cut short: its record at byte {at} is incomplete; prepare the set again")
+            found.append((at + 12, length))
+            at += 16 + length
+    return np.asarray(found, np.int64).reshape(-1, 2)
+
+
+def _source_rows(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarray], Iterator[list]]:
+    """Rows of what `tfds.data_source` reads, by number."""
+    source: Any = _random_access_source(path, found.info, split)
+
+    def rows(index: np.ndarray) -> Iterator[list]:
+        for row in source.__getitems__(index.tolist()):
+            yield [row[key] for key in found.keys]
+
+    return rows
+
+
+def read(
+    path: Path,
+    name: str,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    factors: tuple[str, ...] = (),
+    crop: Crop | None = None,
+    resize: Size | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """A set that is prepared in the folder `path`, of any file format; `prepared` has the options."""
+    found = described(path, name, image, label, factors)
+    info, features, keys, label, splits, form = found[:6]
     rows = _tfrecord if form == "tfrecord" else _data_source
     loaded = {}
     for split in ("train", "test", "validation"):
@@ -263,14 +374,13 @@ def read(
     parts = {
         split: make_batch(x, numbers[split][:, 0] if label else None) for split, x in zip(loaded, scaled, strict=True)
     }
-    labels = path / f"{label}.labels.txt"
     return from_parts(
         name,
         parts,
         f"{path} ({form})",
         test_fraction,
         seed,
-        classes=tuple(labels.read_text().rstrip("\n").split("\n")) if label and labels.exists() else (),
+        classes=found.classes,
         factors={split: n[:, skip:].astype(np.float32) for split, n in numbers.items()},
         factor_names=tuple(factors),
     )

@@ -1,0 +1,524 @@
+"""Data larger than memory: sources that read any of their examples on demand, and streams of shards of them.
+
+A shard is many batches in one array, and for learning it is what a set in memory is: a compiled sweep shuffles it
+and passes over it, while a thread reads the next one (`prefetched`). So at most three shards are in memory, and no
+Python runs for a batch. Which examples are in shard s of epoch e is a pure function of the stream's seed, e and s:
+a position is two numbers.
+"""
+
+import itertools
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ..core import Batch
+from .dataset import DataError, make_batch, shuffled, unit_interval
+
+T = TypeVar("T")
+U = TypeVar("U")
+SHARD_BYTES = 2**28  # of a shard as float32, where no size is given
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Examples that lie elsewhere."""
+
+    name: str
+    shape: tuple[int, ...]  # of one example
+    blocks: np.ndarray  # [M, 2], first example and the one after the last: neighbours that stay together
+    read: Callable[[np.ndarray], Batch]  # rising numbers of examples [n] -> x [n, *shape] uint8, bool or float, y [n]
+    levels: np.ndarray | None = None  # [256], what a uint8 of x stands for; None: 255 is 1.0
+
+    def __len__(self) -> int:
+        return int((self.blocks[:, 1] - self.blocks[:, 0]).sum())
+
+    def batch(self, index: np.ndarray) -> Batch:
+        """The examples of those numbers, rising, on the device as float32 in [0, 1].
+
+        Raises DataError for values that are not in [0, 1], or NaN.
+        """
+        x, y = self.read(index)
+        if x.dtype == np.uint8:  # goes to the device as it is, and there gets the very floats that NumPy gives
+            levels = BYTES if self.levels is None else self.levels
+            x = _looked_up(jnp.asarray(x), jnp.asarray(levels))
+        else:
+            x = jnp.asarray(unit_interval([np.asarray(x)], self.name)[0])
+        return jax.block_until_ready(Batch(x, None if y is None else jnp.asarray(y)))
+
+
+BYTES = np.arange(256, dtype=np.float32) / np.float32(255)
+BITS = np.minimum(np.arange(256, dtype=np.float32), 1)
+
+
+@jax.jit
+def _looked_up(x: Array, levels: Array) -> Array:
+    return levels[x.astype(jnp.int32)]  # a division would be turned into a product, which rounds differently
+
+
+@jax.jit
+def _drawn(x: Array, index: Array, key: Array) -> Array:
+    """Binary pixels, those of each example by its own number: the same in whatever shard it comes."""
+    one = lambda i, x: jax.random.bernoulli(jax.random.fold_in(key, i), x).astype(x.dtype)
+    return jax.vmap(one)(index, x)
+
+
+def blocks_of(count: int, size: int | None = None) -> np.ndarray:
+    """Blocks [M, 2] of `count` examples; of 256 by default, or less where that were fewer than 100 blocks."""
+    edges = np.append(np.arange(0, count, size or max(1, min(256, count // 100))), count)
+    return np.stack([edges[:-1], edges[1:]], 1)
+
+
+def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
+    """Two sources, `fraction` of the blocks of the given one, drawn by `seed`, in the second."""
+    kept, held = shuffled(len(source.blocks), fraction, seed)
+    return replace(source, blocks=source.blocks[kept]), replace(source, blocks=source.blocks[held])
+
+
+# -------------------------------------------------------------------------------------------------- order
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, e: int, count: int) -> np.ndarray:
+    return np.random.default_rng([seed, e]).permutation(count)
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A source in shards. Shuffled, every epoch deals its blocks out to shards anew."""
+
+    source: Source
+    shard_size: int  # examples; the last shard has the rest
+    seed: int | None = None  # of the order; None: as they come
+    binarise: int | None = None  # a seed: binary pixels, drawn once for all with grey values as probabilities
+
+    @property
+    def shards(self) -> int:
+        """In an epoch."""
+        return -(-len(self.source) // self.shard_size)
+
+    def size(self, s: int) -> int:
+        """Examples in shard s."""
+        return min(self.shard_size, len(self.source) - s * self.shard_size)
+
+    def index(self, e: int, s: int) -> np.ndarray:
+        """The numbers of the examples in shard s of epoch e, both counted from 0, rising: whoever learns shuffles."""
+        blocks = self.source.blocks
+        blocks = blocks if self.seed is None else blocks[_order(self.seed, e, len(blocks))]
+        ends = np.cumsum(blocks[:, 1] - blocks[:, 0])
+        first, last = s * self.shard_size, s * self.shard_size + self.size(s)
+        a, b = np.searchsorted(ends, [first, last - 1], side="right")  # the blocks with its first and last example
+        runs = blocks[a : b + 1].copy()
+        runs[0, 0] += first - (ends[a - 1] if a else 0)
+        runs[-1, 1] -= ends[b] - last
+        return np.sort(np.concatenate([np.arange(start, stop) for start, stop in runs]))
+
+    def load(self, e: int, s: int) -> Batch:
+        """Shard s of epoch e, on the device."""
+        return self._batch(self.index(e, s))
+
+    def sample(self, count: int) -> Batch:
+        """At most so many examples, evenly spaced over the source so that sorted ones stay represented."""
+        blocks = self.source.blocks
+        lengths = np.concatenate([[0], np.cumsum(blocks[:, 1] - blocks[:, 0])])
+        at = np.unique(np.linspace(0, lengths[-1] - 1, min(count, lengths[-1])).astype(np.int64))
+        block = np.searchsorted(lengths, at, side="right") - 1
+        return self._batch(np.sort(blocks[block, 0] + at - lengths[block]))
+
+    def _batch(self, index: np.ndarray) -> Batch:
+        batch = self.source.batch(index)
+        if self.binarise is None:
+            return batch
+        drawn = _drawn(batch.x, jnp.asarray(index.astype(np.uint32)), jax.random.key(self.binarise))
+        return jax.block_until_ready(batch._replace(x=drawn))
+
+
+def shard_size(shape: tuple[int, ...], batch_size: int, given: int | None = None) -> int:
+    """Examples in a shard: as given, or as many whole batches as make 256 MiB of float32 (one at least).
+
+    Raises DataError for a size that is no multiple of the batch: every shard would end in a short batch.
+    """
+    if given:
+        if given < 0 or given % batch_size:
+            near = max(1, round(given / batch_size)) * batch_size
+            raise DataError(
+                f"shard_size={given} is not a multiple of the batch size {batch_size}, and every shard would end in "
+                f"a short batch; give {near}"
+            )
+        return given
+    return max(1, SHARD_BYTES // (4 * int(np.prod(shape)) * batch_size)) * batch_size
+
+
+def prefetched(load: Callable[[T], U], wanted: Iterable[T]) -> Generator[tuple[T, U], None, None]:
+    """Each wanted thing with what `load` makes of it, in order; a thread loads one ahead of whoever takes them.
+
+    What `load` raises is raised here, in its turn.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
+        ahead: list[Any] = []
+        for one in wanted:
+            ahead.append((one, thread.submit(load, one)))
+            if len(ahead) == 2:
+                now, loading = ahead.pop(0)
+                loaded = loading.result()
+                del loading  # it would keep the shard alive for as long as the next is being worked on
+                yield now, loaded
+                del loaded
+        for now, loading in ahead:
+            yield now, loading.result()
+
+
+# ------------------------------------------------------------------------------------------- where from
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What `Dataset` is for data in memory."""
+
+    name: str
+    train: Source
+    test: Source
+    source: str  # where it came from
+    validation: Source | None = None
+    classes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.train.shape))
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        counts = " + ".join(f"{len(part)} {split}" for split, part in splits.items() if part is not None)
+        return f"{self.name}: {counts} examples of {shape}, streamed from {self.source}"
+
+
+def from_sources(
+    name: str,
+    parts: dict[str, Source],
+    source: str,
+    test_fraction: float,
+    seed: int,
+    classes: tuple[str, ...] = (),
+) -> Sources:
+    """`dataset.from_parts` for sources: without a test split the validation split is the test, or a part of train."""
+    parts = dict(parts)
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+        source += ", its validation split as test"
+    if "test" not in parts:
+        parts["train"], parts["test"] = split(parts["train"], test_fraction, seed)
+        source += f", {test_fraction:g} of it as test by seed {seed}"
+    shapes = {part: one.shape for part, one in parts.items()}
+    if len(set(shapes.values())) > 1:
+        raise DataError(f"{name} has examples of different shapes in its splits: {shapes}")
+    return Sources(name, parts["train"], parts["test"], source, parts.get("validation"), classes)
+
+
+def made(name: str, count: int, read: Callable[[np.ndarray], Batch], block: int | None = None) -> Source:
+    """A source of `count` examples by its reader: shape, and what its bytes stand for, are learned from a sample.
+
+    Raises DataError where there are none, or of a type that cannot be had in [0, 1].
+    """
+    if count < 1:
+        raise DataError(f"{name} holds no examples")
+    look = read(np.unique(np.linspace(0, count - 1, min(count, 256)).astype(np.int64)))
+    (seen,) = unit_interval([look.x], name)  # pyright: ignore[reportArgumentType]
+    if look.x.dtype != np.uint8 and not np.issubdtype(look.x.dtype, np.floating) and look.x.dtype != np.bool_:
+        raise DataError(f"{name} holds {look.x.dtype}; a stream takes uint8, bool or floats: save it as one of them")
+    binary = look.x.dtype == np.uint8 and look.x.max() <= 1
+    shape = seen.shape[1:]
+
+    def shaped(index: np.ndarray) -> Batch:
+        batch = read(index)
+        return batch._replace(x=batch.x.reshape(len(index), *shape))
+
+    return Source(name, shape, blocks_of(count, block), shaped, BITS if binary else BYTES)
+
+
+# ........................................................................................ files of arrays
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int  # of the data, bytes
+
+
+def _opened(path: Path) -> _File:
+    try:
+        mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)  # reads the header alone
+        if not (mapped.ndim and mapped.flags.c_contiguous and mapped.shape[0]):
+            raise ValueError(f"its shape is {mapped.shape}, C order {mapped.flags.c_contiguous}")
+    except Exception as error:
+        raise DataError(f"{path} cannot be streamed ({error}); write it again with numpy.save, rows first") from error
+    return _File(path, mapped.shape, mapped.dtype, mapped.offset)
+
+
+def _rows(files: list[_File], starts: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Rows of the files, as if they were one array: `index` rising. Not mapped: pages would count as memory."""
+    row = int(np.prod(files[0].shape[1:], dtype=np.int64)) * files[0].dtype.itemsize
+    out = np.empty((len(index), *files[0].shape[1:]), files[0].dtype)
+    flat = memoryview(out.reshape(-1).view(np.uint8))  # pyright: ignore[reportArgumentType]
+    for file, start in zip(files, starts, strict=True):
+        first, last = np.searchsorted(index, [start, start + file.shape[0]])
+        if first == last:
+            continue
+        here = index[first:last] - start
+        edges = np.concatenate([[0], np.flatnonzero(np.diff(here) != 1) + 1, [len(here)]])
+        with open(file.path, "rb", buffering=0) as handle:
+            for a, b in itertools.pairwise(edges.tolist()):
+                handle.seek(file.offset + int(here[a]) * row)
+                view = flat[(first + a) * row : (first + b) * row]
+                while len(view):
+                    if not (got := handle.readinto(view)):
+                        raise DataError(f"{file.path} is cut short; write it again")
+                    view = view[got:]
+    return out
+
+
+def npy_files(root: Path) -> list[Path]:
+    """The .npy files directly in a folder that hold examples, in the order of their names."""
+    return sorted(p for p in root.glob("*.npy") if not p.name.endswith(".labels.npy") and not p.name.startswith("."))
+
+
+def npy_source(name: str, paths: list[Path]) -> Source:
+    """Files of arrays as one source, in their order, labels beside them. Raises DataError where they do not agree."""
+    files = [_opened(path) for path in paths]
+    kinds = {(file.shape[1:], str(file.dtype)) for file in files}
+    if len(kinds) > 1:
+        raise DataError(f"the .npy files of {name} differ in shape or type: {sorted(map(str, kinds))[:3]}")
+    starts = np.concatenate([[0], np.cumsum([file.shape[0] for file in files])])[:-1]
+    beside = [path.with_suffix(".labels.npy") for path in paths]
+    labelled = [path for path in beside if path.exists()]
+    if labelled and len(labelled) < len(paths):
+        missing = next(path for path in beside if not path.exists())
+        raise DataError(f"{missing} is missing, though other files of {name} have their labels beside them")
+    labels = [_opened(path) for path in labelled]
+    for file, label in zip(files, labels, strict=False):
+        if label.shape != file.shape[:1] or label.dtype.kind not in "iu":
+            wanted = f"whole numbers of shape {file.shape[:1]}"
+            raise DataError(f"{label.path} holds {label.dtype} of shape {label.shape}; it must be {wanted}")
+
+    def read(index: np.ndarray) -> Batch:
+        return make_batch(_rows(files, starts, index), _rows(labels, starts, index) if labels else None)
+
+    return made(name, sum(file.shape[0] for file in files), read)
+
+
+def npy(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Sources:
+    """A `.npy` file, or a folder of them: x [n, ...] in each, uint8, bool or floats in [0, 1], all alike.
+
+    Subfolders `train` and `test` (and `valid`) are its splits, if there. The labels of NAME.npy, whole numbers [n],
+    are in NAME.labels.npy beside it, if there.
+
+    Args:
+        path: the file or folder.
+        test_fraction: how much to hold out, in runs of neighbours, where there is no folder `test`.
+        seed: of that split.
+    """
+    path = Path(path).expanduser()
+    files = {"train": [path]} if path.is_file() else _found(path, npy_files)
+    parts = {part: npy_source(f"{path} {part}", found) for part, found in files.items()}
+    return from_sources(path.stem, parts, str(path), test_fraction, seed)
+
+
+def write_shards(source: Source, folder: Path | str, rows: int) -> None:
+    """Writes a source as .npy files of `rows` examples, as `npy` reads them, holding one at a time in memory."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    stream = Stream(source, rows)
+    for s in range(stream.shards):
+        x, y = source.read(stream.index(0, s))
+        np.save(folder / f"{s:05d}.npy", x)
+        if y is not None:
+            np.save(folder / f"{s:05d}.labels.npy", y)
+
+
+def _found(path: Path, files_of: Callable[[Path], list[Path]]) -> dict[str, list[Path]]:
+    """The files of every split of a folder."""
+    from .images import split_folders
+
+    files = {part: files_of(root) for part, root in split_folders(path).items()}
+    if empty := [part for part, found in files.items() if not found]:
+        raise DataError(f"{path} holds no files to stream for {', '.join(empty)}")
+    return files
+
+
+# ................................................................................................. images
+
+
+def images(
+    path: str | Path,
+    *,
+    colour: bool | None = None,
+    crop: Any = None,
+    resize: Any = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Sources:
+    """A folder of images, as `folder` has it; decoded anew in every epoch, on all cores.
+
+    Args:
+        path: the folder.
+        colour: three channels or one; by default three if any of a hundred images has colour.
+        crop: cut the centre of each image to this size, or to the largest "square".
+        resize: then scale it to this size.
+        test_fraction: how many images to hold out where there is no folder `test`.
+        seed: of that split.
+    """
+    from .images import class_labels, image_files, read_images, split_folders
+
+    path = Path(path).expanduser()
+    files = _found(path, image_files)
+    classes, labels = class_labels(split_folders(path), files)
+    every = [file for found in files.values() for file in found]
+    some = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, 100).astype(int))]
+    channels = 3 if colour else 1 if colour is not None else read_images(some)[0].shape[-1]
+    decode = partial(read_images, colour=colour, crop=crop, resize=resize)
+    pool = ThreadPoolExecutor(thread_name_prefix="decode")  # Pillow lets go of the interpreter while it decodes
+    shapes: set[tuple[int, ...]] = set()
+
+    def source(part: str) -> Source:
+        def one(i: int) -> np.ndarray:
+            image = decode([files[part][i]])[0]
+            if image.shape[-1] < channels:
+                image = np.broadcast_to(image, (*image.shape[:2], channels))
+            shapes.add(image.shape)
+            if len(shapes) > 1 or image.shape[-1] > channels:
+                raise DataError(
+                    f"{files[part][i]} has the shape {image.shape} and others {sorted(shapes - {image.shape})}; pass "
+                    "resize=64 to scale all to one size, and say colour=True or colour=False where they differ in it"
+                )
+            return image
+
+        def read(index: np.ndarray) -> Batch:
+            y = np.asarray(labels[part])[index] if classes else None
+            return make_batch(np.stack(list(pool.map(one, index.tolist()))), y)
+
+        return made(f"{path} {part}", len(files[part]), read, block=1)
+
+    return from_sources(path.name, {part: source(part) for part in files}, str(path), test_fraction, seed, classes)
+
+
+# .................................................................................. TensorFlow Datasets
+
+
+def prepared(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    crop: Any = None,
+    resize: Any = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Sources:
+    """A prepared set of TensorFlow Datasets, TFRECORD (without tfds) or what `tfds.data_source` reads.
+
+    Args:
+        name: such as mnist, cifar10, emnist/letters.
+        data_dir: where prepared sets lie; TFDS_DATA_DIR or ~/tensorflow_datasets by default.
+        image: the feature to take as x; by default that of the supervised pair, or the first image.
+        label: the feature to take as y; likewise, or the first class label.
+        crop: cut the centre of each image to this size, or to the largest "square".
+        resize: then scale it to this size.
+        test_fraction: how much to hold out where there is neither a test nor a validation split.
+        seed: of that split.
+    """
+    from . import tfds
+
+    root = tfds.prepared_in(data_dir)
+    path = tfds.find(name, root)
+    if path is None:
+        raise DataError(f"{name} was looked for in {root}, where it is not prepared; load it once without a stream")
+    found = tfds.described(path, name, image, label)
+    rows = tfds.random_access(path, found, crop, resize)
+
+    def source(part: str) -> Source:
+        count, row = rows[part]
+
+        def read(index: np.ndarray) -> Batch:
+            x, numbers = row(index)
+            return make_batch(x, numbers[:, 0] if found.label else None)
+
+        return made(f"{name} {part}", count, read)
+
+    parts = {part: source(part) for part in ("train", "test", "validation") if part in rows}
+    return from_sources(name, parts, f"{path} ({found.form})", test_fraction, seed, found.classes)
+
+
+# .................................................................................................. made up
+
+
+def generated(count: int, shape: tuple[int, ...], *, pictures: int = 64, dtype: str = "uint8", seed: int = 0) -> Source:
+    """A made-up set that is stored nowhere: smooth pictures under noise, each block of examples by its own key.
+
+    Args:
+        count: examples.
+        shape: of one.
+        pictures: so many different ones lie under the noise, which is what can be learned.
+        dtype: uint8, or float32 (the same values, four times the bytes).
+        seed: of pictures and noise.
+    """
+    rng = np.random.default_rng([seed, 0])
+    size = int(np.prod(shape))
+    logits = rng.normal(size=(pictures, 8)) @ rng.normal(size=(8, size))
+    clean = (240 / (1 + np.exp(-logits))).astype(np.uint8) & 0xF0  # [pictures, size]; the low four bits are noise
+    blocks = blocks_of(count, min(256, count))
+
+    def block(b: int) -> np.ndarray:
+        length = int(blocks[b, 1] - blocks[b, 0])
+        bits = np.random.SFC64([seed, b + 1])  # the quickest: it shares the cores with learning
+        noise = bits.random_raw(-(-length * size // 8)).view(np.uint8)[: length * size].reshape(length, size)
+        return clean[bits.random_raw(length) % np.uint64(pictures)] | (noise & 0x0F)
+
+    def read(index: np.ndarray) -> Batch:
+        x = np.empty((len(index), size), dtype)
+        number = index // blocks[0, 1]
+        edges = np.append(np.flatnonzero(np.diff(number, prepend=-1)), len(index))
+        for a, b in itertools.pairwise(edges.tolist()):
+            x[a:b] = block(int(number[a]))[index[a:b] - blocks[number[a], 0]]
+        if dtype != "uint8":
+            x /= np.asarray(255, dtype)
+        return Batch(x.reshape(len(index), *shape))  # pyright: ignore[reportArgumentType]
+
+    return replace(made(f"made up, {count} of {shape}", count, read), blocks=blocks)
+
+
+def open_stream(source: str | Path, **options: Any) -> Sources:
+    """What `load` is to data in memory: a .npy file, a folder of .npy files or of images, or a prepared set.
+
+    Options are the keyword arguments of the function that reads it: `npy`, `images`, `prepared`.
+
+    Raises DataError where it cannot be streamed, for another option, and where the data cannot be used.
+    """
+    import inspect
+
+    from .tfds import find, prepared_in
+
+    path = Path(source).expanduser()
+    if path.is_file() and path.suffix == ".npy":
+        reader: Callable[..., Sources] = npy
+    elif path.is_dir():
+        reader = npy if next(path.rglob("*.npy"), None) else images
+    elif find(str(source), prepared_in(options.get("data_dir"))):
+        reader = prepared
+    else:
+        raise DataError(
+            f"{source} cannot be streamed: that takes a .npy file, a folder of .npy files or of images, or a prepared "
+            "set of TensorFlow Datasets; what is loaded whole is trained without a stream"
+        )
+    known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if unknown := sorted(set(options) - set(known)):
+        raise DataError(
+            f"{source} is streamed by {reader.__name__}, which has no option {', '.join(unknown)}; it "
+            f"takes {', '.join(known)}"
+        )
+    return reader(str(source) if reader is prepared else path, **options)
