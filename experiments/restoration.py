@@ -263,7 +263,10 @@ def spoiled(task: Task, photos: Sequence[np.ndarray], seed: int) -> list[tuple[n
     for i, photo in enumerate(photos):
         key = jax.random.fold_in(jax.random.key(seed), i)
         batch = jnp.asarray(photo)[None]
-        corrupted, white = (np.asarray(task.corrupt(x, key))[0] for x in (batch, jnp.ones_like(batch)))
+        corrupted = white = np.asarray(batch[0])
+        while (corrupted == photo).all():  # of bars, a narrow photograph may get none: then draw again
+            corrupted, white = (np.asarray(task.corrupt(x, key))[0] for x in (batch, jnp.ones_like(batch)))
+            key = jax.random.fold_in(key, 0)
         rows.append((photo, corrupted, (white == 0).all(-1)))
     return rows
 
