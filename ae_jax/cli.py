@@ -267,7 +267,9 @@ def train(arguments: list[str]) -> None:
     )
 
 
-def evaluate(workdir: Path, /, *, data: str | None = None, samples: int = 100, out: Path | None = None) -> None:
+def evaluate(
+    workdir: Path, /, *, data: str | None = None, samples: int = 100, out: Path | None = None, quiet: bool = False
+) -> None:
     """Measure a run again: every metric of every seed.
 
     Args:
@@ -275,12 +277,14 @@ def evaluate(workdir: Path, /, *, data: str | None = None, samples: int = 100, o
         data: another source to measure on, of the same shape; by default the run's own.
         samples: importance samples for the log-likelihood.
         out: write the results here too, as JSON.
+        quiet: show nothing but errors.
     """
     from . import commands, run
 
-    results = commands.evaluate(workdir, data, samples)
-    print(results["data"])
-    print(commands.table(results))
+    results = commands.evaluate(workdir, data, samples, quiet)
+    if not quiet:
+        print(results["data"])
+        print(commands.table(results))
     if out is not None:
         run.write_json(out, results)
 

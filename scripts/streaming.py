@@ -136,8 +136,7 @@ def main() -> None:
         return
     load = os.getloadavg()[0]
     _, machine = bench.describe_machine()
-    slug = re.sub(r"[^a-z0-9]+", "-", f"{machine['device']} {machine['cpus']} cpus".lower()).strip("-")
-    out: Path = args.out or ROOT / "results" / f"streaming-{slug}.json"
+    out: Path = args.out or ROOT / "results" / f"streaming-{bench.slug(machine)}.json"
     if busy := load > 0.5:
         print(f"warning: the load average is {load:.2f}: the machine is busy, and the rates below are not to be used")
     made = {"commit": bench.commit(), "load": round(load, 2), "busy": busy, **machine}

@@ -161,6 +161,31 @@ def bench_table(machines: list[dict[str, Any]]) -> list[str]:
     return [*(cells(head) for head in BENCH_HEAD), *map(cells, rows)]
 
 
+def streaming_lines(machines: list[dict[str, Any]]) -> list[str]:
+    """What scripts/streaming.py measured, a sentence each."""
+    lines = []
+    for machine in machines:
+        about = f"{machine['device']}, {machine['cpus']} CPUs"
+        if rate := machine["cases"].get("rate"):
+            shares = "; ".join(f"{name}, {r['median']:.2f}" for name, r in rate["ratio_to_memory"].items())
+            lines.append(f"- Examples/s of a stream over those of data in memory ({about}): {shares}.")
+        if memory := machine["cases"].get("memory"):
+            sizes = " and ".join(f"{row['gigabytes']:g} GB: {row['peak_mb']:,} MB" for row in memory["rows"])
+            lines.append(f"- Peak memory of an epoch on made-up images, stored nowhere ({about}): {sizes}.")
+    return lines
+
+
+def growth_lines(files: list[Path]) -> list[str]:
+    """What scripts/growth.py measured, a sentence and a picture each."""
+    lines = []
+    for file, machine in zip(files, read(files), strict=True):
+        slopes = ", ".join(f"{name} {curve['slope']:.2f}" for name, curve in machine["curves"].items())
+        about = f"{machine['device']}, {machine['cpus']} CPUs"
+        lines.append(f"- Slope of an epoch's time on log-log axes ({about}): {slopes}; 1 is proportional.")
+        lines += ["", f"![Seconds an epoch against images, width, seeds and latents](results/{file.stem}.png)"]
+    return lines
+
+
 def read(files: list[Path]) -> list[dict[str, Any]]:
     """The files, parsed. Raises ValueError that names a broken one."""
     loaded = []
@@ -174,7 +199,7 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
 
 def experiments_of(results: Path) -> list[dict[str, Any]]:
     """The records in a folder, by name."""
-    speed = {*results.glob("bench-*.json"), *results.glob("streaming-*.json")}
+    speed = {file for kind in ("bench", "streaming", "growth") for file in results.glob(f"{kind}-*.json")}
     return read(sorted(set(results.glob("*.json")) - speed))
 
 
@@ -190,7 +215,10 @@ itself states, written before it ran, was met; no mark: it states none."""
 def render(text: str, results: Path) -> str:
     """README's text with its tables as the files in `results` have it. Raises ValueError without the markers."""
     bench = sorted(results.glob("bench-*.json"))
-    tables = {"results": overview(experiments_of(results)), "bench": bench_table(read(bench))}
+    streaming, growth = (sorted(results.glob(f"{kind}-*.json")) for kind in ("streaming", "growth"))
+    more = streaming_lines(read(streaming)) + growth_lines(growth)
+    speeds = bench_table(read(bench)) + ["", *more] * bool(more)
+    tables = {"results": overview(experiments_of(results)), "bench": speeds}
     for name, lines in tables.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(begin)

@@ -103,8 +103,9 @@ def test_encode_decode_sample_agree_with_the_model(workdir, tmp_path, capsys):
     assert picture.std() > 0
 
 
-def test_evaluate_repeats_what_training_measured(workdir, tmp_path):
-    cli.dispatch(["evaluate", str(workdir), "--samples", "10", "--out", str(tmp_path / "again.json")])
+def test_evaluate_repeats_what_training_measured(workdir, tmp_path, capfd):
+    cli.dispatch(["evaluate", str(workdir), "--samples", "10", "--out", str(tmp_path / "again.json"), "--quiet"])
+    assert capfd.readouterr() == ("", "")
     before = json.loads((workdir / "results.json").read_text())["metrics"]
     after = json.loads((tmp_path / "again.json").read_text())["metrics"]
     assert {k: v["values"] for k, v in before.items()} == {k: v["values"] for k, v in after.items()}

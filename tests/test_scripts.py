@@ -304,6 +304,18 @@ def test_bench_table(tmp_path):
     assert f"{want} A CPU, 2 CPUs, jax 1.0 (machine busy, load 3.0) |" in text
 
 
+def test_streams_and_growth_stand_below_the_speeds(tmp_path):
+    machine = {"device": "A CPU", "cpus": 2}
+    rate, memory = {"ratio_to_memory": {"files": {"median": 0.957}}}, {"rows": [{"gigabytes": 20.0, "peak_mb": 1046}]}
+    (tmp_path / "streaming-a.json").write_text(json.dumps(machine | {"cases": {"rate": rate, "memory": memory}}))
+    (tmp_path / "growth-a.json").write_text(json.dumps(machine | {"curves": {"seeds": {"slope": 0.987}}}))
+    text = table.render(README, tmp_path)
+    assert "data in memory (A CPU, 2 CPUs): files, 0.96." in text
+    assert "20 GB: 1,046 MB." in text
+    assert "axes (A CPU, 2 CPUs): seeds 0.99;" in text
+    assert "(results/growth-a.png)" in text
+
+
 def test_table_errors_name_what_is_wrong(tmp_path):
     with pytest.raises(ValueError, match="no <!-- results -->"):
         table.render("no markers", tmp_path)
