@@ -1,0 +1,99 @@
+"""Ratios of times that must not be lost, each measured in turn in this process, and wide enough for a busy machine."""
+
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import lax
+
+from ae_jax import algorithms, core, networks, run
+from ae_jax.networks import convolution
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(jax.default_backend() != "cpu", reason="what is fast differs by platform"),
+]
+DATA = core.Batch(jnp.asarray(np.random.default_rng(0).random((2000, 784)), jnp.float32))
+KEY = jax.random.key(0)
+
+
+def times(*calls, turns=5):
+    """The least seconds that each call takes, in turn, once all are compiled."""
+    for call in calls:
+        jax.block_until_ready(call())
+    taken = [[] for _ in calls]
+    for _ in range(turns):
+        for call, of in zip(calls, taken, strict=True):
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            of.append(time.perf_counter() - start)
+    return [min(of) for of in taken]
+
+
+def vae():
+    return algorithms.vae(networks.mlp((784,), 20, hidden=(200,), heads=2), optax.adam(1e-3))
+
+
+def test_an_epoch_is_no_slower_than_its_steps_one_by_one():
+    algorithm = vae()
+    params, memory, key = core.start(algorithm.init, algorithm.rule, DATA, KEY)
+    epoch, step = jax.jit(core.epoch(algorithm, 100).update), jax.jit(algorithm.rule.update)
+
+    def loop():
+        order, state = jax.random.permutation(key, 2000), (params, memory)
+        for i in range(20):
+            batch = core.Batch(DATA.x[order[100 * i : 100 * i + 100]])
+            *state, _ = step(*state, batch, jax.random.fold_in(key, i))
+        return state
+
+    whole, by_steps = times(lambda: epoch(params, memory, DATA, key), loop)
+    assert whole < 1.25 * by_steps
+
+
+def test_eight_seeds_take_no_more_than_eight_times_one():
+    algorithm = vae()
+    rule = core.epoch(algorithm, 100)
+
+    def call(seeds):
+        keys = jax.random.split(KEY, seeds)
+        state = jax.jit(run.map_seeds(lambda k: core.start(algorithm.init, rule, DATA, k)))(keys)
+        go = jax.jit(run.map_seeds(lambda params, memory, key: rule.update(params, memory, DATA, key)))
+        return partial(go, *state)
+
+    one, eight = times(call(1), call(8))
+    assert eight < 8 * 1.5 * one
+
+
+def test_convolutions_within_a_scan_are_matrix_products():
+    x = jnp.asarray(np.random.default_rng(0).random((32, 14, 14, 32)), jnp.float32)
+    kernel = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 32, 32)), jnp.float32) / 17
+
+    def native(x, kernel):
+        return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def training(conv):
+        loss = lambda kernel: jnp.square(conv(x, kernel)).mean()
+        return jax.jit(lambda k: lax.scan(lambda k, _: (k - 0.1 * jax.grad(loss)(k), None), k, length=10)[0])
+
+    ours, theirs = (partial(training(conv), kernel) for conv in (convolution.convolve, native))
+    fast, slow = times(ours, theirs)
+    assert 2 * fast < slow
+
+
+def test_the_contractive_penalties_keep_their_order():
+    x = DATA._replace(x=DATA.x[:32])
+    net = networks.mlp((784,), 200, hidden=(), code_activation="sigmoid")
+
+    def call(penalty):
+        algorithm = algorithms.contractive(net, optax.sgd(0.1), penalty=penalty)
+        params = algorithm.init(KEY, x)
+        mean = lambda p, x: algorithm.evaluate(p, x, KEY)["jacobian"].mean()
+        return partial(jax.jit(jax.grad(mean)), params, x)
+
+    exact, columns, closed = times(call("exact"), call("columns"), call("closed"))
+    assert 10 * closed < exact
+    assert columns < 1.25 * exact
