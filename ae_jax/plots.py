@@ -424,12 +424,12 @@ def number(value: float, digits: int = 4) -> str:
 # --------------------------------------------------------------------------------------------------- the paper
 
 
-def save_small(figure: Figure, path: Path, most: int = 300_000) -> None:
+def save_small(figure: Figure, path: Path, most: int = 400_000) -> None:
     """A figure as PNG; with fewer colours, and then smaller, until it takes at most so many bytes."""
     from PIL import Image
 
     figure.savefig(path)
-    for scale, colours in ((1.0, 64), (0.8, 32), (0.6, 32), (0.5, 16)):
+    for scale, colours in ((1.0, 256), (0.8, 256), (0.8, 64), (0.6, 64), (0.5, 32)):
         if path.stat().st_size <= most:
             return
         figure.savefig(path, dpi=figure.dpi * scale)
