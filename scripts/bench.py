@@ -3,16 +3,20 @@
 Every side of a case is a process of its own (its own thread pool, allocator and peak memory), kept alive: the
 sides take turns, A B C A B C ..., so that a machine whose speed drifts drifts for all alike. A turn repeats the
 same work until it has taken long enough, and ends when the device has finished. What is reported is the median
-over turns and its spread, the ratio turn by turn, the time of the first call (building, tracing, compiling) and
-the peak memory of the process. Where torch is not installed its sides are left out.
+over turns and its spread, the ratio turn by turn, the time of the first call (building, tracing, compiling), once
+more with what it compiled on the disk, and the peak memory of the process. Where torch or pythae is not installed
+its sides are left out.
 
 PyTorch's loops are the best plain ones we know: data on the device, one shuffled index and no DataLoader, fused
-Adam (but where a side says default), no synchronisation within an epoch, and TF32 on a GPU, JAX's default there.
+Adam (but where a side says as it comes), no synchronisation within an epoch, and TF32 on a GPU, JAX's default there;
+then the same with the loss compiled by torch.compile.
 
-The ceiling is the rate of one large float32 product, by JAX or by PyTorch, whichever is faster, measured in turn
-with the rest; `of ceiling` counts the floating point operations of the matrix products (of forward and backward,
-no others): 2 a multiplication with addition; three products a layer, but two in the first, whose input needs no
-gradient; nothing for activations, losses, Adam or the shuffle.
+The ceilings are the rates of one large float32 product, by JAX or by PyTorch, whichever is faster, and of one large
+copy, measured in turn with the rest. `of ceiling` counts the floating point operations of the matrix products (of
+forward and backward, no others): 2 a multiplication with addition; three products a layer, but two in the first,
+whose input needs no gradient; nothing for activations, losses, Adam or the shuffle. Beside it stand the operations
+and bytes of one compiled step as XLA's cost analysis counts them, and what share of the copy's rate those bytes are
+(`of_copy`; more than 1 where they never leave the caches).
 
 Another case is another entry of CASES.
 """
