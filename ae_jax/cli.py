@@ -3,6 +3,7 @@ so that a new algorithm needs no code here.
 """
 
 import dataclasses
+import functools
 import inspect
 import os
 import re
@@ -234,7 +235,7 @@ def train(arguments: list[str]) -> None:
 
     from .algorithms import ALGORITHMS
 
-    lines = "\n".join(f"  {name:<14}{summary(make)}" for name, make in ALGORITHMS.items())
+    lines = "\n".join(f"  {name:<20}{summary(make)}" for name, make in ALGORITHMS.items())
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: ae-jax train ALGORITHM [options]\n\nalgorithms:\n{lines}\n")
         print("ae-jax train ALGORITHM --help tells its options.")
@@ -253,6 +254,8 @@ def train(arguments: list[str]) -> None:
     from . import commands, devices
 
     settings, options = settings_of(name, parsed), parsed.training
+    if options.stream and options.parallel != "none":
+        raise ValueError("a stream feeds one device: leave out --parallel (and --coordinator), or leave out --stream")
     devices.initialize(options.coordinator, options.processes, options.process)
     workdir = options.workdir or commands.default_workdir(settings)
     commands.train(
@@ -487,12 +490,37 @@ def dispatch(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return
+    if arguments[0] == "--version":
+        from . import __version__
+
+        print(__version__)
+        return
     command, *rest = arguments
     if command == "train":
         return train(rest)
     if command not in COMMANDS:
         raise ValueError(f"the command {command!r} is not known; there are train, {', '.join(COMMANDS)}")
-    tyro.cli(COMMANDS[command], prog=f"ae-jax {command}", args=rest)
+    tyro.cli(named_positions(COMMANDS[command]), prog=f"ae-jax {command}", args=rest)
+
+
+def named_positions(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, whose help calls its positional arguments by name, WORKDIR, rather than by type, PATH."""
+
+    @functools.wraps(command)
+    def call(*args: Any, **kwargs: Any) -> None:
+        command(*args, **kwargs)
+
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [
+        p.replace(annotation=Annotated[p.annotation, tyro.conf.arg(metavar=name.upper())])
+        if p.kind is p.POSITIONAL_ONLY
+        else p
+        for name, p in signature.parameters.items()
+    ]
+    del call.__wrapped__  # or its annotations would be taken
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+    return call
 
 
 def as_flags(message: str) -> str:

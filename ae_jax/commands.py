@@ -124,12 +124,16 @@ def train(
 
     Returns what `results.json` holds. Raises RunError, DataError or ValueError with what to do.
     """
+    if mesh is not None and settings.shard_size is not None:
+        raise ValueError("a stream feeds one device: leave out --parallel (and --coordinator), or leave out --stream")
     say = print if devices.first() and not quiet else (lambda *_: None)
     splits = load(settings)
     say(splits)
     shape = splits.train.x.shape[1:]
     learned: Any = splits.streams or splits  # both have train and validation
-    algorithm = build(settings, shape, len(splits.streams.train.source if splits.streams else splits.train.x))
+    examples = len(splits.streams.train.source if splits.streams else splits.train.x)
+    devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
+    algorithm = build(settings, shape, examples)
     recorded = settings.to_json() | {
         "shape": list(shape),
         "validated": learned.validation is not None,
@@ -137,6 +141,7 @@ def train(
     }
     if splits.dataset.vocabulary:
         recorded["vocabulary"] = list(splits.dataset.vocabulary)
+    devices.agree(recorded)
     folder = run.Folder(workdir)
     with folder.opened(recorded, keep=keep):
         results = folder.results()
@@ -369,15 +374,15 @@ def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
     `jax.export.deserialize(open(path, "rb").read()).call(x)` runs one without this package.
     """
     opened = open_run(workdir, seed)
-    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)
     parts = {
         "encoder": (opened.algorithm.encode, opened.shape),
         "decoder": (opened.algorithm.decode, (opened.settings.latents,)),
     }
-    written = []
-    for name, (fn, shape) in parts.items():
-        written.append(out / f"{name}.stablehlo")
-        run.write_atomically(written[-1], exported(functools.partial(fn, opened.params), shape))
+    programs = {n: exported(functools.partial(fn, opened.params), shape) for n, (fn, shape) in parts.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    for name, program in programs.items():
+        run.write_atomically(out / f"{name}.stablehlo", program)
     signature = {
         "encoder": {"in": ["b", *opened.shape], "out": ["b", opened.settings.latents], "dtype": "float32"},
         "decoder": {"in": ["b", opened.settings.latents], "out": ["b", *opened.shape], "dtype": "float32"},
@@ -386,7 +391,7 @@ def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
         "run": opened.folder.config(),
     }
     run.write_json(out / "signature.json", signature)
-    return [*written, out / "signature.json"]
+    return [*(out / f"{name}.stablehlo" for name in programs), out / "signature.json"]
 
 
 def exported(fn: Callable[[Any], Any], shape: tuple[int, ...]) -> bytes:
@@ -469,28 +474,42 @@ def restore(
         raise run.RunError(f"{source} is a folder and {out} looks like a file; name a folder to write to")
     if not source.is_dir():
         check_suffix(out, (".png", ".jpg", ".jpeg"))
+    names = named(files, source)
+    paths = [(out / name).with_suffix(".png") if source.is_dir() else out for name in names]
+    for path in paths:
+        if any(path.resolve() == file.resolve() for file in files):
+            raise run.RunError(f"{path} would be overwritten by what is restored from it; write to another place")
+        if paths.count(path) > 1:
+            raise run.RunError(f"several images of {source} would be written to {path}; rename all of them but one")
     reconstruct = jax.jit(functools.partial(opened.algorithm.reconstruct, opened.params))
-    written = []
-    for file, name in zip(files, named(files, source), strict=True):
+    written, refused = [], []
+    for file, path in zip(files, paths, strict=True):
         height, width, channels = opened.shape
-        (image,) = data.read_images([file], colour=channels == 3)
+        try:
+            (image,) = data.read_images([file], colour=channels == 3)
+        except data.DataError as error:
+            refused.append(str(error))
+            continue
         if scale > 1:
             flat = Image.fromarray(image[..., 0] if channels == 1 else image)
             large = flat.resize((scale * flat.width, scale * flat.height), Image.Resampling.BICUBIC)
             image = np.asarray(large).reshape(large.height, large.width, channels)
         if image.shape[0] < height or image.shape[1] < width:
-            raise run.RunError(
-                f"{file} has {image.shape[:2]} pixels; this run restores images from {opened.shape[:2]} on"
-            )
+            refused.append(f"{file} has {image.shape[:2]} pixels; this run restores images from {opened.shape[:2]} on")
+            continue
         restored = restoration.tiled(reconstruct, image.astype(np.float32) / 255, (height, width), batch_size)
         pixels = np.round(255 * np.clip(restored, 0, 1)).astype(np.uint8)
-        path = (out / name).with_suffix(".png") if source.is_dir() else out
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
-        kind = "PNG" if path.suffix == ".png" else "JPEG"
+        kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
         Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(buffer, kind)
         run.write_atomically(path, buffer.getvalue())
         written.append(path)
+    if refused and not source.is_dir():
+        raise run.RunError(refused[0])
+    if refused:
+        lines = "".join(f"\n  {reason}" for reason in refused)
+        raise run.RunError(f"{len(refused)} of {len(files)} images were left out; the others are in {out}:{lines}")
     return written
 
 
@@ -503,6 +522,9 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) ->
     from PIL import Image
 
     opened = open_run(workdir, seed)
+    check_folder(out)
+    if n < 1:
+        raise run.RunError(f"{n} examples are asked for; project at least 1 (-n)")
     splits = load(opened.settings)
     x, y = np.asarray(splits.test.x[:n]), splits.test.y
     codes = in_chunks(functools.partial(opened.algorithm.encode, opened.params), x)
@@ -583,12 +605,21 @@ def read_examples(
         if not images:
             raise run.RunError(f"{path} holds no images in a format that Pillow reads (.png, .jpg, ...)")
         if len(sizes := {image.shape for image in images}) > 1:
-            raise run.RunError(f"the images of {path} differ in size ({sorted(sizes)[:3]}); resize them to one first")
+            raise run.RunError(
+                f"the images of {path} differ in size ({sorted(sizes)[:3]}); resize them to one first, or search for "
+                "them by an index that was made with --resize"
+            )
         x, names = data.unit_interval([np.stack(images)], str(path))[0], named(files, path)
+    elif vocabulary and len(source.split()) > 1:  # a few words are a document themselves
+        x, names = data.bags([source], vocabulary), [source]
+    elif path.suffix or len(path.parts) > 1:  # no source has such a name
+        raise run.RunError(f"there is no file or folder {source}")
     else:
         x = np.asarray(data.load(source).test.x)
         names = [f"{source}[{i}]" for i in range(len(x))]
     check_shape(x, shape)
+    if vocabulary and not x.any():
+        raise run.RunError(f"{source} holds none of the {len(vocabulary)} words that this run or index knows")
     return x, names
 
 
@@ -612,9 +643,15 @@ def read_array(path: Path) -> np.ndarray:
     return arrays[name]
 
 
+def check_folder(path: Path) -> None:
+    """Raises RunError for a folder to write to that is a file."""
+    if path.exists() and not path.is_dir():
+        raise run.RunError(f"{path} is a file; name a folder to write to")
+
+
 def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
     """Raises RunError before any work is done for a file that could not be written."""
-    if path.suffix not in allowed:
+    if path.suffix.lower() not in allowed:
         raise run.RunError(f"{path} ends in {path.suffix or 'nothing'!r}; this command writes {', '.join(allowed)}")
     if not path.resolve().parent.is_dir():
         raise run.RunError(f"the folder {path.resolve().parent} does not exist; make it first")

@@ -9,6 +9,7 @@ Where there are many processes, all run the same program on the same mesh. The f
 checkpoints are written by all.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -123,6 +124,31 @@ def in_first(fn: Callable[[], Any]) -> str | None:
     if error is not None:
         raise error
     return bytes(np.asarray(told, np.uint8)).rstrip(b"\0").decode(errors="replace") or None
+
+
+def flat(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Settings within settings by their paths: {"a": {"b": 1}} is {"a.b": 1}."""
+    parts = [flat(v, f"{path}{k}.") if isinstance(v, dict) else {path + k: v} for k, v in settings.items()]
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def agree(settings: dict[str, Any]) -> None:
+    """Raises ValueError in every process unless all have the settings of the first one; a process that differs says
+    in what. Values are compared as JSON writes them.
+    """
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    mine = json.dumps(settings, default=str).encode()
+    size = worst(len(mine))
+    told = multihost_utils.broadcast_one_to_all(np.frombuffer(mine.ljust(size), np.uint8))
+    theirs, own = flat(json.loads(bytes(np.asarray(told, np.uint8)))), flat(json.loads(mine))
+    names = sorted(name for name in theirs.keys() | own.keys() if theirs.get(name) != own.get(name))
+    lines = "".join(f"\n  {name}: {theirs.get(name)!r} there, {own.get(name)!r} here" for name in names)
+    if worst(bool(names)):
+        wrong = f"process {jax.process_index()} has other settings or data than process 0:{lines}"
+        raise ValueError((wrong if names else "processes differ in settings or data") + "\nGive all the same command.")
 
 
 # ------------------------------------------------------------------------------------------------ mesh

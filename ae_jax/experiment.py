@@ -6,6 +6,7 @@ which writes `results/<name>.json`. Nothing here is needed to use the library.
 """
 
 import json
+import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -187,7 +188,7 @@ def record(
         "name": Path(file).stem,
         "title": title,
         "source": source,
-        "settings": json.loads(json.dumps(dict(settings), default=str)),
+        "settings": json.loads(json.dumps({k: v for k, v in settings.items() if _is_setting(v)}, default=str)),
         "seeds": list(seeds),
         "metrics": summaries,
         "published": {label: p._asdict() for label, p in published.items()},
@@ -235,6 +236,11 @@ def _summary(label: str, values: Any, count: int) -> dict[str, Any]:
     if array.shape != (count,) or not np.isfinite(array).all():
         raise ValueError(f"{label!r} is {array.tolist()}; it must be one finite number for each of {count} seeds")
     return summarise(array)
+
+
+def _is_setting(value: Any) -> bool:
+    """Not a module, class or function, which `locals()` has too where a function begins by importing."""
+    return not (isinstance(value, types.ModuleType) or callable(value))
 
 
 def _above_0(summary: Mapping[str, Any]) -> bool | None:

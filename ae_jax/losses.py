@@ -93,7 +93,7 @@ def likelihood(name: LikelihoodName) -> Likelihood:
         "squared": Likelihood(squared_error, lambda output: output),
         "bernoulli": Likelihood(bernoulli_nll, jax.nn.sigmoid),
         "multinomial": Likelihood(
-            multinomial_nll, lambda output: jax.nn.softmax(output.reshape(len(output), -1)).reshape(output.shape)
+            multinomial_nll, lambda output: jax.nn.softmax(output.reshape(output.shape[0], -1)).reshape(output.shape)
         ),
     }
     if name not in known:

@@ -227,7 +227,7 @@ class Folder:
             yield
 
     def _check(self, settings: dict[str, Any]) -> None:
-        before, now = _flat(self.config()["settings"]), _flat(json.loads(json.dumps(settings)))
+        before, now = devices.flat(self.config()["settings"]), devices.flat(json.loads(json.dumps(settings)))
         differ = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
         if differ:
             lines = "\n".join(f"  {k}: {before.get(k)!r} there, {now.get(k)!r} now" for k in differ)
@@ -346,11 +346,6 @@ def _manager(folder: Path, keep: int | None) -> Any:
         max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=keep is not None, create=True
     )
     return ocp.CheckpointManager(folder, options=options)
-
-
-def _flat(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
-    parts = [_flat(v, f"{path}{k}.") if isinstance(v, dict) else {path + k: v} for k, v in settings.items()]
-    return {name: value for part in parts for name, value in part.items()}
 
 
 def checksum(tree: Any) -> int:

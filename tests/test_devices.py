@@ -230,6 +230,18 @@ def test_two_processes_train_as_one_and_go_on_after_one_is_killed(tmp_path):
     assert run.checksum(a[1]) == run.checksum(b[1])
 
 
+@pytest.mark.slow
+def test_processes_with_other_settings_do_not_train_together(tmp_path):
+    command = ["-m", "ae_jax", *TRAIN.split(), "--workdir", str(tmp_path / "run"), "--parallel", "data"]
+    processes = start([*command, *FLAGS.split(), "--lr", "0.0{process}1"])
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], said
+    assert "process 1 has other settings" in said[1]
+    assert "optimizer.lr: 0.001 there, 0.011 here" in said[1]
+    assert "processes differ" in said[0]
+    assert not (tmp_path / "run").exists()
+
+
 # Of three rows more than the other, process 1 reads its own part alone; seeds lie on different processes.
 PARTS = """
 import sys

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -121,6 +122,17 @@ def test_documents_are_trained_on_indexed_and_found(tmp_path):
     assert len(found[0]) == 5
     assert commands.encode(where, str(tmp_path / "query.txt"), tmp_path / "codes.npy").shape == (1, 2)
     assert (where / "report.html").exists()
+    _, names, said, _ = commands.search(tmp_path / "i.npz", "pipeline crude crude opec", k=1)
+    assert names == ["pipeline crude crude opec"]
+    assert said[0][0].name.startswith("oil/")
+    (tmp_path / "strange.txt").write_text("zzz qqq")
+    with pytest.raises(run.RunError, match="none of the 10 words"):
+        commands.search(tmp_path / "i.npz", str(tmp_path / "strange.txt"))
+    with pytest.raises(run.RunError, match="no file or folder"):
+        commands.search(tmp_path / "i.npz", "nothere.txt")
+    cli.dispatch(["export", str(where), str(tmp_path / "exported")])
+    program = jax.export.deserialize(bytearray((tmp_path / "exported" / "decoder.stablehlo").read_bytes()))
+    np.testing.assert_allclose(program.call(np.zeros((3, 2), np.float32)).sum(1), 1, rtol=1e-5)
 
 
 # --------------------------------------------------------------------------------------------- restoration
@@ -160,6 +172,26 @@ def test_restore_takes_images_and_folders_of_any_size(digits, tmp_path):
         commands.restore(digits, tmp_path / "nothing", tmp_path / "x.png")
     with pytest.raises(run.RunError, match="name a folder"):
         commands.restore(digits, folder, tmp_path / "x.png")
+
+
+def test_restore_keeps_what_is_there_and_goes_on_after_a_bad_file(digits, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.png", "c.png"):
+        Image.fromarray(np.full((9, 9), 100, np.uint8)).save(folder / name)
+    (folder / "b.png").write_bytes(b"no image")
+    before = (folder / "a.png").read_bytes()
+    with pytest.raises(run.RunError, match="overwritten"):
+        commands.restore(digits, folder, folder)
+    with pytest.raises(run.RunError, match="overwritten"):
+        commands.restore(digits, folder / "a.png", folder / "a.png")
+    assert (folder / "a.png").read_bytes() == before
+    with pytest.raises(run.RunError, match=r"1 of 3 images were left out(.|\n)*b\.png"):
+        commands.restore(digits, folder, tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    Image.fromarray(np.full((9, 9), 100, np.uint8)).save(folder / "a.jpg")
+    with pytest.raises(run.RunError, match="several images"):
+        commands.restore(digits, folder, tmp_path / "out2")
 
 
 def test_bar_grey_and_low_resolution():

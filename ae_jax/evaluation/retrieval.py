@@ -126,7 +126,7 @@ def within(table: Addresses, query: np.ndarray, radius: int, most: int = 2_000_0
     if (size := sum(comb(table.bits, r) for r in range(radius + 1))) > most:
         raise ValueError(
             f"a ball of radius {radius} in {table.bits} bits has {size:,} addresses; take a smaller radius, or "
-            "compare with all codes (`hamming`)"
+            "none, and compare with all codes (`hamming`)"
         )
     (key,) = _keys(query[None])
     places, distances = [], []
