@@ -78,7 +78,7 @@ CONV64_FIRST = 32 * 32 * 32 * 9 * 3
 CONV64_PRODUCTS = 2 * (CONV64_FIRST + 16 * 16 * 64 * 9 * 32 + 8 * 8 * 128 * 9 * 64 + 8 * 8 * 128 * 64)
 
 FLAT, IMAGE = (784,), (1, 28, 28)
-IN_A_LOOP = "JAX, a loop over compiled steps"
+IN_A_LOOP = "ae_jax, a loop over compiled steps"
 
 
 def rivals(
