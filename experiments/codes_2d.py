@@ -2,6 +2,8 @@
 
 Hinton & Salakhutdinov (2006), Science 313:504, fig. 3. The paper shows the two maps; here they are also
 measured, by squared error and by whether an image's nearest neighbour on the map is of its own class.
+
+    .venv/bin/python experiments/codes_2d.py
 """
 
 import time

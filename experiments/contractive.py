@@ -3,6 +3,8 @@
 Rifai, Vincent, Muller, Glorot & Bengio (2011), ICML. The network is that of the contractive tutorial on
 deeplearning.net: 784 inputs, 500 logistic units, tied weights, cross-entropy, contraction 0.1; here with Adam
 and batches of 128.
+
+    .venv/bin/python experiments/contractive.py
 """
 
 import time

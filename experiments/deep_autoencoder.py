@@ -4,6 +4,8 @@ Hinton & Salakhutdinov (2006), Science 313:504. Their nets were logistic, pretra
 machines for 50 epochs a layer and fine-tuned by conjugate gradients for 200. Here: rectified units, no
 pretraining, Adam with a cosine schedule; their batch size, and their loss, the cross-entropy. Both are
 judged by the squared error summed over pixels.
+
+    .venv/bin/python experiments/deep_autoencoder.py
 """
 
 import time

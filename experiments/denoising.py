@@ -2,6 +2,8 @@
 
 Vincent et al. (2008, 2010). The network is that of the denoising tutorial on deeplearning.net: 784 inputs, 500
 logistic units, tied weights, cross-entropy, 30 % of the pixels masked; here with Adam and batches of 128.
+
+    .venv/bin/python experiments/denoising.py
 """
 
 import time

@@ -3,6 +3,8 @@
 Ng, "Sparse autoencoder", CS294A lecture notes and UFLDL tutorial; Olshausen & Field (1996). As there: 8x8 patches
 of whitened photographs, normalised to [0.1, 0.9], logistic units, weight decay, and L-BFGS on the whole training
 set at once, so that the mean activations in the penalty are exact.
+
+    .venv/bin/python experiments/sparse_patches.py
 """
 
 import time

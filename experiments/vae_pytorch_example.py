@@ -2,6 +2,8 @@
 
 784-400-20-400-784 with ReLU, grey values under a Bernoulli likelihood, batches of 128, Adam at 1e-3, and
 PyTorch's initialisation. Kingma & Welling (2014), arXiv:1312.6114; github.com/pytorch/examples, vae/main.py.
+
+    .venv/bin/python experiments/vae_pytorch_example.py
 """
 
 import time

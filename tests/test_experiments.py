@@ -56,6 +56,7 @@ SMALL = {
     },
     "clustering": {"epochs": 1, "passes": 1, "images": 200, "hidden": (12,), "data": "digits"},
     "text_search": {"epochs": 1, "hidden": (8,), "words": 60},
+    "text_topics": {"epochs": 1, "hidden": (8,), "words": 60, "topics": 2},
     "semantic_hashing": {"epochs": 1, "hidden": (8,), "bits": (4, 80), "words": 60, "sizes": (50, 100)},
     "image_search": {
         "epochs": 1, "latents": 3, "latents_of_tiles": 3, "hidden": (12,), "channels": (2, 3), "searched": 100,
@@ -87,8 +88,8 @@ SMALL = {
 SLOW = {
     "denoising", "contractive", "k_sparse", "dropout", "upsampling", "made", "linear_members", "stacked_sparse",
     "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
-    "stacked_denoising", "few_labels", "text_search", "semantic_hashing", "image_search", "rate_distortion",
-    "clustering", "adversarial", "adversarial_labels", "adversarial_style",
+    "stacked_denoising", "few_labels", "text_search", "text_topics", "semantic_hashing", "image_search",
+    "rate_distortion", "clustering", "adversarial", "adversarial_labels", "adversarial_style",
     "restoration", "latent_walks", "embedding_projector",
 }  # fmt: skip
 FIELDS = {
@@ -155,6 +156,7 @@ def ran(tmp_path_factory, photographs, pictures, binary, documents):
             "stacked_denoising": {"photographs": photographs},
             "made": {"folder": binary},
             "text_search": {"data": documents},
+            "text_topics": {"data": documents},
             "semantic_hashing": {"data": documents},
             "image_search": {"images": photographs},
             "rate_distortion": {"data": pictures, "images": photographs},
@@ -429,3 +431,12 @@ def test_images_of_a_sprite_are_looked_for_where_the_projector_does():
     x = np.random.default_rng(0).random((7, 4, 4, 1))
     assert wrong(sprite(x), x) == 0
     assert wrong(sprite(x[[0, 2, 1, 3, 4, 5, 6]]), x) == 2
+
+
+def test_npmi_is_one_for_words_always_together_and_falls_to_minus_one():
+    npmi = load("text_topics").npmi
+    present = np.array([[1, 1, 0, 1], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 0]], bool)
+    assert npmi(present, np.array([[0, 1]])) == pytest.approx(1.0)
+    assert npmi(present, np.array([[0, 2]])) == -1.0
+    assert npmi(present, np.array([[0, 3]])) == pytest.approx(0.0)  # independent
+    assert npmi(present, np.array([[0, 1], [0, 3]])) == pytest.approx(0.5)
