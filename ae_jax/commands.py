@@ -304,11 +304,14 @@ def make_report(workdir: Path) -> Path:
 
 
 def evaluate(workdir: Path, source: str | None = None, samples: int = 100, quiet: bool = False) -> dict[str, Any]:
-    """Every metric of every seed, on the run's own data or on another source of the same shape."""
+    """Every metric of every seed, on the run's own data or on another source of the same shape, which is read with
+    those of the run's options (resize, patch, ...) that it takes.
+    """
     opened = open_run(workdir)
     settings = opened.settings
     if source is not None:
-        settings = Settings(**(vars(settings) | {"data": source, "data_options": {}}))
+        options = data.options_for(source, settings.data_options)
+        settings = Settings(**(vars(settings) | {"data": source, "data_options": options}))
     splits = load(settings)
     check_shape(splits.test.x, opened.shape)
     params = jax.tree.map(

@@ -105,6 +105,17 @@ def test_photographs_are_resized_where_asked(digits, tmp_path):
     assert len(found[0]) == 3
 
 
+def test_a_run_is_evaluated_on_other_photographs_read_as_its_own_were(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            pixels = np.random.default_rng(i).integers(0, 255, (20 + i, 30, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    train("autoencoder", tmp_path / "run", "--data", str(tmp_path / "one"), "--data-resize", "6", "--latents", "2")
+    own, other = (commands.evaluate(tmp_path / "run", s, quiet=True) for s in (None, str(tmp_path / "two")))
+    assert own["metrics"] == other["metrics"]
+
+
 def test_documents_are_trained_on_indexed_and_found(tmp_path):
     topics = {"grain": "wheat corn barley harvest tonnes", "oil": "barrel crude opec refinery pipeline"}
     rng = np.random.default_rng(0)

@@ -131,11 +131,21 @@ def load(source: str | Path, **options: Any) -> Dataset:
         DataError: no such data, data that cannot be used as it is, or an option that does not apply to it.
     """
     reader, arguments = _reader(source, options.get("data_dir"))
-    known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = _options(reader)
     if unknown := sorted(set(options) - set(known)):
         takes = f"it takes {', '.join(known)}" if known else "it takes none"
         raise DataError(f"{source} is read by {reader.__name__}, which has no option {', '.join(unknown)}; {takes}")
     return reader(*arguments, **options)
+
+
+def options_for(source: str | Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that the source takes. Raises DataError for no such data."""
+    known = _options(_reader(source, options.get("data_dir"))[0])
+    return {name: value for name, value in options.items() if name in known}
+
+
+def _options(reader: Callable[..., Dataset]) -> list[str]:
+    return [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
 def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[..., Dataset], tuple[Any, ...]]:
@@ -198,6 +208,7 @@ __all__ = [
     "npy_files",
     "npy_source",
     "open_stream",
+    "options_for",
     "patch_deviation",
     "patches",
     "photos",
