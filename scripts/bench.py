@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import bench_sides as sides  # noqa: E402
 from bench_sides import BATCH, Side, Skip, environment  # noqa: E402
 

@@ -63,13 +63,16 @@ def slope(sizes: list[int], times: list[float]) -> float:
 def picture(curves: dict[str, Any], title: str) -> Any:
     """A panel a curve, on log-log axes, with proportional growth as a dotted line."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
+    times_of = [seconds for curve in curves.values() for seconds in curve["seconds"]]
     figure = Figure(figsize=(11, 2.9), dpi=100, facecolor="white", layout="constrained")
     for axes, (name, curve) in zip(figure.subplots(1, len(curves), sharey=True), curves.items(), strict=True):
         sizes, times = curve["sizes"], curve["seconds"]
         axes.loglog(sizes, times, marker="o", markersize=4, linewidth=1.4)
         axes.loglog(sizes, [times[-1] * size / sizes[-1] for size in sizes], ":", color="#999999", linewidth=1)
-        axes.set(xlabel=name, title=f"slope {curve['slope']:.2f}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set(xlabel=name, ylim=(min(times_of) / 2, max(times_of) * 2), title=f"slope {curve['slope']:.2f}")
         axes.grid(True, color="#e4e4e4", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("seconds an epoch")
