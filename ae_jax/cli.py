@@ -254,8 +254,8 @@ def train(arguments: list[str]) -> None:
     from . import commands, devices
 
     settings, options = settings_of(name, parsed), parsed.training
-    if options.stream and options.parallel != "none":
-        raise ValueError("a stream feeds one device: leave out --parallel (and --coordinator), or leave out --stream")
+    if options.stream and options.parallel != "none":  # before advice on how to lay out the devices
+        raise ValueError(devices.STREAMED)
     devices.initialize(options.coordinator, options.processes, options.process)
     workdir = options.workdir or commands.default_workdir(settings)
     commands.train(

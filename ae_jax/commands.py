@@ -124,15 +124,14 @@ def train(
 
     Returns what `results.json` holds. Raises RunError, DataError or ValueError with what to do.
     """
-    if mesh is not None and settings.shard_size is not None:
-        raise ValueError("a stream feeds one device: leave out --parallel (and --coordinator), or leave out --stream")
     say = print if devices.first() and not quiet else (lambda *_: None)
     splits = load(settings)
     say(splits)
     shape = splits.train.x.shape[1:]
     learned: Any = splits.streams or splits  # both have train and validation
     examples = len(splits.streams.train.source if splits.streams else splits.train.x)
-    devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
+    streamed = splits.streams is not None
+    devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples), streamed)  # before a folder is taken
     algorithm = build(settings, shape, examples)
     recorded = settings.to_json() | {
         "shape": list(shape),

@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+STREAMED = "a stream feeds one device: leave out --parallel (and --coordinator), or leave out --stream"
 Parallel = Literal["none", "data", "seeds", "both"]
 
 # ------------------------------------------------------------------------------------------- processes
@@ -199,10 +200,12 @@ def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh |
     return mesh(groups, n // groups)
 
 
-def check(mesh: Mesh | None, seeds: int, batch_size: int) -> None:
-    """Raises ValueError where seeds or batches cannot be shared evenly."""
+def check(mesh: Mesh | None, seeds: int, batch_size: int, streamed: bool = False) -> None:
+    """Raises ValueError where seeds or batches cannot be shared evenly, or data are streamed."""
     if mesh is None:
         return
+    if streamed:
+        raise ValueError(STREAMED)
     groups, split = mesh.shape["seeds"], mesh.shape["data"]
     if seeds % groups:
         raise ValueError(

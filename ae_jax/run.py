@@ -485,9 +485,7 @@ def train(
     if isinstance(validation, Stream) and not isinstance(data, Stream):
         raise ValueError("the validation set is a stream and the training set is not; give both alike")
     stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, len(data.x))
-    devices.check(mesh, len(seeds), min(batch_size, examples))
-    if stream is not None and mesh is not None:
-        raise ValueError("a stream feeds one device: leave out --parallel (and --coordinator), or leave out --stream")
+    devices.check(mesh, len(seeds), min(batch_size, examples), stream is not None)
     begin, advance, *sharded = _programs(algorithm, batch_size, transform, monitor, patience, mesh)
     if folder is not None:
         folder.shards = 1 if stream is None else stream.shards

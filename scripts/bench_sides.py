@@ -377,9 +377,22 @@ def torch_vae() -> Any:
     return nn.ModuleList([encoder, decoder]), loss
 
 
+def torch_reconstruction(model: Any, channels_last: bool) -> Any:
+    """A convolutional model in a memory layout, and its summed squared error."""
+    import torch
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = model.to(memory_format=layout)  # pyright: ignore
+
+    def loss(x: Any) -> Any:
+        x = x.contiguous(memory_format=layout)
+        return (model(x) - x).square().sum() / len(x)
+
+    return model, loss
+
+
 def torch_conv(channels_last: bool = False) -> Any:
     """The network and loss of `our_conv`; PyTorch starts transposed layers larger, and so falls sooner."""
-    import torch
     from torch import nn
 
     model = nn.Sequential(
@@ -396,14 +409,7 @@ def torch_conv(channels_last: bool = False) -> Any:
         nn.ReLU(),
         nn.ConvTranspose2d(32, 1, 3, 2, 1, output_padding=1),
     )
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = model.to(memory_format=layout)  # pyright: ignore
-
-    def loss(x: Any) -> Any:
-        x = x.contiguous(memory_format=layout)
-        return (model(x) - x).square().sum() / len(x)
-
-    return model, loss
+    return torch_reconstruction(model, channels_last)
 
 
 def torch_deep() -> Any:
@@ -421,7 +427,6 @@ def torch_deep() -> Any:
 
 def torch_conv64(channels_last: bool = False) -> Any:
     """The network and loss of `our_conv64`."""
-    import torch
     from torch import nn
 
     model = nn.Sequential(
@@ -437,14 +442,7 @@ def torch_conv64(channels_last: bool = False) -> Any:
         nn.ReLU(),
         nn.ConvTranspose2d(32, 3, 3, 2, 1, output_padding=1),
     )
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = model.to(memory_format=layout)  # pyright: ignore
-
-    def loss(x: Any) -> Any:
-        x = x.contiguous(memory_format=layout)
-        return (model(x) - x).square().sum() / len(x)
-
-    return model, loss
+    return torch_reconstruction(model, channels_last)
 
 
 def torch_iwae() -> Any:
