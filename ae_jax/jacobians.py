@@ -14,14 +14,25 @@ from .core import Key
 from .losses import sum_examples
 
 
-def exact(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 4) -> Array:
-    """By jax.jacfwd, `group` examples at a time, which bounds the memory. -> [B]."""
+def exact(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
+    """By jax.jacfwd, the columns of `group` inputs at a time, computed again for the gradient: bounded memory. -> [B].
 
-    def one(example: tuple[Array, ...]) -> Array:
-        at, *rest = example
-        return jnp.square(jax.jacfwd(lambda at: f(at[None], *(a[None] for a in rest))[0])(at)).sum()
+    All examples go through a block together, so that the tangents of a first affine layer, which are rows of its
+    kernel, are computed once for all of them.
+    """
 
-    return lax.map(jax.checkpoint(one), (x, *fixed), batch_size=group)
+    group = min(group, x[0].size)
+
+    def block(first: Array) -> Array:  # inputs first, ..., first + group - 1; those beyond the last have no column
+        along = jax.nn.one_hot(first + jnp.arange(group), x[0].size, dtype=x.dtype)  # [group, D]
+
+        def norm(at: Array, *rest: Array) -> Array:
+            moved = lambda step: f((at + (step @ along).reshape(at.shape))[None], *(a[None] for a in rest))[0]
+            return jnp.square(jax.jacfwd(moved)(jnp.zeros(group, x.dtype)).T).sum()  # .T: as it lies in memory
+
+        return jax.vmap(norm)(x, *fixed)
+
+    return lax.map(jax.checkpoint(block), jnp.arange(0, x[0].size, group)).sum(0)
 
 
 def columns(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
@@ -55,23 +66,22 @@ def hutchinson(f: Callable[..., Array], x: Array, *fixed: Array, key: Key, sampl
     return jax.vmap(lambda v: sum_examples(jnp.square(pullback(v)[0])))(signs).mean(0)
 
 
-def square_norm(method: str, *, samples: int = 1, group: int | None = None) -> Callable[..., Array]:
+def square_norm(method: str, *, samples: int = 1, group: int = 32) -> Callable[..., Array]:
     """One of the above by name, as (f, layer, key, x, *fixed) -> [B], of which each uses what it needs.
 
     Args:
         method: exact, columns, closed or hutchinson.
         samples: that hutchinson averages over.
-        group: Jacobians or columns computed at a time; None leaves each its own.
+        group: columns that exact and columns compute at a time.
 
     Raises:
         ValueError: an unknown name, no samples or no group.
     """
-    if samples < 1 or (group is not None and group < 1):
+    if samples < 1 or group < 1:
         raise ValueError(f"samples is {samples} and group {group}; both must be at least 1")
-    at_once = {} if group is None else {"group": group}
     known = {
-        "exact": lambda f, layer, key, x, *fixed: exact(f, x, *fixed, **at_once),
-        "columns": lambda f, layer, key, x, *fixed: columns(f, x, *fixed, **at_once),
+        "exact": lambda f, layer, key, x, *fixed: exact(f, x, *fixed, group=group),
+        "columns": lambda f, layer, key, x, *fixed: columns(f, x, *fixed, group=group),
         "closed": lambda f, layer, key, x, *fixed: closed(layer, x, *fixed),
         "hutchinson": lambda f, layer, key, x, *fixed: hutchinson(f, x, *fixed, key=key, samples=samples),
     }

@@ -22,7 +22,7 @@ def contractive(
     weight: Hyper = 0.1,
     penalty: Literal["exact", "columns", "closed", "hutchinson"] = "exact",
     samples: int = 1,
-    group: int | None = None,
+    group: int = 32,
     higher: Hyper = 0.0,
     higher_noise: float = 0.1,
     corruptions: int = 1,
@@ -35,11 +35,11 @@ def contractive(
         net: the network, one head.
         optimizer: an optax optimizer.
         weight: weight of the squared Frobenius norm, a number or a schedule.
-        penalty: exact (jax.jacfwd of any encoder), columns (the same number, by columns of all Jacobians: faster,
-            but keeps B K D numbers for the gradient), closed (the same for one affine layer and an elementwise
-            activation: by far the fastest) or hutchinson (unbiased, one backward pass a sample).
+        penalty: exact (jax.jacfwd of any encoder), columns (the same number, faster, but keeps B K D numbers for the
+            gradient), closed (the same for one affine layer and an elementwise activation: by far the fastest) or
+            hutchinson (unbiased, one backward pass a sample).
         samples: random vectors that hutchinson averages over.
-        group: Jacobians (4; bounds the memory) or columns (32) computed at a time.
+        group: columns of the Jacobians, inputs that is, whose B K numbers are computed at a time.
         higher: weight of E ||J(x) - J(x + e)||_F^2, e Gaussian: the H of CAE+H; a number or a schedule.
         higher_noise: standard deviation of e.
         corruptions: draws of e that the expectation is averaged over.
