@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import os
 import sys
 import time
 import zipfile
@@ -611,7 +612,7 @@ def read_examples(
     """
     options = options or {}
     path, name = Path(source).expanduser(), data.is_name(source, options.get("data_dir"))
-    there = path.exists() and not name
+    there = os.path.exists(path) and not name  # where words are too long for a file's name, Path.exists raises
     if path.suffix in (".npy", ".npz"):
         x = data.unit_interval([read_array(path)], str(path))[0]
         names = [f"{path.name}[{i}]" for i in range(len(x))]

@@ -181,6 +181,7 @@ def test_documents_are_trained_on_indexed_and_found(tmp_path):
     assert names == ["pipeline crude crude opec"]
     assert said[0][0].name.startswith("oil/")
     assert commands.search(tmp_path / "i.npz", "Pipeline")[1] == ["Pipeline"]  # one known word is a document, too
+    assert len(commands.search(tmp_path / "i.npz", "crude oil " * 100, k=3)[2][0]) == 3  # no file's name is so long
     (tmp_path / "strange.txt").write_text("zzz qqq")
     with pytest.raises(run.RunError, match=r"none of the 10 words that this run or index knows$"):
         commands.search(tmp_path / "i.npz", str(tmp_path / "strange.txt"))

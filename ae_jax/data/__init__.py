@@ -149,18 +149,19 @@ def is_name(source: str | Path, data_dir: str | Path | None = None) -> bool:
     """Whether a source is a name that is known here: of `NAMED`, or of a prepared set of TensorFlow Datasets.
 
     Such a name wins over a file or folder that is called the same, wherever either may stand. What looks like a path
-    is none: a `Path`, what begins with . or ~, a file's name, and what has a separator in it and is there.
+    is none: a `Path`, what begins with . or ~, a file's name, and what has a separator in it and is there. Nor are
+    several words.
     """
     name = str(source)
-    if not name or _looks_like_path(source) or (os.sep in name and Path(name).exists()):
+    if len(name.split()) != 1 or _looks_like_path(source) or (os.sep in name and os.path.exists(name)):
         return False
     return name in NAMED or find(name, prepared_in(data_dir)) is not None
 
 
 def tell_shadowed(source: str | Path, data_dir: str | Path | None = None) -> None:
     """A line on stderr where a name hides a file or folder that is called the same."""
-    if (path := Path(source)).exists() and is_name(source, data_dir):
-        kind = "folder" if path.is_dir() else "file"
+    if is_name(source, data_dir) and os.path.exists(source):
+        kind = "folder" if os.path.isdir(source) else "file"
         print(f"{source}: the set of that name; for the {kind} write .{os.sep}{source}", file=sys.stderr)
 
 
