@@ -111,6 +111,20 @@ def test_a_name_wins_over_what_is_called_the_same_and_says_so(tmp_path, monkeypa
     assert "write ./photos" in capsys.readouterr().err
 
 
+def test_a_prepared_set_is_a_name_and_what_is_there_with_a_separator_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    version = tmp_path / "prepared" / "rings" / "two" / "1.0.0"
+    version.mkdir(parents=True)
+    for file in ("features.json", "dataset_info.json"):
+        (version / file).touch()
+    (tmp_path / "rings").mkdir()
+    for name in ("rings", "rings:1.0.0", "rings/two"):
+        assert data.is_name(name, tmp_path / "prepared")
+    (tmp_path / "rings" / "two").mkdir()
+    for path in ("rings/two", "rings/", "./rings", "rings:2.0.0", "knots", "", "two words"):
+        assert not data.is_name(path, tmp_path / "prepared")
+
+
 def test_every_named_source_loads_and_is_listed():
     assert set(data.NAMED) <= set(data.SOURCES)
     for name in data.NAMED.keys() - {"reuters"}:  # whose corpus is not always there: see test_text.py
