@@ -42,10 +42,11 @@ class TrainOptions:
     """What every training has, whatever the algorithm."""
 
     data: str = "digits"
-    """A name (see ae-jax list), any TensorFlow Datasets name, a .npy or .npz file, or a folder of images."""
+    """A name (see ae-jax list, or of TensorFlow Datasets), a .npy or .npz file, a folder of images or of .txt files.
+    A name wins over a folder that is called the same: write ./NAME for that."""
     stream: bool = False
-    """Read the data in shards while learning, never all at once: from a .npy file, a folder of .npy files or of
-    images, or a prepared set of TensorFlow Datasets."""
+    """Read the data in shards while learning, never all at once:
+    from a .npy file, a folder of .npy files or of images, or a prepared set of TensorFlow Datasets."""
     shard_size: int | None = None
     """Examples in a shard of --stream, a multiple of the batch size; by default what makes 256 MiB of float32."""
     epochs: int = 20
@@ -292,18 +293,21 @@ def evaluate(
         run.write_json(out, results)
 
 
-def encode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None) -> None:
+def encode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None, resize: bool = False) -> None:
     """Turn examples into codes.
 
     Args:
         workdir: folder of the run.
-        source: a .npy or .npz file, or a folder of images.
+        source: a folder of images (or, for documents, of text files), one such file, a .npy or .npz file, or a data
+            set's name.
         out: .npy or .npz file to write, [N, K].
         seed: which of the run's seeds; the first by default.
+        resize: scale images to the size that the run was trained on, cut first as its own were; what is transparent
+            is laid on white.
     """
     from . import commands
 
-    print(f"{commands.encode(workdir, source, out, seed).shape} codes written to {out}")
+    print(f"{commands.encode(workdir, source, out, seed, resize).shape} codes written to {out}")
 
 
 def decode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None) -> None:
@@ -375,7 +379,8 @@ def index(workdir: Path, source: str, out: Path, /, *, seed: int | None = None, 
         source: a folder of images (or, for documents, of text files), a .npy or .npz file, or a data set's name.
         out: .npz file to write.
         seed: which of the run's seeds; the first by default.
-        resize: scale images to the size that the run was trained on, queries too.
+        resize: scale images to the size that the run was trained on, cut first as its own were, and queries, too; what
+            is transparent is laid on white.
     """
     from . import commands
 
@@ -385,31 +390,31 @@ def index(workdir: Path, source: str, out: Path, /, *, seed: int | None = None, 
 
 
 def search(
-    path: Path,
-    source: str,
+    index: Path,
+    query: str,
     /,
     *,
     k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10,
     radius: int | None = None,
-    metric: Literal["euclidean", "cosine"] = "euclidean",
+    metric: Literal["euclidean", "cosine"] | None = None,
 ) -> None:
     """Find what resembles a query in an index.
 
     Args:
-        path: the index.
-        source: the query or queries: an image or a folder of them, a text file, a .npy or .npz file.
+        index: the index.
+        query: one or many: an image or a folder of them, a text file, a few words, a .npy or .npz file.
         k: how many to find.
         radius: look only at the addresses whose bits differ in at most so many places, instead of at every code.
-        metric: distance of codes.
+        metric: distance of codes, euclidean by default; it does not go with radius, which counts bits.
     """
     from . import commands
 
-    opened, names, found, seconds = commands.search(path, source, k, radius, metric)
+    opened, names, found, seconds = commands.search(index, query, k, radius, metric)
     for name, hits in zip(names, found, strict=True):
         print(name, *(f"  {hit.distance:10.4g}  {hit.name}" for hit in hits), sep="\n")
         if not hits:
             print("  nothing within that radius")
-    print(f"{len(opened.codes):,} codes, {path.stat().st_size / 1024:,.0f} KB, {1000 * seconds:.3g} ms a query")
+    print(f"{len(opened.codes):,} codes, {index.stat().st_size / 1024:,.0f} KB, {1000 * seconds:.3g} ms a query")
 
 
 def restore(workdir: Path, source: Path, out: Path, /, *, seed: int | None = None, scale: int = 1) -> None:
@@ -417,14 +422,18 @@ def restore(workdir: Path, source: Path, out: Path, /, *, seed: int | None = Non
 
     Args:
         workdir: folder of the run, trained on patches of images.
-        source: an image, or a folder of them.
+        source: an image, or a folder of them; what is transparent is laid on white.
         out: the image, or folder, to write.
         seed: which of the run's seeds; the first by default.
         scale: enlarge by this first, for a run that was trained to sharpen.
     """
-    from . import commands
+    from . import commands, run
 
-    print("\n".join(map(str, commands.restore(workdir, source, out, seed, scale))))
+    written, refused = commands.restore(workdir, source, out, seed, scale)
+    print(f"{len(written)} image{'s' * (len(written) != 1)} written to {out}")
+    if refused:
+        told = f"{len(refused)} of {len(written) + len(refused)} images were left out:"
+        raise run.RunError("\n  ".join([told, *refused]))
 
 
 def project(
@@ -524,12 +533,13 @@ def named_positions(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def as_flags(message: str) -> str:
-    """A message about data with its options as one types them here: resize=64 becomes --data-resize 64."""
+    """A message with options of data and training as one types them here: resize=64 becomes --data-resize 64."""
     from . import data
 
-    names = "|".join(merged(data.OPTIONS))
-    flag = lambda m: f"--{data_flag(m[1]).replace('_', '-')} {m[2]}".rstrip()
-    return re.sub(rf'\b({names})=("?\w*"?)', flag, message)
+    flags = {field.name: field.name for field in dataclasses.fields(TrainOptions)}
+    flags |= {name: data_flag(name) for name in merged(data.OPTIONS)}
+    flag = lambda m: f"--{flags[m[1]].replace('_', '-')} {m[2]}".rstrip()
+    return re.sub(rf'\b({"|".join(flags)})=("?\w*"?)', flag, message)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import os
 import sys
 import time
 import zipfile
@@ -18,6 +19,7 @@ from jax.sharding import Mesh
 
 from . import data, devices, evaluation, index, report, restoration, run
 from .core import Algorithm, Batch, Key, Params
+from .evaluation import retrieval
 from .evaluation.statistics import summarise
 from .settings import Settings, build
 
@@ -330,11 +332,11 @@ def check_shape(x: Any, shape: tuple[int, ...]) -> None:
         )
 
 
-def encode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np.ndarray:
-    """Codes [N, K] of every example of a file or folder, in its order, written to .npy or .npz."""
+def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> np.ndarray:
+    """Codes [N, K] of every example of a source (see `read_examples`), in its order, written to .npy or .npz."""
     opened = open_run(workdir, seed)
     check_suffix(out, (".npy", ".npz"))
-    x, _ = read_examples(source, opened.shape, opened.vocabulary)
+    x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
     codes = in_chunks(functools.partial(opened.algorithm.encode, opened.params), x)
     save_array(out, codes, "codes")
     return codes
@@ -412,7 +414,7 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
     """An index over the examples of a source, written to a .npz file; see `read_examples` for what a source is."""
     opened = open_run(workdir, seed)
     check_suffix(out, (".npz",))
-    x, names = read_examples(source, opened.shape, opened.vocabulary, resize)
+    x, names = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
     encode = functools.partial(opened.algorithm.encode, opened.params)
     about = {
         "shape": list(opened.shape),
@@ -426,21 +428,34 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
 
 
 def search(
-    path: Path, source: str, k: int = 10, radius: int | None = None, metric: index.Metric = "euclidean"
+    path: Path, source: str, k: int = 10, radius: int | None = None, metric: index.Metric | None = None
 ) -> tuple[index.Index, list[str], list[list[index.Hit]], float]:
     """Whoever is nearest to each query of a source: the index, the queries' names, their hits, seconds a query.
 
-    By comparison with every code, or, with a radius, by the addresses in a Hamming ball.
+    By comparison with every code (by default with Euclidean distance), or, with a radius, by the addresses in a Hamming
+    ball, where distance is a number of bits and a metric is refused.
     """
     if k < 1 or (radius is not None and radius < 0):
         raise run.RunError(f"k is {k} and radius {radius}; ask for at least one neighbour, and a radius from 0 on")
+    if radius is not None and metric is not None:
+        raise run.RunError(
+            f"--radius counts bits that differ, and has no use for --metric {metric}: give one of the two"
+        )
     opened = index.load(path)
-    x, names = read_examples(source, opened.shape, opened.about["vocabulary"], opened.about["resize"])
+    if radius is not None and opened.codes.shape[1] > retrieval.LONGEST:
+        raise run.RunError(
+            f"the codes of {path} have {opened.codes.shape[1]} numbers, and --radius takes bits of at most "
+            f"{retrieval.LONGEST} as addresses: leave it out, and every code is compared"
+        )
+    about = opened.about
+    x, names = read_examples(
+        source, opened.shape, about["vocabulary"], about["resize"], about["run"]["settings"]["data_options"]
+    )
     codes = index.encode(opened, x)
 
     def find() -> list[list[index.Hit]]:
         if radius is None:
-            return index.search(opened, codes, k, metric)
+            return index.search(opened, codes, k, metric or "euclidean")
         return index.search_ball(opened, codes, k, radius)
 
     find()  # compiles; what is timed is a search
@@ -454,11 +469,12 @@ def search(
 
 def restore(
     workdir: Path, source: Path, out: Path, seed: int | None = None, scale: int = 1, batch_size: int = 256
-) -> list[Path]:
-    """Images of any size, reconstructed tile by tile without seams (`restoration.tiled`): the files written.
+) -> tuple[list[Path], list[str]]:
+    """Images of any size, reconstructed tile by tile without seams (`restoration.tiled`).
 
-    An image of another number of channels than the run's is converted. `scale` enlarges it first, bicubically: what
-    a network trained to sharpen low resolution takes.
+    Returns the files written and, of a folder, why others were left out; a single image that cannot be restored is a
+    RunError. An image of another number of channels than the run's is converted, and what is transparent laid on
+    white. `scale` enlarges it first, bicubically: what a network trained to sharpen low resolution takes.
     """
     from PIL import Image
 
@@ -497,7 +513,8 @@ def restore(
             large = flat.resize((scale * flat.width, scale * flat.height), Image.Resampling.BICUBIC)
             image = np.asarray(large).reshape(large.height, large.width, channels)
         if image.shape[0] < height or image.shape[1] < width:
-            refused.append(f"{file} has {image.shape[:2]} pixels; this run restores images from {opened.shape[:2]} on")
+            small, least = ("x".join(map(str, size)) for size in (image.shape[:2], opened.shape[:2]))
+            refused.append(f"{file} has {small} pixels; this run restores images from {least} on")
             continue
         restored = restoration.tiled(reconstruct, image.astype(np.float32) / 255, (height, width), batch_size)
         pixels = np.round(255 * np.clip(restored, 0, 1)).astype(np.uint8)
@@ -509,10 +526,7 @@ def restore(
         written.append(path)
     if refused and not source.is_dir():
         raise run.RunError(refused[0])
-    if refused:
-        lines = "".join(f"\n  {reason}" for reason in refused)
-        raise run.RunError(f"{len(refused)} of {len(files)} images were left out; the others are in {out}:{lines}")
-    return written
+    return written, refused
 
 
 def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) -> list[Path]:
@@ -576,52 +590,63 @@ def in_chunks(fn: Callable[[Any], Any], x: np.ndarray, size: int = 1000) -> np.n
 
 
 def read_examples(
-    source: str, shape: tuple[int, ...], vocabulary: Sequence[str] = (), resize: bool = False
+    source: str,
+    shape: tuple[int, ...],
+    vocabulary: Sequence[str] = (),
+    resize: bool = False,
+    options: dict[str, Any] | None = None,
 ) -> tuple[np.ndarray, list[str]]:
     """The examples that `source` holds, in [0, 1], and what each is called: [N, *shape], N names.
 
     Args:
         source: a .npy or .npz file; an image, or a folder of them (in the order of their names); for documents a text
-            file, or a folder of them; or a source of data, whose test set it then is.
+            file, a folder of them, or some words; or a source of data, whose test set it then is. A name wins over a
+            folder that is called the same, see `data.is_name`.
         shape: of one example.
         vocabulary: the words that x counts, where examples are documents.
-        resize: scale images to the shape.
+        resize: scale images to the shape, after the cut that the options may say.
+        options: with which the run's own data were read: a source of data is read with those of them that it takes.
 
     Raises:
         RunError, DataError: nothing there, a broken file, or examples of another shape.
     """
-    path = Path(source).expanduser()
+    options = options or {}
+    path, name = Path(source).expanduser(), data.is_name(source, options.get("data_dir"))
+    there = os.path.exists(path) and not name  # where words are too long for a file's name, Path.exists raises
     if path.suffix in (".npy", ".npz"):
         x = data.unit_interval([read_array(path)], str(path))[0]
         names = [f"{path.name}[{i}]" for i in range(len(x))]
-    elif vocabulary and path.exists():
+    elif vocabulary and there:
         files = data.text_files(path) if path.is_dir() else [path]
         if not files:
             raise run.RunError(f"{path} holds no text files (.txt)")
         x, names = data.bags(data.read_texts(files), vocabulary), named(files, path)
-    elif path.exists():
+    elif there:
         files = data.image_files(path) if path.is_dir() else [path]
         image = len(shape) == 3 and shape[2] in (1, 3)
-        size = (shape[0], shape[1]) if resize and image else None
-        images = data.read_images(files, colour=shape[2] == 3 if image else None, resize=size) if files else []
+        how = {"crop": options.get("crop"), "resize": (shape[0], shape[1])} if resize and image else {}
+        images = data.read_images(files, colour=shape[2] == 3 if image else None, **how) if files else []
         if not images:
             raise run.RunError(f"{path} holds no images in a format that Pillow reads (.png, .jpg, ...)")
-        if len(sizes := {image.shape for image in images}) > 1:
+        sizes = sorted({pixels.shape[:2] for pixels in images})
+        if len(sizes) > 1 or (image and sizes != [shape[:2]]):
+            some = ", ".join("x".join(map(str, size)) for size in sizes[:3]) + ", ..." * (len(sizes) > 3)
             raise run.RunError(
-                f"the images of {path} differ in size ({sorted(sizes)[:3]}); resize them to one first, or search for "
-                "them by an index that was made with --resize"
+                f"{path} has images of the size {some}, and this run was trained on {'x'.join(map(str, shape))}: scale "
+                "them with --resize (for a search, make the index with it)"
             )
         x, names = data.unit_interval([np.stack(images)], str(path))[0], named(files, path)
-    elif vocabulary and len(source.split()) > 1:  # a few words are a document themselves
-        x, names = data.bags([source], vocabulary), [source]
-    elif path.suffix or len(path.parts) > 1:  # no source has such a name
+    elif not name and not (vocabulary and len(source.split()) > 1) and (path.suffix or len(path.parts) > 1):
         raise run.RunError(f"there is no file or folder {source}")
+    elif vocabulary and not name:  # words are a document themselves
+        x, names = data.bags([source], vocabulary), [source]
     else:
-        x = np.asarray(data.load(source).test.x)
+        x = np.asarray(data.load(source, **data.options_for(source, options)).test.x)
         names = [f"{source}[{i}]" for i in range(len(x))]
     check_shape(x, shape)
     if vocabulary and not x.any():
-        raise run.RunError(f"{source} holds none of the {len(vocabulary)} words that this run or index knows")
+        nothing = "" if there or name else ", and no file or folder is called so"
+        raise run.RunError(f"{source} holds none of the {len(vocabulary)} words that this run or index knows{nothing}")
     return x, names
 
 

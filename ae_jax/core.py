@@ -49,19 +49,19 @@ class Rule(NamedTuple):
 
 class Autoencoder(NamedTuple):
     """A network as pure functions. A key given to `encode`, `decode` or `apply` means *training*: dropout and
-    corruption act; without one they are deterministic. `decode` and `apply` give the raw output (logits for a
-    Bernoulli likelihood), which an `Algorithm` maps to data space.
+    corruption act; without one they are deterministic. Output is raw: an `Algorithm` maps it to data space.
     """
 
     shape: tuple[int, ...]  # of one example, without the batch axis
     latents: int  # K, the size of a code
     init: Init  # groups "encoder" and "decoder"
     encode: Callable[..., Array]  # (params, x [B, *shape], key=None) -> [B, heads * K]
-    decode: Callable[..., Array]  # (params, z [B, K], key=None) -> output [B, *shape]
+    decode: Callable[..., Array]  # (params, z [B, K], key=None) -> output [B, *shape], logits for Bernoulli
     apply: Callable[..., tuple[Array, Array]]  # (params, x, key=None) -> (code, output), in one pass
     # Where the encoder is s(xW + b), s elementwise: (params, x) -> (W [D, K], s'(xW + b) [B, K]), its Jacobian.
     layer: Callable[[Params, Array], tuple[Array, Array]] | None = None
     corrupt: Callable[[Array, Key], Array] | None = None  # (x, key) -> x, acting before `encode` in training
+    activation: str | None = None  # what a code has gone through, by name, where the network tells
 
 
 class Heads(NamedTuple):

@@ -84,9 +84,10 @@ def search(index: Index, codes: np.ndarray, k: int, metric: Metric = "euclidean"
 
 
 def search_ball(index: Index, codes: np.ndarray, k: int, radius: int) -> list[list[Hit]]:
-    """At most k whose bits differ in at most `radius` places from the query's, found by address; nearest first.
+    """At most k whose bits differ in at most `radius` places from the query's, found by address.
 
-    Bits: each unit above or below its median over the index. codes [Q, K], K <= 64 -> Q lists.
+    Nearest first, of equals the earlier in the index. Bits: each unit above or below its median over the index.
+    codes [Q, K], K <= 64 -> Q lists.
     """
     middle = retrieval.thresholds(index.codes)
     table = retrieval.addresses(index.codes > middle)

@@ -42,7 +42,7 @@ def class_and_style(net: Autoencoder, classes: int | None) -> tuple[Autoencoder,
         key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
         return (z := encode(params, x, key_encoder)), net.decode(params, z, key_decoder)
 
-    return net._replace(encode=encode, apply=apply), size
+    return net._replace(encode=encode, apply=apply, activation=None), size
 
 
 def draw_class_and_style(key: Key, n: int, classes: int, latents: int, dtype) -> Array:

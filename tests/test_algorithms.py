@@ -367,6 +367,20 @@ def test_dead_and_saturated_units_give_finite_numbers(units, penalty):
         assert np.isfinite(flat(metrics)).all()
 
 
+def test_a_code_without_bounds_is_refused_for_the_kl_alone():
+    """The refusals themselves are among `WRONG`."""
+    for net in (
+        networks.mlp((7,), 3, code_activation=jax.nn.sigmoid),
+        networks.linear((7,), 3)._replace(activation=None),
+    ):
+        sparse(net, optax.sgd(1.0))  # nothing is known of it
+    sparse(networks.mlp((7,), 3, code_activation="relu"), optax.sgd(1.0), penalty="l1")
+    image = networks.conv((4, 4, 1), 3, code_activation="sigmoid")
+    sparse(corrupted(image, masking(0.5)), optax.sgd(1.0))
+    with pytest.raises(ValueError, match="the code is softplus"):
+        sparse(networks.conv((4, 4, 1), 3, code_activation="softplus"), optax.sgd(1.0))
+
+
 @pytest.mark.parametrize("batch_size", [16, 256])
 def test_every_units_mean_activation_over_the_training_set_settles_at_the_target(batch_size):
     x = load_digits().data[: 1500 if batch_size > 100 else 400].astype(np.float32) / 16
@@ -634,6 +648,9 @@ WRONG = [
     (lambda: sparse(one, optax.sgd(1.0), penalty="l3"), "penalty is 'l3'"),
     (lambda: sparse(one, optax.sgd(1.0), units="relu"), "units 'relu'"),
     (lambda: sparse(one, optax.sgd(1.0), target=0.0), "target 0.0"),
+    (lambda: sparse(networks.mlp((7,), 3, code_activation="relu"), optax.sgd(1.0)), "the code is relu"),
+    (lambda: sparse(networks.stack([one]), optax.sgd(1.0), penalty="kl_minibatch"), "the code is linear"),
+    (lambda: sparse(networks.mlp((7,), 3, code_activation="tanh"), optax.sgd(1.0)), "make it sigmoid"),
     (lambda: contractive(one, optax.sgd(1.0), penalty="closed"), "one affine layer"),
     (lambda: contractive(one, optax.sgd(1.0), penalty="full"), "penalty is 'full'"),
     (lambda: contractive(one, optax.sgd(1.0), samples=0), "samples is 0"),

@@ -167,7 +167,14 @@ def test_every_option_of_an_algorithm_and_network_is_a_documented_flag(name):
         (["train", "vae", "--seeds", "2", "--seed", "3"], "one of the two"),
         (["train", "vae", "--network", "linear", "--hidden", "3"], "the network linear has no hidden; it has tied"),
         (["train", "autoencoder", "--likelihood", "bernoulli", "--output-activation", "sigmoid"], "takes logits"),
-        (["train", "vae", "--data-patch", "8"], "no option patch"),
+        (["train", "vae", "--data-patch", "8"], "no option --data-patch; it takes none"),
+        (["train", "vae", "--data", "photos", "--data-words", "8"], "it takes --data-patch, --data-count,"),
+        (
+            ["train", "vae", "--data", ".", "--data-count", "8"],
+            "--data-count and --data-test-count are numbers",
+        ),
+        (["train", "vae", "--data", "x", "--stream", "--shard-size", "9"], "--shard-size 9 is not a multiple"),
+        (["train", "sparse", "--code-activation", "relu"], "the code is relu"),
         (["train", "vae", "--lr", "-1"], "must be positive"),
         (["train", "vae", "--patience", "2"], "--validation"),
         (["train", "vae", "--best", "acc"], "best is 'acc'"),
@@ -180,6 +187,8 @@ def test_mistakes_end_in_one_message(arguments, message, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ae-jax", *arguments])
     monkeypatch.setattr(run, "cache_compilations", lambda: None)
+    (tmp_path / "x").mkdir()
+    np.save(tmp_path / "x" / "0.npy", np.zeros((20, 4), np.float32))
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2

@@ -64,9 +64,9 @@ def test_digits_are_scikit_learns():
 
 
 def test_a_bad_option_or_name_is_refused_with_what_is_known():
-    with pytest.raises(data.DataError, match="digits is read by digits, which has no option patch; it takes none"):
+    with pytest.raises(data.DataError, match="digits is read by digits, which has no option patch=; it takes none"):
         data.load("digits", patch=8)
-    with pytest.raises(data.DataError, match="no option size; it takes patch, count, test_count, colour, seed"):
+    with pytest.raises(data.DataError, match="no option size=; it takes patch=, count=, test_count=, colour=, seed="):
         data.load("photos", size=8)
     with pytest.raises(data.DataError, match=r"no data called 'digit', .* did you mean digits") as error:
         data.load("digit")
@@ -90,6 +90,39 @@ def test_a_relative_folder_is_found_by_its_name(tmp_path, monkeypatch):
     save(tmp_path / "faces" / "b.png", grey(4, 4))
     assert data.load("faces").train.x.shape == (1, 4, 4, 1)
     assert data.load("faces/").train.x.shape == (1, 4, 4, 1)
+
+
+def test_a_name_wins_over_what_is_called_the_same_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for i in range(2):
+        save(tmp_path / "photos" / f"{i}.png", grey(4, 4))
+    assert data.is_name("photos")
+    assert data.load("photos", count=3).train.x.shape == (3, 8, 8, 1)
+    said = capsys.readouterr()
+    assert said.err == "photos: the set of that name; for the folder write ./photos\n"
+    assert said.out == ""
+    for path in ("./photos", "photos/", str(tmp_path / "photos"), Path("photos")):
+        assert not data.is_name(path)
+        assert data.load(path).train.x.shape == (1, 4, 4, 1)
+    assert data.open_stream("./photos").train.shape == (4, 4, 1)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(data.DataError, match="photos cannot be streamed"):
+        data.open_stream("photos")
+    assert "write ./photos" in capsys.readouterr().err
+
+
+def test_a_prepared_set_is_a_name_and_what_is_there_with_a_separator_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    version = tmp_path / "prepared" / "rings" / "two" / "1.0.0"
+    version.mkdir(parents=True)
+    for file in ("features.json", "dataset_info.json"):
+        (version / file).touch()
+    (tmp_path / "rings").mkdir()
+    for name in ("rings", "rings:1.0.0", "rings/two"):
+        assert data.is_name(name, tmp_path / "prepared")
+    (tmp_path / "rings" / "two").mkdir()
+    for path in ("rings/two", "rings/", "./rings", "rings:2.0.0", "knots", "", "two words"):
+        assert not data.is_name(path, tmp_path / "prepared")
 
 
 def test_every_named_source_loads_and_is_listed():
@@ -607,8 +640,6 @@ def test_every_kind_of_image_becomes_eight_bits_of_grey_or_colour(tmp_path):
     np.testing.assert_array_equal(read("bits.png")[..., 0], (x > 127) * 255)
     save(tmp_path / "palette.png", Image.fromarray(rgb).quantize(16))
     assert read("palette.png").shape == (4, 4, 3)
-    save(tmp_path / "alpha.png", np.concatenate([rgb, x[..., None]], -1))
-    np.testing.assert_array_equal(read("alpha.png"), rgb)
     exif = Image.Exif()
     exif[0x0112] = 6  # taken with the camera on its side
     save(tmp_path / "turned.tiff", x, exif=exif)
@@ -616,6 +647,28 @@ def test_every_kind_of_image_becomes_eight_bits_of_grey_or_colour(tmp_path):
     mixed = data.read_images([tmp_path / "g.png", tmp_path / "rgb.png"])
     assert {image.shape for image in mixed} == {(4, 4, 3)}
     np.testing.assert_array_equal(mixed[0][..., 1], x)
+
+
+def test_what_is_transparent_is_laid_on_white(tmp_path):
+    rgb, alpha = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8), grey(4, 4, seed=1)
+    alpha[0], alpha[1] = 0, 255
+    read = lambda name, **options: data.read_images([tmp_path / name], **options)[0]
+    blended = (rgb * (alpha[..., None] / 255) + 255 - alpha[..., None]).round()
+    save(tmp_path / "rgba.png", np.concatenate([rgb, alpha[..., None]], -1))
+    np.testing.assert_allclose(read("rgba.png"), blended, atol=1)
+    np.testing.assert_allclose(read("rgba.png", colour=False)[..., 0], blended @ [0.299, 0.587, 0.114], atol=1.5)
+    save(tmp_path / "la.png", Image.fromarray(np.stack([rgb[..., 0], alpha], -1), "LA"))
+    assert read("la.png").shape == (4, 4, 1)
+    np.testing.assert_allclose(read("la.png"), blended[..., :1], atol=1)
+    flat = Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4), "P")
+    flat.putpalette(np.arange(48).astype(np.uint8).tobytes())
+    save(tmp_path / "palette.png", flat, transparency=5)
+    expected = np.arange(48).reshape(4, 4, 3)
+    expected[1, 1] = 255
+    np.testing.assert_array_equal(read("palette.png"), expected)
+    ramp = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    save(tmp_path / "grey.png", ramp, transparency=5)
+    np.testing.assert_array_equal(read("grey.png")[..., 0], np.where(ramp == 5, 255, ramp))
 
 
 def test_a_broken_or_missing_image_is_named(tmp_path):

@@ -290,6 +290,16 @@ def test_one_seed_has_no_interval_and_claims_are_judged(tmp_path):
     assert "✗ **not above 0**: a gap" in page
 
 
+def test_many_missed_claims_are_counted_in_readme_and_named_on_the_page_of_all(tmp_path):
+    claims = {f"claim {i}": {"claim": "so", "holds": i == 3} for i in range(5)}
+    metrics = {label: EXPERIMENT["metrics"]["gap"] for label in claims}
+    text, page = rendered(tmp_path, metrics=metrics, claims=claims, published={})
+    assert "| 1 of 5<br>✗ claim 0; ✗ claim 1 and 2 more |" in text
+    assert page.count("✗ **not above 0**: so") == 4
+    del claims["claim 2"], claims["claim 4"]
+    assert "| 1 of 3<br>✗ claim 0; ✗ claim 1 |" in rendered(tmp_path, metrics=metrics, claims=claims, published={})[0]
+
+
 def test_bench_table(tmp_path):
     rows = [
         {"side": "ours", "unit": "examples", "median": 30000.0, "peak_mb": 500, "first_call_seconds": 2.5},

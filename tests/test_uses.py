@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.export
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ae_jax import cli, commands, corruption, data, index, restoration, run
+from ae_jax.evaluation import retrieval
 
 
 def train(name, where, *options):
@@ -59,8 +61,36 @@ def test_a_hamming_ball_finds_those_whose_bits_are_near(indexed, tmp_path):
     bits = opened.codes > np.median(opened.codes, 0)
     for i, hits in enumerate(found):
         differ = (bits != bits[i]).sum(1)
-        assert {hit.place for hit in hits} == set(np.flatnonzero(differ <= 2))
+        nearest = np.argsort(differ, kind="stable")  # of equals the earlier
+        assert [hit.place for hit in hits] == [place for place in nearest if differ[place] <= 2]
         assert [hit.distance for hit in hits] == sorted(differ[differ <= 2])
+
+
+def test_a_ball_takes_no_metric_and_codes_of_64_bits_at_most(indexed, tmp_path):
+    np.save(tmp_path / "query.npy", np.asarray(data.load("digits").test.x[:1]))
+    with pytest.raises(run.RunError, match="has no use for --metric cosine"):
+        commands.search(indexed, str(tmp_path / "query.npy"), radius=1, metric="cosine")
+    opened = index.load(indexed)
+    wide = opened._replace(codes=np.zeros((9, retrieval.LONGEST + 1), np.float32))
+    index.save(wide, tmp_path / "wide.npz")
+    with pytest.raises(run.RunError, match=r"have 65 numbers.* at most 64 .*leave it out, and every"):
+        commands.search(tmp_path / "wide.npz", str(tmp_path / "query.npy"), radius=1)
+
+
+def test_a_name_is_a_set_for_every_command_and_a_path_a_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for i in range(2):
+        Image.fromarray(np.full((6, 6), 50 * i, np.uint8)).save(tmp_path / "photos" / f"{i}.png")
+    train("autoencoder", "run", "--data", "photos", "--data-patch", "6", "--data-count", "20", "--latents", "2")
+    made = commands.make_index(Path("run"), "photos", Path("i.npz"))  # read with the run's options, like its own data
+    assert list(made.names) == [f"photos[{i}]" for i in range(4)]
+    assert len(commands.search(Path("i.npz"), "photos", k=1)[1]) == 4
+    assert commands.encode(Path("run"), "photos", Path("z.npy")).shape == (4, 2)
+    assert capsys.readouterr().err.count("photos: the set of that name; for the folder write ./photos") == 4
+    assert commands.search(Path("i.npz"), "./photos", k=1)[1] == ["0.png", "1.png"]
+    assert commands.encode(Path("run"), "photos/", Path("z.npy")).shape == (2, 2)
+    assert capsys.readouterr().err == ""
 
 
 def test_an_index_needs_neither_the_run_nor_its_network(indexed, tmp_path):
@@ -95,14 +125,21 @@ def test_photographs_are_resized_where_asked(digits, tmp_path):
     (tmp_path / "photos").mkdir()
     for i in range(3):
         Image.fromarray(np.full((20 + i, 30, 3), 60 * i, np.uint8)).save(tmp_path / "photos" / f"{i}.png")
-    with pytest.raises((run.RunError, data.DataError), match="size"):
-        commands.make_index(digits, str(tmp_path / "photos"), tmp_path / "i.npz")
+    for use, out in ((commands.make_index, "i.npz"), (commands.encode, "z.npy")):
+        for source in ("photos", "photos/1.png"):
+            with pytest.raises(run.RunError, match=r"21x30.* trained on 8x8x1: scale them with --resize"):
+                use(digits, str(tmp_path / source), tmp_path / out)
     made = commands.make_index(digits, str(tmp_path / "photos"), tmp_path / "i.npz", resize=True)
     assert list(made.names) == ["0.png", "1.png", "2.png"]
     _, names, found, _ = commands.search(tmp_path / "i.npz", str(tmp_path / "photos" / "1.png"), k=9)
     assert names == ["1.png"]
     assert found[0][0].name == "1.png"
     assert len(found[0]) == 3
+    cli.dispatch(["encode", str(digits), str(tmp_path / "photos"), str(tmp_path / "z.npy"), "--resize"])
+    np.testing.assert_array_equal(np.load(tmp_path / "z.npy"), made.codes)
+
+
+SIX = ("--data-crop", "square", "--data-resize", "6", "--latents", "2")
 
 
 def test_a_run_is_evaluated_on_other_photographs_read_as_its_own_were(tmp_path):
@@ -111,7 +148,14 @@ def test_a_run_is_evaluated_on_other_photographs_read_as_its_own_were(tmp_path):
         for i in range(6):
             pixels = np.random.default_rng(i).integers(0, 255, (20 + i, 30, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
-    train("autoencoder", tmp_path / "run", "--data", str(tmp_path / "one"), "--data-resize", "6", "--latents", "2")
+    train("autoencoder", tmp_path / "run", "--data", str(tmp_path / "one"), *SIX)
+    opened = commands.open_run(tmp_path / "run")
+    np.testing.assert_array_equal(
+        commands.encode(tmp_path / "run", str(tmp_path / "one"), tmp_path / "z.npy", resize=True),
+        opened.algorithm.encode(
+            opened.params, np.stack(data.read_images(tmp_path / "one", crop="square", resize=6)) / np.float32(255)
+        ),
+    )
     own, other = (commands.evaluate(tmp_path / "run", s, quiet=True) for s in (None, str(tmp_path / "two")))
     assert own["metrics"] == other["metrics"]
 
@@ -136,9 +180,13 @@ def test_documents_are_trained_on_indexed_and_found(tmp_path):
     _, names, said, _ = commands.search(tmp_path / "i.npz", "pipeline crude crude opec", k=1)
     assert names == ["pipeline crude crude opec"]
     assert said[0][0].name.startswith("oil/")
+    assert commands.search(tmp_path / "i.npz", "Pipeline")[1] == ["Pipeline"]  # one known word is a document, too
+    assert len(commands.search(tmp_path / "i.npz", "crude oil " * 100, k=3)[2][0]) == 3  # no file's name is so long
     (tmp_path / "strange.txt").write_text("zzz qqq")
-    with pytest.raises(run.RunError, match="none of the 10 words"):
+    with pytest.raises(run.RunError, match=r"none of the 10 words that this run or index knows$"):
         commands.search(tmp_path / "i.npz", str(tmp_path / "strange.txt"))
+    with pytest.raises(run.RunError, match=r"none of the 10 words .* no file or folder is called so"):
+        commands.search(tmp_path / "i.npz", "stranger")
     with pytest.raises(run.RunError, match="no file or folder"):
         commands.search(tmp_path / "i.npz", "nothere.txt")
     cli.dispatch(["export", str(where), str(tmp_path / "exported")])
@@ -171,10 +219,11 @@ def test_restore_takes_images_and_folders_of_any_size(digits, tmp_path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (19, 33), np.uint8)).save(folder / "grey.png")
     Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(folder / "below" / "colour.jpg")
-    written = commands.restore(digits, folder, tmp_path / "out")
+    written, refused = commands.restore(digits, folder, tmp_path / "out")
+    assert refused == []
     assert [p.relative_to(tmp_path / "out").as_posix() for p in written] == ["below/colour.png", "grey.png"]
     assert Image.open(written[1]).size == (33, 19)
-    (one,) = commands.restore(digits, folder / "grey.png", tmp_path / "large.png", scale=2)
+    (one,), _ = commands.restore(digits, folder / "grey.png", tmp_path / "large.png", scale=2)
     assert Image.open(one).size == (66, 38)
     Image.fromarray(np.zeros((4, 40), np.uint8)).save(tmp_path / "flat.png")
     with pytest.raises(run.RunError, match="pixels"):
@@ -185,7 +234,7 @@ def test_restore_takes_images_and_folders_of_any_size(digits, tmp_path):
         commands.restore(digits, folder, tmp_path / "x.png")
 
 
-def test_restore_keeps_what_is_there_and_goes_on_after_a_bad_file(digits, tmp_path):
+def test_restore_keeps_what_is_there_and_goes_on_after_a_bad_file(digits, tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("a.png", "c.png"):
@@ -197,8 +246,13 @@ def test_restore_keeps_what_is_there_and_goes_on_after_a_bad_file(digits, tmp_pa
     with pytest.raises(run.RunError, match="overwritten"):
         commands.restore(digits, folder / "a.png", folder / "a.png")
     assert (folder / "a.png").read_bytes() == before
-    with pytest.raises(run.RunError, match=r"1 of 3 images were left out(.|\n)*b\.png"):
-        commands.restore(digits, folder, tmp_path / "out")
+    Image.fromarray(np.full((9, 4), 100, np.uint8)).save(folder / "thin.png")
+    with pytest.raises(
+        run.RunError, match=r"2 of 4 images were left out:(.|\n)*b\.png cannot be(.|\n)*thin\.png has 9x4 "
+    ):
+        cli.dispatch(["restore", str(digits), str(folder), str(tmp_path / "out")])
+    assert capsys.readouterr().out == f"2 images written to {tmp_path / 'out'}\n"
+    (folder / "thin.png").unlink()
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
     Image.fromarray(np.full((9, 9), 100, np.uint8)).save(folder / "a.jpg")
     with pytest.raises(run.RunError, match="several images"):

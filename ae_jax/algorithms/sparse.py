@@ -46,7 +46,8 @@ def sparse(
     if penalty not in ("kl", "kl_minibatch", "l1") or units not in ACTIVATION or not 0 < target < 1:
         wanted = "penalty kl, kl_minibatch or l1; units sigmoid or tanh; 0 < target < 1"
         raise ValueError(f"penalty is {penalty!r}, units {units!r}, target {target}; wanted: {wanted}")
-
+    if penalty != "l1" and net.activation not in (units, None):
+        raise ValueError(f"the code is {net.activation}, of which the KL is undefined: make it {units}, or penalty l1")
     mean = lambda params, x: ACTIVATION[units](net.encode(params, x)).mean(0)  # [K]
 
     def measure(params: Params, data: Batch, key: Key) -> Params:
@@ -64,16 +65,15 @@ def sparse(
         value = jnp.abs(a).sum(-1) if rho is None else linear_kl(a, rho)  # [B]
         return Loss(weight * value, {"penalty": value, "activation": a.mean(-1)})
 
-    base = regularized(net, optimizer, likelihood, cost, weight=weight, weight_l2=weight_l2)
+    ae = regularized(net, optimizer, likelihood, cost, weight=weight, weight_l2=weight_l2)
 
     def init(key: Key, data: Batch) -> Params:
         key_net, key_measure = jax.random.split(key)
-        return (params := base.init(key_net, data)) | measure(params, data, key_measure)
+        return (params := ae.init(key_net, data)) | measure(params, data, key_measure)
 
     def update(params: Params, memory, batch: Batch, key: Key):
-        new, memory, metrics = base.rule.update(params, memory, batch, key)
+        new, memory, metrics = ae.rule.update(params, memory, batch, key)
         rho = mean(new, batch.x) + (1 - PULL) * (params["rho"] - mean(params, batch.x))
         return new | {"rho": rho}, memory, metrics
 
-    whole = base._replace(init=init, rule=Rule(base.rule.init, update), before=assign(measure))
-    return base if penalty == "l1" else whole
+    return ae if penalty == "l1" else ae._replace(init=init, rule=Rule(ae.rule.init, update), before=assign(measure))

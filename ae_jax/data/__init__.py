@@ -7,12 +7,13 @@ package alone knows TensorFlow Datasets, and imports it only for what TFRECORD d
 import difflib
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .binary import binarise, dynamic_binarise
-from .dataset import DataError, Dataset, unit_interval, validation_split
+from .dataset import DataError, Dataset, no_option, unit_interval, validation_split
 from .files import arrays
 from .images import Crop, Size, folder, image_files, read_images
 from .sprites import render, shapes
@@ -118,10 +119,10 @@ SOURCES = {
 def load(source: str | Path, **options: Any) -> Dataset:
     """Data by name or path, float32 in [0, 1]; it unpacks as train and test, and printed says what was loaded.
 
-    A bare word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder
-    of that name, then a set to download. Options are the keyword arguments of the source's own function:
-    `digits`, `photos`, `shapes`, `red_and_blue`, `variants`, `reuters`, `prepared` (TensorFlow Datasets), `arrays`
-    (.npy, .npz), `folder` (images), `texts` (a folder of text files).
+    A word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder of that
+    name, then a set to download; what looks like a path is one (see `is_name`). Options are the keyword arguments of
+    the source's own function: `digits`, `photos`, `shapes`, `red_and_blue`, `variants`, `reuters`, `prepared`
+    (TensorFlow Datasets), `arrays` (.npy, .npz), `folder` (images), `texts` (a folder of text files).
 
     Args:
         source: a name or a path.
@@ -131,10 +132,10 @@ def load(source: str | Path, **options: Any) -> Dataset:
         DataError: no such data, data that cannot be used as it is, or an option that does not apply to it.
     """
     reader, arguments = _reader(source, options.get("data_dir"))
+    tell_shadowed(source, options.get("data_dir"))
     known = _options(reader)
     if unknown := sorted(set(options) - set(known)):
-        takes = f"it takes {', '.join(known)}" if known else "it takes none"
-        raise DataError(f"{source} is read by {reader.__name__}, which has no option {', '.join(unknown)}; {takes}")
+        raise DataError(f"{source} is read by {reader.__name__}, which has {no_option(unknown, known)}")
     return reader(*arguments, **options)
 
 
@@ -144,6 +145,31 @@ def options_for(source: str | Path, options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in known}
 
 
+def is_name(source: str | Path, data_dir: str | Path | None = None) -> bool:
+    """Whether a source is a name that is known here: of `NAMED`, or of a prepared set of TensorFlow Datasets.
+
+    Such a name wins over a file or folder that is called the same, wherever either may stand. What looks like a path
+    is none: a `Path`, what begins with . or ~, a file's name, and what has a separator in it and is there. Nor are
+    several words.
+    """
+    name = str(source)
+    if len(name.split()) != 1 or _looks_like_path(source) or (os.sep in name and os.path.exists(name)):
+        return False
+    return name in NAMED or find(name, prepared_in(data_dir)) is not None
+
+
+def tell_shadowed(source: str | Path, data_dir: str | Path | None = None) -> None:
+    """A line on stderr where a name hides a file or folder that is called the same."""
+    if is_name(source, data_dir) and os.path.exists(source):
+        kind = "folder" if os.path.isdir(source) else "file"
+        print(f"{source}: the set of that name; for the {kind} write .{os.sep}{source}", file=sys.stderr)
+
+
+def _looks_like_path(source: str | Path) -> bool:
+    name = str(source)
+    return isinstance(source, Path) or name.startswith((".", "~", os.sep)) or Path(name).suffix in (".npy", ".npz")
+
+
 def _options(reader: Callable[..., Dataset]) -> list[str]:
     return [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
@@ -151,13 +177,10 @@ def _options(reader: Callable[..., Dataset]) -> list[str]:
 def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[..., Dataset], tuple[Any, ...]]:
     """The function that reads a source, and its positional arguments."""
     name, path = str(source), Path(source).expanduser()
-    if name in NAMED:
-        return NAMED[name], ()
     if not name:
         raise DataError(f"no name and no path was given; known are {', '.join(NAMED)} and what `SOURCES` lists")
-    is_path = isinstance(source, Path) or name.startswith((".", "~", os.sep)) or path.suffix in (".npy", ".npz")
-    if not is_path and find(name, prepared_in(data_dir)):
-        return prepared, (name,)
+    if is_name(source, data_dir):
+        return (NAMED[name], ()) if name in NAMED else (prepared, (name,))
     if path.is_dir() and npy_files(path) + npy_files(path / "train"):
         raise DataError(f"{path} holds .npy files, which are not loaded but streamed: --stream, or data.open_stream")
     if path.is_dir():
@@ -166,7 +189,7 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
         return arrays, (path,)
     if path.exists():
         raise DataError(f"{path} is neither a folder of images nor a .npy or .npz file")
-    if is_path:
+    if _looks_like_path(source):
         raise DataError(f"there is no file or folder {path.absolute()}")
     base, names = name.partition(":")[0].partition("/")[0], [*NAMED, *known_names(data_dir)]
     if base not in names:
@@ -203,6 +226,7 @@ __all__ = [
     "folder",
     "generated",
     "image_files",
+    "is_name",
     "load",
     "normalise_patches",
     "npy_files",

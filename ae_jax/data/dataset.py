@@ -13,6 +13,12 @@ class DataError(ValueError):
     """Data that cannot be found, read, or used as it is; the message says what to do."""
 
 
+def no_option(unknown: Sequence[str], known: Sequence[str]) -> str:
+    """What is said of options that a source has not; written as arguments, which the command line turns to flags."""
+    takes = f"it takes {', '.join(f'{name}=' for name in known)}" if known else "it takes none"
+    return f"no option {', '.join(f'{name}=' for name in unknown)}; {takes}"
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Data on the host, float32 in [0, 1]. `train, test = load(...)` unpacks it; `str()` says what it is."""

@@ -21,7 +21,8 @@ NAMES = {"train": ("train", "training"), "test": ("test", "testing"), "validatio
 def decode(file: str | Path | bytes, colour: bool | None = None) -> np.ndarray:
     """An encoded image as uint8 [H, W, C], C = 3 for `colour`, 1 for grey, and by the image itself for None.
 
-    Sixteen-bit images keep their eight high bits; transparency is dropped; a camera's rotation is applied to files.
+    Sixteen-bit images keep their eight high bits; what is transparent is laid on white; a camera's rotation is applied
+    to files.
     """
     from PIL import Image, ImageOps
 
@@ -35,6 +36,9 @@ def decode(file: str | Path | bytes, colour: bool | None = None) -> np.ndarray:
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if colour is None:
             colour = image.mode not in ("1", "L", "LA", "La")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         mode = "RGB" if colour else "L"
         pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     return pixels if colour else pixels[..., None]
@@ -86,6 +90,8 @@ def read_images(
 ) -> list[np.ndarray]:
     """The images of a folder and all below it, or of a list of files, each uint8 [H, W, C], not all of one size.
 
+    What is transparent is laid on white.
+
     Args:
         files: a folder, or files.
         colour: three channels or one; by default three if any of them has colour.
@@ -123,7 +129,7 @@ def folder(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
-    """A folder of images in any format that Pillow reads.
+    """A folder of images in any format that Pillow reads; what is transparent is laid on white.
 
     Subfolders `train` and `test` (and `valid`) are its splits, if there; subfolders below are its classes.
 
@@ -143,7 +149,7 @@ def folder(
     """
     path = Path(path).expanduser()
     if patch is None and (count is not None or test_count is not None):
-        raise DataError("count and test_count are numbers of patches; pass patch=8 with them")
+        raise DataError("count= and test_count= are numbers of patches; pass patch=8 with them")
     roots = split_folders(path)
     files = {split: image_files(root) for split, root in roots.items()}
     for split, found in files.items():

@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from ..core import Batch
-from .dataset import DataError, make_batch, shuffled, unit_interval
+from .dataset import DataError, make_batch, no_option, shuffled, unit_interval
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -362,7 +362,7 @@ def images(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Sources:
-    """A folder of images, as `folder` has it; decoded anew in every epoch, on all cores.
+    """A folder of images, as `folder` has it, transparency on white; decoded anew in every epoch, on all cores.
 
     Args:
         path: the folder.
@@ -501,15 +501,16 @@ def open_stream(source: str | Path, **options: Any) -> Sources:
     """
     import inspect
 
-    from .tfds import find, prepared_in
+    from . import NAMED, is_name, tell_shadowed
 
-    path = Path(source).expanduser()
-    if path.is_file() and path.suffix == ".npy":
-        reader: Callable[..., Sources] = npy
-    elif path.is_dir():
+    path, name = Path(source).expanduser(), is_name(source, options.get("data_dir"))
+    tell_shadowed(source, options.get("data_dir"))
+    if name and str(source) not in NAMED:
+        reader: Callable[..., Sources] = prepared
+    elif not name and path.is_file() and path.suffix == ".npy":
+        reader = npy
+    elif not name and path.is_dir():
         reader = npy if next(path.rglob("*.npy"), None) else images
-    elif find(str(source), prepared_in(options.get("data_dir"))):
-        reader = prepared
     else:
         raise DataError(
             f"{source} cannot be streamed: that takes a .npy file, a folder of .npy files or of images, or a prepared "
@@ -517,8 +518,5 @@ def open_stream(source: str | Path, **options: Any) -> Sources:
         )
     known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if unknown := sorted(set(options) - set(known)):
-        raise DataError(
-            f"{source} is streamed by {reader.__name__}, which has no option {', '.join(unknown)}; it "
-            f"takes {', '.join(known)}"
-        )
+        raise DataError(f"{source} is streamed by {reader.__name__}, which has {no_option(unknown, known)}")
     return reader(str(source) if reader is prepared else path, **options)

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+LONGEST = 64  # bits of an address
+
 
 @partial(jax.jit, static_argnames="k")
 @jax.default_matmul_precision("highest")
@@ -90,7 +92,7 @@ def hamming(queries: np.ndarray, base: np.ndarray) -> np.ndarray:
 class Addresses(NamedTuple):
     """Binary codes as addresses: who is stored at each, found without looking at the rest."""
 
-    bits: int  # K, at most 64
+    bits: int  # K, at most LONGEST
     occupied: np.ndarray  # [A] uint64, the addresses in use, ascending
     first: np.ndarray  # [A + 1], address a holds members[first[a]:first[a + 1]]
     members: np.ndarray  # [N], places in the codes that were stored
@@ -116,7 +118,7 @@ def within(table: Addresses, query: np.ndarray, radius: int, most: int = 2_000_0
         most: addresses that may be looked up.
 
     Returns:
-        places, nearest first, and their distances, both [M].
+        places, nearest first and of equals the earlier, and their distances, both [M].
 
     Raises:
         ValueError: another length than what is stored, or a ball of more addresses than `most`.
@@ -150,8 +152,11 @@ def _flips(bits: int, radius: int) -> np.ndarray:
 
 def _keys(bits: np.ndarray) -> np.ndarray:
     """Bits as one number, the first the lowest. bool [N, K] -> uint64 [N]."""
-    if bits.ndim != 2 or bits.shape[1] > 64:
-        raise ValueError(f"binary codes have the shape {bits.shape}; as addresses they are [N, K], K at most 64")
+    if bits.ndim != 2 or bits.shape[1] > LONGEST:
+        raise ValueError(
+            f"binary codes have the shape {bits.shape}; as addresses they are [N, K], K at most {LONGEST}; compare "
+            "longer ones with all (`hamming`)"
+        )
     weights = np.left_shift(np.uint64(1), np.arange(bits.shape[1], dtype=np.uint64))
     return np.asarray(bits, bool).astype(np.uint64) @ weights
 

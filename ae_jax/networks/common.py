@@ -91,8 +91,12 @@ def pair(
     shape: tuple[int, ...],
     latents: int,
     layer: Callable[[Params, Array], tuple[Array, Array]] | None = None,
+    code_activation: ActivationName | Activation | None = None,
 ) -> Autoencoder:
-    """An `Autoencoder` of two Flax modules (see this file's docstring for how they are called)."""
+    """An `Autoencoder` of two Flax modules (see this file's docstring for how they are called).
+
+    `code_activation` is what the encoder's module ends in; a name is told on, as `Autoencoder.activation`.
+    """
 
     def init(key: Key, data: Batch) -> Params:
         check_shape(data.x, shape)
@@ -126,7 +130,8 @@ def pair(
             return z, decode(params, z, key_decoder)
         return z, run(decoder, params["decoder"], key_decoder, z, side).reshape(x.shape)
 
-    return Autoencoder(shape, latents, init, encode, decode, apply, layer)
+    told = code_activation if isinstance(code_activation, str) else None
+    return Autoencoder(shape, latents, init, encode, decode, apply, layer, activation=told)
 
 
 def residual(net: Autoencoder) -> Autoencoder:

@@ -186,5 +186,6 @@ def conv(
         Decoder((colours, *channels), sizes, kernel, stride, up, inner, out, init, dropout, from_code),
         tuple(shape),
         latents,
+        code_activation=code_activation,
     )
     return common.residual(net) if residual else net

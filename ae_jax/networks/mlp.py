@@ -111,6 +111,7 @@ def mlp(
         tuple(shape),
         latents,
         layer=None if hidden else layer,
+        code_activation=code_activation,
     )
     if not tied:
         return net

@@ -58,7 +58,8 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
         z = encode(params, x, key_encoder)
         return z, decode(params, z, key_decoder)
 
-    return Autoencoder(nets[0].shape, nets[-1].latents, init, encode, decode, apply)
+    top = nets[-1]
+    return Autoencoder(nets[0].shape, top.latents, init, encode, decode, apply, activation=top.activation)
 
 
 def stacked(layers: Sequence[Params]) -> Params:
