@@ -52,7 +52,7 @@ def main(
     *,
     seeds: int = 3,
     seed: int = 0,
-    epochs: int = 4,
+    epochs: int = 12,
     examples: int = 3000,
     latents: int = 64,
     channels: tuple[int, ...] = (16, 32),
