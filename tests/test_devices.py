@@ -58,6 +58,46 @@ shutil.copytree(where / "broken", where / "moved")
 assert (flat(go("broken", meshes["both"], 2)) == result["both"]).all()
 result["moved"] = flat(go("moved", None, 2))  # begun on eight devices, ended on one
 
+# A stream: shards of 192 and of 13 examples, fewer than a batch and not to be split over eight; one of them all.
+pixels = np.asarray(255 * x[:205], np.uint8)
+source = data.stream.made("pixels", 205, lambda index: Batch(pixels[index]))
+held_out = data.Stream(source, 128, binarise=3)
+memory = Batch(pixels / np.float32(255))
+
+def streamed(mesh, folder=None, size=192, validation=held_out):
+    return run.train(
+        algorithm, data.Stream(source, size, seed=0), epochs=2, batch_size=64, seeds=(0, 1), validation=validation,
+        mesh=mesh, folder=folder, every_minutes=0.0, progress=False,
+    )
+
+class Killed(BaseException):
+    pass
+
+def breaking(e, state, place=None):
+    run.Folder.save(folder, e, state, place)
+    if (e, (place or {}).get("shard")) == (1, 1):
+        raise Killed
+
+for kind, mesh in meshes.items():
+    trained = streamed(mesh)
+    result["streamed " + kind] = flat(trained)
+    parts = ("train", "validation")
+    result["curve " + kind] = np.array([[row[part]["loss"] for part in parts] for row in trained.history])
+folder = run.Folder(where / "between")
+folder.save = breaking
+try:
+    with folder.opened({}):
+        streamed(meshes["both"], folder)
+except Killed:
+    pass
+assert folder.params()[0] == 1 and len(folder.log()) == 1
+folder = run.Folder(where / "between")
+with folder.opened({}):
+    assert (flat(streamed(meshes["both"], folder)) == result["streamed both"]).all()
+one_shard = flat(streamed(meshes["both"], size=256, validation=None))
+in_memory = run.train(algorithm, memory, epochs=2, batch_size=64, seeds=(0, 1), mesh=meshes["both"], progress=False)
+assert (one_shard == flat(in_memory)).all()
+
 wrong = {
     "seeds": lambda: train(devices.mesh(8, 1)),
     "batch": lambda: run.train(algorithm, Batch(x[:60]), epochs=1, mesh=meshes["data"], progress=False),
@@ -88,6 +128,16 @@ def eight(tmp_path_factory):
     done = subprocess.run([sys.executable, "-c", EIGHT, str(where)], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return where
+
+
+@pytest.mark.parametrize("layout", ["data", "seeds", "both"])
+def test_a_stream_feeds_eight_devices_as_it_does_one(eight, layout):
+    with np.load(eight / "result.npz") as result:
+        for what in ("streamed", "curve"):
+            found, expected = result[f"{what} {layout}"], result[f"{what} none"]
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+            if layout == "seeds":
+                np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("layout", ["data", "seeds", "both", "moved"])
