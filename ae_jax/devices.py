@@ -283,7 +283,8 @@ def assembled(part: Any, mesh: Mesh | None) -> Any:
 
 @lru_cache
 def _take(mesh: Mesh) -> Callable[[jax.Array, np.ndarray], jax.Array]:
-    return jax.jit(lambda rows, index: rows[index], out_shardings=NamedSharding(mesh, P()))
+    whole = NamedSharding(mesh, P())
+    return jax.jit(lambda rows, index: jax.lax.with_sharding_constraint(rows, whole)[index], out_shardings=whole)
 
 
 def host(tree: Any) -> Any:

@@ -1,8 +1,8 @@
 """The impure edge: a run as a folder. Epochs in Python, everything inside one compiled.
 
-An epoch of every seed is one program: the dataset is an argument, the state is donated. (Of a stream, a shard is;
-pass number p over one has the key of epoch p, so that a set in one shard learns to the same bits as in memory.) After
-it the host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due, a
+An epoch of every seed is one program: the dataset is an argument, the state is donated. (Of a stream, a shard is, see
+`shards`; pass number p over one has the key of epoch p, so that a set in one shard learns to the same bits as in
+memory.) After it the host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due, a
 checkpoint. Since keys are addresses (see `core`), a checkpoint holds no randomness, and a run that was
 killed at any moment and started again ends with the same bits as one that was not.
 """
