@@ -272,22 +272,34 @@ def ended(processes):
     return said
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("streamed", [False, True], ids=["memory", "stream"])
-def test_two_processes_train_as_one_and_go_on_after_one_is_killed(tmp_path, streamed):
-    train = TRAIN
-    if streamed:  # in two shards, with a checkpoint after each
-        for name, part in zip(("train", "test"), data.load("digits"), strict=True):
-            (tmp_path / "set" / name).mkdir(parents=True)
-            np.save(tmp_path / "set" / name / "0.npy", np.asarray(255 * part.x, np.uint8))
-        train += f" --data {tmp_path / 'set'} --stream --shard-size 768 --validation 0.1 --every-minutes 0"
-    said = ended(two(train, tmp_path / "unbroken", "--coordinator auto", SLURM))
+def as_one(train, where, flags, variables=None):
+    """Two processes train what one does; the loss curve of a run in that folder, by its name."""
+    said = ended(two(train, where / "unbroken", flags, variables))
     assert "report:" in said[0]
     assert "training" not in said[1]  # one speaks
-    cli.dispatch([*train.split(), "--workdir", str(tmp_path / "one"), "--quiet"])
-    curve = lambda where: [row["train"]["loss"][0] for row in run.Folder(tmp_path / where).log()]
+    cli.dispatch([*train.split(), "--workdir", str(where / "one"), "--quiet"])
+    curve = lambda name: [row["train"]["loss"][0] for row in run.Folder(where / name).log()]
     np.testing.assert_allclose(curve("unbroken"), curve("one"), rtol=1e-5)
-    assert run.Folder(tmp_path / "unbroken").results()["devices"]["processes"] == 2
+    many, one = (run.Folder(where / name).results() for name in ("unbroken", "one"))
+    assert many["devices"]["processes"] == 2
+    loss = lambda results: results["metrics"]["test loss"]["mean"]
+    np.testing.assert_allclose(loss(many), loss(one), rtol=1e-4)
+    return curve
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    as_one(TRAIN, tmp_path, "--coordinator auto", SLURM)
+
+
+@pytest.mark.slow
+def test_two_processes_stream_as_one_and_go_on_after_one_is_killed(tmp_path):
+    for name, part in zip(("train", "test"), data.load("digits"), strict=True):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        np.save(tmp_path / "set" / name / "0.npy", np.asarray(255 * part.x, np.uint8))
+    # Two shards, with a checkpoint after each.
+    train = f"{TRAIN} --data {tmp_path / 'set'} --stream --shard-size 768 --validation 0.1 --every-minutes 0"
+    curve = as_one(train, tmp_path, FLAGS)
 
     killed = two(train, tmp_path / "killed", FLAGS)
     deadline = time.monotonic() + 200
