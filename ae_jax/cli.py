@@ -45,8 +45,8 @@ class TrainOptions:
     """A name (see ae-jax list, or of TensorFlow Datasets), a .npy or .npz file, a folder of images or of .txt files.
     A name wins over a folder that is called the same: write ./NAME for that."""
     stream: bool = False
-    """Read the data in shards while learning, never all at once:
-    from a .npy file, a folder of .npy files or of images, or a prepared set of TensorFlow Datasets."""
+    """Read the data in shards while learning, never all at once, and of many processes each its own part: from a .npy
+    file, a folder of .npy files or of images, or a prepared set of TensorFlow Datasets."""
     shard_size: int | None = None
     """Examples in a shard of --stream, a multiple of the batch size; by default what makes 256 MiB of float32."""
     epochs: int = 20
@@ -255,8 +255,6 @@ def train(arguments: list[str]) -> None:
     from . import commands, devices
 
     settings, options = settings_of(name, parsed), parsed.training
-    if options.stream and options.parallel != "none":  # before advice on how to lay out the devices
-        raise ValueError(devices.STREAMED)
     devices.initialize(options.coordinator, options.processes, options.process)
     workdir = options.workdir or commands.default_workdir(settings)
     commands.train(

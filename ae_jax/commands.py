@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from . import data, devices, evaluation, index, report, restoration, run
+from . import data, devices, evaluation, index, report, restoration, run, shards
 from .core import Algorithm, Batch, Key, Params
 from .evaluation import retrieval
 from .evaluation.statistics import summarise
@@ -132,8 +132,7 @@ def train(
     shape = splits.train.x.shape[1:]
     learned: Any = splits.streams or splits  # both have train and validation
     examples = len(splits.streams.train.source if splits.streams else splits.train.x)
-    streamed = splits.streams is not None
-    devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples), streamed)  # before a folder is taken
+    devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
     algorithm = build(settings, shape, examples)
     recorded = settings.to_json() | {
         "shape": list(shape),
@@ -220,7 +219,7 @@ def exactly(
     """What was found on some examples of a stream, with what can be had of all in its place."""
     assert splits.streams is not None
     key_test, *_ = jax.random.split(key, 3)  # as the battery has it
-    means = run.average_stream(algorithm, splits.streams.test, params, key_test)
+    means = shards.average_stream(algorithm, splits.streams.test, params, key_test)
     exact = {f"test {name}": float(value) for name, value in means.items()}
     seen = (len(splits.test.x), len(splits.train.x))
     if seen == (len(splits.streams.test.source), len(splits.streams.train.source)):

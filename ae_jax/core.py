@@ -201,7 +201,7 @@ def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = 
         def batch(t: Array | int, length: int) -> Batch:
             index = lax.dynamic_slice_in_dim(order, t * size, length)
             picked = jax.tree.map(lambda a: jnp.take(a, index, axis=0, mode="clip"), data)
-            return lax.with_sharding_constraint(picked, sharding) if sharding and length == size else picked
+            return lax.with_sharding_constraint(picked, sharding) if sharding and length == batch_size else picked
 
         params, memory, metrics = _scan(rule, params, memory, lambda t: batch(t, size), key_steps, steps)
         metrics = jax.tree.map(lambda m: m.mean(0), metrics)

@@ -1,9 +1,9 @@
 """Many devices, of one process or of many: a mesh with the axes "seeds" and "data".
 
 Seeds are spread over the first axis, and groups of devices never speak to one another; within a group every batch is
-split over the second, and gradients are summed. The training set is on every device whole, so that a batch is
-gathered where it is used. Nothing here changes what is computed: the batches, the keys and so the numbers are those
-of one device, up to the order of sums.
+split over the second, and gradients are summed. The training set, or each shard of a stream, is on every device
+whole, so that a batch is gathered where it is used. Nothing here changes what is computed: the batches, the keys and
+so the numbers are those of one device, up to the order of sums.
 
 Where there are many processes, all run the same program on the same mesh. The first one alone speaks and writes;
 checkpoints are written by all.
@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from math import gcd
 from typing import Any, Literal, NoReturn, get_args
 
@@ -21,7 +22,6 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-STREAMED = "a stream feeds one device: leave out --parallel (and --coordinator), or leave out --stream"
 Parallel = Literal["none", "data", "seeds", "both"]
 
 # ------------------------------------------------------------------------------------------- processes
@@ -200,12 +200,10 @@ def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh |
     return mesh(groups, n // groups)
 
 
-def check(mesh: Mesh | None, seeds: int, batch_size: int, streamed: bool = False) -> None:
-    """Raises ValueError where seeds or batches cannot be shared evenly, or data are streamed."""
+def check(mesh: Mesh | None, seeds: int, batch_size: int) -> None:
+    """Raises ValueError where seeds or batches cannot be shared evenly."""
     if mesh is None:
         return
-    if streamed:
-        raise ValueError(STREAMED)
     groups, split = mesh.shape["seeds"], mesh.shape["data"]
     if seeds % groups:
         raise ValueError(
@@ -260,25 +258,33 @@ def everywhere(tree: Any, mesh: Mesh | None) -> Any:
     return jax.tree.map(put, tree)
 
 
-def assembled(part: Any, mesh: Mesh) -> Any:
+def assembled(part: Any, mesh: Mesh | None) -> Any:
     """One array over all processes of the parts that each has read, in the order of processes: rows [n_i, ...] to
     [sum n_i, ...] on every device. Leaves are NumPy arrays; processes may have different numbers of rows.
     """
-    if jax.process_count() == 1:
+    if mesh is None or jax.process_count() == 1:
         return everywhere(part, mesh)
     from jax.experimental import multihost_utils
 
+    flat = Mesh(np.asarray(jax.devices()), ("rows",), axis_types=(AxisType.Auto,))
+    of_processes = np.argsort([device.process_index for device in flat.devices], kind="stable")
+
     def gather(a: np.ndarray) -> jax.Array:
         counts = np.ravel(multihost_utils.process_allgather(np.asarray(len(a), np.int32)))
-        most, local = int(counts.max()), jax.local_device_count()
-        rows = -(-most // local) * local  # the same in every process, and even over its devices
-        padded = np.concatenate([a, np.zeros((rows - len(a), *a.shape[1:]), a.dtype)])
-        flat = Mesh(np.asarray(jax.devices()), ("rows",), axis_types=(AxisType.Auto,))
+        size = -(-int(counts.max()) // jax.local_device_count())  # rows of a device, the same everywhere
+        padded = np.concatenate([a, np.zeros((size * jax.local_device_count() - len(a), *a.shape[1:]), a.dtype)])
         parts = jax.make_array_from_process_local_data(NamedSharding(flat, P("rows")), padded)
-        index = np.concatenate([i * rows + np.arange(n) for i, n in enumerate(counts)])
-        return jax.jit(lambda parts: parts[index], out_shardings=NamedSharding(mesh, P()))(parts)
+        rows = (of_processes[:, None] * size + np.arange(size)).reshape(len(counts), -1)  # where each process's are
+        index = np.concatenate([of_process[:n] for of_process, n in zip(rows, counts, strict=True)])
+        return _take(mesh)(parts, index)
 
     return jax.tree.map(gather, part)
+
+
+@lru_cache
+def _take(mesh: Mesh) -> Callable[[jax.Array, np.ndarray], jax.Array]:
+    whole = NamedSharding(mesh, P())
+    return jax.jit(lambda rows, index: jax.lax.with_sharding_constraint(rows, whole)[index], out_shardings=whole)
 
 
 def host(tree: Any) -> Any:

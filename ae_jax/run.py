@@ -1,8 +1,8 @@
 """The impure edge: a run as a folder. Epochs in Python, everything inside one compiled.
 
-An epoch of every seed is one program: the dataset is an argument, the state is donated. (Of a stream, a shard is;
-pass number p over one has the key of epoch p, so that a set in one shard learns to the same bits as in memory.) After
-it the host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due, a
+An epoch of every seed is one program: the dataset is an argument, the state is donated. (Of a stream, a shard is, see
+`shards`; pass number p over one has the key of epoch p, so that a set in one shard learns to the same bits as in
+memory.) After it the host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due, a
 checkpoint. Since keys are addresses (see `core`), a checkpoint holds no randomness, and a run that was
 killed at any moment and started again ends with the same bits as one that was not.
 """
@@ -18,7 +18,6 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +29,8 @@ from jax.sharding import Mesh
 
 from . import devices
 from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, average, epoch, start
-from .data.stream import Stream, prefetched
+from .data.stream import Stream
+from .shards import Sharded, loaded
 
 EVALUATION = 2**32 - 1  # folded into a run's key for held-out noise: an epoch number that no run reaches
 
@@ -87,8 +87,8 @@ def _programs(
     patience: int | None,
     mesh: Mesh | None = None,
 ):
-    """(begin, advance), both compiled for all seeds at once, over the devices of a mesh if there is one; without one
-    the three parts of `advance` too, for an epoch in shards.
+    """(begin, advance), both compiled for all seeds at once, over the devices of a mesh if there is one; and the three
+    parts of `advance`, for an epoch in shards.
     """
     if transform is not None:
         algorithm = algorithm._replace(rule=augment(algorithm.rule, transform))
@@ -166,8 +166,17 @@ def _programs(
     of_seeds, everywhere = devices.shardings(mesh)
     begin = devices.spread(begin, mesh, False, True)
     advance = devices.spread(advance, mesh, True, True, False, False, False)
+    learn_shard = devices.spread(learn_shard, mesh, True, True, False, False)
+    measure_shard = devices.spread(measure_shard, mesh, True, True, False, False)
+    judge_epoch = devices.spread(judge_epoch, mesh, True, True, False, True)
     out = (of_seeds, everywhere)  # what the host reads after an epoch is everywhere
-    return jax.jit(begin, out_shardings=of_seeds), jax.jit(advance, donate_argnums=0, out_shardings=out)
+    return (
+        jax.jit(begin, out_shardings=of_seeds),
+        jax.jit(advance, donate_argnums=0, out_shardings=out),
+        jax.jit(learn_shard, donate_argnums=0, out_shardings=out),
+        jax.jit(measure_shard, out_shardings=everywhere),
+        jax.jit(judge_epoch, donate_argnums=0, out_shardings=of_seeds),
+    )
 
 
 # ------------------------------------------------------------------------------------------- the folder
@@ -459,7 +468,7 @@ def train(
         algorithm: what to train.
         data: the training set, or a stream of shards of it. Of a stream, `init` sees the first shard, and statistics
             of the training set (`Algorithm.before`) are measured on each shard before the sweep over it; all seeds
-            get the same shards, each in its own order.
+            get the same shards, each in its own order. Of many processes each reads its own part of every shard.
         epochs: passes over it.
         batch_size: examples in a step.
         seeds: one independent run each; seed s gives the same whether alone or among others.
@@ -485,14 +494,15 @@ def train(
     if isinstance(validation, Stream) and not isinstance(data, Stream):
         raise ValueError("the validation set is a stream and the training set is not; give both alike")
     stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, len(data.x))
-    devices.check(mesh, len(seeds), min(batch_size, examples), stream is not None)
+    shards, batch_size = 1 if stream is None else stream.shards, min(batch_size, examples)
+    devices.check(mesh, len(seeds), batch_size)
     begin, advance, *sharded = _programs(algorithm, batch_size, transform, monitor, patience, mesh)
     if folder is not None:
-        folder.shards = 1 if stream is None else stream.shards
-    held_out = validation if validation is None or stream else devices.everywhere(validation, mesh)
+        folder.shards = shards
+    held_out = validation if isinstance(validation, Stream) else devices.everywhere(validation, mesh)
     data = data if stream else devices.everywhere(data, mesh)
     numbers = np.stack([jax.random.key_data(jax.random.key(s)) for s in seeds])
-    state, keys = begin(stream.load(0, 0) if stream else data, numbers)
+    state, keys = begin(next(loaded(stream, [(0, 0)], mesh)) if stream else data, numbers)
     progress, writes = progress and devices.first(), devices.first()
 
     done, history = 0, []
@@ -505,11 +515,25 @@ def train(
         if writes:
             write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
 
+    def between(e: int, state: State, place: dict[str, Any]) -> None:
+        """Between two shards of epoch e: saves where that is due or a signal came, and stops for the signal."""
+        nonlocal saved_at
+        stop = devices.worst(signals[0] if signals else 0)
+        due = devices.worst(time.monotonic() - saved_at >= 60 * every_minutes)
+        if folder is not None and (due or stop):
+            folder.save(e - 1, state, place)
+            saved_at = time.monotonic()
+        if stop:
+            where = f"Stopped in epoch {e}, after {place['shard']} of {shards} shards; "
+            kept = folder and f"saved in {folder.path}. Start the same command again to go on from there."
+            raise Interrupted(where + (kept or "nothing is saved."), stop)
+
     if done < epochs:  # compiled before the loop, so that no epoch's time counts it
         if progress and sys.stderr.isatty():
             print("compiling an epoch ...", end="\r", file=sys.stderr, flush=True)
         if stream is not None:
-            advance = Sharded(sharded, stream, validation, state, keys, (done, epochs), folder, every_minutes)
+            place = folder.partial if folder is not None else {}
+            advance = Sharded(sharded, stream, held_out, state, keys, (done, epochs), place, between, mesh)
         else:
             advance = advance.lower(state, keys, np.int32(0), data, held_out).compile()
     saved, saved_at = done, time.monotonic()
@@ -521,7 +545,7 @@ def train(
                 break
             began = time.perf_counter()
             if isinstance(advance, Sharded):
-                state, (rows, finite) = advance.epoch(e, state, signals)
+                state, (rows, finite) = advance.epoch(e, state)
             else:
                 state, (rows, finite) = advance(state, keys, np.int32(e), data, held_out)  # donates state
             if not (finite := np.asarray(finite)).all():
@@ -560,115 +584,6 @@ def train(
     if mesh is not None:  # what follows is one process's own
         chosen = jax.tree.map(jnp.asarray, devices.host(chosen))
     return Trained(chosen, tuple(seeds), history, [int(b) for b in devices.host(state.best_epoch)])
-
-
-class Sharded:
-    """Epochs of a stream: what `advance` does in one program, a shard at a time while a thread loads the next one."""
-
-    def __init__(
-        self,
-        programs: Sequence[Any],
-        stream: Stream,
-        validation: Batch | Stream | None,
-        state: State,
-        keys: Key,
-        epochs: tuple[int, int],  # done, and in all
-        folder: Folder | None,
-        every_minutes: float,
-    ):
-        learn, measure, self._judge = programs
-        self._stream, self._validation, self._keys, self._done = stream, validation, keys, epochs[0]
-        self._folder, self._every, self._saved_at = folder, 60 * every_minutes, time.monotonic()
-        self._partial = folder.partial if folder is not None else {}
-
-        def compiled(program: Any, data: Batch | Stream | None) -> dict[int, Any]:
-            """The program for each size that a shard of the data has."""
-            if data is None:
-                return {}
-            sizes = {data.size(0), data.size(data.shards - 1)} if isinstance(data, Stream) else {len(data.x)}
-            some = data.sample(1) if isinstance(data, Stream) else data
-            spec = lambda n: jax.tree.map(lambda a: jax.ShapeDtypeStruct((n, *a.shape[1:]), a.dtype), some)
-            return {n: program.lower(state, keys, jnp.asarray(0, jnp.uint32), spec(n)).compile() for n in sizes}
-
-        self._learn, self._measure = compiled(learn, stream), compiled(measure, validation)
-        first = self._partial.get("shard", 0)
-        wanted = ((e, s) for e in range(*epochs) for s in range(first if e == epochs[0] else 0, stream.shards))
-        self._feed = prefetched(lambda at: stream.load(*at), wanted)
-
-    def close(self) -> None:
-        """Ends the thread."""
-        self._feed.close()
-
-    def epoch(self, e: int, state: State, signals: list[int]) -> tuple[State, tuple[dict[str, Metrics], np.ndarray]]:
-        """Epoch e, counted from 1, or what is left of it: state, metrics and whether all is finite, each by seed.
-
-        Between two shards it saves when that is due or a signal came, and then raises Interrupted.
-        """
-        stream, partial = self._stream, self._partial if e == self._done + 1 else {}
-        total = {k: np.asarray(m) for k, m in partial.get("sums", {}).items()}
-        began, finite = time.perf_counter() - partial.get("seconds", 0.0), np.ones(len(self._keys), bool)
-        for s in range(partial.get("shard", 0), stream.shards):
-            _, shard = next(self._feed)
-            number = jnp.asarray((e - 1) * stream.shards + s, jnp.uint32)
-            state, (metrics, finite) = self._learn[len(shard.x)](state, self._keys, number, shard)
-            total = _added(total, metrics, len(shard.x))
-            del shard  # before the next but one is loaded
-            if not (finite := np.asarray(finite)).all():
-                return state, ({}, finite)
-            if s + 1 < stream.shards:
-                sums = {k: m.tolist() for k, m in total.items()}
-                seconds = time.perf_counter() - began
-                self._between(e, state, signals, {"shard": s + 1, "sums": sums, "seconds": seconds})
-        rows = {"train": _mean(total, len(stream.source))}
-        if self._validation is not None:
-            rows["validation"] = self._measured(state)
-        return self._judge(state, self._keys, jnp.asarray(e, jnp.int32), rows), (rows, finite)
-
-    def _between(self, e: int, state: State, signals: list[int], partial: dict[str, Any]) -> None:
-        if self._folder is not None and (signals or time.monotonic() - self._saved_at >= self._every):
-            self._folder.save(e - 1, state, partial)
-            self._saved_at = time.monotonic()
-        if signals:
-            where = f"Stopped in epoch {e}, after {partial['shard']} of {self._stream.shards} shards; "
-            kept = self._folder and f"saved in {self._folder.path}. Start the same command again to go on from there."
-            raise Interrupted(where + (kept or "nothing is saved."), signals[0])
-
-    def _measured(self, state: State) -> Metrics:
-        """The held-out metrics, each [seeds]."""
-        held_out, total, first = self._validation, {}, 0
-        if isinstance(held_out, Stream):
-            shards = (shard for _, shard in prefetched(partial(held_out.load, 0), range(held_out.shards)))
-        else:
-            shards = iter([jax.tree.map(jnp.asarray, held_out)])
-        for shard in shards:
-            metrics = self._measure[len(shard.x)](state, self._keys, jnp.asarray(first, jnp.uint32), shard)
-            total, first = _added(total, metrics, len(shard.x)), first + len(shard.x)
-        return _mean(total, first)
-
-
-def _added(total: dict[str, Any], metrics: Metrics, n: int) -> dict[str, Any]:
-    """Sums over examples, float64: a product by n, divided by n, is what it was."""
-    return {k: total.get(k, 0.0) + n * np.asarray(m, np.float64) for k, m in metrics.items()}
-
-
-def _mean(total: dict[str, Any], n: int) -> Metrics:
-    return {k: jnp.asarray(m / n, jnp.float32) for k, m in total.items()}
-
-
-def average_stream(algorithm: Algorithm, stream: Stream, params: Params, key: Key) -> Metrics:
-    """`core.average` of an algorithm's own metrics over a stream that is not shuffled: the exact means, a shard at a
-    time, example i by the key it has in memory.
-    """
-    total: dict[str, Any] = {}
-    for s, shard in prefetched(partial(stream.load, 0), range(stream.shards)):
-        found = _averaged(algorithm, params, shard, key, jnp.asarray(s * stream.shard_size, jnp.int32))
-        total = _added(total, found, len(shard.x))
-    return _mean(total, len(stream.source))
-
-
-@partial(jax.jit, static_argnames="algorithm")
-def _averaged(algorithm: Algorithm, params: Params, shard: Batch, key: Key, first: Any) -> Metrics:
-    return average(algorithm.evaluate, params, shard, key, first=first)
 
 
 def _check_arguments(epochs: int, batch_size: int, seeds: Sequence[int], patience: int | None, validation) -> None:

@@ -13,13 +13,13 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import cli, devices, networks, run
+from ae_jax import cli, data, devices, networks, run
 from ae_jax.algorithms import vae
 from ae_jax.core import Batch
 
 ROOT = Path(__file__).parents[1]
 
-EIGHT = """
+BEGIN = """
 import json, shutil, sys
 from pathlib import Path
 import jax, numpy as np, optax
@@ -31,6 +31,16 @@ where = Path(sys.argv[1])
 x = data.load("digits").train.x
 algorithm = vae(networks.mlp((8, 8, 1), 3, hidden=(16,), heads=2, dropout=0.1), optax.adam(1e-2))
 
+def flat(trained):
+    return np.concatenate([np.ravel(a) for a in jax.tree.leaves(trained.params)])
+
+kinds = ("none", "data", "seeds", "both")
+meshes = {kind: devices.layout(kind, 2, 2 if kind == "seeds" else None) for kind in kinds}
+"""
+
+EIGHT = (
+    BEGIN
+    + """
 def train(mesh, folder=None, epochs=2):
     return run.train(
         algorithm, Batch(x[:200]), epochs=epochs, batch_size=64, seeds=(0, 1),
@@ -42,11 +52,6 @@ def go(name, mesh, epochs):
     with folder.opened({}):
         return train(mesh, folder, epochs)
 
-def flat(trained):
-    return np.concatenate([np.ravel(a) for a in jax.tree.leaves(trained.params)])
-
-kinds = ("none", "data", "seeds", "both")
-meshes = {kind: devices.layout(kind, 2, 2 if kind == "seeds" else None) for kind in kinds}
 shapes = {kind: mesh and dict(mesh.shape) for kind, mesh in meshes.items()}
 assert shapes == {
     "none": None, "data": {"seeds": 1, "data": 8}, "seeds": {"seeds": 2, "data": 1}, "both": {"seeds": 2, "data": 4}
@@ -73,6 +78,58 @@ for name, call in wrong.items():
 np.savez(where / "result.npz", **result)
 (where / "said.json").write_text(json.dumps(said))
 """
+)
+
+STREAMS = (
+    BEGIN
+    + """
+# Shards of 192 and of 13 examples, which are less than a batch and not to be split over eight.
+pixels = np.asarray(255 * x[:205], np.uint8)
+source = data.stream.made("pixels", 205, lambda index: Batch(pixels[index]))
+held_out = data.Stream(source, 41, binarise=3)
+memory = Batch(pixels / np.float32(255))
+
+def streamed(mesh, folder=None, size=192, validation=held_out):
+    return run.train(
+        algorithm, data.Stream(source, size, seed=0), epochs=2, batch_size=64, seeds=(0, 1), validation=validation,
+        mesh=mesh, folder=folder, every_minutes=0.0, progress=False,
+    )
+
+class Killed(BaseException):
+    pass
+
+def breaking(e, state, place=None):
+    run.Folder.save(folder, e, state, place)
+    if (e, (place or {}).get("shard")) == (1, 1):
+        raise Killed
+
+result = {}
+for kind, mesh in meshes.items():
+    trained = streamed(mesh)
+    result["params " + kind] = flat(trained)
+    parts = ("train", "validation")
+    result["curve " + kind] = np.array([[row[part]["loss"] for part in parts] for row in trained.history])
+folder = run.Folder(where / "between")
+folder.save = breaking
+try:
+    with folder.opened({}):
+        streamed(meshes["both"], folder)
+except Killed:
+    pass
+assert folder.params()[0] == 1 and len(folder.log()) == 1
+shutil.copytree(where / "between", where / "moved")
+folder = run.Folder(where / "between")
+with folder.opened({}):
+    assert (flat(streamed(meshes["both"], folder)) == result["params both"]).all()
+folder = run.Folder(where / "moved")
+with folder.opened({}):
+    result["params moved"] = flat(streamed(None, folder))
+one_shard = flat(streamed(meshes["both"], size=256, validation=None))
+in_memory = run.train(algorithm, memory, epochs=2, batch_size=64, seeds=(0, 1), mesh=meshes["both"], progress=False)
+assert (one_shard == flat(in_memory)).all()
+np.savez(where / "result.npz", **result)
+"""
+)
 
 
 def environment(**more):
@@ -80,14 +137,17 @@ def environment(**more):
     return os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"} | more
 
 
-@pytest.fixture(scope="module")
-def eight(tmp_path_factory):
-    where = tmp_path_factory.mktemp("eight")
+def on_eight(program, where):
     # most of the time is compilation
     env = environment(JAX_NUM_CPU_DEVICES="8", XLA_FLAGS="--xla_backend_optimization_level=0")
-    done = subprocess.run([sys.executable, "-c", EIGHT, str(where)], env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program, str(where)], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return where
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    return on_eight(EIGHT, tmp_path_factory.mktemp("eight"))
 
 
 @pytest.mark.parametrize("layout", ["data", "seeds", "both", "moved"])
@@ -96,6 +156,16 @@ def test_eight_devices_train_what_one_does(eight, layout):
         np.testing.assert_allclose(result[layout], result["none"], rtol=1e-3, atol=1e-5)
         if layout == "seeds":  # on CPU each seed is computed as it is alone
             np.testing.assert_array_equal(result[layout], result["none"])
+
+
+@pytest.mark.slow
+def test_a_stream_feeds_eight_devices_as_it_does_one(tmp_path):
+    with np.load(on_eight(STREAMS, tmp_path) / "result.npz") as result:
+        for name in set(result) - {"params none", "curve none"}:
+            what, layout = name.split()
+            np.testing.assert_allclose(result[name], result[f"{what} none"], rtol=1e-3, atol=1e-5)
+            if layout == "seeds":
+                np.testing.assert_array_equal(result[name], result[f"{what} none"])
 
 
 def test_one_device_reads_what_eight_wrote(eight):
@@ -190,9 +260,9 @@ SLURM = {  # what srun tells its tasks
 }
 
 
-def two(where, flags, variables=None):
+def two(train, where, flags, variables=None):
     """Two processes that train one run."""
-    command = ["-m", "ae_jax", *TRAIN.split(), "--workdir", str(where), "--parallel", "data", *flags.split()]
+    command = ["-m", "ae_jax", *train.split(), "--workdir", str(where), "--parallel", "data", *flags.split()]
     return start(command, variables)
 
 
@@ -202,17 +272,36 @@ def ended(processes):
     return said
 
 
-@pytest.mark.slow
-def test_two_processes_train_as_one_and_go_on_after_one_is_killed(tmp_path):
-    said = ended(two(tmp_path / "unbroken", "--coordinator auto", SLURM))
+def as_one(train, where, flags, variables=None):
+    """Two processes train what one does; the loss curve of a run in that folder, by its name."""
+    said = ended(two(train, where / "unbroken", flags, variables))
     assert "report:" in said[0]
     assert "training" not in said[1]  # one speaks
-    cli.dispatch([*TRAIN.split(), "--workdir", str(tmp_path / "one"), "--quiet"])
-    curve = lambda where: [row["train"]["loss"][0] for row in run.Folder(tmp_path / where).log()]
+    cli.dispatch([*train.split(), "--workdir", str(where / "one"), "--quiet"])
+    curve = lambda name: [row["train"]["loss"][0] for row in run.Folder(where / name).log()]
     np.testing.assert_allclose(curve("unbroken"), curve("one"), rtol=1e-5)
-    assert run.Folder(tmp_path / "unbroken").results()["devices"]["processes"] == 2
+    many, one = (run.Folder(where / name).results() for name in ("unbroken", "one"))
+    assert many["devices"]["processes"] == 2
+    loss = lambda results: results["metrics"]["test loss"]["mean"]
+    np.testing.assert_allclose(loss(many), loss(one), rtol=1e-4)
+    return curve
 
-    killed = two(tmp_path / "killed", FLAGS)
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    as_one(TRAIN, tmp_path, "--coordinator auto", SLURM)
+
+
+@pytest.mark.slow
+def test_two_processes_stream_as_one_and_go_on_after_one_is_killed(tmp_path):
+    for name, part in zip(("train", "test"), data.load("digits"), strict=True):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        np.save(tmp_path / "set" / name / "0.npy", np.asarray(255 * part.x, np.uint8))
+    # Two shards, with a checkpoint after each.
+    train = f"{TRAIN} --data {tmp_path / 'set'} --stream --shard-size 768 --validation 0.1 --every-minutes 0"
+    curve = as_one(train, tmp_path, FLAGS)
+
+    killed = two(train, tmp_path / "killed", FLAGS)
     deadline = time.monotonic() + 200
     while len(run.Folder(tmp_path / "killed").log()) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -223,7 +312,7 @@ def test_two_processes_train_as_one_and_go_on_after_one_is_killed(tmp_path):
     killed[0].communicate()
     assert 3 <= len(run.Folder(tmp_path / "killed").log()) < 8
     assert run.Folder(tmp_path / "killed").results() is None
-    ended(two(tmp_path / "killed", FLAGS))
+    ended(two(train, tmp_path / "killed", FLAGS))
     assert curve("killed") == curve("unbroken")
     a, b = (run.Folder(tmp_path / where).params() for where in ("killed", "unbroken"))
     assert a[0] == b[0] == 8
@@ -249,7 +338,8 @@ from ae_jax import devices
 where, address, process = sys.argv[1:]
 devices.initialize(address, 2, int(process))
 import jax, numpy as np, optax
-from ae_jax import networks, run
+from dataclasses import replace
+from ae_jax import data as sources, networks, run, shards
 from ae_jax.algorithms import vae
 from ae_jax.core import Batch
 
@@ -267,6 +357,24 @@ for epochs in (1, 2):  # goes on from what both have written
         )
 flat = np.concatenate([np.ravel(a) for a in jax.tree.leaves(trained.params)])
 np.save(where + f"/{process}.npy", flat)
+
+# A stream, of which each process reads its part; the last shard is one example.
+pixels, read = np.asarray(255 * x, np.uint8), []
+source = sources.stream.made("pixels", 123, lambda index: Batch(pixels[index], index.astype(np.int32)))
+def counted(index):
+    read.extend(index.tolist())
+    return source.read(index)
+stream = sources.Stream(replace(source, read=counted), 61, seed=0)
+(shard,) = shards.loaded(stream, [(1, 1)], mesh)
+index = stream.index(1, 1)
+np.testing.assert_array_equal(devices.host(shard.y), index)
+np.testing.assert_array_equal(devices.host(shard.x), source.batch(index).x)
+assert len(read) == 31 - int(process)
+read.clear()
+held_out = sources.Stream(source, 50, binarise=3)
+trained = run.train(algorithm, stream, epochs=2, batch_size=32, seeds=(0, 1), mesh=mesh, validation=held_out)
+curve = [row[part]["loss"] for row in trained.history for part in ("train", "validation")]
+np.savez(where + f"/streamed-{process}.npz", curve=curve, read=read)
 
 assert devices.worst(int(process)) == 1
 def fail():
@@ -294,3 +402,19 @@ def test_each_process_reads_its_own_part(tmp_path):
     expected = np.concatenate([np.ravel(a) for a in jax.tree.leaves(alone.params)])
     for i in range(2):
         np.testing.assert_allclose(np.load(tmp_path / f"{i}.npy"), expected, rtol=1e-4, atol=1e-6)
+
+    pixels = np.asarray(255 * x, np.uint8)
+    source = data.stream.made("pixels", 123, lambda index: Batch(pixels[index]))
+    stream, held_out = data.Stream(source, 61, seed=0), data.Stream(source, 50, binarise=3)
+    alone = run.train(algorithm, stream, epochs=2, batch_size=32, seeds=(0, 1), validation=held_out, progress=False)
+    read = []
+    for i in range(2):
+        with np.load(tmp_path / f"streamed-{i}.npz") as found:
+            curve = [row[part]["loss"] for row in alone.history for part in ("train", "validation")]
+            np.testing.assert_allclose(found["curve"], curve, rtol=1e-5)
+            read.append(found["read"])
+    assert set(np.concatenate(read)) == set(range(123))
+    # The shard that init saw and two epochs are 61 + 2 * 123; of the shard of one example both read it, and both read
+    # one for the shape of all.
+    assert [len(numbers) for numbers in read] == [31 + 2 * (31 + 31 + 1) + 1, 30 + 2 * (30 + 30 + 1) + 1]
+    assert sum(map(len, read)) == 61 + 2 * 123 + 2 + 2

@@ -40,18 +40,24 @@ class Source:
     def __len__(self) -> int:
         return int((self.blocks[:, 1] - self.blocks[:, 0]).sum())
 
-    def batch(self, index: np.ndarray) -> Batch:
-        """The examples of those numbers, rising, on the device as float32 in [0, 1].
+    def raw(self, index: np.ndarray) -> Batch:
+        """The examples of those numbers, rising, as NumPy arrays: x uint8 as it is, or float32 in [0, 1].
 
         Raises DataError for values that are not in [0, 1], or NaN.
         """
         x, y = self.read(index)
-        if x.dtype == np.uint8:  # goes to the device as it is, and there gets the very floats that NumPy gives
-            levels = BYTES if self.levels is None else self.levels
-            x = _looked_up(jnp.asarray(x), jnp.asarray(levels))
-        else:
-            x = jnp.asarray(unit_interval([np.asarray(x)], self.name)[0])
-        return jax.block_until_ready(Batch(x, None if y is None else jnp.asarray(y)))
+        x = np.asarray(x)
+        return make_batch(x if x.dtype == np.uint8 else unit_interval([x], self.name)[0], y)
+
+    def floats(self, raw: Batch) -> Batch:
+        """What was read, and put on the device or devices, as float32 in [0, 1]."""
+        if raw.x.dtype != np.uint8:
+            return raw
+        return raw._replace(x=_looked_up(raw.x, BYTES if self.levels is None else self.levels))
+
+    def batch(self, index: np.ndarray) -> Batch:
+        """The examples of those numbers, rising, on the device as float32 in [0, 1]. Raises DataError like `raw`."""
+        return jax.block_until_ready(self.floats(jax.tree.map(jnp.asarray, self.raw(index))))
 
 
 BYTES = np.arange(256, dtype=np.float32) / np.float32(255)
@@ -59,13 +65,15 @@ BITS = np.minimum(np.arange(256, dtype=np.float32), 1)
 
 
 @jax.jit
-def _looked_up(x: Array, levels: Array) -> Array:
+def _looked_up(x: Array, levels: Any) -> Array:
+    """The very floats that NumPy gives, of bytes, of which a device is sent a quarter as many."""
     return levels[x.astype(jnp.int32)]  # a division would be turned into a product, which rounds differently
 
 
 @jax.jit
-def _drawn(x: Array, index: Array, key: Array) -> Array:
+def _drawn(x: Array, index: Any, seed: Any) -> Array:
     """Binary pixels, those of each example by its own number: the same in whatever shard it comes."""
+    key = jax.random.wrap_key_data(seed)
     one = lambda i, x: jax.random.bernoulli(jax.random.fold_in(key, i), x).astype(x.dtype)
     return jax.vmap(one)(index, x)
 
@@ -120,6 +128,21 @@ class Stream:
         runs[-1, 1] -= ends[b] - last
         return np.sort(np.concatenate([np.arange(start, stop) for start, stop in runs]))
 
+    def read(self, e: int, s: int, part: int = 0, parts: int = 1) -> tuple[np.ndarray, Batch]:
+        """(numbers of the examples in shard s of epoch e, one of so many parts of these as `Source.raw` has it)."""
+        index = self.index(e, s)
+        own = np.array_split(index, parts)[part]
+        raw = self.source.raw(own if len(own) else index[:1])  # no source needs to know how nothing is read
+        return index, jax.tree.map(lambda a: a[: len(own)], raw)
+
+    def ready(self, index: np.ndarray, raw: Batch) -> Batch:
+        """Those examples, as they were read and put on the device or devices, as they are learned from."""
+        batch = self.source.floats(raw)
+        if self.binarise is not None:
+            seed = np.asarray(jax.random.key_data(jax.random.key(self.binarise)))
+            batch = batch._replace(x=_drawn(batch.x, index.astype(np.uint32), seed))
+        return jax.block_until_ready(batch)
+
     def load(self, e: int, s: int) -> Batch:
         """Shard s of epoch e, on the device."""
         return self._batch(self.index(e, s))
@@ -133,11 +156,7 @@ class Stream:
         return self._batch(np.sort(blocks[block, 0] + at - lengths[block]))
 
     def _batch(self, index: np.ndarray) -> Batch:
-        batch = self.source.batch(index)
-        if self.binarise is None:
-            return batch
-        drawn = _drawn(batch.x, jnp.asarray(index.astype(np.uint32)), jax.random.key(self.binarise))
-        return jax.block_until_ready(batch._replace(x=drawn))
+        return self.ready(index, jax.tree.map(jnp.asarray, self.source.raw(index)))
 
 
 def shard_size(shape: tuple[int, ...], batch_size: int, given: int | None = None) -> int:
