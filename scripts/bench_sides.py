@@ -163,6 +163,16 @@ def our_vae() -> Any:
     return algorithms.vae(net, optax.adam(1e-3))
 
 
+def our_plain_vae() -> Any:
+    """`our_vae` by plain gradient steps: what Adam costs is the difference."""
+    import optax
+
+    from ae_jax import algorithms, networks
+
+    net = networks.mlp((784,), 20, hidden=(500,), heads=2, init="uniform")
+    return algorithms.vae(net, optax.sgd(1e-3))
+
+
 def our_conv() -> Any:
     """28x28x1, 32 and 64 maps of strided 3x3 convolutions, a code of 32, and back; summed squared error."""
     import optax
@@ -324,8 +334,10 @@ def torch_training(
     batch: int = BATCH,
     examples: int = EXAMPLES,
     compiled: str = "",
+    loader: bool = False,
 ) -> Callable[[str], Work]:
-    """An epoch in a plain loop; `make` gives the modules and a loss (x) -> mean over the batch.
+    """An epoch in a plain loop; `make` gives the modules and a loss (x) -> mean over the batch. `loader`: as PyTorch's
+    examples write it, with a DataLoader, and with every loss read.
 
     `compiled` is a mode of torch.compile for the loss, forwards and backwards: "default", or "reduce-overhead", which
     on a GPU replays CUDA graphs.
@@ -333,6 +345,7 @@ def torch_training(
 
     def build(device: str) -> Work:
         import torch
+        from torch.utils.data import DataLoader, TensorDataset
 
         where = torch_device(device)
         data = torch.from_numpy(dataset(shape, examples)).to(where)
@@ -341,16 +354,18 @@ def torch_training(
         if compiled:
             loss_of = torch.compile(loss_of, mode=compiled)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused or None)  # None is its default
+        loaded = DataLoader(TensorDataset(data.cpu()), batch_size=batch, shuffle=True)
 
         def call() -> float:
             order = torch.randperm(examples, device=where)
             total = torch.zeros((), device=where)
-            for start in range(0, examples, batch):
-                loss = loss_of(data[order[start : start + batch]])
+            batches = (data[order[start : start + batch]] for start in range(0, examples, batch))
+            for x in (x.to(where) for (x,) in loaded) if loader else batches:
+                loss = loss_of(x)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
-                total += loss.detach()
+                total += loss.item() if loader else loss.detach()
             return float(total) * batch / examples
 
         return Work(call, examples)
@@ -559,17 +574,23 @@ def torch_likelihood(device: str) -> Work:
 
 
 def torch_evaluation(device: str) -> Work:
-    """The loss of `torch_vae` over the data set, 1000 examples at a time, without gradients."""
+    """The loss of `torch_vae` and the errors of its reconstructions over the data set, 1000 examples at a time."""
     import torch
 
     where = torch_device(device)
     data = torch.from_numpy(dataset((784,))).to(where)
-    model, loss = torch_vae()
-    model.to(where)
+    (encoder, decoder), loss = torch_vae()
+    encoder.to(where), decoder.to(where)
+
+    def metrics(x: Any) -> Any:  # those of ours: all have the code's mean decoded, besides the draw that the loss has
+        mean = torch.sigmoid(decoder(encoder(x).chunk(2, -1)[0]))
+        squared, p = (mean - x).square().sum(-1), mean.clip(1e-6, 1 - 1e-6)
+        entropy = -(x * p.log() + (1 - x) * torch.log1p(-p)).sum(-1)
+        return torch.stack([loss(x), squared.mean(), squared.mean() / 784, entropy.mean()])
 
     def call() -> float:
         with torch.no_grad():
-            return float(sum(loss(part) * len(part) for part in data.split(1000))) / EXAMPLES
+            return float(sum(metrics(part) * len(part) for part in data.split(1000))[0]) / EXAMPLES
 
     return Work(call, EXAMPLES)
 

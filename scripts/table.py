@@ -20,6 +20,7 @@ OVERVIEW_HEAD = (
 )
 MISSED = 2  # claims and tolerances that were missed, by name; the page of all metrics has every one
 RESULTS_HEAD = (("metric", "published", "ours, mean and 95 % interval", "verdict"), ("---", "---", "---", "---"))
+GOALS_HEAD = (("what", "asked", "measured (quartiles)", "", "device"), ("---", "--:", "---", "---", "---"))
 BENCH_HEAD = (
     ("what", "ours", "best rival", "times as fast (quartiles)", "of ceiling", "first call", "peak memory", "device"),
     ("---", "--:", "--:", "--:", "--:", "--:", "--:", "---"),
@@ -156,12 +157,35 @@ def bench_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
     return [(case["title"], per_second(ours), rival, times, ceiling, f"{ours['first_call_seconds']} s", memory, device)]
 
 
+def goal_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
+    """What was asked of a case before it was measured, and what came out."""
+    rows = []
+    for goal in case.get("goals", ()):
+        of = goal["ours"].removeprefix("ae_jax").removeprefix(", ")
+        what = f"{case['title']}{f': {of}' if of else ''}, times {goal['to']}"
+        measured = f"{goal['median']:.3g} ({goal['low']:.3g} to {goal['high']:.3g})"
+        rows.append((what, f"at least {goal['least']:.3g}", measured, "✓" if goal["median"] >= goal["least"] else "✗"))
+    sides = {row["side"]: row for row in case["rows"]}
+    for way, most in case.get("most", {}).items():
+        seconds, what = sides[way]["median"], f"{case['title']}, {way}"
+        rows.append((what, f"at most {most:g} s", f"{seconds:.3g} s", "✓" if seconds <= most else "✗"))
+    return rows
+
+
 def bench_table(machines: list[dict[str, Any]]) -> list[str]:
-    """All cases of all machines."""
+    """All cases of all machines, and what was asked of them."""
     rows = [row for machine in machines for case in machine["cases"].values() for row in bench_rows(case)]
     if not rows:
         return ["Nothing has been measured yet: `python scripts/bench.py`."]
-    return [*(cells(head) for head in BENCH_HEAD), *map(cells, rows)]
+    goals = [
+        (*row, f"{case['device']}, {case['cpus']} CPUs")
+        for machine in machines
+        for case in machine["cases"].values()
+        for row in goal_rows(case)
+    ]
+    asked = ["", "Ratios that were asked for before they were measured; [docs/speed.md](docs/speed.md) goes into those"]
+    asked += ["that are not reached.", "", *(cells(head) for head in GOALS_HEAD), *map(cells, goals)]
+    return [*(cells(head) for head in BENCH_HEAD), *map(cells, rows), *(asked if goals else [])]
 
 
 def streaming_lines(machines: list[dict[str, Any]]) -> list[str]:

@@ -314,6 +314,24 @@ def test_bench_table(tmp_path):
     assert f"{want} A CPU, 2 CPUs, jax 1.0 (machine busy, load 3.0) |" in text
 
 
+def test_what_was_asked_stands_beside_what_was_measured(tmp_path):
+    about = {"device": "A CPU", "cpus": 2, "versions": {"jax": "1.0"}}
+    goals = [
+        {"ours": "ae_jax", "to": "the best rival, theirs", "least": 2.5, "median": 2.0, "low": 1.9, "high": 2.1},
+        {"ours": "ae_jax, more", "to": "theirs", "least": 1.5, "median": 2.0, "low": 1.9, "high": 2.1},
+    ]
+    rows = [{"side": "ae_jax", "unit": "seconds", "median": 0.8}]
+    cases = {
+        "race": {"title": "A race", "ours": "ae_jax", "rows": [], "goals": goals} | about,
+        "start": {"title": "A start", "rows": rows, "most": {"ae_jax": 1.0}} | about,
+    }
+    (tmp_path / "bench-a.json").write_text(json.dumps({"cases": cases}))
+    text = table.render(README, tmp_path)
+    assert "| A race, times the best rival, theirs | at least 2.5 | 2 (1.9 to 2.1) | ✗ | A CPU, 2 CPUs |" in text
+    assert "| A race: more, times theirs | at least 1.5 | 2 (1.9 to 2.1) | ✓ | A CPU, 2 CPUs |" in text
+    assert "| A start, ae_jax | at most 1 s | 0.8 s | ✓ | A CPU, 2 CPUs |" in text
+
+
 def test_streams_and_growth_stand_below_the_speeds(tmp_path):
     machine = {"device": "A CPU", "cpus": 2}
     rate, memory = {"ratio_to_memory": {"files": {"median": 0.957}}}, {"rows": [{"gigabytes": 20.0, "peak_mb": 1046}]}
@@ -392,6 +410,14 @@ def test_rates_are_compared_turn_by_turn_with_the_best_rival():
     assert result["ratio"]["median"] == 4.0
     assert result["of_ceiling"] == {"ae_jax": 0.5, "ae_jax, more": 1.125, "slow": 0.013, "fast": 0.125}
     assert bench.compared(case, {"fast": [1.0]}) == {}
+    goal, way = bench.Goal, "ae_jax, more"
+    asked = (goal(3.0), goal(8.0, way, "slow"), goal(0.9, to=bench.CEILING_GOAL), goal(1.0, "ae_jax, absent"))
+    found = bench.reached(case._replace(goals=asked), rates | ceiling)
+    assert [(g["least"], g["median"], g["to"]) for g in found] == [
+        (3.0, 4.0, "the best rival, fast"),
+        (8.0, 90.0, "slow"),
+        (0.9, 0.5, bench.CEILING_GOAL),
+    ]
     (copy,) = bench.COPY
     counted = {"ae_jax": {"flops": 1.0, "bytes accessed": 5.0}}
     assert bench.bytes_share(counted, rates | {copy: [400.0, 400.0, 400.0]}) == {"of_copy": {"ae_jax": 0.5}}
