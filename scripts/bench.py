@@ -286,12 +286,12 @@ def worker(case: str, name: str, device: str) -> None:
         if line == "cost\n":
             answer(cost=work.cost())
             continue
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         for _ in range(int(line)):
             loss = work.call()
-        taken = time.perf_counter() - start
+        taken, busy = time.perf_counter() - start, time.process_time() - busy
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
-        answer(seconds=taken, loss=loss, peak_mb=round(peak), device_peak_mb=device_peak(device))
+        answer(seconds=taken, cores=busy / taken, loss=loss, peak_mb=round(peak), device_peak_mb=device_peak(device))
 
 
 def device_peak(device: str) -> int | None:
@@ -409,6 +409,7 @@ def in_turns(name: str, case: Case, device: str, repeats: int, seconds: float, c
         unit = "FLOP" if side in CEILING else "B" if side in COPY else case.unit
         row = {"side": side, "unit": unit, **spread(values, 4)}
         row["first_call_seconds"] = round(processes[side].ready["first"], 2)
+        row |= {"cores_busy": round(last[side]["cores"], 2)}  # of the processor, on average over the last turn
         row |= {key: last[side][key] for key in ("peak_mb", "device_peak_mb")}
         row |= {"counted_by_xla": costs[side]} if costs.get(side) else {}
         rows.append(row | ({} if unit in ("FLOP", "B") else {"loss_after_3": float(f"{early[side]:.5g}")}))
