@@ -480,6 +480,7 @@ def test_iwae_uses_exactly_its_samples_and_with_one_is_the_elbo():
         assert (k == 1) == np.allclose(metrics["bound"], metrics["elbo"])
 
 
+@pytest.mark.slow
 def test_the_bound_rises_with_the_samples_from_the_elbo_towards_the_likelihood():
     (pca, params), data = worse_posterior(), Batch(jnp.asarray(GAUSSIAN))
     keys = jax.random.split(KEY, 100)

@@ -150,6 +150,7 @@ def official(name):
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
+@pytest.mark.slow
 @needs_shared
 def test_mnist_is_the_official_one_in_the_order_of_tfds(without_tfds, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(SHARED / "tensorflow_datasets"))  # after import: read at each call

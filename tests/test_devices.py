@@ -150,6 +150,7 @@ def eight(tmp_path_factory):
     return on_eight(EIGHT, tmp_path_factory.mktemp("eight"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["data", "seeds", "both", "moved"])
 def test_eight_devices_train_what_one_does(eight, layout):
     with np.load(eight / "result.npz") as result:
@@ -168,6 +169,7 @@ def test_a_stream_feeds_eight_devices_as_it_does_one(tmp_path):
                 np.testing.assert_array_equal(result[name], result[f"{what} none"])
 
 
+@pytest.mark.slow
 def test_one_device_reads_what_eight_wrote(eight):
     e, state = run.Folder(eight / "broken").params()
     flat = np.concatenate([np.ravel(a) for a in jax.tree.leaves(state.params)])
@@ -194,6 +196,7 @@ def test_a_flag_spreads_a_run(tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_shared_evenly_is_said(eight):
     said = json.loads((eight / "said.json").read_text())
     assert "2 seeds cannot be spread evenly over 8 devices" in said["seeds"]

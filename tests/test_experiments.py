@@ -90,7 +90,7 @@ SLOW = {
     "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
     "stacked_denoising", "few_labels", "text_search", "text_topics", "semantic_hashing", "image_search",
     "rate_distortion", "clustering", "adversarial", "adversarial_labels", "adversarial_style",
-    "restoration", "latent_walks", "embedding_projector",
+    "restoration", "latent_walks", "embedding_projector", "sparse_patches", "rbm_pseudo_likelihood",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",

@@ -17,7 +17,9 @@ from probes import BATCH, EPOCHS, PROBES, bars, build, flat
 from ae_jax import core
 from ae_jax.algorithms import ALGORITHMS
 
-every = pytest.mark.parametrize("name", PROBES)
+# further forms of an algorithm are marked slow
+FORMS = [name if name in ALGORITHMS else pytest.param(name, marks=pytest.mark.slow) for name in PROBES]
+every = pytest.mark.parametrize("name", FORMS)
 DATA = bars()
 # most of the time here is compilation, and the laws are about meaning, not speed
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

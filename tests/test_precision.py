@@ -74,6 +74,7 @@ def test_every_network_rounded_is_itself_to_eight_bits(name):
     assert not np.array_equal(found[0], expected[0])
 
 
+@pytest.mark.slow
 def test_losses_agree_with_float32():
     train, _ = data.load("digits")
     curves = {}
