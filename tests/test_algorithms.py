@@ -172,6 +172,21 @@ def test_the_best_linear_denoiser_is_the_wiener_filter():
     assert deviations(np.eye(6)).max() > 20
 
 
+def test_labels_that_name_no_mode_are_anywhere():
+    of = priors.prior("mixture", 2, modes=3).draw(KEY, 400, float, jnp.full(400, 7))
+    angles = np.round(np.arctan2(of[:, 1], of[:, 0]) / (2 * np.pi / 3)).astype(int) % 3
+    assert set(angles.tolist()) == {0, 1, 2}
+    with pytest.raises(ValueError, match="at least 1 mode"):
+        priors.prior("mixture", 2, modes=0)
+
+
+def test_made_refuses_noise_that_direct_weights_would_not_see():
+    noisy = corrupted(networks.mlp((7,), 4, hidden=()), masking(0.5))
+    with pytest.raises(ValueError, match="direct=False"):
+        made(noisy, optax.sgd(1.0))
+    made(noisy, optax.sgd(1.0), direct=False)
+
+
 # ------------------------------------------------------------------------------------------------ contractive
 
 

@@ -27,7 +27,7 @@ def made(
 ) -> Algorithm:
     """-log p(x) of binary x in nats: one set of masks a batch in training, the mean p(x) of all sets afterwards.
 
-    Codes, what they decode to, and reconstructions (the conditionals' means) are those of one set.
+    Codes, what they decode to (without `direct`), and reconstructions (the conditionals' means) are those of one set.
 
     Args:
         net: the network, of dense layers, not tied; its code is the hidden layer in the middle.
@@ -37,10 +37,10 @@ def made(
         shuffle: each set of masks has its own random order of the inputs; else all have that of the data.
         direct: weights from every input straight to the outputs after it.
         conditional: weights by which units see their masks, "connectivity weights".
-    Raises ValueError for other networks, and for no masks.
+    Raises ValueError for other networks, no masks, or a network that corrupts its input beside direct weights.
     """
-    if masks < 1:
-        raise ValueError(f"masks is {masks}; there must be at least 1 set")
+    if masks < 1 or (direct and net.corrupt is not None):
+        raise ValueError(f"masks is {masks}, which must be at least 1; weights past the net's noise: take direct=False")
     groups = ("encoder", "decoder") + ("direct",) * direct + ("connectivity",) * conditional
 
     def init(key: Key, data: Batch) -> Params:
