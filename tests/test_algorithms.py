@@ -180,13 +180,6 @@ def test_labels_that_name_no_mode_are_anywhere():
         priors.prior("mixture", 2, modes=0)
 
 
-def test_made_refuses_noise_that_direct_weights_would_not_see():
-    noisy = corrupted(networks.mlp((7,), 4, hidden=()), masking(0.5))
-    with pytest.raises(ValueError, match="direct=False"):
-        made(noisy, optax.sgd(1.0))
-    made(noisy, optax.sgd(1.0), direct=False)
-
-
 # ------------------------------------------------------------------------------------------------ contractive
 
 

@@ -35,12 +35,12 @@ def made(
         masks: sets of masks that training goes through, and that evaluation averages over.
         fresh: train on new masks in every batch instead; evaluation keeps its own.
         shuffle: each set of masks has its own random order of the inputs; else all have that of the data.
-        direct: weights from every input straight to the outputs after it.
+        direct: weights from every input, without noise, straight to the outputs after it.
         conditional: weights by which units see their masks, "connectivity weights".
-    Raises ValueError for other networks, no masks, or a network that corrupts its input beside direct weights.
+    Raises ValueError for other networks, and for no masks.
     """
-    if masks < 1 or (direct and net.corrupt is not None):
-        raise ValueError(f"masks is {masks}, which must be at least 1; weights past the net's noise: take direct=False")
+    if masks < 1:
+        raise ValueError(f"masks is {masks}; there must be at least 1 set")
     groups = ("encoder", "decoder") + ("direct",) * direct + ("connectivity",) * conditional
 
     def init(key: Key, data: Batch) -> Params:
