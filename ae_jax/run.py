@@ -249,7 +249,7 @@ class Folder:
         """
 
         def sees() -> bool:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, UnicodeError):
                 return (self.path / "lock").read_text() == token
             return False
 
