@@ -1,7 +1,9 @@
 """Many devices and many processes end where one does, also when some of them are killed on the way."""
 
+import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import optax
 import pytest
 
 from ae_jax import cli, commands, data, devices, networks, run
-from ae_jax.algorithms import vae
+from ae_jax.algorithms import autoencoder, vae
 from ae_jax.core import Batch
 from ae_jax.settings import Settings
 
@@ -296,12 +298,12 @@ def test_processes_of_different_meshes_are_told_before_they_share_anything(as_pr
     flags = [("data", 1, None), ("none", 1, 2)]  # the second alone would be refused
     errors = as_processes(lambda i: devices.layout(*flags[i]), 2)
     assert ["process 1 has other" in str(error) for error in errors] == [True, True]
-    assert "devices: 2, not None" in str(errors[0]) and "parallel: 'none', not 'data'" in str(errors[0])
+    assert "\n  devices: 2, not None\n  parallel: 'none', not 'data'\n" in str(errors[0])
 
 
 @pytest.mark.parametrize("wrong", ["every_epochs", "every_minutes", "keep"])
 def test_processes_that_save_at_different_times_do_not_train(wrong, as_processes, tmp_path):
-    settings = Settings(algorithm="autoencoder", data="digits")
+    settings = Settings("autoencoder", "mlp", "digits", latents=2, epochs=1, batch_size=32, seeds=(0,))
     mesh = devices.mesh()
     train = lambda i: commands.train(settings, tmp_path / "run", quiet=True, mesh=mesh, **({wrong: 7} if i else {}))
     errors = as_processes(train, 2)
@@ -324,20 +326,19 @@ def test_all_processes_see_the_folder_or_none_trains(as_processes, tmp_path, mon
     assert all(isinstance(error, run.RunError) for error in errors)
     (said,) = {str(error) for error in errors}
     assert f"process 0 has {tmp_path / 'shared'}" in said
-    assert f"process 2: {tmp_path / 'other'}" in said and "process 1:" not in said
+    assert f"process 2: {tmp_path / 'other'}" in said
+    assert "process 1:" not in said
     assert "same --workdir" in said
 
-    # A file system may show the file a moment late: here the folder is another's until then.
+    # A file system may show the file a moment late: here the folder is not there until then.
     monkeypatch.setattr(run, "SEEN", 10)
-    (tmp_path / "late").mkdir()
+    view = tmp_path / "late"
 
     def late(i):
-        if i == 1:
-            threading.Timer(
-                0.3, lambda: ((tmp_path / "late").rmdir(), (tmp_path / "late").symlink_to(where(0)))
-            ).start()
         folder = run.Folder(where(0))
-        folder.path = tmp_path / "late" if i == 1 else folder.path
+        if i == 1:
+            folder.path = view
+            threading.Timer(0.3, lambda: view.symlink_to(where(0))).start()
         return folder
 
     assert as_processes(lambda i: opened(i, late), 2) == ["opened"] * 2
@@ -380,6 +381,33 @@ def test_a_process_says_where_it_waits(monkeypatch, capsys):
     assert one == "process 2 of 4: waiting at 10.0.0.1:5000 for the others (at most 5 minutes)"
     assert "waiting for the others" in auto
     assert [options["initialization_timeout"] for options in asked] == [300, 300]
+
+
+def test_it_says_from_where_within_an_epoch_it_goes_on(tmp_path, capsys):
+    x = np.random.default_rng(0).random((48, 4)).astype(np.float32)
+    stream = data.Stream(data.stream.made("memory", 48, lambda index: Batch(x[index]), 4), 16, seed=0)
+    assert stream.shards == 3
+    algorithm = autoencoder(networks.mlp((4,), 2, hidden=()), optax.adam(1e-3))
+    folder = run.Folder(tmp_path / "run")
+
+    def go(until):
+        def save(e, state, partial=None):
+            run.Folder.save(folder, e, state, partial)
+            if (e, (partial or {}).get("shard", 0)) == until:
+                raise InterruptedError
+
+        folder.save = save
+        with folder.opened({}):
+            run.train(algorithm, stream, epochs=3, batch_size=16, folder=folder, every_epochs=1, every_minutes=0.0)
+
+    for until, line in [
+        ((1, 2), ""),
+        ((2, 0), "going on after epoch 1 of 3 and 2 of 3 shards of the next\n"),
+        (None, "going on after epoch 2 of 3\n"),
+    ]:
+        with pytest.raises(InterruptedError) if until else contextlib.nullcontext():
+            go(until)
+        assert "".join(re.findall("going on.*\n", capsys.readouterr().err)) == line
 
 
 # ---------------------------------------------------------------------------------------- two processes
