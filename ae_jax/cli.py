@@ -189,6 +189,8 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
         raise ValueError("--seeds N trains the seeds 0 to N-1 and --seed S one seed: give one of the two")
     if options.shard_size is not None and not options.stream:
         raise ValueError("--shard-size is the size of the shards of a stream: give --stream with it")
+    if options.shard_size is not None and options.shard_size < 1:
+        raise ValueError(f"--shard-size is {options.shard_size}; it counts examples and must be at least 1")
     if options.seeds is not None and options.seeds < 1:
         raise ValueError(f"--seeds is {options.seeds}; it counts runs and must be at least 1")
 
@@ -537,7 +539,7 @@ def as_flags(message: str) -> str:
     flags = {field.name: field.name for field in dataclasses.fields(TrainOptions)}
     flags |= {name: data_flag(name) for name in merged(data.OPTIONS)}
     flag = lambda m: f"--{flags[m[1]].replace('_', '-')} {m[2]}".rstrip()
-    return re.sub(rf'\b({"|".join(flags)})=("?\w*"?)', flag, message)
+    return re.sub(rf'\b({"|".join(flags)})=("?[-\w.]*"?)', flag, message)
 
 
 def main() -> None:

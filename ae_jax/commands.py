@@ -313,7 +313,13 @@ def evaluate(workdir: Path, source: str | None = None, samples: int = 100, quiet
     settings = opened.settings
     if source is not None:
         options = data.options_for(source, settings.data_options)
-        settings = Settings(**(vars(settings) | {"data": source, "data_options": options}))
+        shards = settings.shard_size
+        if shards is not None:
+            try:
+                data.open_stream(source, **options)
+            except data.DataError:  # a run from a stream is evaluated on what is loaded whole, too
+                shards = None
+        settings = Settings(**(vars(settings) | {"data": source, "data_options": options, "shard_size": shards}))
     splits = load(settings)
     check_shape(splits.test.x, opened.shape)
     params = jax.tree.map(
@@ -600,9 +606,9 @@ def read_examples(
     """The examples that `source` holds, in [0, 1], and what each is called: [N, *shape], N names.
 
     Args:
-        source: a .npy or .npz file; an image, or a folder of them (in the order of their names); for documents a text
-            file, a folder of them, or some words; or a source of data, whose test set it then is. A name wins over a
-            folder that is called the same, see `data.is_name`.
+        source: a .npy or .npz file, or a folder of .npy files; an image, or a folder of them (in the order of their
+            names); for documents a text file, a folder of them, or some words; or a source of data, whose test set it
+            then is. A name wins over a folder that is called the same, see `data.is_name`.
         shape: of one example.
         vocabulary: the words that x counts, where examples are documents.
         resize: scale images to the shape, after the cut that the options may say.
@@ -614,9 +620,13 @@ def read_examples(
     options = options or {}
     path, name = Path(source).expanduser(), data.is_name(source, options.get("data_dir"))
     there = os.path.exists(path) and not name  # where words are too long for a file's name, Path.exists raises
-    if path.suffix in (".npy", ".npz"):
-        x = data.unit_interval([read_array(path)], str(path))[0]
-        names = [f"{path.name}[{i}]" for i in range(len(x))]
+    if path.suffix in (".npy", ".npz") or (there and path.is_dir() and data.npy_files(path)):
+        files = data.npy_files(path) if path.is_dir() else [path]
+        arrays = [read_array(file) for file in files]
+        names = [f"{file.name}[{i}]" for file, array in zip(files, arrays, strict=True) for i in range(len(array))]
+        if len({array.shape[1:] for array in arrays}) > 1:
+            raise run.RunError(f"the .npy files in {path} hold examples of different shapes")
+        x = data.unit_interval([np.concatenate(arrays)], str(path))[0]
     elif vocabulary and there:
         files = data.text_files(path) if path.is_dir() else [path]
         if not files:

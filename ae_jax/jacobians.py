@@ -51,7 +51,7 @@ def columns(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -
 
 
 def closed(layer: Callable[..., tuple[Array, Array]], x: Array, *fixed: Array) -> Array:
-    """Of one affine layer and an elementwise s: sum_j s'_j^2 ||W_j||^2, Rifai et al. (2011), section 3. -> [B].
+    """Of one affine layer and an elementwise s: sum_j s'_j^2 ||W_j||^2, Rifai et al. (2011). -> [B].
 
     `layer(x, *fixed)` gives W [D, K] and s' [B, K], as `Autoencoder.layer` does.
     """

@@ -27,10 +27,13 @@ def prior(name: PriorName, size: int, scale: float = 1.0, modes: int = 10) -> Pr
     `swiss_roll`: the spiral t (cos 2 pi t, sin 2 pi t), t up to 2, times scale, even in area; mode c is the c-th of
     `modes` equally probable pieces of it.
 
-    Raises ValueError for another name, a scale that is not positive, or a plane's prior where size is not 2.
+    Labels that name no mode, below 0 or from `modes` on, may be anywhere.
+
+    Raises ValueError for another name, a scale that is not positive, no modes, or a plane's prior where size is not 2.
     """
-    if name not in ("gaussian", "mixture", "swiss_roll") or not scale > 0:
-        raise ValueError(f"prior is {name!r}, scale {scale}; wanted: gaussian, mixture or swiss_roll, scale > 0")
+    if name not in ("gaussian", "mixture", "swiss_roll") or not scale > 0 or modes < 1:
+        wanted = "gaussian, mixture or swiss_roll, scale > 0, at least 1 mode"
+        raise ValueError(f"prior is {name!r}, scale {scale}, modes {modes}; wanted: {wanted}")
     if name == "gaussian":
         return Prior(lambda key, n, dtype=float, y=None: scale * jax.random.normal(key, (n, size), dtype), 0)
     if size != 2:
@@ -40,7 +43,7 @@ def prior(name: PriorName, size: int, scale: float = 1.0, modes: int = 10) -> Pr
         """A mode [n] as a number from 0 to `modes`, and noise [n, 2]."""
         key_mode, key_noise = jax.random.split(key)
         any_mode = jax.random.randint(key_mode, (n,), 0, modes)
-        mode = any_mode if y is None else jnp.where(y < 0, any_mode, y)
+        mode = any_mode if y is None else jnp.where((y < 0) | (y >= modes), any_mode, y)
         noise = jax.random.normal if name == "mixture" else jax.random.uniform
         return mode.astype(dtype), noise(key_noise, (n, 2), dtype)
 

@@ -183,13 +183,13 @@ CASES: dict[str, Case | Timing] = {
         flops=2 * (3 * CONV64_PRODUCTS - CONV64_FIRST),
     ),
     "contractive": Case(
-        "contractive penalty 784-500, any encoder, batch 128, value and gradient",
-        {**penalties("columns", "exact", "hutchinson"), **jacobians((784, 500))},
+        "contractive penalty 784-500, exact, any encoder, batch 128, value and gradient",
+        {**penalties("exact", "columns", "hutchinson"), **jacobians((784, 500))},
         goals=(Goal(8.0, "ae_jax, exact"), Goal(2.5, "ae_jax, columns")),
     ),
     "contractive-deep": Case(
-        "contractive penalty 784-500-250, any encoder, batch 128, value and gradient",
-        {**penalties("columns", "exact", hidden=(500,), size=250), **jacobians((784, 500, 250))},
+        "contractive penalty 784-500-250, exact, any encoder, batch 128, value and gradient",
+        {**penalties("exact", "columns", hidden=(500,), size=250), **jacobians((784, 500, 250))},
     ),
     "contractive-hutchinson": Case(
         "contractive penalty 784-500-250, estimated, batch 128, value and gradient",

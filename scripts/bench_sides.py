@@ -580,7 +580,8 @@ def torch_evaluation(device: str) -> Work:
     where = torch_device(device)
     data = torch.from_numpy(dataset((784,))).to(where)
     (encoder, decoder), loss = torch_vae()
-    encoder.to(where), decoder.to(where)
+    for part in (encoder, decoder):
+        part.to(where)
 
     def metrics(x: Any) -> Any:  # those of ours: all have the code's mean decoded, besides the draw that the loss has
         mean = torch.sigmoid(decoder(encoder(x).chunk(2, -1)[0]))
@@ -590,7 +591,7 @@ def torch_evaluation(device: str) -> Work:
 
     def call() -> float:
         with torch.no_grad():
-            return float(sum(metrics(part) * len(part) for part in data.split(1000))[0]) / EXAMPLES
+            return float(torch.stack([metrics(part) * len(part) for part in data.split(1000)]).sum(0)[0]) / EXAMPLES
 
     return Work(call, EXAMPLES)
 

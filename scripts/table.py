@@ -195,7 +195,7 @@ def streaming_lines(machines: list[dict[str, Any]]) -> list[str]:
         about = f"{machine['device']}, {machine['cpus']} CPUs"
         if rate := machine["cases"].get("rate"):
             shares = "; ".join(f"{name}, {r['median']:.2f}" for name, r in rate["ratio_to_memory"].items())
-            lines.append(f"- Examples/s of a stream over those of data in memory ({about}): {shares}.")
+            lines.append(f"- Examples/s of a stream over those of data in memory ({about}; asked: 0.85): {shares}.")
         if memory := machine["cases"].get("memory"):
             sizes = " and ".join(f"{row['gigabytes']:g} GB: {row['peak_mb']:,} MB" for row in memory["rows"])
             lines.append(f"- Peak memory of an epoch on made-up images, stored nowhere ({about}): {sizes}.")

@@ -172,6 +172,14 @@ def test_the_best_linear_denoiser_is_the_wiener_filter():
     assert deviations(np.eye(6)).max() > 20
 
 
+def test_labels_that_name_no_mode_are_anywhere():
+    of = priors.prior("mixture", 2, modes=3).draw(KEY, 400, float, jnp.full(400, 7))
+    angles = np.round(np.arctan2(of[:, 1], of[:, 0]) / (2 * np.pi / 3)).astype(int) % 3
+    assert set(angles.tolist()) == {0, 1, 2}
+    with pytest.raises(ValueError, match="at least 1 mode"):
+        priors.prior("mixture", 2, modes=0)
+
+
 # ------------------------------------------------------------------------------------------------ contractive
 
 

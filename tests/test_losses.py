@@ -26,6 +26,9 @@ def test_bernoulli_nll_of_grey_values_and_of_extreme_logits():
     np.testing.assert_allclose(losses.bernoulli_nll(OUTPUT, X), wanted, rtol=1e-5)
     extreme = losses.bernoulli_nll(jnp.asarray([[1e4], [-1e4]]), jnp.asarray([[1.0], [1.0]]))
     np.testing.assert_allclose(extreme, [0.0, 1e4])
+    at = jnp.asarray([[0.0, -0.0, 3.0, -3.0, 200.0, -200.0]])  # 0 is a corner of |l|
+    slope = jax.grad(lambda logits: losses.bernoulli_nll(logits, jnp.full(at.shape, 0.3)).sum())(at)
+    np.testing.assert_allclose(slope, special.expit(np.asarray(at)) - 0.3, rtol=1e-5)
 
 
 def test_squared_error_and_gaussian_nll():

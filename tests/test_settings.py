@@ -133,3 +133,14 @@ def test_noise_is_seen_in_training_only():
     assert step(noisy) != step(clean)
     assert noisy.evaluate(params, batch, key)["loss"][0] == clean.evaluate(params, batch, key)["loss"][0]
     assert noisy.corrupt is not None
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}])
+def test_a_run_has_epochs_and_batches(wrong):
+    with pytest.raises(ValueError, match="both must be at least 1"):
+        Settings(
+            **(
+                {"algorithm": "vae", "network": "mlp", "data": "digits", "latents": 2, "epochs": 1}
+                | {"batch_size": 8, "seeds": (0,), **wrong}
+            )
+        )

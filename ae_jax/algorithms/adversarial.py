@@ -37,11 +37,11 @@ def adversarial(
         prior: of the codes: gaussian, or in two dimensions mixture (a flower) or swiss_roll.
         prior_scale: of the prior; a Gaussian's standard deviation.
         modes: petals of the flower, pieces of the swiss_roll.
-        conditional: tell the critic labels, so that class c gets mode c; unlabelled examples (-1) may go anywhere.
+        conditional: tell the critic labels, so that class c gets mode c; others (-1, or from `modes` on) go anywhere.
         critic_widths: of the critic's hidden layers.
         critic_rate: the critic's learning rate over the optimizer's.
         confuse_rate: the learning rate of the encoder's move in the game over the optimizer's.
-        likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+        likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
     """
     target = prior_of(prior, net.latents, prior_scale, modes)
     if conditional and not target.modes:

@@ -27,7 +27,7 @@ def made(
 ) -> Algorithm:
     """-log p(x) of binary x in nats: one set of masks a batch in training, the mean p(x) of all sets afterwards.
 
-    Codes, what they decode to, and reconstructions (the conditionals' means) are those of one set.
+    Codes, what they decode to (without `direct`), and reconstructions (the conditionals' means) are those of one set.
 
     Args:
         net: the network, of dense layers, not tied; its code is the hidden layer in the middle.
@@ -35,7 +35,7 @@ def made(
         masks: sets of masks that training goes through, and that evaluation averages over.
         fresh: train on new masks in every batch instead; evaluation keeps its own.
         shuffle: each set of masks has its own random order of the inputs; else all have that of the data.
-        direct: weights from every input straight to the outputs after it.
+        direct: weights from every input, without noise, straight to the outputs after it.
         conditional: weights by which units see their masks, "connectivity weights".
     Raises ValueError for other networks, and for no masks.
     """

@@ -521,6 +521,7 @@ def open_stream(source: str | Path, **options: Any) -> Sources:
     import inspect
 
     from . import NAMED, is_name, tell_shadowed
+    from .tfds import prepared_in
 
     path, name = Path(source).expanduser(), is_name(source, options.get("data_dir"))
     tell_shadowed(source, options.get("data_dir"))
@@ -533,7 +534,8 @@ def open_stream(source: str | Path, **options: Any) -> Sources:
     else:
         raise DataError(
             f"{source} cannot be streamed: that takes a .npy file, a folder of .npy files or of images, or a prepared "
-            "set of TensorFlow Datasets; what is loaded whole is trained without a stream"
+            f"set of TensorFlow Datasets, in {prepared_in(options.get('data_dir'))}; what is loaded whole is trained "
+            "without a stream"
         )
     known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
     if unknown := sorted(set(options) - set(known)):
