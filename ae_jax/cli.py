@@ -557,13 +557,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         devices.leave(130)
-    except (run.RunError, ValueError, OSError) as error:
-        if os.environ.get("AE_JAX_TRACEBACK"):
+    except (run.RunError, ValueError, OSError, jax.errors.JaxRuntimeError) as error:
+        of_jax = isinstance(error, jax.errors.JaxRuntimeError)
+        if os.environ.get("AE_JAX_TRACEBACK") or (of_jax and not devices.together()):
             raise
-        print(f"ae-jax: {as_flags(str(error))}", file=sys.stderr)
-        devices.leave(2)
-    except jax.errors.JaxRuntimeError as error:
-        if not devices.together():
-            raise
-        print(f"ae-jax: {devices.lost(error)}", file=sys.stderr)
+        said = devices.lost(error) if of_jax or devices.between(error) else as_flags(str(error))
+        print(f"ae-jax: {said}", file=sys.stderr)
         devices.leave(2)

@@ -132,8 +132,6 @@ def train(
     shape = splits.train.x.shape[1:]
     learned: Any = splits.streams or splits  # both have train and validation
     examples = len(splits.streams.train.source if splits.streams else splits.train.x)
-    devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
-    algorithm = build(settings, shape, examples)
     recorded = settings.to_json() | {
         "shape": list(shape),
         "validated": learned.validation is not None,
@@ -141,7 +139,11 @@ def train(
     }
     if splits.dataset.vocabulary:
         recorded["vocabulary"] = list(splits.dataset.vocabulary)
-    devices.agree(recorded)
+    # A checkpoint is written by all processes, so all must think it due.
+    saving = {"every_epochs": every_epochs, "every_minutes": every_minutes, "keep": keep}
+    devices.agree(recorded | saving | {"mesh": devices.described(mesh)})
+    devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
+    algorithm = build(settings, shape, examples)
     folder = run.Folder(workdir)
     with folder.opened(recorded, keep=keep):
         results = folder.results()

@@ -12,6 +12,7 @@ checkpoints are written by all.
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from math import gcd
@@ -26,6 +27,8 @@ Parallel = Literal["none", "data", "seeds", "both"]
 
 # ------------------------------------------------------------------------------------------- processes
 
+MINUTES = 5  # that processes wait for one another at the start
+
 
 def initialize(coordinator: str | None, processes: int | None = None, process: int | None = None) -> None:
     """Joins this process to the others that train with it. Before anything else of JAX, or not at all.
@@ -36,9 +39,12 @@ def initialize(coordinator: str | None, processes: int | None = None, process: i
         processes: how many there are.
         process: which one this is, from 0.
 
+    Says on stderr where it waits. If the others have not come after `MINUTES`, JAX ends the process by itself, with its
+    own trace and no exception.
+
     Raises:
         ValueError: arguments that do not fit, or nothing that "auto" could know.
-        RuntimeError: JAX has computed already, or the others did not come.
+        RuntimeError: JAX has computed already.
     """
     if coordinator is None:
         if processes is not None or process is not None:
@@ -47,10 +53,11 @@ def initialize(coordinator: str | None, processes: int | None = None, process: i
     # A notifier of JAX would catch SIGTERM, and a run would never hear it.
     jax.config.update("jax_enable_preemption_service", False)
     # The others wait at the end, while the first one evaluates and writes the report.
-    patience: dict[str, Any] = {"shutdown_timeout_seconds": 24 * 3600}
+    patience: dict[str, Any] = {"initialization_timeout": 60 * MINUTES, "shutdown_timeout_seconds": 24 * 3600}
     if coordinator == "auto":
         if processes is not None or process is not None:
             raise ValueError("--coordinator auto finds --processes and --process by itself: leave them out")
+        _say(f"waiting for the others that the cluster's environment names (about {MINUTES} minutes at most)")
         try:
             return jax.distributed.initialize(**patience)
         except ValueError as error:
@@ -65,8 +72,13 @@ def initialize(coordinator: str | None, processes: int | None = None, process: i
             f"--processes is {processes} and --process {process}; with --coordinator HOST:PORT give how many there "
             "are, and which one this is, counted from 0"
         )
+    _say(f"process {process} of {processes}: waiting at {coordinator} for the others (at most {MINUTES} minutes)")
     # Everything is said: what a cluster's environment says besides is not asked.
     jax.distributed.initialize(coordinator, processes, process, cluster_detection_method="deactivate", **patience)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def together() -> bool:
@@ -79,13 +91,21 @@ def leave(status: int) -> NoReturn:
     if together():
         sys.stdout.flush()
         sys.stderr.flush()
+        if first():
+            time.sleep(1)  # the others are ended as soon as it is gone: let them say what they have to say
         os._exit(status)
     sys.exit(status)
 
 
+def between(error: Exception) -> bool:
+    """Whether an error is one of the way between processes, of whatever type it comes as."""
+    reason = str(error).strip().split("\n")[0].lower()
+    return together() and any(word in reason for word in ("gloo", "collective", "coordination"))
+
+
 def lost(error: Exception) -> str:
     """What to say of an error that arose between processes."""
-    reason = str(error).strip().splitlines()[0][:200]
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return (
         f"process {jax.process_index()} of {jax.process_count()} lost another one, or the way to it ({reason}). Start "
         "all of them again with the same command: they go on from the last checkpoint."
@@ -104,6 +124,18 @@ def worst(number: int) -> int:
     from jax.experimental import multihost_utils
 
     return int(np.max(multihost_utils.process_allgather(np.asarray(number, np.int32))))
+
+
+def told(text: str) -> list[str]:
+    """What each process says, in their order, in every process."""
+    if jax.process_count() == 1:
+        return [text]
+    from jax.experimental import multihost_utils
+
+    said = text.encode(errors="replace")
+    size = worst(len(said)) or 1  # rows of an array are equally long
+    rows = multihost_utils.process_allgather(np.frombuffer(said.ljust(size, b"\0"), np.uint8))
+    return [bytes(row).rstrip(b"\0").decode() for row in np.asarray(rows, np.uint8)]
 
 
 def in_first(fn: Callable[[], Any]) -> str | None:
@@ -134,8 +166,8 @@ def flat(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def agree(settings: dict[str, Any]) -> None:
-    """Raises ValueError in every process unless all have the settings of the first one; a process that differs says
-    in what. Values are compared as JSON writes them.
+    """Raises ValueError in every process unless all have the settings of the first one; it says which processes differ
+    and in what. Values are compared as JSON writes them.
     """
     if jax.process_count() == 1:
         return
@@ -143,13 +175,19 @@ def agree(settings: dict[str, Any]) -> None:
 
     mine = json.dumps(settings, default=str).encode()
     size = worst(len(mine))
-    told = multihost_utils.broadcast_one_to_all(np.frombuffer(mine.ljust(size), np.uint8))
-    theirs, own = flat(json.loads(bytes(np.asarray(told, np.uint8)))), flat(json.loads(mine))
+    sent = multihost_utils.broadcast_one_to_all(np.frombuffer(mine.ljust(size), np.uint8))
+    theirs, own = flat(json.loads(bytes(np.asarray(sent, np.uint8)))), flat(json.loads(mine))
     names = sorted(name for name in theirs.keys() | own.keys() if theirs.get(name) != own.get(name))
-    lines = "".join(f"\n  {name}: {theirs.get(name)!r} there, {own.get(name)!r} here" for name in names)
-    if worst(bool(names)):
-        wrong = f"process {jax.process_index()} has other settings or data than process 0:{lines}"
-        raise ValueError((wrong if names else "processes differ in settings or data") + "\nGive all the same command.")
+    short = lambda value: repr(value)[:200]
+    differ = "".join(f"\n  {name}: {short(own.get(name))}, not {short(theirs.get(name))}" for name in names)
+    different: dict[str, list[str]] = {}  # many that differ in the same are told of once
+    for process, lines in enumerate(told(differ)):
+        if lines:
+            different.setdefault(lines, []).append(str(process))
+    if different:
+        whose = lambda who: f"process {who[0]} has" if len(who) == 1 else f"processes {', '.join(who)} have"
+        wrong = [f"{whose(who)} other settings or data than process 0:{lines}" for lines, who in different.items()]
+        raise ValueError("\n".join([*wrong, "Give all the same command."]))
 
 
 # ------------------------------------------------------------------------------------------------ mesh
@@ -183,10 +221,11 @@ def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh |
         devices: how many to use; all there are by default.
 
     Raises:
-        ValueError: another name, or devices that are not there.
+        ValueError: another name, devices that are not there, or processes that ask for different ones.
     """
     if parallel not in get_args(Parallel):
         raise ValueError(f"parallel is {parallel!r}; it must be one of {', '.join(get_args(Parallel))}")
+    agree({"parallel": parallel, "seeds": seeds, "devices": devices})  # before one of them alone finds fault with it
     if parallel == "none":
         if devices not in (None, 1):
             raise ValueError(f"--devices is {devices}: add --parallel data, seeds or both, how they share the work")

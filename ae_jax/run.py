@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import platform
+import secrets
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, avera
 from .data.stream import Stream
 from .shards import Sharded, loaded
 
+SEEN = 35  # seconds until a file must be seen by all; network file systems trust what they know of a folder for 30
 EVALUATION = 2**32 - 1  # folded into a run's key for held-out noise: an epoch number that no run reaches
 
 
@@ -196,11 +198,13 @@ class Folder:
         """Holds the folder for a run with these settings.
 
         Raises RunError where another process holds it, or it is of other settings, or of something else. Where many
-        processes train together, the first one holds it for all.
+        processes train together, the first one holds it for all, and all must see it.
         """
+        token = devices.told(secrets.token_hex(8))[0]
         with contextlib.ExitStack() as stack:
-            if (said := devices.in_first(lambda: stack.enter_context(self._held(settings)))) is not None:
+            if (said := devices.in_first(lambda: stack.enter_context(self._held(settings, token)))) is not None:
                 raise RunError(said)
+            self._seen(token)
             try:
                 self._manager = _manager(self.path / "checkpoints", keep)
                 yield self
@@ -210,7 +214,7 @@ class Folder:
                 self._manager = None
 
     @contextlib.contextmanager
-    def _held(self, settings: dict[str, Any]) -> Iterator[None]:
+    def _held(self, settings: dict[str, Any], token: str) -> Iterator[None]:
         config = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; a run needs a folder: choose another --workdir")
@@ -222,18 +226,44 @@ class Folder:
                     "config.json): choose another --workdir"
                 )
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "lock", "w") as lock:
+        with open(self.path / "lock", "a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunError(
                     f"{self.path} is in use by another run: wait for it, or choose another --workdir"
                 ) from None
+            lock.truncate(0)
+            lock.write(token)
+            lock.flush()
+            os.fsync(lock.fileno())
             if config.exists():
                 self._check(settings)
             else:
                 write_json(config, {"settings": settings, **circumstances()})
             yield
+
+    def _seen(self, token: str) -> None:
+        """Raises RunError in all processes unless each finds the first one's token in its own folder: checkpoints are
+        written by all, and would never be whole.
+        """
+
+        def sees() -> bool:
+            with contextlib.suppress(OSError, UnicodeError):
+                return (self.path / "lock").read_text() == token
+            return False
+
+        until = time.monotonic() + SEEN
+        while not (seen := devices.first() or sees()) and time.monotonic() < until:
+            time.sleep(0.1)
+        here = f"{self.path} on {platform.node()}"
+        taken = devices.told(here)[0]
+        lines = [f"\n  process {i}: {its}" for i, its in enumerate(devices.told("" if seen else here)) if its]
+        if lines:
+            raise RunError(
+                f"all processes write one folder; process 0 has {taken}, and what it wrote there is not seen by"
+                f"{''.join(lines)}\nGive all the same --workdir, on a file system that all share."
+            )
 
     def _check(self, settings: dict[str, Any]) -> None:
         before, now = devices.flat(self.config()["settings"]), devices.flat(json.loads(json.dumps(settings)))
@@ -510,7 +540,8 @@ def train(
         if (found := folder.restore(state)) is not None:
             done, state = found
             if progress:
-                print(f"going on after epoch {done} of {epochs}", file=sys.stderr)
+                part = f" and {folder.partial['shard']} of {shards} shards of the next" if folder.partial else ""
+                print(f"going on after epoch {done} of {epochs}{part}", file=sys.stderr)
         history = [row for row in folder.log() if row["epoch"] <= done]
         if writes:
             write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())

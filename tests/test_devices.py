@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,9 +16,10 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import cli, data, devices, networks, run
-from ae_jax.algorithms import vae
+from ae_jax import cli, commands, data, devices, networks, run
+from ae_jax.algorithms import autoencoder, vae
 from ae_jax.core import Batch
+from ae_jax.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -231,6 +235,180 @@ def test_alone_there_is_nobody_to_agree_with():
         devices.in_first(lambda: {}["a"])
     part = np.arange(6.0).reshape(3, 2)
     np.testing.assert_array_equal(devices.host(devices.assembled({"x": part}, devices.mesh())["x"]), part)
+    assert devices.told("so") == ["so"]
+
+
+@pytest.fixture
+def as_processes(monkeypatch):
+    """`as_processes(fn, n)` calls fn(i) in n threads that take one another for processes; what each gives or raises."""
+    from jax.experimental import multihost_utils
+
+    def go(fn, n):
+        mine, meet, given, results = threading.local(), threading.Barrier(n, timeout=20), [None] * n, [None] * n
+
+        def gather(a):
+            given[mine.process] = a
+            meet.wait()
+            gathered = np.stack(given)  # as rows of an array: of one shape
+            meet.wait()
+            return gathered
+
+        monkeypatch.setattr(jax, "process_count", lambda: n)
+        monkeypatch.setattr(jax, "process_index", lambda: mine.process)
+        monkeypatch.setattr(multihost_utils, "process_allgather", gather)
+        monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda a: gather(a)[0])
+
+        def process(i):
+            mine.process = i
+            try:
+                results[i] = fn(i)
+            except Exception as error:
+                results[i] = error
+
+        threads = [threading.Thread(target=process, args=(i,)) for i in range(n)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+    return go
+
+
+def test_every_process_hears_what_each_says(as_processes):
+    said = ["", "longer than the others, and not ASCII: \u03b2", "short"]
+    assert as_processes(lambda i: devices.told(said[i]), 3) == [said] * 3
+    assert as_processes(lambda i: devices.told(""), 2) == [["", ""]] * 2
+
+
+def test_every_process_says_which_differs_and_in_what(as_processes):
+    given = [{"lr": 0.1, "net": {"wide": 8}}, {"lr": 0.2, "net": {"wide": 8}}, {"lr": 0.1, "net": {"wide": 8}}]
+    given += [{"lr": 0.2, "net": {"wide": 8}}, {"lr": 0.1, "net": {"wide": 16, "deep": 2}}]
+    errors = as_processes(lambda i: devices.agree(given[i]), 5)
+    assert all(isinstance(error, ValueError) for error in errors)
+    assert {str(error) for error in errors} == {
+        "processes 1, 3 have other settings or data than process 0:\n  lr: 0.2, not 0.1\n"
+        "process 4 has other settings or data than process 0:\n  net.deep: 2, not None\n  net.wide: 16, not 8\n"
+        "Give all the same command."
+    }
+    assert as_processes(lambda i: devices.agree(given[0]), 3) == [None] * 3
+
+
+def test_processes_of_different_meshes_are_told_before_they_share_anything(as_processes):
+    flags = [("data", 1, None), ("none", 1, 2)]  # the second alone would be refused
+    errors = as_processes(lambda i: devices.layout(*flags[i]), 2)
+    assert ["process 1 has other" in str(error) for error in errors] == [True, True]
+    assert "\n  devices: 2, not None\n  parallel: 'none', not 'data'\n" in str(errors[0])
+
+
+@pytest.mark.parametrize("wrong", ["every_epochs", "every_minutes", "keep"])
+def test_processes_that_save_at_different_times_do_not_train(wrong, as_processes, tmp_path):
+    settings = Settings("autoencoder", "mlp", "digits", latents=2, epochs=1, batch_size=32, seeds=(0,))
+    mesh = devices.mesh()
+    train = lambda i: commands.train(settings, tmp_path / "run", quiet=True, mesh=mesh, **({wrong: 7} if i else {}))
+    errors = as_processes(train, 2)
+    assert [f"{wrong}: 7, not " in str(error) for error in errors] == [True, True]
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_processes_see_the_folder_or_none_trains(as_processes, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "SEEN", 0.3)
+    monkeypatch.setattr(run, "_manager", lambda *_: None)
+    where = lambda i: tmp_path / ("other" if i == 2 else "shared")
+
+    def opened(i, folder):
+        with folder(i).opened({}):
+            return "opened"
+
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "lock").write_text("of an earlier run")
+    errors = as_processes(lambda i: opened(i, lambda i: run.Folder(where(i))), 3)
+    assert all(isinstance(error, run.RunError) for error in errors)
+    (said,) = {str(error) for error in errors}
+    assert f"process 0 has {tmp_path / 'shared'}" in said
+    assert f"process 2: {tmp_path / 'other'}" in said
+    assert "process 1:" not in said
+    assert "same --workdir" in said
+
+    # A file system may show the file a moment late: here the folder is not there until then.
+    monkeypatch.setattr(run, "SEEN", 10)
+    view = tmp_path / "late"
+
+    def late(i):
+        folder = run.Folder(where(0))
+        if i == 1:
+            folder.path = view
+            threading.Timer(0.3, lambda: view.symlink_to(where(0))).start()
+        return folder
+
+    assert as_processes(lambda i: opened(i, late), 2) == ["opened"] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "alone", "expected"),
+    [
+        (ValueError("INTERNAL: [external/gloo/tcp/pair.cc] Connection closed by peer"), False, "lost another one"),
+        (ValueError("UNAVAILABLE: Gloo all-reduce failed"), False, "lost another one"),
+        (ValueError("wrong:\n  data: 'gloo'"), False, "ae-jax: wrong"),
+        (ValueError("Gloo"), True, "ae-jax: Gloo"),
+        (jax.errors.JaxRuntimeError("anything"), False, "lost another one"),
+        (jax.errors.JaxRuntimeError("anything"), True, None),
+    ],
+)
+def test_an_error_between_processes_is_told_as_one(error, alone, expected, monkeypatch, capsys):
+    def dispatch(arguments):
+        raise error
+
+    def leave(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(cli, "dispatch", dispatch)
+    monkeypatch.setattr(run, "cache_compilations", lambda: None)
+    monkeypatch.setattr(devices, "together", lambda: not alone)
+    monkeypatch.setattr(devices, "leave", leave)
+    with pytest.raises(SystemExit if expected else type(error)):
+        cli.main()
+    assert (expected or "") in capsys.readouterr().err
+
+
+def test_a_process_says_where_it_waits(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **options: asked.append(options))
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    devices.initialize("10.0.0.1:5000", 4, 2)
+    devices.initialize("auto")
+    one, auto = capsys.readouterr().err.splitlines()
+    assert one == "process 2 of 4: waiting at 10.0.0.1:5000 for the others (at most 5 minutes)"
+    assert "waiting for the others" in auto
+    assert [options["initialization_timeout"] for options in asked] == [300, 300]
+
+
+def test_it_says_from_where_within_an_epoch_it_goes_on(tmp_path, monkeypatch, capsys):
+    x = np.random.default_rng(0).random((48, 4)).astype(np.float32)
+    stream = data.Stream(data.stream.made("memory", 48, lambda index: Batch(x[index]), 4), 16, seed=0)
+    algorithm = autoencoder(networks.mlp((4,), 2, hidden=()), optax.adam(1e-3))
+    folder = run.Folder(tmp_path / "run")
+
+    def go():
+        with pytest.raises(InterruptedError), folder.opened({}):
+            run.train(algorithm, stream, epochs=3, batch_size=16, folder=folder, every_epochs=1, every_minutes=0.0)
+        return re.findall("going on.*", capsys.readouterr().err)
+
+    def breaking(*place):
+        raise InterruptedError
+
+    def save(e, state, partial=None):
+        run.Folder.save(folder, e, state, partial)
+        if (e, (partial or {}).get("shard")) == (1, 2):
+            raise InterruptedError
+
+    folder.save = save
+    assert go() == []
+    monkeypatch.setattr(run, "Sharded", breaking)  # before it learns
+    assert go() == ["going on after epoch 1 of 3 and 2 of 3 shards of the next"]
+    for number in (4, 5):  # within the second epoch
+        shutil.rmtree(folder.path / "checkpoints" / str(number))
+    assert go() == ["going on after epoch 1 of 3"]
 
 
 # ---------------------------------------------------------------------------------------- two processes
@@ -328,10 +506,28 @@ def test_processes_with_other_settings_do_not_train_together(tmp_path):
     processes = start([*command, *FLAGS.split(), "--lr", "0.0{process}1"])
     said = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [2, 2], said
-    assert "process 1 has other settings" in said[1]
-    assert "optimizer.lr: 0.001 there, 0.011 here" in said[1]
-    assert "processes differ" in said[0]
+    for its in said:
+        assert "process 1 has other settings" in its
+        assert "optimizer.lr: 0.011, not 0.001" in its
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workdir", "{where}/{process}"], "is not seen by\n  process 1: {where}/1"),
+        (["--workdir", "{where}/run", "--keep", "{process}2"], "keep: 12, not 2"),
+        (["--workdir", "{where}/run", "--devices", "{process}2"], "devices: 12, not 2"),
+    ],
+)
+def test_what_would_hang_or_abort_two_processes_is_said_by_both(options, message, tmp_path):
+    quick = "from ae_jax import cli, run; run.SEEN = 1; cli.main()"
+    options = [option.replace("{where}", str(tmp_path)) for option in options]
+    processes = start(["-c", quick, *TRAIN.split(), "--parallel", "data", *FLAGS.split(), *options])
+    said = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], said
+    assert all(message.replace("{where}", str(tmp_path)) in its for its in said), said
 
 
 # Of three rows more than the other, process 1 reads its own part alone; seeds lie on different processes.
