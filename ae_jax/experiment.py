@@ -6,6 +6,8 @@ which writes `results/<name>.json`. Nothing here is needed to use the library.
 """
 
 import json
+import os
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,7 +24,7 @@ from .core import Algorithm, Batch, Key, Metrics, Params, average
 from .evaluation.codes import encode
 from .evaluation.probes import fit_linear, linear_probe, predict_linear
 from .evaluation.statistics import summarise
-from .run import circumstances, map_seeds, write_json
+from .run import RunError, circumstances, map_seeds, write_json
 
 
 class Published(NamedTuple):
@@ -142,7 +144,25 @@ def feature_panels(named: Mapping[str, np.ndarray], columns: int = 8, across: in
     return figure
 
 
-# ---------------------------------------------------------------------------------------------- record
+# -------------------------------------------------------------------------------- command line and record
+
+
+def command(main: Callable[..., Any]) -> None:
+    """An experiment as a command: a flag for each keyword argument of `main`, by tyro; a mistake is one sentence.
+
+    With AE_JAX_TRACEBACK set, errors end in a traceback.
+    """
+    import tyro
+
+    try:
+        tyro.cli(main)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; no record was written.")
+    except (RunError, ValueError, OSError) as error:
+        if os.environ.get("AE_JAX_TRACEBACK"):
+            raise
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def record(

@@ -412,14 +412,22 @@ def circumstances() -> dict[str, Any]:
     from importlib.metadata import version
 
     here = Path(__file__).resolve().parent
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+
+    def git(*arguments: str) -> str | None:
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("describe", "--always")
+    # records that the last experiment left, and README's table of them, do not change what the next one measures
+    if commit and git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)results", ":(top,exclude)README.md"):
+        commit += "-dirty"
     device = jax.devices()[0]
     names = ("jax", "jaxlib", "flax", "optax", "numpy")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
         "device": f"{cores} CPU cores ({platform.machine()})" if device.platform == "cpu" else device.device_kind,
-        "commit": git.stdout.strip() if git.returncode == 0 else None,
+        "commit": commit,
     }
 
 

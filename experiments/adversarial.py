@@ -4,7 +4,8 @@ Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, sections 2
 prior with standard deviation 5, compared with a plain autoencoder of the same net, start and budget; and pictures of
 codes with two-dimensional priors.
 
-    python experiments/adversarial.py            (the published size: --full)
+    .venv/bin/python experiments/adversarial.py
+    .venv/bin/python experiments/adversarial.py --full    # the published size, for a GPU
 """
 
 import time
@@ -19,7 +20,7 @@ from ae_jax import data as datasets
 from ae_jax import networks, plots, priors
 from ae_jax.algorithms import adversarial, autoencoder
 from ae_jax.evaluation.samples import best_sigma, parzen_log_likelihood, squared_mmd
-from ae_jax.experiment import Published, codes, evaluate, record
+from ae_jax.experiment import Published, codes, command, evaluate, record
 from ae_jax.run import train
 
 # Written before the first run. Differences are paired: a seed gives both nets the same start.
@@ -200,6 +201,4 @@ def picture(shown, labels):
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

@@ -3,7 +3,8 @@
 Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 5: ten classes and a style of ten
 dimensions. Against the same encoder trained on the same labelled images alone, for as many steps.
 
-    python experiments/adversarial_labels.py            (the published size: --full)
+    .venv/bin/python experiments/adversarial_labels.py
+    .venv/bin/python experiments/adversarial_labels.py --full    # the published size, for a GPU
 """
 
 import time
@@ -18,7 +19,7 @@ from ae_jax import networks, plots
 from ae_jax.algorithms import adversarial_labels
 from ae_jax.core import Batch, Loss, descend, repeat
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import Published, mapped, record
+from ae_jax.experiment import Published, command, mapped, record
 from ae_jax.run import train
 
 # Written before the first run. Pairs share the labelled images and the encoder's start.
@@ -130,6 +131,4 @@ def picture(algorithm, params, classes: int, style: int):
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

@@ -5,7 +5,8 @@ code that a critic makes Gaussian; the paper shows a picture and no number. Here
 nearest-neighbour classifier of real images reads the label that was asked for in what is drawn, and how badly a linear
 classifier tells the class from the style, beside the code of a plain autoencoder of the same size.
 
-    python experiments/adversarial_style.py
+    .venv/bin/python experiments/adversarial_style.py
+    .venv/bin/python experiments/adversarial_style.py --full    # 1000 units twice, all images, 100 epochs
 """
 
 import time
@@ -19,7 +20,7 @@ from ae_jax import data as datasets
 from ae_jax import networks, plots
 from ae_jax.algorithms import adversarial_style, autoencoder
 from ae_jax.evaluation.probes import predict_knn
-from ae_jax.experiment import codes, probed, record
+from ae_jax.experiment import codes, command, probed, record
 from ae_jax.run import train
 
 ENOUGH = 90  # %, of drawn images that are read as the label asked for
@@ -43,6 +44,7 @@ def main(
     game_rate: float = 1.0,
     drawn: int = 100,
     batch_size: int = 100,
+    full: bool = False,
     data: str = "mnist",
     out: str = "results",
 ):
@@ -60,9 +62,12 @@ def main(
         game_rate: the learning rate of both sides of the game over that.
         drawn: styles drawn from the prior, each decoded with every label.
         batch_size: examples in a step.
+        full: 1000 units twice, all images and 100 epochs, whatever the other arguments say.
         data: what `ae_jax.data.load` takes; it needs labels.
         out: folder for the record.
     """
+    if full:
+        images, hidden, epochs = 60000, (1000, 1000), 100
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     whole, test_set = datasets.load(data)
     if whole.y is None:
@@ -130,6 +135,4 @@ def main(
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

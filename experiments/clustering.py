@@ -4,7 +4,8 @@ Xie, Girshick & Farhadi (2016), ICML, arXiv:1511.06335 (DEC); Guo, Gao, Liu & Yi
 theirs, 784-500-500-2000-10, rectified, linear code; pretraining is a plain autoencoder by Adam. Labels are used for
 the scores alone, which are measured, as in the papers, on the images that were clustered.
 
-    TFDS_DATA_DIR=../shared/data/tensorflow_datasets python experiments/clustering.py    (all 70,000 images: --full)
+    .venv/bin/python experiments/clustering.py
+    .venv/bin/python experiments/clustering.py --full    # all 70,000 images, 10 seeds
 """
 
 import time
@@ -19,7 +20,7 @@ from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder, dec
 from ae_jax.evaluation.clustering import kmeans, scores
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import Published, keys, mapped, record
+from ae_jax.experiment import Published, command, keys, mapped, record
 
 # Written before the first run, in points of accuracy; paired over seeds.
 CLAIMS = {
@@ -133,6 +134,4 @@ def main(
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

@@ -5,6 +5,7 @@ deeplearning.net: 784 inputs, 500 logistic units, tied weights, cross-entropy, c
 and batches of 128.
 
     .venv/bin/python experiments/contractive.py
+    .venv/bin/python experiments/contractive.py --full    # the tutorial's 20 epochs, all labels, 10 seeds
 """
 
 import time
@@ -19,7 +20,7 @@ from ae_jax import networks
 from ae_jax.algorithms import autoencoder, contractive
 from ae_jax.core import Algorithm
 from ae_jax.evaluation.codes import encode, jacobian_norm
-from ae_jax.experiment import codes, evaluate, feature_panels, keys, mapped, probe_errors, record
+from ae_jax.experiment import codes, command, evaluate, feature_panels, keys, mapped, probe_errors, record
 from ae_jax.run import train
 
 # Written before the first run. Differences are paired: a seed gives both nets the same start and batches.
@@ -40,6 +41,7 @@ def main(
     noise: float = 0.1,
     batch_size: int = 128,
     labelled: int = 10000,
+    full: bool = False,
     data: str = "mnist",
     out: str = "results",
 ):
@@ -54,9 +56,11 @@ def main(
         noise: standard deviation, in units of the pixels' range, of the noise that tries the codes.
         batch_size: examples in a step.
         labelled: training images whose labels the linear classifiers see.
+        full: 20 epochs, all labels and 10 seeds, whatever the other arguments say.
         data: what `ae_jax.data.load` takes; it needs labels.
         out: folder for the record.
     """
+    seeds, epochs, labelled = (10, 20, 60000) if full else (seeds, epochs, labelled)
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     train_set, test_set = datasets.load(data)
     net = networks.mlp(
@@ -116,6 +120,4 @@ def shift(algorithm: Algorithm, params, key, x, noise: float):
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

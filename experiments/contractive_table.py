@@ -5,7 +5,8 @@ logistic autoencoders with cross-entropy, trained on 10,000 images; test error o
 supervised fine-tuning, and before it the mean Frobenius norm of the encoder's Jacobian and the fraction of saturated
 activations. Not here: the paper's row of RBMs.
 
-Run it: python experiments/contractive_table.py (with --full the paper's 1000 units, 50 epochs, all of MNIST)
+    .venv/bin/python experiments/contractive_table.py
+    .venv/bin/python experiments/contractive_table.py --full    # the paper's 1000 units, 50 epochs, all of MNIST
 """
 
 import time
@@ -24,7 +25,7 @@ from ae_jax.algorithms import autoencoder, classifier, contractive, denoising
 from ae_jax.core import Algorithm, Autoencoder, Batch, average, epoch, fit
 from ae_jax.corruption import Corruption, gaussian, masking
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import feature_panels, mapped, record
+from ae_jax.experiment import command, feature_panels, mapped, record
 from ae_jax.stages import greedy, resume
 
 
@@ -204,6 +205,4 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

@@ -5,8 +5,8 @@ from N(0, 0.1^2), rate 0.1, 0.001 for the linear top, decay 0.0002, momentum 0.5
 fine-tuned by the cross-entropy. They did so by conjugate gradients; here by Adam with a cosine schedule, or by L-BFGS
 with three steps to a batch of 1,000. Judged by the squared error of an unseen image, summed over its pixels.
 
-    python experiments/deep_belief.py            # two seeds, 7 + 10 epochs
-    python experiments/deep_belief.py --full     # five seeds, 50 + 200 epochs: the paper's protocol, for a GPU
+    .venv/bin/python experiments/deep_belief.py
+    .venv/bin/python experiments/deep_belief.py --full    # 5 seeds, 50 + 200 epochs: the paper's protocol, for a GPU
 """
 
 import time
@@ -23,7 +23,7 @@ from ae_jax import networks, optimizers, plots, stages
 from ae_jax.algorithms import autoencoder, rbm
 from ae_jax.core import Batch, Rule, average, epoch, start
 from ae_jax.evaluation import pca
-from ae_jax.experiment import Published, record
+from ae_jax.experiment import Published, command, record
 
 # Written before the first run.
 WHERE = "Hinton & Salakhutdinov (2006), caption of fig. 2 B"
@@ -62,7 +62,7 @@ def afresh(rule: Rule) -> Rule:
 
 def main(
     *,
-    seeds: int = 2,
+    seeds: int = 3,
     seed: int = 0,
     pretraining: int = 7,
     epochs: int = 10,
@@ -183,6 +183,4 @@ def main(
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

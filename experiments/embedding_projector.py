@@ -3,7 +3,8 @@
 Smilkov et al. (2016), arXiv:1611.05469. An autoencoder is trained as the command line does it; the files of each
 seed are parsed as the projector parses them, and the vectors compared with the codes, with pixels and with PCA.
 
-    TFDS_DATA_DIR=../shared/data/tensorflow_datasets python experiments/embedding_projector.py
+    .venv/bin/python experiments/embedding_projector.py
+    .venv/bin/python experiments/embedding_projector.py --full    # 20 epochs, all test images
 """
 
 import tempfile
@@ -17,7 +18,7 @@ from ae_jax import commands
 from ae_jax.evaluation import pca
 from ae_jax.evaluation.codes import encode
 from ae_jax.evaluation.probes import knn_accuracy
-from ae_jax.experiment import record
+from ae_jax.experiment import command, record
 from ae_jax.settings import Settings
 
 LARGEST = 8192  # pixels a side of a sprite, for the projector
@@ -37,6 +38,7 @@ def main(
     hidden: tuple[int, ...] = (256, 128),
     latents: int = 10,
     points: int = 2000,
+    full: bool = False,
     data: str = "mnist",
     out: str = "results",
 ):
@@ -49,11 +51,13 @@ def main(
         hidden: widths of the encoder's layers before the code.
         latents: size of the code, and of PCA's.
         points: test images projected.
+        full: 20 epochs and 10,000 test images, whatever the other arguments say.
         data: what `ae_jax.data.load` takes; images with labels.
         out: folder for the record.
     """
     from PIL import Image
 
+    epochs, points = (20, 10000) if full else (epochs, points)
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     run = Settings(
         "autoencoder", "mlp", data, latents, epochs, 128, tuple(sweep), {"likelihood": "bernoulli"}, {"hidden": hidden}
@@ -153,6 +157,4 @@ def picture(sprite: np.ndarray, vectors: np.ndarray, labels: np.ndarray, side: i
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

@@ -6,8 +6,8 @@ copy it. All images are there to pretrain on, the labels of some of them to fine
 batches and number of updates from a random start. Balanced labelled sets, a draw a seed. With logistic units, those
 of the papers, and with rectified ones, which came later and start well by themselves.
 
-    python experiments/few_labels.py
-    python experiments/few_labels.py --full
+    .venv/bin/python experiments/few_labels.py
+    .venv/bin/python experiments/few_labels.py --full    # all images and labels, 20 epochs a layer, 10 seeds
 """
 
 import time
@@ -23,7 +23,7 @@ from ae_jax import data as datasets
 from ae_jax import networks, plots, stages
 from ae_jax.algorithms import autoencoder, classifier, sparse
 from ae_jax.core import Batch, average, epoch, fit
-from ae_jax.experiment import keys, mapped, record
+from ae_jax.experiment import command, keys, mapped, record
 
 STARTS = ("random start", "pretrained")
 # Written before the first run on test images: what pretraining is for. With all labels it may go either way and is
@@ -206,6 +206,4 @@ def picture(metrics, labels, activations):
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

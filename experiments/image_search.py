@@ -4,7 +4,8 @@ Krizhevsky & Hinton (2011), "Using very deep autoencoders for content-based imag
 an autoencoder find that pixels do not. Digits: a digit is relevant to one of the same class. Photographs: tiles of the
 test photographs, and relevant is a tile cut from the same photograph elsewhere; no photograph is in both sets.
 
-    TFDS_DATA_DIR=../shared/data/tensorflow_datasets python experiments/image_search.py    (everything: --full)
+    .venv/bin/python experiments/image_search.py
+    .venv/bin/python experiments/image_search.py --full    # all images and photographs, 30 epochs
 """
 
 import time
@@ -20,7 +21,7 @@ from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder
 from ae_jax.evaluation import pca, rate, retrieval
-from ae_jax.experiment import codes, record
+from ae_jax.experiment import codes, command, record
 from ae_jax.run import train
 
 CUTS = (1, 10, 100)
@@ -264,6 +265,4 @@ def page(pages: dict[str, tuple[Problem, dict[str, np.ndarray]]], asked: int = 4
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

@@ -4,7 +4,8 @@ Makhzani & Frey (2013), arXiv:1312.5663, section 4.3: a linear layer of 1000 uni
 largest are kept; then a logistic regression on the codes of the frozen encoder. Few units say too little, all of
 them no more than the pixels do, and the best k is in between.
 
-    python experiments/k_sparse.py            (the published protocol's size: --full)
+    .venv/bin/python experiments/k_sparse.py
+    .venv/bin/python experiments/k_sparse.py --full    # the published protocol's size
 """
 
 import time
@@ -18,7 +19,7 @@ from ae_jax import data as datasets
 from ae_jax import networks, plots
 from ae_jax.algorithms import k_sparse
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import Published, banded, mapped, probed, record
+from ae_jax.experiment import Published, banded, command, mapped, probed, record
 from ae_jax.run import train
 
 # Written before the first run. The best k is the one with the lowest validation error, averaged over seeds.
@@ -170,6 +171,4 @@ def picture(ks, errors, raw, shown, units):
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

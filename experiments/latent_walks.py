@@ -4,7 +4,8 @@ Autoencoders without and with `code_l2`, and a variational one (Kingma & Welling
 net; beside them two principal components, and fading from image to image in pixels. A point of the plane lies in a
 hole where a classifier, trained on real digits, does not recognise what it decodes to.
 
-    TFDS_DATA_DIR=../shared/data/tensorflow_datasets python experiments/latent_walks.py    (all of MNIST: --full)
+    .venv/bin/python experiments/latent_walks.py
+    .venv/bin/python experiments/latent_walks.py --full    # all of MNIST, a deeper net, 10 seeds
 """
 
 import time
@@ -22,7 +23,7 @@ from ae_jax.core import Algorithm, Batch, Params
 from ae_jax.evaluation import pca
 from ae_jax.evaluation.codes import encode
 from ae_jax.evaluation.retrieval import nearest
-from ae_jax.experiment import record
+from ae_jax.experiment import command, record
 from ae_jax.run import train
 
 THRESHOLD = 0.95  # of the largest probability: fixed before the first run
@@ -236,6 +237,4 @@ def picture(grids: dict[str, np.ndarray], walks: dict[str, np.ndarray], recognis
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

@@ -5,7 +5,8 @@ weights the encoder and decoder together are the projection on it; a linear VAE 
 2019, arXiv:1911.02469). Logistic PCA with 30 codes is the baseline that Hinton & Salakhutdinov (2006) set beside
 their deep autoencoder.
 
-    python experiments/linear_members.py --seeds 3
+    .venv/bin/python experiments/linear_members.py
+    .venv/bin/python experiments/linear_members.py --full    # logistic PCA of all images, 50 epochs, 5 seeds
 """
 
 import time
@@ -21,7 +22,7 @@ from ae_jax import networks, plots
 from ae_jax.algorithms import autoencoder, vae
 from ae_jax.core import Algorithm, Batch, Optimizer, Params
 from ae_jax.evaluation import logistic_pca, pca
-from ae_jax.experiment import Published, evaluate, keys, mapped, record
+from ae_jax.experiment import Published, command, evaluate, keys, mapped, record
 from ae_jax.run import train
 
 # Written before the first full run.
@@ -55,6 +56,7 @@ def main(
     fitted: int = 5000,
     iterations: int = 200,
     ridge: float = 0.01,
+    full: bool = False,
     data: str = "mnist",
     out: str = "results",
 ):
@@ -70,9 +72,11 @@ def main(
         fitted: training images that logistic PCA is fitted to, all of whose codes are free; 60000 are all.
         iterations: of its L-BFGS.
         ridge: on its codes and components.
+        full: 50 epochs, 5 seeds, and logistic PCA fitted to 60,000 images.
         data: what `ae_jax.data.load` takes.
         out: folder for the record.
     """
+    seeds, epochs, fitted = (5, 50, 60000) if full else (seeds, epochs, fitted)
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     train_set, test_set = (Batch(jnp.asarray(part.x)) for part in datasets.load(data))
     shape, optimizer = train_set.x.shape[1:], adam(learning_rate, epochs * -(-len(train_set.x) // batch_size))
@@ -165,6 +169,4 @@ def probabilistic(train_set: Batch, test_set: Batch, latents: int) -> float:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

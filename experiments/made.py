@@ -4,7 +4,9 @@ Germain et al. (2015), arXiv:1502.03509, table of UCI sets. Nets of their grid (
 from inputs straight to outputs, orthogonal start, batches of 100, early stopping with a look-ahead of 30 epochs).
 With several sets of masks a test example's probability is the mean over them.
 
-    python experiments/made.py
+    .venv/bin/python experiments/made.py
+
+The defaults are the published protocol; there is no larger one.
 """
 
 import time
@@ -20,7 +22,7 @@ from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import made
 from ae_jax.core import Algorithm, each
-from ae_jax.experiment import Published, keys, mapped, record
+from ae_jax.experiment import Published, command, keys, mapped, record
 from ae_jax.run import train
 
 
@@ -165,6 +167,4 @@ def picture(metrics: dict[str, Any], names: tuple[str, ...]) -> Any:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

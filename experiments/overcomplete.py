@@ -4,7 +4,8 @@ Ng, "Sparse autoencoder", CS294A lecture notes and UFLDL tutorial. MNIST at half
 each four pixels) and 400 logistic units: twice as many as there are inputs, so that reconstruction alone asks nothing
 of the code.
 
-Run it: python experiments/overcomplete.py
+    .venv/bin/python experiments/overcomplete.py
+    .venv/bin/python experiments/overcomplete.py --full    # all images, 50 epochs, 10 seeds
 """
 
 import time
@@ -17,7 +18,7 @@ from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import sparse
 from ae_jax.core import Batch
-from ae_jax.experiment import codes, evaluate, feature_panels, probe_errors, record
+from ae_jax.experiment import codes, command, evaluate, feature_panels, probe_errors, record
 from ae_jax.run import train
 
 # Written before the first full run. The penalties' weights were chosen by probe errors on training images that were not
@@ -45,6 +46,7 @@ def main(
     weight_l2: float = 1e-3,
     images: int = 5000,
     batch_size: int = 100,
+    full: bool = False,
     data: str = "mnist",
     out: str = "results",
 ):
@@ -61,9 +63,11 @@ def main(
         weight_l2: of the squared weights, in all nets: else a small code times large weights evades L1.
         images: how many to train on, and whose labels the linear classifiers see.
         batch_size: examples in a step.
+        full: all images, 50 epochs and 10 seeds, whatever the other arguments say.
         data: what `ae_jax.data.load` takes: images of even height and width, with labels.
         out: folder for the record.
     """
+    seeds, epochs, images = (10, 50, 60000) if full else (seeds, epochs, images)
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     train_set, test_set = (halved(d) for d in datasets.load(data))
     train_set = Batch(train_set.x[:images], None if train_set.y is None else train_set.y[:images])
@@ -115,6 +119,4 @@ def halved(batch: Batch) -> Batch:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

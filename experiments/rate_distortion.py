@@ -6,7 +6,8 @@ codes and PCA: the decoder is held by whoever reads. Photographs are grey and cu
 codes the whole photograph, and its rate is that of the file as Pillow writes it, header and tables included. Noise on
 codes in training stands for rounding: Ballé, Laparra & Simoncelli (2017), ICLR, arXiv:1611.01704, whose model is a VAE.
 
-    TFDS_DATA_DIR=../shared/data/tensorflow_datasets python experiments/rate_distortion.py    (longer: --full)
+    .venv/bin/python experiments/rate_distortion.py
+    .venv/bin/python experiments/rate_distortion.py --full    # all images and photographs, 50 epochs
 """
 
 import io
@@ -27,7 +28,7 @@ from ae_jax.algorithms import autoencoder, vae
 from ae_jax.data.images import fitted
 from ae_jax.evaluation import pca, quality, rate
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import banded, record
+from ae_jax.experiment import banded, command, record
 from ae_jax.run import train
 
 AE, VAE, PCA, TRANSFORM, JPEG = "autoencoder", "VAE", "PCA", "PCA, one step for all", "JPEG"
@@ -344,6 +345,4 @@ def draw(curves: dict[str, dict[str, np.ndarray]], shown: dict[str, np.ndarray])
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

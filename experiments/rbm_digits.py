@@ -5,7 +5,9 @@ in four directions; 100 hidden units, persistent CD with a learning rate of 0.06
 logistic regression with C = 6000 on the units and C = 100 on the pixels. The example moves the digits *before* it
 splits, so that moved copies of test digits are trained on: here both that and a split before anything is moved.
 
-    python experiments/rbm_digits.py
+    .venv/bin/python experiments/rbm_digits.py
+
+The defaults are the published protocol; there is no larger one.
 """
 
 import time
@@ -20,7 +22,7 @@ from scipy.ndimage import shift
 from ae_jax import networks
 from ae_jax.algorithms import rbm
 from ae_jax.core import Batch, epoch, fit
-from ae_jax.experiment import Published, feature_panels, keys, mapped, record
+from ae_jax.experiment import Published, command, feature_panels, keys, mapped, record
 
 # Written before the first run.
 PUBLISHED = {
@@ -164,6 +166,4 @@ def main(
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

@@ -5,8 +5,8 @@ of 15 Gibbs steps an update, plain gradient descent at 0.1, batches of 20, 15 ep
 is averaged over each epoch while it trains. Beyond the tutorial: log p of unseen binary digits, with the partition
 function by annealed importance sampling (Salakhutdinov & Murray, 2008).
 
-    python experiments/rbm_pseudo_likelihood.py            # three seeds, one epoch
-    python experiments/rbm_pseudo_likelihood.py --full     # five seeds, all 15
+    .venv/bin/python experiments/rbm_pseudo_likelihood.py
+    .venv/bin/python experiments/rbm_pseudo_likelihood.py --full    # 5 seeds, all 15 epochs
 """
 
 import time
@@ -22,7 +22,7 @@ from ae_jax import data as datasets
 from ae_jax.algorithms import rbm
 from ae_jax.core import Batch, Rule, chain, start, sweep
 from ae_jax.evaluation import partition
-from ae_jax.experiment import Published, record
+from ae_jax.experiment import Published, command, record
 
 # Written before the first run.
 WHERE = "deeplearning.net tutorial, Restricted Boltzmann Machines, printed output"
@@ -134,6 +134,4 @@ def main(
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

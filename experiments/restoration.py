@@ -6,7 +6,8 @@ articles, circles and squares to be coloured red and blue. Vincent et al. (2010)
 Trans. Image Processing 26, for predicting the correction; Damelin & Hoang (2018), SIAM J. Imaging Sciences 11, for
 biharmonic inpainting; Buades et al. (2011), IPOL, for non-local means.
 
-    python experiments/restoration.py    (200 photographs, 60,000 patches, all afternoon on a CPU: --full)
+    .venv/bin/python experiments/restoration.py
+    .venv/bin/python experiments/restoration.py --full    # 200 photographs, 60,000 patches: an afternoon on a CPU
 """
 
 import time
@@ -28,7 +29,7 @@ from ae_jax.core import Algorithm, Batch
 from ae_jax.corruption import Corruption
 from ae_jax.data import validation_split
 from ae_jax.evaluation.quality import psnr, ssim
-from ae_jax.experiment import record
+from ae_jax.experiment import command, record
 from ae_jax.restoration import tiled
 from ae_jax.run import train
 
@@ -376,6 +377,4 @@ def sheet(x: Any, size: tuple[int, int], gap: int = 2) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

@@ -5,7 +5,8 @@ then softmax regression on its features of the digits 0 to 4. Protocol: 784-200-
 0.1, weight decay 3e-3, beta 3, L-BFGS on the whole set at once; the labelled digits are those of MNIST's training
 file, the first half to train and the second to test.
 
-Run it: python experiments/self_taught.py (with --full the tutorial's 400 iterations on all 29,404 unlabelled digits)
+    .venv/bin/python experiments/self_taught.py
+    .venv/bin/python experiments/self_taught.py --full    # 400 iterations on all 29,404 unlabelled digits
 """
 
 import time
@@ -19,7 +20,7 @@ from ae_jax import networks
 from ae_jax.algorithms import sparse
 from ae_jax.core import Batch
 from ae_jax.evaluation.probes import fit_linear, predict_linear
-from ae_jax.experiment import Published, codes, evaluate, feature_panels, keys, mapped, record
+from ae_jax.experiment import Published, codes, command, evaluate, feature_panels, keys, mapped, record
 from ae_jax.optimizers import repeated
 from ae_jax.run import train
 
@@ -135,6 +136,4 @@ def accuracy(z: np.ndarray, y: np.ndarray, half: int) -> float:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

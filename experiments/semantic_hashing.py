@@ -5,7 +5,8 @@ Fang (2017), SIGIR, arXiv:1708.03436: VDSH, a VAE of words whose means are cut a
 hyperplanes (Charikar, 2002) and latent semantic analysis cut at its medians, both on tf-idf, and exact search by
 tf-idf's cosine. Test documents ask for training documents; one with a topic in common is relevant.
 
-    NLTK_DATA=../shared/data/nltk_data python experiments/semantic_hashing.py    (10,000 words, all lengths: --full)
+    .venv/bin/python experiments/semantic_hashing.py
+    .venv/bin/python experiments/semantic_hashing.py --full    # 10,000 words, all lengths, 5 seeds
 """
 
 import time
@@ -22,7 +23,7 @@ from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import semantic_hashing, vae
 from ae_jax.evaluation import retrieval
-from ae_jax.experiment import Published, banded, mapped, record
+from ae_jax.experiment import Published, banded, command, mapped, record
 from ae_jax.run import train
 
 LSH, LSA, NOISE, VDSH = "LSH", "LSA + median", "noise before a sigmoid", "VDSH"
@@ -316,6 +317,4 @@ def draw(metrics: Mapping[str, Any], bits, sizes, grown: Mapping[str, list[float
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

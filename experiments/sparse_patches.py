@@ -5,6 +5,8 @@ of whitened photographs, normalised to [0.1, 0.9], logistic units, weight decay,
 set at once, so that the mean activations in the penalty are exact.
 
     .venv/bin/python experiments/sparse_patches.py
+
+The defaults are the published protocol; there is no larger one.
 """
 
 import time
@@ -18,7 +20,7 @@ from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import sparse
 from ae_jax.core import Batch
-from ae_jax.experiment import codes, evaluate, feature_panels, record
+from ae_jax.experiment import codes, command, evaluate, feature_panels, record
 from ae_jax.run import train
 
 # Written before the first full run. `cutoff` and `weight_l2` were chosen by looking at features of training patches.
@@ -124,6 +126,4 @@ def orientation(features: np.ndarray, size: int = 32) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

@@ -5,8 +5,8 @@ cross-entropy; each trained greedily, on the clean codes of the one below, with 
 then a softmax on top and the whole fine-tuned, of the epoch with the least error on the validation set. Here with
 Adam and small batches, on variants made anew (`ae_jax.data.variants`). The photographs are those of BSDS500.
 
-    python experiments/stacked_denoising.py --photographs FOLDER     (with folders train and test in it)
-    python experiments/stacked_denoising.py --photographs FOLDER --full
+    .venv/bin/python experiments/stacked_denoising.py
+    .venv/bin/python experiments/stacked_denoising.py --full    # near the paper's protocol, for a GPU
 """
 
 import time
@@ -23,7 +23,7 @@ from ae_jax import networks, plots, stages
 from ae_jax.algorithms import classifier, denoising
 from ae_jax.core import Batch, average, epoch
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import Published, keys, mapped, record
+from ae_jax.experiment import Published, command, keys, mapped, record
 
 # The fraction masked is the one that the paper chose for each variant; nothing here was chosen on it.
 LEVELS: dict[datasets.Variant, float] = {
@@ -230,6 +230,4 @@ def picture(shown, filters):
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

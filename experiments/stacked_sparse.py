@@ -4,7 +4,8 @@ UFLDL tutorial, exercise "Implement deep networks for digit classification": 784
 autoencoder (mean activation 0.1, weight decay 3e-3, beta 3) trained by L-BFGS on the codes of the one below; softmax
 regression on the second layer's features; then everything below the softmax and the softmax together.
 
-Run it: python experiments/stacked_sparse.py (with --full the tutorial's 400 iterations on all 60,000 images)
+    .venv/bin/python experiments/stacked_sparse.py
+    .venv/bin/python experiments/stacked_sparse.py --full    # the tutorial's 400 iterations on all 60,000 images
 """
 
 import time
@@ -21,7 +22,7 @@ from ae_jax.algorithms import classifier, sparse
 from ae_jax.core import Batch, average, epoch, fit
 from ae_jax.evaluation.codes import encode
 from ae_jax.evaluation.probes import fit_linear
-from ae_jax.experiment import Published, feature_panels, mapped, record
+from ae_jax.experiment import Published, command, feature_panels, mapped, record
 from ae_jax.optimizers import repeated
 from ae_jax.stages import greedy, resume
 
@@ -138,6 +139,4 @@ def main(
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

@@ -6,7 +6,8 @@ raises most. How well the ten belong together is measured where nothing was lear
 mutual information (NPMI; Bouma, 2009) over pairs in test documents: 1 is always together, 0 as by chance. Beside
 them stand LSA's components, the ten largest loadings of the heavier sign, and ten words drawn at random.
 
-    NLTK_DATA=../shared/data/nltk_data .venv/bin/python experiments/text_topics.py
+    .venv/bin/python experiments/text_topics.py
+    .venv/bin/python experiments/text_topics.py --full    # 100 epochs, 10 seeds
 """
 
 import time
@@ -18,7 +19,7 @@ import optax
 from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import denoising
-from ae_jax.experiment import record
+from ae_jax.experiment import command, record
 from ae_jax.run import train
 
 # Written before the first run.
@@ -61,6 +62,7 @@ def main(
     hidden: tuple[int, ...] = (250,),
     masked: float = 0.5,
     batch_size: int = 128,
+    full: bool = False,
     data: str = "reuters",
     out: str = "results",
 ):
@@ -75,9 +77,11 @@ def main(
         hidden: widths of the encoder's layers before the code.
         masked: fraction of the words that are left out of the encoder's view in training.
         batch_size: documents in a step.
+        full: 100 epochs and 10 seeds, whatever the other arguments say.
         data: what `ae_jax.data.load` takes; reuters, or a folder of text files.
         out: folder for the record.
     """
+    seeds, epochs = (10, 100) if full else (seeds, epochs)
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     from sklearn.decomposition import TruncatedSVD
 
@@ -126,6 +130,4 @@ def main(
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

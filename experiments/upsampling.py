@@ -5,7 +5,8 @@ where sizes are multiples of the stride); after unpooling at the switches that t
 et al. (2011), ICANN; Zhao et al. (2015), arXiv:1506.02351; Odena, Dumoulin & Olah (2016), Distill, whose claim it is
 that transposed convolutions make checkerboards, from the first step on, where resizing makes none.
 
-    python experiments/upsampling.py --seeds 3
+    .venv/bin/python experiments/upsampling.py
+    .venv/bin/python experiments/upsampling.py --full    # all images, 60,000 patches, 30 epochs
 """
 
 import time
@@ -23,7 +24,7 @@ from ae_jax.algorithms import autoencoder
 from ae_jax.commands import count_parameters
 from ae_jax.core import Algorithm, Batch, Key, Metrics, Params, average
 from ae_jax.evaluation.artefacts import stride_energy
-from ae_jax.experiment import keys, mapped, record
+from ae_jax.experiment import command, keys, mapped, record
 from ae_jax.losses import squared_error
 from ae_jax.run import train
 
@@ -57,6 +58,7 @@ def main(
     latents: int = 64,
     channels: tuple[int, ...] = (16, 32),
     sources: tuple[str, ...] = ("mnist", PHOTOGRAPHS),
+    full: bool = False,
     out: str = "results",
 ):
     """Trains the same autoencoder with each way up and compares errors on unseen images, and checkerboards.
@@ -69,8 +71,10 @@ def main(
         latents: size of the code.
         channels: feature maps of the encoder's levels.
         sources: what `ae_jax.data.load` takes; from a folder of photographs, 28x28 grey patches.
+        full: 60,000 examples and 30 epochs, whatever the other arguments say.
         out: folder for the record.
     """
+    epochs, examples = (30, 60000) if full else (epochs, examples)
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     metrics, rows, counts = {}, [], set()
     for source in sources:
@@ -162,6 +166,4 @@ def measure(algorithm: Algorithm, stages: tuple[Params, ...], data: Batch) -> li
 
 
 if __name__ == "__main__":
-    import tyro
-
-    tyro.cli(main)
+    command(main)

@@ -468,9 +468,29 @@ def as_one(train, where, flags, variables=None):
     return curve
 
 
+def goes_on_after_one_is_killed(train, where, curve):
+    """One of two processes is killed, both are started again, and the run ends with the unbroken one's bits."""
+    killed = two(train, where / "killed", FLAGS)
+    deadline = time.monotonic() + 200
+    while len(run.Folder(where / "killed").log()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed[1].kill()
+    time.sleep(1)
+    assert killed[1].wait() == -9
+    killed[0].kill()  # as a scheduler does; by itself it would notice within JAX's heartbeat
+    killed[0].communicate()
+    assert 3 <= len(run.Folder(where / "killed").log()) < 8
+    assert run.Folder(where / "killed").results() is None
+    ended(two(train, where / "killed", FLAGS))
+    assert curve("killed") == curve("unbroken")
+    a, b = (run.Folder(where / name).params() for name in ("killed", "unbroken"))
+    assert a[0] == b[0] == 8
+    assert run.checksum(a[1]) == run.checksum(b[1])
+
+
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
-    as_one(TRAIN, tmp_path, "--coordinator auto", SLURM)
+def test_two_processes_train_as_one_and_go_on_after_one_is_killed(tmp_path):
+    goes_on_after_one_is_killed(TRAIN, tmp_path, as_one(TRAIN, tmp_path, "--coordinator auto", SLURM))
 
 
 @pytest.mark.slow
@@ -480,24 +500,7 @@ def test_two_processes_stream_as_one_and_go_on_after_one_is_killed(tmp_path):
         np.save(tmp_path / "set" / name / "0.npy", np.asarray(255 * part.x, np.uint8))
     # Two shards, with a checkpoint after each.
     train = f"{TRAIN} --data {tmp_path / 'set'} --stream --shard-size 768 --validation 0.1 --every-minutes 0"
-    curve = as_one(train, tmp_path, FLAGS)
-
-    killed = two(train, tmp_path / "killed", FLAGS)
-    deadline = time.monotonic() + 200
-    while len(run.Folder(tmp_path / "killed").log()) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    killed[1].kill()
-    time.sleep(1)
-    assert killed[1].wait() == -9
-    killed[0].kill()  # as a scheduler does; by itself it would notice within JAX's heartbeat
-    killed[0].communicate()
-    assert 3 <= len(run.Folder(tmp_path / "killed").log()) < 8
-    assert run.Folder(tmp_path / "killed").results() is None
-    ended(two(train, tmp_path / "killed", FLAGS))
-    assert curve("killed") == curve("unbroken")
-    a, b = (run.Folder(tmp_path / where).params() for where in ("killed", "unbroken"))
-    assert a[0] == b[0] == 8
-    assert run.checksum(a[1]) == run.checksum(b[1])
+    goes_on_after_one_is_killed(train, tmp_path, as_one(train, tmp_path, FLAGS))
 
 
 @pytest.mark.slow

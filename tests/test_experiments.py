@@ -1,7 +1,11 @@
 """Every experiment runs at a small size, and its record says what a reader must know."""
 
+import ast
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -201,6 +205,32 @@ def test_a_seed_alone_gives_what_it_gives_in_a_sweep(tmp_path, ran):
         assert metric["values"] == both["metrics"][label]["values"][1:]
         assert metric["low"] is None
     assert both["metrics"]["test loss, nats"]["std"] > 0
+
+
+def test_each_says_its_command_in_one_form():
+    """The docstring ends in the command, and in what --full does where `main` has it."""
+    for path in FOLDER.glob("*.py"):
+        doc, command = ast.get_docstring(ast.parse(path.read_text())), f".venv/bin/python experiments/{path.name}"
+        commands = [line.strip() for line in doc.splitlines() if "python experiments/" in line]
+        assert commands[0] == command
+        full = "full" in load(path.stem).main.__kwdefaults__
+        assert [line.split("    # ")[0] for line in commands[1:]] == [f"{command} --full"] * full
+        assert full or "defaults are the published protocol" in doc
+
+
+def test_a_mistake_at_the_command_line_is_one_sentence(tmp_path):
+    command = [sys.executable, str(FOLDER / "codes_2d.py"), "--out", str(tmp_path)]
+    env = os.environ | {"PYTHONPATH": str(FOLDER.parent)}
+    done = subprocess.run([*command, "--data", "nowhere/x.npz"], env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("codes_2d: ")
+    assert "nowhere/x.npz" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+    env["AE_JAX_TRACEBACK"] = "1"
+    done = subprocess.run([*command, "--data", "nowhere/x.npz"], env=env, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
 
 
 @pytest.mark.slow

@@ -229,3 +229,24 @@ def test_transform_acts_afresh_in_every_step_and_only_in_training():
     with_it = run.train(algorithm(), DATA, transform=transform, **kwargs)
     assert not same(with_it.params, run.train(algorithm(), DATA, **kwargs).params)
     assert set(seen) == {(32, 6), (26, 6)}
+
+
+def test_a_commit_is_dirty_where_code_has_changed_and_not_for_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "__file__", str(tmp_path / "ae_jax" / "run.py"))
+    files = [tmp_path / name for name in ("ae_jax/run.py", "results/vae.json", "README.md")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("before")
+    assert run.circumstances()["commit"] is None
+    identity = ("-c", "user.name=me", "-c", "user.email=me@here")
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "all"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    commit = run.circumstances()["commit"]
+    assert len(commit) >= 7
+    assert not commit.endswith("-dirty")
+    for file in files[1:]:
+        file.write_text("after")
+    (tmp_path / "results" / "new.json").touch()
+    assert run.circumstances()["commit"] == commit
+    files[0].write_text("after")
+    assert run.circumstances()["commit"] == f"{commit}-dirty"

@@ -206,10 +206,52 @@ def test_every_requirement_is_pinned_to_a_version_that_it_allows(python):
             assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
 
 
-@pytest.mark.parametrize("name", ["scripts/setup", "scripts/ae-jax", "scripts/test", ".ci/run"])
+@pytest.mark.parametrize("name", ["scripts/setup", "scripts/ae-jax", "scripts/experiments", "scripts/test", ".ci/run"])
 def test_shell_scripts_parse_and_are_executable(name):
     assert os.access(ROOT / name, os.X_OK)
     assert subprocess.run(["bash", "-n", ROOT / name]).returncode == 0
+
+
+@pytest.fixture
+def laboratory(tmp_path):
+    """A repository of two experiments, one of which fails, whose python only says what it is asked for."""
+    for folder in ("experiments", "scripts", ".venv/bin"):
+        (tmp_path / "repo" / folder).mkdir(parents=True)
+    for name in ("good", "bad"):
+        (tmp_path / "repo" / "experiments" / f"{name}.py").touch()
+    python = '#!/usr/bin/env bash\necho "ran $* data=${TFDS_DATA_DIR-}"\n[[ $* != *bad.py* ]]\n'
+    for name, text in ((".venv/bin/python", python), ("scripts/setup", "#!/usr/bin/env bash\n")):
+        (tmp_path / "repo" / name).write_text(text)
+        (tmp_path / "repo" / name).chmod(0o755)
+    shutil.copy(ROOT / "scripts" / "experiments", tmp_path / "repo" / "scripts")
+
+    def go(*arguments, **env):
+        env = {k: v for k, v in os.environ.items() if k not in ("TFDS_DATA_DIR", "NLTK_DATA")} | env
+        command = [tmp_path / "repo" / "scripts" / "experiments", *arguments]
+        return subprocess.run(command, env=env, capture_output=True, text=True)
+
+    return go
+
+
+def test_all_experiments_run_though_one_fails(laboratory, tmp_path):
+    done = laboratory("--seeds", "2")
+    assert done.returncode == 1
+    assert done.stderr == "failed: bad\n"
+    ran = [line for line in done.stdout.splitlines() if line.startswith("ran")]
+    ends = [f"ran -u experiments/{name}.py --seeds 2 data=" for name in ("bad", "good")]
+    assert ran == [*ends, "ran scripts/table.py data="]
+    (tmp_path / "shared" / "data" / "tensorflow_datasets").mkdir(parents=True)
+    done = laboratory("good")
+    assert done.returncode == 0
+    assert "good.py data=../shared/data/tensorflow_datasets" in done.stdout
+    assert "data=elsewhere" in laboratory("good.py", TFDS_DATA_DIR="elsewhere").stdout
+
+
+def test_an_experiment_that_is_not_there_runs_nothing(laboratory):
+    done = laboratory("good", "none")
+    assert done.returncode == 2
+    assert "there is no experiments/none.py; there are: bad good" in done.stderr
+    assert not done.stdout
 
 
 # ---------------------------------------------------------------------------------------------- the tables
