@@ -528,7 +528,8 @@ def train(
         Interrupted: SIGINT or SIGTERM came; the state is saved where there is a folder.
         ValueError: arguments that do not fit.
     """
-    _check_arguments(epochs, batch_size, seeds, patience, validation)
+    check_length(epochs, batch_size)
+    _check_arguments(seeds, patience, validation)
     if isinstance(validation, Stream) and not isinstance(data, Stream):
         raise ValueError("the validation set is a stream and the training set is not; give both alike")
     stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, len(data.x))
@@ -625,9 +626,13 @@ def train(
     return Trained(chosen, tuple(seeds), history, [int(b) for b in devices.host(state.best_epoch)])
 
 
-def _check_arguments(epochs: int, batch_size: int, seeds: Sequence[int], patience: int | None, validation) -> None:
+def check_length(epochs: int, batch_size: int) -> None:
+    """Raises ValueError for a run without epochs or examples."""
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs is {epochs} and batch_size {batch_size}; both must be at least 1")
+
+
+def _check_arguments(seeds: Sequence[int], patience: int | None, validation) -> None:
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise ValueError(f"seeds are {list(seeds)}; give one or more different numbers, none negative")
     if patience is not None and patience < 1:

@@ -56,8 +56,7 @@ class Settings:
     shard_size: int | None = None  # examples; None: all data in memory; 0: streamed in shards of a size that fits
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(f"epochs is {self.epochs} and batch_size {self.batch_size}; both must be at least 1")
+        run.check_length(self.epochs, self.batch_size)
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` takes back."""

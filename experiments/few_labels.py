@@ -22,8 +22,9 @@ import optax
 from ae_jax import data as datasets
 from ae_jax import networks, plots, stages
 from ae_jax.algorithms import autoencoder, classifier, sparse
-from ae_jax.core import Batch, average, epoch, fit
+from ae_jax.core import average, epoch, fit
 from ae_jax.experiment import command, keys, mapped, record
+from ae_jax.labels import few
 
 STARTS = ("random start", "pretrained")
 # Written before the first run on test images: what pretraining is for. With all labels it may go either way and is
@@ -159,23 +160,12 @@ def recipe(activation, shape, widths, classes, learning_rate, code_l1, batch_siz
 
     def tune(key, given, train, test, count, times):
         key_labels, key_run = jax.random.split(key)
-        chosen = balanced(key_labels, train.y, count, classes)
-        labelled = Batch(train.x[chosen], train.y[chosen])
+        labelled = few(train, key_labels, min(count, len(train.x)), classes)
         params, history = fit(stages.resume(tuned.init, given), epoch(tuned, batch_size), labelled, key_run, times)
         error = average(lambda *a: {"error": tuned.evaluate(*a)["error"]}, params, test, jax.random.key(0))["error"]
         return 100 * error, history["error"][-1]
 
     return Recipe(stack.init, pretrain, tune)
-
-
-def balanced(key, y, count, classes):
-    """Indices of `count` examples drawn without replacement, as many of each class as of any other (or one more)."""
-    if count >= len(y):
-        return jnp.arange(len(y))
-    draws = jax.random.uniform(key, y.shape)
-    each = [count // classes + (c < count % classes) for c in range(classes)]
-    # an example of another class comes after all of this one
-    return jnp.concatenate([jnp.argsort(jnp.where(y == c, draws, 2.0))[:n] for c, n in enumerate(each)])
 
 
 def picture(metrics, labels, activations):

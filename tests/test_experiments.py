@@ -244,17 +244,6 @@ def test_pairs_of_nets_see_the_same_data(ran):
     assert values["plain minus denoising, squared error on clean images"] == pytest.approx([0, 0], abs=1e-3)
 
 
-def test_labelled_sets_are_balanced_draws_without_repetition():
-    balanced = load("few_labels").balanced
-    y = jnp.asarray(np.random.default_rng(0).permutation(np.repeat(np.arange(3), 20)))
-    drawn = [np.asarray(balanced(jax.random.key(s), y, 11, 3)) for s in range(2)]
-    for index in drawn:
-        assert len(set(index.tolist())) == 11
-        assert np.bincount(np.asarray(y)[index]).tolist() == [4, 4, 3]
-    assert set(drawn[0].tolist()) != set(drawn[1].tolist())
-    assert len(set(balanced(jax.random.key(0), y, 60, 3).tolist())) == 60
-
-
 def test_the_published_protocols_are_the_defaults():
     vae, deep = load("vae_pytorch_example"), load("deep_autoencoder")
     assert vae.main.__kwdefaults__.items() >= {"epochs": 10, "latents": 20, "hidden": 400, "batch_size": 128}.items()

@@ -48,7 +48,7 @@ def contractive(
     Raises ValueError for closed with an encoder that is not a single layer, and for no samples, group or corruptions.
     """
     if penalty == "closed" and net.layer is None:
-        raise ValueError("penalty='closed' needs an encoder of one affine layer (hidden=()); use 'exact'")
+        raise ValueError("the closed form needs an encoder of one affine layer, without hidden ones; use exact")
     if corruptions < 1:
         raise ValueError(f"corruptions is {corruptions}; CAE+H averages over at least 1")
     square_norm = jacobians.square_norm(penalty, samples=samples, group=group)
