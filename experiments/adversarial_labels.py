@@ -34,7 +34,7 @@ def main(
     labels: int = 100,
     classes: int = 10,
     style: int = 10,
-    epochs: int = 20,
+    epochs: int = 60,
     images: int = 10000,
     hidden: tuple[int, ...] = (256, 256),
     learning_rate: float = 1e-3,
