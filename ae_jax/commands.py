@@ -1,6 +1,7 @@
 """What the command line does, as functions: train a run into a folder, and use the folder afterwards."""
 
 import functools
+import inspect
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from . import data, devices, evaluation, index, report, restoration, run, shards
+from .algorithms import ALGORITHMS
 from .core import Algorithm, Batch, Key, Params
 from .evaluation import retrieval
 from .evaluation.statistics import summarise
@@ -108,6 +110,23 @@ def _binarised(batch: Batch, seed: int) -> Batch:
     return batch._replace(x=data.binarise(np.asarray(batch.x), seed=seed))
 
 
+def check_classes(settings: Settings, y: Any) -> None:
+    """Raises ValueError where labels y go beyond the classes of an algorithm that learns from them."""
+    options = {name: p.default for name, p in inspect.signature(ALGORITHMS[settings.algorithm]).parameters.items()}
+    options |= settings.hyper
+    if y is None or "classes" not in options or options.get("labels") == 0:
+        return
+    classes, there = options["classes"], 1 + int(np.max(y))
+    held = settings.latents // 2 if classes is None else classes  # see labels.class_and_style
+    if there > held:
+        half = f", half of a code of {settings.latents}" if classes is None else ""
+        more = f" and more than {there} latents" if "conditional" in options or "labels" in options else ""
+        raise ValueError(
+            f"{settings.data} has labels up to {there - 1} and {settings.algorithm} {held} classes{half}: "
+            f"ask for {there} classes{more}"
+        )
+
+
 def train(
     settings: Settings,
     workdir: Path,
@@ -144,6 +163,7 @@ def train(
     devices.agree(recorded | saving | {"mesh": devices.described(mesh)})
     devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
     algorithm = build(settings, shape, examples)
+    check_classes(settings, splits.train.y)
     folder = run.Folder(workdir)
     with folder.opened(recorded, keep=keep):
         results = folder.results()

@@ -98,6 +98,14 @@ class Descent(NamedTuple):
     optimizer: Any
 
 
+def union(*parts: Metrics) -> Metrics:
+    """The metrics of all parts. Raises ValueError for two of one name."""
+    names = [name for part in parts for name in part]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{sorted(twice)} would be reported twice; tell them apart, as by descend(name=...)")
+    return {name: value for part in parts for name, value in part.items()}
+
+
 def descend(
     loss: Callable[..., Loss], optimizer: Optimizer, *, wrt: tuple[str, ...] | None = None, name="loss", **hyper: Hyper
 ) -> Rule:
@@ -125,15 +133,15 @@ def descend(
         line_search = {"value": value, "grad": gradient, "value_fn": lambda c: objective(c)[0]}
         updates, state = optimizer.update(gradient, memory.optimizer, chosen, **line_search)
         stepped: Any = optax.apply_updates(chosen, updates)
-        metrics = {name: value, **jax.tree.map(jnp.mean, result.metrics), **scheduled}
-        return {**params, **stepped, **result.patch}, Descent(memory.step + 1, state), metrics
+        metrics = {name: value}, jax.tree.map(jnp.mean, result.metrics), scheduled
+        return {**params, **stepped, **result.patch}, Descent(memory.step + 1, state), union(*metrics)
 
     return Rule(lambda params: Descent(jnp.zeros((), jnp.int32), optimizer.init(chosen_of(params))), update)
 
 
 def final(hyper: Hyper) -> float | Array:
-    """The value a hyperparameter ends at: itself, or a schedule's value after its last step."""
-    return hyper(jnp.asarray(jnp.iinfo(jnp.int32).max)) if callable(hyper) else hyper
+    """The value a hyperparameter ends at: itself, or what its schedule has settled at by step 2^30."""
+    return hyper(jnp.asarray(2**30, jnp.int32)) if callable(hyper) else hyper  # 2^31 - 1 and one more is below 0
 
 
 def assign(fn: Callable[[Params, Batch, Key], Params]) -> Rule:
@@ -148,10 +156,8 @@ def chain(*rules: Rule) -> Rule:
         after, metrics = [], {}
         for i, (rule, m) in enumerate(zip(rules, memory, strict=True)):
             params, m, new = rule.update(params, m, batch, jax.random.fold_in(key, i))
-            if both := metrics.keys() & new.keys():
-                raise ValueError(f"two rules of a chain report {sorted(both)}; tell them apart by descend(name=...)")
+            metrics = union(metrics, new)
             after.append(m)
-            metrics |= new
         return params, tuple(after), metrics
 
     return Rule(lambda params: tuple(rule.init(params) for rule in rules), update)
@@ -169,6 +175,8 @@ def augment(rule: Rule, fn: Callable[[Batch, Key], Batch]) -> Rule:
 
 def _scan(rule: Rule, params: Params, memory: Memory, batch: Callable[[Array], Batch], key: Key, times: int):
     """`times` updates, number t on `batch(t)` with `fold_in(key, t)`; metrics gain a leading axis."""
+    if times < 1:
+        raise ValueError(f"{times} updates were asked for; there must be at least one")
 
     def step(carry: tuple[Params, Memory], t: Array):
         params, memory, metrics = rule.update(*carry, batch(t), jax.random.fold_in(key, t))
@@ -188,13 +196,21 @@ def repeat(rule: Rule, times: int) -> Rule:
     return Rule(rule.init, update)
 
 
+def length(data: Batch) -> int:
+    """How many examples. Raises ValueError for none, and for labels that are not as many."""
+    lengths = {len(leaf) for leaf in jax.tree.leaves(data)}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"a batch of {len(data.x)} examples, and arrays of {sorted(lengths)}: give as many labels")
+    return len(data.x)
+
+
 def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
     """One pass over a dataset, shuffled by the key: a rule on batches becomes one on datasets. Every example is
     used once: a last, shorter batch counts by its size in the metrics. `sharding` lays full batches over devices.
     """
 
     def update(params: Params, memory: Memory, data: Batch, key: Key):
-        steps, rest = divmod(len(data.x), size := min(batch_size, len(data.x)))
+        steps, rest = divmod(length(data), size := min(batch_size, len(data.x)))
         key_order, key_steps = jax.random.split(key)
         order = jax.random.permutation(key_order, len(data.x))
 
@@ -242,7 +258,7 @@ def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: 
         batch = jax.tree.map(lambda a: a[None], example[1])
         return jax.tree.map(lambda m: m[0], evaluate(params, batch, jax.random.fold_in(key, example[0])))
 
-    return lax.map(one, (first + jnp.arange(len(data.x)), data), batch_size=min(batch_size, len(data.x)))
+    return lax.map(one, (first + jnp.arange(length(data)), data), batch_size=min(batch_size, len(data.x)))
 
 
 def average(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 100, first=0) -> Metrics:

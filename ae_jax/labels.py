@@ -1,7 +1,8 @@
-"""Labels: which are used where there are few, and codes that hold a class beside a style."""
+"""Labels: which are used where there are few, how they teach, and codes that hold a class beside a style."""
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import Array
 
 from .core import Autoencoder, Batch, Key, Params
@@ -10,7 +11,7 @@ from .core import Autoencoder, Batch, Key, Params
 def few(data: Batch, key: Key, count: int, classes: int) -> Batch:
     """`count` labelled examples, drawn by the key and, as far as the data go, evenly from `classes` classes.
 
-    Labels are integers from 0 to classes - 1, or -1 for none; examples without one come last, if it must be.
+    Labels are integers from 0 to classes - 1; any other is none, and examples without one come last, if it must be.
     Raises ValueError for data without labels, or fewer examples than that.
     """
     if data.y is None:
@@ -20,9 +21,16 @@ def few(data: Batch, key: Key, count: int, classes: int) -> Batch:
     order = jax.random.permutation(key, len(data.x))
     y = data.y[order]
     member = jax.nn.one_hot(y, classes, dtype=jnp.int32)  # [N, C]
-    rank = jnp.where(y < 0, len(y), (jnp.cumsum(member, 0) * member).sum(-1))  # the how-many-eth of its class, [N]
+    rank = (jnp.cumsum(member, 0) * member).sum(-1)  # the how-many-eth of its class, [N]; 0 of none
+    rank = jnp.where(rank == 0, len(y), rank)
     chosen = order[jnp.argsort(rank)[:count]]  # all firsts, then all seconds, ...
     return Batch(data.x[chosen], data.y[chosen])
+
+
+def cross_entropy(logits: Array, y: Array) -> Array:
+    """-log softmax(logits)[y] in nats, 0 where y is none of the classes. [B, C], [B] integers -> [B]."""
+    known = (y >= 0) & (y < logits.shape[-1])
+    return jnp.where(known, optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(known, y, 0)), 0)
 
 
 def class_and_style(net: Autoencoder, classes: int | None) -> tuple[Autoencoder, int]:

@@ -35,6 +35,7 @@ from .shards import Sharded, loaded
 
 SEEN = 35  # seconds until a file must be seen by all; network file systems trust what they know of a folder for 30
 EVALUATION = 2**32 - 1  # folded into a run's key for held-out noise: an epoch number that no run reaches
+TRANSFORM = 2**32 - 2  # folded into the key of a start, for what the transform does to the data that it sees
 
 
 class RunError(RuntimeError):
@@ -81,6 +82,13 @@ def map_seeds(fn: Callable[..., Any]) -> Callable[..., Any]:
 # ----------------------------------------------------------------------------------- the compiled part
 
 
+def transformed(algorithm: Algorithm, transform: Callable[[Batch, Key], Batch]) -> Algorithm:
+    """The algorithm that learns from `transform(batch, key)`: in every step, in its statistics, and at the start."""
+    before = None if algorithm.before is None else augment(algorithm.before, transform)
+    init = lambda key, data: algorithm.init(key, transform(data, jax.random.fold_in(key, TRANSFORM)))
+    return algorithm._replace(init=init, rule=augment(algorithm.rule, transform), before=before)
+
+
 def _programs(
     algorithm: Algorithm,
     batch_size: int,
@@ -93,7 +101,7 @@ def _programs(
     parts of `advance`, for an epoch in shards.
     """
     if transform is not None:
-        algorithm = algorithm._replace(rule=augment(algorithm.rule, transform))
+        algorithm = transformed(algorithm, transform)
     rule = epoch(algorithm, batch_size, devices.batches(mesh))
 
     def begin(data: Batch, seeds: Array) -> tuple[State, Key]:

@@ -19,6 +19,9 @@ def greedy(
 ) -> tuple[list[Params], list[Metrics]]:
     """Trains each layer on the clean codes of the one below it; layer i's run has `fold_in(key, i)`.
 
+    The codes are those of `Algorithm.encode`. A `networks.stack` of the layers' networks codes alike where that is the
+    network's own `encode`; what an algorithm does to it besides (a choice of the k largest) it lacks.
+
     Args:
         layers: an algorithm for each layer, bottom first, the first on the data itself.
         data: the training set.

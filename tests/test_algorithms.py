@@ -22,7 +22,9 @@ from ae_jax.algorithms import (
     adversarial_labels,
     adversarial_style,
     autoencoder,
+    classifier,
     contractive,
+    dec,
     denoising,
     iwae,
     k_sparse,
@@ -864,6 +866,49 @@ def test_few_labels_are_even_distinct_and_drawn_by_the_key():
         labels.few(Batch(data.x), KEY, 3, 3)
     with pytest.raises(ValueError, match="of 584"):
         labels.few(data, KEY, 600, 3)
+    beyond = labels.few(Batch(data.x, jnp.asarray(y + 1)), KEY, 84, 3)  # of labels 0 to 3, 3 is none: the four last
+    assert set(np.asarray(beyond.y).tolist()) == {0, 1, 2}
+
+
+def test_labels_that_are_no_class_teach_nothing():
+    logits = jnp.asarray(rng.normal(size=(5, 3)))
+    y = jnp.asarray([0, -1, 2, 3, 1])
+    loss, slope = jax.value_and_grad(lambda h: labels.cross_entropy(h, y).sum())(logits)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(loss, -np.log(p[[0, 2, 4], [0, 2, 1]]).sum(), rtol=1e-5)
+    np.testing.assert_array_equal(slope[jnp.asarray([1, 3])], 0)
+    np.testing.assert_allclose(slope[0], p[0] - [1, 0, 0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_classifier_decodes_as_its_pretraining_did():
+    data = Batch(jnp.asarray(rng.uniform(size=(7, 6)), jnp.float32), jnp.zeros(7, int))
+    net = networks.mlp((6,), 2, hidden=(5,))
+    pretrained = autoencoder(net, optax.sgd(1.0), likelihood="bernoulli")
+    tuned = classifier(net, optax.sgd(1.0), classes=2, likelihood="bernoulli")
+    params = pretrained.init(KEY, data)
+    np.testing.assert_array_equal(tuned.reconstruct(params, data.x), pretrained.reconstruct(params, data.x))
+    z = tuned.encode(params, data.x)
+    np.testing.assert_array_equal(tuned.decode(params, z), pretrained.decode(params, z))
+
+
+def test_dec_alone_leaves_the_decoder_to_itself():
+    data = Batch(jnp.asarray(rng.uniform(size=(8, 6)), jnp.float32))
+    net = networks.mlp((6,), 2, hidden=(5,))
+    for weight, moves in ((0.0, False), (0.1, True)):
+        algorithm = dec(net, optax.adamw(0.1), clusters=2, weight=weight)
+        params = algorithm.init(KEY, data)
+        new, _, _ = algorithm.rule.update(params, algorithm.rule.init(params), data, KEY)
+        same = jax.tree.map(lambda a, b: bool((a == b).all()), params["decoder"], new["decoder"])
+        assert all(jax.tree.leaves(same)) != moves
+
+
+def test_l1_is_l1_whatever_else_lies_in_the_params():
+    data = Batch(jnp.asarray(rng.uniform(size=(8, 6)), jnp.float32))
+    net = networks.mlp((6,), 3, hidden=(), code_activation="sigmoid")
+    algorithm = sparse(net, optax.sgd(1.0), penalty="l1", weight=0.5)
+    params = algorithm.init(KEY, data)
+    loss = lambda p: np.asarray(algorithm.evaluate(p, data, KEY)["loss"])
+    np.testing.assert_array_equal(loss(params), loss(params | {"rho": jnp.full(3, 0.1)}))
 
 
 def test_codes_with_classes_are_probabilities_and_a_style_and_use_no_other_labels():

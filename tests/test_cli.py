@@ -51,6 +51,20 @@ def ae_jax(*arguments, **kwargs):
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, **kwargs)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("classifier", "--classes 5", "digits has labels up to 9 and classifier 5 classes: ask for 10 classes$"),
+        ("adversarial_labels", "--labels 100", "1 classes, half of a code of 3: .*10 classes and more than 10 latents"),
+        ("adversarial_style", "--latents 10", "5 classes, half of a code of 10"),
+    ],
+)
+def test_labels_beyond_the_classes_are_refused(name, options, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        train(name, tmp_path / "run", *options.split())
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_leaves_everything_needed_to_know_and_repeat_it(workdir):
     config = json.loads((workdir / "config.json").read_text())
     assert config["settings"]["hyper"]["beta"] == 2.0

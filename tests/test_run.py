@@ -15,7 +15,7 @@ import optax
 import pytest
 
 from ae_jax import networks, run
-from ae_jax.algorithms import autoencoder, vae
+from ae_jax.algorithms import autoencoder, sparse, vae
 from ae_jax.core import Batch, epoch, fit
 
 ROOT = Path(__file__).parents[1]
@@ -228,7 +228,18 @@ def test_transform_acts_afresh_in_every_step_and_only_in_training():
     kwargs = dict(epochs=2, batch_size=32, seeds=(0,), progress=False)
     with_it = run.train(algorithm(), DATA, transform=transform, **kwargs)
     assert not same(with_it.params, run.train(algorithm(), DATA, **kwargs).params)
-    assert set(seen) == {(32, 6), (26, 6)}
+    assert set(seen) == {(90, 6), (32, 6), (26, 6)}  # at the start, and in steps
+
+
+def test_statistics_and_the_start_see_what_the_transform_makes():
+    """Of inputs that are all turned to ones: a unit's mean activation is what it says to ones, from the start on."""
+    ones = lambda batch, key: batch._replace(x=jnp.ones_like(batch.x))
+    net = networks.mlp((6,), 3, hidden=(), code_activation="sigmoid")
+    learner = run.transformed(sparse(net, optax.sgd(0.0), target=0.2), ones)
+    params, _ = fit(learner.init, epoch(learner, 32), DATA, jax.random.key(0), 2)
+    for found in (learner.init(jax.random.key(0), DATA), params):
+        expected = learner.encode(found, jnp.ones((1, 6)))[0]
+        np.testing.assert_allclose(found["rho"], expected, rtol=1e-5)
 
 
 def test_a_commit_is_dirty_where_code_has_changed_and_not_for_records(tmp_path, monkeypatch):

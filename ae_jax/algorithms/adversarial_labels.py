@@ -4,12 +4,11 @@ Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 5 
 """
 
 import jax
-import optax
 from jax import Array
 
 from .. import critic, losses
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, chain, descend
-from ..labels import class_and_style, draw_class_and_style, few
+from ..labels import class_and_style, cross_entropy, draw_class_and_style, few
 from ..regularized import regularized
 
 
@@ -47,7 +46,7 @@ def adversarial_labels(
         key_pick, key_net = jax.random.split(key)
         pick = jax.random.randint(key_pick, (min(100, labels),), 0, labels)
         logits = net.encode(params, params["labelled"].x[pick], key_net)[:, :size]
-        return Loss(optax.softmax_cross_entropy_with_integer_labels(logits, params["labelled"].y[pick]))
+        return Loss(cross_entropy(logits, params["labelled"].y[pick]))
 
     def init(key: Key, data: Batch) -> Params:
         key_net, key_class, key_style, key_labels = jax.random.split(key, 4)

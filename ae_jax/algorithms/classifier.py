@@ -5,10 +5,11 @@ Hinton & Salakhutdinov (2006), Science 313; Vincent et al. (2010), JMLR 11, sect
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
-from ..losses import l2, reconstruction
+from ..labels import cross_entropy
+from ..losses import LikelihoodName, l2, reconstruction
+from ..losses import likelihood as likelihood_of
 
 
 def classifier(
@@ -19,6 +20,7 @@ def classifier(
     freeze: bool = False,
     weight_l2: Hyper = 0.0,
     head_l2: Hyper = 0.0,
+    likelihood: LikelihoodName = "squared",
 ) -> Algorithm:
     """Softmax regression on the code, -log p(y | encode(x)) in nats, descended in "encoder" and "head".
 
@@ -28,14 +30,16 @@ def classifier(
     Args:
         net: the network, one head.
         optimizer: an optax optimizer.
-        classes: labels are 0 to classes - 1.
+        classes: labels are 0 to classes - 1; an example with another teaches nothing, and counts as an error.
         freeze: train the softmax alone, on a fixed encoder.
         weight_l2: weight of the sum of w^2 over all weights (not biases) that are trained.
         head_l2: weight of the sum of w^2 over the softmax's weights alone, besides.
+        likelihood: what the decoder was pretrained for: squared, bernoulli or multinomial.
     Raises ValueError for data without labels, and for fewer than two classes.
     """
     if classes < 2:
         raise ValueError(f"classes is {classes}; a classifier needs at least 2")
+    mean = likelihood_of(likelihood).mean  # of the decoder's output
     groups = ("head",) if freeze else ("encoder", "head")
 
     def init(key: Key, data: Batch) -> Params:
@@ -48,7 +52,7 @@ def classifier(
         if batch.y is None:
             raise ValueError("a classifier learns from labels and these data have none: choose data with labels")
         logits = net.encode(params, batch.x, key) @ params["head"]["kernel"] + params["head"]["bias"]  # [B, classes]
-        nll = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
+        nll = cross_entropy(logits, batch.y)
         wrong = (logits.argmax(-1) != batch.y).astype(logits.dtype)
         decay = weight_l2 * l2({group: params[group] for group in groups}) + head_l2 * l2(params["head"])
         return Loss(nll + decay, {"nll": nll, "error": wrong})
@@ -58,14 +62,14 @@ def classifier(
         return {"loss": result.value, **result.metrics, **reconstruction(reconstruct(params, batch.x), batch.x)}
 
     def reconstruct(params: Params, x: jax.Array) -> jax.Array:
-        return net.apply(params, x)[1]
+        return mean(net.apply(params, x)[1])
 
     return Algorithm(
         init=init,
         rule=descend(terms, optimizer, wrt=groups, weight_l2=weight_l2, head_l2=head_l2),
         evaluate=evaluate,
         encode=lambda params, x: net.encode(params, x),
-        decode=lambda params, z: net.decode(params, z),
+        decode=lambda params, z: mean(net.decode(params, z)),
         reconstruct=reconstruct,
         corrupt=net.corrupt,
     )

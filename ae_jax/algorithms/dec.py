@@ -22,9 +22,9 @@ def dec(
 ) -> Algorithm:
     """KL(P || Q) in nats: assignments Q are drawn towards their own sharpened form P, which each pass fixes anew.
 
-    `init` puts the centres on the codes of random examples; DEC proper lays a pretrained autoencoder and k-means
-    centres over it, `init(key, data) | pretrained | {"centres": ...}`. P of an example comes from the encoder and
-    centres as they were when the pass began, kept in the group "target".
+    `init` puts the centres on the codes of random examples; DEC proper lays an autoencoder, pretrained for the squared
+    error, and k-means centres over it, `init(key, data) | pretrained | {"centres": ...}`. P of an example comes from
+    the encoder and centres as they were when the pass began, kept in the group "target".
 
     Args:
         net: the network, one head.
@@ -37,6 +37,8 @@ def dec(
     """
     if clusters < 2:
         raise ValueError(f"clusters is {clusters}; it must be at least 2")
+    alone = isinstance(weight, int | float) and weight == 0
+    groups = ("encoder", "centres") if alone else ("encoder", "decoder", "centres")
 
     def frozen(params: Params, x: Array) -> Params:
         """What P is made of: the net as it is, and how many examples each cluster has, softly."""
@@ -67,7 +69,7 @@ def dec(
 
     return Algorithm(
         init=init,
-        rule=descend(terms, optimizer, wrt=("encoder", "decoder", "centres"), weight=weight),
+        rule=descend(terms, optimizer, wrt=groups, weight=weight),
         before=assign(lambda params, data, key: {"target": frozen(params, data.x)}),
         evaluate=evaluate,
         encode=lambda params, x: net.encode(params, x),

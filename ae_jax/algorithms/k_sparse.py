@@ -10,7 +10,7 @@ import optax
 from jax import Array, lax
 
 from .. import losses
-from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend
+from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
 from ..regularized import decay
 
 
@@ -33,7 +33,7 @@ def k_sparse(
     start: int | None = None,
     anneal_steps: int = 0,
     likelihood: losses.LikelihoodName = "squared",
-    weight_l2: float = 0.0,
+    weight_l2: Hyper = 0.0,
 ) -> Algorithm:
     """Reconstruction from the k largest activations.
 
@@ -54,23 +54,23 @@ def k_sparse(
         raise ValueError(f"k is {k}, start {start} and alpha {alpha}; wanted: {wanted}")
     p = losses.likelihood(likelihood)
 
-    def terms(params: Params, x: Array, key: Key | None, kept: int | Array, most: int) -> tuple[Array, Loss]:
+    def terms(params: Params, x: Array, key: Key | None, kept: int | Array, most: int, decay_by):
         key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
         output = net.decode(params, largest(net.encode(params, x, key_encoder), kept, most), key_decoder)
         nll = p.nll(output, x)  # [B]
-        return output, Loss(nll + decay(weight_l2, losses.l2, params), {"reconstruction": nll})
+        return output, Loss(nll + decay(decay_by, losses.l2, params), {"reconstruction": nll})
 
-    def loss(params: Params, batch: Batch, key: Key, k: float | Array) -> Loss:
-        return terms(params, batch.x, key, jnp.round(k), first)[1]
+    def loss(params: Params, batch: Batch, key: Key, k: float | Array, weight_l2: float | Array) -> Loss:
+        return terms(params, batch.x, key, jnp.round(k), first, weight_l2)[1]
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        output, (value, metrics, _) = terms(params, batch.x, None, k, k)
+        output, (value, metrics, _) = terms(params, batch.x, None, k, k, final(weight_l2))
         return {"loss": value, **metrics, **losses.reconstruction(p.mean(output), batch.x)}
 
     falling = optax.linear_schedule(first, k, anneal_steps) if anneal_steps else k
     return Algorithm(
         init=net.init,
-        rule=descend(loss, optimizer, wrt=("encoder", "decoder"), k=falling),
+        rule=descend(loss, optimizer, wrt=("encoder", "decoder"), k=falling, weight_l2=weight_l2),
         evaluate=evaluate,
         encode=lambda params, x: largest(net.encode(params, x), coded, coded),
         decode=lambda params, z: p.mean(net.decode(params, z)),

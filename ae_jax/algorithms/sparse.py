@@ -61,8 +61,8 @@ def sparse(
 
     def cost(params: Params, x: Array, z: Array, key: Key, train: bool, weight) -> Loss:
         a = ACTIVATION[units](z)
-        rho = lax.stop_gradient(a.mean(0)) if penalty == "kl_minibatch" and train else params.get("rho")
-        value = jnp.abs(a).sum(-1) if rho is None else linear_kl(a, rho)  # [B]
+        rho = lambda: lax.stop_gradient(a.mean(0)) if penalty == "kl_minibatch" and train else params["rho"]
+        value = jnp.abs(a).sum(-1) if penalty == "l1" else linear_kl(a, rho())  # [B]
         return Loss(weight * value, {"penalty": value, "activation": a.mean(-1)})
 
     ae = regularized(net, optimizer, likelihood, cost, weight=weight, weight_l2=weight_l2)
