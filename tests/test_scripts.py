@@ -485,3 +485,8 @@ def test_bench_runs_and_keeps_the_other_cases(tmp_path):
     if importlib.util.find_spec("torch") is None:
         rivals = ("PyTorch eager, closed", "torch.func jacrev, 8 at a time")
         assert cases["contractive-closed"]["skipped"] == dict.fromkeys(rivals, "torch is not installed")
+
+
+def test_what_stands_for_an_experiment_is_measured_there():
+    for name, label in table.LEADS.items():
+        assert label in json.loads((ROOT / "results" / f"{name}.json").read_text())["metrics"]
