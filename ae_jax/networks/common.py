@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ..checks import known
 from ..core import Autoencoder, Batch, Key, Params
 
 ActivationName = Literal["linear", "relu", "sigmoid", "tanh", "softplus", "elu", "leaky_relu", "gelu", "silu"]
@@ -61,6 +62,22 @@ def initializers(which: InitName | Initializer, fan_in: int) -> tuple[Initialize
         return KERNELS[which], nn.initializers.zeros
     bound = fan_in**-0.5
     return KERNELS[which], lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+class Dropout(nn.Module):
+    """Flax's own, number for number, but with a rate that may be traced."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        if not train or (known(self.rate) and self.rate == 0):
+            return x
+        if known(self.rate) and self.rate == 1:
+            return jnp.zeros_like(x)
+        keep = 1 - self.rate
+        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, x.shape)
+        return jnp.where(kept, x / jnp.where(keep > 0, keep, 1), 0)  # no 0 / 0, whose gradient would be NaN
 
 
 def like_data(params: Params, data: Batch) -> Params:

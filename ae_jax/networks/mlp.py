@@ -10,7 +10,17 @@ from flax import linen as nn
 from jax import Array
 
 from ..core import Autoencoder, Key, Params
-from .common import Activation, ActivationName, Initializer, InitName, activation, check_code, initializers, pair
+from .common import (
+    Activation,
+    ActivationName,
+    Dropout,
+    Initializer,
+    InitName,
+    activation,
+    check_code,
+    initializers,
+    pair,
+)
 
 
 class MLP(nn.Module):
@@ -31,7 +41,7 @@ class MLP(nn.Module):
             kernel_init, bias_init = initializers(self.scheme, h.shape[-1])
             h = nn.Dense(width, kernel_init=kernel_init, bias_init=bias_init, name=f"layer_{i}")(h)
             h = (self.last if end else self.activation)(h)
-            h = nn.Dropout(self.last_dropout if end else self.dropout, deterministic=not train)(h)
+            h = Dropout(self.last_dropout if end else self.dropout)(h, train)
         return h
 
 
@@ -51,7 +61,7 @@ class TiedDecoder(nn.Module):
             bias = self.param(f"bias_{i}", nn.initializers.zeros, (width,))
             h = (jnp.zeros((h.shape[0], width), h.dtype) if kernels is None else h @ kernels[i]) + bias
             h = (self.last if end else self.activation)(h)
-            h = nn.Dropout(0.0 if end else self.dropout, deterministic=not train)(h)
+            h = Dropout(0.0 if end else self.dropout)(h, train)
         return h
 
 
