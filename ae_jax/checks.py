@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import jax
+from jax.core import Tracer
 
 
 def known(value: Any) -> bool:
@@ -10,4 +10,4 @@ def known(value: Any) -> bool:
 
     A hyperparameter that is swept by jax.vmap, or traced by jit or grad, has none: whoever sweeps keeps to its range.
     """
-    return not isinstance(value, jax.core.Tracer)
+    return not isinstance(value, Tracer)
