@@ -1,5 +1,6 @@
 """The command line as a user meets it: one run used in every way, and mistakes that end in one message."""
 
+import inspect
 import json
 import os
 import signal
@@ -293,3 +294,14 @@ def test_jax_is_untouched_by_importing():
     )
     assert shown.returncode == 0, shown.stderr
     assert jax.__version__
+
+
+@pytest.mark.parametrize(("option", "of"), [("kernel", "networks"), ("epochs", "training"), ("data_patch", "data")])
+def test_two_options_of_one_name_are_told(monkeypatch, option, of):
+    def made_up(net, optimizer): ...
+
+    only = inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=1, annotation=int)
+    made_up.__signature__, made_up.__annotations__ = inspect.Signature([only]), {option: int}  # type: ignore[attr-defined]
+    monkeypatch.setitem(ALGORITHMS, "made_up", made_up)
+    with pytest.raises(ValueError, match=f"{option} is an option of the algorithm made_up and one of (the )?{of}"):
+        cli.train_options("made_up")

@@ -71,6 +71,24 @@ def test_shapes_and_dtypes_are_kept(name):
 
 
 @every
+def test_float32_data_stay_float32_where_float64_is_on(name):
+    algorithm = compiled(name).algorithm
+    rule = core.epoch(algorithm, BATCH)
+
+    def everything(data, key):
+        params, memory, key = core.start(algorithm.init, rule, data, key)
+        params, memory, metrics = rule.update(params, memory, data, key)
+        z = algorithm.encode(params, data.x)
+        out = params, memory, metrics, z, algorithm.decode(params, z), algorithm.reconstruct(params, data.x)
+        more = algorithm.sample(params, key, 3) if algorithm.sample else (), algorithm.evaluate(params, data, key)
+        return out, more, algorithm.log_weight(params, data, key) if algorithm.log_weight else ()
+
+    with jax.enable_x64(True):
+        leaves = jax.tree.leaves(jax.eval_shape(everything, DATA, jax.random.key(0)))
+    assert {a.dtype for a in leaves if jnp.issubdtype(a.dtype, jnp.floating)} == {jnp.dtype("float32")}
+
+
+@every
 def test_second_call_does_not_retrace(name):
     compiled(name).run(0, 0, 3)
     assert compiled(name).traces == 1
