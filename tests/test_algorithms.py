@@ -31,7 +31,6 @@ from ae_jax.algorithms import (
     vae,
 )
 from ae_jax.algorithms.k_sparse import largest
-from ae_jax.commands import STATISTICS
 from ae_jax.core import Batch
 from ae_jax.corruption import corrupted, masking
 from ae_jax.jacobians import square_norm
@@ -80,7 +79,7 @@ def test_gradients_are_finite_differences_in_float64(name):
         slopes, expected = [], []
         for seed in range(3):
             draw = np.random.default_rng(seed)
-            learned = {g: params[g] for g in params if g not in STATISTICS}
+            learned = {g: params[g] for g in params if g not in algorithm.statistics}
             direction = jax.tree.map(lambda p: draw.normal(size=p.shape), learned)
             at = lambda h: params | jax.tree.map(lambda p, d: p + h * d, learned, direction)
             up, down = (update(at(h), memory, batch, KEY)[2]["loss"] for h in (1e-5, -1e-5))

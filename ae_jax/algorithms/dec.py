@@ -74,4 +74,5 @@ def dec(
         decode=lambda params, z: net.decode(params, z),
         reconstruct=lambda params, x: net.apply(params, x)[1],
         corrupt=net.corrupt,
+        statistics=("target",),
     )
