@@ -629,7 +629,7 @@ def test_made_masks_dense_layers_only():
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if settings.heads(name).network == "mlp"])
 def test_any_algorithm_composes_with_dropout_corruption_and_weight_decay(name):
     needs = settings.heads(name)
-    plain = networks.mlp((7,), 6, hidden=(8,), heads=needs.number, dropout=0.3, code_activation=needs.activation)
+    plain = networks.mlp((7,), 32, hidden=(8,), heads=needs.number, dropout=0.3, code_activation=needs.activation)
     net = corrupted(plain, masking(0.25))
     algorithm = ALGORITHMS[name](net, optax.adamw(1e-2, weight_decay=0.1))
     data = UNIT._replace(y=jnp.arange(len(UNIT.x)) % 10)
