@@ -4,25 +4,9 @@
 `data` a dataset; `run` trains into a folder, `evaluation` measures, `report` and `plots` show.
 """
 
+# ruff: noqa: F401, F403
 from . import algorithms, corruption, data, losses, networks, optimizers, plots, stages
-from .algorithms import (
-    ALGORITHMS,
-    adversarial,
-    adversarial_labels,
-    adversarial_style,
-    autoencoder,
-    classifier,
-    contractive,
-    dec,
-    denoising,
-    iwae,
-    k_sparse,
-    made,
-    rbm,
-    semantic_hashing,
-    sparse,
-    vae,
-)
+from .algorithms import *
 from .core import (
     Algorithm,
     Autoencoder,
@@ -44,47 +28,3 @@ from .core import (
 from .corruption import corrupted
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "ALGORITHMS",
-    "Algorithm",
-    "Autoencoder",
-    "Batch",
-    "Loss",
-    "Rule",
-    "adversarial",
-    "adversarial_labels",
-    "adversarial_style",
-    "algorithms",
-    "assign",
-    "augment",
-    "autoencoder",
-    "average",
-    "chain",
-    "classifier",
-    "contractive",
-    "corrupted",
-    "corruption",
-    "data",
-    "dec",
-    "denoising",
-    "descend",
-    "each",
-    "epoch",
-    "fit",
-    "iwae",
-    "k_sparse",
-    "losses",
-    "made",
-    "networks",
-    "optimizers",
-    "plots",
-    "rbm",
-    "repeat",
-    "semantic_hashing",
-    "sparse",
-    "stages",
-    "start",
-    "sweep",
-    "vae",
-]

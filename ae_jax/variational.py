@@ -6,17 +6,18 @@ Kingma & Welling (2014), arXiv:1312.6114. Every function is pure and every draw 
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from .checks import known
-from .core import Autoencoder, Batch, Key, Params
+from .core import Autoencoder, Batch, Heads, Key, Params
 from .losses import gaussian_nll
 from .losses import likelihood as likelihood_of
 
+GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-variance
 Observation = Literal["bernoulli", "gaussian", "multinomial"]
 
 

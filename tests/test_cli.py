@@ -17,6 +17,7 @@ import pytest
 from ae_jax import cli, commands, data, run
 from ae_jax.algorithms import ALGORITHMS
 from ae_jax.networks import NETWORKS
+from ae_jax.settings import heads
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,7 +31,7 @@ def train(name, where, *options):
             str(where),
             "--epochs",
             "2",
-            *(() if name == "rbm" else ("--hidden", "16")),
+            *(("--hidden", "16") if heads(name).network == "mlp" else ()),
             "--latents",
             "3",
             "--quiet",

@@ -58,7 +58,10 @@ def compiled(name: str) -> Compiled:
 
 
 def test_every_algorithm_has_a_probe():
-    assert {probe.of for probe in PROBES.values()} == set(ALGORITHMS)
+    probed = {probe.of for probe in PROBES.values()}
+    missing, unknown = sorted(set(ALGORITHMS) - probed), sorted(probed - set(ALGORITHMS))
+    assert not missing, f"{missing} have no line in PROBES of tests/probes.py: add a problem of known optimum"
+    assert not unknown, f"PROBES of tests/probes.py probes {unknown}, which ALGORITHMS has not"
 
 
 @every
@@ -67,6 +70,7 @@ def test_shapes_and_dtypes_are_kept(name):
     after = jax.eval_shape(compiled(name).rule.update, params, memory, DATA, key)
     kind = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype, a.weak_type), tree)
     assert kind(after[:2]) == kind((params, memory))
+    assert set(compiled(name).algorithm.statistics) <= set(params)
     assert all(metric.shape == () for metric in after[2].values())
 
 

@@ -74,4 +74,5 @@ def made(
         reconstruct=lambda params, x: jax.nn.sigmoid(logits(params, x, params["degrees"][0])),
         sample=lambda params, key, n: ancestral(logits, params, net.shape, key, n),
         corrupt=net.corrupt,
+        statistics=("degrees",),
     )

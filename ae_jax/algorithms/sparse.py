@@ -73,7 +73,7 @@ def sparse(
 
     def update(params: Params, memory, batch: Batch, key: Key):
         new, memory, metrics = ae.rule.update(params, memory, batch, key)
-        rho = mean(new, batch.x) + (1 - PULL) * (params["rho"] - mean(params, batch.x))
-        return new | {"rho": rho}, memory, metrics
+        return new | {"rho": mean(new, batch.x) + (1 - PULL) * (params["rho"] - mean(params, batch.x))}, memory, metrics
 
-    return ae if penalty == "l1" else ae._replace(init=init, rule=Rule(ae.rule.init, update), before=assign(measure))
+    rule, before = Rule(ae.rule.init, update), assign(measure)
+    return ae if penalty == "l1" else ae._replace(init=init, rule=rule, before=before, statistics=("rho",))

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from ..checks import known
-from ..core import Algorithm, Batch, GaussianAutoencoder, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
+from ..core import Algorithm, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
 from ..losses import kl_standard_normal, reconstruction
-from ..variational import Observation, latent_model, reparameterize
+from ..variational import GaussianAutoencoder, Observation, latent_model, reparameterize
 
 
 def vae(
