@@ -29,7 +29,7 @@ Autoencoders in JAX: train one, look at it, use it.
   index WORKDIR DATA INDEX  codes of many examples, to search
   search INDEX QUERY    what resembles an image, a document or an array
   restore WORKDIR IN OUT    images of any size, as the run was trained to restore patches
-  project WORKDIR       codes, labels and pictures for the Embedding Projector
+  project WORKDIR [OUT]     codes, labels and pictures for the Embedding Projector
   list                  algorithms, networks, data and metrics, a line each
 
 ae-jax COMMAND --help tells each one's options. To begin:
@@ -526,9 +526,10 @@ def named_positions(command: Callable[..., None]) -> Callable[..., None]:
     def call(*args: Any, **kwargs: Any) -> None:
         command(*args, **kwargs)
 
+    shown = lambda name, default: name.upper() if default is inspect.Parameter.empty else f"[{name.upper()}]"
     signature = inspect.signature(command, eval_str=True)
     parameters = [
-        p.replace(annotation=Annotated[p.annotation, tyro.conf.arg(metavar=name.upper())])
+        p.replace(annotation=Annotated[p.annotation, tyro.conf.arg(metavar=shown(name, p.default))])
         if p.kind is p.POSITIONAL_ONLY
         else p
         for name, p in signature.parameters.items()

@@ -332,8 +332,8 @@ def write_report(folder: run.Folder, algorithm: Algorithm, params: Params, split
     settings = folder.config()["settings"]
     title = f"{settings['algorithm']} on {settings['data']}"
     key = jax.random.fold_in(jax.random.key(settings["seeds"][0]), run.EVALUATION - 1)
-    classes = splits.dataset.classes
-    findings = report.gather(title, settings, results, folder.log(), algorithm, params, splits, key, classes)
+    names = splits.dataset.classes, splits.dataset.vocabulary
+    findings = report.gather(title, settings, results, folder.log(), algorithm, params, splits, key, *names)
     return report.write(findings, folder.path)
 
 

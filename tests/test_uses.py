@@ -213,11 +213,20 @@ def test_tiles_leave_no_seams():
         restoration.tiled(shade, np.zeros((4, 32, 1)), (8, 8))
 
 
+def train_alone(name, where, *options):
+    """`train` without the measuring and the report, which take longer."""
+    nothing = {"seeds": [0], "metrics": {}, "parameters": 0, "seconds": 0.0, "examples_per_second": 0.0, "device": ""}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "measure", lambda *args: dict(nothing))
+        patch.setattr(commands, "write_report", lambda *args: None)
+        train(name, where, *options)
+
+
 @pytest.fixture(scope="module")
 def cleaner(tmp_path_factory):
     """A denoising run on grey patches of 8x8."""
     where = tmp_path_factory.mktemp("cleaner") / "run"
-    train("denoising", where, "--data", "photos", "--data-count", "200")
+    train_alone("denoising", where, "--data", "photos", "--data-count", "200")
     return where
 
 
@@ -254,7 +263,7 @@ def test_restore_refuses_runs_that_did_not_learn_to(digits, tmp_path):
     digit = saved(tmp_path / "digit.png", 8, 8)
     noisy = ["--noise", "gaussian", "--latents", "3"]
     for name, options, told in (("classifier", noisy, "learned to classify"), ("autoencoder", noisy, None)):
-        train(name, tmp_path / name, *options)
+        train_alone(name, tmp_path / name, *options)
         if told is None:  # whole images: theirs alone
             assert commands.restore(tmp_path / name, digit, tmp_path / "x.png")[0]
             digit, told = saved(tmp_path / "large.png", 9, 8), "whole images of 8x8"
@@ -268,7 +277,7 @@ def test_restore_enlarges_by_what_the_run_learned(cleaner, tmp_path):
     small = saved(tmp_path / "small.png", 10, 12)
     options = ["--data", "photos", "--data-count", "200", "--corruption", "low_resolution"]
     for level, factor in ([], 2), (["--level", "4"], 4):
-        train("denoising", tmp_path / f"{factor}", *options, *level)
+        train_alone("denoising", tmp_path / f"{factor}", *options, *level)
         for scale, height in ((None, factor * 10), (factor, factor * 10), (1, 10)):
             (made,), _ = commands.restore(tmp_path / f"{factor}", small, tmp_path / "x.png", scale=scale)
             assert Image.open(made).height == height
