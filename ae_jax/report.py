@@ -313,7 +313,7 @@ def _spread(f: Findings) -> Picture:
 def words(vocabulary: Sequence[str], x: np.ndarray, most: int = 8) -> str:
     """The words that x [V] gives the most weight, in that order; those of weight 0 or less are no words of it."""
     order = np.argsort(-x, kind="stable")[:most]
-    return ", ".join(vocabulary[i] for i in order if x[i] > 0) or "(none)"
+    return ", ".join(str(vocabulary[i]) for i in order if x[i] > 0) or "(none)"
 
 
 def _rewritten(f: Findings) -> Iterator[Listing]:
@@ -324,7 +324,7 @@ def _rewritten(f: Findings) -> Iterator[Listing]:
     head = ["document", *(["as training saw it"] if f.corrupted is not None else []), "reconstruction"]
     yield Listing(head, rows, "Test documents, drawn at random: their commonest words, and the likeliest of each code.")
     rows = [
-        [name, plots.number(f.errors[i]), tell(x), tell(made)]
+        [name, plots.number(float(f.errors[i])), tell(x), tell(made)]
         for name, group in f.ranked.items()
         for i, x, made in list(zip(*group, strict=True))[:3]
     ]
