@@ -9,9 +9,10 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tyro
 from PIL import Image
 
-from ae_jax import cli, commands, corruption, data, index, restoration, run
+from ae_jax import cli, commands, corruption, data, index, restoration, run, settings
 from ae_jax.evaluation import retrieval
 
 
@@ -315,14 +316,26 @@ def test_restore_keeps_what_is_there_and_goes_on_after_a_bad_file(cleaner, tmp_p
     assert sorted(p.name for p in written) == ["a.jpg.png", "a.png", "c.png"]
 
 
-def test_without_dense_layers_the_code_is_as_large_as_the_maps(tmp_path, capsys):
-    options = ["--network", "conv", "--dense", "False", "--channels", "3", "5", "--data", "photos"]
-    options += ["--data-patch", "9", "--data-count", "100", "--epochs", "1", "--workdir", str(tmp_path / "run")]
-    cli.dispatch(["train", "denoising", *options, "--level", "0.01", "--seeds", "2"])
-    assert commands.open_run(tmp_path / "run").settings.latents == 3 * 3 * 5
-    assert "warning: this run restores little" in capsys.readouterr().out  # almost nothing was lost, and it is blind
+def test_without_dense_layers_the_code_is_as_large_as_the_maps():
+    options = ["--network", "conv", "--dense", "False", "--channels", "3", "5"]
+    parse = lambda *more: tyro.cli(cli.train_options("denoising"), args=[*options, *more])
+    asked = settings.sized(cli.settings_of("denoising", parse()), (9, 9, 1))
+    assert asked.latents == 3 * 3 * 5
+    settings.build(asked, (9, 9, 1), 100)
+    given = settings.sized(cli.settings_of("denoising", parse("--latents", "10")), (9, 9, 1))
     with pytest.raises(ValueError, match="give latents=45"):
-        cli.dispatch(["train", "denoising", *options, "--latents", "10"])
+        settings.build(given, (9, 9, 1), 100)
+    assert cli.settings_of("denoising", tyro.cli(cli.train_options("denoising"), args=[])).latents == 10
+
+
+def test_a_run_that_restores_nothing_says_so(cleaner):
+    algorithm = commands.open_run(cleaner).algorithm
+    x = np.asarray(data.load("photos", count=100).test.x)
+    told = lambda mse: commands.restores_little(algorithm, x, {"metrics": {"denoised mse": {"mean": mse}}})
+    lost = 0.25 * np.mean(x**2)  # masking at its default
+    assert told(0.8 * lost) == ""
+    assert "restores little or nothing" in told(lost)
+    assert commands.restores_little(algorithm._replace(corrupt=None), x, {"metrics": {}}) == ""
 
 
 def test_bar_grey_and_low_resolution():
