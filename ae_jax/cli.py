@@ -29,7 +29,7 @@ Autoencoders in JAX: train one, look at it, use it.
   index WORKDIR DATA INDEX  codes of many examples, to search
   search INDEX QUERY    what resembles an image, a document or an array
   restore WORKDIR IN OUT    images of any size, as the run was trained to restore patches
-  project WORKDIR       codes, labels and pictures for the Embedding Projector
+  project WORKDIR [OUT]     codes, labels and pictures for the Embedding Projector
   list                  algorithms, networks, data and metrics, a line each
 
 ae-jax COMMAND --help tells each one's options. To begin:
@@ -57,8 +57,8 @@ class TrainOptions:
     """Train so many independent runs, seeds 0 to N-1, as one compiled program."""
     seed: int = 0
     """Train this one seed; it gives what it gives among --seeds."""
-    latents: int = 10
-    """Size of the code."""
+    latents: int | None = None
+    """Size of the code: 10 by default, and with --dense False what the last feature maps hold."""
     network: Literal["mlp", "linear", "conv", "rbm"] | None = None
     """See ae-jax list; by default the algorithm's own, rbm for rbm and mlp for all others."""
     workdir: Path | None = None
@@ -81,8 +81,9 @@ class TrainOptions:
     """Draw binary pixels with the grey values as probabilities: once, or afresh in every step."""
     noise: Literal["masking", "gaussian", "salt_and_pepper", "patches", "bar", "grey", "low_resolution"] | None = None
     """Corrupt the input in training: the denoising form of any algorithm."""
-    noise_level: float = 0.25
-    """Fraction of elements, area, width or colour; standard deviation of the Gaussian; factor of low resolution."""
+    noise_level: float | None = None
+    """Fraction of elements, area, width (0.25 by default) or colour (1); standard deviation of the Gaussian (0.25);
+    factor of low resolution (2)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the network's arithmetic in training; parameters, losses and all that is measured stay float32."""
     validation: float = 0.0
@@ -208,16 +209,20 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
         return {name: value for name, value in vars(group).items() if value is not None}
 
     sources = {data_flag(name): name for name in merged(data.OPTIONS)}
+    network_options = given(parsed.networks)
+    latents = options.latents
+    if latents is None:
+        latents = 10 if network_options.get("dense", True) else 0  # see settings.sized
     return Settings(
         algorithm=algorithm,
         network=options.network or heads(algorithm).network,
         data=options.data,
-        latents=options.latents,
+        latents=latents,
         epochs=options.epochs,
         batch_size=options.batch_size,
         seeds=tuple(range(options.seeds)) if options.seeds is not None else (options.seed,),
         hyper=dict(vars(getattr(parsed, algorithm))),
-        network_options=given(parsed.networks),
+        network_options=network_options,
         data_options={sources[flag]: value for flag, value in given(parsed.sources).items()},
         optimizer=OptimizerSettings(
             options.optimizer,
@@ -427,20 +432,22 @@ def search(
     print(f"{len(opened.codes):,} codes, {index.stat().st_size / 1024:,.0f} KB, {1000 * seconds:.3g} ms a query")
 
 
-def restore(workdir: Path, source: Path, out: Path, /, *, seed: int | None = None, scale: int = 1) -> None:
+def restore(workdir: Path, source: Path, out: Path, /, *, seed: int | None = None, scale: int | None = None) -> None:
     """Reconstruct images of any size, tile by tile: denoise, fill in, sharpen, as the run was trained to.
 
     Args:
-        workdir: folder of the run, trained on patches of images.
+        workdir: folder of a run that was trained with corruption or noise, on patches of images (--data-patch); one
+            trained on whole images restores images of their size.
         source: an image, or a folder of them; what is transparent is laid on white.
-        out: the image, or folder, to write.
+        out: the .png or .jpg to write; or a folder, for .png images of the same names.
         seed: which of the run's seeds; the first by default.
-        scale: enlarge by this first, for a run that was trained to sharpen.
+        scale: of a run that learned to sharpen: enlarge by this first; by default the factor it learned, and 1 takes
+            images that are enlarged already.
     """
     from . import commands, run
 
     written, refused = commands.restore(workdir, source, out, seed, scale)
-    print(f"{len(written)} image{'s' * (len(written) != 1)} written to {out}")
+    print(f"{len(written)} image{'s' * (len(written) != 1)} written to {written[0] if len(written) == 1 else out}")
     if refused:
         told = f"{len(refused)} of {len(written) + len(refused)} images were left out:"
         raise run.RunError("\n  ".join([told, *refused]))
@@ -529,9 +536,10 @@ def named_positions(command: Callable[..., None]) -> Callable[..., None]:
     def call(*args: Any, **kwargs: Any) -> None:
         command(*args, **kwargs)
 
+    shown = lambda name, default: name.upper() if default is inspect.Parameter.empty else f"[{name.upper()}]"
     signature = inspect.signature(command, eval_str=True)
     parameters = [
-        p.replace(annotation=Annotated[p.annotation, tyro.conf.arg(metavar=name.upper())])
+        p.replace(annotation=Annotated[p.annotation, tyro.conf.arg(metavar=shown(name, p.default))])
         if p.kind is p.POSITIONAL_ONLY
         else p
         for name, p in signature.parameters.items()

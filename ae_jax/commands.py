@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from . import data, devices, evaluation, index, report, restoration, run, shards
+from . import corruption, data, devices, evaluation, index, report, restoration, run, shards
 from .algorithms import ALGORITHMS
 from .core import Algorithm, Batch, Key, Params
 from .evaluation import retrieval
 from .evaluation.statistics import summarise
-from .settings import Settings, build
+from .settings import Settings, build, sized
 
 # what config.json keeps among the settings, found in the data
 RECORDED = ("shape", "validated", "data_checksum", "vocabulary")
@@ -142,6 +143,7 @@ def train(
     splits = load(settings)
     say(splits)
     shape = splits.train.x.shape[1:]
+    settings = sized(settings, shape)
     learned: Any = splits.streams or splits  # both have train and validation
     examples = len(splits.streams.train.source if splits.streams else splits.train.x)
     recorded = settings.to_json() | {
@@ -187,12 +189,32 @@ def train(
                 return {}
             results = measure(algorithm, trained, splits, samples, say)
             results["devices"] = devices.described(mesh)
+            say("writing the report")
             # The report first: results.json is what says that a run is finished.
             write_report(folder, algorithm, trained.of(settings.seeds[0]), splits, results)
             run.write_json(folder.path / "results.json", results)
     say(table(results))
+    if told := restores_little(algorithm, splits.test.x, results):
+        say(told)
     say(f"report: {folder.path / 'report.html'}")
     return results
+
+
+def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> str:
+    """What to tell where corrupted test images come out hardly nearer to the clean ones than they went in, or ""."""
+    name = next((name for name in results["metrics"] if name.startswith("denoised mse")), None)
+    if algorithm.corrupt is None or name is None or x.ndim != 4:
+        return ""
+    x = np.asarray(x[:1000])
+    before = float(np.mean((np.asarray(algorithm.corrupt(jnp.asarray(x), jax.random.key(0))) - x) ** 2))
+    after = results["metrics"][name]["mean"]
+    if after < 0.95 * before:  # one that copies its input comes within a few hundredths, by the draw of the noise
+        return ""
+    return (
+        f"warning: this run restores little or nothing: of corrupted test images the mse is {before:.4g}, and of what "
+        f"it makes of them {after:.4g}. Codes may still be of use; to restore, let more through (--network conv "
+        "--dense False --residual True), or train longer"
+    )
 
 
 def measure(
@@ -303,8 +325,8 @@ def write_report(folder: run.Folder, algorithm: Algorithm, params: Params, split
     settings = folder.config()["settings"]
     title = f"{settings['algorithm']} on {settings['data']}"
     key = jax.random.fold_in(jax.random.key(settings["seeds"][0]), run.EVALUATION - 1)
-    classes = splits.dataset.classes
-    findings = report.gather(title, settings, results, folder.log(), algorithm, params, splits, key, classes)
+    names = splits.dataset.classes, splits.dataset.vocabulary
+    findings = report.gather(title, settings, results, folder.log(), algorithm, params, splits, key, *names)
     return report.write(findings, folder.path)
 
 
@@ -488,53 +510,54 @@ def search(
 
 
 def restore(
-    workdir: Path, source: Path, out: Path, seed: int | None = None, scale: int = 1, batch_size: int = 256
+    workdir: Path, source: Path, out: Path, seed: int | None = None, scale: int | None = None, batch_size: int = 256
 ) -> tuple[list[Path], list[str]]:
     """Images of any size, reconstructed tile by tile without seams (`restoration.tiled`).
 
     Returns the files written and, of a folder, why others were left out; a single image that cannot be restored is a
-    RunError. An image of another number of channels than the run's is converted, and what is transparent laid on
-    white. `scale` enlarges it first, bicubically: what a network trained to sharpen low resolution takes.
+    RunError, and so is a run that never learned to restore. A grey image is given a run of colour as three equal
+    channels; what is transparent is laid on white. `scale` enlarges first, bicubically; see `enlargement`.
     """
     from PIL import Image
 
     opened = open_run(workdir, seed)
-    if len(opened.shape) != 3 or opened.shape[2] not in (1, 3):
-        raise run.RunError(f"{workdir} was trained on examples of {opened.shape}, not on images")
-    if scale < 1:
-        raise run.RunError(f"scale is {scale}; images are enlarged by 1, 2, 3, ...")
+    check_restores(opened, workdir)
+    scale = enlargement(opened.settings, scale)
     if not source.exists():
         raise run.RunError(f"there is no image or folder {source}")
     files = data.image_files(source) if source.is_dir() else [source]
     if not files:
         raise run.RunError(f"{source} holds no images in a format that Pillow reads (.png, .jpg, ...)")
-    if source.is_dir() and out.suffix:
-        raise run.RunError(f"{source} is a folder and {out} looks like a file; name a folder to write to")
-    if not source.is_dir():
-        check_suffix(out, (".png", ".jpg", ".jpeg"))
-    names = named(files, source)
-    paths = [(out / name).with_suffix(".png") if source.is_dir() else out for name in names]
-    for path in paths:
-        if any(path.resolve() == file.resolve() for file in files):
-            raise run.RunError(f"{path} would be overwritten by what is restored from it; write to another place")
-        if paths.count(path) > 1:
-            raise run.RunError(f"several images of {source} would be written to {path}; rename all of them but one")
+    paths = places_for(files, source, out)
     reconstruct = jax.jit(functools.partial(opened.algorithm.reconstruct, opened.params))
+    height, width, channels = opened.shape
+    any_size = of_patches(opened.settings)
     written, refused = [], []
     for file, path in zip(files, paths, strict=True):
-        height, width, channels = opened.shape
         try:
-            (image,) = data.read_images([file], colour=channels == 3)
+            (image,) = data.read_images([file], colour=True if channels == 3 else None)
         except data.DataError as error:
             refused.append(str(error))
+            continue
+        if image.shape[2] > channels:
+            refused.append(
+                f"{file} has colour, which this run for grey images would lose: make it grey, or train with "
+                "--data-colour True"
+            )
             continue
         if scale > 1:
             flat = Image.fromarray(image[..., 0] if channels == 1 else image)
             large = flat.resize((scale * flat.width, scale * flat.height), Image.Resampling.BICUBIC)
             image = np.asarray(large).reshape(large.height, large.width, channels)
+        size, least = ("x".join(map(str, of)) for of in (image.shape[:2], opened.shape[:2]))
         if image.shape[0] < height or image.shape[1] < width:
-            small, least = ("x".join(map(str, size)) for size in (image.shape[:2], opened.shape[:2]))
-            refused.append(f"{file} has {small} pixels; this run restores images from {least} on")
+            refused.append(f"{file} has {size} pixels (height x width); this run restores images from {least} on")
+            continue
+        if not any_size and image.shape[:2] != (height, width):
+            refused.append(
+                f"{file} has {size} pixels (height x width); this run learned whole images of {least} and restores "
+                "these alone: for others, train on patches (--data-patch)"
+            )
             continue
         restored = restoration.tiled(reconstruct, image.astype(np.float32) / 255, (height, width), batch_size)
         pixels = np.round(255 * np.clip(restored, 0, 1)).astype(np.uint8)
@@ -547,6 +570,65 @@ def restore(
     if refused and not source.is_dir():
         raise run.RunError(refused[0])
     return written, refused
+
+
+def check_restores(opened: Opened, workdir: Path) -> None:
+    """Raises RunError for a run that learned no images, or not how to undo what a corruption did to them."""
+    if len(opened.shape) != 3 or opened.shape[2] not in (1, 3):
+        raise run.RunError(f"{workdir} was trained on examples of {opened.shape}, not on images")
+    if opened.algorithm.corrupt is None:
+        raise run.RunError(
+            f"{workdir} never saw corrupted images, so it has not learned to restore any: train denoising, or any "
+            "algorithm with --noise"
+        )
+    if opened.settings.algorithm == "classifier":  # keeps its decoder as it came
+        raise run.RunError(f"{workdir} learned to classify, not to reconstruct: train denoising")
+
+
+def of_patches(settings: Settings) -> bool:
+    """Whether a run's examples are, or as arrays may be, pieces of larger images."""
+    arrays = Path(settings.data).suffix in (".npy", ".npz") or settings.shard_size is not None
+    return arrays or settings.data == "photos" or settings.data_options.get("patch") is not None
+
+
+def enlargement(settings: Settings, scale: int | None) -> int:
+    """How many times a run's images are enlarged before it sharpens them: by default as many as it learned.
+
+    Raises RunError for another factor than that or 1, and for one above 1 where a run learned another loss.
+    """
+    kinds = {settings.noise: settings.noise_level}
+    kinds |= {settings.hyper.get("corruption"): settings.hyper.get("level")}
+    sharpens = "low_resolution" in kinds
+    learned = int(kinds["low_resolution"] or corruption.FACTOR) if sharpens else 1
+    if scale not in (None, 1, learned):
+        does = f"learned to sharpen images enlarged {learned} times" if sharpens else "did not learn to enlarge images"
+        raise run.RunError(f"scale is {scale} and this run {does}: leave --scale out")
+    return learned if scale is None else scale
+
+
+def places_for(files: Sequence[Path], source: Path, out: Path) -> list[Path]:
+    """Where what is made of each image of a source is written: one file as `out` says, those of a folder, or into
+    one, as .png.
+
+    Where two would meet, a.jpg and a.png, all but the .png keep their whole names: a.jpg.png. Raises RunError for
+    places that cannot be written, or that hold one of the images.
+    """
+    if source.is_dir() and out.suffix and not out.is_dir():
+        raise run.RunError(f"{source} is a folder and {out} looks like a file; name a folder to write to")
+    if source.is_dir() or out.is_dir():
+        names = [Path(name) for name in named(files, source)]
+        often = Counter(name.with_suffix("") for name in names)
+        alone = lambda name: name.suffix == ".png" or often[name.with_suffix("")] == 1
+        paths = [out / (name.with_suffix(".png") if alone(name) else f"{name}.png") for name in names]
+    else:
+        check_suffix(out, (".png", ".jpg", ".jpeg"))
+        paths = [out]
+    for path in paths:
+        if any(path.resolve() == file.resolve() for file in files):
+            raise run.RunError(f"{path} would be overwritten by what is restored from it; write to another place")
+        if paths.count(path) > 1:
+            raise run.RunError(f"several images of {source} would be written to {path}; rename all of them but one")
+    return paths
 
 
 def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) -> list[Path]:

@@ -15,22 +15,23 @@ from .core import Autoencoder, Key, Params
 
 Corruption = Callable[[Array, Key], Array]  # x [B, ...] -> [B, ...]
 CorruptionName = Literal["masking", "gaussian", "salt_and_pepper", "patches", "bar", "grey", "low_resolution"]
+FACTOR = 2  # of low_resolution, unless it is told another
 
 
-def masking(p: float) -> Corruption:
+def masking(p: float = 0.25) -> Corruption:
     """Sets each element to 0 with probability p."""
     _probability("masking", p)
     return lambda x, key: x * jax.random.bernoulli(key, 1 - p, x.shape).astype(x.dtype)
 
 
-def gaussian(s: float) -> Corruption:
+def gaussian(s: float = 0.25) -> Corruption:
     """Adds N(0, s^2) noise to each element; s in units of the data."""
     if known(s) and s < 0:
         raise ValueError(f"gaussian noise has standard deviation {s}; it must not be negative")
     return lambda x, key: x + s * jax.random.normal(key, x.shape, x.dtype)
 
 
-def salt_and_pepper(p: float) -> Corruption:
+def salt_and_pepper(p: float = 0.25) -> Corruption:
     """Sets each element, with probability p, to 0 or 1 by a fair coin."""
     _probability("salt_and_pepper", p)
 
@@ -41,7 +42,7 @@ def salt_and_pepper(p: float) -> Corruption:
     return corrupt
 
 
-def patches(fraction: float) -> Corruption:
+def patches(fraction: float = 0.25) -> Corruption:
     """Erases (sets to 0) one square of each image [B, H, W, C], at a random place, of `fraction` its area."""
     _probability("patches", fraction)
 
@@ -62,7 +63,7 @@ def patches(fraction: float) -> Corruption:
     return corrupt
 
 
-def bar(fraction: float) -> Corruption:
+def bar(fraction: float = 0.25) -> Corruption:
     """Erases (sets to 0) an upright bar of `fraction` the width of each image [B, H, W, C], at a random place."""
     _probability("bar", fraction)
 
@@ -88,7 +89,7 @@ def grey(level: float = 1.0) -> Corruption:
     return corrupt
 
 
-def low_resolution(factor: float) -> Corruption:
+def low_resolution(factor: float = FACTOR) -> Corruption:
     """Shrinks each image [B, H, W, C] by `factor`, each pixel the mean of a block, and enlarges it again, bicubically.
 
     What is left is what `jax.image.resize(..., "cubic")` makes of the small image, values clipped to [0, 1].
@@ -109,8 +110,8 @@ def low_resolution(factor: float) -> Corruption:
     return corrupt
 
 
-def corruption(kind: CorruptionName | Corruption, level: float) -> Corruption:
-    """A corruption by name and level, or the function itself."""
+def corruption(kind: CorruptionName | Corruption, level: float | None = None) -> Corruption:
+    """A corruption by name and level (None: its default), or the function itself."""
     known = {
         "masking": masking,
         "gaussian": gaussian,
@@ -124,7 +125,7 @@ def corruption(kind: CorruptionName | Corruption, level: float) -> Corruption:
         return kind
     if kind not in known:
         raise ValueError(f"corruption is {kind!r}; it must be one of {sorted(known)} or a function (x, key) -> x")
-    return known[kind](level)
+    return known[kind]() if level is None else known[kind](level)
 
 
 def corrupted(net: Autoencoder, corrupt: Corruption) -> Autoencoder:

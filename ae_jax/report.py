@@ -64,6 +64,7 @@ class Findings(NamedTuple):
     walk: Walk | None = None
     labels: np.ndarray | None = None  # [N]
     classes: tuple[str, ...] = ()  # their names, where they have some
+    vocabulary: tuple[str, ...] = ()  # of documents [V]: what x counts
     features: np.ndarray | None = None  # [M, *shape] or convolution kernels [M, h, w, C]; the largest
     units: int = 0  # how many there are of them
     activations: np.ndarray | None = None  # [K], the mean over the test set, for units that can rest
@@ -79,11 +80,12 @@ def gather(
     dataset: Any,
     key: Key,
     classes: Sequence[str] = (),
+    vocabulary: Sequence[str] = (),
 ) -> Findings:
     """Runs one trained model (one seed's `params`) on `dataset.test`, some hundred examples at a time.
 
     What is drawn at random (examples, corruption, samples) is a function of `key`.
-    `classes` names the labels 0, 1, and so on, where they have names.
+    `classes` names the labels 0, 1, and so on, where they have names; `vocabulary` the words that documents count.
     """
     key_choice, key_corrupt, key_sample = jax.random.split(key, 3)
     x, y = dataset.test.x, dataset.test.y
@@ -129,6 +131,7 @@ def gather(
         walk=_walk(lambda z: decode(params, z), codes, shape),
         labels=None if y is None or np.ndim(y) != 1 else np.asarray(y),
         classes=tuple(classes),
+        vocabulary=tuple(vocabulary),
         features=features,
         units=units,
         activations=codes.mean(0) if can_rest(codes) else None,
@@ -212,12 +215,21 @@ class Picture(NamedTuple):
     kind: str = "examples"  # or "chart": charts stand side by side where there is room
 
 
+class Listing(NamedTuple):
+    """A table of words, which says of documents what a picture says of images."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str
+    kind: str = "listing"
+
+
 class Section(NamedTuple):
     """A part of the page."""
 
     heading: str
     lead: str  # a sentence that holds for all its pictures
-    pictures: Sequence[Picture]
+    pictures: Sequence[Picture | Listing]
 
 
 def sections(f: Findings) -> list[Section]:
@@ -251,7 +263,11 @@ def _learning(f: Findings) -> Iterator[Picture]:
         yield Picture(f"curve_{_file(metric)}", figure, caption, "chart")
 
 
-def _reconstruction(f: Findings) -> Iterator[Picture]:
+def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
+    if f.vocabulary:
+        yield from _rewritten(f)
+        yield _spread(f)
+        return
     shape = f.originals.shape[1:]
     image = plots.is_image(shape)
     bounds = plots.limits(f.originals)
@@ -278,10 +294,15 @@ def _reconstruction(f: Findings) -> Iterator[Picture]:
         figure,
         f"The worst, the median and the best of all {len(f.errors):,} test examples by squared error summed over an "
         f"example{', written below each pair' if image else ''}.{clean} The worst show what the code has no room "
-        "for: rare shapes, thick or thin strokes, mislabelled or broken data.",
+        f"for: {'rare shapes, ' if image else 'rare, '}mislabelled or broken data.",
     )
+    yield _spread(f)
+
+
+def _spread(f: Findings) -> Picture:
+    """How the errors of the test set are distributed."""
     marks = {"median": float(np.median(f.errors)), "mean": float(np.mean(f.errors))}
-    yield Picture(
+    return Picture(
         "errors",
         plots.histogram(f.errors, "error of each test example", "squared error, summed over an example", marks),
         "How errors spread over the test set. A long tail means that a few examples are hardly coded at all.",
@@ -289,8 +310,51 @@ def _reconstruction(f: Findings) -> Iterator[Picture]:
     )
 
 
-def _samples(f: Findings) -> Iterator[Picture]:
+def words(vocabulary: Sequence[str], x: np.ndarray, most: int = 8) -> str:
+    """The words that x [V] gives the most weight, in that order; those of weight 0 or less are no words of it."""
+    order = np.argsort(-x, kind="stable")[:most]
+    return ", ".join(str(vocabulary[i]) for i in order if x[i] > 0) or "(none)"
+
+
+def _rewritten(f: Findings) -> Iterator[Listing]:
+    """Documents by their commonest words, beside the likeliest ones of what is made of their codes."""
+    tell = lambda x: words(f.vocabulary, x)
+    seen = [f.originals] if f.corrupted is None else [f.originals, f.corrupted]
+    rows = [[tell(x) for x in row] for row in zip(*seen, f.reconstructions, strict=True)][:10]
+    head = ["document", *(["as training saw it"] if f.corrupted is not None else []), "reconstruction"]
+    yield Listing(head, rows, "Test documents, drawn at random: their commonest words, and the likeliest of each code.")
+    rows = [
+        [name, plots.number(float(f.errors[i])), tell(x), tell(made)]
+        for name, group in f.ranked.items()
+        for i, x, made in list(zip(*group, strict=True))[:3]
+    ]
+    told = f"The worst, the median and the best of all {len(f.errors):,} test documents by squared error summed over "
+    yield Listing(
+        ["", "error", "document", "reconstruction"],
+        rows,
+        f"{told}words. The worst show what the code has no room for: documents of few words, or of rare ones.",
+    )
+
+
+def _walked(f: Findings, walk: Walk, what: str) -> Listing:
+    """At most five by five of a walk's cells, by their likeliest words."""
+    rows, columns = (np.linspace(0, n - 1, min(n, 5)).round().astype(int) for n in walk.pictures.shape[:2])
+    cells = [[words(f.vocabulary, walk.pictures[r, c], 4) for c in columns] for r in rows]
+    head = [plots.number(v, 3) for v in np.linspace(*walk.across, walk.pictures.shape[1])[columns]]
+    return Listing(
+        head,
+        cells,
+        f"A walk in equal steps over {what}, from the 2nd to the 98th percentile of the test set's codes, decoded: the "
+        "likeliest words. Columns go along the first axis, rows from top to bottom down the second.",
+    )
+
+
+def _samples(f: Findings) -> Iterator[Picture | Listing]:
     if f.samples is None:
+        return
+    if f.vocabulary:
+        rows = [[words(f.vocabulary, x)] for x in f.samples[:10]]
+        yield Listing(["new documents"], rows, "Codes drawn from the prior and decoded: the likeliest words of each.")
         return
     side = int(len(f.samples) ** 0.5)
     cells = f.samples[: side * side].reshape(side, side, *f.samples.shape[1:])
@@ -303,10 +367,12 @@ def _samples(f: Findings) -> Iterator[Picture]:
     )
 
 
-def _code(f: Findings) -> Iterator[Picture]:
+def _code(f: Findings) -> Iterator[Picture | Listing]:
     size = f.codes.shape[1]
     what = {1: "the latent", 2: "the two latents"}.get(size, "the plane of the codes' two principal directions")
-    if f.walk is not None:
+    if f.walk is not None and f.vocabulary:
+        yield _walked(f, f.walk, what)
+    elif f.walk is not None:
         bounds = plots.limits(f.originals)
         names = plots.axis_names(size)
         ends = [plots.number(v, 3) for v in (*f.walk.across, *f.walk.up)]
@@ -345,19 +411,25 @@ def _code(f: Findings) -> Iterator[Picture]:
         )
 
 
-def _features(f: Findings) -> Iterator[Picture]:
+def _features(f: Findings) -> Iterator[Picture | Listing]:
     if f.features is None:
         return
     dense = f.features.shape[1:] == f.originals.shape[1:]
+    if f.vocabulary:
+        rows = [[words(f.vocabulary, w), words(f.vocabulary, -w)] for w in f.features[:20]]
+        told = f"Of {len(rows)} units of the first layer, those with the largest weights, of {f.units:,}"
+        yield Listing(["excited by", "inhibited by"], rows, f"{told}: the words with the largest weights.")
+        return
     shown = f"the {len(f.features)} with the largest weights of {f.units:,}" if len(f.features) < f.units else "all"
     what = "For each unit of the first layer, the input of unit norm that excites it most (w / ‖w‖)"
     image = plots.is_image(f.features.shape[1:])
+    strokes = "Strokes, edges and spots are features of the data. " if image else ""
     scale = " Each is scaled by itself, mid-grey is zero." if image else " Each is scaled by itself."
     yield Picture(
         "features",
         plots.features(f.features),
         f"{what if dense else 'The kernels of the first convolution'}; {shown}.{scale} "
-        "Strokes, edges and spots are features of the data; what looks like noise has learned little.",
+        f"{strokes}What looks like noise has learned little.",
     )
 
 
@@ -405,7 +477,8 @@ def write(findings: Findings, folder: str | os.PathLike[str]) -> Path:
     folder = Path(folder)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     parts = sections(findings)
-    drawn = {picture.name: _png(picture.figure) for part in parts for picture in part.pictures}
+    pictures = [picture for part in parts for picture in part.pictures if isinstance(picture, Picture)]
+    drawn = {picture.name: _png(picture.figure) for picture in pictures}
     for name, png in drawn.items():
         _write(folder / "pictures" / f"{name}.png", png)
     path = folder / "report.html"
@@ -421,10 +494,12 @@ def page(f: Findings, parts: Sequence[Section], drawn: Mapping[str, bytes]) -> s
     body.append(f"<nav>{links}</nav>")
     body += [_heading("Results"), _results(f.results)]
     for part in parts:
-        figures = {picture: _figure(picture, drawn[picture.name]) for picture in part.pictures}
-        charts = "".join(figure for picture, figure in figures.items() if picture.kind == "chart")
+        figures = [
+            (p.kind, _listing(p) if isinstance(p, Listing) else _figure(p, drawn[p.name])) for p in part.pictures
+        ]
+        charts = "".join(figure for kind, figure in figures if kind == "chart")
         body += [_heading(part.heading), f'<p class="faint">{_text(part.lead)}</p>' if part.lead else ""]
-        body += [figure for picture, figure in figures.items() if picture.kind == "examples"]
+        body += [figure for kind, figure in figures if kind != "chart"]
         body.append(f'<div class="charts">{charts}</div>' if charts else "")
     body += [_heading("Settings"), _settings(f.settings), _settings(f.results.get("versions") or {}, "Versions")]
     return (
@@ -531,6 +606,13 @@ def _figure(picture: Picture, png: bytes) -> str:
         f'<figure class="{picture.kind}"><img src="{source}" width="{width}" height="{height}" alt="{name}">'
         f"<figcaption>{_text(picture.caption)}</figcaption></figure>"
     )
+
+
+def _listing(listing: Listing) -> str:
+    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in listing.head)
+    rows = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in listing.rows)
+    table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return f'<figure class="listing">{table}<figcaption>{_text(listing.caption)}</figcaption></figure>'
 
 
 def _png(figure: "Figure") -> bytes:

@@ -1,7 +1,8 @@
 """A run's settings, as `config.json` keeps them, and how to build what they say."""
 
 import inspect
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from math import prod
 from typing import Any, Literal, get_args
 
 import jax
@@ -39,7 +40,7 @@ class Settings:
     algorithm: str
     network: str
     data: str
-    latents: int
+    latents: int  # 0, where a network has no dense layers: what its maps give, see `sized`
     epochs: int
     batch_size: int
     seeds: tuple[int, ...]
@@ -52,7 +53,7 @@ class Settings:
     best: str = "loss"
     patience: int | None = None
     noise: CorruptionName | None = None
-    noise_level: float = 0.25
+    noise_level: float | None = None  # its default
     precision: PrecisionName = "float32"
     shard_size: int | None = None  # examples; None: all data in memory; 0: streamed in shards of a size that fits
 
@@ -119,6 +120,16 @@ def heads(algorithm: str) -> Heads:
 
 # Options by which `Autoencoder.apply` makes more of an input than `decode` makes of its code.
 MORE_THAN_THE_CODE = (("residual", True), ("up", "switch"))
+
+
+def sized(settings: Settings, shape: tuple[int, ...]) -> Settings:
+    """The settings with as many latents as the last maps hold, where they ask for 0 on a net without dense layers."""
+    options = settings.network_options
+    if settings.latents or options.get("dense", True) or settings.network != "conv" or len(shape) != 3:
+        return settings
+    known = {name: p.default for name, p in inspect.signature(NETWORKS["conv"]).parameters.items()} | options
+    shrunk = known["stride"] ** len(known["channels"])
+    return replace(settings, latents=prod(-(-side // shrunk) for side in shape[:2]) * known["channels"][-1])
 
 
 def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorithm:

@@ -484,6 +484,31 @@ def small(tmp_path, title="t", settings=None, results=None, history=None, x=None
     return Page(report.write(found, tmp_path).read_text())
 
 
+@pytest.mark.parametrize("corrupt", [False, True])
+def test_the_report_of_documents_has_words_for_curves(corrupt, tmp_path):
+    sets = data((7,), count=12, labels=False)
+    names = ("ape", "bee", "cow", "dog", "elk", "fox", "gnu")
+    net = networks.mlp((7,), 2, hidden=(), heads=2)
+    algorithm = vae(corrupted(net, masking(0.3)) if corrupt else net, optax.sgd(0.1))
+    params = weights(algorithm.init, sets.train)
+    arguments = ("t", {}, {}, [], algorithm, params, sets, jax.random.key(0))
+    found = report.gather(*arguments, vocabulary=names)
+    path = report.write(found, tmp_path)
+    assert {p.stem for p in (tmp_path / "pictures").iterdir()} == {"errors", "codes"}
+    text = path.read_text()
+    assert "strokes" not in text.lower()
+    told = ", ".join(np.array(names)[np.argsort(-found.originals[0])])
+    assert f"<td>{told}</td>" in text  # no document's word has probability 0 here
+    worst = found.ranked["worst"].originals[0]
+    assert text.count(", ".join(np.array(names)[np.argsort(-worst)])) >= 1
+    assert found.walk is not None
+    cell = report.words(names, found.walk.pictures[0, 0], 4)
+    assert f"<tbody><tr><td>{cell}</td>" in text
+    assert ("as training saw it" in text) == corrupt
+    assert report.words(names, np.array([0, 3, -1, 5, 0, 0, 1]), 2) == "dog, bee"
+    assert report.words(names, np.zeros(7)) == "(none)"
+
+
 def test_what_users_wrote_is_text(tmp_path):
     evil = "<script>alert('x')</script> & \"co\""
     results = {"seeds": [0], "device": evil, "metrics": {evil: metric([1.0])}, "versions": {evil: evil}}

@@ -9,9 +9,10 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tyro
 from PIL import Image
 
-from ae_jax import cli, commands, corruption, data, index, restoration, run
+from ae_jax import cli, commands, corruption, data, index, restoration, run, settings
 from ae_jax.evaluation import retrieval
 
 
@@ -213,28 +214,80 @@ def test_tiles_leave_no_seams():
         restoration.tiled(shade, np.zeros((4, 32, 1)), (8, 8))
 
 
-def test_restore_takes_images_and_folders_of_any_size(digits, tmp_path):
+def train_alone(name, where, *options):
+    """`train` without the measuring and the report, which take longer."""
+    nothing = {"seeds": [0], "metrics": {}, "parameters": 0, "seconds": 0.0, "examples_per_second": 0.0, "device": ""}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "measure", lambda *args: dict(nothing))
+        patch.setattr(commands, "write_report", lambda *args: None)
+        train(name, where, *options)
+
+
+@pytest.fixture(scope="module")
+def cleaner(tmp_path_factory):
+    """A denoising run on grey patches of 8x8."""
+    where = tmp_path_factory.mktemp("cleaner") / "run"
+    train_alone("denoising", where, "--data", "photos", "--data-count", "200")
+    return where
+
+
+def saved(path, *shape, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, shape, np.uint8)).save(path)
+    return path
+
+
+def test_restore_takes_images_and_folders_of_any_size(cleaner, tmp_path):
     folder = tmp_path / "in"
-    (folder / "below").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 255, (19, 33), np.uint8)).save(folder / "grey.png")
-    Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(folder / "below" / "colour.jpg")
-    written, refused = commands.restore(digits, folder, tmp_path / "out")
+    grey = saved(folder / "grey.png", 19, 33)
+    saved(folder / "below" / "other.jpg", 16, 16)
+    written, refused = commands.restore(cleaner, folder, tmp_path / "out")
     assert refused == []
-    assert [p.relative_to(tmp_path / "out").as_posix() for p in written] == ["below/colour.png", "grey.png"]
+    assert [p.relative_to(tmp_path / "out").as_posix() for p in written] == ["below/other.png", "grey.png"]
     assert Image.open(written[1]).size == (33, 19)
-    (one,), _ = commands.restore(digits, folder / "grey.png", tmp_path / "large.png", scale=2)
-    assert Image.open(one).size == (66, 38)
-    Image.fromarray(np.zeros((4, 40), np.uint8)).save(tmp_path / "flat.png")
-    with pytest.raises(run.RunError, match="pixels"):
-        commands.restore(digits, tmp_path / "flat.png", tmp_path / "x.png")
-    with pytest.raises(run.RunError, match="no image or folder"):
-        commands.restore(digits, tmp_path / "nothing", tmp_path / "x.png")
-    with pytest.raises(run.RunError, match="name a folder"):
-        commands.restore(digits, folder, tmp_path / "x.png")
+    (one,), _ = commands.restore(cleaner, grey, tmp_path / "one.png")
+    assert one.read_bytes() == written[1].read_bytes()
+    assert commands.restore(cleaner, folder / "below" / "other.jpg", tmp_path)[0] == [tmp_path / "other.png"]
+    for source, out, told in (
+        (saved(tmp_path / "flat.png", 4, 40), "x.png", "4x40 pixels .height x width."),
+        (saved(tmp_path / "colour.png", 9, 9, 3), "x.png", "has colour.*make it grey"),
+        (tmp_path / "nothing", "x.png", "no image or folder"),
+        (folder, "x.png", "name a folder"),
+        (grey, "x.gif", "writes .png"),
+    ):
+        with pytest.raises(run.RunError, match=told):
+            commands.restore(cleaner, source, tmp_path / out)
+    assert not (tmp_path / "x.png").exists()
 
 
-def test_restore_keeps_what_is_there_and_goes_on_after_a_bad_file(digits, tmp_path, capsys):
+def test_restore_refuses_runs_that_did_not_learn_to(digits, tmp_path):
+    digit = saved(tmp_path / "digit.png", 8, 8)
+    noisy = ["--noise", "gaussian", "--latents", "3"]
+    for name, options, told in (("classifier", noisy, "learned to classify"), ("autoencoder", noisy, None)):
+        train_alone(name, tmp_path / name, *options)
+        if told is None:  # whole images: theirs alone
+            assert commands.restore(tmp_path / name, digit, tmp_path / "x.png")[0]
+            digit, told = saved(tmp_path / "large.png", 9, 8), "whole images of 8x8"
+        with pytest.raises(run.RunError, match=told):
+            commands.restore(tmp_path / name, digit, tmp_path / "x.png")
+    with pytest.raises(run.RunError, match="never saw corrupted images"):
+        commands.restore(digits, digit, tmp_path / "x.png")
+
+
+def test_restore_enlarges_by_what_the_run_learned(cleaner, tmp_path):
+    small = saved(tmp_path / "small.png", 10, 12)
+    options = ["--data", "photos", "--data-count", "200", "--corruption", "low_resolution"]
+    for level, factor in ([], 2), (["--level", "4"], 4):
+        train_alone("denoising", tmp_path / f"{factor}", *options, *level)
+        for scale, height in ((None, factor * 10), (factor, factor * 10), (1, 10)):
+            (made,), _ = commands.restore(tmp_path / f"{factor}", small, tmp_path / "x.png", scale=scale)
+            assert Image.open(made).height == height
+    for where, told in ((tmp_path / "4", "enlarged 4 times"), (cleaner, "did not learn to enlarge")):
+        with pytest.raises(run.RunError, match=told):
+            commands.restore(where, small, tmp_path / "x.png", scale=2)
+
+
+def test_restore_keeps_what_is_there_and_goes_on_after_a_bad_file(cleaner, tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("a.png", "c.png"):
@@ -242,21 +295,47 @@ def test_restore_keeps_what_is_there_and_goes_on_after_a_bad_file(digits, tmp_pa
     (folder / "b.png").write_bytes(b"no image")
     before = (folder / "a.png").read_bytes()
     with pytest.raises(run.RunError, match="overwritten"):
-        commands.restore(digits, folder, folder)
-    with pytest.raises(run.RunError, match="overwritten"):
-        commands.restore(digits, folder / "a.png", folder / "a.png")
+        commands.restore(cleaner, folder, folder)
+    for out in (folder / "a.png", folder):
+        with pytest.raises(run.RunError, match="overwritten"):
+            commands.restore(cleaner, folder / "a.png", out)
     assert (folder / "a.png").read_bytes() == before
     Image.fromarray(np.full((9, 4), 100, np.uint8)).save(folder / "thin.png")
     with pytest.raises(
         run.RunError, match=r"2 of 4 images were left out:(.|\n)*b\.png cannot be(.|\n)*thin\.png has 9x4 "
     ):
-        cli.dispatch(["restore", str(digits), str(folder), str(tmp_path / "out")])
+        cli.dispatch(["restore", str(cleaner), str(folder), str(tmp_path / "out")])
     assert capsys.readouterr().out == f"2 images written to {tmp_path / 'out'}\n"
-    (folder / "thin.png").unlink()
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
     Image.fromarray(np.full((9, 9), 100, np.uint8)).save(folder / "a.jpg")
+    (folder / "thin.png").rename(folder / "a.jpg.png")
     with pytest.raises(run.RunError, match="several images"):
-        commands.restore(digits, folder, tmp_path / "out2")
+        commands.restore(cleaner, folder, tmp_path / "out2")
+    (folder / "a.jpg.png").unlink()
+    written, _ = commands.restore(cleaner, folder, tmp_path / "out2")
+    assert sorted(p.name for p in written) == ["a.jpg.png", "a.png", "c.png"]
+
+
+def test_without_dense_layers_the_code_is_as_large_as_the_maps():
+    options = ["--network", "conv", "--dense", "False", "--channels", "3", "5"]
+    parse = lambda *more: tyro.cli(cli.train_options("denoising"), args=[*options, *more])
+    asked = settings.sized(cli.settings_of("denoising", parse()), (9, 9, 1))
+    assert asked.latents == 3 * 3 * 5
+    settings.build(asked, (9, 9, 1), 100)
+    given = settings.sized(cli.settings_of("denoising", parse("--latents", "10")), (9, 9, 1))
+    with pytest.raises(ValueError, match="give latents=45"):
+        settings.build(given, (9, 9, 1), 100)
+    assert cli.settings_of("denoising", tyro.cli(cli.train_options("denoising"), args=[])).latents == 10
+
+
+def test_a_run_that_restores_nothing_says_so(cleaner):
+    algorithm = commands.open_run(cleaner).algorithm
+    x = np.asarray(data.load("photos", count=100).test.x)
+    told = lambda mse: commands.restores_little(algorithm, x, {"metrics": {"denoised mse": {"mean": mse}}})
+    lost = 0.25 * np.mean(x**2)  # masking at its default
+    assert told(0.8 * lost) == ""
+    assert "restores little or nothing" in told(lost)
+    assert commands.restores_little(algorithm._replace(corrupt=None), x, {"metrics": {}}) == ""
 
 
 def test_bar_grey_and_low_resolution():

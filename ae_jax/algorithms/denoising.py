@@ -18,7 +18,7 @@ def denoising(
     optimizer: Optimizer,
     *,
     corruption: CorruptionName | Corruption = "masking",
-    level: float = 0.25,
+    level: float | None = None,
     likelihood: LikelihoodName = "squared",
     weight_l2: Hyper = 0.0,
 ) -> Algorithm:
@@ -29,9 +29,12 @@ def denoising(
     Args:
         net: the network, one head.
         optimizer: an optax optimizer.
-        corruption: masking, gaussian, salt_and_pepper, patches, or a function (x, key) -> x.
-        level: the fraction of elements (masking, salt_and_pepper) or of the area (patches) that is lost; the
-            standard deviation of the noise (gaussian). Not used when `corruption` is a function.
+        corruption: what is done to each input: masking (elements become 0), gaussian (noise is added),
+            salt_and_pepper (elements become 0 or 1), patches (a square of an image is erased), bar (an upright bar
+            is), grey (colour is lost), low_resolution (shrunk and enlarged); or a function (x, key) -> x.
+        level: the fraction of elements (masking, salt_and_pepper), area (patches), width (bar) or colour (grey) that
+            is lost; the standard deviation of the noise (gaussian), where data lie in [0, 1]; how many times smaller
+            (low_resolution), a whole number. Default: 0.25; grey 1, low_resolution 2.
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     """
