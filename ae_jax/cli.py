@@ -409,12 +409,14 @@ def search(
     """
     from . import commands
 
-    opened, names, found, seconds = commands.search(index, query, k, radius, metric)
-    for name, hits in zip(names, found, strict=True):
+    found = commands.search(index, query, k, radius, metric)
+    for name, hits, size in zip(found.names, found.hits, found.sizes, strict=True):
         print(name, *(f"  {hit.distance:10.4g}  {hit.name}" for hit in hits), sep="\n")
-        if not hits:
-            print("  nothing within that radius")
-    print(f"{len(opened.codes):,} codes, {index.stat().st_size / 1024:,.0f} KB, {1000 * seconds:.3g} ms a query")
+        if radius is not None:
+            shown = f", {len(hits)} of them shown" if len(hits) < size else ""
+            print(f"  {size:,} within {counted(radius, 'bit')}{shown}" if hits else "  nothing within that radius")
+    held = f"{counted(len(found.index.codes), 'code')}, {index.stat().st_size / 1024:,.0f} KB"
+    print(f"{held}, {1000 * found.seconds:.3g} ms a query")
 
 
 def restore(workdir: Path, source: Path, out: Path, /, *, seed: int | None = None, scale: int = 1) -> None:
@@ -472,6 +474,11 @@ def list_() -> None:
     for title, entries in sections.items():
         width = max(map(len, entries)) + 2
         print(title, *(f"  {name:<{width}}{text}" for name, text in entries.items()), sep="\n")
+
+
+def counted(n: int, what: str) -> str:
+    """1 code, 2 codes."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def summary(thing: Any) -> str:

@@ -454,16 +454,28 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
     return made
 
 
+class Found(NamedTuple):
+    """What a search gives."""
+
+    index: index.Index
+    names: list[str]  # of the queries
+    hits: list[list[index.Hit]]  # of each query
+    sizes: list[int]  # how many were in reach of each: the Hamming ball, or the whole index
+    seconds: float  # a query
+
+
 def search(
     path: Path, source: str, k: int = 10, radius: int | None = None, metric: index.Metric | None = None
-) -> tuple[index.Index, list[str], list[list[index.Hit]], float]:
-    """Whoever is nearest to each query of a source: the index, the queries' names, their hits, seconds a query.
+) -> Found:
+    """Whoever is nearest to each query of a source.
 
     By comparison with every code (by default with Euclidean distance), or, with a radius, by the addresses in a Hamming
     ball, where distance is a number of bits and a metric is refused.
     """
-    if k < 1 or (radius is not None and radius < 0):
-        raise run.RunError(f"k is {k} and radius {radius}; ask for at least one neighbour, and a radius from 0 on")
+    if k < 1:
+        raise run.RunError(f"k is {k}; ask for at least one neighbour")
+    if radius is not None and radius < 0:
+        raise run.RunError(f"radius is {radius}; it counts bits, from 0 on")
     if radius is not None and metric is not None:
         raise run.RunError(
             f"--radius counts bits that differ, and has no use for --metric {metric}: give one of the two"
@@ -480,15 +492,15 @@ def search(
     )
     codes = index.encode(opened, x)
 
-    def find() -> list[list[index.Hit]]:
+    def find() -> tuple[list[list[index.Hit]], list[int]]:
         if radius is None:
-            return index.search(opened, codes, k, metric or "euclidean")
+            return index.search(opened, codes, k, metric or "euclidean"), [len(opened.codes)] * len(codes)
         return index.search_ball(opened, codes, k, radius)
 
     find()  # compiles; what is timed is a search
     began = time.perf_counter()
-    hits = find()
-    return opened, names, hits, (time.perf_counter() - began) / len(codes)
+    hits, sizes = find()
+    return Found(opened, names, hits, sizes, (time.perf_counter() - began) / len(codes))
 
 
 # ------------------------------------------------------------------------------------- images and pictures

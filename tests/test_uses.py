@@ -39,7 +39,7 @@ def indexed(digits, tmp_path_factory):
 def test_an_index_finds_what_it_holds_and_its_neighbours(digits, indexed, tmp_path, capsys):
     test = np.asarray(data.load("digits").test.x)
     np.save(tmp_path / "query.npy", test[[5, 9]])
-    _, names, found, seconds = commands.search(indexed, str(tmp_path / "query.npy"), k=4)
+    _, names, found, _, seconds = commands.search(indexed, str(tmp_path / "query.npy"), k=4)
     assert names == ["query.npy[0]", "query.npy[1]"]
     assert [hits[0].place for hits in found] == [5, 9]
     assert found[0][0].name == "digits[5]"
@@ -55,15 +55,20 @@ def test_an_index_finds_what_it_holds_and_its_neighbours(digits, indexed, tmp_pa
     assert "ms a query" in out
 
 
-def test_a_hamming_ball_finds_those_whose_bits_are_near(indexed, tmp_path):
+def test_a_hamming_ball_finds_those_whose_bits_are_near(indexed, tmp_path, capsys):
     np.save(tmp_path / "query.npy", np.asarray(data.load("digits").test.x[:3]))
-    opened, _, found, _ = commands.search(indexed, str(tmp_path / "query.npy"), k=1000, radius=2)
+    opened, _, found, sizes, _ = commands.search(indexed, str(tmp_path / "query.npy"), k=1000, radius=2)
     bits = opened.codes > np.median(opened.codes, 0)
     for i, hits in enumerate(found):
         differ = (bits != bits[i]).sum(1)
-        nearest = np.argsort(differ, kind="stable")  # of equals the earlier
+        apart = np.linalg.norm(opened.codes - opened.codes[i], axis=1)
+        nearest = sorted(range(len(bits)), key=lambda j: (differ[j], apart[j], j))
         assert [hit.place for hit in hits] == [place for place in nearest if differ[place] <= 2]
         assert [hit.distance for hit in hits] == sorted(differ[differ <= 2])
+        assert hits[0].place == i  # itself, before others of the same bits
+        assert sizes[i] == (differ <= 2).sum() > 1
+    cli.dispatch(["search", str(indexed), str(tmp_path / "query.npy"), "-k", "1", "--radius", "2"])
+    assert f"  {sizes[0]} within 2 bits, 1 of them shown\n" in capsys.readouterr().out
 
 
 def test_a_ball_takes_no_metric_and_codes_of_64_bits_at_most(indexed, tmp_path):
@@ -71,7 +76,7 @@ def test_a_ball_takes_no_metric_and_codes_of_64_bits_at_most(indexed, tmp_path):
     with pytest.raises(run.RunError, match="has no use for --metric cosine"):
         commands.search(indexed, str(tmp_path / "query.npy"), radius=1, metric="cosine")
     opened = index.load(indexed)
-    wide = opened._replace(codes=np.zeros((9, retrieval.LONGEST + 1), np.float32))
+    wide = opened._replace(codes=np.zeros((9, retrieval.LONGEST + 1), np.float32), names=opened.names[:9])
     index.save(wide, tmp_path / "wide.npz")
     with pytest.raises(run.RunError, match=r"have 65 numbers.* at most 64 .*leave it out, and every"):
         commands.search(tmp_path / "wide.npz", str(tmp_path / "query.npy"), radius=1)
@@ -116,9 +121,22 @@ def test_search_refuses_what_does_not_fit(indexed, tmp_path):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     with pytest.raises(run.RunError, match="not an index"):
         index.load(tmp_path / "other.npz")
+    np.save(tmp_path / "codes.npy", np.zeros((3, 2)))
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "broken.npz").write_bytes(indexed.read_bytes()[:1000])
-    with pytest.raises(run.RunError, match="not an index"):
-        index.load(tmp_path / "broken.npz")
+    for name in ("codes.npy", "a.png", "broken.npz"):
+        with pytest.raises(run.RunError, match=r"not an index, but no \.npz file at all") as told:
+            index.load(tmp_path / name)
+        assert "pickle" not in str(told.value)
+    whole = bytearray(indexed.read_bytes())
+    whole[5000] ^= 255  # in the encoder
+    (tmp_path / "flipped.npz").write_bytes(whole)
+    with pytest.raises(run.RunError, match="damaged"):
+        index.load(tmp_path / "flipped.npz")
+    opened = index.load(indexed)
+    for length in (0, 20, len(opened.encoder) // 2):
+        with pytest.raises(run.RunError, match="encoder of this index cannot be read"):
+            index.encode(opened._replace(encoder=opened.encoder[:length]), np.zeros((1, 8, 8, 1), np.float32))
 
 
 def test_photographs_are_resized_where_asked(digits, tmp_path):
@@ -131,7 +149,7 @@ def test_photographs_are_resized_where_asked(digits, tmp_path):
                 use(digits, str(tmp_path / source), tmp_path / out)
     made = commands.make_index(digits, str(tmp_path / "photos"), tmp_path / "i.npz", resize=True)
     assert list(made.names) == ["0.png", "1.png", "2.png"]
-    _, names, found, _ = commands.search(tmp_path / "i.npz", str(tmp_path / "photos" / "1.png"), k=9)
+    _, names, found, *_ = commands.search(tmp_path / "i.npz", str(tmp_path / "photos" / "1.png"), k=9)
     assert names == ["1.png"]
     assert found[0][0].name == "1.png"
     assert len(found[0]) == 3
@@ -172,12 +190,12 @@ def test_documents_are_trained_on_indexed_and_found(tmp_path):
     train("autoencoder", where, "--data", str(tmp_path / "texts"), "--likelihood", "multinomial", "--latents", "2")
     commands.make_index(where, str(tmp_path / "texts"), tmp_path / "i.npz")
     (tmp_path / "query.txt").write_text("a pipeline for crude and more crude, opec says")
-    _, names, found, _ = commands.search(tmp_path / "i.npz", str(tmp_path / "query.txt"), k=5)
+    _, names, found, *_ = commands.search(tmp_path / "i.npz", str(tmp_path / "query.txt"), k=5)
     assert names == ["query.txt"]
     assert len(found[0]) == 5
     assert commands.encode(where, str(tmp_path / "query.txt"), tmp_path / "codes.npy").shape == (1, 2)
     assert (where / "report.html").exists()
-    _, names, said, _ = commands.search(tmp_path / "i.npz", "pipeline crude crude opec", k=1)
+    _, names, said, *_ = commands.search(tmp_path / "i.npz", "pipeline crude crude opec", k=1)
     assert names == ["pipeline crude crude opec"]
     assert said[0][0].name.startswith("oil/")
     assert commands.search(tmp_path / "i.npz", "Pipeline")[1] == ["Pipeline"]  # one known word is a document, too
