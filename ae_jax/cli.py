@@ -415,7 +415,7 @@ def search(
         if radius is not None:
             shown = f", {len(hits)} of them shown" if len(hits) < size else ""
             print(f"  {size:,} within {counted(radius, 'bit')}{shown}" if hits else "  nothing within that radius")
-    held = f"{counted(len(found.index.codes), 'code')}, {index.stat().st_size / 1024:,.0f} KB"
+    held = f"{counted(len(found.searched.codes), 'code')}, {index.stat().st_size / 1024:,.0f} KB"
     print(f"{held}, {1000 * found.seconds:.3g} ms a query")
 
 

@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from . import data, devices, evaluation, index, report, restoration, run, shards
+from . import data, devices, evaluation, index, report, restoration, retrieval, run, shards
 from .algorithms import ALGORITHMS
 from .core import Algorithm, Batch, Key, Params
-from .evaluation import retrieval
 from .evaluation.statistics import summarise
 from .settings import Settings, build
 
@@ -457,7 +456,7 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
 class Found(NamedTuple):
     """What a search gives."""
 
-    index: index.Index
+    searched: index.Index
     names: list[str]  # of the queries
     hits: list[list[index.Hit]]  # of each query
     sizes: list[int]  # how many were in reach of each: the Hamming ball, or the whole index

@@ -1,6 +1,7 @@
 """An index to search: the codes of many examples and the encoder that made them, in one file.
 
-The encoder is StableHLO (`jax.export`), so searching needs neither the run nor its network's code.
+The encoder is StableHLO (`jax.export`), so searching needs neither the run nor its network's code: this module
+imports JAX and NumPy alone, no algorithm, no network, neither flax nor optax.
 """
 
 import io
@@ -15,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 
-from . import run
-from .evaluation import retrieval
+from . import retrieval
+from .disk import RunError, write_atomically
 
 Metric = Literal["euclidean", "cosine"]
 PARTS = ("encoder", "codes", "names", "about")  # what the file holds
@@ -49,25 +50,25 @@ def save(index: Index, path: Path) -> None:
     buffer = io.BytesIO()
     encoder = np.frombuffer(index.encoder, np.uint8)
     np.savez(buffer, encoder=encoder, codes=index.codes, names=index.names, about=np.array(json.dumps(index.about)))
-    run.write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def load(path: Path) -> Index:
     """Reads what `save` wrote. Raises RunError for anything else."""
     if not path.is_file():
-        raise run.RunError(f"there is no index {path}; ae-jax index WORKDIR DATA {path} makes one")
+        raise RunError(f"there is no index {path}; ae-jax index WORKDIR DATA {path} makes one")
     if not zipfile.is_zipfile(path):  # what NumPy would say of it is advice to unpickle it
-        raise run.RunError(f"{path} is not an index, but no .npz file at all; ae-jax index makes one")
+        raise RunError(f"{path} is not an index, but no .npz file at all; ae-jax index makes one")
     try:
         with np.load(path, allow_pickle=False) as file:
             if missing := [part for part in PARTS if part not in file.files]:
-                raise run.RunError(f"{path} is not an index (it lacks {', '.join(missing)}); ae-jax index makes one")
+                raise RunError(f"{path} is not an index (it lacks {', '.join(missing)}); ae-jax index makes one")
             encoder, codes, names, about = (file[part] for part in PARTS)
         if codes.ndim != 2 or codes.dtype.kind != "f" or not len(codes) or names.shape != codes.shape[:1]:
-            raise run.RunError(f"{path} is not an index (codes {codes.shape}, names {names.shape})")
+            raise RunError(f"{path} is not an index (codes {codes.shape}, names {names.shape})")
         return Index(encoder.tobytes(), codes, names, json.loads(str(about)))
     except (ValueError, OSError, EOFError, zipfile.BadZipFile):
-        raise run.RunError(f"the index {path} is damaged; make it again with ae-jax index") from None
+        raise RunError(f"the index {path} is damaged; make it again with ae-jax index") from None
 
 
 def encode(index: Index, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
@@ -75,12 +76,12 @@ def encode(index: Index, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
     and for an encoder that is damaged.
     """
     if x.shape[1:] != index.shape:
-        raise run.RunError(f"the query has the shape {x.shape[1:]}; this index holds examples of {index.shape}")
+        raise RunError(f"the query has the shape {x.shape[1:]}; this index holds examples of {index.shape}")
     try:
         call = jax.jit(jax_export.deserialize(bytearray(index.encoder)).call)
         call.lower(jax.ShapeDtypeStruct(x.shape, jnp.float32))  # reads the StableHLO inside
     except Exception as error:  # whatever the reader of a broken program stumbles on: struct.error, ValueError, ...
-        raise run.RunError(
+        raise RunError(
             f"the encoder of this index cannot be read ({type(error).__name__}): it is damaged, or made by another "
             "version of JAX; make the index again with ae-jax index"
         ) from error

@@ -1,6 +1,7 @@
 """The combinators against plain Python, and the layering of the package."""
 
 import ast
+import importlib
 from functools import partial
 from pathlib import Path
 
@@ -233,7 +234,7 @@ PACKAGE = Path(ae_jax.__file__).parent
 ONLY = {"flax": "networks", "tensorflow_datasets": "data", "orbax": "run"}
 SHARED = {"core", "losses", "corruption", "boltzmann", "variational", "regularized", "autoregressive", "critic"}
 SHARED |= {"priors", "labels", "jacobians"}
-PURE = SHARED | {"optimizers", "networks", "algorithms", "evaluation"}
+PURE = SHARED | {"retrieval", "optimizers", "networks", "algorithms", "evaluation"}
 IMPURE = {"os", "sys", "time", "argparse", "logging", "datetime", "pathlib", "subprocess", "random", "tyro", "tqdm"}
 
 
@@ -266,6 +267,18 @@ def test_imports_keep_the_layers(path):
     if part == "algorithms" and path.name != "__init__.py":
         assert inside <= SHARED, "an algorithm stands on the shared modules alone, never on another algorithm"
         assert len(path.read_text().splitlines()) < 80
+
+
+def test_every_name_of_the_package_is_what_its_imports_say():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    said = {a.name: n.module for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert said.keys() == set(ae_jax.__all__) <= set(dir(ae_jax))
+    for name, module in said.items():
+        home = importlib.import_module(f"ae_jax.{module or name}")
+        assert getattr(ae_jax, name) is (getattr(home, name) if module else home)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        ae_jax.nothing  # noqa: B018
 
 
 def test_the_walk_sees_relative_imports():

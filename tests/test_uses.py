@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ae_jax import cli, commands, corruption, data, index, restoration, run
-from ae_jax.evaluation import retrieval
+from ae_jax import cli, commands, corruption, data, index, restoration, retrieval, run
 
 
 def train(name, where, *options):
@@ -102,12 +101,12 @@ def test_an_index_needs_neither_the_run_nor_its_network(indexed, tmp_path):
     np.save(tmp_path / "query.npy", np.asarray(data.load("digits").test.x[:2]))
     code = (
         "import sys, numpy as np; from pathlib import Path; from ae_jax import index;"
-        "sys.modules['flax'] = sys.modules['orbax'] = None;"
+        "loaded = lambda: {m for m in sys.modules if m.split('.')[0] in ('flax', 'optax', 'orbax', 'ae_jax')};"
         f"i = index.load(Path({str(indexed)!r})); x = np.load({str(tmp_path / 'query.npy')!r});"
-        "print([hits[0].place for hits in index.search(i, index.encode(i, x), 1)])"
+        "print([hits[0].place for hits in index.search(i, index.encode(i, x), 1)], *sorted(loaded()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[0, 1]"
+    assert done.stdout.strip() == "[0, 1] ae_jax ae_jax.disk ae_jax.index ae_jax.retrieval"
 
 
 def test_search_refuses_what_does_not_fit(indexed, tmp_path):
