@@ -275,7 +275,8 @@ def test_list_and_help_name_everything(capsys):
 
 
 def test_import_is_light():
-    code = "import sys; from ae_jax import *; print(*[m for m in ('matplotlib', 'sklearn', 'tensorflow', 'orbax') if m in sys.modules])"
+    heavy = ["matplotlib", "sklearn", "tensorflow", "orbax"]
+    code = f"import sys; from ae_jax import *; print(*[m for m in {heavy} if m in sys.modules])"
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
