@@ -649,6 +649,8 @@ def read_examples(
         RunError, DataError: nothing there, a broken file, or examples of another shape.
     """
     options = options or {}
+    if not source.strip():
+        raise run.RunError("the name is empty: give a file, a folder, the name of a data set or, for documents, words")
     path, name = Path(source).expanduser(), data.is_name(source, options.get("data_dir"))
     there = os.path.exists(path) and not name  # where words are too long for a file's name, Path.exists raises
     if path.suffix in (".npy", ".npz") or (there and path.is_dir() and data.npy_files(path)):
@@ -662,7 +664,10 @@ def read_examples(
         files = data.text_files(path) if path.is_dir() else [path]
         if not files:
             raise run.RunError(f"{path} holds no text files (.txt)")
-        x, names = data.bags(data.read_texts(files), vocabulary), named(files, path)
+        read = data.read_texts(files)
+        if not read:
+            raise run.RunError(f"{path} holds no words")
+        x, names = data.bags(list(read.values()), vocabulary), named(list(read), path)
     elif there:
         files = data.image_files(path) if path.is_dir() else [path]
         image = len(shape) == 3 and shape[2] in (1, 3)

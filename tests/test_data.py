@@ -679,7 +679,13 @@ def test_a_broken_or_missing_image_is_named(tmp_path):
         (tmp_path / "broken.png").write_bytes(broken)
         with pytest.raises(data.DataError, match=r"broken.png cannot be read as an image .*repair or remove it"):
             data.load(tmp_path)
-    (tmp_path / "broken.png").unlink()
+    (tmp_path / "cut.png").write_bytes(whole[:50])
+    with pytest.raises(data.DataError, match=r"^2 files cannot be used:\n  .*broken\.png .*\n  .*cut\.png "):
+        data.load(tmp_path)
+    for file in ("broken.png", "cut.png"):
+        (tmp_path / ".hidden").mkdir(exist_ok=True)
+        (tmp_path / file).rename(tmp_path / ".hidden" / file)  # where nobody looks
+    assert data.image_files(tmp_path) == [tmp_path / "good.png"]
     save(tmp_path / "float.tiff", grey(8, 8).astype(np.float32))
     with pytest.raises(data.DataError, match=r"float.tiff .*32 bits each, mode F"):
         data.load(tmp_path)

@@ -206,6 +206,13 @@ def test_documents_are_trained_on_indexed_and_found(tmp_path):
         commands.search(tmp_path / "i.npz", "stranger")
     with pytest.raises(run.RunError, match="no file or folder"):
         commands.search(tmp_path / "i.npz", "nothere.txt")
+    for nothing in ("", " "):
+        with pytest.raises(run.RunError, match="empty"):
+            commands.search(tmp_path / "i.npz", nothing)
+    (tmp_path / "texts" / "oil" / "none.txt").touch()
+    with pytest.raises(run.RunError, match="holds no words"):
+        commands.search(tmp_path / "i.npz", str(tmp_path / "texts" / "oil" / "none.txt"))
+    assert len(commands.make_index(where, str(tmp_path / "texts"), tmp_path / "again.npz").names) == 24
     cli.dispatch(["export", str(where), str(tmp_path / "exported")])
     program = jax.export.deserialize(bytearray((tmp_path / "exported" / "decoder.stablehlo").read_bytes()))
     np.testing.assert_allclose(program.call(np.zeros((3, 2), np.float32)).sum(1), 1, rtol=1e-5)

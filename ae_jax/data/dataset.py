@@ -1,7 +1,8 @@
 """What `load` gives back, and how arrays of any kind become batches in [0, 1]."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,24 @@ def no_option(unknown: Sequence[str], known: Sequence[str]) -> str:
     """What is said of options that a source has not; written as arguments, which the command line turns to flags."""
     takes = f"it takes {', '.join(f'{name}=' for name in known)}" if known else "it takes none"
     return f"no option {', '.join(f'{name}=' for name in unknown)}; {takes}"
+
+
+def visible_files(root: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files with these suffixes anywhere below a folder, in the order of their names, none hidden nor in a hidden
+    folder: an environment's or a repository's own are no data.
+    """
+    found = (p for p in root.rglob("*") if p.suffix.lower() in suffixes)
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(root).parts))
+
+
+def refuse(bad: Sequence[str]) -> None:
+    """Raises DataError that tells what is wrong with files, with all of them at once (ten of more); not of none."""
+    if not bad:
+        return
+    if len(bad) == 1:
+        raise DataError(bad[0])
+    more = [f"and {len(bad) - 10} more"] * (len(bad) > 10)
+    raise DataError("\n  ".join([f"{len(bad)} files cannot be used:", *bad[:10], *more]))
 
 
 @dataclass(frozen=True)

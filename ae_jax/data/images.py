@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core import Batch
-from .dataset import DataError, Dataset, from_parts, make_batch, shuffled, unit_interval
+from .dataset import DataError, Dataset, from_parts, make_batch, refuse, shuffled, unit_interval, visible_files
 from .whitening import patches
 
 Size = int | tuple[int, int]  # pixels: a square's side, or (height, width)
@@ -74,11 +74,11 @@ def fitted(image: np.ndarray, crop: Crop | None, resize: Size | None) -> np.ndar
 
 
 def image_files(path: Path) -> list[Path]:
-    """The files that Pillow can open by their suffix, anywhere below, in the order of their names."""
+    """The files that Pillow can open by their suffix, see `visible_files`."""
     from PIL import Image
 
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    return sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    return visible_files(path, suffixes)
 
 
 def read_images(
@@ -99,19 +99,20 @@ def read_images(
         resize: then scale to this size.
 
     Raises:
-        DataError: no images, or one that is broken or smaller than the crop, which it names.
+        DataError: no images, or some that are broken or smaller than the crop, which it names.
     """
     paths = image_files(Path(files)) if isinstance(files, str | Path) else [Path(file) for file in files]
     if not paths:
         raise DataError(f"{files} holds no images in a format that Pillow reads (.png, .jpg, ...)")
-    images = []
+    images, bad = [], []
     for path in paths:
         try:
             images.append(fitted(decode(path, colour), crop, resize))
         except DataError as error:
-            raise DataError(f"{path}: {error}") from error
+            bad.append(f"{path}: {error}")
         except Exception as error:  # Pillow raises whatever its decoders do
-            raise DataError(f"{path} cannot be read as an image ({error}); repair or remove it") from error
+            bad.append(f"{path} cannot be read as an image ({error}); repair or remove it")
+    refuse(bad)
     if colour is None and len({image.shape[-1] for image in images}) > 1:
         images = [np.broadcast_to(image, (*image.shape[:2], 3)) for image in images]
     return images
@@ -145,7 +146,7 @@ def folder(
         seed: of that split and of the patches.
 
     Raises:
-        DataError: no images, a broken one (named), or differing sizes with neither crop, resize nor patch.
+        DataError: no images, broken ones (named), or differing sizes with neither crop, resize nor patch.
     """
     path = Path(path).expanduser()
     if patch is None and (count is not None or test_count is not None):
