@@ -285,6 +285,8 @@ def evaluate(
     """
     from . import commands, run
 
+    if out is not None:
+        commands.check_place(out)
     results = commands.evaluate(workdir, data, samples, quiet)
     if not quiet:
         print(results["data"])

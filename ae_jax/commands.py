@@ -280,6 +280,7 @@ class Opened(NamedTuple):
 
     folder: run.Folder
     settings: Settings
+    seed: int
     shape: tuple[int, ...]
     algorithm: Algorithm
     params: Params  # of one seed
@@ -300,7 +301,7 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
     stacked = state.best if content["validated"] else state.params
     params = jax.tree.map(lambda a: jnp.asarray(a)[settings.seeds.index(seed)], stacked)
     return Opened(
-        folder, settings, shape, build(settings, shape, 1), params, epoch, tuple(content.get("vocabulary", ()))
+        folder, settings, seed, shape, build(settings, shape, 1), params, epoch, tuple(content.get("vocabulary", ()))
     )
 
 
@@ -372,7 +373,16 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
     """Examples [N, *shape] of codes in a .npy or .npz file, written to .npy, .npz or a .png grid."""
     opened = open_run(workdir, seed)
     check_suffix(out, (".npy", ".npz", ".png"))
-    codes = read_array(Path(source))
+    codes, indexed = read_array(Path(source)), index.about(Path(source))
+    if indexed is not None:
+        theirs = indexed["run"]["settings"]
+        if theirs != opened.folder.config()["settings"]:
+            raise run.RunError(
+                f"{source} is an index of codes that another run made ({theirs['algorithm']} on {theirs['data']}): "
+                "this run's decoder cannot read them"
+            )
+        if indexed.get("seed", opened.seed) != opened.seed:
+            raise run.RunError(f"{source} is an index of codes of seed {indexed['seed']}: give --seed with it")
     if codes.ndim != 2 or codes.shape[1] != opened.settings.latents:
         raise run.RunError(
             f"{source} has the shape {codes.shape}; codes of this run are [N, {opened.settings.latents}]"
@@ -445,6 +455,7 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
     about = {
         "shape": list(opened.shape),
         "resize": resize,
+        "seed": opened.seed,
         "vocabulary": list(opened.vocabulary),
         "run": opened.folder.config(),
     }
@@ -659,7 +670,9 @@ def read_examples(
         names = [f"{file.name}[{i}]" for file, array in zip(files, arrays, strict=True) for i in range(len(array))]
         if len({array.shape[1:] for array in arrays}) > 1:
             raise run.RunError(f"the .npy files in {path} hold examples of different shapes")
-        x = data.unit_interval([np.concatenate(arrays)], str(path))[0]
+        x = np.concatenate(arrays)
+        check_shape(x[..., None] if x.ndim == 3 else x, shape)  # before the values, which may be those of codes
+        x = data.unit_interval([x], str(path))[0]
     elif vocabulary and there:
         files = data.text_files(path) if path.is_dir() else [path]
         if not files:
@@ -679,8 +692,8 @@ def read_examples(
         if len(sizes) > 1 or (image and sizes != [shape[:2]]):
             some = ", ".join("x".join(map(str, size)) for size in sizes[:3]) + ", ..." * (len(sizes) > 3)
             raise run.RunError(
-                f"{path} has images of the size {some}, and this run was trained on {'x'.join(map(str, shape))}: scale "
-                "them with --resize (for a search, make the index with it)"
+                f"{path} has images of the size {some} (height x width), and this run was trained on "
+                f"{'x'.join(map(str, shape))}: scale them with --resize (for a search, make the index with it)"
             )
         x, names = data.unit_interval([np.stack(images)], str(path))[0], named(files, path)
     elif not name and not (vocabulary and len(source.split()) > 1) and (path.suffix or len(path.parts) > 1):
@@ -714,6 +727,8 @@ def read_array(path: Path) -> np.ndarray:
     name = next((n for n in ("x", "codes") if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
     if name is None:
         raise run.RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x or codes")
+    if arrays[name].ndim == 0:
+        raise run.RunError(f"{path} holds a single value; examples are [N, ...] and codes [N, K]")
     return arrays[name]
 
 
@@ -727,6 +742,13 @@ def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
     """Raises RunError before any work is done for a file that could not be written."""
     if path.suffix.lower() not in allowed:
         raise run.RunError(f"{path} ends in {path.suffix or 'nothing'!r}; this command writes {', '.join(allowed)}")
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Raises RunError before any work is done for a file to write that is a folder, or in none."""
+    if path.is_dir():
+        raise run.RunError(f"{path} is a folder; name a file to write to")
     if not path.resolve().parent.is_dir():
         raise run.RunError(f"the folder {path.resolve().parent} does not exist; make it first")
 

@@ -71,6 +71,15 @@ def load(path: Path) -> Index:
         raise RunError(f"the index {path} is damaged; make it again with ae-jax index") from None
 
 
+def about(path: Path) -> dict[str, Any] | None:
+    """What an index says of itself; None of any other file."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as file:
+        there = {f"{part}.npy" for part in PARTS} <= set(file.namelist())
+    return load(path).about if there else None
+
+
 def encode(index: Index, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
     """Codes by the index's own encoder. [N, *shape] -> [N, K]. Raises RunError for examples of another shape,
     and for an encoder that is damaged.

@@ -274,7 +274,7 @@ class Folder:
         before, now = devices.flat(self.config()["settings"]), devices.flat(json.loads(json.dumps(settings)))
         differ = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
         if differ:
-            lines = "\n".join(f"  {k}: {before.get(k)!r} there, {now.get(k)!r} now" for k in differ)
+            lines = "\n".join(f"  {k}: {_brief(before.get(k))} there, {_brief(now.get(k))} now" for k in differ)
             raise RunError(
                 f"{self.path} holds a run with other settings:\n{lines}\n"
                 "Give the same settings to go on; for others (more epochs, too) choose another --workdir."
@@ -390,6 +390,12 @@ def _manager(folder: Path, keep: int | None) -> Any:
         max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=keep is not None, create=True
     )
     return ocp.CheckpointManager(folder, options=options)
+
+
+def _brief(value: Any) -> str:
+    """A setting, shown in full where it is not as long as a vocabulary."""
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:40]}... ({len(value)} long)"
 
 
 def checksum(tree: Any) -> int:

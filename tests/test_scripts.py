@@ -249,6 +249,18 @@ def test_all_experiments_run_though_one_fails(laboratory, tmp_path):
     assert "data=elsewhere" in laboratory("good.py", TFDS_DATA_DIR="elsewhere").stdout
 
 
+def test_an_option_that_is_refused_is_refused_once(laboratory, tmp_path):
+    python = tmp_path / "repo" / ".venv" / "bin" / "python"
+    python.write_text(
+        '#!/usr/bin/env bash\necho "ran $2"\n[[ $* == *--bogus* ]] && exit 2\n[[ $* != *experiments/* ]]\n'
+    )
+    done = laboratory("--bogus", "3")
+    assert done.returncode == 2
+    assert done.stderr == "error: bad does not take these options: --bogus 3; nothing after it was run\n"
+    assert "good" not in done.stdout
+    assert laboratory("--known").stderr == "failed: bad good\n"
+
+
 def test_an_experiment_that_is_not_there_runs_nothing(laboratory):
     done = laboratory("good", "none")
     assert done.returncode == 2

@@ -54,6 +54,33 @@ def test_an_index_finds_what_it_holds_and_its_neighbours(digits, indexed, tmp_pa
     assert "ms a query" in out
 
 
+def test_an_index_is_decoded_by_the_run_that_made_it_alone(digits, indexed, tmp_path):
+    out = tmp_path / "x.npy"
+    assert commands.decode(digits, str(indexed), out).shape == (360, 8, 8, 1)
+    opened = index.load(indexed)
+    for change, told in (
+        ({"seed": 7}, "of seed 7: give --seed"),
+        ({"run": {"settings": {"algorithm": "vae", "data": "x"}}}, "vae on x"),
+    ):
+        index.save(opened._replace(about=opened.about | change), tmp_path / "other.npz")
+        with pytest.raises(run.RunError, match=told):
+            commands.decode(digits, str(tmp_path / "other.npz"), out)
+
+
+def test_messages_speak_of_what_is_wrong(digits, indexed, tmp_path):
+    np.save(tmp_path / "codes.npy", np.full((3, 12), -5, np.float32))
+    with pytest.raises(run.RunError, match=r"shape \(12,\)"):  # and not that they are outside [0, 1]
+        commands.search(indexed, str(tmp_path / "codes.npy"))
+    np.save(tmp_path / "one.npy", np.float32(1))
+    with pytest.raises(run.RunError, match="a single value"):
+        commands.search(indexed, str(tmp_path / "one.npy"))
+    with pytest.raises(run.RunError, match="radius is -1; it counts bits"):
+        commands.search(indexed, "digits", radius=-1)
+    for bad, told in (("nodir/e.json", "does not exist"), ("", "is a folder")):
+        with pytest.raises(run.RunError, match=told):  # before anything is measured: there is no such run
+            cli.dispatch(["evaluate", "norun", "--out", str(tmp_path / bad)])
+
+
 def test_a_hamming_ball_finds_those_whose_bits_are_near(indexed, tmp_path, capsys):
     np.save(tmp_path / "query.npy", np.asarray(data.load("digits").test.x[:3]))
     opened, _, found, sizes, _ = commands.search(indexed, str(tmp_path / "query.npy"), k=1000, radius=2)
@@ -144,7 +171,9 @@ def test_photographs_are_resized_where_asked(digits, tmp_path):
         Image.fromarray(np.full((20 + i, 30, 3), 60 * i, np.uint8)).save(tmp_path / "photos" / f"{i}.png")
     for use, out in ((commands.make_index, "i.npz"), (commands.encode, "z.npy")):
         for source in ("photos", "photos/1.png"):
-            with pytest.raises(run.RunError, match=r"21x30.* trained on 8x8x1: scale them with --resize"):
+            with pytest.raises(
+                run.RunError, match=r"21x30.* \(height x width\).* trained on 8x8x1: scale them with --resize"
+            ):
                 use(digits, str(tmp_path / source), tmp_path / out)
     made = commands.make_index(digits, str(tmp_path / "photos"), tmp_path / "i.npz", resize=True)
     assert list(made.names) == ["0.png", "1.png", "2.png"]

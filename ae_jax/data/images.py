@@ -62,7 +62,9 @@ def fitted(image: np.ndarray, crop: Crop | None, resize: Size | None) -> np.ndar
         height, width = _pair(min(image.shape[:2]) if isinstance(crop, str) else crop)
         top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         if min(top, left) < 0 or min(height, width) < 1:
-            raise DataError(f"an image of {image.shape[0]}x{image.shape[1]} cannot be cropped to {height}x{width}")
+            raise DataError(
+                f"an image of {image.shape[0]}x{image.shape[1]} cannot be cropped to {height}x{width} (height x width)"
+            )
         image = image[top : top + height, left : left + width]
     if resize is not None and _pair(resize) != image.shape[:2]:
         height, width = _pair(resize)
@@ -168,8 +170,8 @@ def folder(
     if len(sizes := {image.shape for image in every}) > 1:
         some = ", ".join("x".join(map(str, size[:2])) for size in sorted(sizes)[:3])
         raise DataError(
-            f"the images in {path} have {len(sizes)} different sizes ({some}, ...); pass resize=64 to scale them all "
-            'to one, crop="square" before it to keep their proportions, crop=64 to cut their centres, or patch=8'
+            f"the images in {path} have {len(sizes)} different sizes (height x width: {some}, ...); pass resize=64 to "
+            'scale them all to one, crop="square" before it to keep their proportions, crop=64 to cut their centres, or patch=8'
         )
     scaled = unit_interval([np.stack(part) for part in images.values()], str(path))
     parts = {split: make_batch(x, labels[split] if classes else None) for split, x in zip(images, scaled, strict=True)}

@@ -73,7 +73,9 @@ def commonest(texts: Sequence[str], words: int) -> tuple[str, ...]:
 def texts(
     path: str | Path, *, words: int = 2000, count_words: bool = False, test_fraction: float = 0.2, seed: int = 0
 ) -> Dataset:
-    """A folder of UTF-8 text files (.txt, .text, .md), each a document unless it is empty, as words' probabilities [N, V].
+    """A folder of UTF-8 text files (.txt, .text, .md), each a document unless it is empty.
+
+    As probabilities of words [N, V].
 
     Subfolders `train` and `test` (and `valid`) are its splits, if there; subfolders below are its classes.
 
