@@ -304,8 +304,8 @@ def encode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None,
             set's name.
         out: .npy or .npz file to write, [N, K].
         seed: which of the run's seeds; the first by default.
-        resize: scale images to the size that the run was trained on, cut first as its own were; what is transparent
-            is laid on white.
+        resize: scale images to the size that the run was trained on, cut first as its own were, also where its own
+            needed neither; what is transparent is laid on white.
     """
     from . import commands
 
@@ -381,8 +381,8 @@ def index(workdir: Path, source: str, out: Path, /, *, seed: int | None = None, 
         source: a folder of images (or, for documents, of text files), a .npy or .npz file, or a data set's name.
         out: .npz file to write.
         seed: which of the run's seeds; the first by default.
-        resize: scale images to the size that the run was trained on, cut first as its own were, and queries, too; what
-            is transparent is laid on white.
+        resize: scale images to the size that the run was trained on, cut first as its own were, also where its own
+            needed neither, and queries, too; what is transparent is laid on white.
     """
     from . import commands
 

@@ -581,8 +581,8 @@ def restore(
 def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) -> list[Path]:
     """Codes of the first n test examples as TensorBoard's Embedding Projector reads them: the files written.
 
-    vectors.tsv, metadata.tsv (labels, where there are any), sprite.png (for images) and projector_config.pbtxt;
-    projector.tensorflow.org loads the first two by hand.
+    vectors.tsv, metadata.tsv (labels and names of files, where there are any), sprite.png (for images) and
+    projector_config.pbtxt; projector.tensorflow.org loads the first two by hand.
     """
     from PIL import Image
 
@@ -596,10 +596,16 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) ->
     out.mkdir(parents=True, exist_ok=True)
     written = {"vectors.tsv": "".join("\t".join(f"{v:.6g}" for v in code) + "\n" for code in codes).encode()}
     config = 'embeddings {\n  tensor_path: "vectors.tsv"\n'
+    columns: dict[str, list[str]] = {}
     if y is not None:
         classes = splits.dataset.classes
-        names = [str(classes[label]) if classes else str(label) for label in np.asarray(y[:n])]
-        written["metadata.tsv"] = "".join(f"{name}\n" for name in names).encode()  # one column has no heading
+        columns["label"] = [str(classes[label]) if classes else str(label) for label in np.asarray(y[:n])]
+    if splits.dataset.test_names:
+        columns["name"] = [name.replace("\t", " ").replace("\n", " ") for name in splits.dataset.test_names[:n]]
+    if columns:
+        heading = [tuple(columns)] * (len(columns) > 1)  # one column has none
+        rows = [*heading, *zip(*columns.values(), strict=True)]
+        written["metadata.tsv"] = "".join("\t".join(row) + "\n" for row in rows).encode()
         config += '  metadata_path: "metadata.tsv"\n'
     if x.ndim == 4 and x.shape[-1] in (1, 3):
         height, width = x.shape[1:3]
@@ -653,7 +659,8 @@ def read_examples(
             then is. A name wins over a folder that is called the same, see `data.is_name`.
         shape: of one example.
         vocabulary: the words that x counts, where examples are documents.
-        resize: scale images to the shape, after the cut that the options may say.
+        resize: scale images to the shape, after the cut that the options may say; without being asked, where the run's
+            own were cut or scaled.
         options: with which the run's own data were read: a source of data is read with those of them that it takes.
 
     Raises:
@@ -684,6 +691,7 @@ def read_examples(
     elif there:
         files = data.image_files(path) if path.is_dir() else [path]
         image = len(shape) == 3 and shape[2] in (1, 3)
+        resize = resize or bool((options.get("crop") or options.get("resize")) and not options.get("patch"))
         how = {"crop": options.get("crop"), "resize": (shape[0], shape[1])} if resize and image else {}
         images = data.read_images(files, colour=shape[2] == 3 if image else None, **how) if files else []
         if not images:

@@ -616,7 +616,7 @@ def test_crop_and_resize(tmp_path):
     flat = np.repeat(np.repeat(grey(4, 4), 3, 0), 3, 1)  # shrinking whole blocks keeps their interior's order
     np.testing.assert_allclose(images.fitted(flat[..., None], None, 4)[..., 0].mean(), flat.mean(), atol=2)
     assert data.load(tmp_path, crop="square", resize=6).train.x.shape == (1, 6, 6, 1)
-    with pytest.raises(data.DataError, match=r"2 different sizes \(7x10, 12x12, ...\); pass resize=64"):
+    with pytest.raises(data.DataError, match=r"2 different sizes \(height x width: 7x10, 12x12, ...\); pass resize=64"):
         data.load(tmp_path)
     with pytest.raises(data.DataError, match=r"a.png: an image of 7x10 cannot be cropped to 8x8"):
         data.load(tmp_path, crop=8)

@@ -42,6 +42,8 @@ def test_a_folder_without_splits_and_with_classes(tmp_path):
     assert dataset.classes == ("crops", "energy")
     assert len(dataset.train.x) == len(dataset.test.x) == 3
     assert sorted([*dataset.train.y, *dataset.test.y]) == [0, 0, 0, 1, 1, 1]
+    written = [(tmp_path / name).read_text() for name in dataset.test_names]
+    np.testing.assert_array_equal(data.bags(written, dataset.vocabulary), dataset.test.x)
 
 
 @pytest.mark.parametrize(

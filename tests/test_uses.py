@@ -190,20 +190,25 @@ SIX = ("--data-crop", "square", "--data-resize", "6", "--latents", "2")
 
 def test_a_run_is_evaluated_on_other_photographs_read_as_its_own_were(tmp_path):
     for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        for i in range(6):
+        for i in range(12):
+            folder = tmp_path / name / ("even", "odd")[i % 2]
+            folder.mkdir(parents=True, exist_ok=True)
             pixels = np.random.default_rng(i).integers(0, 255, (20 + i, 30, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+            Image.fromarray(pixels).save(folder / f"{i}.png")
     train("autoencoder", tmp_path / "run", "--data", str(tmp_path / "one"), *SIX)
     opened = commands.open_run(tmp_path / "run")
     np.testing.assert_array_equal(
-        commands.encode(tmp_path / "run", str(tmp_path / "one"), tmp_path / "z.npy", resize=True),
+        commands.encode(tmp_path / "run", str(tmp_path / "one"), tmp_path / "z.npy"),
         opened.algorithm.encode(
             opened.params, np.stack(data.read_images(tmp_path / "one", crop="square", resize=6)) / np.float32(255)
         ),
     )
     own, other = (commands.evaluate(tmp_path / "run", s, quiet=True) for s in (None, str(tmp_path / "two")))
     assert own["metrics"] == other["metrics"]
+    cli.dispatch(["project", str(tmp_path / "run"), str(tmp_path / "p")])
+    names = data.load(tmp_path / "one", crop="square", resize=6).test_names
+    rows = [f"{Path(name).parent}\t{name}" for name in names]
+    assert (tmp_path / "p" / "metadata.tsv").read_text().splitlines() == ["label\tname", *rows]
 
 
 def test_documents_are_trained_on_indexed_and_found(tmp_path):
@@ -358,3 +363,16 @@ def test_project_writes_what_the_projector_reads(digits, tmp_path):
     assert config.count("{") == config.count("}") == 2
     with pytest.raises(run.RunError, match="fewer"):
         commands.sprite(np.zeros((90000, 28, 28, 1)))
+
+
+def test_files_of_a_test_set_have_their_names(tmp_path):
+    """Whose brightness tells which example is whose."""
+    for layout in ([""], ["train/a", "train/b", "test/a", "test/b"], ["train", "valid"], ["x y", "z"]):
+        root = tmp_path / str(layout)
+        for j, below in enumerate(layout):
+            (root / below).mkdir(parents=True, exist_ok=True)
+            for i in range(5):
+                Image.fromarray(np.full((4, 4), 50 * i + j, np.uint8)).save(root / below / f"{i}.png")
+        dataset = data.load(root)
+        shown = [np.asarray(Image.open(root / name))[0, 0] for name in dataset.test_names]
+        np.testing.assert_array_equal(shown, np.round(255 * dataset.test.x[:, 0, 0, 0]))

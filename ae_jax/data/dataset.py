@@ -51,6 +51,7 @@ class Dataset:
     factors: tuple[np.ndarray, np.ndarray] | None = None  # generative factors of train and test, each [N, F]
     factor_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()  # the words that x [N, V] counts, for documents
+    test_names: tuple[str, ...] = ()  # what the test examples are called, where each is a file
 
     def __iter__(self) -> Iterator[Batch]:
         return iter((self.train, self.test))
@@ -147,22 +148,27 @@ def from_parts(
     factors: dict[str, np.ndarray] | None = None,
     factor_names: tuple[str, ...] = (),
     vocabulary: tuple[str, ...] = (),
+    names: dict[str, Sequence[str]] | None = None,
 ) -> Dataset:
     """A dataset from the splits its source has: "train", and perhaps "test" and "validation".
 
     Without a test split the validation split is the test; without either, `test_fraction` of train is.
     """
-    parts, factors = dict(parts), dict(factors or {})
+    parts, factors, names = dict(parts), dict(factors or {}), dict(names or {})
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
         if factors:
             factors["test"] = factors.pop("validation")
+        if names:
+            names["test"] = names.pop("validation")
         source += ", its validation split as test"
     if "test" not in parts:
         train, test = shuffled(len(parts["train"].x), test_fraction, seed)
         parts["train"], parts["test"] = take(parts["train"], train), take(parts["train"], test)
         if factors:
             factors["train"], factors["test"] = factors["train"][train], factors["train"][test]
+        if names:
+            names["test"] = [names["train"][i] for i in test]
         source += f", {test_fraction:g} of it as test by seed {seed}"
     return Dataset(
         name,
@@ -174,4 +180,5 @@ def from_parts(
         (factors["train"], factors["test"]) if factor_names else None,
         factor_names,
         vocabulary,
+        tuple(names.get("test", ())),
     )

@@ -171,11 +171,13 @@ def folder(
         some = ", ".join("x".join(map(str, size[:2])) for size in sorted(sizes)[:3])
         raise DataError(
             f"the images in {path} have {len(sizes)} different sizes (height x width: {some}, ...); pass resize=64 to "
-            'scale them all to one, crop="square" before it to keep their proportions, crop=64 to cut their centres, or patch=8'
+            'scale them all to one, crop="square" before it to keep their proportions, crop=64 to cut their centres, '
+            "or patch=8"
         )
     scaled = unit_interval([np.stack(part) for part in images.values()], str(path))
     parts = {split: make_batch(x, labels[split] if classes else None) for split, x in zip(images, scaled, strict=True)}
-    return from_parts(path.name, parts, str(path), test_fraction, seed, classes=classes)
+    names = {split: [str(p.relative_to(path)) for p in found] for split, found in files.items()}
+    return from_parts(path.name, parts, str(path), test_fraction, seed, classes=classes, names=names)
 
 
 def split_folders(path: Path) -> dict[str, Path]:

@@ -101,15 +101,19 @@ def texts(
     classes = tuple(sorted({parts[0] for of in folders.values() for parts in of})) if labelled else ()
     labels = {split: [classes.index(p[0]) for p in of] if labelled else None for split, of in folders.items()}
     contents = {split: list(read.values()) for split, read in found.items()}
+    names = {split: [str(p.relative_to(path)) for p in read] for split, read in found.items()}
     if len(contents) == 1:  # the vocabulary is train's alone, so the split comes before it
         everything, y = contents["train"], labels["train"]
         parts = dict(zip(("train", "test"), shuffled(len(everything), test_fraction, seed), strict=True))
         contents = {split: [everything[i] for i in index] for split, index in parts.items()}
+        names = {split: [names["train"][i] for i in index] for split, index in parts.items()}
         labels = {split: y and [y[i] for i in index] for split, index in parts.items()}
     vocabulary = commonest(contents["train"], words)
     table = counts if count_words else bags
     batches = {split: make_batch(table(of, vocabulary), labels[split]) for split, of in contents.items()}
-    return from_parts(path.name, batches, str(path), test_fraction, seed, classes=classes, vocabulary=vocabulary)
+    return from_parts(
+        path.name, batches, str(path), test_fraction, seed, classes=classes, vocabulary=vocabulary, names=names
+    )
 
 
 def reuters(*, words: int = 2000, count_words: bool = False) -> Dataset:
