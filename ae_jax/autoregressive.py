@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from .core import Autoencoder, Heads, Key, Params
+from .losses import Output
 
-ReluAutoencoder = Annotated[Autoencoder, Heads(1, "relu")]  # a code that is one hidden layer of several
+ReluAutoencoder = Annotated[Autoencoder, Heads(1, "relu"), Output()]  # a code that is one hidden layer of several
 
 
 def layers(params: Params) -> list[tuple[str, str]]:
@@ -76,20 +77,22 @@ def masked(params: Params, degrees: Array) -> Params:
 
 
 def ancestral(
-    logits: Callable[[Array, Array], Array], degrees: Array, shape: tuple[int, ...], key: Key, n: int
+    logits: Callable[[Params, Array, Array], Array], params: Params, shape: tuple[int, ...], key: Key, n: int
 ) -> Array:
-    """n draws, each by one of the rows of degrees [M, D + H] and input after input in its order. -> [n, *shape].
+    """n draws, each by a row of the group "degrees" [M, D + H] and input after input in its order. -> [n, *shape].
 
-    `logits`: x [1, *shape], 0 and 1, and a row to the logits of every p(x_d = 1 | x_<d).
+    `logits`: params, x [1, *shape], 0 and 1, and a row to the logits of every p(x_d = 1 | x_<d).
     """
+    group, name = layers(params)[0]
+    dtype = params[group][name]["kernel"].dtype
 
     def one(key: Key) -> Array:
         key_row, key_u = jax.random.split(key)
-        row, u = jax.random.choice(key_row, degrees), jax.random.uniform(key_u, shape)
+        row, u = jax.random.choice(key_row, params["degrees"]), jax.random.uniform(key_u, shape, dtype)
         place = row[: u.size].reshape(shape)
 
         def step(x: Array, d: Array) -> tuple[Array, None]:
-            return jnp.where(place == d, u < jax.nn.sigmoid(logits(x[None], row)[0]), x), None
+            return jnp.where(place == d, u < jax.nn.sigmoid(logits(params, x[None], row)[0]), x), None
 
         return lax.scan(step, jnp.zeros_like(u), jnp.arange(1, u.size + 1))[0]
 

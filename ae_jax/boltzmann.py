@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from .core import Autoencoder, Heads, Key, Params
-from .losses import sum_examples, weights
+from .losses import Output, sum_examples, weights
 
-BoltzmannAutoencoder = Annotated[Autoencoder, Heads(1, network="rbm")]  # one tied linear layer
+BoltzmannAutoencoder = Annotated[Autoencoder, Heads(1, network="rbm"), Output()]  # one tied linear layer
 UnitsName = Literal["bernoulli", "gaussian"]
 
 

@@ -175,6 +175,16 @@ def train_options(algorithm: str) -> Any:
         "networks": group("NetworkOptions", merged(NETWORKS), ""),
         "sources": group("DataOptions", sources, ""),
     }
+    owners = {algorithm: f"the algorithm {algorithm}", "training": "training", "networks": "the networks"}
+    owner: dict[str, str] = {}
+    for part, kind in groups.items():
+        for option in (field.name for field in dataclasses.fields(kind)):
+            if option in owner:
+                raise ValueError(
+                    f"{option} is an option of {owner[option]} and one of {owners.get(part, 'the data')}: "
+                    "on the command line they would be one flag; give one of the two another name"
+                )
+            owner[option] = owners.get(part, "the data")
     fields = [(name, kind, dataclasses.field(default=kind())) for name, kind in groups.items()]
     return tyro.conf.OmitArgPrefixes[dataclasses.make_dataclass("Options", fields, frozen=True)]
 

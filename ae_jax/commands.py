@@ -26,13 +26,6 @@ from .settings import Settings, build
 
 # what config.json keeps among the settings, found in the data
 RECORDED = ("shape", "validated", "data_checksum", "vocabulary")
-STATISTICS = (
-    "rho",
-    "chains",
-    "target",
-    "degrees",
-    "labelled",
-)  # groups of params that are measured or drawn, not learned
 
 
 # ------------------------------------------------------------------------------------------------- train
@@ -227,7 +220,7 @@ def measure(
         "seeds": list(trained.seeds),
         "metrics": {name: summarise(v) for name, v in values.items()},
         "best_epoch": trained.best_epoch,
-        "parameters": count_parameters(trained.of(trained.seeds[0])),
+        "parameters": count_parameters(algorithm, trained.of(trained.seeds[0])),
         "seconds": round(sum(row["seconds"] for row in trained.history), 3),
         "examples_per_second": float(np.median(speed)),
         **run.circumstances(),
@@ -250,9 +243,9 @@ def exactly(
     return {name if name in exact else named(name): exact.get(name, value) for name, value in found.items()}
 
 
-def count_parameters(params: Params) -> int:
+def count_parameters(algorithm: Algorithm, params: Params) -> int:
     """Numbers that are learned, of one seed."""
-    return sum(leaf.size for k, group in params.items() if k not in STATISTICS for leaf in jax.tree.leaves(group))
+    return sum(leaf.size for leaf in jax.tree.leaves({g: params[g] for g in params if g not in algorithm.statistics}))
 
 
 def table(results: dict[str, Any]) -> str:

@@ -72,7 +72,6 @@ class Heads(NamedTuple):
     network: str = "mlp"  # of `networks.NETWORKS`, where none is named
 
 
-GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-variance
 SigmoidAutoencoder = Annotated[Autoencoder, Heads(1, "sigmoid")]  # activations in [0, 1]
 
 
@@ -81,7 +80,7 @@ class Algorithm(NamedTuple):
 
     init: Init
     rule: Rule  # on a minibatch
-    evaluate: Evaluate  # each [B]
+    evaluate: Evaluate  # each [B]; `each` and `average` give it examples one by one, so it cannot compare them
     encode: Callable[[Params, Array], Array]  # x [B, *shape] -> deterministic code [B, K]
     decode: Callable[[Params, Array], Array]  # code [B, K] -> data space [B, *shape]
     reconstruct: Callable[[Params, Array], Array]  # x -> data space, through the code (and switches, if any)
@@ -89,6 +88,7 @@ class Algorithm(NamedTuple):
     log_weight: Callable[[Params, Batch, Key], Array] | None = None  # log p(x, z) - log q(z | x), z ~ q, [B]
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any
+    statistics: tuple[str, ...] = ()  # the groups of params that are measured or drawn, not learned
 
 
 class Descent(NamedTuple):

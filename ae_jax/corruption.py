@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from .checks import known
 from .core import Autoencoder, Key, Params
 
 Corruption = Callable[[Array, Key], Array]  # x [B, ...] -> [B, ...]
@@ -24,7 +25,7 @@ def masking(p: float) -> Corruption:
 
 def gaussian(s: float) -> Corruption:
     """Adds N(0, s^2) noise to each element; s in units of the data."""
-    if s < 0:
+    if known(s) and s < 0:
         raise ValueError(f"gaussian noise has standard deviation {s}; it must not be negative")
     return lambda x, key: x + s * jax.random.normal(key, x.shape, x.dtype)
 
@@ -47,9 +48,9 @@ def patches(fraction: float) -> Corruption:
     def corrupt(x: Array, key: Key) -> Array:
         _images("patches", x)
         _, height, width, _ = x.shape
-        sides = round(height * fraction**0.5), round(width * fraction**0.5)
+        sides = _pixels(height * fraction**0.5), _pixels(width * fraction**0.5)
 
-        def inside(key: Key, size: int, side: int) -> Array:  # [B, size]
+        def inside(key: Key, size: int, side: int | Array) -> Array:  # [B, size]
             first = jax.random.randint(key, (len(x), 1), 0, size - side + 1)
             place = jnp.arange(size)
             return (place >= first) & (place < first + side)
@@ -68,7 +69,7 @@ def bar(fraction: float) -> Corruption:
     def corrupt(x: Array, key: Key) -> Array:
         _images("bar", x)
         width = x.shape[2]
-        side = round(width * fraction)
+        side = _pixels(width * fraction)
         first = jax.random.randint(key, (len(x), 1), 0, width - side + 1)
         inside = (jnp.arange(width) >= first) & (jnp.arange(width) < first + side)  # [B, W]
         return jnp.where(inside[:, None, :, None], 0, x).astype(x.dtype)
@@ -92,8 +93,10 @@ def low_resolution(factor: float) -> Corruption:
 
     What is left is what `jax.image.resize(..., "cubic")` makes of the small image, values clipped to [0, 1].
     """
-    if factor < 1 or factor != round(factor):
-        raise ValueError(f"low_resolution was given {factor}; it must be a whole number, 2 or 4 say")
+    if not known(factor) or factor < 1 or factor != round(factor):
+        raise ValueError(
+            f"low_resolution was given {factor}; it must be a whole number, 2 or 4 say, and cannot be swept"
+        )
 
     def corrupt(x: Array, key: Key) -> Array:
         _images("low_resolution", x)
@@ -147,6 +150,10 @@ def _images(name: str, x: Array) -> None:
         raise ValueError(f"{name} corrupts images [B, H, W, C]; it was given the shape {x.shape}")
 
 
+def _pixels(length: float | Array) -> int | Array:
+    return round(length) if known(length) else jnp.round(length).astype(jnp.int32)
+
+
 def _probability(name: str, p: float) -> None:
-    if not 0 <= p <= 1:
+    if known(p) and not 0 <= p <= 1:
         raise ValueError(f"{name} was given {p}; it must be a fraction between 0 and 1")

@@ -12,6 +12,7 @@ import optax
 from jax import Array
 from jax.nn import softplus
 
+from .checks import known
 from .core import Batch, Key, Loss, Optimizer, Params, Rule, chain, descend
 
 Draw = Callable[[Params, Batch, Key], Array]  # what the critic looks at, [B, D]
@@ -58,7 +59,8 @@ def game(
     def confuse(params: Params, batch: Batch, key: Key) -> Loss:
         return Loss(softplus(-logit(params[group], codes(params, batch, key))))
 
-    critic, encoder = (optimizer if rate == 1 else optax.chain(optimizer, optax.scale(rate)) for rate in rates)
+    scaled = lambda rate: optimizer if known(rate) and rate == 1 else optax.chain(optimizer, optax.scale(rate))
+    critic, encoder = map(scaled, rates)
     return chain(
         descend(discriminate, critic, wrt=(group,), name=group),
         descend(confuse, encoder, wrt=("encoder",), name=f"{name}confusion"),

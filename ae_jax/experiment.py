@@ -194,7 +194,7 @@ def record(
         claims: metrics (mostly differences) said, before the run, to lie above 0, and what that means. A claim
             holds where the whole 95 % interval over seeds does.
         notes: what a reader should know: where the protocol departs from the paper's, where we fall short.
-        figure: a matplotlib Figure, saved beside the record as `<name>.png`.
+        figure: a matplotlib Figure, saved beside the record as `<name>.png`, or .jpg.
         out: the folder.
 
     Raises:
@@ -220,8 +220,7 @@ def record(
     path = Path(out) / f"{row['name']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     if figure is not None:
-        plots.save_small(figure, path.with_suffix(".png"))
-        row["picture"] = f"{row['name']}.png"
+        row["picture"] = plots.save_small(figure, path).name
     write_json(path, row)
     print(f"{table(row)}\n\n{path}")
     return row

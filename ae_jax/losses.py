@@ -15,6 +15,12 @@ from .core import Metrics
 LikelihoodName = Literal["squared", "bernoulli", "multinomial"]
 
 
+class Output(NamedTuple):
+    """In the annotation of an algorithm's network, where no `likelihood` says it: what its decoder must emit."""
+
+    activation: str = "linear"  # logits, or other natural parameters
+
+
 def sum_examples(a: Array) -> Array:
     """Sums over everything but the leading axis. [B, ...] -> [B]."""
     return a.reshape(a.shape[0], -1).sum(-1)
@@ -69,12 +75,12 @@ def weights(params: Any) -> list[Array]:
 
 def l1(params: Any) -> Array:
     """Sum of |w| over all weights (not biases). -> []."""
-    return sum((jnp.abs(w).sum() for w in weights(params)), start=jnp.zeros(()))
+    return sum((jnp.abs(w).sum() for w in weights(params)), start=jnp.asarray(0.0))  # of any dtype
 
 
 def l2(params: Any) -> Array:
     """Sum of w^2 over all weights (not biases). -> []."""
-    return sum((jnp.square(w).sum() for w in weights(params)), start=jnp.zeros(()))
+    return sum((jnp.square(w).sum() for w in weights(params)), start=jnp.asarray(0.0))
 
 
 class Likelihood(NamedTuple):

@@ -424,18 +424,26 @@ def number(value: float, digits: int = 4) -> str:
 # --------------------------------------------------------------------------------------------------- the paper
 
 
-def save_small(figure: Figure, path: Path, most: int = 400_000) -> None:
-    """A figure as PNG; with fewer colours, and then smaller, until it takes at most so many bytes."""
+def save_small(figure: Figure, path: Path, most: int = 400_000) -> Path:
+    """A figure as PNG or, where that takes more than so many bytes, as JPEG of the best quality that does not.
+
+    Fewer colours would do for lines, but they take the noise out of photographs. -> the file that was written; one of
+    the other kind is gone.
+    """
     from PIL import Image
 
-    figure.savefig(path)
-    for scale, colours in ((1.0, 256), (0.8, 256), (0.8, 64), (0.6, 64), (0.5, 32)):
-        if path.stat().st_size <= most:
-            return
-        figure.savefig(path, dpi=figure.dpi * scale)
-        with Image.open(path) as image:
-            small = image.convert("RGB").quantize(colours)
-        small.save(path, optimize=True)
+    png, jpeg = path.with_suffix(".png"), path.with_suffix(".jpg")
+    figure.savefig(png)
+    if png.stat().st_size <= most:
+        jpeg.unlink(missing_ok=True)
+        return png
+    with Image.open(png) as image:
+        for quality in (95, 92, 88, 84, 80, 70, 60, 40):
+            image.convert("RGB").save(jpeg, quality=quality, subsampling=0)
+            if jpeg.stat().st_size <= most:
+                break
+    png.unlink()
+    return jpeg
 
 
 def _canvas(picture: np.ndarray, left: int = 0, bottom: int = 0, right: int = 0, top: int = 0) -> tuple[Figure, Axes]:

@@ -26,7 +26,7 @@ def regularized(
     net: Autoencoder,
     optimizer: Optimizer,
     likelihood: LikelihoodName,
-    penalty: Penalty = lambda *_: Loss(jnp.zeros(())),
+    penalty: Penalty = lambda *_: Loss(jnp.asarray(0.0)),
     *,
     weight_l2: Hyper = 0.0,
     **hyper: Any,

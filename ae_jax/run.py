@@ -44,7 +44,7 @@ class State(NamedTuple):
 
     params: Params
     memory: Memory
-    best: Params  # the params of the best epoch so far, by the monitored metric
+    best: Params  # those of the best epoch so far, by the monitored metric; {} where no validation set chooses it
     best_value: Array  # [] that metric then
     best_epoch: Array  # [] int32
     active: Array  # [] bool, False once early stopping ended this seed
@@ -93,9 +93,10 @@ def _programs(
     monitor: str,
     patience: int | None,
     mesh: Mesh | None = None,
+    validated: bool = False,
 ):
     """(begin, advance), both compiled for all seeds at once, over the devices of a mesh if there is one; and the three
-    parts of `advance`, for an epoch in shards.
+    parts of `advance`, for an epoch in shards. Only where `validated` does the state keep the best params.
     """
     if transform is not None:
         algorithm = transformed(algorithm, transform)
@@ -105,7 +106,8 @@ def _programs(
         def one(key: Key) -> tuple[State, Key]:
             params, memory, key_run = start(algorithm.init, rule, data, key)
             never = jnp.asarray(jnp.inf, jnp.float32)
-            return State(params, memory, params, never, jnp.zeros((), jnp.int32), jnp.asarray(True)), key_run
+            best = params if validated else {}
+            return State(params, memory, best, never, jnp.zeros((), jnp.int32), jnp.asarray(True)), key_run
 
         return map_seeds(one)(jax.random.wrap_key_data(seeds))
 
@@ -130,8 +132,8 @@ def _programs(
         choose = lambda new, old: jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
         best_epoch = choose(e, state.best_epoch)
         active = jnp.asarray(True) if patience is None else e - best_epoch < patience
-        best, best_value = choose(state.params, state.best), choose(value, state.best_value)
-        return State(state.params, state.memory, best, best_value, best_epoch, active)
+        best = choose(state.params, state.best) if validated else {}
+        return State(state.params, state.memory, best, choose(value, state.best_value), best_epoch, active)
 
     def while_active(go: Callable[[State, Key], tuple[State, Any]], state: State, key_run: Key):
         """`go`, or, for a seed that early stopping ended, nothing: the state as it was, and NaN."""
@@ -534,7 +536,8 @@ def train(
     stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, len(data.x))
     shards, batch_size = 1 if stream is None else stream.shards, min(batch_size, examples)
     devices.check(mesh, len(seeds), batch_size)
-    begin, advance, *sharded = _programs(algorithm, batch_size, transform, monitor, patience, mesh)
+    validated = validation is not None
+    begin, advance, *sharded = _programs(algorithm, batch_size, transform, monitor, patience, mesh, validated)
     if folder is not None:
         folder.shards = shards
     held_out = validation if isinstance(validation, Stream) else devices.everywhere(validation, mesh)
@@ -619,7 +622,7 @@ def train(
                     "to go on from there.",
                     stop,
                 )
-    chosen = state.params if validation is None else state.best
+    chosen = state.best if validated else state.params
     if mesh is not None:  # what follows is one process's own
         chosen = jax.tree.map(jnp.asarray, devices.host(chosen))
     return Trained(chosen, tuple(seeds), history, [int(b) for b in devices.host(state.best_epoch)])

@@ -6,16 +6,18 @@ Kingma & Welling (2014), arXiv:1312.6114. Every function is pure and every draw 
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .core import Autoencoder, Batch, Key, Params
+from .checks import known
+from .core import Autoencoder, Batch, Heads, Key, Params
 from .losses import gaussian_nll
 from .losses import likelihood as likelihood_of
 
+GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-variance
 Observation = Literal["bernoulli", "gaussian", "multinomial"]
 
 
@@ -48,7 +50,7 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
     """
     if likelihood not in get_args(Observation):
         raise ValueError(f"likelihood is {likelihood!r}; it must be one of {', '.join(get_args(Observation))}")
-    if sigma is not None and not sigma > 0:
+    if sigma is not None and known(sigma) and not sigma > 0:
         raise ValueError(f"sigma is {sigma}; a standard deviation must be positive, or None to learn it")
     learned = likelihood == "gaussian" and sigma is None
 
@@ -73,8 +75,10 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
         output = net.decode(params, z, key)
         if likelihood != "gaussian":
             return likelihood_of(likelihood).nll(output, x)
-        logvar = params["likelihood"]["logvar"] if sigma is None else jnp.asarray(2 * math.log(sigma), output.dtype)
-        return gaussian_nll(output, logvar, x)
+        if sigma is None:
+            return gaussian_nll(output, params["likelihood"]["logvar"], x)
+        log = math.log if known(sigma) else jnp.log
+        return gaussian_nll(output, jnp.asarray(2 * log(sigma), output.dtype), x)
 
     def decode(params: Params, z: Array) -> Array:
         output = net.decode(params, z)

@@ -90,7 +90,7 @@ def main(
             start = mapped(lambda key, d, a=algorithm: a.init(key, d))(keys(sweep), train_set)
             params = train(algorithm, train_set, epochs=epochs, batch_size=64, seeds=sweep).params
             first = jax.tree.map(lambda p: p[0], params)
-            counts.add(count_parameters(first))
+            counts.add(count_parameters(algorithm, first))
             begun, ended = measure(algorithm, (start, params), test_set)
             metrics |= {
                 f"{name}, at the start, share: {way}": begun["output"],

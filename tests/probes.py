@@ -32,6 +32,7 @@ class Probe(NamedTuple):
     learning_rate: float = 1e-2
     whole: bool = True  # a reconstruction is what its code decodes to
     gap: float = 0.2  # what part of the loss's distance to the optimum may be left after `EPOCHS`
+    descends: bool = True  # the rule descends the metric "loss": not a game's, nor one of no loss at all
 
 
 BATCH, EPOCHS = 40, 100  # 96 examples in two batches and a short one
@@ -98,17 +99,25 @@ PROBES: dict[str, Probe] = {
     ),
     "iwae": Probe("iwae", lambda o: algorithms.iwae(net(heads=2), o, samples=3), ENTROPY, gap=0.4),
     # A machine of 16 units can hold the bars, whose pixels each follow from the rest: then x is certain given h.
-    "rbm": Probe("rbm", lambda o: algorithms.rbm(boltzmann(), o, sample_steps=20), gap=0.4),
+    "rbm": Probe("rbm", lambda o: algorithms.rbm(boltzmann(), o, sample_steps=20), gap=0.4, descends=False),
     "rbm_persistent": Probe(
-        "rbm", lambda o: algorithms.rbm(boltzmann(), o, steps=2, chains=10, weight_l2=1e-5, sample_steps=20), gap=0.6
+        "rbm",
+        lambda o: algorithms.rbm(boltzmann(), o, steps=2, chains=10, weight_l2=1e-5, sample_steps=20),
+        gap=0.6,
+        descends=False,
     ),
     "rbm_gaussian": Probe(
-        "rbm", lambda o: algorithms.rbm(boltzmann(), o, hidden_units="gaussian", sample_steps=20), gap=0.6
+        "rbm",
+        lambda o: algorithms.rbm(boltzmann(), o, hidden_units="gaussian", sample_steps=20),
+        gap=0.6,
+        descends=False,
     ),
     "classifier": Probe("classifier", lambda o: algorithms.classifier(net(), o, classes=8)),
     "dec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4), learning_rate=0.03, gap=0.5),
     "idec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4, weight=0.1), learning_rate=0.03),
-    "adversarial": Probe("adversarial", lambda o: algorithms.adversarial(net(), o, critic_widths=(16,))),
+    "adversarial": Probe(
+        "adversarial", lambda o: algorithms.adversarial(net(), o, critic_widths=(16,)), descends=False
+    ),
     "adversarial_mixture": Probe(
         "adversarial",
         lambda o: algorithms.adversarial(
@@ -121,18 +130,21 @@ PROBES: dict[str, Probe] = {
             critic_rate=0.5,
         ),
         gap=0.4,
+        descends=False,
     ),
     "adversarial_labels": Probe(
         "adversarial_labels",
         lambda o: algorithms.adversarial_labels(
             networks.mlp((4, 4, 1), 10, hidden=(16,)), o, classes=8, labels=16, critic_widths=(16,)
         ),
+        descends=False,
     ),
     "adversarial_style": Probe(
         "adversarial_style",
         lambda o: algorithms.adversarial_style(
             networks.mlp((4, 4, 1), 10, hidden=(16,)), o, classes=8, critic_widths=(16,)
         ),
+        descends=False,
     ),
     "semantic_hashing": Probe("semantic_hashing", lambda o: algorithms.semantic_hashing(net(), o, code_noise=1.0)),
     "vae_multinomial": Probe(

@@ -15,7 +15,7 @@ from scipy import linalg, special, stats
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from ae_jax import core, critic, labels, networks, priors
+from ae_jax import core, critic, labels, networks, priors, settings
 from ae_jax.algorithms import (
     ALGORITHMS,
     adversarial,
@@ -33,7 +33,6 @@ from ae_jax.algorithms import (
     vae,
 )
 from ae_jax.algorithms.k_sparse import largest
-from ae_jax.commands import STATISTICS
 from ae_jax.core import Batch
 from ae_jax.corruption import corrupted, masking
 from ae_jax.jacobians import square_norm
@@ -65,11 +64,7 @@ def test_hyperparameters_are_keywords_with_defaults_and_documented(name):
         assert f"        {parameter.name}: " in (ALGORITHMS[name].__doc__ or "")
 
 
-# of several losses: test_both_sides_of_a_game_...; and of none, whose statistics tests/test_rbm.py transcribes
-NO_LOSS = ("adversarial", "adversarial_labels", "adversarial_style", "rbm")
-
-
-@pytest.mark.parametrize("name", [name for name, probe in PROBES.items() if probe.of not in NO_LOSS])
+@pytest.mark.parametrize("name", [name for name, probe in PROBES.items() if probe.descends])
 def test_gradients_are_finite_differences_in_float64(name):
     with jax.enable_x64(True):
         batch = Batch(*(jnp.asarray(a[:9]) for a in bars()))
@@ -82,14 +77,15 @@ def test_gradients_are_finite_differences_in_float64(name):
         slopes, expected = [], []
         for seed in range(3):
             draw = np.random.default_rng(seed)
-            learned = {g: params[g] for g in params if g not in STATISTICS}
+            learned = {g: params[g] for g in params if g not in algorithm.statistics}
             direction = jax.tree.map(lambda p: draw.normal(size=p.shape), learned)
             at = lambda h: params | jax.tree.map(lambda p, d: p + h * d, learned, direction)
             up, down = (update(at(h), memory, batch, KEY)[2]["loss"] for h in (1e-5, -1e-5))
             slopes.append((up - down) / 2e-5)
             gradient = {g: jax.tree.map(jnp.subtract, params[g], after[g]) for g in learned}
             expected.append(flat(gradient) @ flat(direction))
-        np.testing.assert_allclose(slopes, expected, rtol=1e-6, atol=1e-8)
+        hint = "Groups of params that are not learned are to be named in Algorithm.statistics."
+        np.testing.assert_allclose(slopes, expected, rtol=1e-6, atol=1e-8, err_msg=hint)
 
 
 SMOOTH = {
@@ -98,15 +94,15 @@ SMOOTH = {
     "sparse": lambda net: sparse(net, optax.sgd(1.0), weight_l2=0.3),
     "sparse_l1": lambda net: sparse(net, optax.sgd(1.0), penalty="l1"),
     "contractive": lambda net: contractive(net, optax.sgd(1.0), weight=0.7, weight_l2=0.3),
-    "vae": lambda net: vae(net._replace(latents=2), optax.sgd(1.0), beta=4.0),
-    "iwae": lambda net: iwae(net._replace(latents=2), optax.sgd(1.0)),
+    "vae": lambda net: vae(net, optax.sgd(1.0), beta=4.0),
+    "iwae": lambda net: iwae(net, optax.sgd(1.0)),
     "made": lambda net: made(net, optax.sgd(1.0)),
 }
 
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_training_and_evaluation_weigh_the_terms_alike(name):
-    heads = 2 if name in ("vae", "iwae") else 1
+    heads = settings.heads(name.removesuffix("_l1")).number
     net = networks.mlp((7,), 4 // heads, hidden=(), heads=heads, code_activation="sigmoid")
     algorithm = SMOOTH[name](net)
     params = algorithm.init(KEY, UNIT)
@@ -632,12 +628,10 @@ def test_made_masks_dense_layers_only():
 # ----------------------------------------------------------------------------------------- composing, refusing
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "rbm"])  # which refuses noise
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if settings.heads(name).network == "mlp"])
 def test_any_algorithm_composes_with_dropout_corruption_and_weight_decay(name):
-    heads = 2 if name in ("vae", "iwae") else 1
-    plain = networks.mlp(
-        (7,), 3, hidden=(8,), heads=heads, dropout=0.3, code_activation="linear" if heads > 1 else "sigmoid"
-    )
+    needs = settings.heads(name)
+    plain = networks.mlp((7,), 32, hidden=(8,), heads=needs.number, dropout=0.3, code_activation=needs.activation)
     net = corrupted(plain, masking(0.25))
     algorithm = ALGORITHMS[name](net, optax.adamw(1e-2, weight_decay=0.1))
     data = UNIT._replace(y=jnp.arange(len(UNIT.x)) % 10)

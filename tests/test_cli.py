@@ -1,5 +1,6 @@
 """The command line as a user meets it: one run used in every way, and mistakes that end in one message."""
 
+import inspect
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 from ae_jax import cli, commands, data, run
 from ae_jax.algorithms import ALGORITHMS
 from ae_jax.networks import NETWORKS
+from ae_jax.settings import heads
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,7 +31,7 @@ def train(name, where, *options):
             str(where),
             "--epochs",
             "2",
-            *(() if name == "rbm" else ("--hidden", "16")),
+            *(("--hidden", "16") if heads(name).network == "mlp" else ()),
             "--latents",
             "3",
             "--quiet",
@@ -276,7 +278,7 @@ def test_list_and_help_name_everything(capsys):
 
 def test_import_is_light():
     heavy = ["matplotlib", "sklearn", "tensorflow", "orbax"]
-    code = f"import sys; from ae_jax import *; print(*[m for m in {heavy} if m in sys.modules])"
+    code = f"import sys; from ae_jax.vocabulary import *; print(*[m for m in {heavy} if m in sys.modules])"
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
@@ -286,9 +288,22 @@ def test_import_is_light():
 
 def test_jax_is_untouched_by_importing():
     # importing must not start a backend: jax.distributed and platform choices come after it
-    code = "import jax; from ae_jax import *; from jax._src import xla_bridge; assert not xla_bridge._backends"
+    code = (
+        "import jax; from ae_jax.vocabulary import *; from jax._src import xla_bridge; assert not xla_bridge._backends"
+    )
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
     assert shown.returncode == 0, shown.stderr
     assert jax.__version__
+
+
+@pytest.mark.parametrize(("option", "of"), [("kernel", "networks"), ("epochs", "training"), ("data_patch", "data")])
+def test_two_options_of_one_name_are_told(monkeypatch, option, of):
+    def made_up(net, optimizer): ...
+
+    only = inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=1, annotation=int)
+    made_up.__signature__, made_up.__annotations__ = inspect.Signature([only]), {option: int}  # type: ignore[attr-defined]
+    monkeypatch.setitem(ALGORITHMS, "made_up", made_up)
+    with pytest.raises(ValueError, match=f"{option} is an option of the algorithm made_up and one of (the )?{of}"):
+        cli.train_options("made_up")

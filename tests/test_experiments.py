@@ -194,7 +194,7 @@ def test_experiment_leaves_a_whole_record(name, ran):
     for path in folder.iterdir():
         assert path.stem == name
         assert path.stat().st_size < 200_000
-    assert ("picture" in row) == (folder / f"{name}.png").exists()
+    assert [row["picture"]] * ("picture" in row) == [p.name for p in folder.iterdir() if p.suffix != ".json"]
 
 
 def test_a_seed_alone_gives_what_it_gives_in_a_sweep(tmp_path, ran):
@@ -392,6 +392,15 @@ def test_search_ranks_by_distance():
 
 
 # ------------------------------------------------------------------------- restoration, walks, the projector
+
+
+def test_pixels_of_the_toy_are_counted_within_shapes():
+    truth = np.zeros((1, 4, 4, 3))
+    truth[0, :2, :2] = (1, 0, 0)
+    truth[0, 2:, 2:] = (0, 0, 1)
+    redder = np.full((1, 4, 4), 1.0)  # all red: the red half of the shapes
+    redder[0, 0, 0] = -1.0
+    assert load("restoration").pixels_right(redder, truth) == pytest.approx(100 * 3 / 8)
 
 
 def test_what_is_erased_is_alike_in_patches_and_photographs():

@@ -58,7 +58,10 @@ def compiled(name: str) -> Compiled:
 
 
 def test_every_algorithm_has_a_probe():
-    assert {probe.of for probe in PROBES.values()} == set(ALGORITHMS)
+    probed = {probe.of for probe in PROBES.values()}
+    missing, unknown = sorted(set(ALGORITHMS) - probed), sorted(probed - set(ALGORITHMS))
+    assert not missing, f"{missing} have no line in PROBES of tests/probes.py: add a problem of known optimum"
+    assert not unknown, f"PROBES of tests/probes.py probes {unknown}, which ALGORITHMS has not"
 
 
 @every
@@ -67,7 +70,26 @@ def test_shapes_and_dtypes_are_kept(name):
     after = jax.eval_shape(compiled(name).rule.update, params, memory, DATA, key)
     kind = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype, a.weak_type), tree)
     assert kind(after[:2]) == kind((params, memory))
+    assert set(compiled(name).algorithm.statistics) <= set(params)
     assert all(metric.shape == () for metric in after[2].values())
+
+
+@every
+def test_float32_data_stay_float32_where_float64_is_on(name):
+    algorithm = compiled(name).algorithm
+    rule = core.epoch(algorithm, BATCH)
+
+    def everything(data, key):
+        params, memory, key = core.start(algorithm.init, rule, data, key)
+        params, memory, metrics = rule.update(params, memory, data, key)
+        z = algorithm.encode(params, data.x)
+        out = params, memory, metrics, z, algorithm.decode(params, z), algorithm.reconstruct(params, data.x)
+        more = algorithm.sample(params, key, 3) if algorithm.sample else (), algorithm.evaluate(params, data, key)
+        return out, more, algorithm.log_weight(params, data, key) if algorithm.log_weight else ()
+
+    with jax.enable_x64(True):
+        leaves = jax.tree.leaves(jax.eval_shape(everything, DATA, jax.random.key(0)))
+    assert {a.dtype for a in leaves if jnp.issubdtype(a.dtype, jnp.floating)} == {jnp.dtype("float32")}
 
 
 @every

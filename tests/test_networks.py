@@ -8,6 +8,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax import lax
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -142,6 +143,11 @@ def test_layer_is_the_true_jacobian(code, tied):
     weight, slope = net.layer(params, x)  # type: ignore[misc]
     jacobian = jax.vmap(jax.jacfwd(lambda one: net.encode(params, one[None])[0]))(x).reshape(3, 3, 8)  # [B, K, D]
     assert_allclose(jnp.einsum("dk,bk->bkd", weight, slope), jacobian, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("code", [jax.nn.softmax, lambda h: h - h.mean(-1, keepdims=True), lambda h: h[:, ::-1]])
+def test_layer_is_absent_where_units_of_a_code_depend_on_each_other(code):
+    assert networks.mlp((8,), 3, hidden=(), code_activation=code).layer is None
 
 
 def test_layer_is_absent_where_the_encoder_is_deeper():
@@ -660,3 +666,72 @@ def test_a_residual_network_corrects_the_input_that_it_sees(kind):
     gone = corrupted(made, masking(1.0))
     assert_allclose(gone.apply(params, x, KEY)[1], plain.apply(params, 0 * x)[1], atol=1e-6)
     assert_array_equal(gone.apply(params, x)[1], output)  # and without a key nothing is corrupted
+
+
+# -------------------------------------------------------------------------------------------- modules of one's own
+
+
+class Own(nn.Module):
+    """An encoder without `train`: layer norm, and what else is asked of it."""
+
+    width: int = 3
+    batch_norm: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        h = nn.Dense(self.width)(x.reshape(len(x), -1))
+        return nn.BatchNorm(use_running_average=False)(h) if self.batch_norm else nn.LayerNorm()(h)
+
+
+class Noise(nn.Module):
+    """Draws from a stream of its own name, in training; always where it does not ask."""
+
+    always: bool = False
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        h = nn.Dense(3)(x)
+        return h + jax.random.normal(self.make_rng("noise"), h.shape) if train or self.always else h
+
+
+def test_modules_need_no_train_and_may_draw_from_any_stream():
+    x = images(5, 8)
+    sequence = nn.Sequential([nn.Dense(6), nn.tanh, nn.Dense(8)])
+    net = networks.pair(Own(), sequence, (8,), 3)
+    params = net.init(KEY, Batch(x))
+    z, output = net.apply(params, x, KEY)
+    assert_array_equal(output, sequence.apply({"params": params["decoder"]}, z))
+    noisy = networks.pair(Noise(), sequence, (8,), 3)
+    params = noisy.init(KEY, Batch(x))
+    assert (noisy.encode(params, x, KEY) != noisy.encode(params, x)).all()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "message"),
+    [
+        (Own(batch_norm=True), nn.Dense(8), "the encoder keeps batch_stats .* nn.LayerNorm"),
+        (Own(width=4), nn.Dense(8), r"the encoder makes \(1, 4\) of \(1, 8\); wanted: codes .* latents is 3"),
+        (Own(), nn.Dense(7), r"the decoder makes \(1, 7\) .* wanted: 8 numbers"),
+        (Noise(always=True), nn.Dense(8), "the encoder draws random numbers outside training .*noise"),
+    ],
+)
+def test_modules_that_do_not_fit_are_told_at_init(encoder, decoder, message):
+    with pytest.raises(ValueError, match=message):
+        networks.pair(encoder, decoder, (8,), 3).init(KEY, Batch(images(5, 8)))
+
+
+def test_joined_networks_are_the_encoder_of_one_and_the_decoder_of_the_other():
+    x = images(5, 6, 4, 1)
+    down = corrupted(networks.mlp((6, 4, 1), 3, hidden=(), code_activation="tanh"), masking(1.0))
+    back = networks.mlp((6, 4, 1), 3, hidden=(7,))
+    net = networks.join(down, back)
+    params = net.init(KEY, Batch(x))
+    z, output = net.apply(params, x)
+    assert_array_equal(z, down.encode(params, x))
+    assert_array_equal(output, back.decode(params, z))
+    assert_array_equal(net.apply(params, x, KEY)[0], down.encode(params, 0 * x))
+    assert net.activation == "tanh"
+    with pytest.raises(ValueError, match="must be for the same"):
+        networks.join(down, networks.mlp((6, 4, 1), 2))
+    with pytest.raises(ValueError, match="the decoder is tied"):
+        networks.join(down, networks.mlp((6, 4, 1), 3, tied=True)).init(KEY, Batch(x))

@@ -545,3 +545,23 @@ assert "matplotlib.pyplot" not in sys.modules
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
+
+
+def test_a_picture_too_large_for_png_is_a_jpeg_with_its_noise(tmp_path):
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    noise = np.random.default_rng(0).uniform(size=(200, 300, 3))
+    figure = Figure(figsize=(3, 2), dpi=100)
+    figure.add_axes((0, 0, 1, 1)).imshow(noise)
+    png = plots.save_small(figure, tmp_path / "noise.json")
+    assert png == tmp_path / "noise.png"
+    jpeg = plots.save_small(figure, tmp_path / "noise.json", png.stat().st_size // 2)
+    assert jpeg == tmp_path / "noise.jpg"
+    assert not png.exists()
+    assert jpeg.stat().st_size <= 100_000
+    with Image.open(jpeg) as image:
+        assert image.size == (300, 200)
+        assert np.std(np.asarray(image)[..., :3] / 255) > 0.2  # uniform noise has 0.29
+    plots.save_small(figure, tmp_path / "noise.json")
+    assert not jpeg.exists()

@@ -139,9 +139,13 @@ def test_a_damaged_checkpoint_is_moved_aside_and_its_epochs_run_again(tmp_path, 
     def go(where, epochs):
         folder = run.Folder(tmp_path / where)
         with folder.opened({}):
-            return run.train(algorithm(), DATA, epochs=epochs, folder=folder, every_epochs=2, progress=False)
+            few = Batch(X[:20])
+            return run.train(
+                algorithm(), DATA, epochs=epochs, validation=few, folder=folder, every_epochs=2, progress=False
+            )
 
     unbroken = go("whole", 6)
+    assert same(unbroken.params, run.Folder(tmp_path / "whole").params()[1].best)
     go("damaged", 4)
     for path in (tmp_path / "damaged" / "checkpoints" / "4").rglob("*"):
         if path.is_file() and path.stat().st_size > 0:
@@ -178,6 +182,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_pat
         )
     e, state = folder.params()
     assert e == 2
+    assert state.best == {}  # no validation set chooses
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
     assert [row["epoch"] for row in folder.log()] == [1, 2]
 

@@ -38,9 +38,8 @@ bench, table = script("bench"), script("table")
 def test_import_is_light():
     """Less than 1.5 s of processor time (a busy machine stretches wall time), and nothing heavy loaded."""
     heavy = ["tensorflow", "tensorflow_datasets", "tyro", "orbax", "sklearn", "matplotlib", "torch"]
-    code = (
-        f"import sys, time; from ae_jax import *; print(time.process_time(), [m for m in {heavy} if m in sys.modules])"
-    )
+    shown = f"print(time.process_time(), [m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, time; from ae_jax.vocabulary import *; {shown}"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     runs = [subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True) for _ in range(3)]
     assert all(run.returncode == 0 for run in runs), runs[0].stderr
@@ -499,3 +498,8 @@ def test_bench_runs_and_keeps_the_other_cases(tmp_path):
     if importlib.util.find_spec("torch") is None:
         rivals = ("PyTorch eager, closed", "torch.func jacrev, 8 at a time")
         assert cases["contractive-closed"]["skipped"] == dict.fromkeys(rivals, "torch is not installed")
+
+
+def test_what_stands_for_an_experiment_is_measured_there():
+    for name, label in table.LEADS.items():
+        assert label in json.loads((ROOT / "results" / f"{name}.json").read_text())["metrics"]

@@ -97,6 +97,16 @@ def test_wrong_optimizers(wrong, match):
         ({"hyper": {"beta": 1.0}}, "autoencoder has no beta"),
         ({"network_options": {"heads_up": 1}}, "mlp has no heads_up"),
         ({"hyper": {"likelihood": "bernoulli"}, "network_options": {"output_activation": "sigmoid"}}, "takes logits"),
+        ({"algorithm": "made", "network_options": {"output_activation": "sigmoid"}}, "made, which takes logits"),
+        (
+            {"algorithm": "rbm", "network_options": {"output_activation": "sigmoid", "tied": True, "hidden": ()}},
+            "rbm, which takes logits",
+        ),
+        ({"algorithm": "vae", "network_options": {"output_activation": "sigmoid"}}, "bernoulli, which takes logits"),
+        (
+            {"hyper": {"likelihood": "multinomial"}, "network_options": {"output_activation": "sigmoid"}},
+            "multinomial, which takes logits",
+        ),
         ({"algorithm": "denoising", "noise": "masking"}, "corrupts its input already"),
         ({"algorithm": "sparse", "network": "linear"}, "needs sigmoid codes"),
     ],
@@ -104,6 +114,26 @@ def test_wrong_optimizers(wrong, match):
 def test_wrong_settings(changes, match):
     with pytest.raises(ValueError, match=match):
         build(settings(**changes), (8, 8, 1), 100)
+
+
+def test_a_squared_error_may_have_any_output():
+    build(settings(network_options={"output_activation": "sigmoid"}), (6,), 100)
+    build(settings(algorithm="dec", network_options={"output_activation": "sigmoid"}), (6,), 100)
+
+
+USES_APPLY = {"autoencoder", "classifier", "contractive", "dec", "denoising", "sparse"}
+RESIDUAL, SWITCH = {"residual": True}, {"down": "pool", "up": "switch"}
+
+
+@pytest.mark.parametrize("more", [RESIDUAL, SWITCH], ids=["residual", "switch"])
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"made", "rbm"}))  # these take dense layers alone
+def test_who_decodes_codes_alone_takes_no_network_that_makes_more_of_an_input(name, more):
+    chosen = settings(algorithm=name, network="conv", latents=4, network_options={"channels": (2,), **more})
+    if name in USES_APPLY:
+        build(chosen, (4, 4, 1), 50)
+    else:
+        with pytest.raises(ValueError, match=f"{name} decodes codes alone, and (residual=True|up=switch)"):
+            build(chosen, (4, 4, 1), 50)
 
 
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))

@@ -19,39 +19,23 @@ from .semantic_hashing import semantic_hashing
 from .sparse import sparse
 from .vae import vae
 
-ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
-    "autoencoder": autoencoder,
-    "denoising": denoising,
-    "sparse": sparse,
-    "contractive": contractive,
-    "vae": vae,
-    "iwae": iwae,
-    "classifier": classifier,
-    "dec": dec,
-    "k_sparse": k_sparse,
-    "adversarial": adversarial,
-    "adversarial_labels": adversarial_labels,
-    "adversarial_style": adversarial_style,
-    "made": made,
-    "semantic_hashing": semantic_hashing,
-    "rbm": rbm,
-}
+_ALL: tuple[Callable[..., Algorithm], ...] = (
+    autoencoder,
+    denoising,
+    sparse,
+    contractive,
+    vae,
+    iwae,
+    classifier,
+    dec,
+    k_sparse,
+    adversarial,
+    adversarial_labels,
+    adversarial_style,
+    made,
+    semantic_hashing,
+    rbm,
+)
+ALGORITHMS: dict[str, Callable[..., Algorithm]] = {make.__name__: make for make in _ALL}
 
-__all__ = [
-    "ALGORITHMS",
-    "adversarial",
-    "adversarial_labels",
-    "adversarial_style",
-    "autoencoder",
-    "classifier",
-    "contractive",
-    "dec",
-    "denoising",
-    "iwae",
-    "k_sparse",
-    "made",
-    "rbm",
-    "semantic_hashing",
-    "sparse",
-    "vae",
-]
+__all__ = ["ALGORITHMS", *ALGORITHMS]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -45,10 +45,12 @@ def contractive(
         corruptions: draws of e that the expectation is averaged over.
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
-    Raises ValueError for closed with an encoder that is not a single layer, and for no samples, group or corruptions.
+    Raises ValueError for closed with an encoder that is not such a layer, and for no samples, group or corruptions.
     """
     if penalty == "closed" and net.layer is None:
-        raise ValueError("the closed form needs an encoder of one affine layer, without hidden ones; use exact")
+        raise ValueError(
+            "the closed form needs an encoder of one affine layer and an elementwise activation; use exact"
+        )
     if corruptions < 1:
         raise ValueError(f"corruptions is {corruptions}; CAE+H averages over at least 1")
     square_norm = jacobians.square_norm(penalty, samples=samples, group=group)

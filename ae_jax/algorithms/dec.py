@@ -37,8 +37,7 @@ def dec(
     """
     if clusters < 2:
         raise ValueError(f"clusters is {clusters}; it must be at least 2")
-    alone = isinstance(weight, int | float) and weight == 0
-    groups = ("encoder", "centres") if alone else ("encoder", "decoder", "centres")
+    groups = ("encoder", "centres") + (() if isinstance(weight, int | float) and weight == 0 else ("decoder",))
 
     def frozen(params: Params, x: Array) -> Params:
         """What P is made of: the net as it is, and how many examples each cluster has, softly."""
@@ -76,4 +75,5 @@ def dec(
         decode=lambda params, z: net.decode(params, z),
         reconstruct=lambda params, x: net.apply(params, x)[1],
         corrupt=net.corrupt,
+        statistics=("target",),
     )

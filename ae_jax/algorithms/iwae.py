@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..core import Algorithm, Batch, GaussianAutoencoder, Key, Loss, Metrics, Optimizer, Params, descend
+from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
 from ..losses import reconstruction
-from ..variational import Observation, latent_model
+from ..variational import GaussianAutoencoder, Observation, latent_model
 
 
 def iwae(

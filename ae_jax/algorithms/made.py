@@ -4,8 +4,6 @@ Masks on its weights (see `autoregressive`) make an autoencoder's outputs condit
 an exact likelihood. The degrees that the masks are made of are in the params, a row a set of masks.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -74,6 +72,7 @@ def made(
         encode=lambda params, x: net.encode(masked(params, params["degrees"][0]), x),
         decode=lambda params, z: jax.nn.sigmoid(net.decode(masked(params, params["degrees"][0]), z)),
         reconstruct=lambda params, x: jax.nn.sigmoid(logits(params, x, params["degrees"][0])),
-        sample=lambda params, key, n: ancestral(partial(logits, params), params["degrees"], net.shape, key, n),
+        sample=lambda params, key, n: ancestral(logits, params, net.shape, key, n),
         corrupt=net.corrupt,
+        statistics=("degrees",),
     )

@@ -57,11 +57,11 @@ def rbm(
             negative = model.gibbs(fixed, first, key_walk, steps - 1, mean=not draw_visible)
         data, dream = (model.free_energy(params, v) for v in (batch.x, negative))
         value = data - dream.mean() + weight_l2 * l2(params["encoder"])  # whose gradient: <v h> dream - <v h> data
-        metrics = {"loss": model.nll(a, batch.x), "free_energy": data}
-        return Loss(value, metrics, {"chains": negative} if chains else {})
+        return Loss(value, {"loss": model.nll(a, batch.x), "free_energy": data}, {"chains": negative} if chains else {})
 
     encode = lambda params, x: model.hidden.mean(net.encode(params, x))
     decode = lambda params, z: model.visible.mean(net.decode(params, z))
+    reconstruct = lambda params, x: decode(params, encode(params, x))
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         a = net.decode(params, encode(params, batch.x))
@@ -76,4 +76,4 @@ def rbm(
         return model.visible.mean(model.down(params, v, key_last))
 
     rule = descend(gap, optimizer, wrt=("encoder", "decoder"), name="gap", weight_l2=weight_l2)
-    return Algorithm(init, rule, evaluate, encode, decode, lambda params, x: decode(params, encode(params, x)), sample)
+    return Algorithm(init, rule, evaluate, encode, decode, reconstruct, sample, statistics=("chains",) * bool(chains))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ..checks import known
 from ..core import Algorithm, Autoencoder, Hyper, Key, Optimizer, Params
 from ..losses import LikelihoodName
 from ..regularized import regularized
@@ -30,7 +31,7 @@ def semantic_hashing(
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     Raises ValueError for negative noise.
     """
-    if code_noise < 0:
+    if known(code_noise) and code_noise < 0:
         raise ValueError(f"code_noise is {code_noise}; a standard deviation must not be negative")
 
     def encode(params: Params, x: Array, key: Key | None = None) -> Array:

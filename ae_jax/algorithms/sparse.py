@@ -1,9 +1,9 @@
 """Sparse autoencoders: units that are seldom active. Ng (2011), CS294A lecture notes; UFLDL.
 
-KL(target || rho_j) is of each unit's mean activation over the *whole* training set, which no minibatch knows. So rho
-is measured before each pass, and a minibatch descends sum_j KL(rho_j) + KL'(rho_j) (a_j - rho_j) in its activations a,
-whose mean over the data has, at the measurement, exactly the full-batch value and gradient. With a stale rho units
-oscillate and die, so each update moves rho by what it changed on its own batch, plus a small pull.
+KL(target || rho_j) is of each unit's mean activation over the *whole* training set, unknown to a minibatch. So rho is
+measured before each pass, and a minibatch descends sum_j KL(rho_j) + KL'(rho_j) (a_j - rho_j) in its activations a: at
+the measurement exactly the full-batch value and gradient, averaged over the data. With a stale rho units oscillate and
+die, so each update moves rho by what it changed on its own batch, plus a small pull.
 """
 
 from typing import Literal
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ..checks import known
 from ..core import Algorithm, Batch, Hyper, Key, Loss, Optimizer, Params, Rule, SigmoidAutoencoder, assign, sweep
 from ..losses import LikelihoodName, bernoulli_kl
 from ..regularized import regularized
@@ -43,8 +44,8 @@ def sparse(
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     """
-    if penalty not in ("kl", "kl_minibatch", "l1") or units not in ACTIVATION or not 0 < target < 1:
-        wanted = "penalty kl, kl_minibatch or l1; units sigmoid or tanh; 0 < target < 1"
+    if penalty not in ("kl", "kl_minibatch", "l1") or units not in ACTIVATION or (known(target) and not 0 < target < 1):
+        wanted = "kl, kl_minibatch or l1; sigmoid or tanh; 0 < target < 1"
         raise ValueError(f"penalty is {penalty!r}, units {units!r}, target {target}; wanted: {wanted}")
     if penalty != "l1" and net.activation not in (units, None):
         raise ValueError(f"the code is {net.activation}, of which the KL is undefined: make it {units}, or penalty l1")
@@ -55,8 +56,7 @@ def sparse(
         return sweep(look, batch_size=1000).update(params, (), data, key)[2]  # exact, a chunk at a time
 
     def linear_kl(a: Array, rho: Array) -> Array:  # [B, K], [K] -> [B]
-        rho = jnp.clip(rho, 1e-4, 1 - 1e-4)
-        slope = (rho - target) / (rho * (1 - rho))  # d KL(target || rho) / d rho
+        slope = ((rho := jnp.clip(rho, 1e-4, 1 - 1e-4)) - target) / (rho * (1 - rho))  # d KL(target || rho) / d rho
         return (bernoulli_kl(target, rho) + slope * (a - rho)).sum(-1)
 
     def cost(params: Params, x: Array, z: Array, key: Key, train: bool, weight) -> Loss:
@@ -73,7 +73,7 @@ def sparse(
 
     def update(params: Params, memory, batch: Batch, key: Key):
         new, memory, metrics = ae.rule.update(params, memory, batch, key)
-        rho = mean(new, batch.x) + (1 - PULL) * (params["rho"] - mean(params, batch.x))
-        return new | {"rho": rho}, memory, metrics
+        return new | {"rho": mean(new, batch.x) + (1 - PULL) * (params["rho"] - mean(params, batch.x))}, memory, metrics
 
-    return ae if penalty == "l1" else ae._replace(init=init, rule=Rule(ae.rule.init, update), before=assign(measure))
+    rule, before = Rule(ae.rule.init, update), assign(measure)
+    return ae if penalty == "l1" else ae._replace(init=init, rule=rule, before=before, statistics=("rho",))

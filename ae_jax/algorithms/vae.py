@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..core import Algorithm, Batch, GaussianAutoencoder, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
+from ..checks import known
+from ..core import Algorithm, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
 from ..losses import kl_standard_normal, reconstruction
-from ..variational import Observation, latent_model, reparameterize
+from ..variational import GaussianAutoencoder, Observation, latent_model, reparameterize
 
 
 def vae(
@@ -48,7 +49,8 @@ def vae(
 
     def loss(params: Params, batch: Batch, key: Key, beta) -> Loss:
         _, nll, kl = terms(params, batch, key, train=True)
-        cost = jnp.maximum(kl.mean(0), free_bits).sum() if free_bits else kl.sum(-1)  # [] or [B]
+        free = not known(free_bits) or free_bits
+        cost = jnp.maximum(kl.mean(0), free_bits).sum() if free else kl.sum(-1)  # [] or [B]
         return Loss(nll + beta * cost, {"nll": nll, "kl": kl.sum(-1), "elbo": -nll - kl.sum(-1)})  # eq. (7)
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
+from ..checks import known
 from ..core import Key, Metrics
 from ..losses import bernoulli_nll, reconstruction
 
@@ -31,7 +32,7 @@ def fit(x: Array, components: int, key: Key, *, ridge: float = 1e-2, iterations:
     example that can be told without error has a code without bound. The start is small and random.
     Raises ValueError for no components, no examples or no ridge.
     """
-    if components < 1 or len(x) < 1 or not ridge > 0:
+    if components < 1 or len(x) < 1 or (known(ridge) and not ridge > 0):
         given = f"{components} components of {len(x)} examples with ridge {ridge:g}"
         raise ValueError(f"logistic PCA was asked for {given}; the numbers must be at least 1, the ridge positive")
     root, mean = len(x) ** 0.5, jnp.clip(x.mean(0), 1e-3, 1 - 1e-3)

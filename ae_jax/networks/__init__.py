@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..core import Autoencoder
-from .common import ACTIVATIONS, activation, pair, residual
+from .common import ACTIVATIONS, activation, join, pair, residual
 from .conv import conv
 from .mlp import linear, mlp, rbm
 from .precision import PrecisionName, rounded
@@ -17,6 +17,7 @@ __all__ = [
     "PrecisionName",
     "activation",
     "conv",
+    "join",
     "layers_of",
     "linear",
     "mlp",

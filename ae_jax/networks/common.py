@@ -1,16 +1,21 @@
 """What all networks share: activations, initialisers, and `pair`, which makes an `Autoencoder` of two
-Flax modules. A module here is called as `module(x, train=...)`; an encoder may also return
-`(code, side)`, whose side (switches of a pooling, say) goes to the decoder in `Autoencoder.apply`.
+Flax modules. A module here is called as `module(x, train=...)`, or `module(x)` where its signature has
+no `train`; an encoder may also return `(code, side)`, whose side (switches of a pooling, say) goes to
+the decoder in `Autoencoder.apply`.
 """
 
+import inspect
 from collections.abc import Callable
+from math import prod
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from flax import errors
 from flax import linen as nn
 from jax import Array
 
+from ..checks import known
 from ..core import Autoencoder, Batch, Key, Params
 
 ActivationName = Literal["linear", "relu", "sigmoid", "tanh", "softplus", "elu", "leaky_relu", "gelu", "silu"]
@@ -63,6 +68,22 @@ def initializers(which: InitName | Initializer, fan_in: int) -> tuple[Initialize
     return KERNELS[which], lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
+class Dropout(nn.Module):
+    """Flax's own, number for number, but with a rate that may be traced."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        if not train or (known(self.rate) and self.rate == 0):
+            return x
+        if known(self.rate) and self.rate == 1:
+            return jnp.zeros_like(x)
+        keep = 1 - self.rate
+        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, x.shape)
+        return jnp.where(kept, x / jnp.where(keep > 0, keep, 1), 0)  # no 0 / 0, whose gradient would be NaN
+
+
 def like_data(params: Params, data: Batch) -> Params:
     """Params in the data's floating dtype: what float64 data trains is float64 throughout."""
     if not jnp.issubdtype(data.x.dtype, jnp.floating):
@@ -95,21 +116,50 @@ def pair(
 ) -> Autoencoder:
     """An `Autoencoder` of two Flax modules (see this file's docstring for how they are called).
 
-    `code_activation` is what the encoder's module ends in; a name is told on, as `Autoencoder.activation`.
+    The encoder emits a code [B, K], or several as [B, heads * K]; the decoder as many numbers as an example has. In
+    training every stream of random numbers that a module asks for is one; else there is none. `code_activation` is
+    what the encoder's module ends in; a name is told on, as `Autoencoder.activation`.
+
+    `init` raises ValueError for a module that keeps variables besides its params (BatchNorm does), that draws random
+    numbers outside training, or whose output has another size.
     """
+
+    def first(module: nn.Module, name: str, key: Key, x: Array, wanted: str, fits: Callable[[Any], bool]) -> Any:
+        variables = module.init(key, x, **_training(module, False))
+        if others := sorted(set(variables) - {"params"}):
+            raise ValueError(
+                f"the {name} keeps {', '.join(others)} besides its params, and a network here is a pure function of "
+                "params: for nn.BatchNorm take nn.LayerNorm or nn.GroupNorm"
+            )
+        group = variables.get("params", {})
+        try:
+            out = jax.eval_shape(lambda group: run(module, group, None, x), group)
+        except errors.InvalidRngError as error:
+            raise ValueError(
+                f"the {name} draws random numbers outside training ({error}): give its __call__ an argument `train` "
+                "and draw only where that is True, as nn.Dropout(rate, deterministic=not train) does"
+            ) from None
+        if not fits(out := out[0] if isinstance(out, tuple) else out):
+            raise ValueError(f"the {name} makes {out.shape} of {x.shape}; wanted: {wanted}")
+        return group
 
     def init(key: Key, data: Batch) -> Params:
         check_shape(data.x, shape)
         key_encoder, key_decoder = jax.random.split(key)
+        x, z = data.x[:1], jnp.zeros((1, latents), data.x.dtype)
+        is_code = lambda out: out.ndim == 2 and out.shape[1] > 0 and out.shape[1] % latents == 0
+        is_example = lambda out: out.size == prod(shape)
+        code = f"codes [B, heads * {latents}], as latents is {latents}"
         groups = {
-            "encoder": encoder.init(key_encoder, data.x[:1], train=False)["params"],
-            "decoder": decoder.init(key_decoder, jnp.zeros((1, latents), data.x.dtype), train=False)["params"],
+            "encoder": first(encoder, "encoder", key_encoder, x, code, is_code),
+            "decoder": first(decoder, "decoder", key_decoder, z, f"{prod(shape)} numbers, of {shape}", is_example),
         }
         return like_data(groups, data)
 
     def run(module: nn.Module, group: Any, key: Key | None, *inputs) -> Any:
-        rngs = None if key is None else {"dropout": key}
-        return module.apply({"params": group}, *inputs, train=key is not None, rngs=rngs)
+        # a stream that is not named in rngs, Flax draws from "params"
+        rngs = None if key is None else {"params": key}
+        return module.apply({"params": group}, *inputs, rngs=rngs, **_training(module, key is not None))
 
     def encode_with_side(params: Params, x: Array, key: Key | None):
         check_shape(x, shape)
@@ -132,6 +182,38 @@ def pair(
 
     told = code_activation if isinstance(code_activation, str) else None
     return Autoencoder(shape, latents, init, encode, decode, apply, layer, activation=told)
+
+
+def _training(module: nn.Module, train: bool) -> dict[str, Any]:
+    """`train` as a keyword, for modules whose signature names it."""
+    return {"train": train} if "train" in inspect.signature(type(module).__call__).parameters else {}
+
+
+def join(encoder_of: Autoencoder, decoder_of: Autoencoder) -> Autoencoder:
+    """The encoder of one network and the decoder of another: a module of one's own and the way back of an `mlp`, or
+    convolutions down and dense layers up. Corruption and what is told of the code are the encoder's.
+
+    Raises ValueError for two that differ in shape or latents; `init`, for a decoder with the weights of its encoder.
+    """
+    if (encoder_of.shape, encoder_of.latents) != (decoder_of.shape, decoder_of.latents):
+        given = f"{encoder_of.shape} with {encoder_of.latents} latents and {decoder_of.shape} with {decoder_of.latents}"
+        raise ValueError(f"the networks to join are for {given}; they must be for the same")
+
+    def init(key: Key, data: Batch) -> Params:
+        key_encoder, key_decoder = jax.random.split(key)
+        halves = {"decoder": decoder_of.init(key_decoder, data)["decoder"]}
+        try:
+            jax.eval_shape(decoder_of.decode, halves, jnp.zeros((1, decoder_of.latents), data.x.dtype))
+        except KeyError:
+            raise ValueError("the decoder is tied, its weights are its own encoder's: use one that is not") from None
+        return {"encoder": encoder_of.init(key_encoder, data)["encoder"], **halves}
+
+    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
+        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
+        z = encoder_of.encode(params, x, key_encoder)
+        return z, decoder_of.decode(params, z, key_decoder)
+
+    return encoder_of._replace(init=init, decode=decoder_of.decode, apply=apply)
 
 
 def residual(net: Autoencoder) -> Autoencoder:

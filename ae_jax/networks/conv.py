@@ -72,7 +72,7 @@ class Encoder(nn.Module):
             if self.down == "pool":
                 h, places = max_pool(h, self.stride)
                 switches.append(places)
-            h = nn.Dropout(self.dropout, deterministic=not train)(h)
+            h = common.Dropout(self.dropout)(h, train)
         return self.dense(h, train), switches
 
 
@@ -103,7 +103,7 @@ class Decoder(nn.Module):
                 h = ENLARGE[self.up](h, size, self.stride, places)
                 h = Convolution(features, self.kernel, 1, self.scheme, name=name)(h)
             h = (self.activation if i else self.last)(h)
-            h = nn.Dropout(self.dropout if i else 0.0, deterministic=not train)(h)
+            h = common.Dropout(self.dropout if i else 0.0)(h, train)
         return h
 
 

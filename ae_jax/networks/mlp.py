@@ -9,8 +9,20 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ..checks import known
 from ..core import Autoencoder, Key, Params
-from .common import Activation, ActivationName, Initializer, InitName, activation, check_code, initializers, pair
+from .common import (
+    ACTIVATIONS,
+    Activation,
+    ActivationName,
+    Dropout,
+    Initializer,
+    InitName,
+    activation,
+    check_code,
+    initializers,
+    pair,
+)
 
 
 class MLP(nn.Module):
@@ -31,7 +43,7 @@ class MLP(nn.Module):
             kernel_init, bias_init = initializers(self.scheme, h.shape[-1])
             h = nn.Dense(width, kernel_init=kernel_init, bias_init=bias_init, name=f"layer_{i}")(h)
             h = (self.last if end else self.activation)(h)
-            h = nn.Dropout(self.last_dropout if end else self.dropout, deterministic=not train)(h)
+            h = Dropout(self.last_dropout if end else self.dropout)(h, train)
         return h
 
 
@@ -51,7 +63,7 @@ class TiedDecoder(nn.Module):
             bias = self.param(f"bias_{i}", nn.initializers.zeros, (width,))
             h = (jnp.zeros((h.shape[0], width), h.dtype) if kernels is None else h @ kernels[i]) + bias
             h = (self.last if end else self.activation)(h)
-            h = nn.Dropout(0.0 if end else self.dropout, deterministic=not train)(h)
+            h = Dropout(0.0 if end else self.dropout)(h, train)
         return h
 
 
@@ -110,7 +122,7 @@ def mlp(
         TiedDecoder(backwards, inner, out, dropout) if tied else MLP(backwards, inner, out, init, dropout),
         tuple(shape),
         latents,
-        layer=None if hidden else layer,
+        layer=layer if not hidden and _elementwise(code, heads * latents) else None,
         code_activation=code_activation,
     )
     if not tied:
@@ -162,6 +174,16 @@ def _tie(net: Autoencoder, decoder: TiedDecoder, depth: int) -> Autoencoder:
         return z, decode(params, z, key_decoder)
 
     return net._replace(decode=decode, apply=apply)
+
+
+def _elementwise(s: Activation, size: int) -> bool:
+    """Whether each of `size` outputs depends on the input of its own place alone; told by the Jacobian at a point."""
+    if s in ACTIVATIONS.values():
+        return True
+    with jax.ensure_compile_time_eval():
+        at = jax.random.normal(jax.random.key(0), (1, size))
+        slopes = jax.jacfwd(s)(at).reshape(-1, size)
+        return known(slopes) and slopes.shape == (size, size) and not (slopes * (1 - jnp.eye(size))).any()
 
 
 _activation = activation  # `mlp` has a parameter of that name
