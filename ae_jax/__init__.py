@@ -2,29 +2,31 @@
 
 `core` has the types and combinators; `networks` makes an `Autoencoder`, `algorithms` an `Algorithm` of it,
 `data` a dataset; `run` trains into a folder, `evaluation` measures, `report` and `plots` show.
+
+What these are stands in `vocabulary`, which is imported when a name of it is first asked for: `ae_jax.index` searches
+without an algorithm or network being loaded.
 """
 
-# ruff: noqa: F401, F403
-from . import algorithms, corruption, data, losses, networks, optimizers, plots, stages
-from .algorithms import *
-from .core import (
-    Algorithm,
-    Autoencoder,
-    Batch,
-    Loss,
-    Rule,
-    assign,
-    augment,
-    average,
-    chain,
-    descend,
-    each,
-    epoch,
-    fit,
-    repeat,
-    start,
-    sweep,
-)
-from .corruption import corrupted
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .vocabulary import *  # noqa: F403
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if not name.startswith("_"):
+        if importlib.util.find_spec(f"{__name__}.{name}"):
+            return importlib.import_module(f".{name}", __name__)
+        known = vars(importlib.import_module(".vocabulary", __name__))
+        if name in known:
+            return known[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    known = vars(importlib.import_module(".vocabulary", __name__))
+    return sorted({*globals(), *(name for name in known if not name.startswith("_"))})

@@ -300,6 +300,8 @@ def evaluate(
     """
     from . import commands, run
 
+    if out is not None:
+        commands.check_place(out)
     results = commands.evaluate(workdir, data, samples, quiet)
     if not quiet:
         print(results["data"])
@@ -317,8 +319,8 @@ def encode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None,
             set's name.
         out: .npy or .npz file to write, [N, K].
         seed: which of the run's seeds; the first by default.
-        resize: scale images to the size that the run was trained on, cut first as its own were; what is transparent
-            is laid on white.
+        resize: scale images to the size that the run was trained on, cut first as its own were, also where its own
+            needed neither; what is transparent is laid on white.
     """
     from . import commands
 
@@ -394,8 +396,8 @@ def index(workdir: Path, source: str, out: Path, /, *, seed: int | None = None, 
         source: a folder of images (or, for documents, of text files), a .npy or .npz file, or a data set's name.
         out: .npz file to write.
         seed: which of the run's seeds; the first by default.
-        resize: scale images to the size that the run was trained on, cut first as its own were, and queries, too; what
-            is transparent is laid on white.
+        resize: scale images to the size that the run was trained on, cut first as its own were, also where its own
+            needed neither, and queries, too; what is transparent is laid on white.
     """
     from . import commands
 
@@ -424,12 +426,14 @@ def search(
     """
     from . import commands
 
-    opened, names, found, seconds = commands.search(index, query, k, radius, metric)
-    for name, hits in zip(names, found, strict=True):
+    found = commands.search(index, query, k, radius, metric)
+    for name, hits, size in zip(found.names, found.hits, found.sizes, strict=True):
         print(name, *(f"  {hit.distance:10.4g}  {hit.name}" for hit in hits), sep="\n")
-        if not hits:
-            print("  nothing within that radius")
-    print(f"{len(opened.codes):,} codes, {index.stat().st_size / 1024:,.0f} KB, {1000 * seconds:.3g} ms a query")
+        if radius is not None:
+            shown = f", {len(hits)} of them shown" if len(hits) < size else ""
+            print(f"  {size:,} within {counted(radius, 'bit')}{shown}" if hits else "  nothing within that radius")
+    held = f"{counted(len(found.searched.codes), 'code')}, {index.stat().st_size / 1024:,.0f} KB"
+    print(f"{held}, {1000 * found.seconds:.3g} ms a query")
 
 
 def restore(workdir: Path, source: Path, out: Path, /, *, seed: int | None = None, scale: int | None = None) -> None:
@@ -489,6 +493,11 @@ def list_() -> None:
     for title, entries in sections.items():
         width = max(map(len, entries)) + 2
         print(title, *(f"  {name:<{width}}{text}" for name, text in entries.items()), sep="\n")
+
+
+def counted(n: int, what: str) -> str:
+    """1 code, 2 codes."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def summary(thing: Any) -> str:

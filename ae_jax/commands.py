@@ -19,10 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from . import corruption, data, devices, evaluation, index, report, restoration, run, shards
+from . import corruption, data, devices, evaluation, index, report, restoration, retrieval, run, shards
 from .algorithms import ALGORITHMS
 from .core import Algorithm, Batch, Key, Params
-from .evaluation import retrieval
 from .evaluation.statistics import summarise
 from .settings import Settings, build, sized
 
@@ -296,6 +295,7 @@ class Opened(NamedTuple):
 
     folder: run.Folder
     settings: Settings
+    seed: int
     shape: tuple[int, ...]
     algorithm: Algorithm
     params: Params  # of one seed
@@ -316,7 +316,7 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
     stacked = state.best if content["validated"] else state.params
     params = jax.tree.map(lambda a: jnp.asarray(a)[settings.seeds.index(seed)], stacked)
     return Opened(
-        folder, settings, shape, build(settings, shape, 1), params, epoch, tuple(content.get("vocabulary", ()))
+        folder, settings, seed, shape, build(settings, shape, 1), params, epoch, tuple(content.get("vocabulary", ()))
     )
 
 
@@ -388,7 +388,16 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
     """Examples [N, *shape] of codes in a .npy or .npz file, written to .npy, .npz or a .png grid."""
     opened = open_run(workdir, seed)
     check_suffix(out, (".npy", ".npz", ".png"))
-    codes = read_array(Path(source))
+    codes, indexed = read_array(Path(source)), index.about(Path(source))
+    if indexed is not None:
+        theirs = indexed["run"]["settings"]
+        if theirs != opened.folder.config()["settings"]:
+            raise run.RunError(
+                f"{source} is an index of codes that another run made ({theirs['algorithm']} on {theirs['data']}): "
+                "this run's decoder cannot read them"
+            )
+        if indexed.get("seed", opened.seed) != opened.seed:
+            raise run.RunError(f"{source} is an index of codes of seed {indexed['seed']}: give --seed with it")
     if codes.ndim != 2 or codes.shape[1] != opened.settings.latents:
         raise run.RunError(
             f"{source} has the shape {codes.shape}; codes of this run are [N, {opened.settings.latents}]"
@@ -461,6 +470,7 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
     about = {
         "shape": list(opened.shape),
         "resize": resize,
+        "seed": opened.seed,
         "vocabulary": list(opened.vocabulary),
         "run": opened.folder.config(),
     }
@@ -469,16 +479,28 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
     return made
 
 
+class Found(NamedTuple):
+    """What a search gives."""
+
+    searched: index.Index
+    names: list[str]  # of the queries
+    hits: list[list[index.Hit]]  # of each query
+    sizes: list[int]  # how many were in reach of each: the Hamming ball, or the whole index
+    seconds: float  # a query
+
+
 def search(
     path: Path, source: str, k: int = 10, radius: int | None = None, metric: index.Metric | None = None
-) -> tuple[index.Index, list[str], list[list[index.Hit]], float]:
-    """Whoever is nearest to each query of a source: the index, the queries' names, their hits, seconds a query.
+) -> Found:
+    """Whoever is nearest to each query of a source.
 
     By comparison with every code (by default with Euclidean distance), or, with a radius, by the addresses in a Hamming
     ball, where distance is a number of bits and a metric is refused.
     """
-    if k < 1 or (radius is not None and radius < 0):
-        raise run.RunError(f"k is {k} and radius {radius}; ask for at least one neighbour, and a radius from 0 on")
+    if k < 1:
+        raise run.RunError(f"k is {k}; ask for at least one neighbour")
+    if radius is not None and radius < 0:
+        raise run.RunError(f"radius is {radius}; it counts bits, from 0 on")
     if radius is not None and metric is not None:
         raise run.RunError(
             f"--radius counts bits that differ, and has no use for --metric {metric}: give one of the two"
@@ -495,15 +517,15 @@ def search(
     )
     codes = index.encode(opened, x)
 
-    def find() -> list[list[index.Hit]]:
+    def find() -> tuple[list[list[index.Hit]], list[int]]:
         if radius is None:
-            return index.search(opened, codes, k, metric or "euclidean")
+            return index.search(opened, codes, k, metric or "euclidean"), [len(opened.codes)] * len(codes)
         return index.search_ball(opened, codes, k, radius)
 
     find()  # compiles; what is timed is a search
     began = time.perf_counter()
-    hits = find()
-    return opened, names, hits, (time.perf_counter() - began) / len(codes)
+    hits, sizes = find()
+    return Found(opened, names, hits, sizes, (time.perf_counter() - began) / len(codes))
 
 
 # ------------------------------------------------------------------------------------- images and pictures
@@ -634,8 +656,8 @@ def places_for(files: Sequence[Path], source: Path, out: Path) -> list[Path]:
 def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) -> list[Path]:
     """Codes of the first n test examples as TensorBoard's Embedding Projector reads them: the files written.
 
-    vectors.tsv, metadata.tsv (labels, where there are any), sprite.png (for images) and projector_config.pbtxt;
-    projector.tensorflow.org loads the first two by hand.
+    vectors.tsv, metadata.tsv (labels and names of files, where there are any), sprite.png (for images) and
+    projector_config.pbtxt; projector.tensorflow.org loads the first two by hand.
     """
     from PIL import Image
 
@@ -649,10 +671,16 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) ->
     out.mkdir(parents=True, exist_ok=True)
     written = {"vectors.tsv": "".join("\t".join(f"{v:.6g}" for v in code) + "\n" for code in codes).encode()}
     config = 'embeddings {\n  tensor_path: "vectors.tsv"\n'
+    columns: dict[str, list[str]] = {}
     if y is not None:
         classes = splits.dataset.classes
-        names = [str(classes[label]) if classes else str(label) for label in np.asarray(y[:n])]
-        written["metadata.tsv"] = "".join(f"{name}\n" for name in names).encode()  # one column has no heading
+        columns["label"] = [str(classes[label]) if classes else str(label) for label in np.asarray(y[:n])]
+    if splits.dataset.test_names:
+        columns["name"] = [name.replace("\t", " ").replace("\n", " ") for name in splits.dataset.test_names[:n]]
+    if columns:
+        heading = [tuple(columns)] * (len(columns) > 1)  # one column has none
+        rows = [*heading, *zip(*columns.values(), strict=True)]
+        written["metadata.tsv"] = "".join("\t".join(row) + "\n" for row in rows).encode()
         config += '  metadata_path: "metadata.tsv"\n'
     if x.ndim == 4 and x.shape[-1] in (1, 3):
         height, width = x.shape[1:3]
@@ -706,13 +734,16 @@ def read_examples(
             then is. A name wins over a folder that is called the same, see `data.is_name`.
         shape: of one example.
         vocabulary: the words that x counts, where examples are documents.
-        resize: scale images to the shape, after the cut that the options may say.
+        resize: scale images to the shape, after the cut that the options may say; without being asked, where the run's
+            own were cut or scaled.
         options: with which the run's own data were read: a source of data is read with those of them that it takes.
 
     Raises:
         RunError, DataError: nothing there, a broken file, or examples of another shape.
     """
     options = options or {}
+    if not source.strip():
+        raise run.RunError("the name is empty: give a file, a folder, the name of a data set or, for documents, words")
     path, name = Path(source).expanduser(), data.is_name(source, options.get("data_dir"))
     there = os.path.exists(path) and not name  # where words are too long for a file's name, Path.exists raises
     if path.suffix in (".npy", ".npz") or (there and path.is_dir() and data.npy_files(path)):
@@ -721,15 +752,21 @@ def read_examples(
         names = [f"{file.name}[{i}]" for file, array in zip(files, arrays, strict=True) for i in range(len(array))]
         if len({array.shape[1:] for array in arrays}) > 1:
             raise run.RunError(f"the .npy files in {path} hold examples of different shapes")
-        x = data.unit_interval([np.concatenate(arrays)], str(path))[0]
+        x = np.concatenate(arrays)
+        check_shape(x[..., None] if x.ndim == 3 else x, shape)  # before the values, which may be those of codes
+        x = data.unit_interval([x], str(path))[0]
     elif vocabulary and there:
         files = data.text_files(path) if path.is_dir() else [path]
         if not files:
             raise run.RunError(f"{path} holds no text files (.txt)")
-        x, names = data.bags(data.read_texts(files), vocabulary), named(files, path)
+        read = data.read_texts(files)
+        if not read:
+            raise run.RunError(f"{path} holds no words")
+        x, names = data.bags(list(read.values()), vocabulary), named(list(read), path)
     elif there:
         files = data.image_files(path) if path.is_dir() else [path]
         image = len(shape) == 3 and shape[2] in (1, 3)
+        resize = resize or bool((options.get("crop") or options.get("resize")) and not options.get("patch"))
         how = {"crop": options.get("crop"), "resize": (shape[0], shape[1])} if resize and image else {}
         images = data.read_images(files, colour=shape[2] == 3 if image else None, **how) if files else []
         if not images:
@@ -738,8 +775,8 @@ def read_examples(
         if len(sizes) > 1 or (image and sizes != [shape[:2]]):
             some = ", ".join("x".join(map(str, size)) for size in sizes[:3]) + ", ..." * (len(sizes) > 3)
             raise run.RunError(
-                f"{path} has images of the size {some}, and this run was trained on {'x'.join(map(str, shape))}: scale "
-                "them with --resize (for a search, make the index with it)"
+                f"{path} has images of the size {some} (height x width), and this run was trained on "
+                f"{'x'.join(map(str, shape))}: scale them with --resize (for a search, make the index with it)"
             )
         x, names = data.unit_interval([np.stack(images)], str(path))[0], named(files, path)
     elif not name and not (vocabulary and len(source.split()) > 1) and (path.suffix or len(path.parts) > 1):
@@ -773,6 +810,8 @@ def read_array(path: Path) -> np.ndarray:
     name = next((n for n in ("x", "codes") if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
     if name is None:
         raise run.RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x or codes")
+    if arrays[name].ndim == 0:
+        raise run.RunError(f"{path} holds a single value; examples are [N, ...] and codes [N, K]")
     return arrays[name]
 
 
@@ -786,6 +825,13 @@ def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
     """Raises RunError before any work is done for a file that could not be written."""
     if path.suffix.lower() not in allowed:
         raise run.RunError(f"{path} ends in {path.suffix or 'nothing'!r}; this command writes {', '.join(allowed)}")
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Raises RunError before any work is done for a file to write that is a folder, or in none."""
+    if path.is_dir():
+        raise run.RunError(f"{path} is a folder; name a file to write to")
     if not path.resolve().parent.is_dir():
         raise run.RunError(f"the folder {path.resolve().parent} does not exist; make it first")
 

@@ -150,7 +150,8 @@ def feature_panels(named: Mapping[str, np.ndarray], columns: int = 8, across: in
 def command(main: Callable[..., Any]) -> None:
     """An experiment as a command: a flag for each keyword argument of `main`, by tyro; a mistake is one sentence.
 
-    With AE_JAX_TRACEBACK set, errors end in a traceback.
+    The exit status is 2 where the options are none of its own, which `scripts/experiments` goes by, and 1 for what is
+    found wrong later. With AE_JAX_TRACEBACK set, errors end in a traceback.
     """
     import tyro
 
@@ -161,8 +162,7 @@ def command(main: Callable[..., Any]) -> None:
     except (RunError, ValueError, OSError) as error:
         if os.environ.get("AE_JAX_TRACEBACK"):
             raise
-        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
 
 
 def record(

@@ -1,6 +1,7 @@
 """An index to search: the codes of many examples and the encoder that made them, in one file.
 
-The encoder is StableHLO (`jax.export`), so searching needs neither the run nor its network's code.
+The encoder is StableHLO (`jax.export`), so searching needs neither the run nor its network's code: this module
+imports JAX and NumPy alone, no algorithm, no network, neither flax nor optax.
 """
 
 import io
@@ -13,9 +14,10 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export as jax_export
 
-from . import run
-from .evaluation import retrieval
+from . import retrieval
+from .disk import RunError, write_atomically
 
 Metric = Literal["euclidean", "cosine"]
 PARTS = ("encoder", "codes", "names", "about")  # what the file holds
@@ -48,26 +50,50 @@ def save(index: Index, path: Path) -> None:
     buffer = io.BytesIO()
     encoder = np.frombuffer(index.encoder, np.uint8)
     np.savez(buffer, encoder=encoder, codes=index.codes, names=index.names, about=np.array(json.dumps(index.about)))
-    run.write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def load(path: Path) -> Index:
     """Reads what `save` wrote. Raises RunError for anything else."""
     if not path.is_file():
-        raise run.RunError(f"there is no index {path}; ae-jax index WORKDIR DATA {path} makes one")
+        raise RunError(f"there is no index {path}; ae-jax index WORKDIR DATA {path} makes one")
+    if not zipfile.is_zipfile(path):  # what NumPy would say of it is advice to unpickle it
+        raise RunError(f"{path} is not an index, but no .npz file at all; ae-jax index makes one")
     try:
         with np.load(path, allow_pickle=False) as file:
+            if missing := [part for part in PARTS if part not in file.files]:
+                raise RunError(f"{path} is not an index (it lacks {', '.join(missing)}); ae-jax index makes one")
             encoder, codes, names, about = (file[part] for part in PARTS)
-            return Index(encoder.tobytes(), codes, names, json.loads(str(about)))
-    except (ValueError, KeyError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise run.RunError(f"{path} is not an index ({error}); ae-jax index makes one") from None
+        if codes.ndim != 2 or codes.dtype.kind != "f" or not len(codes) or names.shape != codes.shape[:1]:
+            raise RunError(f"{path} is not an index (codes {codes.shape}, names {names.shape})")
+        return Index(encoder.tobytes(), codes, names, json.loads(str(about)))
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        raise RunError(f"the index {path} is damaged; make it again with ae-jax index") from None
+
+
+def about(path: Path) -> dict[str, Any] | None:
+    """What an index says of itself; None of any other file."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as file:
+        there = {f"{part}.npy" for part in PARTS} <= set(file.namelist())
+    return load(path).about if there else None
 
 
 def encode(index: Index, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
-    """Codes by the index's own encoder. [N, *shape] -> [N, K]. Raises RunError for examples of another shape."""
+    """Codes by the index's own encoder. [N, *shape] -> [N, K]. Raises RunError for examples of another shape,
+    and for an encoder that is damaged.
+    """
     if x.shape[1:] != index.shape:
-        raise run.RunError(f"the query has the shape {x.shape[1:]}; this index holds examples of {index.shape}")
-    call = jax.jit(jax.export.deserialize(bytearray(index.encoder)).call)
+        raise RunError(f"the query has the shape {x.shape[1:]}; this index holds examples of {index.shape}")
+    try:
+        call = jax.jit(jax_export.deserialize(bytearray(index.encoder)).call)
+        call.lower(jax.ShapeDtypeStruct(x.shape, jnp.float32))  # reads the StableHLO inside
+    except Exception as error:  # whatever the reader of a broken program stumbles on: struct.error, ValueError, ...
+        raise RunError(
+            f"the encoder of this index cannot be read ({type(error).__name__}): it is damaged, or made by another "
+            "version of JAX; make the index again with ae-jax index"
+        ) from error
     chunks = [np.asarray(call(jnp.asarray(x[i : i + batch_size]))) for i in range(0, len(x), batch_size)]
     return np.concatenate(chunks)
 
@@ -83,19 +109,21 @@ def search(index: Index, codes: np.ndarray, k: int, metric: Metric = "euclidean"
     return [_hits(index, p, d) for p, d in zip(places, distances, strict=True)]
 
 
-def search_ball(index: Index, codes: np.ndarray, k: int, radius: int) -> list[list[Hit]]:
-    """At most k whose bits differ in at most `radius` places from the query's, found by address.
+def search_ball(index: Index, codes: np.ndarray, k: int, radius: int) -> tuple[list[list[Hit]], list[int]]:
+    """At most k whose bits differ in at most `radius` places from the query's, found by address; how many there are.
 
-    Nearest first, of equals the earlier in the index. Bits: each unit above or below its median over the index.
-    codes [Q, K], K <= 64 -> Q lists.
+    Fewest bits first, of equals by Euclidean distance of the codes. Bits: each unit above or below its median over
+    the index. codes [Q, K], K <= 64 -> Q lists, Q counts.
     """
     middle = retrieval.thresholds(index.codes)
     table = retrieval.addresses(index.codes > middle)
-    found = []
+    found, sizes = [], []
     for code in codes:
-        places, distances = retrieval.within(table, code > middle, radius)
-        found.append(_hits(index, places[:k], distances[:k]))
-    return found
+        places, bits = retrieval.within(table, code > middle, radius)
+        order = np.lexsort((places, np.linalg.norm(index.codes[places] - code, axis=1), bits))[:k]
+        found.append(_hits(index, places[order], bits[order]))
+        sizes.append(len(places))
+    return found, sizes
 
 
 def _hits(index: Index, places: Sequence[int] | np.ndarray, distances: Sequence[float] | np.ndarray) -> list[Hit]:

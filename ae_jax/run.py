@@ -31,15 +31,12 @@ from jax.sharding import Mesh
 from . import devices
 from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, average, epoch, start
 from .data.stream import Stream
+from .disk import RunError, write_atomically, write_json
 from .shards import Sharded, loaded
 
 SEEN = 35  # seconds until a file must be seen by all; network file systems trust what they know of a folder for 30
 EVALUATION = 2**32 - 1  # folded into a run's key for held-out noise: an epoch number that no run reaches
 TRANSFORM = 2**32 - 2  # folded into the key of a start, for what the transform does to the data that it sees
-
-
-class RunError(RuntimeError):
-    """A run that cannot start or go on; the message says why and what to do."""
 
 
 class State(NamedTuple):
@@ -279,7 +276,7 @@ class Folder:
         before, now = devices.flat(self.config()["settings"]), devices.flat(json.loads(json.dumps(settings)))
         differ = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
         if differ:
-            lines = "\n".join(f"  {k}: {before.get(k)!r} there, {now.get(k)!r} now" for k in differ)
+            lines = "\n".join(f"  {k}: {_brief(before.get(k))} there, {_brief(now.get(k))} now" for k in differ)
             raise RunError(
                 f"{self.path} holds a run with other settings:\n{lines}\n"
                 "Give the same settings to go on; for others (more epochs, too) choose another --workdir."
@@ -397,24 +394,18 @@ def _manager(folder: Path, keep: int | None) -> Any:
     return ocp.CheckpointManager(folder, options=options)
 
 
+def _brief(value: Any) -> str:
+    """A setting, shown in full where it is not as long as a vocabulary."""
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:40]}... ({len(value)} long)"
+
+
 def checksum(tree: Any) -> int:
     """CRC-32 of all leaves in order, of their bits."""
     crc = 0
     for leaf in jax.tree.leaves(tree):
         crc = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), crc)
     return crc
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def circumstances() -> dict[str, Any]:

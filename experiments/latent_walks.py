@@ -22,8 +22,8 @@ from ae_jax.algorithms import autoencoder, classifier, vae
 from ae_jax.core import Algorithm, Batch, Params
 from ae_jax.evaluation import pca
 from ae_jax.evaluation.codes import encode
-from ae_jax.evaluation.retrieval import nearest
 from ae_jax.experiment import command, record
+from ae_jax.retrieval import nearest
 from ae_jax.run import train
 
 THRESHOLD = 0.95  # of the largest probability: fixed before the first run

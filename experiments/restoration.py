@@ -260,6 +260,8 @@ def network(restore: Callable[..., Any], params: Any, patch: int, filling: bool)
 def whole(folder: Path, count: int) -> list[np.ndarray]:
     """At most `count` photographs of a folder, evenly spaced by name, in [0, 1], cut to multiples of 4 pixels."""
     files = datasets.image_files(folder)
+    if not files:
+        raise datasets.DataError(f"{folder} holds no images; --images takes a folder with folders train and test in it")
     read = datasets.read_images(files[:: max(1, len(files) // count)][:count], colour=True)
     return [image[: len(image) // 4 * 4, : image.shape[1] // 4 * 4].astype(np.float32) / 255 for image in read]
 

@@ -233,7 +233,7 @@ PACKAGE = Path(ae_jax.__file__).parent
 ONLY = {"flax": "networks", "tensorflow_datasets": "data", "orbax": "run"}
 SHARED = {"core", "losses", "corruption", "boltzmann", "variational", "regularized", "autoregressive", "critic"}
 SHARED |= {"priors", "labels", "jacobians", "checks"}
-PURE = SHARED | {"optimizers", "networks", "algorithms", "evaluation"}
+PURE = SHARED | {"retrieval", "optimizers", "networks", "algorithms", "evaluation"}
 IMPURE = {"os", "sys", "time", "argparse", "logging", "datetime", "pathlib", "subprocess", "random", "tyro", "tqdm"}
 
 
@@ -266,6 +266,15 @@ def test_imports_keep_the_layers(path):
     if part == "algorithms" and path.name != "__init__.py":
         assert inside <= SHARED, "an algorithm stands on the shared modules alone, never on another algorithm"
         assert len(path.read_text().splitlines()) < 80
+
+
+def test_the_package_has_its_vocabulary_by_name():
+    assert ae_jax.fit is core.fit
+    assert ae_jax.vae is ae_jax.algorithms.vae
+    assert {"Batch", "algorithms", "corrupted", "plots", *ae_jax.ALGORITHMS} <= set(dir(ae_jax))
+    assert all(getattr(ae_jax, name) is not None for name in dir(ae_jax) if not name.startswith("_"))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        ae_jax.nothing  # noqa: B018
 
 
 def test_the_walk_sees_relative_imports():

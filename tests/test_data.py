@@ -616,7 +616,7 @@ def test_crop_and_resize(tmp_path):
     flat = np.repeat(np.repeat(grey(4, 4), 3, 0), 3, 1)  # shrinking whole blocks keeps their interior's order
     np.testing.assert_allclose(images.fitted(flat[..., None], None, 4)[..., 0].mean(), flat.mean(), atol=2)
     assert data.load(tmp_path, crop="square", resize=6).train.x.shape == (1, 6, 6, 1)
-    with pytest.raises(data.DataError, match=r"2 different sizes \(7x10, 12x12, ...\); pass resize=64"):
+    with pytest.raises(data.DataError, match=r"2 different sizes \(height x width: 7x10, 12x12, ...\); pass resize=64"):
         data.load(tmp_path)
     with pytest.raises(data.DataError, match=r"a.png: an image of 7x10 cannot be cropped to 8x8"):
         data.load(tmp_path, crop=8)
@@ -679,7 +679,13 @@ def test_a_broken_or_missing_image_is_named(tmp_path):
         (tmp_path / "broken.png").write_bytes(broken)
         with pytest.raises(data.DataError, match=r"broken.png cannot be read as an image .*repair or remove it"):
             data.load(tmp_path)
-    (tmp_path / "broken.png").unlink()
+    (tmp_path / "cut.png").write_bytes(whole[:50])
+    with pytest.raises(data.DataError, match=r"^2 files cannot be used:\n  .*broken\.png .*\n  .*cut\.png "):
+        data.load(tmp_path)
+    for file in ("broken.png", "cut.png"):
+        (tmp_path / ".hidden").mkdir(exist_ok=True)
+        (tmp_path / file).rename(tmp_path / ".hidden" / file)  # where nobody looks
+    assert data.image_files(tmp_path) == [tmp_path / "good.png"]
     save(tmp_path / "float.tiff", grey(8, 8).astype(np.float32))
     with pytest.raises(data.DataError, match=r"float.tiff .*32 bits each, mode F"):
         data.load(tmp_path)

@@ -222,7 +222,7 @@ def test_a_mistake_at_the_command_line_is_one_sentence(tmp_path):
     command = [sys.executable, str(FOLDER / "codes_2d.py"), "--out", str(tmp_path)]
     env = os.environ | {"PYTHONPATH": str(FOLDER.parent)}
     done = subprocess.run([*command, "--data", "nowhere/x.npz"], env=env, capture_output=True, text=True)
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert done.stderr.startswith("codes_2d: ")
     assert "nowhere/x.npz" in done.stderr
     assert "Traceback" not in done.stderr

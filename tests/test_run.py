@@ -120,6 +120,21 @@ def test_kill_dash_nine_at_any_moment_and_again(tmp_path):
     assert [row["epoch"] for row in run.Folder(tmp_path / "killed").log()] == list(range(1, 41))
 
 
+def test_a_conflict_of_settings_is_told_in_a_few_words(tmp_path):
+    folder = run.Folder(tmp_path / "run")
+    words = [f"word{i}" for i in range(2000)]
+    with folder.opened({"lr": 0.1, "vocabulary": words}, keep=1):
+        pass
+    with (
+        pytest.raises(run.RunError, match=r"lr: 0\.1 there, 0\.2 now") as told,
+        folder.opened({"lr": 0.2, "vocabulary": words[1:]}, keep=1),
+    ):
+        pass
+    assert "(2000 long) there" in str(told.value)
+    assert "(1999 long) now" in str(told.value)
+    assert len(str(told.value)) < 600
+
+
 def test_a_damaged_checkpoint_is_moved_aside_and_its_epochs_run_again(tmp_path, capsys):
     def go(where, epochs):
         folder = run.Folder(tmp_path / where)

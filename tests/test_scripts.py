@@ -38,7 +38,8 @@ bench, table = script("bench"), script("table")
 def test_import_is_light():
     """Less than 1.5 s of processor time (a busy machine stretches wall time), and nothing heavy loaded."""
     heavy = ["tensorflow", "tensorflow_datasets", "tyro", "orbax", "sklearn", "matplotlib", "torch"]
-    code = f"import sys, time, ae_jax; print(time.process_time(), [m for m in {heavy} if m in sys.modules])"
+    shown = f"print(time.process_time(), [m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, time; from ae_jax.vocabulary import *; {shown}"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     runs = [subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True) for _ in range(3)]
     assert all(run.returncode == 0 for run in runs), runs[0].stderr
@@ -245,6 +246,18 @@ def test_all_experiments_run_though_one_fails(laboratory, tmp_path):
     assert done.returncode == 0
     assert "good.py data=../shared/data/tensorflow_datasets" in done.stdout
     assert "data=elsewhere" in laboratory("good.py", TFDS_DATA_DIR="elsewhere").stdout
+
+
+def test_an_option_that_is_refused_is_refused_once(laboratory, tmp_path):
+    python = tmp_path / "repo" / ".venv" / "bin" / "python"
+    python.write_text(
+        '#!/usr/bin/env bash\necho "ran $2"\n[[ $* == *--bogus* ]] && exit 2\n[[ $* != *experiments/* ]]\n'
+    )
+    done = laboratory("--bogus", "3")
+    assert done.returncode == 2
+    assert done.stderr == "error: bad does not take these options: --bogus 3; nothing after it was run\n"
+    assert "good" not in done.stdout
+    assert laboratory("--known").stderr == "failed: bad good\n"
 
 
 def test_an_experiment_that_is_not_there_runs_nothing(laboratory):

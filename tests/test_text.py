@@ -42,6 +42,8 @@ def test_a_folder_without_splits_and_with_classes(tmp_path):
     assert dataset.classes == ("crops", "energy")
     assert len(dataset.train.x) == len(dataset.test.x) == 3
     assert sorted([*dataset.train.y, *dataset.test.y]) == [0, 0, 0, 1, 1, 1]
+    written = [(tmp_path / name).read_text() for name in dataset.test_names]
+    np.testing.assert_array_equal(data.bags(written, dataset.vocabulary), dataset.test.x)
 
 
 @pytest.mark.parametrize(
@@ -57,11 +59,33 @@ def test_texts_that_cannot_be_used(tmp_path, documents, told):
         data.texts(tmp_path)
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path):
+def test_files_that_are_no_text_are_named_all_at_once(tmp_path):
     write(tmp_path, DOCUMENTS)
-    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(data.DataError, match=r"bad\.txt"):
-        data.load(tmp_path)
+    bad = [tmp_path / f"bad{i}.txt" for i in range(12)]
+    for i, file in enumerate(bad):
+        file.write_bytes("caf\u00e9".encode("latin-1"))
+        told = r"bad0\.txt cannot be read" if i == 0 else rf"^{i + 1} files cannot(.|\n)*bad1\.txt"
+        with pytest.raises(data.DataError, match=told) as error:
+            data.load(tmp_path)
+    assert str(error.value).count("cannot be read as UTF-8 text") == 10
+    assert str(error.value).endswith("and 2 more")
+
+
+def test_empty_and_hidden_texts_are_left_out(tmp_path, capsys):
+    write(tmp_path, {f"{topic}/{k}": v for topic in ("crops", "energy") for k, v in DOCUMENTS.items()})
+    expected = data.load(tmp_path)
+    write(tmp_path, {"crops/b0.txt": " \n", ".venv/lib/LICENSE.txt": "permission", "energy/.hidden.txt": "secret"})
+    dataset = data.load(tmp_path)
+    assert capsys.readouterr().err == f"left out: 1 empty text, {tmp_path / 'crops' / 'b0.txt'}\n"
+    assert dataset.classes == ("crops", "energy")
+    for now, before in zip(dataset, expected, strict=True):
+        np.testing.assert_array_equal(now.x, before.x)
+        np.testing.assert_array_equal(now.y, before.y)
+    hidden = tmp_path / ".venv"  # whose own files are not hidden in it
+    assert data.text_files(hidden) == [hidden / "lib" / "LICENSE.txt"]
+    write(tmp_path / "none", {"a.txt": ""})
+    with pytest.raises(data.DataError, match="no documents with words"):
+        data.load(tmp_path / "none")
 
 
 @pytest.mark.skipif(not CORPORA.exists(), reason=f"{CORPORA} is not there")

@@ -12,8 +12,7 @@ import pytest
 import tyro
 from PIL import Image
 
-from ae_jax import cli, commands, corruption, data, index, restoration, run, settings
-from ae_jax.evaluation import retrieval
+from ae_jax import cli, commands, corruption, data, index, restoration, retrieval, run, settings
 
 
 def train(name, where, *options):
@@ -40,7 +39,7 @@ def indexed(digits, tmp_path_factory):
 def test_an_index_finds_what_it_holds_and_its_neighbours(digits, indexed, tmp_path, capsys):
     test = np.asarray(data.load("digits").test.x)
     np.save(tmp_path / "query.npy", test[[5, 9]])
-    _, names, found, seconds = commands.search(indexed, str(tmp_path / "query.npy"), k=4)
+    _, names, found, _, seconds = commands.search(indexed, str(tmp_path / "query.npy"), k=4)
     assert names == ["query.npy[0]", "query.npy[1]"]
     assert [hits[0].place for hits in found] == [5, 9]
     assert found[0][0].name == "digits[5]"
@@ -56,15 +55,47 @@ def test_an_index_finds_what_it_holds_and_its_neighbours(digits, indexed, tmp_pa
     assert "ms a query" in out
 
 
-def test_a_hamming_ball_finds_those_whose_bits_are_near(indexed, tmp_path):
+def test_an_index_is_decoded_by_the_run_that_made_it_alone(digits, indexed, tmp_path):
+    out = tmp_path / "x.npy"
+    assert commands.decode(digits, str(indexed), out).shape == (360, 8, 8, 1)
+    opened = index.load(indexed)
+    for change, told in (
+        ({"seed": 7}, "of seed 7: give --seed"),
+        ({"run": {"settings": {"algorithm": "vae", "data": "x"}}}, "vae on x"),
+    ):
+        index.save(opened._replace(about=opened.about | change), tmp_path / "other.npz")
+        with pytest.raises(run.RunError, match=told):
+            commands.decode(digits, str(tmp_path / "other.npz"), out)
+
+
+def test_messages_speak_of_what_is_wrong(digits, indexed, tmp_path):
+    np.save(tmp_path / "codes.npy", np.full((3, 12), -5, np.float32))
+    with pytest.raises(run.RunError, match=r"shape \(12,\)"):  # and not that they are outside [0, 1]
+        commands.search(indexed, str(tmp_path / "codes.npy"))
+    np.save(tmp_path / "one.npy", np.float32(1))
+    with pytest.raises(run.RunError, match="a single value"):
+        commands.search(indexed, str(tmp_path / "one.npy"))
+    with pytest.raises(run.RunError, match="radius is -1; it counts bits"):
+        commands.search(indexed, "digits", radius=-1)
+    for bad, told in (("nodir/e.json", "does not exist"), ("", "is a folder")):
+        with pytest.raises(run.RunError, match=told):  # before anything is measured: there is no such run
+            cli.dispatch(["evaluate", "norun", "--out", str(tmp_path / bad)])
+
+
+def test_a_hamming_ball_finds_those_whose_bits_are_near(indexed, tmp_path, capsys):
     np.save(tmp_path / "query.npy", np.asarray(data.load("digits").test.x[:3]))
-    opened, _, found, _ = commands.search(indexed, str(tmp_path / "query.npy"), k=1000, radius=2)
+    opened, _, found, sizes, _ = commands.search(indexed, str(tmp_path / "query.npy"), k=1000, radius=2)
     bits = opened.codes > np.median(opened.codes, 0)
     for i, hits in enumerate(found):
         differ = (bits != bits[i]).sum(1)
-        nearest = np.argsort(differ, kind="stable")  # of equals the earlier
+        apart = np.linalg.norm(opened.codes - opened.codes[i], axis=1)
+        nearest = sorted(range(len(bits)), key=lambda j: (differ[j], apart[j], j))
         assert [hit.place for hit in hits] == [place for place in nearest if differ[place] <= 2]
         assert [hit.distance for hit in hits] == sorted(differ[differ <= 2])
+        assert hits[0].place == i  # itself, before others of the same bits
+        assert sizes[i] == (differ <= 2).sum() > 1
+    cli.dispatch(["search", str(indexed), str(tmp_path / "query.npy"), "-k", "1", "--radius", "2"])
+    assert f"  {sizes[0]} within 2 bits, 1 of them shown\n" in capsys.readouterr().out
 
 
 def test_a_ball_takes_no_metric_and_codes_of_64_bits_at_most(indexed, tmp_path):
@@ -72,7 +103,7 @@ def test_a_ball_takes_no_metric_and_codes_of_64_bits_at_most(indexed, tmp_path):
     with pytest.raises(run.RunError, match="has no use for --metric cosine"):
         commands.search(indexed, str(tmp_path / "query.npy"), radius=1, metric="cosine")
     opened = index.load(indexed)
-    wide = opened._replace(codes=np.zeros((9, retrieval.LONGEST + 1), np.float32))
+    wide = opened._replace(codes=np.zeros((9, retrieval.LONGEST + 1), np.float32), names=opened.names[:9])
     index.save(wide, tmp_path / "wide.npz")
     with pytest.raises(run.RunError, match=r"have 65 numbers.* at most 64 .*leave it out, and every"):
         commands.search(tmp_path / "wide.npz", str(tmp_path / "query.npy"), radius=1)
@@ -98,12 +129,12 @@ def test_an_index_needs_neither_the_run_nor_its_network(indexed, tmp_path):
     np.save(tmp_path / "query.npy", np.asarray(data.load("digits").test.x[:2]))
     code = (
         "import sys, numpy as np; from pathlib import Path; from ae_jax import index;"
-        "sys.modules['flax'] = sys.modules['orbax'] = None;"
+        "loaded = lambda: {m for m in sys.modules if m.split('.')[0] in ('flax', 'optax', 'orbax', 'ae_jax')};"
         f"i = index.load(Path({str(indexed)!r})); x = np.load({str(tmp_path / 'query.npy')!r});"
-        "print([hits[0].place for hits in index.search(i, index.encode(i, x), 1)])"
+        "print([hits[0].place for hits in index.search(i, index.encode(i, x), 1)], *sorted(loaded()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[0, 1]"
+    assert done.stdout.strip() == "[0, 1] ae_jax ae_jax.disk ae_jax.index ae_jax.retrieval"
 
 
 def test_search_refuses_what_does_not_fit(indexed, tmp_path):
@@ -117,9 +148,22 @@ def test_search_refuses_what_does_not_fit(indexed, tmp_path):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     with pytest.raises(run.RunError, match="not an index"):
         index.load(tmp_path / "other.npz")
+    np.save(tmp_path / "codes.npy", np.zeros((3, 2)))
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "broken.npz").write_bytes(indexed.read_bytes()[:1000])
-    with pytest.raises(run.RunError, match="not an index"):
-        index.load(tmp_path / "broken.npz")
+    for name in ("codes.npy", "a.png", "broken.npz"):
+        with pytest.raises(run.RunError, match=r"not an index, but no \.npz file at all") as told:
+            index.load(tmp_path / name)
+        assert "pickle" not in str(told.value)
+    whole = bytearray(indexed.read_bytes())
+    whole[5000] ^= 255  # in the encoder
+    (tmp_path / "flipped.npz").write_bytes(whole)
+    with pytest.raises(run.RunError, match="damaged"):
+        index.load(tmp_path / "flipped.npz")
+    opened = index.load(indexed)
+    for length in (0, 20, len(opened.encoder) // 2):
+        with pytest.raises(run.RunError, match="encoder of this index cannot be read"):
+            index.encode(opened._replace(encoder=opened.encoder[:length]), np.zeros((1, 8, 8, 1), np.float32))
 
 
 def test_photographs_are_resized_where_asked(digits, tmp_path):
@@ -128,11 +172,13 @@ def test_photographs_are_resized_where_asked(digits, tmp_path):
         Image.fromarray(np.full((20 + i, 30, 3), 60 * i, np.uint8)).save(tmp_path / "photos" / f"{i}.png")
     for use, out in ((commands.make_index, "i.npz"), (commands.encode, "z.npy")):
         for source in ("photos", "photos/1.png"):
-            with pytest.raises(run.RunError, match=r"21x30.* trained on 8x8x1: scale them with --resize"):
+            with pytest.raises(
+                run.RunError, match=r"21x30.* \(height x width\).* trained on 8x8x1: scale them with --resize"
+            ):
                 use(digits, str(tmp_path / source), tmp_path / out)
     made = commands.make_index(digits, str(tmp_path / "photos"), tmp_path / "i.npz", resize=True)
     assert list(made.names) == ["0.png", "1.png", "2.png"]
-    _, names, found, _ = commands.search(tmp_path / "i.npz", str(tmp_path / "photos" / "1.png"), k=9)
+    _, names, found, *_ = commands.search(tmp_path / "i.npz", str(tmp_path / "photos" / "1.png"), k=9)
     assert names == ["1.png"]
     assert found[0][0].name == "1.png"
     assert len(found[0]) == 3
@@ -145,20 +191,25 @@ SIX = ("--data-crop", "square", "--data-resize", "6", "--latents", "2")
 
 def test_a_run_is_evaluated_on_other_photographs_read_as_its_own_were(tmp_path):
     for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        for i in range(6):
+        for i in range(12):
+            folder = tmp_path / name / ("even", "odd")[i % 2]
+            folder.mkdir(parents=True, exist_ok=True)
             pixels = np.random.default_rng(i).integers(0, 255, (20 + i, 30, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+            Image.fromarray(pixels).save(folder / f"{i}.png")
     train("autoencoder", tmp_path / "run", "--data", str(tmp_path / "one"), *SIX)
     opened = commands.open_run(tmp_path / "run")
     np.testing.assert_array_equal(
-        commands.encode(tmp_path / "run", str(tmp_path / "one"), tmp_path / "z.npy", resize=True),
+        commands.encode(tmp_path / "run", str(tmp_path / "one"), tmp_path / "z.npy"),
         opened.algorithm.encode(
             opened.params, np.stack(data.read_images(tmp_path / "one", crop="square", resize=6)) / np.float32(255)
         ),
     )
     own, other = (commands.evaluate(tmp_path / "run", s, quiet=True) for s in (None, str(tmp_path / "two")))
     assert own["metrics"] == other["metrics"]
+    cli.dispatch(["project", str(tmp_path / "run"), str(tmp_path / "p")])
+    names = data.load(tmp_path / "one", crop="square", resize=6).test_names
+    rows = [f"{Path(name).parent}\t{name}" for name in names]
+    assert (tmp_path / "p" / "metadata.tsv").read_text().splitlines() == ["label\tname", *rows]
 
 
 def test_documents_are_trained_on_indexed_and_found(tmp_path):
@@ -173,12 +224,12 @@ def test_documents_are_trained_on_indexed_and_found(tmp_path):
     train("autoencoder", where, "--data", str(tmp_path / "texts"), "--likelihood", "multinomial", "--latents", "2")
     commands.make_index(where, str(tmp_path / "texts"), tmp_path / "i.npz")
     (tmp_path / "query.txt").write_text("a pipeline for crude and more crude, opec says")
-    _, names, found, _ = commands.search(tmp_path / "i.npz", str(tmp_path / "query.txt"), k=5)
+    _, names, found, *_ = commands.search(tmp_path / "i.npz", str(tmp_path / "query.txt"), k=5)
     assert names == ["query.txt"]
     assert len(found[0]) == 5
     assert commands.encode(where, str(tmp_path / "query.txt"), tmp_path / "codes.npy").shape == (1, 2)
     assert (where / "report.html").exists()
-    _, names, said, _ = commands.search(tmp_path / "i.npz", "pipeline crude crude opec", k=1)
+    _, names, said, *_ = commands.search(tmp_path / "i.npz", "pipeline crude crude opec", k=1)
     assert names == ["pipeline crude crude opec"]
     assert said[0][0].name.startswith("oil/")
     assert commands.search(tmp_path / "i.npz", "Pipeline")[1] == ["Pipeline"]  # one known word is a document, too
@@ -190,6 +241,13 @@ def test_documents_are_trained_on_indexed_and_found(tmp_path):
         commands.search(tmp_path / "i.npz", "stranger")
     with pytest.raises(run.RunError, match="no file or folder"):
         commands.search(tmp_path / "i.npz", "nothere.txt")
+    for nothing in ("", " "):
+        with pytest.raises(run.RunError, match="empty"):
+            commands.search(tmp_path / "i.npz", nothing)
+    (tmp_path / "texts" / "oil" / "none.txt").touch()
+    with pytest.raises(run.RunError, match="holds no words"):
+        commands.search(tmp_path / "i.npz", str(tmp_path / "texts" / "oil" / "none.txt"))
+    assert len(commands.make_index(where, str(tmp_path / "texts"), tmp_path / "again.npz").names) == 24
     cli.dispatch(["export", str(where), str(tmp_path / "exported")])
     program = jax.export.deserialize(bytearray((tmp_path / "exported" / "decoder.stablehlo").read_bytes()))
     np.testing.assert_allclose(program.call(np.zeros((3, 2), np.float32)).sum(1), 1, rtol=1e-5)
@@ -384,3 +442,16 @@ def test_project_writes_what_the_projector_reads(digits, tmp_path):
     assert config.count("{") == config.count("}") == 2
     with pytest.raises(run.RunError, match="fewer"):
         commands.sprite(np.zeros((90000, 28, 28, 1)))
+
+
+def test_files_of_a_test_set_have_their_names(tmp_path):
+    """Whose brightness tells which example is whose."""
+    for layout in ([""], ["train/a", "train/b", "test/a", "test/b"], ["train", "valid"], ["x y", "z"]):
+        root = tmp_path / str(layout)
+        for j, below in enumerate(layout):
+            (root / below).mkdir(parents=True, exist_ok=True)
+            for i in range(5):
+                Image.fromarray(np.full((4, 4), 50 * i + j, np.uint8)).save(root / below / f"{i}.png")
+        dataset = data.load(root)
+        shown = [np.asarray(Image.open(root / name))[0, 0] for name in dataset.test_names]
+        np.testing.assert_array_equal(shown, np.round(255 * dataset.test.x[:, 0, 0, 0]))

@@ -1,7 +1,8 @@
 """What `load` gives back, and how arrays of any kind become batches in [0, 1]."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,24 @@ def no_option(unknown: Sequence[str], known: Sequence[str]) -> str:
     return f"no option {', '.join(f'{name}=' for name in unknown)}; {takes}"
 
 
+def visible_files(root: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files with these suffixes anywhere below a folder, in the order of their names, none hidden nor in a hidden
+    folder: an environment's or a repository's own are no data.
+    """
+    found = (p for p in root.rglob("*") if p.suffix.lower() in suffixes)
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(root).parts))
+
+
+def refuse(bad: Sequence[str]) -> None:
+    """Raises DataError that tells what is wrong with files, with all of them at once (ten of more); not of none."""
+    if not bad:
+        return
+    if len(bad) == 1:
+        raise DataError(bad[0])
+    more = [f"and {len(bad) - 10} more"] * (len(bad) > 10)
+    raise DataError("\n  ".join([f"{len(bad)} files cannot be used:", *bad[:10], *more]))
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Data on the host, float32 in [0, 1]. `train, test = load(...)` unpacks it; `str()` says what it is."""
@@ -32,6 +51,7 @@ class Dataset:
     factors: tuple[np.ndarray, np.ndarray] | None = None  # generative factors of train and test, each [N, F]
     factor_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()  # the words that x [N, V] counts, for documents
+    test_names: tuple[str, ...] = ()  # what the test examples are called, where each is a file
 
     def __iter__(self) -> Iterator[Batch]:
         return iter((self.train, self.test))
@@ -128,22 +148,27 @@ def from_parts(
     factors: dict[str, np.ndarray] | None = None,
     factor_names: tuple[str, ...] = (),
     vocabulary: tuple[str, ...] = (),
+    names: dict[str, list[str]] | None = None,
 ) -> Dataset:
     """A dataset from the splits its source has: "train", and perhaps "test" and "validation".
 
     Without a test split the validation split is the test; without either, `test_fraction` of train is.
     """
-    parts, factors = dict(parts), dict(factors or {})
+    parts, factors, names = dict(parts), dict(factors or {}), dict(names or {})
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
         if factors:
             factors["test"] = factors.pop("validation")
+        if names:
+            names["test"] = names.pop("validation")
         source += ", its validation split as test"
     if "test" not in parts:
         train, test = shuffled(len(parts["train"].x), test_fraction, seed)
         parts["train"], parts["test"] = take(parts["train"], train), take(parts["train"], test)
         if factors:
             factors["train"], factors["test"] = factors["train"][train], factors["train"][test]
+        if names:
+            names["test"] = [names["train"][i] for i in test]
         source += f", {test_fraction:g} of it as test by seed {seed}"
     return Dataset(
         name,
@@ -155,4 +180,5 @@ def from_parts(
         (factors["train"], factors["test"]) if factor_names else None,
         factor_names,
         vocabulary,
+        tuple(names.get("test", ())),
     )

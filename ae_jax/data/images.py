@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core import Batch
-from .dataset import DataError, Dataset, from_parts, make_batch, shuffled, unit_interval
+from .dataset import DataError, Dataset, from_parts, make_batch, refuse, shuffled, unit_interval, visible_files
 from .whitening import patches
 
 Size = int | tuple[int, int]  # pixels: a square's side, or (height, width)
@@ -62,7 +62,9 @@ def fitted(image: np.ndarray, crop: Crop | None, resize: Size | None) -> np.ndar
         height, width = _pair(min(image.shape[:2]) if isinstance(crop, str) else crop)
         top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         if min(top, left) < 0 or min(height, width) < 1:
-            raise DataError(f"an image of {image.shape[0]}x{image.shape[1]} cannot be cropped to {height}x{width}")
+            raise DataError(
+                f"an image of {image.shape[0]}x{image.shape[1]} cannot be cropped to {height}x{width} (height x width)"
+            )
         image = image[top : top + height, left : left + width]
     if resize is not None and _pair(resize) != image.shape[:2]:
         height, width = _pair(resize)
@@ -74,11 +76,11 @@ def fitted(image: np.ndarray, crop: Crop | None, resize: Size | None) -> np.ndar
 
 
 def image_files(path: Path) -> list[Path]:
-    """The files that Pillow can open by their suffix, anywhere below, in the order of their names."""
+    """The files that Pillow can open by their suffix, see `visible_files`."""
     from PIL import Image
 
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    return sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    return visible_files(path, suffixes)
 
 
 def read_images(
@@ -99,19 +101,20 @@ def read_images(
         resize: then scale to this size.
 
     Raises:
-        DataError: no images, or one that is broken or smaller than the crop, which it names.
+        DataError: no images, or some that are broken or smaller than the crop, which it names.
     """
     paths = image_files(Path(files)) if isinstance(files, str | Path) else [Path(file) for file in files]
     if not paths:
         raise DataError(f"{files} holds no images in a format that Pillow reads (.png, .jpg, ...)")
-    images = []
+    images, bad = [], []
     for path in paths:
         try:
             images.append(fitted(decode(path, colour), crop, resize))
         except DataError as error:
-            raise DataError(f"{path}: {error}") from error
+            bad.append(f"{path}: {error}")
         except Exception as error:  # Pillow raises whatever its decoders do
-            raise DataError(f"{path} cannot be read as an image ({error}); repair or remove it") from error
+            bad.append(f"{path} cannot be read as an image ({error}); repair or remove it")
+    refuse(bad)
     if colour is None and len({image.shape[-1] for image in images}) > 1:
         images = [np.broadcast_to(image, (*image.shape[:2], 3)) for image in images]
     return images
@@ -145,7 +148,7 @@ def folder(
         seed: of that split and of the patches.
 
     Raises:
-        DataError: no images, a broken one (named), or differing sizes with neither crop, resize nor patch.
+        DataError: no images, broken ones (named), or differing sizes with neither crop, resize nor patch.
     """
     path = Path(path).expanduser()
     if patch is None and (count is not None or test_count is not None):
@@ -167,12 +170,14 @@ def folder(
     if len(sizes := {image.shape for image in every}) > 1:
         some = ", ".join("x".join(map(str, size[:2])) for size in sorted(sizes)[:3])
         raise DataError(
-            f"the images in {path} have {len(sizes)} different sizes ({some}, ...); pass resize=64 to scale them all "
-            'to one, crop="square" before it to keep their proportions, crop=64 to cut their centres, or patch=8'
+            f"the images in {path} have {len(sizes)} different sizes (height x width: {some}, ...); pass resize=64 to "
+            'scale them all to one, crop="square" before it to keep their proportions, crop=64 to cut their centres, '
+            "or patch=8"
         )
     scaled = unit_interval([np.stack(part) for part in images.values()], str(path))
     parts = {split: make_batch(x, labels[split] if classes else None) for split, x in zip(images, scaled, strict=True)}
-    return from_parts(path.name, parts, str(path), test_fraction, seed, classes=classes)
+    names = {split: [str(p.relative_to(path)) for p in found] for split, found in files.items()}
+    return from_parts(path.name, parts, str(path), test_fraction, seed, classes=classes, names=names)
 
 
 def split_folders(path: Path) -> dict[str, Path]:

@@ -4,13 +4,14 @@ Salton's bag of words with Hinton & Salakhutdinov's (2006) normalisation: the co
 probabilities of its words, for a multinomial likelihood.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .dataset import DataError, Dataset, from_parts, make_batch, shuffled
+from .dataset import DataError, Dataset, from_parts, make_batch, refuse, shuffled, visible_files
 from .images import NAMES
 
 SUFFIXES = (".txt", ".text", ".md")
@@ -18,18 +19,30 @@ SPLIT = {"train": "training/", "test": "test/"}  # what Reuters' documents are c
 
 
 def text_files(path: Path) -> list[Path]:
-    """The text files anywhere below a folder, in the order of their names."""
-    return sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    """The text files below a folder, see `visible_files`."""
+    return visible_files(path, SUFFIXES)
 
 
-def read_texts(files: Sequence[Path]) -> list[str]:
-    """The files' texts. Raises DataError that names one that is not UTF-8 text."""
-    texts = []
+def read_texts(files: Sequence[Path]) -> dict[Path, str]:
+    """The files' texts, without empty ones, of which a line on stderr tells.
+
+    Raises DataError that names those that are not UTF-8 text.
+    """
+    texts, bad, empty = {}, [], []
     for file in files:
         try:
-            texts.append(file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file} cannot be read as UTF-8 text ({error}); convert or remove it") from error
+            bad.append(f"{file} cannot be read as UTF-8 text ({error}); convert or remove it")
+            continue
+        if text.strip():
+            texts[file] = text
+        else:
+            empty.append(str(file))
+    refuse(bad)
+    if empty:
+        some = ", ".join(empty[:3]) + ", ..." * (len(empty) > 3)
+        print(f"left out: {len(empty)} empty text{'s' * (len(empty) > 1)}, {some}", file=sys.stderr)
     return texts
 
 
@@ -60,7 +73,9 @@ def commonest(texts: Sequence[str], words: int) -> tuple[str, ...]:
 def texts(
     path: str | Path, *, words: int = 2000, count_words: bool = False, test_fraction: float = 0.2, seed: int = 0
 ) -> Dataset:
-    """A folder of UTF-8 text files (.txt, .text, .md), each a document, as probabilities of words [N, V].
+    """A folder of UTF-8 text files (.txt, .text, .md), each a document unless it is empty.
+
+    As probabilities of words [N, V].
 
     Subfolders `train` and `test` (and `valid`) are its splits, if there; subfolders below are its classes.
 
@@ -72,29 +87,33 @@ def texts(
         seed: of that split.
 
     Raises:
-        DataError: no documents, one that is not text (named), or no words.
+        DataError: no documents, some that are not text (named), or no words.
     """
     path = Path(path).expanduser()
     below = {p.name.lower(): p for p in path.iterdir() if p.is_dir()}
     roots = {split: next((below[n] for n in names if n in below), None) for split, names in NAMES.items()}
     roots = {split: root for split, root in roots.items() if root} if roots["train"] else {"train": path}
-    files = {split: text_files(root) for split, root in roots.items()}
-    if empty := [str(roots[split]) for split, found in files.items() if not found]:
-        raise DataError(f"{', '.join(empty)} holds no documents ({', '.join(SUFFIXES)})")
-    folders = {split: [p.relative_to(roots[split]).parts[:-1] for p in found] for split, found in files.items()}
-    labelled = all(parts for found in folders.values() for parts in found)
-    classes = tuple(sorted({parts[0] for found in folders.values() for parts in found})) if labelled else ()
-    labels = {split: [classes.index(p[0]) for p in found] if labelled else None for split, found in folders.items()}
-    contents = {split: read_texts(found) for split, found in files.items()}
+    found = {split: read_texts(text_files(root)) for split, root in roots.items()}
+    if empty := [str(roots[split]) for split, read in found.items() if not read]:
+        raise DataError(f"{', '.join(empty)} holds no documents with words in them ({', '.join(SUFFIXES)})")
+    folders = {split: [p.relative_to(roots[split]).parts[:-1] for p in read] for split, read in found.items()}
+    labelled = all(parts for of in folders.values() for parts in of)
+    classes = tuple(sorted({parts[0] for of in folders.values() for parts in of})) if labelled else ()
+    labels = {split: [classes.index(p[0]) for p in of] if labelled else None for split, of in folders.items()}
+    contents = {split: list(read.values()) for split, read in found.items()}
+    names = {split: [str(p.relative_to(path)) for p in read] for split, read in found.items()}
     if len(contents) == 1:  # the vocabulary is train's alone, so the split comes before it
         everything, y = contents["train"], labels["train"]
         parts = dict(zip(("train", "test"), shuffled(len(everything), test_fraction, seed), strict=True))
         contents = {split: [everything[i] for i in index] for split, index in parts.items()}
+        names = {split: [names["train"][i] for i in index] for split, index in parts.items()}
         labels = {split: y and [y[i] for i in index] for split, index in parts.items()}
     vocabulary = commonest(contents["train"], words)
     table = counts if count_words else bags
-    batches = {split: make_batch(table(found, vocabulary), labels[split]) for split, found in contents.items()}
-    return from_parts(path.name, batches, str(path), test_fraction, seed, classes=classes, vocabulary=vocabulary)
+    batches = {split: make_batch(table(of, vocabulary), labels[split]) for split, of in contents.items()}
+    return from_parts(
+        path.name, batches, str(path), test_fraction, seed, classes=classes, vocabulary=vocabulary, names=names
+    )
 
 
 def reuters(*, words: int = 2000, count_words: bool = False) -> Dataset:

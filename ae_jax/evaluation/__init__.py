@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from .. import retrieval
 from ..core import Algorithm, Batch, Key, Metrics, Params, average
 from ..losses import reconstruction
-from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes, retrieval, samples
+from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes, samples
 from .likelihood import log_likelihood
 from .statistics import binomial_interval, paired_difference, summarise
 

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from .retrieval import nearest
+from ..retrieval import nearest
 
 
 class Probe(NamedTuple):
