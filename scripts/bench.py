@@ -241,7 +241,7 @@ CASES: dict[str, Case | Timing] = {
     "import": Timing(
         "a fresh Python: import",
         {
-            "ae_jax": sides.seconds_of("import ae_jax"),
+            "ae_jax": sides.seconds_of("import ae_jax; ae_jax.vae"),
             "jax, flax, optax": sides.seconds_of("import jax, flax.linen, optax"),
         },
         {"ae_jax": 1.0},
