@@ -190,7 +190,7 @@ def main(
         painted = np.stack([linear > 0, 0 * linear, linear <= 0], -1) * (grey.max(-1, keepdims=True) > 0)
         shape = np.shape(cells[0][0])[:2] if cells else (72, 108)
         cells.append([sheet(x, shape) for x in (toy.test.x, grey, painted, np.clip(made[0], 0, 1))])
-        notes.append(["toy", "grey", *(f"{way} {share[0]:.1f} %" for way, share in pixels.items())])
+        notes.append(["toy", "grey", *(f"{way} {share[0]:.0f} %" for way, share in pixels.items())])
 
     return record(
         __file__,
