@@ -103,21 +103,30 @@ def _binarised(batch: Batch, seed: int) -> Batch:
     return batch._replace(x=data.binarise(np.asarray(batch.x), seed=seed))
 
 
-def check_classes(settings: Settings, y: Any) -> None:
-    """Raises ValueError where labels y go beyond the classes of an algorithm that learns from them."""
+def check_classes(settings: Settings, y: Any) -> str:
+    """What to tell where labels y go beyond the classes of an algorithm that learns from them, or "".
+
+    Raises ValueError for one that was told how many classes or how many labels.
+    """
     options = {name: p.default for name, p in inspect.signature(ALGORITHMS[settings.algorithm]).parameters.items()}
     options |= settings.hyper
     if y is None or "classes" not in options or options.get("labels") == 0:
-        return
+        return ""
     classes, there = options["classes"], 1 + int(np.max(y))
     held = settings.latents // 2 if classes is None else classes  # see labels.class_and_style
-    if there > held:
-        half = f", half of a code of {settings.latents}" if classes is None else ""
-        more = f" and more than {there} latents" if "conditional" in options or "labels" in options else ""
-        raise ValueError(
-            f"{settings.data} has labels up to {there - 1} and {settings.algorithm} {held} classes{half}: "
-            f"ask for {there} classes{more}"
+    if there <= held:
+        return ""
+    if classes is None and "labels" not in options:
+        return (
+            f"note: {settings.data} has labels up to {there - 1} and {settings.algorithm} {held} classes, half of a "
+            f"code of {settings.latents}: images of the others teach no class (--classes {there}, and more latents)"
         )
+    half = f", half of a code of {settings.latents}" if classes is None else ""
+    more = f" and more than {there} latents" if settings.algorithm != "classifier" else ""
+    raise ValueError(
+        f"{settings.data} has labels up to {there - 1} and {settings.algorithm} {held} classes{half}: "
+        f"ask for {there} classes{more}"
+    )
 
 
 def train(
@@ -157,7 +166,8 @@ def train(
     devices.agree(recorded | saving | {"mesh": devices.described(mesh)})
     devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
     algorithm = build(settings, shape, examples)
-    check_classes(settings, splits.train.y)
+    if told := check_classes(settings, splits.train.y):
+        say(told)
     folder = run.Folder(workdir)
     with folder.opened(recorded, keep=keep):
         results = folder.results()

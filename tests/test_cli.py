@@ -1,5 +1,6 @@
 """The command line as a user meets it: one run used in every way, and mistakes that end in one message."""
 
+import dataclasses
 import inspect
 import json
 import os
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax import cli, commands, data, run
+from ae_jax import cli, commands, data, run, settings
 from ae_jax.algorithms import ALGORITHMS
 from ae_jax.networks import NETWORKS
 from ae_jax.settings import heads
@@ -58,13 +59,21 @@ def ae_jax(*arguments, **kwargs):
     [
         ("classifier", "--classes 5", "digits has labels up to 9 and classifier 5 classes: ask for 10 classes$"),
         ("adversarial_labels", "--labels 100", "1 classes, half of a code of 3: .*10 classes and more than 10 latents"),
-        ("adversarial_style", "--latents 10", "5 classes, half of a code of 10"),
+        ("adversarial_style", "--latents 12 --classes 5", "5 classes: ask for 10 classes and more than 10 latents"),
     ],
 )
 def test_labels_beyond_the_classes_are_refused(name, options, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         train(name, tmp_path / "run", *options.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_labels_beyond_half_of_a_code_are_noted(tmp_path):
+    given = settings.Settings("adversarial_style", "mlp", "digits", 8, 1, 64, (0,))
+    labels = data.load("digits").train.y
+    assert "digits has labels up to 9 and adversarial_style 4 classes" in commands.check_classes(given, labels)
+    assert commands.check_classes(dataclasses.replace(given, latents=20), labels) == ""
+    assert commands.check_classes(given, None) == ""
 
 
 def test_a_run_leaves_everything_needed_to_know_and_repeat_it(workdir):
