@@ -7,6 +7,7 @@ import functools
 import inspect
 import os
 import re
+import signal
 import sys
 import types
 from collections.abc import Callable
@@ -578,6 +579,10 @@ def main() -> None:
     run.cache_compilations()
     try:
         dispatch(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has had enough, as in `ae-jax list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the exit fails again
+        sys.exit(128 + signal.SIGPIPE)
     except run.Interrupted as stop:
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.number)

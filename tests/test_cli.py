@@ -54,6 +54,15 @@ def ae_jax(*arguments, **kwargs):
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, **kwargs)
 
 
+def test_a_reader_that_goes_is_no_error():
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-m", "ae_jax", "list"], env=env, **streams) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
