@@ -103,30 +103,20 @@ def _binarised(batch: Batch, seed: int) -> Batch:
     return batch._replace(x=data.binarise(np.asarray(batch.x), seed=seed))
 
 
-def check_classes(settings: Settings, y: Any) -> str:
-    """What to tell where labels y go beyond the classes of an algorithm that learns from them, or "".
+def check_classes(algorithm: Algorithm, settings: Settings, y: Any) -> str:
+    """What to tell where labels y go beyond the classes that an algorithm learns by its own choice, or "".
 
-    Raises ValueError for one that was told how many classes or how many labels.
+    Raises ValueError where the user chose, how many classes or how many labels, or nothing else can.
     """
-    options = {name: p.default for name, p in inspect.signature(ALGORITHMS[settings.algorithm]).parameters.items()}
-    options |= settings.hyper
-    if y is None or "classes" not in options or options.get("labels") == 0:
+    if y is None or algorithm.classes is None or (there := 1 + int(np.max(y))) <= algorithm.classes:
         return ""
-    classes, there = options["classes"], 1 + int(np.max(y))
-    held = settings.latents // 2 if classes is None else classes  # see labels.class_and_style
-    if there <= held:
-        return ""
-    if classes is None and "labels" not in options:
-        return (
-            f"note: {settings.data} has labels up to {there - 1} and {settings.algorithm} {held} classes, half of a "
-            f"code of {settings.latents}: images of the others teach no class (--classes {there}, and more latents)"
-        )
-    half = f", half of a code of {settings.latents}" if classes is None else ""
-    more = f" and more than {there} latents" if settings.algorithm != "classifier" else ""
-    raise ValueError(
-        f"{settings.data} has labels up to {there - 1} and {settings.algorithm} {held} classes{half}: "
-        f"ask for {there} classes{more}"
-    )
+    # classes that are part of the code are half of it, where nothing is said: see labels.class_and_style
+    coded = inspect.signature(ALGORITHMS[settings.algorithm]).parameters["classes"].default is None
+    half = f", half of a code of {settings.latents}" if coded and settings.hyper.get("classes") is None else ""
+    beyond = f"{settings.data} has labels up to {there - 1} and {settings.algorithm} {algorithm.classes} classes{half}"
+    if half and "labels" not in settings.hyper:
+        return f"note: {beyond}: images of the others teach no class (--classes {there}, and more latents)"
+    raise ValueError(f"{beyond}: ask for {there} classes" + (f" and more than {there} latents" if coded else ""))
 
 
 def train(
@@ -166,7 +156,7 @@ def train(
     devices.agree(recorded | saving | {"mesh": devices.described(mesh)})
     devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
     algorithm = build(settings, shape, examples)
-    if told := check_classes(settings, splits.train.y):
+    if told := check_classes(algorithm, settings, splits.train.y):
         say(told)
     folder = run.Folder(workdir)
     with folder.opened(recorded, keep=keep):

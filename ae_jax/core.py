@@ -89,6 +89,7 @@ class Algorithm(NamedTuple):
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any
     statistics: tuple[str, ...] = ()  # the groups of params that are measured or drawn, not learned
+    classes: int | None = None  # of labels 0 to classes - 1, where it learns from labels
 
 
 class Descent(NamedTuple):

@@ -79,10 +79,12 @@ def test_labels_beyond_the_classes_are_refused(name, options, said, tmp_path):
 
 def test_labels_beyond_half_of_a_code_are_noted(tmp_path):
     given = settings.Settings("adversarial_style", "mlp", "digits", 8, 1, 64, (0,))
+    more = dataclasses.replace(given, latents=20)
+    clusters = dataclasses.replace(given, algorithm="adversarial_labels")
     labels = data.load("digits").train.y
-    assert "digits has labels up to 9 and adversarial_style 4 classes" in commands.check_classes(given, labels)
-    assert commands.check_classes(dataclasses.replace(given, latents=20), labels) == ""
-    assert commands.check_classes(given, None) == ""
+    said = lambda settings_, y: commands.check_classes(settings.build(settings_, (8, 8, 1), 100), settings_, y)
+    assert "digits has labels up to 9 and adversarial_style 4 classes" in said(given, labels)
+    assert said(more, labels) == said(given, None) == said(clusters, labels) == ""
 
 
 def test_a_run_leaves_everything_needed_to_know_and_repeat_it(workdir):

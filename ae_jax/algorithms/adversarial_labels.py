@@ -59,5 +59,5 @@ def adversarial_labels(
 
     players = game(slice(size), "class_"), game(slice(size, None), "style_")
     taught = [descend(classify, optimizer, wrt=("encoder",), name="classification")] if labels else []
-    rule, statistics = chain(base.rule, *players, *taught), ("labelled",) if labels else ()
-    return base._replace(init=init, rule=rule, sample=sample, statistics=statistics)
+    told = {"statistics": ("labelled",), "classes": size} if labels else {}
+    return base._replace(init=init, rule=chain(base.rule, *players, *taught), sample=sample, **told)

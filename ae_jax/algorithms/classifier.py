@@ -72,4 +72,5 @@ def classifier(
         decode=lambda params, z: mean(net.decode(params, z)),
         reconstruct=reconstruct,
         corrupt=net.corrupt,
+        classes=classes,
     )
