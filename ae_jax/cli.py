@@ -299,10 +299,10 @@ def evaluate(
         out: write the results here too, as JSON.
         quiet: show nothing but errors.
     """
-    from . import commands, run
+    from . import commands, files, run
 
     if out is not None:
-        commands.check_place(out)
+        files.check_place(out)
     results = commands.evaluate(workdir, data, samples, quiet)
     if not quiet:
         print(results["data"])

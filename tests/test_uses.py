@@ -12,7 +12,7 @@ import pytest
 import tyro
 from PIL import Image
 
-from ae_jax import cli, commands, corruption, data, index, restoration, retrieval, run, settings
+from ae_jax import cli, commands, corruption, data, files, index, restoration, retrieval, run, settings
 
 
 def train(name, where, *options):
@@ -441,7 +441,7 @@ def test_project_writes_what_the_projector_reads(digits, tmp_path):
     assert config.count("single_image_dim: 8") == 2
     assert config.count("{") == config.count("}") == 2
     with pytest.raises(run.RunError, match="fewer"):
-        commands.sprite(np.zeros((90000, 28, 28, 1)))
+        files.sprite(np.zeros((90000, 28, 28, 1)))
 
 
 def test_files_of_a_test_set_have_their_names(tmp_path):

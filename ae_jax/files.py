@@ -1,0 +1,220 @@
+"""A person's own files: what commands read from them, where they may write, and how: whole or not at all."""
+
+import io
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import data, run
+
+
+def check_shape(x: Any, shape: tuple[int, ...]) -> None:
+    """Raises RunError unless x holds examples of that shape."""
+    if tuple(x.shape[1:]) != tuple(shape):
+        hint = f": reshape them to {(len(x), *shape)}" if np.prod(x.shape[1:]) == np.prod(shape) else ""
+        raise run.RunError(
+            f"the examples have the shape {tuple(x.shape[1:])}; this run was trained on {tuple(shape)}{hint}"
+        )
+
+
+def read_examples(
+    source: str,
+    shape: tuple[int, ...],
+    vocabulary: Sequence[str] = (),
+    resize: bool = False,
+    options: dict[str, Any] | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """The examples that `source` holds, in [0, 1], and what each is called: [N, *shape], N names.
+
+    Args:
+        source: a .npy or .npz file, or a folder of .npy files; an image, or a folder of them (in the order of their
+            names); for documents a text file, a folder of them, or some words; or a source of data, whose test set it
+            then is. A name wins over a folder that is called the same, see `data.is_name`.
+        shape: of one example.
+        vocabulary: the words that x counts, where examples are documents.
+        resize: scale images to the shape, after the cut that the options may say; without being asked, where the run's
+            own were cut or scaled.
+        options: with which the run's own data were read: a source of data is read with those of them that it takes.
+
+    Raises:
+        RunError, DataError: nothing there, a broken file, or examples of another shape.
+    """
+    options = options or {}
+    if not source.strip():
+        raise run.RunError("the name is empty: give a file, a folder, the name of a data set or, for documents, words")
+    path, name = Path(source).expanduser(), data.is_name(source, options.get("data_dir"))
+    there = os.path.exists(path) and not name  # where words are too long for a file's name, Path.exists raises
+    if path.suffix in (".npy", ".npz") or (there and path.is_dir() and data.npy_files(path)):
+        files = data.npy_files(path) if path.is_dir() else [path]
+        arrays = [read_array(file) for file in files]
+        names = [f"{file.name}[{i}]" for file, array in zip(files, arrays, strict=True) for i in range(len(array))]
+        if len({array.shape[1:] for array in arrays}) > 1:
+            raise run.RunError(f"the .npy files in {path} hold examples of different shapes")
+        x = np.concatenate(arrays)
+        check_shape(x[..., None] if x.ndim == 3 else x, shape)  # before the values, which may be those of codes
+        x = data.unit_interval([x], str(path))[0]
+    elif vocabulary and there:
+        files = data.text_files(path) if path.is_dir() else [path]
+        if not files:
+            raise run.RunError(f"{path} holds no text files (.txt)")
+        read = data.read_texts(files)
+        if not read:
+            raise run.RunError(f"{path} holds no words")
+        x, names = data.bags(list(read.values()), vocabulary), named(list(read), path)
+    elif there:
+        files = data.image_files(path) if path.is_dir() else [path]
+        image = len(shape) == 3 and shape[2] in (1, 3)
+        resize = resize or bool((options.get("crop") or options.get("resize")) and not options.get("patch"))
+        how = {"crop": options.get("crop"), "resize": (shape[0], shape[1])} if resize and image else {}
+        images = data.read_images(files, colour=shape[2] == 3 if image else None, **how) if files else []
+        if not images:
+            raise run.RunError(f"{path} holds no images in a format that Pillow reads (.png, .jpg, ...)")
+        sizes = sorted({pixels.shape[:2] for pixels in images})
+        if len(sizes) > 1 or (image and sizes != [shape[:2]]):
+            some = ", ".join("x".join(map(str, size)) for size in sizes[:3]) + ", ..." * (len(sizes) > 3)
+            raise run.RunError(
+                f"{path} has images of the size {some} (height x width), and this run was trained on "
+                f"{'x'.join(map(str, shape))}: scale them with --resize (for a search, make the index with it)"
+            )
+        x, names = data.unit_interval([np.stack(images)], str(path))[0], named(files, path)
+    elif not name and not (vocabulary and len(source.split()) > 1) and (path.suffix or len(path.parts) > 1):
+        raise run.RunError(f"there is no file or folder {source}")
+    elif vocabulary and not name:  # words are a document themselves
+        x, names = data.bags([source], vocabulary), [source]
+    else:
+        x = np.asarray(data.load(source, **data.options_for(source, options)).test.x)
+        names = [f"{source}[{i}]" for i in range(len(x))]
+    check_shape(x, shape)
+    if vocabulary and not x.any():
+        nothing = "" if there or name else ", and no file or folder is called so"
+        raise run.RunError(f"{source} holds none of the {len(vocabulary)} words that this run or index knows{nothing}")
+    return x, names
+
+
+def named(files: Sequence[Path], root: Path) -> list[str]:
+    """Files as one calls them: from the folder on."""
+    return [str(file.relative_to(root)) if root.is_dir() else file.name for file in files]
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of a .npy file, or of a .npz: "x", "codes" or the only one. Raises RunError otherwise."""
+    if not path.is_file() or path.suffix not in (".npy", ".npz"):
+        raise run.RunError(f"{path} is not a .npy or .npz file" + ("" if path.exists() else ": it does not exist"))
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise run.RunError(f"{path} cannot be read ({error}); write it again with numpy.save") from None
+    name = next((n for n in ("x", "codes") if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
+    if name is None:
+        raise run.RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x or codes")
+    if arrays[name].ndim == 0:
+        raise run.RunError(f"{path} holds a single value; examples are [N, ...] and codes [N, K]")
+    return arrays[name]
+
+
+def check_folder(path: Path) -> None:
+    """Raises RunError for a folder to write to that is a file."""
+    if path.exists() and not path.is_dir():
+        raise run.RunError(f"{path} is a file; name a folder to write to")
+
+
+def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
+    """Raises RunError before any work is done for a file that could not be written."""
+    if path.suffix.lower() not in allowed:
+        raise run.RunError(f"{path} ends in {path.suffix or 'nothing'!r}; this command writes {', '.join(allowed)}")
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Raises RunError before any work is done for a file to write that is a folder, or in none."""
+    if path.is_dir():
+        raise run.RunError(f"{path} is a folder; name a file to write to")
+    if not path.resolve().parent.is_dir():
+        raise run.RunError(f"the folder {path.resolve().parent} does not exist; make it first")
+
+
+def save_array(path: Path, array: np.ndarray, name: str) -> None:
+    """A .npy, or a .npz with one array of that name; whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{name: array}) if path.suffix == ".npz" else np.save(buffer, array)
+    run.write_atomically(path, buffer.getvalue())
+
+
+def save_examples(path: Path, x: np.ndarray) -> None:
+    """Examples as an array, or images as one .png grid."""
+    if path.suffix != ".png":
+        return save_array(path, x, "x")
+    if x.ndim != 4 or x.shape[-1] not in (1, 3):
+        raise run.RunError(f"examples of shape {x.shape[1:]} are not images; write them to .npy or .npz")
+    run.write_atomically(path, image_bytes(tile(x)))
+
+
+def image_bytes(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    """A file of an image, uint8 [H, W, 1 or 3], as Pillow writes it."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def tile(x: np.ndarray, gap: int = 1) -> np.ndarray:
+    """Images [N, H, W, C] in [0, 1] side by side, as near a square as N allows: uint8 [rows, columns, 3].
+
+    Small images are enlarged, pixel by pixel, until the grid is some 500 pixels wide.
+    """
+    n, height, width, channels = x.shape
+    columns = int(np.ceil(n**0.5))
+    rows = -(-n // columns)
+    grid = np.ones((rows * (height + gap) + gap, columns * (width + gap) + gap, 3))
+    for i, image in enumerate(np.clip(x, 0, 1)):
+        top, left = (i // columns) * (height + gap) + gap, (i % columns) * (width + gap) + gap
+        grid[top : top + height, left : left + width] = np.broadcast_to(image, (height, width, max(channels, 3)))
+    scale = max(1, 500 // grid.shape[1])
+    return np.round(255 * grid).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
+
+
+def places_for(files: Sequence[Path], source: Path, out: Path) -> list[Path]:
+    """Where what is made of each image of a source is written: one file as `out` says, those of a folder, or into
+    one, as .png.
+
+    Where two would meet, a.jpg and a.png, all but the .png keep their whole names: a.jpg.png. Raises RunError for
+    places that cannot be written, or that hold one of the images.
+    """
+    if source.is_dir() and out.suffix and not out.is_dir():
+        raise run.RunError(f"{source} is a folder and {out} looks like a file; name a folder to write to")
+    if source.is_dir() or out.is_dir():
+        names = [Path(name) for name in named(files, source)]
+        often = Counter(name.with_suffix("") for name in names)
+        alone = lambda name: name.suffix == ".png" or often[name.with_suffix("")] == 1
+        paths = [out / (name.with_suffix(".png") if alone(name) else f"{name}.png") for name in names]
+    else:
+        check_suffix(out, (".png", ".jpg", ".jpeg"))
+        paths = [out]
+    for path in paths:
+        if any(path.resolve() == file.resolve() for file in files):
+            raise run.RunError(f"{path} would be overwritten by what is restored from it; write to another place")
+        if paths.count(path) > 1:
+            raise run.RunError(f"several images of {source} would be written to {path}; rename all of them but one")
+    return paths
+
+
+def sprite(x: np.ndarray, largest: int = 8192) -> np.ndarray:
+    """Images [N, H, W, C] row by row in a square grid without gaps: uint8 [rows, columns, 3].
+
+    Raises RunError where that is more than the 8192 pixels a side that the projector takes.
+    """
+    n, height, width, channels = x.shape
+    side = int(np.ceil(n**0.5))
+    if side * max(height, width) > largest:
+        raise run.RunError(f"{n} images of {height}x{width} make a sprite wider than {largest} pixels; take fewer (-n)")
+    grid = np.ones((side * side, height, width, max(channels, 3)))
+    grid[:n] = np.clip(x, 0, 1)
+    rows = grid.reshape(side, side, height, width, -1).swapaxes(1, 2).reshape(side * height, side * width, -1)
+    return np.round(255 * rows).astype(np.uint8)
