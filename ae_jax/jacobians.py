@@ -35,21 +35,6 @@ def exact(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> 
     return lax.map(jax.checkpoint(block), jnp.arange(0, x[0].size, group)).sum(0)
 
 
-def columns(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
-    """By columns of all Jacobians, `group` at a time: faster, but keeps B K D numbers for the gradient. -> [B]."""
-
-    def one(d: Array) -> Array:  # dz / dx_d of each example, whose first affine tangent is the same for all
-        along = jax.nn.one_hot(d, x[0].size, dtype=x.dtype).reshape(1, *x.shape[1:])
-
-        def norm(at: Array, *rest: Array) -> Array:
-            of = lambda at: f(at, *(a[None] for a in rest))
-            return jnp.square(jax.jvp(of, (at[None],), (along,))[1]).sum()
-
-        return jax.vmap(norm)(x, *fixed)
-
-    return lax.map(one, jnp.arange(x[0].size), batch_size=group).sum(0)
-
-
 def closed(layer: Callable[..., tuple[Array, Array]], x: Array, *fixed: Array) -> Array:
     """Of one affine layer and an elementwise s: sum_j s'_j^2 ||W_j||^2, Rifai et al. (2011). -> [B].
 
@@ -70,9 +55,9 @@ def square_norm(method: str, *, samples: int = 1, group: int = 32) -> Callable[.
     """One of the above by name, as (f, layer, key, x, *fixed) -> [B], of which each uses what it needs.
 
     Args:
-        method: exact, columns, closed or hutchinson.
+        method: exact, closed or hutchinson.
         samples: that hutchinson averages over.
-        group: columns that exact and columns compute at a time.
+        group: columns that exact computes at a time.
 
     Raises:
         ValueError: an unknown name, no samples or no group.
@@ -81,7 +66,6 @@ def square_norm(method: str, *, samples: int = 1, group: int = 32) -> Callable[.
         raise ValueError(f"samples is {samples} and group {group}; both must be at least 1")
     known = {
         "exact": lambda f, layer, key, x, *fixed: exact(f, x, *fixed, group=group),
-        "columns": lambda f, layer, key, x, *fixed: columns(f, x, *fixed, group=group),
         "closed": lambda f, layer, key, x, *fixed: closed(layer, x, *fixed),
         "hutchinson": lambda f, layer, key, x, *fixed: hutchinson(f, x, *fixed, key=key, samples=samples),
     }

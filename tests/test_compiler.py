@@ -25,5 +25,4 @@ def test_compiled_jacobians_are_those_of_a_loop(size):
     encode = lambda x: jnp.tanh(x @ w)
     slope = 1 - np.tanh(np.asarray(x, np.float64) @ np.asarray(w, np.float64)) ** 2  # [B, K]
     wanted = (slope**2 * (np.asarray(w, np.float64) ** 2).sum(0)).sum(1)
-    for method in (jacobians.exact, jacobians.columns):
-        np.testing.assert_allclose(jax.jit(lambda x, m=method: m(encode, x))(x), wanted, rtol=1e-4)
+    np.testing.assert_allclose(jax.jit(lambda x: jacobians.exact(encode, x))(x), wanted, rtol=1e-4)

@@ -20,7 +20,7 @@ def contractive(
     optimizer: Optimizer,
     *,
     weight: Hyper = 0.1,
-    penalty: Literal["exact", "columns", "closed", "hutchinson"] = "exact",
+    penalty: Literal["exact", "closed", "hutchinson"] = "exact",
     samples: int = 1,
     group: int = 32,
     higher: Hyper = 0.0,
@@ -35,9 +35,8 @@ def contractive(
         net: the network, one head.
         optimizer: an optax optimizer.
         weight: weight of the squared Frobenius norm, a number or a schedule.
-        penalty: exact (jax.jacfwd of any encoder), columns (the same number, faster, but keeps B K D numbers for the
-            gradient), closed (the same for one affine layer and an elementwise activation: by far the fastest) or
-            hutchinson (unbiased, one backward pass a sample).
+        penalty: exact (jax.jacfwd of any encoder), closed (the same for one affine layer and an elementwise
+            activation: by far the fastest) or hutchinson (unbiased, one backward pass a sample).
         samples: random vectors that hutchinson averages over.
         group: columns of the Jacobians, inputs that is, whose B K numbers are computed at a time.
         higher: weight of E ||J(x) - J(x + e)||_F^2, e Gaussian: the H of CAE+H; a number or a schedule.
