@@ -54,6 +54,16 @@ def ae_jax(*arguments, **kwargs):
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, **kwargs)
 
 
+@pytest.mark.slow
+def test_programs_come_from_the_disk_without_a_word(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "programs"))
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    for name in ("compiled", "again"):
+        done = ae_jax("train", "autoencoder", "--data", "digits", "--epochs", "1", "--workdir", tmp_path / name)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert any((tmp_path / "programs").iterdir())
+
+
 def test_a_reader_that_goes_is_no_error():
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     streams = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
