@@ -23,7 +23,8 @@ from ae_jax.evaluation.samples import best_sigma, parzen_log_likelihood, squared
 from ae_jax.experiment import Published, codes, command, evaluate, record
 from ae_jax.run import train
 
-# Written before the first run. Differences are paired: a seed gives both nets the same start.
+# Written before the run that is recorded; docs/findings.md tells what changed after trials. Differences are paired: a
+# seed gives both nets the same start.
 TOLERANCE = 1.25  # squared errors up to so many times the plain autoencoder's count as about equal
 CLAIMS = {
     "a tenth of plain minus adversarial, squared MMD": "the codes' distance from the prior, as it is estimated without "

@@ -207,8 +207,7 @@ def main(
             f"Each network is one level of convolution, {features} maps of {kernel}x{kernel} kernels at every second "
             "pixel, and back, and predicts the correction; photographs go through it in overlapping tiles of "
             f"{patch}x{patch}. A tenth of the training patches chooses the epoch; on patches of training photographs, "
-            "before the first run, kernels of 4 were chosen among 4, 6 and 8, and one level among one and two, for "
-            "These are what is learned within minutes. "
+            "before the first run, kernels of 4 were chosen among 4, 6 and 8, and one level among one and two. "
             f"Such a network sees {2 * kernel - 1} pixels across, where non-local means sees 17 and inpainting all: it "
             "is suspected where it falls short, in large holes, x4 and colour first of all.",
             "Where something is erased, all methods keep what is not, and are told where: but the network in its "

@@ -248,6 +248,14 @@ def test_all_experiments_run_though_one_fails(laboratory, tmp_path):
     assert "data=elsewhere" in laboratory("good.py", TFDS_DATA_DIR="elsewhere").stdout
 
 
+def test_what_has_no_larger_size_runs_by_its_default(laboratory, tmp_path):
+    (tmp_path / "repo" / "experiments" / "good.py").write_text("def main(*, full: bool = False): ...")
+    said = laboratory("--full", "--seeds", "2").stdout
+    assert "experiments/good.py --full --seeds 2 data" in said
+    assert "experiments/bad.py --seeds 2 data" in said
+    assert "experiments/bad.py data" in laboratory("bad", "--full").stdout
+
+
 def test_an_option_that_is_refused_is_refused_once(laboratory, tmp_path):
     python = tmp_path / "repo" / ".venv" / "bin" / "python"
     python.write_text(
