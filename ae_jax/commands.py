@@ -119,7 +119,8 @@ def check_classes(algorithm: Algorithm, settings: Settings, y: Any) -> str:
     if y is None or algorithm.classes is None or (there := 1 + int(np.max(y))) <= algorithm.classes:
         return ""
     # classes that are part of the code are half of it, where nothing is said: see labels.class_and_style
-    coded = inspect.signature(ALGORITHMS[settings.algorithm]).parameters["classes"].default is None
+    option = inspect.signature(ALGORITHMS[settings.algorithm]).parameters.get("classes")
+    coded = option is not None and option.default is None
     half = f", half of a code of {settings.latents}" if coded and settings.hyper.get("classes") is None else ""
     beyond = f"{settings.data} has labels up to {there - 1} and {settings.algorithm} {algorithm.classes} classes{half}"
     if half and "labels" not in settings.hyper:
