@@ -11,7 +11,6 @@ import signal
 import sys
 import types
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -573,8 +572,6 @@ def as_flags(message: str) -> str:
 
 def main() -> None:
     """Entry point: a user's mistake ends in one message and exit status 2, not in a traceback."""
-    if metadata.version("jaxlib") == "0.10.1":  # tells of every program from the disk that it may fail; none does
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 
     from . import devices, run

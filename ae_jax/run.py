@@ -425,8 +425,9 @@ def circumstances() -> dict[str, Any]:
     device = jax.devices()[0]
     names = ("jax", "jaxlib", "flax", "optax", "numpy")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    flags = {"XLA_FLAGS": os.environ["XLA_FLAGS"]} if os.environ.get("XLA_FLAGS") else {}
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}} | flags,
         "device": f"{cores} CPU cores ({platform.machine()})" if device.platform == "cpu" else device.device_kind,
         "commit": commit,
     }

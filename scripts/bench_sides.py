@@ -43,8 +43,7 @@ def environment() -> dict[str, str]:
     """Variables for other processes: the package on the path, no programs compiled before, a GPU's memory shared."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}  # see cli.main
-    return kept | quiet | {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    return kept | {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 # -------------------------------------------------------------------------------------------------- data
