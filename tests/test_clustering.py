@@ -10,8 +10,8 @@ import pytest
 from probes import bars
 from sklearn.cluster import KMeans
 
-from ae_jax import core, networks
-from ae_jax.algorithms import dec
+from ae_jax import core, networks, stages
+from ae_jax.algorithms import autoencoder, dec
 from ae_jax.algorithms.dec import soft_assignment
 from ae_jax.evaluation import clustering
 
@@ -81,3 +81,23 @@ def test_a_pass_fixes_its_targets():
     np.testing.assert_array_equal(after["target"]["centres"], params["centres"])
     assert not np.allclose(after["centres"], params["centres"])
     np.testing.assert_allclose(after["target"]["frequency"].sum(), 16, rtol=1e-5)
+
+
+def test_embedded_clustering_is_one_function_of_a_key_and_maps_over_keys():
+    """The paper's whole recipe: an autoencoder, k-means on its codes, then both drawn together."""
+    net = networks.mlp((4, 4, 1), 2, hidden=())
+    plain, clusters = autoencoder(net, optax.adam(1e-2)), dec(net, optax.sgd(0.1), clusters=3)
+
+    def recipe(key, data):
+        key_net, key_means, key_clusters = jax.random.split(key, 3)
+        pretrained, _ = core.fit(plain.init, core.epoch(plain, 8), data, key_net, 2)
+        means = clustering.kmeans(key_means, plain.encode(pretrained, data.x), 3, starts=2)
+        init = stages.resume(clusters.init, pretrained | {"centres": means.centres})
+        return core.fit(init, core.epoch(clusters, 8), data, key_clusters, 2)[0]
+
+    keys, data = jax.random.split(jax.random.key(0), 3), bars(2)
+    mapped = jax.jit(lambda keys, data: jax.vmap(lambda key: recipe(key, data))(keys))(keys, data)
+    for i, key in enumerate(keys):
+        alone = recipe(key, data)
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-5), mapped, alone)
+    assert not np.allclose(mapped["centres"][0], mapped["centres"][1])

@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 from probes import bars
 from sklearn.neural_network import BernoulliRBM
 
-from ae_jax import boltzmann, core, networks, optimizers
+from ae_jax import boltzmann, core, networks, optimizers, stages
 from ae_jax.algorithms import autoencoder, rbm
 from ae_jax.corruption import corrupted, masking
 from ae_jax.evaluation import partition
@@ -274,3 +274,26 @@ def test_an_unrolled_stack_goes_up_and_down_as_the_stack_does():
     algorithm = autoencoder(deep, optax.sgd(0.1), likelihood="bernoulli")
     np.testing.assert_allclose(algorithm.encode(unrolled, x), z, rtol=1e-6)
     np.testing.assert_allclose(algorithm.reconstruct(unrolled, x), down, rtol=1e-6)
+
+
+def test_pretraining_unrolling_and_fine_tuning_are_one_function_of_a_key_and_map_over_keys():
+    """Hinton & Salakhutdinov's whole recipe: machines one on the other, turned into a deep net, descended."""
+    machines = [
+        rbm(networks.rbm((4, 4, 1), 6), optax.sgd(0.1)),
+        rbm(networks.rbm((6,), 3), optax.sgd(0.01), hidden_units="gaussian"),
+    ]
+    deep = networks.mlp((4, 4, 1), 3, hidden=(6,), activation="sigmoid")
+    algorithm = autoencoder(deep, optax.adam(1e-3), likelihood="bernoulli")
+
+    def recipe(key, data):
+        key_pretraining, key_tuning = jax.random.split(key)
+        layers, _ = stages.greedy(machines, data, key_pretraining, epochs=2, batch_size=8)
+        init = stages.resume(algorithm.init, networks.unrolled(layers))
+        return core.fit(init, core.epoch(algorithm, 8), data, key_tuning, 2)[0]
+
+    keys, data = jax.random.split(jax.random.key(0), 3), bars(2)
+    mapped = jax.jit(lambda keys, data: jax.vmap(lambda key: recipe(key, data))(keys))(keys, data)
+    for i, key in enumerate(keys):
+        alone = recipe(key, data)
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-5), mapped, alone)
+    assert not np.allclose(mapped["encoder"]["layer_0"]["kernel"][0], mapped["encoder"]["layer_0"]["kernel"][1])
