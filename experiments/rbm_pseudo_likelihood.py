@@ -102,7 +102,7 @@ def main(
         found["AIS"].append(float(likelihood(params, estimate.log_z)))
         found["width"].append(min(float(estimate.high - estimate.low), WIDEST))
         spread = float(jnp.expm1(estimate.high - estimate.log_z)) / 3 * chains**0.5  # of weights of mean 1
-        found["effective"].append(chains / (1 + spread**2))
+        found["effective"].append(chains / (1 + spread**2 * (chains - 1) / chains))  # (sum w)^2 / sum w^2
         found["test"].append(float(exact(params)))
         found["samples"].append(draw(params, key_samples, 20))
     curve = np.array(found["curve"])
