@@ -168,3 +168,13 @@ def build(name: str, optimizer: Optimizer | None = None) -> Algorithm:
 def flat(tree) -> np.ndarray:
     """All numbers of a tree of arrays, in one vector."""
     return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(tree)])
+
+
+def agrees_over_keys(recipe, data, count: int = 3):
+    """Asserts that `recipe(key, data)`, compiled and mapped over keys, gives each what it has alone. -> mapped."""
+    keys = jax.random.split(jax.random.key(0), count)
+    mapped = jax.jit(lambda keys, data: jax.vmap(lambda key: recipe(key, data))(keys))(keys, data)
+    for i, key in enumerate(keys):
+        alone = recipe(key, data)
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-5), mapped, alone)
+    return mapped
