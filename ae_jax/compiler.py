@@ -2,7 +2,7 @@
 
 It gives them to a library, YNNPACK, and loses terms: 0.10.0 and 0.10.1 of numbers that were converted and reshaped (of
 ones in an int32 [10, 1000, 33], 94 % of them), 0.10.2 of squared products of matrices (jax-ml/jax#39103). Without the
-library all are right, and no slower here. tests/test_compiler.py has these sums.
+library all are right. tests/test_compiler.py has these sums.
 """
 
 import os
