@@ -18,6 +18,7 @@ from jax import Array, lax
 
 from .core import Autoencoder, Heads, Key, Params
 from .losses import Output, sum_examples, weights
+from .recode import of_code_alone
 
 BoltzmannAutoencoder = Annotated[Autoencoder, Heads(1, network="rbm"), Output()]  # one tied linear layer
 UnitsName = Literal["bernoulli", "gaussian"]
@@ -116,7 +117,7 @@ def machine(net: Autoencoder, visible: UnitsName = "bernoulli", hidden: UnitsNam
         raise ValueError("visible and hidden are both gaussian, which has no Z for large weights: make one bernoulli")
     if net.corrupt is not None:
         raise ValueError("a Boltzmann machine models its input and has no denoising form: leave the noise out")
-    return Machine(net, UNITS[visible], UNITS[hidden])
+    return Machine(of_code_alone(net), UNITS[visible], UNITS[hidden])
 
 
 def check_tied(params: Params) -> Params:

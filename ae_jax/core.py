@@ -62,6 +62,7 @@ class Autoencoder(NamedTuple):
     layer: Callable[[Params, Array], tuple[Array, Array]] | None = None
     corrupt: Callable[[Array, Key], Array] | None = None  # (x, key) -> x, acting before `encode` in training
     activation: str | None = None  # what a code has gone through, by name, where the network tells
+    beside: str = ""  # what `apply` makes an output of beside the code, in words, if there is such a thing
 
 
 class Heads(NamedTuple):

@@ -6,6 +6,7 @@ import optax
 from jax import Array
 
 from .core import Autoencoder, Batch, Key, Params
+from .recode import recoded
 
 
 def few(data: Batch, key: Key, count: int, classes: int) -> Batch:
@@ -46,11 +47,7 @@ def class_and_style(net: Autoencoder, classes: int | None) -> tuple[Autoencoder,
         h = net.encode(params, x, key)
         return jnp.concatenate([jax.nn.softmax(h[:, :size]), h[:, size:]], -1)
 
-    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
-        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
-        return (z := encode(params, x, key_encoder)), net.decode(params, z, key_decoder)
-
-    return net._replace(encode=encode, apply=apply, activation=None), size
+    return recoded(net, encode), size
 
 
 def draw_class_and_style(key: Key, n: int, classes: int, latents: int, dtype) -> Array:

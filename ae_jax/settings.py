@@ -11,7 +11,7 @@ import optax
 
 from . import run
 from .algorithms import ALGORITHMS
-from .core import Algorithm, Autoencoder, Batch, Heads, Key, Optimizer
+from .core import Algorithm, Autoencoder, Heads, Optimizer
 from .corruption import CorruptionName, corrupted, corruption
 from .losses import Output
 from .networks import NETWORKS, PrecisionName, rounded
@@ -118,10 +118,6 @@ def heads(algorithm: str) -> Heads:
     return next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Heads)), Heads(1))
 
 
-# Options by which `Autoencoder.apply` makes more of an input than `decode` makes of its code.
-MORE_THAN_THE_CODE = (("residual", True), ("up", "switch"))
-
-
 def sized(settings: Settings, shape: tuple[int, ...]) -> Settings:
     """The settings with as many latents as the last maps hold, where they ask for 0 on a net without dense layers."""
     options = settings.network_options
@@ -159,8 +155,6 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
         noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
         return make(noisy, optimizer(settings.optimizer, settings.epochs, steps), **settings.hyper)
 
-    if more := [f"{k}={v}" for k, v in options.items() if (k, v) in MORE_THAN_THE_CODE]:
-        _needs_no_code_alone(on, net, examples, f"{settings.algorithm} decodes codes alone, and {', '.join(more)}")
     if settings.precision not in get_args(PrecisionName):
         raise ValueError(f"precision is {settings.precision!r}; it must be one of {', '.join(get_args(PrecisionName))}")
     if settings.precision == "float32":
@@ -177,20 +171,6 @@ def _takes_logits(make: Any, settings: Settings) -> str | None:
         return f"the likelihood {name}" if name in ("bernoulli", "multinomial") else None
     annotation = inspect.get_annotations(make, eval_str=True)["net"]
     return f"the algorithm {settings.algorithm}" if Output() in getattr(annotation, "__metadata__", ()) else None
-
-
-def _needs_no_code_alone(on: Any, net: Autoencoder, examples: int, what: str) -> None:
-    """Raises ValueError where an algorithm generates from codes, or reconstructs without the network's `apply`."""
-    seen = []
-    algorithm: Algorithm = on(net._replace(apply=lambda *given: (seen.append(True), net.apply(*given))[1]))
-
-    def reconstruct(data: Batch, key: Key):
-        return algorithm.reconstruct(algorithm.init(key, data), data.x)
-
-    x, y = jax.ShapeDtypeStruct((examples, *net.shape), jnp.float32), jax.ShapeDtypeStruct((examples,), jnp.int32)
-    jax.eval_shape(reconstruct, Batch(x, y), jax.random.key(0))  # type: ignore[arg-type]
-    if algorithm.sample is not None or not seen:
-        raise ValueError(f"{what} makes reconstructions of more than the code: leave it out, or take another algorithm")
 
 
 def _named(known: dict[str, Any], name: str, what: str) -> Any:

@@ -668,6 +668,15 @@ def test_a_residual_network_corrects_the_input_that_it_sees(kind):
     assert_array_equal(gone.apply(params, x)[1], output)  # and without a key nothing is corrupted
 
 
+def test_what_puts_codes_together_refuses_a_network_of_more_than_the_code():
+    plain, more = networks.mlp((6,), 3), networks.residual(networks.mlp((6,), 3))
+    for nets in ((plain, more), (more, plain)):
+        with pytest.raises(ValueError, match="residual"):
+            networks.join(*nets)
+    with pytest.raises(ValueError, match="residual"):
+        networks.stack([more])
+
+
 # -------------------------------------------------------------------------------------------- modules of one's own
 
 

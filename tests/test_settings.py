@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import run
+from ae_jax import networks, run
 from ae_jax.algorithms import ALGORITHMS
+from ae_jax.networks import NETWORKS
 from ae_jax.settings import OptimizerSettings, Settings, build, heads, optimizer
 
 
@@ -132,8 +133,17 @@ def test_who_decodes_codes_alone_takes_no_network_that_makes_more_of_an_input(na
     if name in USES_APPLY:
         build(chosen, (4, 4, 1), 50)
     else:
-        with pytest.raises(ValueError, match=f"{name} decodes codes alone, and (residual=True|up=switch)"):
+        with pytest.raises(ValueError, match=r"\((residual|up: switch)\), and codes are decoded alone here"):
             build(chosen, (4, 4, 1), 50)
+
+
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - USES_APPLY))
+def test_in_python_they_refuse_it_too(name):
+    needs = heads(name)
+    net = NETWORKS[needs.network]((4,), 3, heads=needs.number)
+    ALGORITHMS[name](net, optax.sgd(0.1))
+    with pytest.raises(ValueError, match="the input, to which its output is added"):
+        ALGORITHMS[name](networks.residual(net), optax.sgd(0.1))
 
 
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))

@@ -13,6 +13,7 @@ from ..core import Algorithm, Autoencoder, Batch, Key, Optimizer, Params, chain
 from ..losses import LikelihoodName
 from ..priors import PriorName
 from ..priors import prior as prior_of
+from ..recode import of_code_alone
 from ..regularized import regularized
 
 
@@ -47,7 +48,7 @@ def adversarial(
     if conditional and not target.modes:
         raise ValueError(f"conditional needs a prior with modes to name, mixture or swiss_roll; it is {prior!r}")
     labels = target.modes if conditional else 0
-    base = regularized(net, optimizer, likelihood)
+    base = regularized(of_code_alone(net), optimizer, likelihood)
 
     def told(z: Array, y: Array | None) -> Array:  # [B, K] -> [B, K + labels]
         if not conditional:

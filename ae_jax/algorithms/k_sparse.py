@@ -4,13 +4,13 @@ Which units are kept is taken as given in backpropagation, so that only they lea
 
 import math
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
 from .. import losses
 from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
+from ..recode import recoded
 from ..regularized import decay
 
 
@@ -53,10 +53,10 @@ def k_sparse(
         wanted = f"1 <= k <= start, k <= alpha * k, and none above the code's size, {net.latents}"
         raise ValueError(f"k is {k}, start {start} and alpha {alpha}; wanted: {wanted}")
     p = losses.likelihood(likelihood)
+    keeping = lambda k, most: recoded(net, lambda *given: largest(net.encode(*given), k, most))
 
     def terms(params: Params, x: Array, key: Key | None, kept: int | Array, most: int, decay_by):
-        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
-        output = net.decode(params, largest(net.encode(params, x, key_encoder), kept, most), key_decoder)
+        output = keeping(kept, most).apply(params, x, key)[1]
         nll = p.nll(output, x)  # [B]
         return output, Loss(nll + decay(decay_by, losses.l2, params), {"reconstruction": nll})
 
@@ -72,8 +72,8 @@ def k_sparse(
         init=net.init,
         rule=descend(loss, optimizer, wrt=("encoder", "decoder"), k=falling, weight_l2=weight_l2),
         evaluate=evaluate,
-        encode=lambda params, x: largest(net.encode(params, x), coded, coded),
+        encode=keeping(coded, coded).encode,
         decode=lambda params, z: p.mean(net.decode(params, z)),
-        reconstruct=lambda params, x: p.mean(net.decode(params, largest(net.encode(params, x), k, k))),
+        reconstruct=lambda params, x: p.mean(keeping(k, k).apply(params, x)[1]),
         corrupt=net.corrupt,
     )

@@ -11,6 +11,7 @@ from jax import Array, lax
 from ..autoregressive import ReluAutoencoder, ancestral, before, draw_degrees, masked, unseen
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
 from ..losses import bernoulli_nll, reconstruction
+from ..recode import of_code_alone
 
 
 def made(
@@ -39,6 +40,7 @@ def made(
     """
     if masks < 1:
         raise ValueError(f"masks is {masks}; there must be at least 1 set")
+    net = of_code_alone(net)  # an output is not to be told its own input
     groups = ("encoder", "decoder") + ("direct",) * direct + ("connectivity",) * conditional
 
     def init(key: Key, data: Batch) -> Params:
@@ -61,8 +63,7 @@ def made(
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         outputs = lax.map(lambda degrees: logits(params, batch.x, degrees), params["degrees"])  # [M, B, *shape]
-        log_p = -jax.vmap(bernoulli_nll, (0, None))(outputs, batch.x)
-        nll = jnp.log(len(outputs)) - jax.nn.logsumexp(log_p, 0)  # [B], of the mean of probabilities
+        nll = jnp.log(len(outputs)) - jax.nn.logsumexp(-jax.vmap(bernoulli_nll, (0, None))(outputs, batch.x), 0)  # [B]
         return {"loss": nll, "nll": nll, **reconstruction(jax.nn.sigmoid(outputs[0]), batch.x)}
 
     return Algorithm(

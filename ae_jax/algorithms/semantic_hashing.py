@@ -9,6 +9,7 @@ from jax import Array
 from ..checks import known
 from ..core import Algorithm, Autoencoder, Hyper, Key, Optimizer, Params
 from ..losses import LikelihoodName
+from ..recode import recoded
 from ..regularized import regularized
 
 
@@ -41,12 +42,7 @@ def semantic_hashing(
         before = net.encode(params, x, key_net)
         return jax.nn.sigmoid(before + code_noise * jax.random.normal(key_noise, before.shape, before.dtype))
 
-    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
-        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
-        z = encode(params, x, key_encoder)
-        return z, net.decode(params, z, key_decoder)
-
-    base = regularized(net._replace(encode=encode, apply=apply, layer=None), optimizer, likelihood, weight_l2=weight_l2)
+    base = regularized(recoded(net, encode), optimizer, likelihood, weight_l2=weight_l2)
 
     def evaluate(params: Params, batch, key: Key):
         z = encode(params, batch.x)

@@ -17,6 +17,7 @@ from jax import Array
 
 from ..checks import known
 from ..core import Autoencoder, Batch, Key, Params
+from ..recode import of_code_alone, through
 
 ActivationName = Literal["linear", "relu", "sigmoid", "tanh", "softplus", "elu", "leaky_relu", "gelu", "silu"]
 Activation = Callable[[Array], Array]
@@ -193,7 +194,8 @@ def join(encoder_of: Autoencoder, decoder_of: Autoencoder) -> Autoencoder:
     """The encoder of one network and the decoder of another: a module of one's own and the way back of an `mlp`, or
     convolutions down and dense layers up. Corruption and what is told of the code are the encoder's.
 
-    Raises ValueError for two that differ in shape or latents; `init`, for a decoder with the weights of its encoder.
+    Raises ValueError for two that differ in shape or latents, and for switches or a residual, which would be lost;
+    `init`, for a decoder with the weights of its encoder.
     """
     if (encoder_of.shape, encoder_of.latents) != (decoder_of.shape, decoder_of.latents):
         given = f"{encoder_of.shape} with {encoder_of.latents} latents and {decoder_of.shape} with {decoder_of.latents}"
@@ -208,11 +210,7 @@ def join(encoder_of: Autoencoder, decoder_of: Autoencoder) -> Autoencoder:
             raise ValueError("the decoder is tied, its weights are its own encoder's: use one that is not") from None
         return {"encoder": encoder_of.init(key_encoder, data)["encoder"], **halves}
 
-    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
-        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
-        z = encoder_of.encode(params, x, key_encoder)
-        return z, decoder_of.decode(params, z, key_decoder)
-
+    apply = through(of_code_alone(encoder_of).encode, of_code_alone(decoder_of).decode)
     return encoder_of._replace(init=init, decode=decoder_of.decode, apply=apply)
 
 
@@ -221,7 +219,7 @@ def residual(net: Autoencoder) -> Autoencoder:
 
     For restoration, where most of the input is right already (Zhang et al., 2017, IEEE Trans. Image Processing 26).
     A code alone no longer says what comes out: `decode` gives the correction without what it corrects, so codes of
-    such a network are no summary of x, and members that decode codes (variational, generative) have no use for it.
+    such a network are no summary of x, and members that decode codes (variational, generative) refuse it.
     Adding means anything only in data space: for the likelihood "squared", whose output is the reconstruction.
     """
 
@@ -229,4 +227,4 @@ def residual(net: Autoencoder) -> Autoencoder:
         z, correction = net.apply(params, x, key)
         return z, x + correction
 
-    return net._replace(apply=apply)
+    return net._replace(apply=apply, beside="the input, to which its output is added (residual)")

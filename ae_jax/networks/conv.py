@@ -131,8 +131,8 @@ def conv(
 
     Every level divides height and width by `stride`, rounding up; the decoder goes back through exactly
     these sizes. With up="switch" a reconstruction (`apply`) is told where the encoder found its maxima;
-    a code decoded alone (`decode`, as variational and generative members do) puts each value at the
-    first place of its block.
+    a code decoded alone (`decode`) puts each value at the first place of its block, so variational and
+    generative members refuse such a network.
 
     Args:
         shape: of one image, (height, width, channels).
@@ -188,4 +188,6 @@ def conv(
         latents,
         code_activation=code_activation,
     )
+    if up == "switch":
+        net = net._replace(beside="the places of its encoder's maxima (up: switch)")
     return common.residual(net) if residual else net

@@ -11,6 +11,7 @@ from jax import Array
 
 from ..checks import known
 from ..core import Autoencoder, Key, Params
+from ..recode import through
 from .common import (
     ACTIVATIONS,
     Activation,
@@ -168,12 +169,7 @@ def _tie(net: Autoencoder, decoder: TiedDecoder, depth: int) -> Autoencoder:
         flat: Any = decoder.apply(variables, z, kernels, train=key is not None, rngs=rngs)
         return flat.reshape(z.shape[0], *net.shape)
 
-    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
-        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
-        z = net.encode(params, x, key_encoder)
-        return z, decode(params, z, key_decoder)
-
-    return net._replace(decode=decode, apply=apply)
+    return net._replace(decode=decode, apply=through(net.encode, decode))
 
 
 def _elementwise(s: Activation, size: int) -> bool:

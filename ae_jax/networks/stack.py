@@ -7,6 +7,7 @@ import jax
 from jax import Array
 
 from ..core import Autoencoder, Batch, Key, Params
+from ..recode import of_code_alone, through
 from .common import Activation, ActivationName, activation
 
 
@@ -22,10 +23,11 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
             trained with a Bernoulli likelihood, whose output is logits. The bottom's output stays raw.
 
     Raises:
-        ValueError: no networks, or two that do not fit on each other.
+        ValueError: no networks, two that do not fit on each other, or one with switches or a residual.
     """
     if not nets:
         raise ValueError("a stack needs at least one network")
+    nets = [of_code_alone(net) for net in nets]
     for i, (below, above) in enumerate(pairwise(nets)):
         if above.shape != (below.latents,):
             raise ValueError(f"network {i + 1} takes {above.shape}; the codes of network {i} are ({below.latents},)")
@@ -53,12 +55,7 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
             z = net.decode(part, z if i == 0 else mean(z), key_net)
         return z
 
-    def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
-        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
-        z = encode(params, x, key_encoder)
-        return z, decode(params, z, key_decoder)
-
-    top = nets[-1]
+    top, apply = nets[-1], through(encode, decode)
     return Autoencoder(nets[0].shape, top.latents, init, encode, decode, apply, activation=top.activation)
 
 
