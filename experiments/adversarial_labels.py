@@ -4,7 +4,7 @@ Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 5:
 dimensions. Against the same encoder trained on the same labelled images alone, for as many steps.
 
     .venv/bin/python experiments/adversarial_labels.py
-    .venv/bin/python experiments/adversarial_labels.py --full    # the published size, for a GPU
+    .venv/bin/python experiments/adversarial_labels.py --full    # the published nets and images, 500 epochs, for a GPU
 """
 
 import time

@@ -1,10 +1,11 @@
 """Two numbers an image: the codes of a 784-1000-500-250-2 autoencoder against the first two principal components.
 
 Hinton & Salakhutdinov (2006), Science 313:504, fig. 3. The paper shows the two maps; here they are also
-measured, by squared error and by whether an image's nearest neighbour on the map is of its own class.
+measured, by squared error and by whether an image's nearest neighbour on the map is of its own class. Their net was
+logistic and pretrained; here: rectified units, a random start, Adam.
 
     .venv/bin/python experiments/codes_2d.py
-    .venv/bin/python experiments/codes_2d.py --full    # 200 epochs of fine-tuning as published, 5 seeds
+    .venv/bin/python experiments/codes_2d.py --full    # 200 epochs, as many as theirs of fine-tuning; 5 seeds
 """
 
 import time

@@ -6,7 +6,7 @@ supervised fine-tuning, and before it the mean Frobenius norm of the encoder's J
 activations. Not here: the paper's row of RBMs.
 
     .venv/bin/python experiments/contractive_table.py
-    .venv/bin/python experiments/contractive_table.py --full    # the paper's 1000 units, 50 epochs, all of MNIST
+    .venv/bin/python experiments/contractive_table.py --full    # the paper's 1000 units and 50,000 images, 50 epochs
 """
 
 import time

@@ -2,8 +2,8 @@
 
 Hinton & Salakhutdinov (2006), Science 313:504. Their nets were logistic, pretrained as restricted Boltzmann
 machines for 50 epochs a layer and fine-tuned by conjugate gradients for 200. Here: rectified units, no
-pretraining, Adam with a cosine schedule; their batch size, and their loss, the cross-entropy. Both are
-judged by the squared error summed over pixels.
+pretraining, Adam with a cosine schedule; the batch size of their pretraining, and their loss, the cross-entropy.
+Both are judged by the squared error summed over pixels.
 
     .venv/bin/python experiments/deep_autoencoder.py
     .venv/bin/python experiments/deep_autoencoder.py --full    # 200 epochs as published, 5 seeds
@@ -23,7 +23,7 @@ from ae_jax.evaluation import pca
 from ae_jax.experiment import Published, command, evaluate, last, record
 from ae_jax.run import train
 
-# Written before the first run. 3.00 took 250 epochs in all; a tenth of that is expected to end near 4.5.
+# Written before the first run. 3.00 took 250 epochs in all; a twentieth of that is expected to end near 4.5.
 PUBLISHED = {
     "deep autoencoder, test squared error": Published(
         3.00, "Hinton & Salakhutdinov (2006), caption of fig. 2 B", 0.3, "pretrained, 50 + 200 epochs"

@@ -26,7 +26,7 @@ from ae_jax.core import Batch, Rule, average, epoch, start
 from ae_jax.evaluation import pca
 from ae_jax.experiment import Published, command, record
 
-# Written before the first run.
+# Written before the run that is recorded; docs/findings.md tells what changed after the first.
 WHERE = "Hinton & Salakhutdinov (2006), caption of fig. 2 B"
 PCA = Published(13.87, WHERE, 0.02)
 TUNED = Published(3.00, WHERE, None, "50 + 200 epochs; no claim for the short run")
@@ -174,8 +174,9 @@ def main(
         else {},
         claims=CLAIMS,
         notes=[
-            f"{pretraining} epochs an RBM and {epochs} of fine-tuning by {optimizer}; in the paper 50, and 200 of "
-            "conjugate gradients. All nets of a seed see the same batches. PCA has no seed: its value is repeated.",
+            f"{pretraining} epochs an RBM ({each[-1]} the top one) and {epochs} of fine-tuning by {optimizer}; in the "
+            "paper 50, and 200 of conjugate gradients. All nets of a seed see the same batches. PCA has no seed: its "
+            "value is repeated.",
             "The paper's net without pretraining made no progress at all; Adam moves it, and leaves it behind PCA.",
         ],
         figure=plots.examples(cells, (0.0, 1.0), rows=tuple(rows)),

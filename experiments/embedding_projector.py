@@ -23,7 +23,7 @@ from ae_jax.settings import Settings
 
 LARGEST = 8192  # pixels a side of a sprite, for the projector
 PRECISION = 5e-6  # half a unit of the sixth digit, the last that is printed
-# Written before the first run.
+# Written before the run that is recorded; docs/findings.md tells what changed after the first.
 CLAIMS = {
     "8192 minus the sprite's side, pixels": "the projector can load the sprite",
     "1-NN accuracy, %: vectors minus PCA": "neighbours among the vectors share a label more often than by PCA",

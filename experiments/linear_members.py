@@ -25,7 +25,7 @@ from ae_jax.evaluation import logistic_pca, pca
 from ae_jax.experiment import Published, command, evaluate, keys, mapped, record
 from ae_jax.run import train
 
-# Written before the first full run.
+# Written before the first full run; docs/findings.md tells what changed after it.
 CAPTION = "Hinton & Salakhutdinov (2006), caption of fig. 2 B"
 PUBLISHED = {
     "PCA, test squared error": Published(13.87, CAPTION, 0.02),

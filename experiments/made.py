@@ -6,7 +6,7 @@ With several sets of masks a test example's probability is the mean over them.
 
     .venv/bin/python experiments/made.py
 
-The defaults are the published protocol; there is no larger one.
+The defaults have the published size; the notes of the record tell what differs. There is no larger run.
 """
 
 import time

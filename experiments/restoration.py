@@ -7,7 +7,7 @@ Trans. Image Processing 26, for predicting the correction; Damelin & Hoang (2018
 biharmonic inpainting; Buades et al. (2011), IPOL, for non-local means.
 
     .venv/bin/python experiments/restoration.py
-    .venv/bin/python experiments/restoration.py --full    # 200 photographs, 60,000 patches: an afternoon on a CPU
+    .venv/bin/python experiments/restoration.py --full    # 200 photographs, 60,000 patches, for a GPU
 """
 
 import time

@@ -116,7 +116,7 @@ def main(
         published=PUBLISHED if data == "mnist" else {},
         claims=CLAIMS,
         notes=[
-            f"{iterations} iterations on {len(high)} unlabelled images; the tutorial runs 400 on 29,404 (--full).",
+            f"{iterations} iterations on {len(high)} unlabelled images; the tutorial (and --full): 400 on 29,404.",
             "Weights begin at U(+-sqrt(6 / (hidden + visible))); the tutorial's bound has one more in the sum, a "
             "difference of 0.05 %. Softmax regression has weight decay 1e-4 and 100 iterations, as there, and a bias, "
             "which there it has not. Raw pixels depend on no seed. Random features: the same net, untrained.",

@@ -6,7 +6,7 @@ set at once, so that the mean activations in the penalty are exact.
 
     .venv/bin/python experiments/sparse_patches.py
 
-The defaults are the published protocol; there is no larger one.
+The defaults are as long as the tutorial's run; the notes of the record tell what differs. There is no larger one.
 """
 
 import time

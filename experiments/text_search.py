@@ -24,7 +24,8 @@ from ae_jax.run import train
 
 MEASURES = ("cosine", "distance")
 CUTS = (1, 3, 7, 15, 31, 63, 127, 255, 511, 1023)  # documents retrieved, as in figure 4
-# Written before the first run: the paper's ordering, at the cuts' mean precision.
+# Written before the first run (docs/findings.md: what changed after it): the paper's ordering, at the cuts' mean
+# precision.
 CLAIMS = {
     "autoencoder-10 minus LSA-10, mean precision, %": "ten learned numbers find more than ten of LSA's",
     "autoencoder-10 minus LSA-50, mean precision, %": "ten learned numbers find more than fifty of LSA's",

@@ -487,16 +487,20 @@ def timed(case: Timing, repeats: int) -> dict[str, Any]:
 
 
 def describe_machine() -> tuple[str, dict[str, Any]]:
-    """("cpu" or "gpu", name and versions), asked of JAX in a process that ends."""
-    code = "import jax, json; d = jax.devices()[0]; print(json.dumps([jax.default_backend(), d.device_kind]))"
+    """("cpu" or "gpu", name, versions and flags), asked of JAX in a process that ends."""
+    code = (
+        "import ae_jax, jax, json, os; d = jax.devices()[0]; "
+        "print(json.dumps([jax.default_backend(), d.device_kind, os.environ.get('XLA_FLAGS')]))"
+    )
     out = subprocess.run(
         [sys.executable, "-c", code], check=True, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
-    backend, kind = json.loads(out.stdout.decode().splitlines()[-1])
+    backend, kind, flags = json.loads(out.stdout.decode().splitlines()[-1])
     if backend == "cpu":
         kind = cpu_name()
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
     versions = {name: metadata.version(name) for name in packages if importlib.util.find_spec(name)}
+    versions |= {"XLA_FLAGS": flags} if flags else {}
     cpus = len(os.sched_getaffinity(0))
     machine = {"device": kind, "platform": backend, "cpus": cpus, "python": platform.python_version()}
     return ("cpu" if backend == "cpu" else "gpu"), machine | {"versions": versions}

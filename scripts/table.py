@@ -108,7 +108,8 @@ def overview(experiments: list[dict[str, Any]]) -> list[str]:
         published, known = e.get("published", {}), checks(e)
         label = next((p for p in (LEADS.get(e["name"]), *published) if p in e["metrics"]), order(e)[0])
         paper = published.get(label)
-        there = plain(paper["value"]) if paper else ""
+        memory = paper and "as remembered" in (paper["where"] + paper.get("note", ""))  # not read again
+        there = plain(paper["value"]) + ", as remembered" * bool(memory) if paper else ""
         failed = [f"✗ {label}" for label, holds in known.items() if holds is False]
         more = f" and {len(failed) - MISSED} more" if len(failed) > MISSED else ""
         missed = "; ".join(failed[:MISSED]) + more
@@ -190,8 +191,9 @@ def bench_table(machines: list[dict[str, Any]]) -> list[str]:
         for case in machine["cases"].values()
         for row in goal_rows(case)
     ]
-    asked = ["", "Ratios that were asked for before they were measured; [docs/speed.md](docs/speed.md) goes into those"]
-    asked += ["that are not reached.", "", *(cells(head) for head in GOALS_HEAD), *map(cells, goals)]
+    asked = ["", "Ratios that were asked for, and what was measured; [docs/speed.md](docs/speed.md) goes into those"]
+    asked += ["that are not reached, and tells which rival was named after another ratio was known.", ""]
+    asked += [*(cells(head) for head in GOALS_HEAD), *map(cells, goals)]
     return [*(cells(head) for head in BENCH_HEAD), *map(cells, rows), *(asked if goals else [])]
 
 

@@ -321,6 +321,12 @@ def test_results_outside_of_the_tolerance_are_marked(tmp_path):
     assert "✗ **+2.58**, tolerance 0.3" in page
 
 
+def test_a_value_from_memory_is_marked_in_readme_too(tmp_path):
+    published = {"bound, nats": EXPERIMENT["published"]["bound, nats"] | {"note": "as remembered"}}
+    assert "| 105.59, as remembered |" in rendered(tmp_path, published=published)[0]
+    assert "remembered" not in rendered(tmp_path)[0]
+
+
 def test_a_published_value_that_was_not_measured_is_shown(tmp_path):
     published = {"accuracy": {"value": 0.9, "where": "figure 2", "tolerance": None, "note": ""}}
     assert "| accuracy | 0.9, figure 2 | not measured |  |" in rendered(tmp_path, published=published)[1]
