@@ -14,9 +14,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from .core import Autoencoder, Heads, Key, Params
-from .losses import Output
 
-ReluAutoencoder = Annotated[Autoencoder, Heads(1, "relu"), Output()]  # a code that is one hidden layer of several
+ReluAutoencoder = Annotated[Autoencoder, Heads(1, "relu")]  # a code that is one hidden layer of several
 
 
 def layers(params: Params) -> list[tuple[str, str]]:

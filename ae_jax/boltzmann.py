@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from .core import Autoencoder, Heads, Key, Params
-from .losses import Output, sum_examples, weights
-from .recode import of_code_alone
+from .losses import sum_examples, takes_logits, weights
+from .recode import linear_code, of_code_alone
 
-BoltzmannAutoencoder = Annotated[Autoencoder, Heads(1, network="rbm"), Output()]  # one tied linear layer
+BoltzmannAutoencoder = Annotated[Autoencoder, Heads(1, network="rbm")]  # one tied linear layer
 UnitsName = Literal["bernoulli", "gaussian"]
 
 
@@ -117,7 +117,8 @@ def machine(net: Autoencoder, visible: UnitsName = "bernoulli", hidden: UnitsNam
         raise ValueError("visible and hidden are both gaussian, which has no Z for large weights: make one bernoulli")
     if net.corrupt is not None:
         raise ValueError("a Boltzmann machine models its input and has no denoising form: leave the noise out")
-    return Machine(of_code_alone(net), UNITS[visible], UNITS[hidden])
+    takes_logits(linear_code(of_code_alone(net)), "a Boltzmann machine")
+    return Machine(net, UNITS[visible], UNITS[hidden])
 
 
 def check_tied(params: Params) -> Params:

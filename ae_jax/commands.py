@@ -23,6 +23,7 @@ from .files import (
     check_folder,
     check_shape,
     check_suffix,
+    check_vocabulary,
     image_bytes,
     places_for,
     read_array,
@@ -366,6 +367,12 @@ def evaluate(workdir: Path, source: str | None = None, samples: int = 100, quiet
         settings = Settings(**(vars(settings) | {"data": source, "data_options": options, "shard_size": shards}))
     splits = load(settings)
     check_shape(splits.test.x, opened.shape)
+    check_vocabulary(splits.dataset.vocabulary, opened.vocabulary, str(settings.data))
+    if source is None and run.checksum(tuple(splits.dataset)) != opened.folder.config()["settings"]["data_checksum"]:
+        raise run.RunError(
+            f"{settings.data} has changed since this run was trained on it, so what was learned from may now be in the "
+            f"test set: put it back, or give --data {settings.data} to measure on it as it is"
+        )
     params = jax.tree.map(
         lambda *leaves: jnp.stack(leaves), *(open_run(workdir, seed).params for seed in settings.seeds)
     )
@@ -416,7 +423,7 @@ def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int =
     if opened.algorithm.sample is None:
         raise run.RunError(
             f"{opened.settings.algorithm} is not a generative model: nothing says how its codes are distributed. "
-            "Train vae or iwae to draw samples."
+            "Train a generative one to draw samples: vae, iwae, made, rbm or an adversarial one."
         )
     x = np.asarray(jax.jit(opened.algorithm.sample, static_argnums=2)(opened.params, jax.random.key(key), n))
     save_examples(out, x)

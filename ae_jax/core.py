@@ -62,6 +62,7 @@ class Autoencoder(NamedTuple):
     layer: Callable[[Params, Array], tuple[Array, Array]] | None = None
     corrupt: Callable[[Array, Key], Array] | None = None  # (x, key) -> x, acting before `encode` in training
     activation: str | None = None  # what a code has gone through, by name, where the network tells
+    output: str | None = None  # what an output has gone through, likewise
     beside: str = ""  # what `apply` makes an output of beside the code, in words, if there is such a thing
 
 
@@ -202,7 +203,7 @@ def length(data: Batch) -> int:
     """How many examples. Raises ValueError for none, and for labels that are not as many."""
     lengths = {len(leaf) for leaf in jax.tree.leaves(data)}
     if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(f"a batch of {len(data.x)} examples, and arrays of {sorted(lengths)}: give as many labels")
+        raise ValueError(f"a batch of {len(data.x)} examples, lengths {sorted(lengths)}: give some, and as many labels")
     return len(data.x)
 
 

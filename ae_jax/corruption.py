@@ -132,7 +132,10 @@ def corrupted(net: Autoencoder, corrupt: Corruption) -> Autoencoder:
     """The network with its input corrupted in training, that is whenever a key is given, and only then.
 
     Any algorithm on such a network is its denoising form: the loss compares with the clean input.
+    Raises ValueError for a network that does so already.
     """
+    if net.corrupt is not None:
+        raise ValueError("this network corrupts its input already: make one function (x, key) -> x of the two")
 
     def before(fn):
         def with_corruption(params: Params, x: Array, key: Key | None = None):

@@ -24,7 +24,7 @@ from .core import Algorithm, Batch, Key, Metrics, Params, average
 from .evaluation.codes import encode
 from .evaluation.probes import fit_linear, linear_probe, predict_linear
 from .evaluation.statistics import summarise
-from .run import RunError, circumstances, map_seeds, write_json
+from .run import EVALUATION, RunError, circumstances, map_seeds, write_json
 
 
 class Published(NamedTuple):
@@ -64,7 +64,7 @@ def over_seeds(fn: Callable[..., Any], *args: Any, seeds: Sequence[int]) -> Any:
 
 def evaluate(algorithm: Algorithm, params: Params, data: Batch, seeds: Sequence[int]) -> Metrics:
     """The algorithm's own metrics, averaged over a dataset, for every seed. params [S, ...] -> each [S]."""
-    one = mapped(lambda of, data: average(algorithm.evaluate, of[0], data, jax.random.fold_in(of[1], 1)))
+    one = mapped(lambda of, data: average(algorithm.evaluate, of[0], data, jax.random.fold_in(of[1], EVALUATION)))
     return jax.tree.map(np.asarray, one((params, keys(seeds)), data))
 
 

@@ -45,6 +45,7 @@ def read_examples(
         RunError, DataError: nothing there, a broken file, or examples of another shape.
     """
     options = options or {}
+    table = data.counts if options.get("count_words") else data.bags  # as the run was trained
     if not source.strip():
         raise run.RunError("the name is empty: give a file, a folder, the name of a data set or, for documents, words")
     path, name = Path(source).expanduser(), data.is_name(source, options.get("data_dir"))
@@ -65,7 +66,7 @@ def read_examples(
         read = data.read_texts(files)
         if not read:
             raise run.RunError(f"{path} holds no words")
-        x, names = data.bags(list(read.values()), vocabulary), named(list(read), path)
+        x, names = table(list(read.values()), vocabulary), named(list(read), path)
     elif there:
         files = data.image_files(path) if path.is_dir() else [path]
         image = len(shape) == 3 and shape[2] in (1, 3)
@@ -85,15 +86,26 @@ def read_examples(
     elif not name and not (vocabulary and len(source.split()) > 1) and (path.suffix or len(path.parts) > 1):
         raise run.RunError(f"there is no file or folder {source}")
     elif vocabulary and not name:  # words are a document themselves
-        x, names = data.bags([source], vocabulary), [source]
+        x, names = table([source], vocabulary), [source]
     else:
-        x = np.asarray(data.load(source, **data.options_for(source, options)).test.x)
+        loaded = data.load(source, **data.options_for(source, options))
+        check_vocabulary(loaded.vocabulary, vocabulary, source)
+        x = np.asarray(loaded.test.x)
         names = [f"{source}[{i}]" for i in range(len(x))]
     check_shape(x, shape)
     if vocabulary and not x.any():
         nothing = "" if there or name else ", and no file or folder is called so"
         raise run.RunError(f"{source} holds none of the {len(vocabulary)} words that this run or index knows{nothing}")
     return x, names
+
+
+def check_vocabulary(theirs: Sequence[str], ours: Sequence[str], source: str) -> None:
+    """Raises RunError for bags of words that count others than the run's: their columns would mean other words."""
+    if tuple(theirs) != tuple(ours):
+        raise run.RunError(
+            f"{source} counts other words than the documents this run was trained on, so its columns mean others: "
+            "give a folder of texts to encode, index or search, which are counted by the run's words"
+        )
 
 
 def named(files: Sequence[Path], root: Path) -> list[str]:

@@ -6,7 +6,7 @@ import optax
 from jax import Array
 
 from .core import Autoencoder, Batch, Key, Params
-from .recode import recoded
+from .recode import linear_code, recoded
 
 
 def few(data: Batch, key: Key, count: int, classes: int) -> Batch:
@@ -47,7 +47,7 @@ def class_and_style(net: Autoencoder, classes: int | None) -> tuple[Autoencoder,
         h = net.encode(params, x, key)
         return jnp.concatenate([jax.nn.softmax(h[:, :size]), h[:, size:]], -1)
 
-    return recoded(net, encode), size
+    return recoded(linear_code(net), encode), size
 
 
 def draw_class_and_style(key: Key, n: int, classes: int, latents: int, dtype) -> Array:

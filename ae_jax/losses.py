@@ -10,15 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .core import Metrics
+from .core import Autoencoder, Metrics
 
 LikelihoodName = Literal["squared", "bernoulli", "multinomial"]
-
-
-class Output(NamedTuple):
-    """In the annotation of an algorithm's network, where no `likelihood` says it: what its decoder must emit."""
-
-    activation: str = "linear"  # logits, or other natural parameters
 
 
 def sum_examples(a: Array) -> Array:
@@ -90,10 +84,20 @@ class Likelihood(NamedTuple):
     mean: Callable[[Array], Array]  # output -> data space
 
 
-def likelihood(name: LikelihoodName) -> Likelihood:
+def takes_logits(net: Autoencoder, what: str) -> None:
+    """Raises ValueError if a network's output is known to be no logits, which `what` (named to the user) takes."""
+    if net.output not in ("linear", None):
+        raise ValueError(
+            f"the output is {net.output}, and {what} takes logits, any numbers: leave output_activation linear"
+        )
+
+
+def likelihood(name: LikelihoodName, net: Autoencoder | None = None) -> Likelihood:
     """`squared`: the output is the reconstruction, the loss its summed squared error.
     `bernoulli`: the output is logits, the loss the cross-entropy in nats.
     `multinomial`: the output is logits of one softmax over all dimensions, x counts or probabilities of words.
+
+    Raises ValueError for another name, and where the network is given whose output it cannot be.
     """
     known = {
         "squared": Likelihood(squared_error, lambda output: output),
@@ -104,6 +108,8 @@ def likelihood(name: LikelihoodName) -> Likelihood:
     }
     if name not in known:
         raise ValueError(f"likelihood is {name!r}; it must be one of {sorted(known)}")
+    if net is not None and name != "squared":
+        takes_logits(net, f"the likelihood {name}")
     return known[name]
 
 

@@ -238,8 +238,10 @@ def reconstructions(
     if not is_image(shape):
         return lines(parts, columns(shape))
     wide = min(columns(shape), len(originals))
-    blocks = len(originals) // wide
-    stacked = np.stack([x[: blocks * wide].reshape(blocks, wide, *shape) for x in parts.values()], 1)
+    blocks = -(-len(originals) // wide)
+    blank = np.full((blocks * wide - len(originals), *shape), bounds[1])  # white, where the last block is not full
+    full = [np.concatenate([x, blank]).reshape(blocks, wide, *shape) for x in parts.values()]
+    stacked = np.stack(full, 1)
     cells = stacked.reshape(-1, wide, *shape)
     return examples(cells, bounds, rows=list(parts) * blocks, group=len(parts))
 

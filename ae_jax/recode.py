@@ -32,6 +32,16 @@ def of_code_alone(net: Autoencoder) -> Autoencoder:
     return net
 
 
+def linear_code(net: Autoencoder) -> Autoencoder:
+    """The network itself. Raises ValueError if its code is known to have gone through a function.
+
+    For whoever needs numbers of any size and sign: logits, a Gaussian's mean and log-variance, natural parameters.
+    """
+    if net.activation not in ("linear", None):
+        raise ValueError(f"this network's code is {net.activation} and must be linear here: leave code_activation so")
+    return net
+
+
 def recoded(net: Autoencoder, encode: Callable[..., Array]) -> Autoencoder:
     """The network with `encode`, (params, x, key=None) -> code, for its own; raises as `of_code_alone`."""
     apply = through(encode, of_code_alone(net).decode)

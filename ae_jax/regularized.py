@@ -36,7 +36,7 @@ def regularized(
     `hyper`, numbers or schedules, go to the penalty. Training and evaluation compute the same loss, except that in
     training the network is given a key and the penalty is told `train=True`.
     """
-    p = likelihood_of(likelihood)
+    p = likelihood_of(likelihood, net)
     hyper["weight_l2"] = weight_l2
 
     def terms(params: Params, batch: Batch, key: Key, train: bool, weight_l2, **hyper) -> tuple[Array, Loss]:

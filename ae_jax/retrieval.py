@@ -24,8 +24,8 @@ def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     """The k nearest of `base` to each query by Euclidean distance, nearest first; of equals, the earlier.
 
     Distances by one matrix product pick a few candidates more than needed, which are then measured by
-    differences: cancellation cannot change who is nearest. Memory: about 64 MiB besides the codes. For the cosine,
-    give both at unit length (`unit`): |a - b|^2 = 2 - 2 cos.
+    differences: cancellation changes who is nearest only where more than eight besides lie within its rounding. Memory:
+    about 64 MiB besides the codes. For the cosine, give both at unit length (`unit`): |a - b|^2 = 2 - 2 cos.
 
     Args:
         base: [N, K].
@@ -41,14 +41,16 @@ def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     centre = base.mean(0)
     base, queries = base - centre, queries - centre
     half = jnp.square(base).sum(-1) / 2
+    some = min(k + 8, count)
+    most = max(count, some * base.shape[1])  # numbers a query needs at once
 
     def one(code: Array) -> tuple[Array, Array]:
-        _, near = lax.top_k(base @ code - half, min(k + 8, count))  # (|c|^2 - |b - c|^2) / 2
+        _, near = lax.top_k(base @ code - half, some)  # (|c|^2 - |b - c|^2) / 2
         near = jnp.sort(near)  # so that of equal distances the earlier counts, as it would in a search
         squared, best = lax.top_k(-jnp.square(base[near] - code).sum(-1), k)
         return near[best], jnp.sqrt(-squared)
 
-    return lax.map(one, queries, batch_size=max(1, min(len(queries), 2**24 // count)))
+    return lax.map(one, queries, batch_size=max(1, min(len(queries), 2**24 // most)))
 
 
 def unit(codes: Array) -> Array:

@@ -128,7 +128,8 @@ def _programs(
         if monitor not in watched:
             raise ValueError(f"best is {monitor!r}; this run measures {sorted(watched)}")
         value = watched[monitor].astype(jnp.float32)
-        better = value < state.best_value
+        value = jnp.where(jnp.isnan(value), jnp.inf, value)  # no best, but the start is none, either
+        better = (value < state.best_value) | (e == 1)
         choose = lambda new, old: jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
         best_epoch = choose(e, state.best_epoch)
         active = jnp.asarray(True) if patience is None else e - best_epoch < patience

@@ -13,7 +13,6 @@ from . import run
 from .algorithms import ALGORITHMS
 from .core import Algorithm, Autoencoder, Heads, Optimizer
 from .corruption import CorruptionName, corrupted, corruption
-from .losses import Output
 from .networks import NETWORKS, PrecisionName, rounded
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
@@ -80,8 +79,9 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
     Clipping by the global norm comes first, then the method, then decoupled weight decay on weights (not
     biases), then the learning rate: linear warm-up, and what the schedule says for the rest.
     """
-    total, warm = epochs * steps, round(settings.warmup_epochs * steps)
-    if not 0 <= warm < total:
+    total = epochs * steps
+    warm = min(round(settings.warmup_epochs * steps), total - 1)
+    if not 0 <= settings.warmup_epochs < epochs:
         raise ValueError(f"warmup_epochs is {settings.warmup_epochs}; the run has {epochs} epochs")
     if not settings.lr > 0:
         raise ValueError(f"lr is {settings.lr}; a learning rate must be positive")
@@ -137,9 +137,6 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     make_net = _named(NETWORKS, settings.network, "network")
     _known(settings.hyper, make, f"the algorithm {settings.algorithm}")
     _known(settings.network_options, make_net, f"the network {settings.network}")
-    output = settings.network_options.get("output_activation", "linear")
-    if output != "linear" and (what := _takes_logits(make, settings)):
-        raise ValueError(f"output_activation is {output!r} and {what}, which takes logits: leave it linear")
     needs = heads(settings.algorithm)
     options = settings.network_options
     if needs.activation != "linear":  # what the algorithm's codes are, unless the user says otherwise
@@ -161,16 +158,6 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
         return on(net)
     # Learning is in few bits; what is measured, drawn and exported is in all of them, so that numbers compare.
     return on(net)._replace(rule=on(rounded(net, jnp.dtype(settings.precision))).rule)
-
-
-def _takes_logits(make: Any, settings: Settings) -> str | None:
-    """What about the algorithm takes logits, natural parameters that is, if anything does."""
-    likelihood = inspect.signature(make).parameters.get("likelihood")
-    if likelihood is not None:
-        name = settings.hyper.get("likelihood", likelihood.default)
-        return f"the likelihood {name}" if name in ("bernoulli", "multinomial") else None
-    annotation = inspect.get_annotations(make, eval_str=True)["net"]
-    return f"the algorithm {settings.algorithm}" if Output() in getattr(annotation, "__metadata__", ()) else None
 
 
 def _named(known: dict[str, Any], name: str, what: str) -> Any:

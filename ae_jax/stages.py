@@ -68,16 +68,21 @@ def fit_best(
 
     Returns:
         that epoch's params, and each metric [epochs], with the score among them.
+
+    Raises ValueError for no epochs. A score that is not a number is no best; if none ever is, the first epoch counts.
     """
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}; of at least one the best can be taken")
     params, memory, key_run = start(init, rule, data, key)
 
     def step(carry, e: Array):
         params, memory, best, least = carry
         params, memory, metrics = rule.update(params, memory, data, jax.random.fold_in(key_run, e))
-        value = score(params)
-        best = jax.tree.map(lambda new, old: jnp.where(value < least, new, old), params, best)
-        return (params, memory, best, jnp.minimum(value, least)), {**metrics, "score": value}
+        value = score(params).astype(least.dtype)
+        better = (value < least) | (e == 0)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), params, best)
+        return (params, memory, best, jnp.fmin(value, least)), {**metrics, "score": value}
 
-    least = jnp.full_like(jax.eval_shape(score, params), jnp.inf)
+    least = jnp.full((), jnp.inf, jnp.promote_types(jax.eval_shape(score, params).dtype, jnp.float32))
     (_, _, best, _), history = lax.scan(step, (params, memory, params, least), jnp.arange(epochs))
     return best, history

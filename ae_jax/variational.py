@@ -14,9 +14,9 @@ from jax import Array
 
 from .checks import known
 from .core import Autoencoder, Batch, Heads, Key, Params
-from .losses import gaussian_nll
+from .losses import gaussian_nll, takes_logits
 from .losses import likelihood as likelihood_of
-from .recode import of_code_alone
+from .recode import linear_code, of_code_alone
 
 GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-variance
 Observation = Literal["bernoulli", "gaussian", "multinomial"]
@@ -47,13 +47,18 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
     `likelihood`: "bernoulli" (decoder output = logits), "multinomial" (logits of one softmax; x counts words) or
     "gaussian" (output = mean, standard deviation `sigma`; None learns one sigma for all dimensions, in the group
     "likelihood").
-    Raises ValueError for another name, a sigma that is not positive, or as `recode.of_code_alone`.
+    Raises ValueError for another name, a sigma that is not positive or of another likelihood, and
+    for a network whose code is not linear, whose output is no logits, or which makes more of an input than its code.
     """
     if likelihood not in get_args(Observation):
         raise ValueError(f"likelihood is {likelihood!r}; it must be one of {', '.join(get_args(Observation))}")
     if sigma is not None and known(sigma) and not sigma > 0:
         raise ValueError(f"sigma is {sigma}; a standard deviation must be positive, or None to learn it")
-    of_code_alone(net)
+    if sigma is not None and likelihood != "gaussian":
+        raise ValueError(f"sigma is of the gaussian likelihood; the {likelihood} one has none")
+    linear_code(of_code_alone(net))
+    if likelihood != "gaussian":
+        takes_logits(net, f"the likelihood {likelihood}")
     learned = likelihood == "gaussian" and sigma is None
 
     def init(key: Key, data: Batch) -> Params:

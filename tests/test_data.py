@@ -491,6 +491,8 @@ def test_factors_and_names_of_factors_come_with_a_file(tmp_path):
     loaded = data.load(tmp_path / "p.npz")
     np.testing.assert_array_equal(loaded.factors[1], factors[20:])
     assert loaded.factor_names == ("0", "1", "2", "3", "4")
+    np.savez(tmp_path / "v.npz", x_train=x[:20], x_valid=x[20:], factors_train=factors[:20])
+    assert data.load(tmp_path / "v.npz").factors is None  # of the test, which is the validation set, there are none
     np.savez(tmp_path / "w.npz", x=x, factors=factors[:3])
     with pytest.raises(data.DataError, match=r"25 train examples but factors of shape \(3, 5\)"):
         data.load(tmp_path / "w.npz")

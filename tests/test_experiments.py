@@ -215,7 +215,7 @@ def test_each_says_its_command_in_one_form():
         assert commands[0] == command
         full = "full" in load(path.stem).main.__kwdefaults__
         assert [line.split("    # ")[0] for line in commands[1:]] == [f"{command} --full"] * full
-        assert full or "defaults are the published protocol" in doc
+        assert full or "here is no larger" in doc
 
 
 def test_a_mistake_at_the_command_line_is_one_sentence(tmp_path):

@@ -677,6 +677,44 @@ def test_what_puts_codes_together_refuses_a_network_of_more_than_the_code():
         networks.stack([more])
 
 
+def test_corruption_comes_once_and_last():
+    noisy = corrupted(networks.mlp((6,), 3), masking(0.5))
+    for wrong, told in (
+        (lambda: corrupted(noisy, masking(0.1)), "corrupts its input already"),
+        (lambda: networks.residual(noisy), r"corrupted\(residual\(net\)"),
+        (lambda: networks.stack([noisy]), "corrupt the stack"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            wrong()
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.5, 50])
+@pytest.mark.parametrize("where", ["dropout", "code_dropout"])
+def test_a_rate_of_dropout_is_a_probability(where, rate):
+    for make, shape in ((networks.mlp, (6,)), (networks.conv, (6, 6, 1))):
+        with pytest.raises(ValueError, match=f"{where} is {rate}"):
+            make(shape, 3, **{where: rate})
+
+
+@pytest.mark.parametrize("make", [networks.mlp, networks.conv])
+def test_whole_numbers_are_no_images(make):
+    net = make((8, 8, 1), 3)
+    params = built(net, images(2, 8, 8, 1))
+    with pytest.raises(ValueError, match="uint8; networks take floating point"):
+        net.encode(params, jnp.zeros((2, 8, 8, 1), jnp.uint8))
+
+
+def test_networks_tell_what_codes_and_outputs_have_gone_through():
+    net = networks.mlp((6,), 3, code_activation=jnp.tanh, output_activation="sigmoid")
+    assert (net.activation, net.output) == ("tanh", "sigmoid")
+    assert networks.mlp((6,), 3, output_activation=jnp.sin).output is None  # nobody knows
+    maps = networks.conv((4, 4, 1), 8, channels=(2,), dense=False, activation="sigmoid")
+    assert (maps.activation, maps.output) == ("sigmoid", "linear")
+    both = networks.stack([networks.mlp((6,), 3, output_activation="sigmoid"), networks.mlp((3,), 2)])
+    assert (both.activation, both.output) == ("linear", "sigmoid")
+    assert networks.join(networks.mlp((6,), 3), net).output == "sigmoid"
+
+
 # -------------------------------------------------------------------------------------------- modules of one's own
 
 

@@ -169,6 +169,14 @@ def test_originals_stand_above_their_corrupted_form_and_their_reconstructions():
     assert words == ["input", "corrupted", "output"] * 2
 
 
+def test_every_example_is_shown():
+    from matplotlib.text import Text
+
+    x = RNG.random((15, 8, 8, 1))  # a block of ten, and half of one
+    figure = plots.reconstructions(x, x)
+    assert [t.get_text() for t in figure.findobj(Text) if t.get_text()] == ["input", "output"] * 2
+
+
 def test_ranked_examples_have_their_errors_below():
     from matplotlib.text import Text
 

@@ -1,5 +1,6 @@
 """Settings: what config.json says builds again what was built, and optimizers are what their names say."""
 
+import inspect
 import json
 
 import jax
@@ -98,15 +99,15 @@ def test_wrong_optimizers(wrong, match):
         ({"hyper": {"beta": 1.0}}, "autoencoder has no beta"),
         ({"network_options": {"heads_up": 1}}, "mlp has no heads_up"),
         ({"hyper": {"likelihood": "bernoulli"}, "network_options": {"output_activation": "sigmoid"}}, "takes logits"),
-        ({"algorithm": "made", "network_options": {"output_activation": "sigmoid"}}, "made, which takes logits"),
+        ({"algorithm": "made", "network_options": {"output_activation": "sigmoid"}}, "MADE takes logits"),
         (
             {"algorithm": "rbm", "network_options": {"output_activation": "sigmoid", "tied": True, "hidden": ()}},
-            "rbm, which takes logits",
+            "a Boltzmann machine takes logits",
         ),
-        ({"algorithm": "vae", "network_options": {"output_activation": "sigmoid"}}, "bernoulli, which takes logits"),
+        ({"algorithm": "vae", "network_options": {"output_activation": "sigmoid"}}, "bernoulli takes logits"),
         (
             {"hyper": {"likelihood": "multinomial"}, "network_options": {"output_activation": "sigmoid"}},
-            "multinomial, which takes logits",
+            "multinomial takes logits",
         ),
         ({"algorithm": "denoising", "noise": "masking"}, "corrupts its input already"),
         ({"algorithm": "sparse", "network": "linear"}, "needs sigmoid codes"),
@@ -129,7 +130,9 @@ RESIDUAL, SWITCH = {"residual": True}, {"down": "pool", "up": "switch"}
 @pytest.mark.parametrize("more", [RESIDUAL, SWITCH], ids=["residual", "switch"])
 @pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"made", "rbm"}))  # these take dense layers alone
 def test_who_decodes_codes_alone_takes_no_network_that_makes_more_of_an_input(name, more):
-    chosen = settings(algorithm=name, network="conv", latents=4, network_options={"channels": (2,), **more})
+    squared = {"likelihood": "squared"} if name == "contractive" else {}  # in data space, where a residual is added
+    network = {"channels": (2,), **more}
+    chosen = settings(algorithm=name, network="conv", latents=4, network_options=network, hyper=squared)
     if name in USES_APPLY:
         build(chosen, (4, 4, 1), 50)
     else:
@@ -144,6 +147,57 @@ def test_in_python_they_refuse_it_too(name):
     ALGORITHMS[name](net, optax.sgd(0.1))
     with pytest.raises(ValueError, match="the input, to which its output is added"):
         ALGORITHMS[name](networks.residual(net), optax.sgd(0.1))
+
+
+LOGITS = ("adversarial", "adversarial_labels", "adversarial_style", "contractive", "iwae", "made", "rbm", "vae")
+
+
+@pytest.mark.parametrize("name", LOGITS)
+@pytest.mark.parametrize("output", ["sigmoid", jax.nn.sigmoid], ids=["name", "function"])
+def test_logits_are_asked_for_in_python_too(name, output):
+    make, needs = ALGORITHMS[name], heads(name)
+    given = {"likelihood": "bernoulli"} if "likelihood" in inspect.signature(make).parameters else {}
+    tied = {"hidden": (), "tied": True} if name == "rbm" else {}
+    net = networks.mlp((4,), 3, heads=needs.number, output_activation=output, **tied)
+    with pytest.raises(ValueError, match=r"the output is sigmoid, and .* takes logits"):
+        make(net, optax.sgd(0.1), **given)
+
+
+@pytest.mark.parametrize("name", ["adversarial_labels", "adversarial_style", "iwae", "rbm", "semantic_hashing", "vae"])
+def test_who_needs_numbers_of_any_sign_for_a_code_refuses_others(name):
+    tied = {"hidden": (), "tied": True} if name == "rbm" else {}
+    net = networks.mlp((4,), 3, heads=heads(name).number, code_activation="sigmoid", **tied)
+    with pytest.raises(ValueError, match="code is sigmoid and must be linear"):
+        ALGORITHMS[name](net, optax.sgd(0.1))
+
+
+def test_a_residual_is_added_in_data_space_alone():
+    with pytest.raises(ValueError, match="the output is residual"):
+        ALGORITHMS["autoencoder"](networks.residual(networks.mlp((4,), 3)), optax.sgd(0.1), likelihood="bernoulli")
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "told"),
+    [
+        ("vae", {"sigma": 0.1}, "sigma is of the gaussian"),
+        ("iwae", {"sigma": 0.1, "likelihood": "multinomial"}, "sigma is of the gaussian"),
+        ("vae", {"warmup_steps": -1}, "must not be negative"),
+        ("k_sparse", {"k": 1, "start": 3}, "anneal_steps with a start"),
+        ("k_sparse", {"k": 1, "start": 3, "anneal_steps": -5}, "anneal_steps with a start"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(name, hyper, told):
+    net = networks.mlp((4,), 3, heads=heads(name).number)
+    with pytest.raises(ValueError, match=told):
+        ALGORITHMS[name](net, optax.sgd(0.1), **hyper)
+
+
+def test_a_run_warmed_up_for_most_of_its_epochs_is_opened_again():
+    chosen = settings(epochs=1, optimizer=OptimizerSettings(warmup_epochs=0.6))
+    build(chosen, (6,), 1000)
+    build(chosen, (6,), 1)  # as `commands.open_run` does, which has no data
+    with pytest.raises(ValueError, match="warmup_epochs is 1"):
+        build(settings(epochs=1, optimizer=OptimizerSettings(warmup_epochs=1.0)), (6,), 1000)
 
 
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))

@@ -90,6 +90,22 @@ def test_the_best_epoch_is_that_of_the_run_which_ends_there():
     assert float(score(best)) == pytest.approx(float(history["score"][chosen]), rel=1e-4, abs=1e-7)
 
 
+def test_a_best_epoch_is_one_that_was_trained():
+    algorithm = autoencoder(bottom, optax.sgd(0.1))
+    rule, key = core.epoch(algorithm, 40), jax.random.key(5)
+    best = lambda epochs, score: jax.jit(partial(stages.fit_best, algorithm.init, rule, epochs=epochs, score=score))
+    after, _ = jax.jit(partial(core.fit, algorithm.init, rule, epochs=1))(DATA, key)
+    for score in (lambda params: jnp.nan, lambda params: 3):  # no number; whole numbers, all alike
+        params, history = best(3, lambda params, score=score: jnp.asarray(score(params)))(DATA, key)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), params, after)
+        assert history["score"].shape == (3,)
+    fewer = lambda params: jnp.round(1e4 * jnp.square(params["encoder"]["layer_0"]["kernel"]).sum()).astype(int)
+    params, history = best(3, fewer)(DATA, key)
+    assert int(fewer(params)) == history["score"].min()
+    with pytest.raises(ValueError, match="epochs is 0"):
+        best(0, lambda params: jnp.asarray(0.0))(DATA, key)
+
+
 def test_greedy_wants_epochs_for_every_layer():
     with pytest.raises(ValueError, match="2 layers and 1"):
         stages.greedy([autoencoder(bottom, optax.sgd(1.0))] * 2, DATA, jax.random.key(0), epochs=[1])

@@ -253,6 +253,38 @@ def test_documents_are_trained_on_indexed_and_found(tmp_path):
     np.testing.assert_allclose(program.call(np.zeros((3, 2), np.float32)).sum(1), 1, rtol=1e-5)
 
 
+def written(folder, words, files=10):
+    rng = np.random.default_rng(0)
+    for i in range(files):
+        (folder / f"{i}.txt").parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{i}.txt").write_text(" ".join(rng.choice(words.split(), 30)))
+    return str(folder)
+
+
+def test_documents_are_encoded_as_the_run_was_trained_by_counts(tmp_path):
+    texts = written(tmp_path / "texts", "wheat corn barley harvest")
+    how = ("--likelihood", "multinomial", "--latents", "2", "--data-count-words", "True")
+    train("autoencoder", tmp_path / "run", "--data", texts, *how)
+    opened = commands.open_run(tmp_path / "run")
+    x, _ = files.read_examples(texts, opened.shape, opened.vocabulary, False, opened.settings.data_options)
+    np.testing.assert_array_equal(x.sum(1), 30)
+    x, _ = files.read_examples("wheat corn corn", opened.shape, opened.vocabulary, False, {"count_words": True})
+    np.testing.assert_array_equal(np.sort(x[0]), [0, 0, 1, 2])
+
+
+def test_a_run_is_measured_on_its_own_words_and_its_own_files(tmp_path):
+    texts = written(tmp_path / "texts", "wheat corn barley harvest")
+    others = written(tmp_path / "others", "crude barrel refinery pipeline")
+    train("autoencoder", tmp_path / "run", "--data", texts, "--likelihood", "multinomial", "--latents", "2")
+    assert commands.evaluate(tmp_path / "run", quiet=True)["metrics"]
+    with pytest.raises(run.RunError, match="counts other words"):
+        commands.evaluate(tmp_path / "run", others, quiet=True)
+    (tmp_path / "texts" / "more.txt").write_text("wheat corn barley harvest wheat")
+    with pytest.raises(run.RunError, match="has changed since this run was trained"):
+        commands.evaluate(tmp_path / "run", quiet=True)
+    assert commands.evaluate(tmp_path / "run", texts, quiet=True)["metrics"]
+
+
 # --------------------------------------------------------------------------------------------- restoration
 
 

@@ -39,7 +39,7 @@ def classifier(
     """
     if classes < 2:
         raise ValueError(f"classes is {classes}; a classifier needs at least 2")
-    mean = likelihood_of(likelihood).mean  # of the decoder's output
+    mean = likelihood_of(likelihood, net).mean  # of the decoder's output
     groups = ("head",) if freeze else ("encoder", "head")
 
     def init(key: Key, data: Batch) -> Params:

@@ -49,10 +49,10 @@ def k_sparse(
     """
     k = math.ceil(net.latents / 10) if k is None else k
     first, coded = k if start is None else start, math.ceil(alpha * k)
-    if not 1 <= k <= min(first, coded) or max(first, coded) > net.latents:
-        wanted = f"1 <= k <= start, k <= alpha * k, and none above the code's size, {net.latents}"
-        raise ValueError(f"k is {k}, start {start} and alpha {alpha}; wanted: {wanted}")
-    p = losses.likelihood(likelihood)
+    if not 1 <= k <= min(first, coded) or max(first, coded) > net.latents or (start is not None and anneal_steps < 1):
+        wanted = f"1 <= k <= start, k <= alpha * k, none above {net.latents}, and anneal_steps with a start"
+        raise ValueError(f"k is {k}, start {start}, alpha {alpha}, anneal_steps {anneal_steps}; wanted: {wanted}")
+    p = losses.likelihood(likelihood, net)
     keeping = lambda k, most: recoded(net, lambda *given: largest(net.encode(*given), k, most))
 
     def terms(params: Params, x: Array, key: Key | None, kept: int | Array, most: int, decay_by):

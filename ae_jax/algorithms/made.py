@@ -10,7 +10,7 @@ from jax import Array, lax
 
 from ..autoregressive import ReluAutoencoder, ancestral, before, draw_degrees, masked, unseen
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
-from ..losses import bernoulli_nll, reconstruction
+from ..losses import bernoulli_nll, reconstruction, takes_logits
 from ..recode import of_code_alone
 
 
@@ -40,7 +40,7 @@ def made(
     """
     if masks < 1:
         raise ValueError(f"masks is {masks}; there must be at least 1 set")
-    net = of_code_alone(net)  # an output is not to be told its own input
+    takes_logits(net := of_code_alone(net), "MADE")  # and no output is to be told its own input
     groups = ("encoder", "decoder") + ("direct",) * direct + ("connectivity",) * conditional
 
     def init(key: Key, data: Batch) -> Params:

@@ -9,7 +9,7 @@ from jax import Array
 from ..checks import known
 from ..core import Algorithm, Autoencoder, Hyper, Key, Optimizer, Params
 from ..losses import LikelihoodName
-from ..recode import recoded
+from ..recode import linear_code, recoded
 from ..regularized import regularized
 
 
@@ -42,7 +42,7 @@ def semantic_hashing(
         before = net.encode(params, x, key_net)
         return jax.nn.sigmoid(before + code_noise * jax.random.normal(key_noise, before.shape, before.dtype))
 
-    base = regularized(recoded(net, encode), optimizer, likelihood, weight_l2=weight_l2)
+    base = regularized(recoded(linear_code(net), encode), optimizer, likelihood, weight_l2=weight_l2)
 
     def evaluate(params: Params, batch, key: Key):
         z = encode(params, batch.x)

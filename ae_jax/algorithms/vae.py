@@ -35,6 +35,8 @@ def vae(
         free_bits: nats of KL, averaged over a batch, that each latent may use without cost (training only).
     """
     model = latent_model(net, likelihood, sigma)
+    if warmup_steps < 0:
+        raise ValueError(f"warmup_steps is {warmup_steps}; it must not be negative")
     if warmup_steps:
         if callable(beta):
             raise ValueError("warmup_steps raises a constant beta; the given beta is a schedule already")

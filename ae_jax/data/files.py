@@ -77,7 +77,9 @@ def arrays(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Da
         batches[part] = make_batch(x, y)
     known = {part: f.astype(np.float32) for part, f in factors.items() if f is not None}
     names: Sequence[str] = ()
-    if len(known) == len(parts):
+    if len(known) < len(parts):
+        known = {}
+    else:
         names = (
             found["factor_names"].tolist() if "factor_names" in found else [*map(str, range(len(known["train"][0])))]
         )

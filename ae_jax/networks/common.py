@@ -85,6 +85,13 @@ class Dropout(nn.Module):
         return jnp.where(kept, x / jnp.where(keep > 0, keep, 1), 0)  # no 0 / 0, whose gradient would be NaN
 
 
+def check_rates(**rates: float) -> None:
+    """Raises ValueError for a rate of dropout that is no probability."""
+    for name, rate in rates.items():
+        if known(rate) and not 0 <= rate <= 1:
+            raise ValueError(f"{name} is {rate}; a rate must be between 0 and 1")
+
+
 def like_data(params: Params, data: Batch) -> Params:
     """Params in the data's floating dtype: what float64 data trains is float64 throughout."""
     if not jnp.issubdtype(data.x.dtype, jnp.floating):
@@ -93,7 +100,9 @@ def like_data(params: Params, data: Batch) -> Params:
 
 
 def check_shape(x: Array, shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless x is a batch of examples of that shape."""
+    """Raises ValueError unless x is a batch of examples of that shape, in floating point."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"x has the dtype {x.dtype}; networks take floating point data: scale images to [0, 1] first")
     if x.ndim != len(shape) + 1 or x.shape[1:] != shape:
         raise ValueError(
             f"x has the shape {x.shape}; this network takes [B, {', '.join(map(str, shape))}]: "
@@ -114,12 +123,14 @@ def pair(
     latents: int,
     layer: Callable[[Params, Array], tuple[Array, Array]] | None = None,
     code_activation: ActivationName | Activation | None = None,
+    output_activation: ActivationName | Activation | None = None,
 ) -> Autoencoder:
     """An `Autoencoder` of two Flax modules (see this file's docstring for how they are called).
 
     The encoder emits a code [B, K], or several as [B, heads * K]; the decoder as many numbers as an example has. In
-    training every stream of random numbers that a module asks for is one; else there is none. `code_activation` is
-    what the encoder's module ends in; a name is told on, as `Autoencoder.activation`.
+    training every stream of random numbers that a module asks for is one; else there is none. `code_activation` and
+    `output_activation` are what the modules end in; known ones are told on by name, as `Autoencoder.activation` and
+    `Autoencoder.output`.
 
     `init` raises ValueError for a module that keeps variables besides its params (BatchNorm does), that draws random
     numbers outside training, or whose output has another size.
@@ -181,8 +192,11 @@ def pair(
             return z, decode(params, z, key_decoder)
         return z, run(decoder, params["decoder"], key_decoder, z, side).reshape(x.shape)
 
-    told = code_activation if isinstance(code_activation, str) else None
-    return Autoencoder(shape, latents, init, encode, decode, apply, layer, activation=told)
+    code, output = (
+        next((name for name, fn in ACTIVATIONS.items() if which in (name, fn)), None)
+        for which in (code_activation, output_activation)
+    )
+    return Autoencoder(shape, latents, init, encode, decode, apply, layer, activation=code, output=output)
 
 
 def _training(module: nn.Module, train: bool) -> dict[str, Any]:
@@ -211,7 +225,7 @@ def join(encoder_of: Autoencoder, decoder_of: Autoencoder) -> Autoencoder:
         return {"encoder": encoder_of.init(key_encoder, data)["encoder"], **halves}
 
     apply = through(of_code_alone(encoder_of).encode, of_code_alone(decoder_of).decode)
-    return encoder_of._replace(init=init, decode=decoder_of.decode, apply=apply)
+    return encoder_of._replace(init=init, decode=decoder_of.decode, apply=apply, output=decoder_of.output)
 
 
 def residual(net: Autoencoder) -> Autoencoder:
@@ -221,10 +235,14 @@ def residual(net: Autoencoder) -> Autoencoder:
     A code alone no longer says what comes out: `decode` gives the correction without what it corrects, so codes of
     such a network are no summary of x, and members that decode codes (variational, generative) refuse it.
     Adding means anything only in data space: for the likelihood "squared", whose output is the reconstruction.
+
+    Raises ValueError for a network that corrupts: it would correct what it saw but be added to what it did not.
     """
+    if net.corrupt is not None:
+        raise ValueError("this network corrupts its input: make it residual first, corrupted(residual(net), ...)")
 
     def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
         z, correction = net.apply(params, x, key)
         return z, x + correction
 
-    return net._replace(apply=apply, beside="the input, to which its output is added (residual)")
+    return net._replace(apply=apply, beside="the input, to which its output is added (residual)", output="residual")

@@ -168,6 +168,7 @@ def conv(
     if not channels or min(*channels, *hidden, latents, kernel, stride) < 1:
         given = f"channels {channels}, hidden {hidden}, latents {latents}, kernel {kernel}, stride {stride}"
         raise ValueError(f"{given}: there must be at least one level, and every number must be at least 1")
+    common.check_rates(dropout=dropout, code_dropout=code_dropout)
     inner, code, out = map(common.activation, (activation, code_activation, output_activation))
     height, width, colours = shape
     sizes = [(height, width)]
@@ -186,7 +187,8 @@ def conv(
         Decoder((colours, *channels), sizes, kernel, stride, up, inner, out, init, dropout, from_code),
         tuple(shape),
         latents,
-        code_activation=code_activation,
+        code_activation=code_activation if dense else activation,
+        output_activation=output_activation,
     )
     if up == "switch":
         net = net._replace(beside="the places of its encoder's maxima (up: switch)")

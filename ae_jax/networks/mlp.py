@@ -21,6 +21,7 @@ from .common import (
     InitName,
     activation,
     check_code,
+    check_rates,
     initializers,
     pair,
 )
@@ -100,7 +101,8 @@ def mlp(
         init: of the weights, by name or as a function (key, shape, dtype) -> kernel.
 
     Raises:
-        ValueError: an unknown name, no latents, or tied weights with more than one head or another way back.
+        ValueError: an unknown name, no latents, a rate that is none, or tied weights with more than one head or
+            another way back.
     """
     back = tuple(reversed(hidden)) if hidden_back is None else hidden_back
     if latents < 1 or any(width < 1 for width in (*hidden, *back)):
@@ -109,6 +111,7 @@ def mlp(
         raise ValueError(f"tied weights go back as they came: with hidden {hidden}, hidden_back cannot be {back}")
     if tied and heads != 1:
         raise ValueError(f"tied weights need one head, this algorithm's encoder emits {heads}: use tied=False")
+    check_rates(dropout=dropout, code_dropout=code_dropout)
     inner, code, out = map(_activation, (activation, code_activation, output_activation))
     encoder = MLP((*hidden, heads * latents), inner, code, init, dropout, code_dropout)
     backwards = (*back, prod(shape))
@@ -125,6 +128,7 @@ def mlp(
         latents,
         layer=layer if not hidden and _elementwise(code, heads * latents) else None,
         code_activation=code_activation,
+        output_activation=output_activation,
     )
     if not tied:
         return net

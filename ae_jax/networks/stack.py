@@ -23,11 +23,13 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
             trained with a Bernoulli likelihood, whose output is logits. The bottom's output stays raw.
 
     Raises:
-        ValueError: no networks, two that do not fit on each other, or one with switches or a residual.
+        ValueError: no networks, two that do not fit on each other, or one with switches, a residual or corruption.
     """
     if not nets:
         raise ValueError("a stack needs at least one network")
     nets = [of_code_alone(net) for net in nets]
+    if any(net.corrupt is not None for net in nets):
+        raise ValueError("a network in the stack corrupts its input: stack clean ones, and corrupt the stack")
     for i, (below, above) in enumerate(pairwise(nets)):
         if above.shape != (below.latents,):
             raise ValueError(f"network {i + 1} takes {above.shape}; the codes of network {i} are ({below.latents},)")
@@ -56,7 +58,8 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
         return z
 
     top, apply = nets[-1], through(encode, decode)
-    return Autoencoder(nets[0].shape, top.latents, init, encode, decode, apply, activation=top.activation)
+    made = Autoencoder(nets[0].shape, top.latents, init, encode, decode, apply)
+    return made._replace(activation=top.activation, output=nets[0].output)
 
 
 def stacked(layers: Sequence[Params]) -> Params:
