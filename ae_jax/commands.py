@@ -340,10 +340,21 @@ def write_report(folder: run.Folder, algorithm: Algorithm, params: Params, split
     return report.write(findings, folder.path)
 
 
+def load_own(opened: Opened) -> Splits:
+    """The data that a run was trained on. Raises RunError where they are no longer the same."""
+    splits, name = load(opened.settings), opened.settings.data
+    if run.checksum(tuple(splits.dataset)) != opened.folder.config()["settings"]["data_checksum"]:
+        raise run.RunError(
+            f"{name} has changed since this run was trained on it, so its test set may hold what was learned from: "
+            f"put it back, or measure on it as it is, by evaluate with --data {name}"
+        )
+    return splits
+
+
 def make_report(workdir: Path) -> Path:
     """Writes the report of a run again, also of one that is still going on."""
     opened = open_run(workdir)
-    splits = load(opened.settings)
+    splits = load_own(opened)
     results = opened.folder.results()
     if results is None:
         results = {"seeds": list(opened.settings.seeds), "metrics": {}}
@@ -365,14 +376,9 @@ def evaluate(workdir: Path, source: str | None = None, samples: int = 100, quiet
             except data.DataError:  # a run from a stream is evaluated on what is loaded whole, too
                 shards = None
         settings = Settings(**(vars(settings) | {"data": source, "data_options": options, "shard_size": shards}))
-    splits = load(settings)
+    splits = load_own(opened) if source is None else load(settings)
     check_shape(splits.test.x, opened.shape)
     check_vocabulary(splits.dataset.vocabulary, opened.vocabulary, str(settings.data))
-    if source is None and run.checksum(tuple(splits.dataset)) != opened.folder.config()["settings"]["data_checksum"]:
-        raise run.RunError(
-            f"{settings.data} has changed since this run was trained on it, so what was learned from may now be in the "
-            f"test set: put it back, or give --data {settings.data} to measure on it as it is"
-        )
     params = jax.tree.map(
         lambda *leaves: jnp.stack(leaves), *(open_run(workdir, seed).params for seed in settings.seeds)
     )
@@ -644,7 +650,7 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) ->
     check_folder(out)
     if n < 1:
         raise run.RunError(f"{n} examples are asked for; project at least 1 (-n)")
-    splits = load(opened.settings)
+    splits = load_own(opened)
     x, y = np.asarray(splits.test.x[:n]), splits.test.y
     codes = in_chunks(functools.partial(opened.algorithm.encode, opened.params), x)
     out.mkdir(parents=True, exist_ok=True)

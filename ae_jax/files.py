@@ -52,7 +52,7 @@ def read_examples(
     there = os.path.exists(path) and not name  # where words are too long for a file's name, Path.exists raises
     if path.suffix in (".npy", ".npz") or (there and path.is_dir() and data.npy_files(path)):
         files = data.npy_files(path) if path.is_dir() else [path]
-        arrays = [read_array(file) for file in files]
+        arrays = [a[None] if a.shape == tuple(shape) else a for a in map(read_array, files)]  # one example alone
         names = [f"{file.name}[{i}]" for file, array in zip(files, arrays, strict=True) for i in range(len(array))]
         if len({array.shape[1:] for array in arrays}) > 1:
             raise run.RunError(f"the .npy files in {path} hold examples of different shapes")

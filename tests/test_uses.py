@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -72,6 +73,8 @@ def test_messages_speak_of_what_is_wrong(digits, indexed, tmp_path):
     np.save(tmp_path / "codes.npy", np.full((3, 12), -5, np.float32))
     with pytest.raises(run.RunError, match=r"shape \(12,\)"):  # and not that they are outside [0, 1]
         commands.search(indexed, str(tmp_path / "codes.npy"))
+    np.save(tmp_path / "single.npy", np.asarray(data.load("digits").test.x)[5])  # an example without a batch
+    assert commands.search(indexed, str(tmp_path / "single.npy"), k=1)[2][0][0].place == 5
     np.save(tmp_path / "one.npy", np.float32(1))
     with pytest.raises(run.RunError, match="a single value"):
         commands.search(indexed, str(tmp_path / "one.npy"))
@@ -280,8 +283,10 @@ def test_a_run_is_measured_on_its_own_words_and_its_own_files(tmp_path):
     with pytest.raises(run.RunError, match="counts other words"):
         commands.evaluate(tmp_path / "run", others, quiet=True)
     (tmp_path / "texts" / "more.txt").write_text("wheat corn barley harvest wheat")
-    with pytest.raises(run.RunError, match="has changed since this run was trained"):
-        commands.evaluate(tmp_path / "run", quiet=True)
+    project = lambda where: commands.project(where, tmp_path / "projected")
+    for command in (partial(commands.evaluate, quiet=True), commands.make_report, project):
+        with pytest.raises(run.RunError, match="has changed since this run was trained"):
+            command(tmp_path / "run")
     assert commands.evaluate(tmp_path / "run", texts, quiet=True)["metrics"]
 
 

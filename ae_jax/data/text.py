@@ -82,7 +82,8 @@ def texts(
     Args:
         path: the folder.
         words: how many of the training documents' commonest words count; stop words do not.
-        count_words: give each document's counts of words instead, for the likelihood of the whole of it.
+        count_words: give each document's counts of words instead, for the likelihood of the whole of it; squared errors
+            and cross-entropies then compare probabilities with counts, and tell nothing.
         test_fraction: how many documents to hold out where there is no folder `test`.
         seed: of that split.
 
@@ -121,7 +122,8 @@ def reuters(*, words: int = 2000, count_words: bool = False) -> Dataset:
 
     Args:
         words: how many of the training documents' commonest words count; stop words do not.
-        count_words: give each document's counts of words instead, for the likelihood of the whole of it.
+        count_words: give each document's counts of words instead, for the likelihood of the whole of it; squared errors
+            and cross-entropies then compare probabilities with counts, and tell nothing.
 
     Raises:
         DataError: NLTK or its corpus is not there.
