@@ -10,6 +10,7 @@ codes with two-dimensional priors.
 
 import time
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ CLAIMS = {
 SIGMAS = tuple(np.geomspace(0.1, 0.4, 13).round(4).tolist())  # of Parzen windows
 PARZEN = Published(340.0, "Makhzani et al. (2015), table 1, 10,000 samples", None, "two layers of 1200 units, all data")
 PLANES = ("gaussian", "mixture", "swiss_roll")
-PLANE_RATES = {"critic_rate": 1.0, "confuse_rate": 1.0}  # over the reconstruction's
+PLANE_RATES: dict[str, Any] = {"critic_rate": 1.0, "confuse_rate": 1.0}  # over the reconstruction's
 
 
 def main(
@@ -88,7 +89,12 @@ def main(
     test_x = jnp.asarray(test_set.x)
     shape, steps = train_set.x.shape[1:], epochs * -(-len(train_set.x) // batch_size)
     adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps), b1=0.5)
-    rates = {"critic_widths": hidden, "critic_rate": game_rate, "confuse_rate": game_rate, "prior_scale": scale}
+    rates: dict[str, Any] = {
+        "critic_widths": hidden,
+        "critic_rate": game_rate,
+        "confuse_rate": game_rate,
+        "prior_scale": scale,
+    }
     fit = partial(train, epochs=epochs, batch_size=batch_size)
 
     net = networks.mlp(shape, latents, hidden=hidden)
@@ -166,9 +172,9 @@ def main(
             "the estimate depends on such things by more than a hundred nats, so this is no reproduction.",
             "Chosen beforehand by a short run's MMD on held-out training images: Adam's b1 of 0.5 (not 0.9) and the "
             "game's learning rate (of 0.1, 0.3, 0.4, 0.8 and 1 times the reconstruction's, some in pairs).",
-            "The picture has one seed. In the mixture and the Swiss roll the critic is told labels (section 2.3). Its nets "
-            "play at the reconstruction's full rate, which on held-out training images brought codes nearer to all three "
-            "priors.",
+            "The picture has one seed. In the mixture and the Swiss roll the critic is told labels (section 2.3). Its "
+            "nets play at the reconstruction's full rate, which on held-out training images brought codes nearer to "
+            "all three priors.",
         ],
         figure=figure,
         out=out,
