@@ -11,14 +11,14 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from .compiler import without_ynnpack
+from .compiler import tell_compiler
 
 if TYPE_CHECKING:
     from .vocabulary import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-without_ynnpack()
+tell_compiler()
 
 
 def __getattr__(name: str) -> Any:

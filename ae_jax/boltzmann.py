@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from . import draws
 from .core import Autoencoder, Heads, Key, Params
-from .losses import sum_examples, takes_logits, weights
+from .losses import softplus, sum_examples, takes_logits, weights
 from .recode import linear_code, of_code_alone
 
 BoltzmannAutoencoder = Annotated[Autoencoder, Heads(1, network="rbm")]  # one tied linear layer
@@ -36,13 +37,13 @@ class Units(NamedTuple):
 UNITS: dict[str, Units] = {
     "bernoulli": Units(
         jax.nn.sigmoid,
-        lambda key, a: (jax.random.uniform(key, a.shape, a.dtype) < jax.nn.sigmoid(a)).astype(a.dtype),
+        lambda key, a: (draws.uniform(key, a.shape, a.dtype) < jax.nn.sigmoid(a)).astype(a.dtype),
         jnp.zeros_like,
-        jax.nn.softplus,
+        softplus,
     ),
     "gaussian": Units(  # of variance 1
         lambda a: a,
-        lambda key, a: a + jax.random.normal(key, a.shape, a.dtype),
+        lambda key, a: a + draws.normal(key, a.shape, a.dtype),
         lambda s: jnp.square(s) / 2,
         lambda a: (jnp.square(a) + log(2 * pi)) / 2,
     ),
@@ -100,7 +101,7 @@ class Machine(NamedTuple):
         def term(i: Array) -> Array:  # i [B]
             row = jnp.arange(len(v))
             off, on = (self.free_energy(params, flat.at[row, i].set(s).reshape(v.shape)) for s in (0.0, 1.0))
-            return flat[row, i] * (off - on) - jax.nn.softplus(off - on)
+            return flat[row, i] * (off - on) - softplus(off - on)
 
         if key is not None:
             return size * term(jax.random.randint(key, (len(v),), 0, size))

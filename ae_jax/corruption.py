@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from . import draws
 from .checks import known
 from .core import Autoencoder, Key, Params
 
@@ -21,14 +22,14 @@ FACTOR = 2  # of low_resolution, unless it is told another
 def masking(p: float = 0.25) -> Corruption:
     """Sets each element to 0 with probability p."""
     _probability("masking", p)
-    return lambda x, key: x * jax.random.bernoulli(key, 1 - p, x.shape).astype(x.dtype)
+    return lambda x, key: x * draws.bernoulli(key, 1 - p, x.shape).astype(x.dtype)
 
 
 def gaussian(s: float = 0.25) -> Corruption:
     """Adds N(0, s^2) noise to each element; s in units of the data."""
     if known(s) and s < 0:
         raise ValueError(f"gaussian noise has standard deviation {s}; it must not be negative")
-    return lambda x, key: x + s * jax.random.normal(key, x.shape, x.dtype)
+    return lambda x, key: x + s * draws.normal(key, x.shape, x.dtype)
 
 
 def salt_and_pepper(p: float = 0.25) -> Corruption:
@@ -36,7 +37,7 @@ def salt_and_pepper(p: float = 0.25) -> Corruption:
     _probability("salt_and_pepper", p)
 
     def corrupt(x: Array, key: Key) -> Array:
-        u = jax.random.uniform(key, x.shape)  # one draw decides both whether and to what
+        u = draws.uniform(key, x.shape)  # one draw decides both whether and to what
         return jnp.where(u < p / 2, 0, jnp.where(u < p, 1, x)).astype(x.dtype)
 
     return corrupt

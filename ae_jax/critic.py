@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jax.nn import softplus
 
 from .checks import known
 from .core import Batch, Key, Loss, Optimizer, Params, Rule, chain, descend
+from .losses import softplus
 
 Draw = Callable[[Params, Batch, Key], Array]  # what the critic looks at, [B, D]
 

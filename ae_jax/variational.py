@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from . import draws
 from .checks import known
 from .core import Autoencoder, Batch, Heads, Key, Params
 from .losses import gaussian_nll, takes_logits
@@ -33,12 +34,13 @@ class LatentModel(NamedTuple):
     decode: Callable[[Params, Array], Array]  # (params, z) -> E[x | z]
     reconstruct: Callable[[Params, Array], Array]  # (params, x) -> E[x | E[z | x]]
     sample: Callable[[Params, Key, int], Array]  # E[x | z] for n draws of z from the prior
-    log_weight: Callable[..., Array]  # (params, batch, key, train=False) -> log p(x, z) - log q(z | x), [B]
+    log_weight: Callable[[Params, Batch, Key], Array]  # log p(x, z) - log q(z | x), [B]
+    log_weights: Callable[..., Array]  # (params, batch, key, samples, train=False) -> as many of them, [samples, B]
 
 
-def reparameterize(key: Key, mean: Array, logvar: Array) -> Array:
-    """z = mean + exp(logvar / 2) * eps with eps ~ N(0, I): a draw from q that gradients pass through."""
-    return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape, mean.dtype)
+def reparameterize(key: Key, mean: Array, logvar: Array, samples: tuple[int, ...] = ()) -> Array:
+    """z = mean + exp(logvar / 2) * eps with eps ~ N(0, I): draws from q, [*samples, B, K], that gradients pass."""
+    return mean + jnp.exp(0.5 * logvar) * draws.normal(key, (*samples, *mean.shape), mean.dtype)
 
 
 def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None) -> LatentModel:
@@ -79,7 +81,9 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
         return posterior(params, x)[0]
 
     def nll(params: Params, z: Array, x: Array, key: Key | None = None) -> Array:
-        output = net.decode(params, z, key)
+        return explain(params, net.decode(params, z, key), x)
+
+    def explain(params: Params, output: Array, x: Array) -> Array:  # -log p(x | output), [B]
         if likelihood != "gaussian":
             return likelihood_of(likelihood).nll(output, x)
         if sigma is None:
@@ -98,13 +102,21 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
         dtype: Any = jax.tree.leaves(params["decoder"])[0].dtype
         return decode(params, jax.random.normal(key, (n, net.latents), dtype))
 
-    def log_weight(params: Params, batch: Batch, key: Key, train: bool = False) -> Array:
+    def log_weights(params: Params, batch: Batch, key: Key, samples: int, train: bool = False) -> Array:
         key_z, key_encoder, key_decoder = jax.random.split(key, 3)
         mean, logvar = posterior(params, batch.x, key_encoder if train else None)
-        z = reparameterize(key_z, mean, logvar)
-        log_joint = -gaussian_nll(jnp.zeros_like(z), jnp.zeros_like(z), z)
-        log_joint -= nll(params, z, batch.x, key_decoder if train else None)
-        return log_joint + gaussian_nll(mean, logvar, z)
+        z = reparameterize(key_z, mean, logvar, (samples,))
+        # One batch of all draws: mapped over draws, the decoder's gradient costs XLA a transposed copy of each layer.
+        output = net.decode(params, z.reshape(-1, net.latents), key_decoder if train else None)
+
+        def weigh(z: Array, output: Array) -> Array:  # by one draw for each example
+            log_joint = -gaussian_nll(jnp.zeros_like(z), jnp.zeros_like(z), z) - explain(params, output, batch.x)
+            return log_joint + gaussian_nll(mean, logvar, z)
+
+        return jax.vmap(weigh)(z, output.reshape(samples, *batch.x.shape))
+
+    def log_weight(params: Params, batch: Batch, key: Key) -> Array:
+        return log_weights(params, batch, key, 1)[0]
 
     groups = ("encoder", "decoder") + (("likelihood",) if learned else ())
-    return LatentModel(init, groups, posterior, nll, encode, decode, reconstruct, sample, log_weight)
+    return LatentModel(init, groups, posterior, nll, encode, decode, reconstruct, sample, log_weight, log_weights)

@@ -458,18 +458,22 @@ def worse_posterior():
     return pca, params
 
 
+def importance_weights(params, data, key, k):
+    """log p(x, z) - log q(z | x) by SciPy, of the very draws [k, N, 2]."""
+    key_z = jax.random.split(key, 3)[0]
+    mean, logvar = np.split(np.asarray(linear().encode(params, data.x)), 2, axis=1)
+    z = mean + np.exp(0.5 * logvar) * np.asarray(jax.random.normal(key_z, (k, *mean.shape)))
+    x_hat = np.stack([linear().decode(params, jnp.asarray(one, data.x.dtype)) for one in z])
+    s = np.exp(0.5 * float(params["likelihood"]["logvar"]))
+    log_joint = stats.norm.logpdf(GAUSSIAN, x_hat, s).sum(-1) + stats.norm.logpdf(z).sum(-1)
+    return log_joint - stats.norm.logpdf(z, mean, np.exp(0.5 * logvar)).sum(-1)
+
+
 def test_importance_weights_are_log_joint_minus_log_posterior():
-    """Against SciPy, from the very draw: the sign of each of the three terms."""
+    """The sign of each of the three terms."""
     (_, params), data = worse_posterior(), Batch(jnp.asarray(GAUSSIAN))
     log_w = gaussian(optax.sgd(1.0)).log_weight(params, data, KEY)
-    key_z = jax.random.split(KEY, 3)[0]
-    mean, logvar = np.split(np.asarray(linear().encode(params, data.x)), 2, axis=1)
-    z = mean + np.exp(0.5 * logvar) * np.asarray(jax.random.normal(key_z, mean.shape))
-    x_hat = np.asarray(linear().decode(params, jnp.asarray(z, data.x.dtype)))
-    s = np.exp(0.5 * float(params["likelihood"]["logvar"]))
-    wanted = stats.norm.logpdf(GAUSSIAN, x_hat, s).sum(1) + stats.norm.logpdf(z).sum(1)
-    wanted -= stats.norm.logpdf(z, mean, np.exp(0.5 * logvar)).sum(1)
-    np.testing.assert_allclose(log_w, wanted, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(log_w, importance_weights(params, data, KEY, 1)[0], rtol=1e-3, atol=1e-3)
 
 
 def test_iwae_uses_exactly_its_samples_and_with_one_is_the_elbo():
@@ -477,10 +481,9 @@ def test_iwae_uses_exactly_its_samples_and_with_one_is_the_elbo():
     for k in (1, 4):
         algorithm = iwae(linear(), optax.sgd(1.0), likelihood="gaussian", samples=k)
         metrics = jax.jit(algorithm.evaluate)(params, data, KEY)
-        log_weight = jax.jit(algorithm.log_weight)
-        log_w = np.stack([log_weight(params, data, key) for key in jax.random.split(KEY, k)])  # [k, N]
-        np.testing.assert_allclose(metrics["bound"], special.logsumexp(log_w, 0) - np.log(k), rtol=1e-4)
-        np.testing.assert_allclose(metrics["elbo"], log_w.mean(0), rtol=1e-4)
+        log_w = importance_weights(params, data, KEY, k)
+        np.testing.assert_allclose(metrics["bound"], special.logsumexp(log_w, 0) - np.log(k), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(metrics["elbo"], log_w.mean(0), rtol=1e-3, atol=1e-3)
         np.testing.assert_array_equal(metrics["loss"], -metrics["bound"])
         assert (k == 1) == np.allclose(metrics["bound"], metrics["elbo"])
 

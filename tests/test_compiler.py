@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -11,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax import jacobians
-from ae_jax.compiler import FLAG, without_ynnpack
+from ae_jax import compiler, jacobians
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,23 +44,53 @@ def test_ones_are_counted_after_a_reshape(width):
     assert counted == ones.size
 
 
-def test_flags_are_kept_and_a_choice_of_ones_own_stands(monkeypatch):
-    monkeypatch.setattr(metadata, "version", lambda name: "0.10.2")
-    monkeypatch.setitem(sys.modules, "jax._src.xla_bridge", None)  # as before jax is imported
-    flags = lambda: dict(part.split("=", 1) for part in os.environ["XLA_FLAGS"].split())
-    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=there")
-    without_ynnpack()
-    assert flags() == {"--xla_dump_to": "there", f"--{FLAG}": ""}
-    monkeypatch.setenv("XLA_FLAGS", f"--{FLAG}=reduce")
-    without_ynnpack()
-    assert flags() == {f"--{FLAG}": "reduce"}
+OLD, NEW = "flags\t\t: fpu avx2 avx512f avx512bw", "flags\t\t: fpu avx2 avx512f avx512_bf16"
 
 
-def test_later_releases_are_left_as_they_are(monkeypatch):
-    monkeypatch.setattr(metadata, "version", lambda name: "0.12.0")
-    monkeypatch.setenv("XLA_FLAGS", "")
-    without_ynnpack()
-    assert os.environ["XLA_FLAGS"] == ""
+def told(monkeypatch, tmp_path, flags, jaxlib="0.10.2", processor=OLD):
+    """What XLA_FLAGS says after the import, on another machine and before JAX is imported."""
+    (tmp_path / "cpuinfo").write_text(f"model name\t: a processor\n{processor}\n\n{OLD}\n")
+    monkeypatch.setattr(compiler, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(metadata, "version", lambda name: jaxlib)
+    monkeypatch.setitem(sys.modules, "jax._src.xla_bridge", None)
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    compiler.tell_compiler()
+    return dict(part.split("=", 1) for part in os.environ["XLA_FLAGS"].split())
+
+
+LIBRARY, WIDTH = f"--{compiler.LIBRARY}", f"--{compiler.WIDTH}"
+
+
+def test_flags_are_kept_and_a_choice_of_ones_own_stands(monkeypatch, tmp_path):
+    flags = partial(told, monkeypatch, tmp_path)
+    assert flags("--xla_dump_to=there") == {"--xla_dump_to": "there", LIBRARY: ""}
+    assert flags(f"{LIBRARY}=reduce {WIDTH}=256", processor=NEW) == {LIBRARY: "reduce", WIDTH: "256"}
+
+
+def test_wide_vectors_are_for_processors_that_do_well_with_them(monkeypatch, tmp_path):
+    flags = partial(told, monkeypatch, tmp_path, "")
+    assert flags() == {LIBRARY: ""}
+    assert flags(processor=NEW) == {LIBRARY: "", WIDTH: "512"}
+    assert flags(jaxlib="0.12.1", processor=NEW) == {WIDTH: "512"}
+    assert flags(jaxlib="0.12.1") == {}
+    monkeypatch.setattr(compiler, "CPUINFO", tmp_path / "nowhere")
+    assert not compiler.wide_vectors()
+
+
+def test_releases_that_are_not_known_are_left_as_they_are(monkeypatch, tmp_path):
+    assert told(monkeypatch, tmp_path, "", jaxlib="0.13.0", processor=NEW) == {}
+
+
+def test_the_installed_release_takes_the_flags_and_computes_the_same_bits():
+    code = (
+        "import jax, ae_jax; x = jax.random.normal(jax.random.key(0), (300, 70)); print(repr((x @ x.T).sum().item()))"
+    )
+    run = lambda **env: subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | env, capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    library = f"{LIBRARY}= " if metadata.version("jaxlib").startswith("0.10.") else ""
+    narrow, wide = (run(XLA_FLAGS=f"{library}{WIDTH}={bits}").stdout for bits in (256, 512))
+    assert narrow == wide
 
 
 @pytest.mark.skipif(not metadata.version("jaxlib").startswith("0.10."), reason="other compilers need no flag")

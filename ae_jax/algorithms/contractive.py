@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 from jax import Array
 
-from .. import jacobians
+from .. import draws, jacobians
 from ..core import Algorithm, Autoencoder, Hyper, Key, Loss, Optimizer, Params
 from ..losses import LikelihoodName
 from ..regularized import regularized
@@ -67,7 +67,7 @@ def contractive(
             slopes = lambda x, e: (layer(x)[0], layer(x)[1] - layer(x + e)[1])
             return square_norm(change, slopes, draw[1], x, draw[0])
 
-        e = higher_noise * jax.random.normal(key_noise, (corruptions, *x.shape), x.dtype)
+        e = higher_noise * draws.normal(key_noise, (corruptions, *x.shape), x.dtype)
         change = jax.lax.map(bend, (e, jax.random.split(key_bend, corruptions))).mean(0)  # [B]
         return Loss(weight * norm + higher * change, {"jacobian": norm, "jacobian_change": change})
 

@@ -34,8 +34,7 @@ def iwae(
     model = latent_model(net, likelihood, sigma)
 
     def bounds(params: Params, batch: Batch, key: Key, train: bool) -> tuple[Array, Array]:
-        keys = jax.random.split(key, samples)
-        log_w = jax.vmap(lambda key: model.log_weight(params, batch, key, train))(keys)  # [samples, B]
+        log_w = model.log_weights(params, batch, key, samples, train)  # [samples, B]
         return jax.nn.logsumexp(log_w, axis=0) - jnp.log(samples), log_w.mean(0)  # eq. (8) and the ELBO, each [B]
 
     def loss(params: Params, batch: Batch, key: Key) -> Loss:

@@ -1,6 +1,5 @@
-"""Restricted Boltzmann machines by contrastive divergence. Hinton (2002), Neural Computation 14.
-
-CD's draws as in the released code of Hinton & Salakhutdinov (2006); persistent chains: Tieleman (2008), ICML.
+"""Restricted Boltzmann machines by contrastive divergence. Hinton (2002), Neural Computation 14. Draws: the code of
+Hinton & Salakhutdinov (2006). Persistent chains: Tieleman (2008), ICML.
 """
 
 import jax
@@ -9,6 +8,7 @@ from jax import Array, lax
 from ..boltzmann import BoltzmannAutoencoder, UnitsName, check_tied, machine
 from ..core import Algorithm, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend
 from ..losses import l2, reconstruction
+from ..regularized import decay
 
 
 def rbm(
@@ -56,7 +56,7 @@ def rbm(
             first = model.visible.draw(key_visible, a) if draw_visible else model.visible.mean(a)
             negative = model.gibbs(fixed, first, key_walk, steps - 1, mean=not draw_visible)
         data, dream = (model.free_energy(params, v) for v in (batch.x, negative))
-        value = data - dream.mean() + weight_l2 * l2(params["encoder"])  # whose gradient: <v h> dream - <v h> data
+        value = data - dream.mean() + decay(weight_l2, l2, params)  # whose gradient: <v h> dream - <v h> data
         return Loss(value, {"loss": model.nll(a, batch.x), "free_energy": data}, {"chains": negative} if chains else {})
 
     encode = lambda params, x: model.hidden.mean(net.encode(params, x))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from .. import draws
 from ..checks import known
 from ..core import Algorithm, Autoencoder, Hyper, Key, Optimizer, Params
 from ..losses import LikelihoodName
@@ -40,7 +41,7 @@ def semantic_hashing(
             return jax.nn.sigmoid(net.encode(params, x))
         key_net, key_noise = jax.random.split(key)
         before = net.encode(params, x, key_net)
-        return jax.nn.sigmoid(before + code_noise * jax.random.normal(key_noise, before.shape, before.dtype))
+        return jax.nn.sigmoid(before + code_noise * draws.normal(key_noise, before.shape, before.dtype))
 
     base = regularized(recoded(linear_code(net), encode), optimizer, likelihood, weight_l2=weight_l2)
 

@@ -1,8 +1,8 @@
 """Binary images from grey ones, each pixel a coin whose chance of 1 is its grey value."""
 
-import jax
 import numpy as np
 
+from .. import draws
 from ..core import Batch, Key
 
 
@@ -16,4 +16,4 @@ def binarise(x: np.ndarray, seed: int) -> np.ndarray:
 
 def dynamic_binarise(batch: Batch, key: Key) -> Batch:
     """A fresh draw for every batch, inside the compiled step: `core.augment(rule, dynamic_binarise)`."""
-    return batch._replace(x=jax.random.bernoulli(key, batch.x).astype(batch.x.dtype))
+    return batch._replace(x=draws.bernoulli(key, batch.x).astype(batch.x.dtype))

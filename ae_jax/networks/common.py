@@ -15,6 +15,7 @@ from flax import errors
 from flax import linen as nn
 from jax import Array
 
+from .. import draws
 from ..checks import known
 from ..core import Autoencoder, Batch, Key, Params
 from ..recode import of_code_alone, through
@@ -81,7 +82,7 @@ class Dropout(nn.Module):
         if known(self.rate) and self.rate == 1:
             return jnp.zeros_like(x)
         keep = 1 - self.rate
-        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, x.shape)
+        kept = draws.bernoulli(self.make_rng("dropout"), keep, x.shape)
         return jnp.where(kept, x / jnp.where(keep > 0, keep, 1), 0)  # no 0 / 0, whose gradient would be NaN
 
 

@@ -90,12 +90,21 @@ def _convolve_gemm(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
         around = ((kh - 1 - top, kh - 1 - bottom), (kw - 1 - left, kw - 1 - right))
         size = (x.shape[1] + top + bottom - kh + 1, x.shape[2] + left + right - kw + 1)
         return _transpose_gemm(x, kernel[::-1, ::-1].swapaxes(2, 3), size, 1, around)
-    return unfold(x, (kh, kw), stride, pads) @ kernel.reshape(-1, features)
+    return _rows(unfold(x, (kh, kw), stride, pads), kernel.reshape(-1, features))
 
 
 def _transpose_gemm(y: Array, kernel: Array, size: Size, stride: int, pads: Pads) -> Array:
     kh, kw, _, features = kernel.shape
-    return fold(y @ kernel.reshape(-1, features).T, (kh, kw), size, stride, pads)
+    return fold(_rows(y, kernel.reshape(-1, features).T), (kh, kw), size, stride, pads)
+
+
+def _rows(patches: Array, matrix: Array) -> Array:
+    """patches @ matrix, as one product of matrices: [..., N], [N, M] -> [..., M].
+
+    The same numbers as with all axes kept, but the gradient of `matrix` then sums over one axis. Over several, XLA
+    copies the patches, transposed, before it multiplies.
+    """
+    return (patches.reshape(-1, len(matrix)) @ matrix).reshape(*patches.shape[:-1], -1)
 
 
 def unfold(x: Array, window: Size, stride: int, pads: Pads) -> Array:
