@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from . import draws
+from .barriers import settled
 from .checks import known
 from .core import Autoencoder, Batch, Heads, Key, Params
 from .losses import gaussian_nll, takes_logits
@@ -107,7 +108,7 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
         mean, logvar = posterior(params, batch.x, key_encoder if train else None)
         z = reparameterize(key_z, mean, logvar, (samples,))
         # One batch of all draws: mapped over draws, the decoder's gradient costs XLA a transposed copy of each layer.
-        output = net.decode(params, z.reshape(-1, net.latents), key_decoder if train else None)
+        output = settled(net.decode(params, z.reshape(-1, net.latents), key_decoder if train else None))
 
         def weigh(z: Array, output: Array) -> Array:  # by one draw for each example
             log_joint = -gaussian_nll(jnp.zeros_like(z), jnp.zeros_like(z), z) - explain(params, output, batch.x)

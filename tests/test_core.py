@@ -232,7 +232,7 @@ def test_the_statistics_of_an_algorithm_come_before_its_pass():
 PACKAGE = Path(ae_jax.__file__).parent
 ONLY = {"flax": "networks", "tensorflow_datasets": "data", "orbax": "run"}
 SHARED = {"core", "losses", "corruption", "boltzmann", "variational", "regularized", "autoregressive", "critic"}
-SHARED |= {"priors", "labels", "jacobians", "checks", "recode", "draws"}
+SHARED |= {"priors", "labels", "jacobians", "checks", "recode", "draws", "barriers"}
 PURE = SHARED | {"retrieval", "optimizers", "networks", "algorithms", "evaluation"}
 IMPURE = {"os", "sys", "time", "argparse", "logging", "datetime", "pathlib", "subprocess", "random", "tyro", "tqdm"}
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+from ..barriers import settled
 from ..core import Autoencoder
 from . import common
 from .common import ACTIVATIONS, Activation, ActivationName, InitName
@@ -47,8 +48,10 @@ class Convolution(nn.Module):
         kernel = self.param("kernel", kernel_init, shape, jnp.float32)
         bias = self.param("bias", bias_init, (self.features,), jnp.float32)
         if self.size is None:
-            return convolve(x, kernel, self.stride) + bias
-        return convolve_transpose(x, kernel.swapaxes(2, 3), self.size, self.stride) + bias
+            y = convolve(x, kernel, self.stride)
+        else:
+            y = convolve_transpose(x, kernel.swapaxes(2, 3), self.size, self.stride)
+        return settled(y.reshape(-1, self.features) + bias).reshape(y.shape)
 
 
 class Encoder(nn.Module):
