@@ -36,7 +36,8 @@ def bernoulli(key: Key, p: float | Array, shape: tuple[int, ...] | None = None) 
 
 def written_out(key: Key) -> Key:
     """The same key for the generator below, if it is one of JAX's default generator with its default counters."""
-    default = str(jax.random.key_impl(key)) == "threefry2x32" and jax.config.jax_threefry_partitionable
+    counters: Any = jax.config
+    default = str(jax.random.key_impl(key)) == "threefry2x32" and counters.jax_threefry_partitionable
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=WRITTEN_OUT) if default else key
 
 
@@ -53,7 +54,7 @@ def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
 
 
 def _counters(shape: tuple[int, ...]) -> tuple[Array, Array]:
-    if prod(shape) >= 2**32:
+    if prod(shape) > 2**32:
         raise ValueError(f"{shape} are more numbers than one draw gives here, 2^32: split the key, and draw in parts")
     return jnp.zeros(shape, jnp.uint32), lax.iota(jnp.uint32, prod(shape)).reshape(shape)
 
@@ -74,7 +75,7 @@ WRITTEN_OUT = define_prng_impl(
     seed=_seed,
     split=lambda key, shape: jnp.stack(threefry(key, *_counters(shape)), -1),
     random_bits=_bits,
-    fold_in=lambda key, data: jnp.stack(threefry(key, jnp.uint32(0), data.astype("uint32"))),
+    fold_in=lambda key, data: jnp.stack(threefry(key, jnp.uint32(0), jnp.asarray(data, "uint32"))),
     name="threefry2x32 written out",
     tag="fry=",
 )
