@@ -1,4 +1,4 @@
-"""Draws are those of `jax.random`, bit for bit, and are no loop where they are compiled for a CPU."""
+"""Draws are those of `jax.random`, bit for bit, and no loop; barriers change nothing but the program."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ae_jax import draws
-from ae_jax.barriers import settled
+from ae_jax.barriers import computed, settled
 
 KEY = jax.random.key(7)
 DRAWS = {
@@ -88,12 +88,13 @@ def test_more_numbers_than_counters_are_refused():
         jax.jit(lambda key: draws.uniform(key, (2**17, 2**16))).lower(KEY)
 
 
-def test_a_settled_array_is_the_identity_with_every_derivative():
+@pytest.mark.parametrize("same", [computed, settled])
+def test_barriers_are_the_identity_with_every_derivative(same):
     x, t = jnp.asarray([[1.0, 2.0], [3.0, 4.0]]), jnp.asarray([[0.5, 0.0], [1.0, 2.0]])
-    value, tangent = jax.jvp(settled, (x,), (t,))
+    value, tangent = jax.jvp(same, (x,), (t,))
     np.testing.assert_array_equal(value, x)
     np.testing.assert_array_equal(tangent, t)
-    square = lambda x: jnp.square(settled(x)).sum()
+    square = lambda x: jnp.square(same(x)).sum()
     np.testing.assert_array_equal(jax.jit(jax.grad(square))(x), 2 * x)
     np.testing.assert_array_equal(jax.hessian(square)(x).reshape(4, 4), 2 * np.eye(4))
     np.testing.assert_array_equal(jax.vmap(jax.grad(square))(x[:, None])[:, 0], 2 * x)
