@@ -108,14 +108,24 @@ def _rows(patches: Array, matrix: Array) -> Array:
 
 
 def unfold(x: Array, window: Size, stride: int, pads: Pads) -> Array:
-    """Patches as rows: x [B, H, W, C] to [B, h, w, kh kw C], zeros being `pads` around x."""
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    """Patches as rows: x [B, H, W, C] to [B, h, w, kh kw C], zeros being `pads` around x.
+
+    Pixels are taken by phase, as in `fold`, so that the derivative is such a sum, too.
+    """
+    (top, bottom), (left, right) = pads
     batch, height, width, channels = x.shape
-    h, w = (height - window[0]) // stride + 1, (width - window[1]) // stride + 1
+    h, w = (height + top + bottom - window[0]) // stride + 1, (width + left + right - window[1]) // stride + 1
+    # Images in blocks of stride x stride, as many as patches see; what lies beyond is cut off.
+    high, wide = h + (window[0] - 1) // stride, w + (window[1] - 1) // stride
+    edges = (top, high * stride - height - top, 0), (left, wide * stride - width - left, 0)
+    blocks = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+    blocks = blocks.reshape(batch, high, stride, wide, stride, channels)
+    phases = [lax.split(row, (1,) * stride, axis=4) for row in lax.split(blocks, (1,) * stride, axis=2)]
 
     def tap(i: int, j: int) -> Array:  # what place (i, j) of every patch sees, [B, h, w, C]
-        end = (batch, i + (h - 1) * stride + 1, j + (w - 1) * stride + 1, channels)
-        return lax.slice(x, (0, i, j, 0), end, (1, stride, stride, 1))
+        phase = phases[i % stride][j % stride].reshape(batch, high, wide, channels)
+        down, right = i // stride, j // stride
+        return phase[:, down : down + h, right : right + w]
 
     return jnp.concatenate([tap(i, j) for i, j in product(range(window[0]), range(window[1]))], axis=3)
 
