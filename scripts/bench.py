@@ -152,10 +152,7 @@ CASES: dict[str, Case | Timing] = {
     "seeds": Case(
         "many seeds of the VAE at once, examples of all of them",
         {
-            **{
-                f"ae_jax, {n} seeds": Side(sides.jax_training(FLAT, sides.our_vae, seeds=n, examples=10 * BATCH))
-                for n in (64, 8, 1)
-            },
+            **{f"ae_jax, {n} seeds": Side(sides.jax_training(FLAT, sides.our_vae, seeds=n)) for n in (64, 8, 1)},
             "PyTorch eager, one after another": Side(sides.torch_training(FLAT, sides.torch_vae), "torch"),
         },
         goals=(Goal(round(8 / 8.2, 3), "ae_jax, 8 seeds", "ae_jax, 1 seeds"),),
