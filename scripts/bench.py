@@ -137,6 +137,7 @@ CASES: dict[str, Case | Timing] = {
             "pythae's trainer": Side(sides.pythae_vae, "pythae"),
             IN_A_LOOP: Side(sides.jax_loop(FLAT, sides.our_vae)),
             "ae_jax, plain steps for Adam's": Side(sides.jax_training(FLAT, sides.our_plain_vae)),
+            "ae_jax, its eleven products alone": Side(sides.our_products),
         },
         flops=2 * (3 * VAE_PRODUCTS - 784 * 500),
         goals=(Goal(2.0, to=AS_EXAMPLES), Goal(2.5), Goal(0.85, to=CEILING_GOAL)),

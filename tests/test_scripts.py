@@ -461,6 +461,11 @@ def test_the_flops_of_the_vae_are_those_of_its_update():
     params = algorithm.init(jax.random.key(0), batch)
     update = jax.make_jaxpr(algorithm.rule.update)(params, algorithm.rule.init(params), batch, jax.random.key(0))
     assert products(update.jaxpr) == 128 * bench.CASES["vae"].flops
+    weights = [jax.numpy.ones(size) for size in ((784, 500), (500, 40), (20, 500), (500, 784))]
+    alone = jax.make_jaxpr(bench.sides.vae_products)(weights, batch.x)
+    assert products(alone.jaxpr) == 128 * bench.CASES["vae"].flops
+    shapes = [gradient.shape for gradient in jax.eval_shape(bench.sides.vae_products, weights, batch.x)]
+    assert shapes == [w.shape for w in weights]
 
 
 def test_rates_are_compared_turn_by_turn_with_the_best_rival():
