@@ -104,7 +104,7 @@ class TrainOptions:
     parallel: Literal["none", "data", "seeds", "both"] = "none"
     """How many devices share the work: each batch split over them, the seeds spread over them, or both."""
     devices: int | None = None
-    """How many devices; by default all there are."""
+    """How many devices; by default all there are. On CPU so many are made of its cores."""
     coordinator: str | None = None
     """HOST:PORT of the first of many processes that train together; auto on Slurm, Kubernetes, Open MPI and TPU."""
     processes: int | None = None
@@ -273,6 +273,8 @@ def train(arguments: list[str]) -> None:
     from . import commands, devices
 
     settings, options = settings_of(name, parsed), parsed.training
+    if options.coordinator is None and options.parallel != "none":
+        devices.of_cores(options.devices)
     devices.initialize(options.coordinator, options.processes, options.process)
     workdir = options.workdir or commands.default_workdir(settings)
     commands.train(

@@ -9,6 +9,7 @@ Where there are many processes, all run the same program on the same mesh. The f
 checkpoints are written by all.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -209,6 +210,20 @@ def mesh(seeds: int = 1, data: int = 1) -> Mesh:
 
 def _more(there: list[Any]) -> str:
     return "" if there[0].platform != "cpu" else " (JAX_NUM_CPU_DEVICES=8 makes eight of a machine's cores)"
+
+
+def of_cores(devices: int | None) -> None:
+    """Has JAX make so many CPU devices of the machine's cores, unless it has started, or was told how many to make.
+
+    Two devices share their cores' threads, but never wait for one another: where a step is too small to keep all
+    cores busy, seeds spread over them take less time than one after another, and have the same bits.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    told = getattr(jax.config, "jax_num_cpu_devices", -1) > 0 or "xla_force_host_platform_device_count" in flags
+    if devices is None or devices < 1 or told:
+        return
+    with contextlib.suppress(RuntimeError):  # JAX has started; `layout` says what there is
+        jax.config.update("jax_num_cpu_devices", devices)
 
 
 def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh | None:

@@ -154,6 +154,7 @@ CASES: dict[str, Case | Timing] = {
         "many seeds of the VAE at once, examples of all of them",
         {
             **{f"ae_jax, {n} seeds": Side(sides.jax_training(FLAT, sides.our_vae, seeds=n)) for n in (64, 8, 1)},
+            "ae_jax, 8 seeds over the cores": Side(sides.jax_training(FLAT, sides.our_vae, seeds=8, cores=True)),
             "PyTorch eager, one after another": Side(sides.torch_training(FLAT, sides.torch_vae), "torch"),
         },
         goals=(Goal(round(8 / 8.2, 3), "ae_jax, 8 seeds", "ae_jax, 1 seeds"),),
@@ -505,10 +506,11 @@ def describe_machine() -> tuple[str, dict[str, Any]]:
 
 
 def cpu_name() -> str:
-    """As the kernel calls it."""
+    """As the kernel calls it, without the marks."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
-    return found[1].strip() if found else platform.processor() or platform.machine()
+    name = found[1].strip() if found else platform.processor() or platform.machine()
+    return re.sub(r"\((R|TM)\)| (Processor|CPU)\b", "", name)
 
 
 def commit() -> str:

@@ -76,15 +76,27 @@ def counted(step: Any, units: int, *args: Any) -> Callable[[], dict[str, float]]
 
 
 def jax_training(
-    shape: tuple[int, ...], make: Callable[[], Any], batch: int = BATCH, seeds: int = 0, examples: int = EXAMPLES
+    shape: tuple[int, ...],
+    make: Callable[[], Any],
+    batch: int = BATCH,
+    seeds: int = 0,
+    examples: int = EXAMPLES,
+    cores: bool = False,
 ) -> Callable[[str], Work]:
-    """An epoch of the algorithm that `make` gives, one compiled program; of so many seeds at once, if any."""
+    """An epoch of the algorithm that `make` gives, one compiled program; of so many seeds at once, if any, and those
+    spread over the cores, if asked.
+    """
 
     def build(device: str) -> Work:
         import jax
 
-        from ae_jax import core, run
+        from ae_jax import core, devices, run
 
+        n = os.cpu_count() or 1
+        if cores and (device != "cpu" or seeds % n):
+            raise Skip(f"{seeds} seeds cannot be spread over {n} cores, or there is something better")
+        if cores:
+            devices.of_cores(n)
         data = core.Batch(jax.numpy.asarray(dataset(shape, examples)))
         algorithm = make()
         rule = core.epoch(algorithm, batch)
@@ -98,6 +110,10 @@ def jax_training(
             keys = jax.random.split(key, seeds)
             state: Any = [*jax.jit(jax.vmap(lambda k: core.start(algorithm.init, rule, data, k)[:2]))(keys)]
             many = lambda p, m, k, data: run.map_seeds(lambda p, m, k: update(p, m, k, data))(p, m, k)
+            if cores:
+                mesh = devices.mesh(n)
+                many, data = devices.spread(many, mesh, True, True, True, False), devices.everywhere(data, mesh)
+                state = jax.device_put(state, devices.shardings(mesh)[0])
             step = jax.jit(many, donate_argnums=(0, 1))
             key_of = lambda i: jax.random.split(jax.random.fold_in(key, i), seeds)
         else:

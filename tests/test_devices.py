@@ -201,6 +201,31 @@ def test_a_flag_spreads_a_run(tmp_path):
 
 
 @pytest.mark.slow
+def test_seeds_over_as_many_devices_as_asked_for_have_the_bits_of_one(tmp_path):
+    command = "train vae --epochs 2 --hidden 16 --latents 3 --likelihood-samples 5 --quiet --seeds 2 --workdir"
+    cli.dispatch([*command.split(), str(tmp_path / "one")])
+    flags = ["--parallel", "seeds", "--devices", "2"]
+    spread = [sys.executable, "-m", "ae_jax", *command.split(), str(tmp_path / "two"), *flags]
+    alone = {name: value for name, value in environment().items() if name != "JAX_NUM_CPU_DEVICES"}
+    subprocess.run(spread, env=alone, check=True)
+    one, two = run.Folder(tmp_path / "one"), run.Folder(tmp_path / "two")
+    assert two.results()["devices"] == {"seeds": 2, "data": 1, "processes": 1}
+    jax.tree.map(np.testing.assert_array_equal, one.params()[1], two.params()[1])
+
+
+def test_devices_are_made_only_where_jax_was_not_told(monkeypatch):
+    asked = []
+    monkeypatch.setattr(jax.config, "update", lambda *setting: asked.append(setting))
+    devices.of_cores(2)
+    assert asked == [("jax_num_cpu_devices", 2)]
+    devices.of_cores(None)
+    devices.of_cores(0)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+    devices.of_cores(2)
+    assert len(asked) == 1
+
+
+@pytest.mark.slow
 def test_what_cannot_be_shared_evenly_is_said(eight):
     said = json.loads((eight / "said.json").read_text())
     assert "2 seeds cannot be spread evenly over 8 devices" in said["seeds"]
