@@ -43,7 +43,7 @@ PLANE_RATES: dict[str, Any] = {"critic_rate": 1.0, "confuse_rate": 1.0}  # over 
 
 def main(
     *,
-    seeds: int = 3,
+    seeds: int = 8,
     seed: int = 0,
     epochs: int = 20,
     images: int = 10000,

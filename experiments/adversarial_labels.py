@@ -29,7 +29,7 @@ PUBLISHED = {100: 1.90, 1000: 1.60}  # test error in %, as remembered
 
 def main(
     *,
-    seeds: int = 3,
+    seeds: int = 8,
     seed: int = 0,
     labels: int = 100,
     classes: int = 10,
