@@ -17,22 +17,24 @@ from .losses import sum_examples
 def exact(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
     """By jax.jacfwd, the columns of `group` inputs at a time, computed again for the gradient: bounded memory. -> [B].
 
+    What does not depend on a column, f's own values and slopes, is computed once for all blocks, by jax.linearize.
     All examples go through a block together, so that the tangents of a first affine layer, which are rows of its
     kernel, are computed once for all of them.
     """
-
     group = min(group, x[0].size)
 
-    def block(first: Array) -> Array:  # inputs first, ..., first + group - 1; those beyond the last have no column
-        along = jax.nn.one_hot(first + jnp.arange(group), x[0].size, dtype=x.dtype)  # [group, D]
+    def norm(at: Array, *rest: Array) -> Array:
+        _, push = jax.linearize(lambda at: f(at[None], *(a[None] for a in rest))[0], at)
 
-        def norm(at: Array, *rest: Array) -> Array:
-            moved = lambda step: f((at + (step @ along).reshape(at.shape))[None], *(a[None] for a in rest))[0]
+        @jax.checkpoint
+        def block(first: Array) -> Array:  # inputs first, ..., first + group - 1; those beyond the last have no column
+            along = jax.nn.one_hot(first + jnp.arange(group), x[0].size, dtype=x.dtype)  # [group, D]
+            moved = lambda step: push((step @ along).reshape(at.shape))
             return jnp.square(jax.jacfwd(moved)(jnp.zeros(group, x.dtype)).T).sum()  # .T: as it lies in memory
 
-        return jax.vmap(norm)(x, *fixed)
+        return lax.map(block, jnp.arange(0, x[0].size, group)).sum()
 
-    return lax.map(jax.checkpoint(block), jnp.arange(0, x[0].size, group)).sum(0)
+    return jax.vmap(norm)(x, *fixed)
 
 
 def closed(layer: Callable[..., tuple[Array, Array]], x: Array, *fixed: Array) -> Array:
