@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.extend.core import jaxprs_in_params
 from probes import PROBES, bars, build, flat
 from scipy import linalg, special, stats
 from sklearn.datasets import load_digits
@@ -217,6 +218,23 @@ def test_the_exact_penalty_is_any_encoders_jacobian_and_hutchinson_estimates_it(
     draws = np.asarray(jax.jit(estimate)(jax.random.split(KEY, 1000)))  # [1000, B]
     assert (np.abs(draws.mean(0) - wanted) < 4.5 * stats.sem(draws)).all()
     assert (draws.std(0) > 0).all()
+
+
+def test_the_exact_penalty_computes_an_encoders_values_once_and_not_with_every_block():
+    net = networks.mlp((7,), 4, hidden=(), code_activation="sigmoid")
+    params = net.init(KEY, UNIT)
+
+    def names(jaxpr, looped=False):  # of every primitive, and whether it is within a loop
+        for equation in jaxpr.eqns:
+            yield equation.primitive.name, looped
+            for inner in jaxprs_in_params(equation.params):
+                yield from names(inner, looped or equation.primitive.name == "scan")
+
+    slope = jax.grad(lambda params: square_norm("exact", group=2)(partial(net.encode, params), None, KEY, UNIT.x).sum())
+    found = set(names(jax.make_jaxpr(slope)(params).jaxpr))
+    assert ("logistic", False) in found
+    assert ("dot_general", True) in found
+    assert ("logistic", True) not in found
 
 
 def test_the_penalty_is_on_the_deterministic_encoder_at_the_clean_input():
