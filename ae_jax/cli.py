@@ -104,7 +104,7 @@ class TrainOptions:
     parallel: Literal["none", "data", "seeds", "both"] = "none"
     """How many devices share the work: each batch split over them, the seeds spread over them, or both."""
     devices: int | None = None
-    """How many devices; by default all there are. On CPU so many are made of its cores."""
+    """How many devices, of all processes; by default all there are. One process on CPU makes so many of its cores."""
     coordinator: str | None = None
     """HOST:PORT of the first of many processes that train together; auto on Slurm, Kubernetes, Open MPI and TPU."""
     processes: int | None = None

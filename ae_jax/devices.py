@@ -212,15 +212,18 @@ def _more(there: list[Any]) -> str:
     return "" if there[0].platform != "cpu" else " (JAX_NUM_CPU_DEVICES=8 makes eight of a machine's cores)"
 
 
+CORES = ": --devices 2 makes two of the CPU's cores"
+
+
 def of_cores(devices: int | None) -> None:
-    """Has JAX make so many CPU devices of the machine's cores, unless it has started, or was told how many to make.
+    """Has JAX make so many CPU devices, no more than the machine has cores, unless it has started or was told how many.
 
     Two devices share their cores' threads, but never wait for one another: where a step is too small to keep all
     cores busy, seeds spread over them take less time than one after another, and have the same bits.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     told = getattr(jax.config, "jax_num_cpu_devices", -1) > 0 or "xla_force_host_platform_device_count" in flags
-    if devices is None or devices < 1 or told:
+    if told or devices is None or not 1 <= devices <= (os.cpu_count() or 1):
         return
     with contextlib.suppress(RuntimeError):  # JAX has started; `layout` says what there is
         jax.config.update("jax_num_cpu_devices", devices)
@@ -248,8 +251,14 @@ def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh |
             raise ValueError(f"{jax.process_count()} processes train together: add --parallel data, seeds or both")
         return None
     n = jax.device_count() if devices is None else devices
-    if not 1 <= n <= jax.device_count():
+    if n < 1:
+        raise ValueError(f"--devices is {n}; it must be at least 1")
+    if n > jax.device_count():
         raise ValueError(f"--devices is {n}; there are {jax.device_count()}{_more(jax.devices())}")
+    if jax.device_count() == 1:
+        _say(
+            "one device is all there is, and does all the work" + ("" if jax.devices()[0].platform != "cpu" else CORES)
+        )
     groups = {"data": 1, "seeds": n, "both": gcd(n, seeds)}[parallel]
     return mesh(groups, n // groups)
 

@@ -12,10 +12,11 @@ Adam (but where a side says as it comes), no synchronisation within an epoch, an
 then the same with the loss compiled by torch.compile.
 
 The ceilings are the rates of one large float32 product, by JAX or by PyTorch, whichever is faster, and of one large
-copy, measured in turn with the rest. `of ceiling` counts the floating point operations of the matrix products (of
-forward and backward, no others): 2 a multiplication with addition; three products a layer, but two in the first,
-whose input needs no gradient; nothing for activations, losses, Adam or the shuffle. Beside it stand the operations
-and bytes of one compiled step as XLA's cost analysis counts them, and what share of the copy's rate those bytes are
+copy, measured in turn with the rest; beside them stands the product of a batch with a layer. `of ceiling` counts the
+floating point operations of the matrix products (of forward and backward, no others): 2 a multiplication with
+addition; three products a layer, but two in the first, whose input needs no gradient; nothing for activations,
+losses, Adam or the shuffle. Beside it stand the operations and bytes of one compiled step as XLA's cost analysis
+counts them, and what share of the copy's rate those bytes are
 (`of_copy`; more than 1 where they never leave the caches).
 
 Another case is another entry of CASES.
@@ -79,6 +80,10 @@ class Timing(NamedTuple):
 CEILING = {
     "a large product, JAX": Side(sides.jax_product),
     "a large product, PyTorch": Side(sides.torch_product, "torch"),
+}
+LAYER = {
+    "a product of 128 x 784 x 500, JAX": Side(sides.jax_layer),
+    "a product of 128 x 784 x 500, PyTorch": Side(sides.torch_layer, "torch"),
 }
 COPY = {"a large copy, JAX": Side(sides.jax_copy)}
 
@@ -183,6 +188,7 @@ CASES: dict[str, Case | Timing] = {
             **rivals((3, 64, 64), sides.torch_conv64, channels_last=True, examples=10 * BATCH),
         },
         flops=2 * (3 * CONV64_PRODUCTS - CONV64_FIRST),
+        goals=(Goal(1.5),),
     ),
     "contractive": Case(
         "contractive penalty 784-500, exact, any encoder, batch 128, value and gradient",
@@ -213,13 +219,18 @@ CASES: dict[str, Case | Timing] = {
         "sparse AE 784-200, KL over the whole set, batch 128, training",
         {
             "ae_jax": Side(sides.jax_training(FLAT, sides.our_sparse)),
-            "PyTorch eager": Side(sides.torch_sparse, "torch"),
+            "PyTorch eager": Side(sides.torch_sparse(), "torch"),
+            "PyTorch, torch.compile": Side(sides.torch_sparse(compiled=True), "torch"),
         },
         goals=(Goal(2.0),),
     ),
     "rbm": Case(
         "RBM 784-500 by CD-1, batch 128, training",
-        {"ae_jax": Side(sides.jax_training(FLAT, sides.our_rbm)), "PyTorch eager": Side(sides.torch_rbm, "torch")},
+        {
+            "ae_jax": Side(sides.jax_training(FLAT, sides.our_rbm)),
+            "PyTorch eager": Side(sides.torch_rbm(), "torch"),
+            "PyTorch, torch.compile": Side(sides.torch_rbm(compiled=True), "torch"),
+        },
         flops=2 * 5 * 784 * 500,
         goals=(Goal(2.0),),
     ),
@@ -263,7 +274,7 @@ CASES: dict[str, Case | Timing] = {
 
 def all_sides(case: Case) -> dict[str, Side]:
     """The case's own, and the machine's limits where there are operations to compare with them."""
-    return case.sides | (CEILING | COPY if case.flops else {})
+    return case.sides | (CEILING | LAYER | COPY if case.flops else {})
 
 
 def worker(case: str, name: str, device: str) -> None:
@@ -408,7 +419,7 @@ def in_turns(name: str, case: Case, device: str, repeats: int, seconds: float, c
 
     rows = []
     for side, values in rates.items():
-        unit = "FLOP" if side in CEILING else "B" if side in COPY else case.unit
+        unit = "FLOP" if side in CEILING | LAYER else "B" if side in COPY else case.unit
         row = {"side": side, "unit": unit, **spread(values, 4)}
         row["first_call_seconds"] = round(processes[side].ready["first"], 2)
         row |= {"cores_busy": round(last[side]["cores"], 2)}  # of the processor, on average over the last turn

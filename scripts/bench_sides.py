@@ -205,7 +205,7 @@ def vae_products(weights: Any, x: Any) -> Any:
 
 
 def our_products(device: str) -> Work:
-    """An epoch of `vae_products` and nothing between them: what no loss, draw or optimizer can be faster than."""
+    """An epoch of `vae_products`, one after another, and nothing between them."""
     import jax
     from jax import lax
 
@@ -352,6 +352,24 @@ def jax_product(device: str) -> Work:
     a, b = jax.random.normal(jax.random.key(0), (2, n, n))
     run = jax.jit(jax.numpy.matmul)
     return Work(lambda: 0.0 * float(jax.block_until_ready(run(a, b))[0, 0]), 2 * n**3)
+
+
+def jax_layer(device: str) -> Work:
+    """The product of a batch of 128 with a layer 784-500, again and again in one program; counted in operations."""
+    import jax
+
+    a, b = jax.random.normal(jax.random.key(0), (BATCH, 784)), jax.random.normal(jax.random.key(1), (784, 500))
+
+    def again(_: Any, carry: Any) -> Any:  # each needs the one before, or one would be enough
+        a, b, product = carry
+        product = a @ b
+        return a.at[0, 0].add(1e-30 * product[0, 0]), b, product
+
+    run = jax.jit(lambda a, b: jax.lax.fori_loop(0, LAYERS, again, (a, b, a[:, :1] * b[:1])))
+    return Work(lambda: 0.0 * float(jax.block_until_ready(run(a, b))[2][0, 0]), LAYERS * 2 * BATCH * 784 * 500)
+
+
+LAYERS = 50  # products in one call of `jax_layer` and of `torch_layer`
 
 
 # ----------------------------------------------------------------------------------------------- PyTorch
@@ -532,66 +550,84 @@ def torch_iwae() -> Any:
     return nn.ModuleList([encoder, decoder]), loss
 
 
-def torch_sparse(device: str) -> Work:
+def torch_sparse(compiled: bool = False) -> Callable[[str], Work]:
     """As `our_sparse`: rho over the whole set before the pass, in a minibatch the KL that is linear about it, and rho
     moved by what the step changed. The second look at the batch is the price of that, here as there.
     """
-    import torch
 
-    where = torch_device(device)
-    data = torch.from_numpy(dataset((784,))).to(where)
-    encoder, decoder = torch.nn.Linear(784, 200).to(where), torch.nn.Linear(200, 784).to(where)
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
-    code = lambda x: torch.sigmoid(encoder(x))
+    def build(device: str) -> Work:
+        import torch
 
-    def call() -> float:
-        with torch.no_grad():
-            rho = torch.stack([code(part).sum(0) for part in data.split(1000)]).sum(0) / EXAMPLES
-        order, total = torch.randperm(EXAMPLES, device=where), torch.zeros((), device=where)
-        for start in range(0, EXAMPLES, BATCH):
-            x = data[order[start : start + BATCH]]
+        where = torch_device(device)
+        data = torch.from_numpy(dataset((784,))).to(where)
+        encoder, decoder = torch.nn.Linear(784, 200).to(where), torch.nn.Linear(200, 784).to(where)
+        optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
+        code = lambda x: torch.sigmoid(encoder(x))
+
+        def loss_of(x: Any, rho: Any) -> Any:
             h, r = code(x), rho.clamp(1e-4, 1 - 1e-4)
             kl = 0.05 * torch.log(0.05 / r) + 0.95 * torch.log(0.95 / (1 - r))
             penalty = (kl + (r - 0.05) / (r * (1 - r)) * (h - rho)).sum(-1)
-            loss = ((decoder(h) - x).square().sum(-1) + 3.0 * penalty).mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            before = h.detach().mean(0)
-            optimizer.step()
+            return ((decoder(h) - x).square().sum(-1) + 3.0 * penalty).mean(), h.detach().mean(0)
+
+        if compiled:
+            loss_of = torch.compile(loss_of)
+
+        def call() -> float:
             with torch.no_grad():
-                rho = code(x).mean(0) + 0.99 * (rho - before)
-                total += loss
-        return float(total) * BATCH / EXAMPLES
-
-    return Work(call, EXAMPLES)
-
-
-def torch_rbm(device: str) -> Work:
-    """As `our_rbm`, the statistics by hand and without autograd."""
-    import torch
-    from torch.nn import functional as F
-
-    where = torch_device(device)
-    data = torch.from_numpy(dataset((784,))).to(where)
-    weights, hidden, visible = (torch.zeros(size, device=where) for size in ((784, 500), (500,), (784,)))
-    weights.normal_(0, 0.01)
-
-    def call() -> float:
-        order, total = torch.randperm(EXAMPLES, device=where), torch.zeros((), device=where)
-        with torch.no_grad():
+                rho = torch.stack([code(part).sum(0) for part in data.split(1000)]).sum(0) / EXAMPLES
+            order, total = torch.randperm(EXAMPLES, device=where), torch.zeros((), device=where)
             for start in range(0, EXAMPLES, BATCH):
-                v = data[order[start : start + BATCH]]
-                h = torch.sigmoid(v @ weights + hidden)
-                logits = torch.bernoulli(h) @ weights.T + visible
-                dream = torch.sigmoid(logits)
-                again = torch.sigmoid(dream @ weights + hidden)
-                weights.add_(v.T @ h - dream.T @ again, alpha=0.1 / BATCH)
-                hidden.add_((h - again).mean(0), alpha=0.1)
-                visible.add_((v - dream).mean(0), alpha=0.1)
-                total += F.binary_cross_entropy_with_logits(logits, v, reduction="sum")
-        return float(total) / EXAMPLES
+                x = data[order[start : start + BATCH]]
+                loss, before = loss_of(x, rho)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                with torch.no_grad():
+                    rho = code(x).mean(0) + 0.99 * (rho - before)
+                    total += loss
+            return float(total) * BATCH / EXAMPLES
 
-    return Work(call, EXAMPLES)
+        return Work(call, EXAMPLES)
+
+    return build
+
+
+def torch_rbm(compiled: bool = False) -> Callable[[str], Work]:
+    """As `our_rbm`, the statistics by hand and without autograd."""
+
+    def build(device: str) -> Work:
+        import torch
+        from torch.nn import functional as F
+
+        where = torch_device(device)
+        data = torch.from_numpy(dataset((784,))).to(where)
+        weights, hidden, visible = (torch.zeros(size, device=where) for size in ((784, 500), (500,), (784,)))
+        weights.normal_(0, 0.01)
+
+        def learn(v: Any) -> Any:
+            h = torch.sigmoid(v @ weights + hidden)
+            logits = torch.bernoulli(h) @ weights.T + visible
+            dream = torch.sigmoid(logits)
+            again = torch.sigmoid(dream @ weights + hidden)
+            weights.add_(v.T @ h - dream.T @ again, alpha=0.1 / BATCH)
+            hidden.add_((h - again).mean(0), alpha=0.1)
+            visible.add_((v - dream).mean(0), alpha=0.1)
+            return F.binary_cross_entropy_with_logits(logits, v, reduction="sum")
+
+        if compiled:
+            learn = torch.compile(learn)
+
+        def call() -> float:
+            order, total = torch.randperm(EXAMPLES, device=where), torch.zeros((), device=where)
+            with torch.no_grad():
+                for start in range(0, EXAMPLES, BATCH):
+                    total += learn(data[order[start : start + BATCH]])
+            return float(total) / EXAMPLES
+
+        return Work(call, EXAMPLES)
+
+    return build
 
 
 def torch_likelihood(device: str) -> Work:
@@ -781,6 +817,23 @@ def torch_product(device: str) -> Work:
         return 0.0 * float(product[0, 0])
 
     return Work(call, 2 * n**3)
+
+
+def torch_layer(device: str) -> Work:
+    """As `jax_layer`."""
+    import torch
+
+    where = torch_device(device)
+    a, b = torch.randn((BATCH, 784), device=where), torch.randn((784, 500), device=where)
+    product = torch.empty((BATCH, 500), device=where)
+
+    def call() -> float:
+        for _ in range(LAYERS):
+            torch.mm(a, b, out=product)
+        torch_wait(device)
+        return 0.0 * float(product[0, 0])
+
+    return Work(call, LAYERS * 2 * BATCH * 784 * 500)
 
 
 # ---------------------------------------------------------------------------------------------- commands
