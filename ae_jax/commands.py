@@ -165,6 +165,8 @@ def train(
     saving = {"every_epochs": every_epochs, "every_minutes": every_minutes, "keep": keep}
     devices.agree(recorded | saving | {"mesh": devices.described(mesh)})
     devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
+    if mesh is not None and mesh.size == 1:
+        say("one device does all the work; on CPU, --devices 2 makes two of the cores")
     algorithm = build(settings, shape, examples)
     if told := check_classes(algorithm, settings, splits.train.y):
         say(told)

@@ -212,9 +212,6 @@ def _more(there: list[Any]) -> str:
     return "" if there[0].platform != "cpu" else " (JAX_NUM_CPU_DEVICES=8 makes eight of a machine's cores)"
 
 
-CORES = ": --devices 2 makes two of the CPU's cores"
-
-
 def of_cores(devices: int | None) -> None:
     """Has JAX make so many CPU devices, no more than the machine has cores, unless it has started or was told how many.
 
@@ -255,10 +252,6 @@ def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh |
         raise ValueError(f"--devices is {n}; it must be at least 1")
     if n > jax.device_count():
         raise ValueError(f"--devices is {n}; there are {jax.device_count()}{_more(jax.devices())}")
-    if jax.device_count() == 1:
-        _say(
-            "one device is all there is, and does all the work" + ("" if jax.devices()[0].platform != "cpu" else CORES)
-        )
     groups = {"data": 1, "seeds": n, "both": gcd(n, seeds)}[parallel]
     return mesh(groups, n // groups)
 

@@ -354,6 +354,9 @@ def jax_product(device: str) -> Work:
     return Work(lambda: 0.0 * float(jax.block_until_ready(run(a, b))[0, 0]), 2 * n**3)
 
 
+LAYERS = 50  # products in one call of `jax_layer` and of `torch_layer`
+
+
 def jax_layer(device: str) -> Work:
     """The product of a batch of 128 with a layer 784-500, again and again in one program; counted in operations."""
     import jax
@@ -367,9 +370,6 @@ def jax_layer(device: str) -> Work:
 
     run = jax.jit(lambda a, b: jax.lax.fori_loop(0, LAYERS, again, (a, b, a[:, :1] * b[:1])))
     return Work(lambda: 0.0 * float(jax.block_until_ready(run(a, b))[2][0, 0]), LAYERS * 2 * BATCH * 784 * 500)
-
-
-LAYERS = 50  # products in one call of `jax_layer` and of `torch_layer`
 
 
 # ----------------------------------------------------------------------------------------------- PyTorch

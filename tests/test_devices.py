@@ -201,14 +201,15 @@ def test_a_flag_spreads_a_run(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core makes one device")
 def test_seeds_over_as_many_devices_as_asked_for_have_the_bits_of_one(tmp_path):
     command = "train vae --epochs 2 --hidden 16 --latents 3 --likelihood-samples 5 --quiet --seeds 2 --workdir"
     cli.dispatch([*command.split(), str(tmp_path / "one")])
     flags = ["--parallel", "seeds", "--devices", "2"]
     spread = [sys.executable, "-m", "ae_jax", *command.split(), str(tmp_path / "two"), *flags]
-    alone = {name: value for name, value in environment().items() if name != "JAX_NUM_CPU_DEVICES"}
-    subprocess.run(spread, env=alone, check=True)
+    # Without the variable the flag makes them; a machine of one core, which makes one device, is told to make two.
+    env = {name: value for name, value in environment().items() if name != "JAX_NUM_CPU_DEVICES"}
+    env |= {} if (os.cpu_count() or 1) > 1 else {"JAX_NUM_CPU_DEVICES": "2"}
+    subprocess.run(spread, env=env, check=True)
     one, two = run.Folder(tmp_path / "one"), run.Folder(tmp_path / "two")
     assert two.results()["devices"] == {"seeds": 2, "data": 1, "processes": 1}
     jax.tree.map(np.testing.assert_array_equal, one.params()[1], two.params()[1])
@@ -218,6 +219,7 @@ def test_devices_are_made_only_where_jax_was_not_told(monkeypatch):
     asked = []
     monkeypatch.setattr(jax.config, "update", lambda *setting: asked.append(setting))
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setenv("XLA_FLAGS", "")
     devices.of_cores(2)
     assert asked == [("jax_num_cpu_devices", 2)]
     for no in (None, 0, 5):
@@ -252,6 +254,14 @@ def test_wrong_flags(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         cli.dispatch(["train", "vae", "--workdir", str(tmp_path / "r"), "--quiet", *options])
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("flags", [[], ["--quiet"]])
+def test_that_one_device_has_nothing_to_share_is_said_unless_quiet(flags, tmp_path, capsys):
+    options = ["--epochs", "1", "--hidden", "4", "--latents", "2", "--likelihood-samples", "1", "--parallel", "seeds"]
+    cli.dispatch(["train", "autoencoder", "--workdir", str(tmp_path / "r"), *options, "--devices", "1", *flags])
+    out, err = capsys.readouterr()
+    assert ("one device does all the work" in out + err) == (not flags)
 
 
 def test_alone_there_is_nobody_to_agree_with():
