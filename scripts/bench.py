@@ -3,8 +3,8 @@
 Every side of a case is a process of its own (its own thread pool, allocator and peak memory), kept alive: the
 sides take turns, A B C A B C ..., so that a machine whose speed drifts drifts for all alike. A turn repeats the
 same work until it has taken long enough, and ends when the device has finished. What is reported is the median
-over turns and its spread, the ratio turn by turn, the time of the first call (building, tracing, compiling), once
-more with what it compiled on the disk, and the peak memory of the process. Where torch or pythae is not installed
+over turns and its spread, the ratio turn by turn, the time of the first call (building, tracing, compiling, a run),
+once more with what it compiled on the disk, and the peak memory of the process. Where torch or pythae is not installed
 its sides are left out.
 
 PyTorch's loops are the best plain ones we know: data on the device, one shuffled index and no DataLoader, fused
@@ -12,12 +12,18 @@ Adam (but where a side says as it comes), no synchronisation within an epoch, an
 then the same with the loss compiled by torch.compile.
 
 The ceilings are the rates of one large float32 product, by JAX or by PyTorch, whichever is faster, and of one large
-copy, measured in turn with the rest; beside them stands the product of a batch with a layer. `of ceiling` counts the
-floating point operations of the matrix products (of forward and backward, no others): 2 a multiplication with
+copy, measured in turn with the rest; in two cases beside them the product of a batch with a layer. `of ceiling` counts
+the floating point operations of the matrix products (of forward and backward, no others): 2 a multiplication with
 addition; three products a layer, but two in the first, whose input needs no gradient; nothing for activations,
-losses, Adam or the shuffle. Beside it stand the operations and bytes of one compiled step as XLA's cost analysis
-counts them, and what share of the copy's rate those bytes are
-(`of_copy`; more than 1 where they never leave the caches).
+losses, Adam or the shuffle; for an exact penalty also the Jacobian's numbers, each scaled by a slope and squared, and
+as many again twice for the gradient. Beside it stand the operations and bytes of one compiled step as XLA's cost
+analysis counts them, and what share of the copy's rate those bytes are (`of_copy`; more than 1 where they never leave
+the caches).
+
+`compile_seconds` is what XLA took to compile all programs of a side's first call (its start, keys and numbers too), and
+`trace_seconds` what JAX took to write them down; `from_cache` is the same with what was compiled before on the disk.
+A loop is a step's compiled
+program called from Python, batch after batch. The contractive cases are one step each, a compiled program and no more.
 
 Another case is another entry of CASES.
 """
@@ -62,9 +68,10 @@ class Case(NamedTuple):
 
     title: str
     sides: dict[str, Side]
-    flops: int = 0  # of the matrix products, a unit; 0 where the share of the ceiling means nothing
+    flops: int = 0  # of the matrix products, a unit, by hand
     unit: str = "examples"
     goals: tuple[Goal, ...] = ()
+    layer: bool = False  # whether the product of a batch with a layer is timed beside it
 
 
 class Timing(NamedTuple):
@@ -89,14 +96,24 @@ COPY = {"a large copy, JAX": Side(sides.jax_copy)}
 
 # Multiplications of the layers, an example.
 VAE_PRODUCTS = 784 * 500 + 500 * 40 + 20 * 500 + 500 * 784
+VAE_FLOPS = 2 * (3 * VAE_PRODUCTS - 784 * 500)
 DEEP_PRODUCTS = 2 * (784 * 1000 + 1000 * 500 + 500 * 250 + 250 * 30)
 CONV_FIRST = 14 * 14 * 32 * 9
 CONV_PRODUCTS = 2 * CONV_FIRST + 2 * (7 * 7 * 64 * 9 * 32) + 2 * (7 * 7 * 64 * 32)
 CONV64_FIRST = 32 * 32 * 32 * 9 * 3
 CONV64_PRODUCTS = 2 * (CONV64_FIRST + 16 * 16 * 64 * 9 * 32 + 8 * 8 * 128 * 9 * 64 + 8 * 8 * 128 * 64)
 
+PENALISED = 784 * 500, 500 * 250  # of the encoders that are penalised
+# An exact penalty: the value and the gradient of the code, the tangents of a second layer, and the Jacobian's numbers.
+JACOBIAN_PRODUCTS = 2 * PENALISED[0] + 3 * 2 * 784 * 500
+DEEP_JACOBIAN_PRODUCTS = 2 * PENALISED[0] + 3 * PENALISED[1] + 3 * (784 * PENALISED[1] + 784 * 500 + 2 * 784 * 250)
+# An estimate: the code, a vector back through it, and of both the gradients; of the last backwards nothing to x.
+HUTCHINSON_PRODUCTS = 5 * PENALISED[0] + 6 * PENALISED[1]
+SPARSE_PRODUCTS = 784 * 200 * (1 + 2 + 3 + 1)  # rho; the code and back; their gradients; the second look
+
 FLAT, IMAGE = (784,), (1, 28, 28)
 IN_A_LOOP = "ae_jax, a loop over compiled steps"
+COMPILED = "PyTorch, torch.compile"
 JACREV = "torch.func jacrev, 8 at a time"
 AS_EXAMPLES = "PyTorch eager, as its examples are written"
 
@@ -109,19 +126,25 @@ def rivals(
     last = lambda: make(True)
     if channels_last:
         ways["PyTorch eager, channels last"] = Side(sides.torch_training(shape, last, **more), "torch")
-    ways["PyTorch, torch.compile"] = Side(sides.torch_training(shape, make, compiled="default", **more), "torch")
+    ways[COMPILED] = Side(sides.torch_training(shape, make, compiled="default", **more), "torch")
     graphs = sides.torch_training(shape, make, compiled="reduce-overhead", **more)
     return ways | {"PyTorch, torch.compile, CUDA graphs": Side(graphs, "torch", gpu=True)}
 
 
+def ours(shape: tuple[int, ...], make: Callable[[], Any], **more: Any) -> dict[str, Side]:
+    """An epoch as one program, and as a loop over compiled steps."""
+    loop = Side(sides.jax_loop(shape, make, **more))
+    return {"ae_jax": Side(sides.jax_training(shape, make, **more)), IN_A_LOOP: loop}
+
+
 def jacobians(widths: tuple[int, ...]) -> dict[str, Side]:
-    """`torch.func`'s ways to the exact penalty."""
+    """`torch.func`'s ways to the exact penalty, and those by rows with torch.compile."""
     return {
-        f"torch.func {way}{f', {chunk} at a time' if chunk else ''}": Side(
-            sides.torch_contraction(way, chunk, widths), "torch"
+        f"torch.func {way}{f', {chunk} at a time' * bool(chunk)}{', torch.compile' * compiled}": Side(
+            sides.torch_contraction(way, chunk, widths, compiled), "torch"
         )
+        for way, compiled in (("jacrev", False), ("jacfwd", False), ("jacrev", True))
         for chunk in (None, 8)
-        for way in ("jacrev", "jacfwd")
     }
 
 
@@ -130,38 +153,39 @@ def penalties(*names: str, hidden: tuple[int, ...] = (), size: int = 500) -> dic
     return {f"ae_jax, {name}": Side(sides.our_contraction(name, hidden, size)) for name in names}
 
 
-VAE = Side(sides.jax_training(FLAT, sides.our_vae))
 CASES: dict[str, Case | Timing] = {
     "vae": Case(
         "MLP VAE 784-500-20, batch 128, training",
         {
-            "ae_jax": VAE,
+            **ours(FLAT, sides.our_vae),
             **rivals(FLAT, sides.torch_vae),
             "PyTorch eager, Adam as it comes": Side(sides.torch_training(FLAT, sides.torch_vae, fused=False), "torch"),
             AS_EXAMPLES: Side(sides.torch_training(FLAT, sides.torch_vae, fused=False, loader=True), "torch"),
             "pythae's trainer": Side(sides.pythae_vae, "pythae"),
-            IN_A_LOOP: Side(sides.jax_loop(FLAT, sides.our_vae)),
             "ae_jax, plain steps for Adam's": Side(sides.jax_training(FLAT, sides.our_plain_vae)),
             "ae_jax, its eleven products alone": Side(sides.our_products),
         },
-        flops=2 * (3 * VAE_PRODUCTS - 784 * 500),
+        flops=VAE_FLOPS,
         goals=(Goal(2.0, to=AS_EXAMPLES), Goal(2.5), Goal(0.85, to=CEILING_GOAL)),
+        layer=True,
     ),
     "vae-1024": Case(
         "the same, batch 1024",
         {
-            "ae_jax": Side(sides.jax_training(FLAT, sides.our_vae, batch=1024)),
+            **ours(FLAT, sides.our_vae, batch=1024),
             **rivals(FLAT, sides.torch_vae, batch=1024),
         },
-        flops=2 * (3 * VAE_PRODUCTS - 784 * 500),
+        flops=VAE_FLOPS,
     ),
     "seeds": Case(
         "many seeds of the VAE at once, examples of all of them",
         {
             **{f"ae_jax, {n} seeds": Side(sides.jax_training(FLAT, sides.our_vae, seeds=n)) for n in (64, 8, 1)},
             "ae_jax, 8 seeds over the cores": Side(sides.jax_training(FLAT, sides.our_vae, seeds=8, cores=True)),
-            "PyTorch eager, one after another": Side(sides.torch_training(FLAT, sides.torch_vae), "torch"),
+            f"{IN_A_LOOP}, one seed after another": Side(sides.jax_loop(FLAT, sides.our_vae)),
+            **{f"{name}, one seed after another": side for name, side in rivals(FLAT, sides.torch_vae).items()},
         },
+        flops=VAE_FLOPS,
         goals=tuple(
             Goal(round(8 / 8.2, 3), ours, "ae_jax, 1 seeds")
             for ours in ("ae_jax, 8 seeds", "ae_jax, 8 seeds over the cores")
@@ -169,13 +193,13 @@ CASES: dict[str, Case | Timing] = {
     ),
     "deep": Case(
         "deep AE 784-1000-500-250-30, batch 128, training",
-        {"ae_jax": Side(sides.jax_training(FLAT, sides.our_deep)), **rivals(FLAT, sides.torch_deep)},
+        {**ours(FLAT, sides.our_deep), **rivals(FLAT, sides.torch_deep)},
         flops=2 * (3 * DEEP_PRODUCTS - 784 * 1000),
     ),
     "conv": Case(
         "convolutional AE 28x28, 32-64 maps, batch 128, training",
         {
-            "ae_jax": Side(sides.jax_training((28, 28, 1), sides.our_conv)),
+            **ours((28, 28, 1), sides.our_conv),
             **rivals(IMAGE, sides.torch_conv, channels_last=True),
         },
         flops=2 * (3 * CONV_PRODUCTS - CONV_FIRST),
@@ -184,7 +208,7 @@ CASES: dict[str, Case | Timing] = {
     "conv64": Case(
         "convolutional AE 64x64x3, 32-64-128 maps, batch 128, training",
         {
-            "ae_jax": Side(sides.jax_training((64, 64, 3), sides.our_conv64, examples=10 * BATCH)),
+            **ours((64, 64, 3), sides.our_conv64, examples=10 * BATCH),
             **rivals((3, 64, 64), sides.torch_conv64, channels_last=True, examples=10 * BATCH),
         },
         flops=2 * (3 * CONV64_PRODUCTS - CONV64_FIRST),
@@ -192,52 +216,61 @@ CASES: dict[str, Case | Timing] = {
     ),
     "contractive": Case(
         "contractive penalty 784-500, exact, any encoder, batch 128, value and gradient",
-        {**penalties("exact", "hutchinson"), **jacobians((784, 500))},
+        {**penalties("exact"), **jacobians((784, 500))},
+        flops=2 * JACOBIAN_PRODUCTS,
         goals=(Goal(2.5, "ae_jax, exact"), Goal(8.0, "ae_jax, exact")),
     ),
     "contractive-deep": Case(
         "contractive penalty 784-500-250, exact, any encoder, batch 128, value and gradient",
         {**penalties("exact", hidden=(500,), size=250), **jacobians((784, 500, 250))},
+        flops=2 * DEEP_JACOBIAN_PRODUCTS,
     ),
     "contractive-hutchinson": Case(
         "contractive penalty 784-500-250, estimated, batch 128, value and gradient",
         {
             **penalties("hutchinson", hidden=(500,), size=250),
-            "PyTorch eager, estimated": Side(sides.torch_hutchinson, "torch"),
+            "PyTorch eager": Side(sides.torch_hutchinson, "torch"),
+            "torch.func": Side(sides.torch_hutchinson_func(), "torch"),
+            "torch.func, torch.compile": Side(sides.torch_hutchinson_func(compiled=True), "torch"),
         },
+        flops=2 * HUTCHINSON_PRODUCTS,
     ),
     "contractive-closed": Case(
         "contractive penalty 784-500, closed form of one layer, batch 128, value and gradient",
         {
             **penalties("closed"),
-            "PyTorch eager, closed": Side(sides.torch_closed, "torch"),
-            JACREV: jacobians((784, 500))[JACREV],
+            "PyTorch eager": Side(sides.torch_closed(), "torch"),
+            COMPILED: Side(sides.torch_closed(compiled=True), "torch"),
+            **{name: side for name, side in jacobians((784, 500)).items() if name.startswith(JACREV)},
         },
+        flops=2 * 2 * PENALISED[0],
         goals=(Goal(200.0, "ae_jax, closed", JACREV),),
     ),
     "sparse": Case(
         "sparse AE 784-200, KL over the whole set, batch 128, training",
         {
-            "ae_jax": Side(sides.jax_training(FLAT, sides.our_sparse)),
+            **ours(FLAT, sides.our_sparse),
             "PyTorch eager": Side(sides.torch_sparse(), "torch"),
-            "PyTorch, torch.compile": Side(sides.torch_sparse(compiled=True), "torch"),
+            COMPILED: Side(sides.torch_sparse(compiled=True), "torch"),
         },
+        flops=2 * SPARSE_PRODUCTS,
         goals=(Goal(2.0),),
     ),
     "rbm": Case(
         "RBM 784-500 by CD-1, batch 128, training",
         {
-            "ae_jax": Side(sides.jax_training(FLAT, sides.our_rbm)),
+            **ours(FLAT, sides.our_rbm),
             "PyTorch eager": Side(sides.torch_rbm(), "torch"),
-            "PyTorch, torch.compile": Side(sides.torch_rbm(compiled=True), "torch"),
+            COMPILED: Side(sides.torch_rbm(compiled=True), "torch"),
         },
         flops=2 * 5 * 784 * 500,
         goals=(Goal(2.0),),
+        layer=True,
     ),
     "iwae": Case(
         "IWAE 784-200-50, 50 weights, batch 128, training",
         {
-            "ae_jax": Side(sides.jax_training(FLAT, sides.our_iwae, examples=10 * BATCH)),
+            **ours(FLAT, sides.our_iwae, examples=10 * BATCH),
             **rivals(FLAT, sides.torch_iwae, examples=10 * BATCH),
         },
         flops=2 * (2 * 784 * 200 + 3 * 200 * 100 + 50 * 3 * (50 * 200 + 200 * 784)),
@@ -245,11 +278,23 @@ CASES: dict[str, Case | Timing] = {
     ),
     "likelihood": Case(
         "log-likelihood by 500 importance samples, VAE 784-500-20",
-        {"ae_jax": Side(sides.our_likelihood), "PyTorch eager": Side(sides.torch_likelihood, "torch")},
+        {
+            "ae_jax": Side(sides.our_likelihood),
+            IN_A_LOOP: Side(sides.jax_likelihood_loop),
+            "PyTorch eager": Side(sides.torch_likelihood(), "torch"),
+            COMPILED: Side(sides.torch_likelihood(compiled=True), "torch"),
+        },
+        flops=2 * (784 * 500 + 500 * 40 + 500 * (20 * 500 + 500 * 784)),
     ),
     "evaluation": Case(
         "an evaluation pass, VAE 784-500-20",
-        {"ae_jax": Side(sides.our_evaluation), "PyTorch eager": Side(sides.torch_evaluation, "torch")},
+        {
+            "ae_jax": Side(sides.our_evaluation),
+            IN_A_LOOP: Side(sides.jax_evaluation_loop),
+            "PyTorch eager": Side(sides.torch_evaluation(), "torch"),
+            COMPILED: Side(sides.torch_evaluation(compiled=True), "torch"),
+        },
+        flops=2 * (784 * 500 + 500 * 40 + 2 * (20 * 500 + 500 * 784)),  # a draw decoded, and the mean
     ),
     "import": Timing(
         "a fresh Python: import",
@@ -273,8 +318,8 @@ CASES: dict[str, Case | Timing] = {
 
 
 def all_sides(case: Case) -> dict[str, Side]:
-    """The case's own, and the machine's limits where there are operations to compare with them."""
-    return case.sides | (CEILING | LAYER | COPY if case.flops else {})
+    """The case's own, and the machine's limits."""
+    return case.sides | (CEILING if case.flops else {}) | (LAYER if case.layer else {}) | COPY
 
 
 def worker(case: str, name: str, device: str) -> None:
@@ -287,14 +332,16 @@ def worker(case: str, name: str, device: str) -> None:
 
     chosen = CASES[case]
     assert isinstance(chosen, Case)
+    side = all_sides(chosen)[name]
+    spent = compiler_times() if side.needs == "jax" else {}
     start = time.perf_counter()
     try:
-        work = all_sides(chosen)[name].build(device)
+        work = side.build(device)
         loss = work.call()
     except Exception as error:
         answer(error=f"{type(error).__name__}: {error}")
         raise
-    answer(first=time.perf_counter() - start, units=work.units)
+    answer(first=time.perf_counter() - start, units=work.units, spent=spent)
     for line in sys.stdin:
         if line == "cost\n":
             answer(cost=work.cost())
@@ -305,6 +352,22 @@ def worker(case: str, name: str, device: str) -> None:
         taken, busy = time.perf_counter() - start, time.process_time() - busy
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
         answer(seconds=taken, cores=busy / taken, loss=loss, peak_mb=round(peak), device_peak_mb=device_peak(device))
+
+
+def compiler_times() -> dict[str, float]:
+    """Seconds that JAX will have spent in this process on tracing and on compiling, kept up to date by JAX itself."""
+    import jax
+
+    spent = {"trace_seconds": 0.0, "compile_seconds": 0.0}
+    stages = {"jaxpr_trace": "trace", "jaxpr_to_mlir_module": "trace", "backend_compile": "compile"}
+    known = {f"/jax/core/compile/{stage}_duration": f"{name}_seconds" for stage, name in stages.items()}
+
+    def note(event: str, seconds: float, **about: Any) -> None:
+        if event in known:
+            spent[known[event]] += seconds
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    return spent
 
 
 def device_peak(device: str) -> int | None:
@@ -351,6 +414,12 @@ class Process:
         self.process.wait()
 
 
+def first_call(process: Process) -> dict[str, float]:
+    """What a side's first call took: all of it, and of that JAX's tracing and compiling."""
+    times = {"first_call_seconds": process.ready["first"]} | process.ready["spent"]
+    return {name: round(seconds, 2) for name, seconds in times.items()}
+
+
 def spread(values: list[float], digits: int) -> dict[str, Any]:
     """Median, quartiles and the values themselves, to so many significant digits."""
 
@@ -379,7 +448,7 @@ def paired(name: str, case: Case, device: str, repeats: int, seconds: float) -> 
         if (first := next((row for row in result["rows"] if row["side"] == result["ours"]), None)) is not None:
             again = Process(name, result["ours"], device, cache)
             again.end()
-            first["first_call_seconds_from_cache"] = round(again.ready["first"], 2)
+            first["from_cache"] = first_call(again)
     return result
 
 
@@ -421,7 +490,7 @@ def in_turns(name: str, case: Case, device: str, repeats: int, seconds: float, c
     for side, values in rates.items():
         unit = "FLOP" if side in CEILING | LAYER else "B" if side in COPY else case.unit
         row = {"side": side, "unit": unit, **spread(values, 4)}
-        row["first_call_seconds"] = round(processes[side].ready["first"], 2)
+        row |= first_call(processes[side])
         row |= {"cores_busy": round(last[side]["cores"], 2)}  # of the processor, on average over the last turn
         row |= {key: last[side][key] for key in ("peak_mb", "device_peak_mb")}
         row |= {"counted_by_xla": costs[side]} if costs.get(side) else {}
@@ -568,8 +637,10 @@ def table(result: dict[str, Any]) -> str:
             parts.append(f"{100 * result['of_ceiling'][row['side']]:.0f} % of ceiling")
         if "peak_mb" in row:
             parts.append(f"first call {row['first_call_seconds']} s, {row['peak_mb']} MB")
-        if "first_call_seconds_from_cache" in row:
-            parts.append(f"{row['first_call_seconds_from_cache']} s from the disk's cache")
+        if "compile_seconds" in row:
+            parts.append(f"compiling {row['compile_seconds']} s")
+        if "from_cache" in row:
+            parts.append(f"{row['from_cache']['compile_seconds']} s from the disk's cache")
         lines.append(", ".join(parts))
     if ratio := result.get("ratio"):
         lines.append(

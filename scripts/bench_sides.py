@@ -138,7 +138,9 @@ def jax_training(
     return build
 
 
-def jax_loop(shape: tuple[int, ...], make: Callable[[], Any]) -> Callable[[str], Work]:
+def jax_loop(
+    shape: tuple[int, ...], make: Callable[[], Any], batch: int = BATCH, examples: int = EXAMPLES
+) -> Callable[[str], Work]:
     """The same epoch as a loop in Python over compiled steps, as Flax's tutorials write it."""
 
     def build(device: str) -> Work:
@@ -146,25 +148,28 @@ def jax_loop(shape: tuple[int, ...], make: Callable[[], Any]) -> Callable[[str],
 
         from ae_jax import core
 
-        data = jax.numpy.asarray(dataset(shape))
+        data = core.Batch(jax.numpy.asarray(dataset(shape, examples)))
         algorithm = make()
         key = jax.random.key(0)
-        params = algorithm.init(key, core.Batch(data[:BATCH]))
+        params = algorithm.init(key, data._replace(x=data.x[:batch]))
         state = [params, algorithm.rule.init(params)]
         step = jax.jit(algorithm.rule.update, donate_argnums=(0, 1))
+        before = algorithm.before and jax.jit(algorithm.before.update)
         count = iter(range(1 << 30))
 
         def call() -> float:
             of_epoch = jax.random.fold_in(key, next(count))
-            order = jax.random.permutation(of_epoch, EXAMPLES)
+            order = jax.random.permutation(of_epoch, examples)
             losses = []
-            for start in range(0, EXAMPLES, BATCH):
-                batch = core.Batch(data[order[start : start + BATCH]])
-                *state[:], metrics = step(*state, batch, jax.random.fold_in(of_epoch, start))
+            if before:  # statistics of the whole data set
+                state[0] = before(state[0], (), data, of_epoch)[0]
+            for start in range(0, examples, batch):
+                picked = core.Batch(data.x[order[start : start + batch]])
+                *state[:], metrics = step(*state, picked, jax.random.fold_in(of_epoch, start))
                 losses.append(metrics["loss"])
             return float(jax.numpy.stack(losses).mean())
 
-        return Work(call, EXAMPLES)
+        return Work(call, examples)
 
     return build
 
@@ -319,6 +324,46 @@ def our_likelihood(device: str) -> Work:
     params = algorithm.init(key, data)
     run = jax.jit(lambda params, data: log_likelihood(algorithm, params, data, key, 500).mean())
     return Work(lambda: float(jax.block_until_ready(run(params, data))), 100)
+
+
+def jax_likelihood_loop(device: str) -> Work:
+    """The same as a loop in Python over compiled steps of 50 samples, as `torch_likelihood` is one."""
+    import math
+
+    import jax
+
+    from ae_jax import core
+
+    data = core.Batch(jax.numpy.asarray(dataset((784,))[:100]))
+    algorithm, key = our_vae(), jax.random.key(0)
+    params = algorithm.init(key, data)
+    assert algorithm.log_weight is not None
+    step = jax.jit(jax.vmap(algorithm.log_weight, (None, None, 0)))
+
+    def call() -> float:
+        parts = [step(params, data, jax.random.split(jax.random.fold_in(key, i), 50)) for i in range(10)]
+        log_w = jax.numpy.concatenate(parts)  # [500, 100]
+        return float((jax.nn.logsumexp(log_w, 0) - math.log(500)).mean())
+
+    return Work(call, 100)
+
+
+def jax_evaluation_loop(device: str) -> Work:
+    """`our_evaluation` as a loop in Python over compiled steps of 1000 examples, as `torch_evaluation` is one."""
+    import jax
+
+    from ae_jax import core
+
+    data = jax.numpy.asarray(dataset((784,)))
+    algorithm, key = our_vae(), jax.random.key(0)
+    params = algorithm.init(key, core.Batch(data))
+    step = jax.jit(lambda p, x, key: jax.tree.map(lambda m: m.sum(0), algorithm.evaluate(p, core.Batch(x), key)))
+
+    def call() -> float:
+        totals = [step(params, data[i : i + 1000], jax.random.fold_in(key, i)) for i in range(0, EXAMPLES, 1000)]
+        return float(jax.numpy.stack([t["loss"] for t in totals]).sum()) / EXAMPLES
+
+    return Work(call, EXAMPLES)
 
 
 def our_evaluation(device: str) -> Work:
@@ -630,55 +675,70 @@ def torch_rbm(compiled: bool = False) -> Callable[[str], Work]:
     return build
 
 
-def torch_likelihood(device: str) -> Work:
+def torch_likelihood(compiled: bool = False) -> Callable[[str], Work]:
     """As `our_likelihood`: 50 samples of all examples at a time."""
-    import math
 
-    import torch
-    from torch.nn import functional as F
+    def build(device: str) -> Work:
+        import math
 
-    where = torch_device(device)
-    x = torch.from_numpy(dataset((784,))[:100]).to(where)
-    (encoder, decoder), _ = torch_vae()
-    for part in (encoder, decoder):
-        part.to(where)
+        import torch
+        from torch.nn import functional as F
 
-    def call() -> float:
-        with torch.no_grad():
-            mean, logvar = encoder(x).chunk(2, -1)
-            parts = []
-            for _ in range(10):
-                e = torch.randn((50, *mean.shape), device=where)
-                z = mean + torch.exp(0.5 * logvar) * e
-                logits = decoder(z)
-                nll = F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
-                parts.append(-nll - 0.5 * (z.square() - e.square() - logvar).sum(-1))
-            return float((torch.logsumexp(torch.cat(parts), 0) - math.log(500)).mean())
+        where = torch_device(device)
+        x = torch.from_numpy(dataset((784,))[:100]).to(where)
+        (encoder, decoder), _ = torch_vae()
+        for part in (encoder, decoder):
+            part.to(where)
 
-    return Work(call, 100)
+        def log_weights(mean: Any, logvar: Any) -> Any:
+            e = torch.randn((50, *mean.shape), device=where)
+            z = mean + torch.exp(0.5 * logvar) * e
+            logits = decoder(z)
+            nll = F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
+            return -nll - 0.5 * (z.square() - e.square() - logvar).sum(-1)
+
+        if compiled:
+            log_weights = torch.compile(log_weights)
+
+        def call() -> float:
+            with torch.no_grad():
+                mean, logvar = encoder(x).chunk(2, -1)
+                parts = [log_weights(mean, logvar) for _ in range(10)]
+                return float((torch.logsumexp(torch.cat(parts), 0) - math.log(500)).mean())
+
+        return Work(call, 100)
+
+    return build
 
 
-def torch_evaluation(device: str) -> Work:
+def torch_evaluation(compiled: bool = False) -> Callable[[str], Work]:
     """The loss of `torch_vae` and the errors of its reconstructions over the data set, 1000 examples at a time."""
-    import torch
 
-    where = torch_device(device)
-    data = torch.from_numpy(dataset((784,))).to(where)
-    (encoder, decoder), loss = torch_vae()
-    for part in (encoder, decoder):
-        part.to(where)
+    def build(device: str) -> Work:
+        import torch
 
-    def metrics(x: Any) -> Any:  # those of ours: all have the code's mean decoded, besides the draw that the loss has
-        mean = torch.sigmoid(decoder(encoder(x).chunk(2, -1)[0]))
-        squared, p = (mean - x).square().sum(-1), mean.clip(1e-6, 1 - 1e-6)
-        entropy = -(x * p.log() + (1 - x) * torch.log1p(-p)).sum(-1)
-        return torch.stack([loss(x), squared.mean(), squared.mean() / 784, entropy.mean()])
+        where = torch_device(device)
+        data = torch.from_numpy(dataset((784,))).to(where)
+        (encoder, decoder), loss = torch_vae()
+        for part in (encoder, decoder):
+            part.to(where)
 
-    def call() -> float:
-        with torch.no_grad():
-            return float(torch.stack([metrics(part) * len(part) for part in data.split(1000)]).sum(0)[0]) / EXAMPLES
+        def metrics(x: Any) -> Any:  # those of ours: all have the code's mean decoded, besides the draw of the loss
+            mean = torch.sigmoid(decoder(encoder(x).chunk(2, -1)[0]))
+            squared, p = (mean - x).square().sum(-1), mean.clip(1e-6, 1 - 1e-6)
+            entropy = -(x * p.log() + (1 - x) * torch.log1p(-p)).sum(-1)
+            return torch.stack([loss(x), squared.mean(), squared.mean() / 784, entropy.mean()])
 
-    return Work(call, EXAMPLES)
+        if compiled:
+            metrics = torch.compile(metrics)
+
+        def call() -> float:
+            with torch.no_grad():
+                return float(torch.stack([metrics(part) * len(part) for part in data.split(1000)]).sum(0)[0]) / EXAMPLES
+
+        return Work(call, EXAMPLES)
+
+    return build
 
 
 def pythae_vae(device: str) -> Work:
@@ -730,7 +790,7 @@ def pythae_vae(device: str) -> Work:
 
 
 def torch_contraction(
-    jacobian: str, chunk: int | None = None, widths: tuple[int, ...] = (784, 500)
+    jacobian: str, chunk: int | None = None, widths: tuple[int, ...] = (784, 500), compiled: bool = False
 ) -> Callable[[str], Work]:
     """Value and gradient of the mean penalty of a batch, by `torch.func`."""
 
@@ -751,6 +811,8 @@ def torch_contraction(
             return torch.func.vmap(lambda x: of(encode)(x).square().sum(), chunk_size=chunk)(x).mean()
 
         run = torch.func.grad_and_value(penalty)
+        if compiled:
+            run = torch.compile(run)
 
         def call() -> float:
             _, value = run(params)
@@ -763,7 +825,7 @@ def torch_contraction(
 
 
 def torch_hutchinson(device: str) -> Work:
-    """One random vector an example through the encoder 784-500-250, back, and the gradient of that."""
+    """One random vector an example through the encoder 784-500-250, back, and the gradient of that, by autograd."""
     import torch
 
     where = torch_device(device)
@@ -784,23 +846,63 @@ def torch_hutchinson(device: str) -> Work:
     return Work(call, BATCH)
 
 
-def torch_closed(device: str) -> Work:
+def torch_hutchinson_func(compiled: bool = False) -> Callable[[str], Work]:
+    """As `torch_hutchinson`, by `torch.func`: torch.compile refuses gradients of autograd's gradients."""
+
+    def build(device: str) -> Work:
+        import torch
+
+        where = torch_device(device)
+        x = torch.from_numpy(dataset((784,))[:BATCH]).to(where)
+        parts = (torch.nn.Linear(784, 500), torch.nn.Sigmoid(), torch.nn.Linear(500, 250), torch.nn.Sigmoid())
+        net = torch.nn.Sequential(*parts).to(where)
+        params = {name: p.detach() for name, p in net.named_parameters()}
+
+        def penalty(params: Any) -> Any:
+            z, back = torch.func.vjp(lambda x: torch.func.functional_call(net, params, (x,)), x)
+            return back(torch.randint(0, 2, z.shape, device=where) * 2.0 - 1)[0].square().sum() / BATCH
+
+        run = torch.func.grad_and_value(penalty)
+        if compiled:
+            run = torch.compile(run)
+
+        def call() -> float:
+            _, value = run(params)
+            torch_wait(device)
+            return float(value)
+
+        return Work(call, BATCH)
+
+    return build
+
+
+def torch_closed(compiled: bool = False) -> Callable[[str], Work]:
     """The penalty's closed form for one sigmoid layer, by autograd."""
-    import torch
 
-    where = torch_device(device)
-    x = torch.from_numpy(dataset((784,))[:BATCH]).to(where)
-    layer = torch.nn.Linear(784, 500).to(where)
+    def build(device: str) -> Work:
+        import torch
 
-    def call() -> float:
-        layer.zero_grad(set_to_none=True)
-        h = torch.sigmoid(layer(x))
-        value = ((h * (1 - h)).square() @ layer.weight.square().sum(1)).mean()
-        value.backward()
-        torch_wait(device)
-        return float(value.detach())
+        where = torch_device(device)
+        x = torch.from_numpy(dataset((784,))[:BATCH]).to(where)
+        layer = torch.nn.Linear(784, 500).to(where)
 
-    return Work(call, BATCH)
+        def penalty(x: Any) -> Any:
+            h = torch.sigmoid(layer(x))
+            return ((h * (1 - h)).square() @ layer.weight.square().sum(1)).mean()
+
+        if compiled:
+            penalty = torch.compile(penalty)
+
+        def call() -> float:
+            layer.zero_grad(set_to_none=True)
+            value = penalty(x)
+            value.backward()
+            torch_wait(device)
+            return float(value.detach())
+
+        return Work(call, BATCH)
+
+    return build
 
 
 def torch_product(device: str) -> Work:
