@@ -252,7 +252,7 @@ def fit(init: Init, rule: Rule, data: Batch, key: Key, epochs: int) -> tuple[Par
     return params, history
 
 
-def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 100, first=0) -> Metrics:
+def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 500, first=0) -> Metrics:
     """`evaluate` on every example by itself, example i, counted from `first`, with `fold_in(key, i)`: each metric
     [N, ...]. `batch_size` is how many run at once, and changes only the memory needed.
     """
@@ -264,6 +264,6 @@ def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: 
     return lax.map(one, (first + jnp.arange(length(data)), data), batch_size=min(batch_size, len(data.x)))
 
 
-def average(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 100, first=0) -> Metrics:
+def average(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 500, first=0) -> Metrics:
     """The exact mean over a dataset of every metric, whatever the batch size: each [...]."""
     return jax.tree.map(lambda m: m.mean(0), each(evaluate, params, data, key, batch_size, first))

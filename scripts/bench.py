@@ -362,9 +362,9 @@ def compiler_times() -> dict[str, float]:
     stages = {"jaxpr_trace": "trace", "jaxpr_to_mlir_module": "trace", "backend_compile": "compile"}
     known = {f"/jax/core/compile/{stage}_duration": f"{name}_seconds" for stage, name in stages.items()}
 
-    def note(event: str, seconds: float, **about: Any) -> None:
+    def note(event: str, duration_secs: float, **about: Any) -> None:
         if event in known:
-            spent[known[event]] += seconds
+            spent[known[event]] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(note)
     return spent

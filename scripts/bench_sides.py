@@ -859,7 +859,7 @@ def torch_hutchinson_func(compiled: bool = False) -> Callable[[str], Work]:
         params = {name: p.detach() for name, p in net.named_parameters()}
 
         def penalty(params: Any) -> Any:
-            z, back = torch.func.vjp(lambda x: torch.func.functional_call(net, params, (x,)), x)
+            z, back, *_ = torch.func.vjp(lambda x: torch.func.functional_call(net, params, (x,)), x)
             return back(torch.randint(0, 2, z.shape, device=where) * 2.0 - 1)[0].square().sum() / BATCH
 
         run = torch.func.grad_and_value(penalty)
