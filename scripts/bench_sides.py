@@ -307,7 +307,8 @@ def our_contraction(penalty: str, hidden: tuple[int, ...] = (), size: int = 500)
         def run(params: Any, batch: Any) -> Any:
             return jax.value_and_grad(lambda p: algorithm.evaluate(p, batch, key)["jacobian"].mean())(params)
 
-        return Work(lambda: float(jax.block_until_ready(run(params, batch))[0]), BATCH)
+        cost = counted(run, BATCH, params, batch)
+        return Work(lambda: float(jax.block_until_ready(run(params, batch))[0]), BATCH, cost)
 
     return build
 
@@ -345,7 +346,11 @@ def jax_likelihood_loop(device: str) -> Work:
         log_w = jax.numpy.concatenate(parts)  # [500, 100]
         return float((jax.nn.logsumexp(log_w, 0) - math.log(500)).mean())
 
-    return Work(call, 100)
+    def cost() -> dict[str, float]:  # of all ten steps
+        one = counted(step, 100, params, data, jax.random.split(key, 50))()
+        return {name: 10 * value for name, value in one.items()}
+
+    return Work(call, 100, cost)
 
 
 def jax_evaluation_loop(device: str) -> Work:
@@ -363,7 +368,7 @@ def jax_evaluation_loop(device: str) -> Work:
         totals = [step(params, data[i : i + 1000], jax.random.fold_in(key, i)) for i in range(0, EXAMPLES, 1000)]
         return float(jax.numpy.stack([t["loss"] for t in totals]).sum()) / EXAMPLES
 
-    return Work(call, EXAMPLES)
+    return Work(call, EXAMPLES, counted(step, 1000, params, data[:1000], key))
 
 
 def our_evaluation(device: str) -> Work:
