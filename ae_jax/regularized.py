@@ -34,10 +34,12 @@ def regularized(
     """-log p(x | decode(encode(x))) + penalty + weight_l2 * sum of w^2, descended in "encoder" and "decoder".
 
     `hyper`, numbers or schedules, go to the penalty. Training and evaluation compute the same loss, except that in
-    training the network is given a key and the penalty is told `train=True`.
+    training the network is given a key and the penalty is told `train=True`. Raises ValueError for a negative number.
     """
     p = likelihood_of(likelihood, net)
     hyper["weight_l2"] = weight_l2
+    if wrong := {name: h for name, h in hyper.items() if isinstance(h, int | float) and h < 0}:
+        raise ValueError(f"{wrong}: a penalty's weight must not be negative, or it rewards what it is there to punish")
 
     def terms(params: Params, batch: Batch, key: Key, train: bool, weight_l2, **hyper) -> tuple[Array, Loss]:
         key_net, key_penalty = jax.random.split(key)

@@ -187,6 +187,14 @@ def goal_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
         what = f"{case['title']}{f': {of}' if of else ''}, times {goal['to']}"
         measured = f"{goal['median']:.3g} ({goal['low']:.3g} to {goal['high']:.3g})"
         rows.append((what, f"at least {goal['least']:.3g}", measured, "✓" if goal["median"] >= goal["least"] else "✗"))
+    for cost in case.get("costs", ()):
+        what = (
+            f"{cost['ours'].removeprefix('ae_jax, ')}, times the {cost['of']} of {cost['to'].removeprefix('ae_jax, ')}"
+        )
+        measured = f"{cost['median']:.3g}"
+        if len(cost["values"]) > 1:
+            measured += f" ({cost['low']:.3g} to {cost['high']:.3g})"
+        rows.append((what, f"at most {cost['most']:g}", measured, "✓" if cost["median"] <= cost["most"] else "✗"))
     sides = {row["side"]: row for row in case["rows"]}
     for way, most in case.get("most", {}).items():
         seconds, what = sides[way]["median"], f"{case['title']}, {way}"

@@ -396,15 +396,22 @@ def test_what_was_asked_stands_beside_what_was_measured(tmp_path):
         {"ours": "ae_jax", "to": "the best rival, theirs", "least": 2.5, "median": 2.0, "low": 1.9, "high": 2.1},
         {"ours": "ae_jax, more", "to": "theirs", "least": 1.5, "median": 2.0, "low": 1.9, "high": 2.1},
     ]
+    about_costs = {"ours": "ae_jax, 8 seeds", "to": "ae_jax, 1 seed"}
+    costs = [
+        about_costs | {"of": "time", "most": 8.2, "median": 8.4, "low": 8.3, "high": 8.5, "values": [8.3, 8.5]},
+        about_costs | {"of": "memory", "most": 8.0, "median": 1.36, "low": 1.36, "high": 1.36, "values": [1.36]},
+    ]
     rows = [{"side": "ae_jax", "unit": "seconds", "median": 0.8}]
     cases = {
-        "race": {"title": "A race", "ours": "ae_jax", "rows": [], "goals": goals} | about,
+        "race": {"title": "A race", "ours": "ae_jax", "rows": [], "goals": goals, "costs": costs} | about,
         "start": {"title": "A start", "rows": rows, "most": {"ae_jax": 1.0}} | about,
     }
     (tmp_path / "bench-a.json").write_text(json.dumps({"cases": cases}))
     text = table.render(README, tmp_path)
     assert "| A race, times the best rival, theirs | at least 2.5 | 2 (1.9 to 2.1) | ✗ | A CPU, 2 CPUs |" in text
     assert "| A race: more, times theirs | at least 1.5 | 2 (1.9 to 2.1) | ✓ | A CPU, 2 CPUs |" in text
+    assert "| 8 seeds, times the time of 1 seed | at most 8.2 | 8.4 (8.3 to 8.5) | ✗ | A CPU, 2 CPUs |" in text
+    assert "| 8 seeds, times the memory of 1 seed | at most 8 | 1.36 | ✓ | A CPU, 2 CPUs |" in text
     assert "| A start, ae_jax | at most 1 s | 0.8 s | ✓ | A CPU, 2 CPUs |" in text
 
 
@@ -525,6 +532,9 @@ def test_rates_are_compared_turn_by_turn_with_the_best_rival():
         (8.0, 90.0, "slow"),
         (0.9, 0.5, bench.CEILING_GOAL),
     ]
+    costs = tuple(bench.Cost(8.2, "ae_jax, more", 8, of, "ae_jax") for of in ("time", "memory"))
+    found = bench.seeds_cost(case._replace(costs=costs), rates, {"ae_jax": 100, "ae_jax, more": 150})
+    assert [(c["of"], c["median"], c["most"]) for c in found] == [("time", 3.56, 8.2), ("memory", 1.5, 8.2)]
     (copy,) = bench.COPY
     counted = {"ae_jax": {"flops": 1.0, "bytes accessed": 5.0}}
     assert bench.bytes_share(counted, rates | {copy: [400.0, 400.0, 400.0]}) == {"of_copy": {"ae_jax": 0.5}}

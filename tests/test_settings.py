@@ -192,6 +192,12 @@ def test_what_would_be_ignored_is_refused(name, hyper, told):
         ALGORITHMS[name](net, optax.sgd(0.1), **hyper)
 
 
+@pytest.mark.parametrize("hyper", [{"weight": -0.1}, {"higher": -1.0}, {"weight_l2": -1e-4}])
+def test_a_penalty_that_would_reward_is_refused(hyper):
+    with pytest.raises(ValueError, match="must not be negative"):
+        ALGORITHMS["contractive"](networks.mlp((4,), 3), optax.sgd(0.1), **hyper)
+
+
 def test_a_run_warmed_up_for_most_of_its_epochs_is_opened_again():
     chosen = settings(epochs=1, optimizer=OptimizerSettings(warmup_epochs=0.6))
     build(chosen, (6,), 1000)
