@@ -401,18 +401,24 @@ def test_what_was_asked_stands_beside_what_was_measured(tmp_path):
         about_costs | {"of": "time", "most": 8.2, "median": 8.4, "low": 8.3, "high": 8.5, "values": [8.3, 8.5]},
         about_costs | {"of": "memory", "most": 8.0, "median": 1.36, "low": 1.36, "high": 1.36, "values": [1.36]},
     ]
+    sides = [
+        {"side": "theirs", "unit": "examples", "median": 4.0},
+        {"side": "a large product, JAX", "unit": "FLOP", "median": 90.0},
+        {"side": "a large product, PyTorch", "unit": "FLOP", "median": 100.0},
+    ]
     rows = [{"side": "ae_jax", "unit": "seconds", "median": 0.8}]
     cases = {
-        "race": {"title": "A race", "ours": "ae_jax", "rows": [], "goals": goals, "costs": costs} | about,
+        "race": {"title": "A race", "ours": "ae_jax", "rows": sides, "flops": 10, "goals": goals, "costs": costs}
+        | about,
         "start": {"title": "A start", "rows": rows, "most": {"ae_jax": 1.0}} | about,
     }
     (tmp_path / "bench-a.json").write_text(json.dumps({"cases": cases}))
     text = table.render(README, tmp_path)
-    assert "| A race, times the best rival, theirs | at least 2.5 | 2 (1.9 to 2.1) | ✗ | A CPU, 2 CPUs |" in text
-    assert "| A race: more, times theirs | at least 1.5 | 2 (1.9 to 2.1) | ✓ | A CPU, 2 CPUs |" in text
-    assert "| 8 seeds, times the time of 1 seed | at most 8.2 | 8.4 (8.3 to 8.5) | ✗ | A CPU, 2 CPUs |" in text
-    assert "| 8 seeds, times the memory of 1 seed | at most 8 | 1.36 | ✓ | A CPU, 2 CPUs |" in text
-    assert "| A start, ae_jax | at most 1 s | 0.8 s | ✓ | A CPU, 2 CPUs |" in text
+    assert "| A race, times the best rival, theirs | at least 2.5 | 2 (1.9 to 2.1) | ✗ | 2.5 | A CPU, 2 CPUs |" in text
+    assert "| A race: more, times theirs | at least 1.5 | 2 (1.9 to 2.1) | ✓ | 2.5 | A CPU, 2 CPUs |" in text
+    assert "| 8 seeds, times the time of 1 seed | at most 8.2 | 8.4 (8.3 to 8.5) | ✗ |  | A CPU, 2 CPUs |" in text
+    assert "| 8 seeds, times the memory of 1 seed | at most 8 | 1.36 | ✓ |  | A CPU, 2 CPUs |" in text
+    assert "| A start, ae_jax | at most 1 s | 0.8 s | ✓ |  | A CPU, 2 CPUs |" in text
 
 
 def test_streams_and_growth_stand_below_the_speeds(tmp_path):
