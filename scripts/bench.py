@@ -25,8 +25,6 @@ the caches).
 A loop is a step's compiled
 program called from Python, batch after batch. The contractive cases are one step each, a compiled program and no more.
 
-`--profile` measures no rates: it notes in the file what JAX's profiler says the three costs of a case's first side are.
-
 Another case is another entry of CASES.
 """
 
@@ -362,9 +360,6 @@ def worker(case: str, name: str, device: str) -> None:
         if line == "cost\n":
             answer(cost=work.cost())
             continue
-        if line == "profile\n":
-            answer(profile=sides.profile(work.call))
-            continue
         start, busy = time.perf_counter(), time.process_time()
         for _ in range(int(line)):
             loss = work.call()
@@ -420,7 +415,7 @@ class Process:
         return fields
 
     def turn(self, calls: int | str) -> dict[str, Any]:
-        """So many calls, or "cost": what XLA counts, or "profile": where the time of a call goes."""
+        """So many calls, or "cost": what XLA counts."""
         assert self.process.stdin
         self.process.stdin.write(f"{calls}\n")
         self.process.stdin.flush()
@@ -518,16 +513,6 @@ def in_turns(name: str, case: Case, device: str, repeats: int, seconds: float, c
     peaks = {side: answer["device_peak_mb"] or answer["peak_mb"] for side, answer in last.items()}
     asked = {"goals": reached(case, rates), "costs": seeds_cost(case, rates, peaks)}
     return known | compared(case, rates) | bytes_share(costs, rates) | asked
-
-
-def profiled(name: str, case: Case, device: str) -> list[str]:
-    """The three costs of the first side that is ours, largest first, as sentences."""
-    process = Process(name, ours_in(case)[0], device)
-    try:
-        shares = process.turn("profile")["profile"]
-    finally:
-        process.end()
-    return [f"{share:.0%} of the time of all operations: {kind}" for kind, share in shares[:3]]
 
 
 def compared(case: Case, rates: dict[str, list[float]]) -> dict[str, Any]:
@@ -693,26 +678,12 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines + [f"  {side}: left out, {why}" for side, why in result["skipped"].items()])
 
 
-def note_profiles(out: Path, names: list[str], device: str) -> None:
-    """Adds to the file, for those cases that it has, what the profiler says."""
-    if not out.exists():
-        sys.exit(f"error: there is no {out}; measure first, without --profile")
-    known = json.loads(out.read_text())
-    for name in names:
-        if isinstance(case := CASES[name], Case) and name in known["cases"]:
-            notes = {"commit": commit(), "side": ours_in(case)[0], "costs": profiled(name, case, device)}
-            known["cases"][name]["profile"] = notes
-            print("\n  ".join([f"{case.title}, {notes['side']}", *notes["costs"]]), flush=True)
-    out.write_text(json.dumps(known, indent=1) + "\n")
-
-
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--repeats", type=int, default=7, help="turns of every side (7)")
     parser.add_argument("--seconds", type=float, default=1.5, help="how long a turn takes at least, about (1.5)")
-    parser.add_argument("--profile", action="store_true", help="note the three costs of each case that the file has")
     parser.add_argument("--out", type=Path, help="the JSON file; results/bench-<device>.json by default")
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -727,8 +698,6 @@ def main() -> None:
     if busy := (at_start := load()) > QUIET:
         print(f"warning: load average {at_start:.2f}: the machine is busy, and the numbers below are not to be used")
     known = json.loads(out.read_text())["cases"] if out.exists() else {}
-    if args.profile:
-        return note_profiles(out, args.cases, device)
     made = {"commit": commit(), "load": round(at_start, 2), "busy": busy, "repeats": args.repeats, **machine}
     for name in args.cases:
         case = CASES[name]

@@ -6,7 +6,6 @@ A side's `build` runs in a process of its own, so that nothing here imports JAX 
 import importlib.util
 import itertools
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -74,30 +73,6 @@ def counted(step: Any, units: int, *args: Any) -> Callable[[], dict[str, float]]
         return {name: cost[name] / units for name in ("flops", "bytes accessed") if name in cost}
 
     return count
-
-
-def profile(call: Callable[[], float]) -> list[tuple[str, float]]:
-    """Where the time of a call goes by JAX's profiler: kinds of compiled operations and their shares, largest first.
-
-    A kind is an operation's name in the compiled program without its number: `dot` is a matrix product,
-    `multiply_add_fusion` a kernel that multiplies and adds, among other things. Operations of all threads or streams are summed.
-    """
-    import jax
-
-    with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
-            call()
-        (file,) = Path(folder).rglob("*.xplane.pb")
-        planes = list(jax.profiler.ProfileData.from_file(str(file)).planes)
-        spent: dict[str, float] = {}
-        for plane in [p for p in planes if p.name.startswith("/device:GPU")] or planes:
-            for event in (event for line in plane.lines for event in line.events):
-                name = dict(event.stats).get("hlo_op")
-                if name is not None and event.duration_ns > 0:
-                    kind = re.sub(r"(\.\d+|\.clone)+$", "", str(name)).replace("dot_general", "dot")
-                    spent[kind] = spent.get(kind, 0.0) + event.duration_ns
-    total = sum(spent.values())
-    return [(kind, spent[kind] / total) for kind in sorted(spent, key=lambda kind: -spent[kind])]
 
 
 def jax_training(

@@ -566,11 +566,6 @@ def test_bench_runs_and_keeps_the_other_cases(tmp_path):
     assert ours["peak_mb"] > 50
     assert 0 < ours["from_cache"]["compile_seconds"] < ours["compile_seconds"] < ours["first_call_seconds"]
     assert 0 < cases["contractive-closed"]["of_ceiling"]["ae_jax, closed"] < 1
-    run = subprocess.run([*command, "--profile", "--cases", "contractive-closed"], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    costs = json.loads(out.read_text())["cases"]["contractive-closed"]["profile"]["costs"]
-    assert len(costs) == 3
-    assert any("operations: dot" in cost for cost in costs)  # two matrix products and little else
     if importlib.util.find_spec("torch") is None:
         rivals = [name for name in bench.CASES["contractive-closed"].sides if not name.startswith("ae_jax")]
         rivals += ["a large product, PyTorch"]
