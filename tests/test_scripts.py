@@ -531,11 +531,18 @@ def test_rates_are_compared_turn_by_turn_with_the_best_rival():
     assert result["of_ceiling"] == {"ae_jax": 0.5, "ae_jax, more": 1.125, "slow": 0.013, "fast": 0.125}
     assert bench.compared(case, {"fast": [1.0]}) == {}
     goal, way = bench.Goal, "ae_jax, more"
-    asked = (goal(3.0), goal(8.0, way, "slow"), goal(0.9, to=bench.CEILING_GOAL), goal(1.0, "ae_jax, absent"))
+    asked = (
+        goal(3.0),
+        goal(8.0, way, "slow"),
+        goal(2.0, way, "f"),
+        goal(0.9, to=bench.CEILING_GOAL),
+        goal(1.0, "ae_jax, absent"),
+    )
     found = bench.reached(case._replace(goals=asked), rates | ceiling)
     assert [(g["least"], g["median"], g["to"]) for g in found] == [
         (3.0, 4.0, "the best rival, fast"),
         (8.0, 90.0, "slow"),
+        (2.0, 9.0, "the best, fast"),
         (0.9, 0.5, bench.CEILING_GOAL),
     ]
     costs = tuple(bench.Cost(8.2, "ae_jax, more", 8, of, "ae_jax") for of in ("time", "memory"))
