@@ -161,14 +161,14 @@ def jax_loop(
         count = iter(range(1 << 30))
 
         def call() -> float:
-            of_epoch = jax.random.fold_in(key, next(count))
-            order = jax.random.permutation(of_epoch, examples)
+            key_order, key_steps, key_before = jax.random.split(jax.random.fold_in(key, next(count)), 3)
+            order = jax.random.permutation(key_order, examples)
             losses = []
             if before:  # statistics of the whole data set
-                state[0] = before(state[0], (), data, of_epoch)[0]
+                state[0] = before(state[0], (), data, key_before)[0]
             for start in range(0, examples, batch):
                 picked = core.Batch(data.x[order[start : start + batch]])
-                *state[:], metrics = step(*state, picked, jax.random.fold_in(of_epoch, start))
+                *state[:], metrics = step(*state, picked, jax.random.fold_in(key_steps, start))
                 losses.append(metrics["loss"])
             return float(jax.numpy.stack(losses).mean())
 
@@ -808,6 +808,22 @@ def pythae_vae(device: str) -> Work:
     return Work(lambda: float(trainer.train_step(1)), EXAMPLES)
 
 
+def torch_gradient(penalty: Callable[[Any], Any], params: Any, device: str, compiled: bool) -> Work:
+    """Value and gradient of a penalty of one batch in its params, by `torch.func`."""
+    import torch
+
+    run = torch.func.grad_and_value(penalty)
+    if compiled:
+        run = torch.compile(run)
+
+    def call() -> float:
+        _, value = run(params)
+        torch_wait(device)
+        return float(value)
+
+    return Work(call, BATCH)
+
+
 def torch_contraction(
     jacobian: str, chunk: int | None = None, widths: tuple[int, ...] = (784, 500), compiled: bool = False
 ) -> Callable[[str], Work]:
@@ -829,16 +845,7 @@ def torch_contraction(
 
             return torch.func.vmap(lambda x: of(encode)(x).square().sum(), chunk_size=chunk)(x).mean()
 
-        run = torch.func.grad_and_value(penalty)
-        if compiled:
-            run = torch.compile(run)
-
-        def call() -> float:
-            _, value = run(params)
-            torch_wait(device)
-            return float(value)
-
-        return Work(call, BATCH)
+        return torch_gradient(penalty, params, device, compiled)
 
     return build
 
@@ -881,16 +888,7 @@ def torch_hutchinson_func(compiled: bool = False) -> Callable[[str], Work]:
             z, back, *_ = torch.func.vjp(lambda x: torch.func.functional_call(net, params, (x,)), x)
             return back(torch.randint(0, 2, z.shape, device=where) * 2.0 - 1)[0].square().sum() / BATCH
 
-        run = torch.func.grad_and_value(penalty)
-        if compiled:
-            run = torch.compile(run)
-
-        def call() -> float:
-            _, value = run(params)
-            torch_wait(device)
-            return float(value)
-
-        return Work(call, BATCH)
+        return torch_gradient(penalty, params, device, compiled)
 
     return build
 
