@@ -203,9 +203,11 @@ def mesh(seeds: int = 1, data: int = 1) -> Mesh:
         raise ValueError(
             f"{jax.process_count()} processes have {len(there)} devices, and {seeds * data} are asked for: use all"
         )
-    # Contiguous, so that a group is within one process where it can be: gradients take the short way.
-    chosen = np.asarray(there[: seeds * data]).reshape(seeds, data)
-    return Mesh(chosen, ("seeds", "data"), axis_types=(AxisType.Auto, AxisType.Auto))
+    chosen, axes, types = there[: seeds * data], ("seeds", "data"), (AxisType.Auto, AxisType.Auto)
+    try:
+        return jax.make_mesh((seeds, data), axes, types, devices=chosen)  # in an order that suits a TPU's wiring
+    except (NotImplementedError, ValueError):  # a shape that does not fit the wiring, or many slices: any order will do
+        return Mesh(np.asarray(chosen).reshape(seeds, data), axes, axis_types=types)
 
 
 def _more(there: list[Any]) -> str:

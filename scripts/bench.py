@@ -552,7 +552,7 @@ def reached(case: Case, rates: dict[str, list[float]]) -> list[dict[str, Any]]:
             best = max(others, key=lambda name: statistics.median(others[name]))
             ratio = spread([a / b for a, b in zip(rates[ours], others[best], strict=True)], 3)
             known = to if to in (best, CEILING_GOAL) else f"the best rival, {best}" if not to else f"the best, {best}"
-            found.append({"ours": ours, "to": known, "least": least, **ratio})
+            found.append({"ours": ours, "to": known, "rival": best, "least": least, **ratio})
     return found
 
 

@@ -191,8 +191,9 @@ def goal_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
         what = f"{case['title']}{f': {of}' if of else ''}, times {goal['to']}"
         measured = f"{goal['median']:.3g} ({goal['low']:.3g} to {goal['high']:.3g})"
         mark = "✓" if goal["median"] >= goal["least"] else "✗"
-        rival = sides.get(goal["to"].removeprefix("the best rival, ").removeprefix("the best, "))
-        most = f"{top / (case['flops'] * rival['median']):.3g}" if top and rival else ""
+        rival = sides[goal["rival"]]
+        of_the_work = rival["unit"] != "FLOP"  # else the goal is a share of the ceiling itself
+        most = f"{top / (case['flops'] * rival['median']):.3g}" if top and of_the_work else ""
         rows.append((what, f"at least {goal['least']:.3g}", measured, mark, most))
     for cost in case.get("costs", ()):
         what = (

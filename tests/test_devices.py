@@ -264,6 +264,18 @@ def test_that_one_device_has_nothing_to_share_is_said_unless_quiet(flags, tmp_pa
     assert ("one device does all the work" in out + err) == (not flags)
 
 
+@pytest.mark.parametrize("error", [NotImplementedError, ValueError])
+def test_a_shape_that_does_not_fit_the_wiring_has_a_mesh(error, monkeypatch):
+    def refuses(*arguments, **more):
+        raise error("of many slices")
+
+    suits = devices.mesh()
+    monkeypatch.setattr(jax, "make_mesh", refuses)
+    assert devices.mesh() == suits
+    with pytest.raises(ValueError, match="2 x 500 devices was asked for"):
+        devices.mesh(2, 500)
+
+
 def test_alone_there_is_nobody_to_agree_with():
     assert devices.first()
     assert not devices.together()
