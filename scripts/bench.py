@@ -23,8 +23,8 @@ the compiler, and so is the faster of two libraries' here; all other sides of JA
 
 `compile_seconds` is what XLA took to compile all programs of a side's first call (its start, keys and numbers too), and
 `trace_seconds` what JAX took to write them down; `from_cache` is the same with what was compiled before on the disk.
-A loop is a step's compiled
-program called from Python, batch after batch. The contractive cases are one step each, a compiled program and no more.
+A loop is a step's compiled program called from Python, batch after batch. The contractive cases are one step each, a
+compiled program and no more.
 
 Another case is another entry of CASES.
 """
