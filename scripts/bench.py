@@ -120,7 +120,8 @@ PENALISED = 784 * 500, 500 * 250  # of the encoders that are penalised
 JACOBIAN_PRODUCTS = 2 * PENALISED[0] + 3 * 2 * 784 * 500
 DEEP_JACOBIAN_PRODUCTS = 2 * PENALISED[0] + 3 * PENALISED[1] + 3 * (784 * PENALISED[1] + 784 * 500 + 2 * 784 * 250)
 # An estimate: the code, a vector back through it, and of both the gradients; of the last backwards nothing to x.
-HUTCHINSON_PRODUCTS = 5 * PENALISED[0] + 6 * PENALISED[1]
+HUTCHINSON_PRODUCTS = 5 * PENALISED[0]
+DEEP_HUTCHINSON_PRODUCTS = 5 * PENALISED[0] + 6 * PENALISED[1]
 SPARSE_PRODUCTS = 784 * 200 * (1 + 2 + 3 + 1)  # rho; the code and back; their gradients; the second look
 
 FLAT, IMAGE = (784,), (1, 28, 28)
@@ -167,6 +168,17 @@ def jacobians(widths: tuple[int, ...]) -> dict[str, Side]:
 def penalties(*names: str, hidden: tuple[int, ...] = (), size: int = 500) -> dict[str, Side]:
     """Ours."""
     return {f"ae_jax, {name}": Side(sides.our_contraction(name, hidden, size)) for name in names}
+
+
+def estimates(hidden: tuple[int, ...], size: int) -> dict[str, Side]:
+    """Hutchinson's, ours and PyTorch's."""
+    widths = (784, *hidden, size)
+    return {
+        **penalties("hutchinson", hidden=hidden, size=size),
+        "PyTorch eager": Side(sides.torch_hutchinson(widths), "torch"),
+        "torch.func": Side(sides.torch_hutchinson_func(widths), "torch"),
+        "torch.func, torch.compile": Side(sides.torch_hutchinson_func(widths, compiled=True), "torch"),
+    }
 
 
 CASES: dict[str, Case | Timing] = {
@@ -244,14 +256,14 @@ CASES: dict[str, Case | Timing] = {
         flops=2 * DEEP_JACOBIAN_PRODUCTS,
     ),
     "contractive-hutchinson": Case(
-        "contractive penalty 784-500-250, estimated, batch 128, value and gradient",
-        {
-            **penalties("hutchinson", hidden=(500,), size=250),
-            "PyTorch eager": Side(sides.torch_hutchinson, "torch"),
-            "torch.func": Side(sides.torch_hutchinson_func(), "torch"),
-            "torch.func, torch.compile": Side(sides.torch_hutchinson_func(compiled=True), "torch"),
-        },
+        "contractive penalty 784-500, estimated, batch 128, value and gradient",
+        estimates((), 500),
         flops=2 * HUTCHINSON_PRODUCTS,
+    ),
+    "contractive-hutchinson-deep": Case(
+        "contractive penalty 784-500-250, estimated, batch 128, value and gradient",
+        estimates((500,), 250),
+        flops=2 * DEEP_HUTCHINSON_PRODUCTS,
     ),
     "contractive-closed": Case(
         "contractive penalty 784-500, closed form of one layer, batch 128, value and gradient",

@@ -824,6 +824,14 @@ def torch_gradient(penalty: Callable[[Any], Any], params: Any, device: str, comp
     return Work(call, BATCH)
 
 
+def torch_encoder(widths: tuple[int, ...]) -> Any:
+    """Affine layers, each with its sigmoid."""
+    import torch
+
+    layers = [(torch.nn.Linear(a, b), torch.nn.Sigmoid()) for a, b in itertools.pairwise(widths)]
+    return torch.nn.Sequential(*(part for layer in layers for part in layer))
+
+
 def torch_contraction(
     jacobian: str, chunk: int | None = None, widths: tuple[int, ...] = (784, 500), compiled: bool = False
 ) -> Callable[[str], Work]:
@@ -834,9 +842,8 @@ def torch_contraction(
 
         where = torch_device(device)
         x = torch.from_numpy(dataset((784,))[:BATCH]).to(where)
-        pairs = itertools.pairwise(widths)
-        net = torch.nn.Sequential(*(part for p in pairs for part in (torch.nn.Linear(*p), torch.nn.Sigmoid())))
-        params = {name: p.detach() for name, p in net.to(where).named_parameters()}
+        net = torch_encoder(widths).to(where)
+        params = {name: p.detach() for name, p in net.named_parameters()}
         of = getattr(torch.func, jacobian)
 
         def penalty(params: Any) -> Any:
@@ -850,29 +857,32 @@ def torch_contraction(
     return build
 
 
-def torch_hutchinson(device: str) -> Work:
-    """One random vector an example through the encoder 784-500-250, back, and the gradient of that, by autograd."""
-    import torch
+def torch_hutchinson(widths: tuple[int, ...]) -> Callable[[str], Work]:
+    """One random vector an example through the encoder, back, and the gradient of that, by autograd."""
 
-    where = torch_device(device)
-    x = torch.from_numpy(dataset((784,))[:BATCH]).to(where).requires_grad_()
-    parts = (torch.nn.Linear(784, 500), torch.nn.Sigmoid(), torch.nn.Linear(500, 250), torch.nn.Sigmoid())
-    net = torch.nn.Sequential(*parts).to(where)
+    def build(device: str) -> Work:
+        import torch
 
-    def call() -> float:
-        net.zero_grad(set_to_none=True)
-        z = net(x)
-        signs = torch.randint(0, 2, z.shape, device=where) * 2.0 - 1
-        (back,) = torch.autograd.grad(z, x, signs, create_graph=True)
-        value = back.square().sum() / BATCH
-        value.backward(inputs=list(net.parameters()))
-        torch_wait(device)
-        return float(value.detach())
+        where = torch_device(device)
+        x = torch.from_numpy(dataset((784,))[:BATCH]).to(where).requires_grad_()
+        net = torch_encoder(widths).to(where)
 
-    return Work(call, BATCH)
+        def call() -> float:
+            net.zero_grad(set_to_none=True)
+            z = net(x)
+            signs = torch.randint(0, 2, z.shape, device=where) * 2.0 - 1
+            (back,) = torch.autograd.grad(z, x, signs, create_graph=True)
+            value = back.square().sum() / BATCH
+            value.backward(inputs=list(net.parameters()))
+            torch_wait(device)
+            return float(value.detach())
+
+        return Work(call, BATCH)
+
+    return build
 
 
-def torch_hutchinson_func(compiled: bool = False) -> Callable[[str], Work]:
+def torch_hutchinson_func(widths: tuple[int, ...], compiled: bool = False) -> Callable[[str], Work]:
     """As `torch_hutchinson`, by `torch.func`: torch.compile refuses gradients of autograd's gradients."""
 
     def build(device: str) -> Work:
@@ -880,8 +890,7 @@ def torch_hutchinson_func(compiled: bool = False) -> Callable[[str], Work]:
 
         where = torch_device(device)
         x = torch.from_numpy(dataset((784,))[:BATCH]).to(where)
-        parts = (torch.nn.Linear(784, 500), torch.nn.Sigmoid(), torch.nn.Linear(500, 250), torch.nn.Sigmoid())
-        net = torch.nn.Sequential(*parts).to(where)
+        net = torch_encoder(widths).to(where)
         params = {name: p.detach() for name, p in net.named_parameters()}
 
         def penalty(params: Any) -> Any:

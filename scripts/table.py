@@ -159,10 +159,14 @@ def per_second(row: dict[str, Any]) -> str:
     return f"{row['median']:.3g} s" if row["unit"] == "seconds" else f"{row['median']:,.0f} {row['unit']}/s"
 
 
+def busy(record: dict[str, Any]) -> str:
+    """A remark where the machine had other work when this was measured."""
+    return f" (machine busy, load {record['load']})" if record.get("busy") else ""
+
+
 def bench_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
     """One row for a comparison; one for each way of a timing."""
-    load = f" (machine busy, load {case['load']})" if case.get("busy") else ""
-    device = f"{case['device']}, {case['cpus']} CPUs, jax {case['versions']['jax']}{load}"
+    device = f"{case['device']}, {case['cpus']} CPUs, jax {case['versions']['jax']}{busy(case)}"
     sides = {row["side"]: row for row in case["rows"]}
     if "ours" not in case:  # the timing of a command
         return [(f"{case['title']}, {s}", per_second(row), *[""] * 6, device) for s, row in sides.items()]
@@ -179,7 +183,8 @@ def bench_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
     if cached := ours.get("from_cache"):
         first += f", {cached['first_call_seconds']} s"
         compiling += f", {cached['compile_seconds']} s"
-    return [(case["title"], per_second(ours), rival, times, ceiling, compiling, first, memory, device)]
+    rate = per_second(ours) + ours["side"].removeprefix("ae_jax")
+    return [(case["title"], rate, rival, times, ceiling, compiling, first, memory, device)]
 
 
 def goal_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -236,11 +241,12 @@ def streaming_lines(machines: list[dict[str, Any]]) -> list[str]:
     """What scripts/streaming.py measured, a sentence each."""
     lines = []
     for machine in machines:
-        about = f"{machine['device']}, {machine['cpus']} CPUs"
         if rate := machine["cases"].get("rate"):
+            about = f"{machine['device']}, {machine['cpus']} CPUs{busy(rate)}"
             shares = "; ".join(f"{name}, {r['median']:.2f}" for name, r in rate["ratio_to_memory"].items())
             lines.append(f"- Examples/s of a stream over those of data in memory ({about}; asked: 0.85): {shares}.")
         if memory := machine["cases"].get("memory"):
+            about = f"{machine['device']}, {machine['cpus']} CPUs"
             sizes = " and ".join(f"{row['gigabytes']:g} GB: {row['peak_mb']:,} MB" for row in memory["rows"])
             lines.append(f"- Peak memory of an epoch on made-up images, stored nowhere ({about}): {sizes}.")
     return lines
@@ -251,7 +257,7 @@ def growth_lines(files: list[Path]) -> list[str]:
     lines = []
     for file, machine in zip(files, read(files), strict=True):
         slopes = ", ".join(f"{name} {curve['slope']:.2f}" for name, curve in machine["curves"].items())
-        about = f"{machine['device']}, {machine['cpus']} CPUs"
+        about = f"{machine['device']}, {machine['cpus']} CPUs{busy(machine)}"
         lines.append(f"- Slope of an epoch's time on log-log axes ({about}): {slopes}; 1 is proportional.")
         lines += ["", f"![Seconds an epoch against images, width, seeds and latents](results/{file.stem}.png)"]
     return lines

@@ -284,6 +284,12 @@ def test_both_formats_are_read(rings, form):
     np.testing.assert_array_equal(packed.test.x[..., 0], (x[9:, ..., 1] / 255).astype(np.float32))
     small = data.load("rings", data_dir=root / form, crop=4)
     np.testing.assert_array_equal(small.train.x, train.x[:, 1:5, :4])
+    streamed = data.open_stream("rings", data_dir=root / form)
+    assert streamed.classes == loaded.classes
+    for part in ("train", "test"):
+        shard = data.Stream(getattr(streamed, part), 9).load(0, 0)
+        np.testing.assert_array_equal(shard.x, getattr(loaded, part).x)
+        np.testing.assert_array_equal(shard.y, getattr(loaded, part).y)
 
 
 def test_tfrecord_needs_no_tfds_and_array_record_says_what_it_needs(rings, without_tfds):

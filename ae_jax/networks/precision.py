@@ -17,7 +17,8 @@ def rounded(net: Autoencoder, dtype: Any = jnp.bfloat16) -> Autoencoder:
     turned back into the input's own dtype on the way out.
 
     So params, their gradients, the optimizer's moments and every loss stay in float32, and of `dtype` are only the
-    products, the activations and what is kept of them for the backward pass. bfloat16 has float32's range, and needs
+    products, the activations and what is kept of them for the backward pass. The sums within a product, and those over
+    a batch, are XLA's, which adds in float32 and rounds what comes out. bfloat16 has float32's range, and needs
     no scaling of losses. `layer`, the closed form of the encoder's Jacobian, is left as it is.
     """
 
