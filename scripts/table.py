@@ -225,16 +225,15 @@ def bench_table(machines: list[dict[str, Any]]) -> list[str]:
         for case in machine["cases"].values()
         for row in goal_rows(case)
     ]
-    asked = ["", "Ratios that were asked for, and what was measured; [docs/speed.md](docs/speed.md) goes into those"]
-    asked += [
-        "that are not reached, and tells which rival was named after another ratio was known. Where two rows have"
+    asked = [
+        "",
+        "Ratios that were asked for, and what was measured; [docs/speed.md](docs/speed.md) goes into those that are",
+        "not reached, and tells which rival was named after another ratio was known. Where two rows have one",
+        "measurement, the milder was asked for first. At the whole ceiling: what the ratio would be of a program",
+        "whose products, all of them, ran at the rate of one large product, and that did nothing else; where a rival",
+        "gets there by other products, as `torch.func` does, it tells only how far apart they are.",
+        "",
     ]
-    asked += [
-        "one measurement, the milder was asked for first. At the whole ceiling: what the ratio would be of a program"
-    ]
-        asked += ["whose products, all of them, ran at the rate of one large product, and that did nothing else; where a rival"]
-    asked += ["gets there by other products, as `torch.func` does, it tells only how far apart they are.", ""]
-
     asked += [*(cells(head) for head in GOALS_HEAD), *map(cells, goals)]
     return [*(cells(head) for head in BENCH_HEAD), *map(cells, rows), *(asked if goals else [])]
 
