@@ -18,8 +18,10 @@ addition; three products a layer, but two in the first, whose input needs no gra
 losses, Adam or the shuffle; for an exact penalty also the Jacobian's numbers, each scaled by a slope and squared, and
 as many again twice for the gradient. Beside it stand the operations and bytes of one compiled step as XLA's cost
 analysis counts them, and what share of the copy's rate those bytes are (`of_copy`; more than 1 where they never leave
-the caches); it counts a loop once, and is left out where a side is one. JAX's large product has no options of ours for
-the compiler, and so is the faster of two libraries' here; all other sides of JAX have them.
+the caches); it counts a loop once, and is left out where a side is one. `of_copy_by_hand` is the same of bytes
+counted by hand, the least that goes between one pass and the next (`moved`). `--recount` counts by hand anew, by the
+rates that are in the file, and measures nothing. JAX's large product has no options of ours for the compiler, and so
+is the faster of two libraries' here; all other sides of JAX have them.
 
 `compile_seconds` is what XLA took to compile all programs of a side's first call (its start, keys and numbers too), and
 `trace_seconds` what JAX took to write them down; `from_cache` is the same with what was compiled before on the disk.
@@ -44,6 +46,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +83,7 @@ class Case(NamedTuple):
     title: str
     sides: dict[str, Side]
     flops: int = 0  # of the matrix products, a unit, by hand
+    bytes: int = 0  # that are moved, a unit, by hand
     unit: str = "examples"
     goals: tuple[Goal, ...] = ()
     costs: tuple[Cost, ...] = ()
@@ -123,6 +127,43 @@ DEEP_JACOBIAN_PRODUCTS = 2 * PENALISED[0] + 3 * PENALISED[1] + 3 * (784 * PENALI
 HUTCHINSON_PRODUCTS = 5 * PENALISED[0]
 DEEP_HUTCHINSON_PRODUCTS = 5 * PENALISED[0] + 6 * PENALISED[1]
 SPARSE_PRODUCTS = 784 * 200 * (1 + 2 + 3 + 1)  # rho; the code and back; their gradients; the second look
+
+
+def affine(*widths: int) -> int:
+    """Weights and biases of affine layers, one after another."""
+    return sum((a + 1) * b for a, b in pairwise(widths))
+
+
+def moved(params: int, outputs: int, inputs: int = 784, batch: int = BATCH, passes: int = 10, touches: int = 5) -> int:
+    """Bytes an example, float32, by hand: the least that goes between one pass over numbers and the next.
+
+    A batch is read where it lies and written. Params are read by the forward and the backward pass; params, gradient
+    and Adam's two moments are each read and written: ten passes, shared by a batch. An output of a layer is written,
+    read by the next, and once more backwards; its gradient is written and read: five touches.
+    """
+    return round(4 * (passes * params / batch + 2 * inputs + touches * outputs))
+
+
+VAE_SIZE = affine(784, 500, 40) + affine(20, 500, 784), 500 + 40 + 20 + 500 + 784  # params; outputs an example
+DEEP_SIZE = affine(784, 1000, 500, 250, 30, 250, 500, 1000, 784), 2 * (1000 + 500 + 250) + 30 + 784
+CONV_SIZE = (
+    affine(9, 32) + affine(9 * 32, 64) + affine(3136, 32, 3136) + affine(9 * 64, 32) + affine(9 * 32, 1),
+    2 * (14 * 14 * 32 + 3136) + 32 + 784,
+)
+CONV64_SIZE = (
+    affine(9 * 3, 32)
+    + affine(9 * 32, 64)
+    + affine(9 * 64, 128)
+    + affine(8192, 64, 8192)
+    + affine(9 * 128, 64)
+    + affine(9 * 64, 32)
+    + affine(9 * 32, 3),
+    2 * (32 * 32 * 32 + 16 * 16 * 64 + 8192) + 64 + 64 * 64 * 3,
+)
+IWAE_SIZE = affine(784, 200, 100) + affine(50, 200, 784), 200 + 100 + 50 * (50 + 200 + 784)
+PENALTY = {"passes": 3}  # without an optimizer params are read twice, and their gradient is written
+# A Jacobian's numbers of one layer need not be written; of two those of either are.
+DEEP_JACOBIAN_OUTPUTS = 500 + 250 + 784 * (500 + 250)
 
 FLAT, IMAGE = (784,), (1, 28, 28)
 IN_A_LOOP = "ae_jax, a loop over compiled steps"
@@ -194,6 +235,7 @@ CASES: dict[str, Case | Timing] = {
             "ae_jax, its eleven products alone": Side(sides.our_products),
         },
         flops=VAE_FLOPS,
+        bytes=moved(*VAE_SIZE),
         goals=(Goal(2.0, to=AS_EXAMPLES), Goal(2.5), Goal(0.85, to=CEILING_GOAL)),
         layer=True,
     ),
@@ -204,6 +246,7 @@ CASES: dict[str, Case | Timing] = {
             **rivals(FLAT, sides.torch_vae, batch=1024),
         },
         flops=VAE_FLOPS,
+        bytes=moved(*VAE_SIZE, batch=1024),
     ),
     "seeds": Case(
         "many seeds of the VAE at once, examples of all of them",
@@ -215,6 +258,7 @@ CASES: dict[str, Case | Timing] = {
             **{f"{name}, one seed after another": side for name, side in rivals(FLAT, sides.torch_vae).items()},
         },
         flops=VAE_FLOPS,
+        bytes=moved(*VAE_SIZE),
         costs=tuple(
             Cost(most, side, 8, of, ONE_SEED)
             for side in ("ae_jax, 8 seeds", "ae_jax, 8 seeds over the cores")
@@ -225,6 +269,7 @@ CASES: dict[str, Case | Timing] = {
         "deep AE 784-1000-500-250-30, batch 128, training",
         {**ours(FLAT, sides.our_deep), **rivals(FLAT, sides.torch_deep)},
         flops=2 * (3 * DEEP_PRODUCTS - 784 * 1000),
+        bytes=moved(*DEEP_SIZE),
     ),
     "conv": Case(
         "convolutional AE 28x28, 32-64 maps, batch 128, training",
@@ -233,6 +278,7 @@ CASES: dict[str, Case | Timing] = {
             **rivals(IMAGE, sides.torch_conv, channels_last=True),
         },
         flops=2 * (3 * CONV_PRODUCTS - CONV_FIRST),
+        bytes=moved(*CONV_SIZE),
         goals=(Goal(1.5),),
     ),
     "conv64": Case(
@@ -242,28 +288,33 @@ CASES: dict[str, Case | Timing] = {
             **rivals((3, 64, 64), sides.torch_conv64, channels_last=True, examples=10 * BATCH),
         },
         flops=2 * (3 * CONV64_PRODUCTS - CONV64_FIRST),
+        bytes=moved(*CONV64_SIZE, inputs=64 * 64 * 3),
         goals=(Goal(1.5),),
     ),
     "contractive": Case(
         "contractive penalty 784-500, exact, any encoder, batch 128, value and gradient",
         {**penalties("exact"), **jacobians((784, 500))},
         flops=2 * JACOBIAN_PRODUCTS,
+        bytes=moved(affine(784, 500), 500, **PENALTY),
         goals=(Goal(2.5, "ae_jax, exact"), Goal(8.0, "ae_jax, exact")),
     ),
     "contractive-deep": Case(
         "contractive penalty 784-500-250, exact, any encoder, batch 128, value and gradient",
         {**penalties("exact", hidden=(500,), size=250), **jacobians((784, 500, 250))},
         flops=2 * DEEP_JACOBIAN_PRODUCTS,
+        bytes=moved(affine(784, 500, 250), DEEP_JACOBIAN_OUTPUTS, **PENALTY),
     ),
     "contractive-hutchinson": Case(
         "contractive penalty 784-500, estimated, batch 128, value and gradient",
         estimates((), 500),
         flops=2 * HUTCHINSON_PRODUCTS,
+        bytes=moved(affine(784, 500), 500 + 784, **PENALTY),
     ),
     "contractive-hutchinson-deep": Case(
         "contractive penalty 784-500-250, estimated, batch 128, value and gradient",
         estimates((500,), 250),
         flops=2 * DEEP_HUTCHINSON_PRODUCTS,
+        bytes=moved(affine(784, 500, 250), 2 * 500 + 250 + 784, **PENALTY),
     ),
     "contractive-closed": Case(
         "contractive penalty 784-500, closed form of one layer, batch 128, value and gradient",
@@ -274,6 +325,7 @@ CASES: dict[str, Case | Timing] = {
             **{name: side for name, side in jacobians((784, 500)).items() if name.startswith(JACREV)},
         },
         flops=2 * 2 * PENALISED[0],
+        bytes=moved(affine(784, 500), 500, **PENALTY),
         goals=(Goal(200.0, "ae_jax, closed", "torch.func"),),
     ),
     "sparse": Case(
@@ -284,6 +336,7 @@ CASES: dict[str, Case | Timing] = {
             COMPILED: Side(sides.torch_sparse(compiled=True), "torch"),
         },
         flops=2 * SPARSE_PRODUCTS,
+        bytes=moved(affine(784, 200, 784), 200 + 784) + 4 * (784 + 200),  # and rho
         goals=(Goal(2.0),),
     ),
     "rbm": Case(
@@ -294,6 +347,7 @@ CASES: dict[str, Case | Timing] = {
             COMPILED: Side(sides.torch_rbm(compiled=True), "torch"),
         },
         flops=2 * 5 * 784 * 500,
+        bytes=moved(affine(784, 500) + 784, 500 + 784 + 500, passes=7, touches=3),  # plain steps, nothing backwards
         goals=(Goal(2.0),),
         layer=True,
     ),
@@ -304,6 +358,7 @@ CASES: dict[str, Case | Timing] = {
             **rivals(FLAT, sides.torch_iwae, examples=10 * BATCH),
         },
         flops=2 * (2 * 784 * 200 + 3 * 200 * 100 + 50 * 3 * (50 * 200 + 200 * 784)),
+        bytes=moved(*IWAE_SIZE),
         goals=(Goal(2.0),),
     ),
     "likelihood": Case(
@@ -315,6 +370,7 @@ CASES: dict[str, Case | Timing] = {
             COMPILED: Side(sides.torch_likelihood(compiled=True), "torch"),
         },
         flops=2 * (784 * 500 + 500 * 40 + 500 * (20 * 500 + 500 * 784)),
+        bytes=moved(0, 500 + 40 + 500 * (20 + 500 + 784), touches=2),
     ),
     "evaluation": Case(
         "an evaluation pass, VAE 784-500-20",
@@ -325,6 +381,7 @@ CASES: dict[str, Case | Timing] = {
             COMPILED: Side(sides.torch_evaluation(compiled=True), "torch"),
         },
         flops=2 * (784 * 500 + 500 * 40 + 2 * (20 * 500 + 500 * 784)),  # a draw decoded, and the mean
+        bytes=moved(VAE_SIZE[0], 500 + 40 + 2 * (20 + 500 + 784), batch=500, passes=1, touches=2),
     ),
     "import": Timing(
         "a fresh Python: import",
@@ -531,7 +588,7 @@ def in_turns(name: str, case: Case, device: str, repeats: int, seconds: float, c
     known = {"title": case.title, "ours": ours_in(case)[0], "rows": rows, "skipped": skipped}
     peaks = {side: answer["device_peak_mb"] or answer["peak_mb"] for side, answer in last.items()}
     asked = {"goals": reached(case, rates), "costs": seeds_cost(case, rates, peaks)}
-    return known | compared(case, rates) | bytes_share(costs, rates) | asked
+    return known | compared(case, rates) | bytes_share(case, costs, rates) | asked
 
 
 def compared(case: Case, rates: dict[str, list[float]]) -> dict[str, Any]:
@@ -546,7 +603,7 @@ def compared(case: Case, rates: dict[str, list[float]]) -> dict[str, Any]:
         result["ratio"] = {"to": best, **spread([a / b for a, b in zip(rates[ours], rates[best], strict=True)], 3)}
     if products := [rates[name] for name in CEILING if name in rates]:
         top = max(statistics.median(values) for values in products)
-        result["flops"] = case.flops
+        result |= {"flops": case.flops, "bytes": case.bytes}
         result["of_ceiling"] = {
             name: round(statistics.median(rates[name]) * case.flops / top, 3) for name in case.sides if name in rates
         }
@@ -582,14 +639,25 @@ def seeds_cost(case: Case, rates: dict[str, list[float]], peaks: dict[str, float
     return found
 
 
-def bytes_share(costs: dict[str, dict[str, float]], rates: dict[str, list[float]]) -> dict[str, Any]:
-    """How the bytes that XLA counts, a second, compare with those of a large copy."""
+def bytes_share(
+    case: Case, costs: dict[str, dict[str, float]], rates: dict[str, list[float]]
+) -> dict[str, dict[str, float]]:
+    """How the bytes that XLA counts, and those by hand, a second, compare with those of a large copy."""
     (copy,) = COPY
     if copy not in rates:
         return {}
-    top = statistics.median(rates[copy])
     counted = {side: cost["bytes accessed"] for side, cost in costs.items() if "bytes accessed" in cost}
-    return {"of_copy": {side: round(statistics.median(rates[side]) * b / top, 3) for side, b in counted.items()}}
+    by_hand = {side: case.bytes for side in case.sides if side in rates}
+    share = lambda side, b: round(statistics.median(rates[side]) * b / statistics.median(rates[copy]), 3)
+    shares = lambda known: {side: share(side, b) for side, b in known.items()}
+    return {"of_copy": shares(counted), "of_copy_by_hand": shares(by_hand)}
+
+
+def recounted(case: Case, known: dict[str, Any]) -> dict[str, Any]:
+    """A case's record with what is counted by hand counted anew: nothing else is changed."""
+    rates = {row["side"]: row["values"] for row in known["rows"]}
+    shares = bytes_share(case, {}, rates)
+    return known | {"bytes": case.bytes, "of_copy_by_hand": shares.get("of_copy_by_hand", {})}
 
 
 def timed(case: Timing, repeats: int) -> dict[str, Any]:
@@ -703,6 +771,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="turns of every side (7)")
     parser.add_argument("--seconds", type=float, default=1.5, help="how long a turn takes at least, about (1.5)")
     parser.add_argument("--out", type=Path, help="the JSON file; results/bench-<device>.json by default")
+    parser.add_argument(
+        "--recount", action="store_true", help="measure nothing; count by hand anew what is in the file"
+    )
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -712,6 +783,15 @@ def main() -> None:
 
     device, machine = describe_machine()
     out: Path = args.out or ROOT / "results" / f"bench-{slug(machine)}.json"
+    if args.recount:
+        if not out.exists():
+            parser.error(f"{out} is not there: measure first, without --recount")
+        record = json.loads(out.read_text())
+        for name, case in CASES.items():
+            if name in record["cases"] and isinstance(case, Case):
+                record["cases"][name] = recounted(case, record["cases"][name])
+        out.write_text(json.dumps(record, indent=1) + "\n")
+        return print(f"counted anew in {out}")
     print(f"{machine['device']}, {machine['cpus']} CPUs; {machine['versions']}")
     if busy := (at_start := load()) > QUIET:
         print(f"warning: load average {at_start:.2f}: the machine is busy, and the numbers below are not to be used")

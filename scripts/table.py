@@ -38,12 +38,13 @@ BENCH_HEAD = (
         "best rival",
         "times as fast (quartiles)",
         "of ceiling",
+        "of copy: by XLA, by hand",
         "compiling: cold, from disk",
         "first call: cold, from disk",
         "peak memory",
         "device",
     ),
-    ("---", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "---"),
+    ("---", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "---"),
 )
 
 
@@ -169,7 +170,7 @@ def bench_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
     device = f"{case['device']}, {case['cpus']} CPUs, jax {case['versions']['jax']}{busy(case)}"
     sides = {row["side"]: row for row in case["rows"]}
     if "ours" not in case:  # the timing of a command
-        return [(f"{case['title']}, {s}", per_second(row), *[""] * 6, device) for s, row in sides.items()]
+        return [(f"{case['title']}, {s}", per_second(row), *[""] * 7, device) for s, row in sides.items()]
     if case["ours"] not in sides:
         return []
     ours = sides[case["ours"]]
@@ -178,13 +179,15 @@ def bench_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
         rival = f"{per_second(sides[ratio['to']])}, {ratio['to']}"
         times = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
     ceiling = f"{share:.0%}" if share is not None else ""
+    copies = [case.get(of, {}).get(ours["side"]) for of in ("of_copy", "of_copy_by_hand")]
+    copy = ", ".join("-" if share is None else f"{share:.0%}" for share in copies)
     memory = f"{ours['peak_mb']:,} MB"
     first, compiling = f"{ours['first_call_seconds']} s", f"{ours['compile_seconds']} s"
     if cached := ours.get("from_cache"):
         first += f", {cached['first_call_seconds']} s"
         compiling += f", {cached['compile_seconds']} s"
     rate = per_second(ours) + ours["side"].removeprefix("ae_jax")
-    return [(case["title"], rate, rival, times, ceiling, compiling, first, memory, device)]
+    return [(case["title"], rate, rival, times, ceiling, copy, compiling, first, memory, device)]
 
 
 def goal_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -242,12 +245,13 @@ def streaming_lines(machines: list[dict[str, Any]]) -> list[str]:
     """What scripts/streaming.py measured, a sentence each."""
     lines = []
     for machine in machines:
+        about = f"{machine['device']}, {machine['cpus']} CPUs"
         if rate := machine["cases"].get("rate"):
-            about = f"{machine['device']}, {machine['cpus']} CPUs{busy(rate)}"
             shares = "; ".join(f"{name}, {r['median']:.2f}" for name, r in rate["ratio_to_memory"].items())
-            lines.append(f"- Examples/s of a stream over those of data in memory ({about}; asked: 0.85): {shares}.")
+            lines.append(
+                f"- Examples/s of a stream over those of data in memory ({about}{busy(rate)}; asked: 0.85): {shares}."
+            )
         if memory := machine["cases"].get("memory"):
-            about = f"{machine['device']}, {machine['cpus']} CPUs"
             sizes = " and ".join(f"{row['gigabytes']:g} GB: {row['peak_mb']:,} MB" for row in memory["rows"])
             lines.append(f"- Peak memory of an epoch on made-up images, stored nowhere ({about}): {sizes}.")
     return lines

@@ -77,9 +77,12 @@ def test_every_network_rounded_is_itself_to_eight_bits(name):
 def test_sums_are_accumulated_in_float32():
     """A running sum of ones in bfloat16 would stay at 256."""
     net = networks.rounded(networks.mlp((1024,), 2, hidden=()))
-    x = jnp.ones((512, 1024))
+    x, weights = jnp.ones((512, 1024)), jnp.ones((512, 2))  # arguments, or sums of constants would be simplified
     params = jax.tree.map(jnp.ones_like, net.init(jax.random.key(0), Batch(x)))
-    codes, gradient = jax.jit(lambda p: (net.encode(p, x), jax.grad(lambda p: net.encode(p, x).sum())(p)))(params)
+    loss = lambda params, x, weights: (weights * net.encode(params, x)).sum()
+    codes, gradient = jax.jit(lambda p, x, weights: (net.encode(p, x), jax.grad(loss)(p, x, weights)))(
+        params, x, weights
+    )
     np.testing.assert_allclose(codes, 1025, rtol=2**-8)  # over the inputs, and the bias
     for leaf in jax.tree.leaves(gradient["encoder"]):
         np.testing.assert_allclose(leaf, 512, rtol=2**-8)  # over the batch
