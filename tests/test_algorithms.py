@@ -52,6 +52,14 @@ def step_by_one(algorithm_with_sgd_of_rate_one, params, batch, key=KEY):
     return {g: jax.tree.map(jnp.subtract, params[g], after[g]) for g in params if g in descended}, metrics
 
 
+def equations(jaxpr, looped=False):
+    """Every equation of a jaxpr and of those within it, and whether it is inside a loop."""
+    for equation in jaxpr.eqns:
+        yield equation, looped
+        for inner in jaxprs_in_params(equation.params):
+            yield from equations(inner, looped or equation.primitive.name == "scan")
+
+
 # ------------------------------------------------------------------------------------------- every algorithm
 
 
@@ -224,14 +232,8 @@ def test_the_exact_penalty_computes_an_encoders_values_once_and_not_with_every_b
     net = networks.mlp((7,), 4, hidden=(), code_activation="sigmoid")
     params = net.init(KEY, UNIT)
 
-    def names(jaxpr, looped=False):  # of every primitive, and whether it is within a loop
-        for equation in jaxpr.eqns:
-            yield equation.primitive.name, looped
-            for inner in jaxprs_in_params(equation.params):
-                yield from names(inner, looped or equation.primitive.name == "scan")
-
     slope = jax.grad(lambda params: square_norm("exact", group=2)(partial(net.encode, params), None, KEY, UNIT.x).sum())
-    found = set(names(jax.make_jaxpr(slope)(params).jaxpr))
+    found = {(equation.primitive.name, looped) for equation, looped in equations(jax.make_jaxpr(slope)(params).jaxpr)}
     assert ("logistic", False) in found
     assert ("dot_general", True) in found
     assert ("logistic", True) not in found
@@ -504,6 +506,26 @@ def test_iwae_uses_exactly_its_samples_and_with_one_is_the_elbo():
         np.testing.assert_allclose(metrics["elbo"], log_w.mean(0), rtol=1e-3, atol=1e-3)
         np.testing.assert_array_equal(metrics["loss"], -metrics["bound"])
         assert (k == 1) == np.allclose(metrics["bound"], metrics["elbo"])
+
+
+def test_importance_samples_are_one_batch_of_the_decoder():
+    """Mapped over samples, a layer's gradient is a sum over two axes, for which XLA copies the layer transposed."""
+    k, batch = 5, Batch(UNIT.x[:10])
+    algorithm = iwae(networks.mlp((7,), 3, hidden=(6,), heads=2), optax.sgd(1.0), samples=k)
+    params = algorithm.init(KEY, batch)
+
+    def mapped(params):
+        log_w = jax.vmap(lambda key: algorithm.log_weight(params, batch, key))(jax.random.split(KEY, k))
+        return jax.nn.logsumexp(log_w, 0).mean()
+
+    def products(f, *args):  # the shapes of what is multiplied
+        found = (equation for equation, _ in equations(jax.make_jaxpr(f)(*args).jaxpr))
+        return [a.aval.shape for e in found if e.primitive.name == "dot_general" for a in e.invars]
+
+    update = products(algorithm.rule.update, params, algorithm.rule.init(params), batch, KEY)
+    assert (k * 10, 6) in update
+    assert all(len(shape) == 2 for shape in update)
+    assert (k, 10, 6) in products(jax.grad(mapped), params)
 
 
 @pytest.mark.slow

@@ -44,16 +44,17 @@ def vae():
 def test_an_epoch_is_no_slower_than_its_steps_one_by_one():
     algorithm = vae()
     params, memory, key = core.start(algorithm.init, algorithm.rule, DATA, KEY)
-    epoch, step = jax.jit(core.epoch(algorithm, 100).update), jax.jit(algorithm.rule.update)
+    epoch, step = jax.jit(core.epoch(algorithm, 20).update), jax.jit(algorithm.rule.update)
 
     def loop():
         order, state = jax.random.permutation(key, 2000), (params, memory)
-        for i in range(20):
-            batch = core.Batch(DATA.x[order[100 * i : 100 * i + 100]])
+        for i in range(100):
+            batch = core.Batch(DATA.x[order[20 * i : 20 * i + 20]])
             *state, _ = step(*state, batch, jax.random.fold_in(key, i))
         return state
 
-    assert holds(lambda whole, by_steps: whole < 1.25 * by_steps, lambda: epoch(params, memory, DATA, key), loop)
+    claim = lambda whole, by_steps: whole < by_steps  # by_steps is 1.9 to 2.4 times whole, on a busy machine, too
+    assert holds(claim, lambda: epoch(params, memory, DATA, key), loop)
 
 
 def test_eight_seeds_take_no_more_than_eight_times_one():
@@ -85,23 +86,6 @@ def test_draws_and_softplus_are_one_pass_over_memory():
     ):
         claim = lambda fast, slow: 1.2 * fast < slow  # 1.9 and 2.9 were seen
         assert holds(claim, partial(ours, KEY, x), partial(theirs, KEY, x))
-
-
-@on_cpu
-def test_importance_samples_are_one_batch_of_the_decoder():
-    """Mapped over samples, the gradient of a layer's weights is a sum over two axes, and takes transposed copies."""
-    x = DATA.x[:64]
-    algorithm = algorithms.iwae(networks.mlp((784,), 20, hidden=(100,), heads=2), optax.sgd(0.1), samples=30)
-    params = algorithm.init(KEY, DATA)
-
-    def mapped(params):
-        log_w = lambda key: algorithm.log_weight(params, core.Batch(x), key)
-        return jax.nn.logsumexp(jax.vmap(log_w)(jax.random.split(KEY, 30)), 0).mean()
-
-    update = jax.jit(algorithm.rule.update)
-    slow = partial(jax.jit(jax.grad(mapped)), params)
-    fast = lambda: update(params, algorithm.rule.init(params), core.Batch(x), KEY)[0]
-    assert holds(lambda fast, slow: fast < slow, fast, slow)
 
 
 @on_cpu
