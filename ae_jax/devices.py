@@ -66,7 +66,8 @@ def initialize(coordinator: str | None, processes: int | None = None, process: i
                 f"--coordinator auto finds no Slurm, Kubernetes, Open MPI or TPU here ({error}): give --coordinator "
                 "HOST:PORT --processes N --process I"
             ) from None
-    if ":" not in coordinator or not coordinator.rsplit(":", 1)[1].isdigit():
+    host, _, port = coordinator.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 2**16):
         raise ValueError(f"--coordinator is {coordinator!r}; it must be HOST:PORT, such as 10.0.0.1:5000, or auto")
     if processes is None or process is None or not 0 <= process < processes:
         raise ValueError(

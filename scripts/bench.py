@@ -734,6 +734,27 @@ def slug(machine: dict[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"{machine['device']} {machine['cpus']} cpus".lower()).strip("-")
 
 
+def positive(text: str) -> int:
+    """An argument: a whole number that is at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def known(out: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """The cases that the file has already, none where it is not there; ends with a message where it is no such file."""
+    if not out.exists():
+        return {}
+    try:
+        cases = json.loads(out.read_text())["cases"]
+        return {name: dict(case) for name, case in cases.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        parser.error(
+            f"--out {out} is there and is no record of this script ({error!r}): remove it or name another file"
+        )
+
+
 def short(value: float) -> str:
     """A number for people: 12,300 or 0.512."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
@@ -768,7 +789,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--repeats", type=int, default=7, help="turns of every side (7)")
+    parser.add_argument("--repeats", type=positive, default=7, help="turns of every side (7)")
     parser.add_argument("--seconds", type=float, default=1.5, help="how long a turn takes at least, about (1.5)")
     parser.add_argument("--out", type=Path, help="the JSON file; results/bench-<device>.json by default")
     parser.add_argument(
@@ -778,24 +799,25 @@ def main() -> None:
     args = parser.parse_args()
     if args.worker:
         return worker(*args.worker)
-    if args.repeats < 1 or args.seconds <= 0:
-        parser.error("--repeats must be at least 1, and --seconds more than 0")
+    if args.seconds <= 0:
+        parser.error("--seconds must be more than 0")
 
     device, machine = describe_machine()
     out: Path = args.out or ROOT / "results" / f"bench-{slug(machine)}.json"
     if args.recount:
         if not out.exists():
             parser.error(f"{out} is not there: measure first, without --recount")
-        record = json.loads(out.read_text())
+        cases = known(out, parser)
         for name, case in CASES.items():
-            if name in record["cases"] and isinstance(case, Case):
-                record["cases"][name] = recounted(case, record["cases"][name])
+            if name in cases and isinstance(case, Case):
+                cases[name] = recounted(case, cases[name])
+        record = json.loads(out.read_text()) | {"cases": cases}
         out.write_text(json.dumps(record, indent=1) + "\n")
         return print(f"counted anew in {out}")
+    cases = known(out, parser)
     print(f"{machine['device']}, {machine['cpus']} CPUs; {machine['versions']}")
     if busy := (at_start := load()) > QUIET:
         print(f"warning: load average {at_start:.2f}: the machine is busy, and the numbers below are not to be used")
-    known = json.loads(out.read_text())["cases"] if out.exists() else {}
     made = {"commit": commit(), "load": round(at_start, 2), "busy": busy, "repeats": args.repeats, **machine}
     for name in args.cases:
         case = CASES[name]
@@ -804,8 +826,8 @@ def main() -> None:
         else:
             result = timed(case, args.repeats)
         print(table(result), flush=True)
-        known[name] = result | made
-        ordered = {n: known[n] for n in [*CASES, *known] if n in known}  # cases not run this time stay
+        cases[name] = result | made
+        ordered = {n: cases[n] for n in [*CASES, *cases] if n in cases}  # cases not run this time stay
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps({**machine, "cases": ordered}, indent=1) + "\n")
     print(f"written to {out}")

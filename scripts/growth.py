@@ -83,12 +83,16 @@ def picture(curves: dict[str, Any], title: str) -> Any:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="epochs that are timed at each point (3)")
-    parser.add_argument("--points", type=int, help="only the first so many points of each curve")
+    parser.add_argument("--repeats", type=bench.positive, default=3, help="epochs that are timed at each point (3)")
+    parser.add_argument("--points", type=bench.positive, help="only the first so many points of each curve, 2 or more")
     parser.add_argument("--out", type=Path, help="the JSON file; results/growth-<device>.json by default")
     args = parser.parse_args()
+    if args.points == 1:
+        parser.error("--points is 1; a slope needs 2")
     device, machine = bench.describe_machine()
     out: Path = args.out or ROOT / "results" / f"growth-{bench.slug(machine)}.json"
+    if out.is_dir():
+        parser.error(f"--out {out} is a folder; name a file in it")
     about = {"commit": bench.commit(), "load": round(bench.load(), 2), "busy": bench.load() > bench.QUIET, **machine}
     curves: dict[str, Any] = {}
     for name, sizes in (CURVES | (ON_GPU if device == "gpu" else {})).items():

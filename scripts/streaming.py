@@ -7,11 +7,13 @@ Two questions, each to `results/streaming-<device>.json`:
   aim is a ratio of 0.85. Streamed from TFRECORD, PNGs are decoded anew in every epoch: a third side, for comparison.
 - `memory`: one epoch on a made-up set, generated on the fly and stored nowhere, of 2 GB and of 20 GB of uint8
   images, each in a process of its own: its peak resident memory, which must not grow with the set.
+
+`rate` needs MNIST prepared by TensorFlow Datasets, in ~/tensorflow_datasets or where TFDS_DATA_DIR says; `memory`
+needs nothing.
 """
 
 import argparse
 import json
-import os
 import re
 import statistics
 import subprocess
@@ -29,14 +31,13 @@ import bench  # noqa: E402  (its description of the machine)
 SHARD = 60 * 128  # examples
 
 
-def rate(turns: int, epochs: int, blocks: int | None) -> dict[str, Any]:
+def rate(train: Any, turns: int, epochs: int, blocks: int | None) -> dict[str, Any]:
     """Examples/s of each side, turn by turn, and what each streams at of what memory gives."""
     import optax
 
     from ae_jax import algorithms, data, networks, run
 
     run.cache_compilations()
-    train = data.open_stream("mnist").train
     train = replace(train, blocks=train.blocks[:blocks])
     net = networks.mlp((28, 28, 1), 20, hidden=(500,), heads=2, init="uniform")
     algorithm = algorithms.vae(net, optax.adam(1e-3))
@@ -120,13 +121,23 @@ def memory(sizes: list[float]) -> dict[str, Any]:
     return {"title": title, "rows": rows, "peak_growth_mb": rows[-1]["peak_mb"] - rows[0]["peak_mb"]}
 
 
+def opened(parser: argparse.ArgumentParser) -> Any:
+    """MNIST's training set as a source; ends with a message where there is none."""
+    from ae_jax import data
+
+    try:
+        return data.open_stream("mnist").train
+    except data.DataError as error:
+        parser.error(f"{error}. Without it: --only memory")
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("rate", "memory"), help="one of the two")
-    parser.add_argument("--turns", type=int, default=5, help="of every side (5)")
-    parser.add_argument("--epochs", type=int, default=3, help="in a turn (3)")
-    parser.add_argument("--blocks", type=int, help="so many blocks of 256 digits only; by default all")
+    parser.add_argument("--turns", type=bench.positive, default=5, help="of every side (5)")
+    parser.add_argument("--epochs", type=bench.positive, default=3, help="in a turn (3)")
+    parser.add_argument("--blocks", type=bench.positive, help="so many blocks of 256 digits only; by default all")
     parser.add_argument("--gigabytes", type=float, nargs="+", default=[2.0, 20.0], help="of made-up images (2 20)")
     parser.add_argument("--out", type=Path, help="the JSON file; results/streaming-<device>.json by default")
     parser.add_argument("--made-up", type=float, help=argparse.SUPPRESS)
@@ -134,18 +145,24 @@ def main() -> None:
     if args.made_up is not None:
         print(json.dumps(made_up(args.made_up)))
         return
-    load = os.getloadavg()[0]
+    if min(args.gigabytes) < 0.1:
+        parser.error(f"--gigabytes is {min(args.gigabytes)}; give 0.1 or more")
+    load = bench.load()
     _, machine = bench.describe_machine()
     out: Path = args.out or ROOT / "results" / f"streaming-{bench.slug(machine)}.json"
-    if busy := load > 0.5:
+    cases = bench.known(out, parser)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    mnist = None if args.only == "memory" else opened(parser)
+    if busy := load > bench.QUIET:
         print(f"warning: the load average is {load:.2f}: the machine is busy, and the rates below are not to be used")
     made = {"commit": bench.commit(), "load": round(load, 2), "busy": busy, **machine}
-    cases = json.loads(out.read_text())["cases"] if out.exists() else {}
-    if args.only != "memory":
-        cases["rate"] = rate(args.turns, args.epochs, args.blocks) | made
-    if args.only != "rate":
-        cases["memory"] = memory(args.gigabytes) | made
-    out.write_text(json.dumps({**machine, "cases": cases}, indent=1) + "\n")
+    for name, measure in (
+        ("rate", lambda: rate(mnist, args.turns, args.epochs, args.blocks)),
+        ("memory", lambda: memory(args.gigabytes)),
+    ):
+        if args.only in (None, name):
+            cases[name] = measure() | made
+            out.write_text(json.dumps({**machine, "cases": cases}, indent=1) + "\n")
     print(f"written to {out}")
 
 

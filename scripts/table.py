@@ -247,7 +247,8 @@ def streaming_lines(machines: list[dict[str, Any]]) -> list[str]:
     for machine in machines:
         about = f"{machine['device']}, {machine['cpus']} CPUs"
         if rate := machine["cases"].get("rate"):
-            shares = "; ".join(f"{name}, {r['median']:.2f}" for name, r in rate["ratio_to_memory"].items())
+            ratios = [(name, r["median"]) for name, r in rate["ratio_to_memory"].items()]
+            shares = "; ".join(f"{name}, {ratio:.2f} {'✓' if ratio >= 0.85 else '✗'}" for name, ratio in ratios)
             lines.append(
                 f"- Examples/s of a stream over those of data in memory ({about}{busy(rate)}; asked: 0.85): {shares}."
             )
@@ -320,6 +321,8 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     args = parser.parse_args()
+    if not args.readme.is_file():
+        parser.error(f"--readme {args.readme} is not a file")
     page = args.results / "README.md"
     before = {args.readme: args.readme.read_text(), page: page.read_text() if page.exists() else ""}
     try:

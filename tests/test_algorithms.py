@@ -239,6 +239,19 @@ def test_the_exact_penalty_computes_an_encoders_values_once_and_not_with_every_b
     assert ("logistic", True) not in found
 
 
+def test_the_exact_penaltys_memory_is_that_of_a_block_and_not_of_the_jacobian():
+    net = networks.mlp((784,), 50, hidden=(), code_activation="sigmoid")
+    images = Batch(jnp.zeros((16, 784)))
+    params = net.init(KEY, images)
+
+    def memory(**options):  # bytes, besides arguments and the gradient
+        norm = square_norm("exact", **options)
+        slope = jax.jit(jax.grad(lambda params: norm(partial(net.encode, params), None, KEY, images.x).sum()))
+        return slope.lower(params).compile().memory_analysis().temp_size_in_bytes
+
+    assert 5 * memory() < memory(group=784)
+
+
 def test_the_penalty_is_on_the_deterministic_encoder_at_the_clean_input():
     net = corrupted(networks.mlp((7,), 4, hidden=(5,), dropout=0.5), masking(0.5))
     params = net.init(KEY, UNIT)

@@ -256,6 +256,7 @@ def test_what_cannot_be_shared_evenly_is_said(eight):
         (["--devices", "2"], "add --parallel data, seeds or both"),
         (["--processes", "2", "--process", "0"], "need --coordinator"),
         (["--coordinator", "here"], "must be HOST:PORT"),
+        (["--coordinator", "here:99999", "--processes", "2", "--process", "0"], "must be HOST:PORT"),
         (["--coordinator", "here:1", "--processes", "2"], "which one this is"),
         (["--coordinator", "here:1", "--processes", "2", "--process", "2"], "counted from 0"),
         (["--coordinator", "auto", "--process", "1"], "leave them out"),

@@ -429,18 +429,49 @@ def test_streams_and_growth_stand_below_the_speeds(tmp_path):
     machine = {"device": "A CPU", "cpus": 2}
     busy = {"busy": True, "load": 0.8}
     rate, memory = (
-        {"ratio_to_memory": {"files": {"median": 0.957}}} | busy,
+        {"ratio_to_memory": {"files": {"median": 0.957}, "records": {"median": 0.43}}} | busy,
         {"rows": [{"gigabytes": 20.0, "peak_mb": 1046}]},
     )
     (tmp_path / "streaming-a.json").write_text(json.dumps(machine | {"cases": {"rate": rate, "memory": memory}}))
     (tmp_path / "growth-a.json").write_text(json.dumps(machine | {"curves": {"seeds": {"slope": 0.987}}}))
     (tmp_path / "growth-b.json").write_text(json.dumps(machine | busy | {"curves": {"seeds": {"slope": 1.5}}}))
     text = table.render(README, tmp_path)
-    assert "data in memory (A CPU, 2 CPUs (machine busy, load 0.8); asked: 0.85): files, 0.96." in text
+    assert (
+        "data in memory (A CPU, 2 CPUs (machine busy, load 0.8); asked: 0.85): files, 0.96 ✓; records, 0.43 ✗." in text
+    )
     assert "axes (A CPU, 2 CPUs (machine busy, load 0.8)): seeds 1.50;" in text
     assert "20 GB: 1,046 MB." in text
     assert "axes (A CPU, 2 CPUs): seeds 0.99;" in text
     assert "(results/growth-a.png)" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("bench.py --repeats 0", "0 is less than 1"),
+        ("bench.py --seconds 0", "--seconds must be more than 0"),
+        ("bench.py --cases import --out FOLDER", "is no record of this script"),
+        ("bench.py --recount --out BROKEN", "is no record of this script"),
+        ("growth.py --points 1", "a slope needs 2"),
+        ("growth.py --repeats 0", "0 is less than 1"),
+        ("growth.py --out FOLDER", "is a folder"),
+        ("streaming.py --gigabytes 2 0", "give 0.1 or more"),
+        ("streaming.py --only rate --out FOLDER/new.json", "Without it: --only memory"),  # no MNIST there
+        ("table.py --readme FOLDER/README.md", "is not a file"),
+    ],
+)
+def test_wrong_arguments_of_the_measuring_scripts_end_with_a_sentence(command, message, tmp_path):
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    script, *options = command.replace("FOLDER", str(tmp_path)).replace("BROKEN", str(broken)).split()
+    environment = os.environ | {"TFDS_DATA_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / script, *options], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert broken.read_text() == "{"
 
 
 def test_table_errors_name_what_is_wrong(tmp_path):

@@ -456,7 +456,10 @@ def prepared(
     root = tfds.prepared_in(data_dir)
     path = tfds.find(name, root)
     if path is None:
-        raise DataError(f"{name} was looked for in {root}, where it is not prepared; load it once without a stream")
+        raise DataError(
+            f"{name} was looked for in {root}, where it is not prepared: load it once without a stream, which prepares "
+            f"it, or name a folder with it by data_dir= or TFDS_DATA_DIR"
+        )
     found = tfds.described(path, name, image, label)
     rows = tfds.random_access(path, found, crop, resize)
 
