@@ -68,7 +68,10 @@ def initialize(coordinator: str | None, processes: int | None = None, process: i
             ) from None
     host, _, port = coordinator.rpartition(":")
     if not (host and port.isdecimal() and 0 < int(port) < 2**16):
-        raise ValueError(f"--coordinator is {coordinator!r}; it must be HOST:PORT, such as 10.0.0.1:5000, or auto")
+        raise ValueError(
+            f"--coordinator is {coordinator!r}; it must be HOST:PORT, such as 10.0.0.1:5000, with a port from 1 to "
+            "65535, or auto"
+        )
     if processes is None or process is None or not 0 <= process < processes:
         raise ValueError(
             f"--processes is {processes} and --process {process}; with --coordinator HOST:PORT give how many there "

@@ -743,13 +743,13 @@ def positive(text: str) -> int:
 
 
 def known(out: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """The cases that the file has already, none where it is not there; ends with a message where it is no such file."""
+    """What the file has already, no case where it is not there; ends with a message where it is no such file."""
     if not out.exists():
-        return {}
+        return {"cases": {}}
     try:
-        cases = json.loads(out.read_text())["cases"]
-        return {name: dict(case) for name, case in cases.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        record = json.loads(out.read_text())
+        return record | {"cases": dict(record["cases"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         parser.error(
             f"--out {out} is there and is no record of this script ({error!r}): remove it or name another file"
         )
@@ -804,17 +804,16 @@ def main() -> None:
 
     device, machine = describe_machine()
     out: Path = args.out or ROOT / "results" / f"bench-{slug(machine)}.json"
+    record = known(out, parser)
+    cases = record["cases"]
     if args.recount:
-        if not out.exists():
-            parser.error(f"{out} is not there: measure first, without --recount")
-        cases = known(out, parser)
+        if not cases:
+            parser.error(f"there is nothing in {out}: measure first, without --recount")
         for name, case in CASES.items():
             if name in cases and isinstance(case, Case):
                 cases[name] = recounted(case, cases[name])
-        record = json.loads(out.read_text()) | {"cases": cases}
         out.write_text(json.dumps(record, indent=1) + "\n")
         return print(f"counted anew in {out}")
-    cases = known(out, parser)
     print(f"{machine['device']}, {machine['cpus']} CPUs; {machine['versions']}")
     if busy := (at_start := load()) > QUIET:
         print(f"warning: load average {at_start:.2f}: the machine is busy, and the numbers below are not to be used")

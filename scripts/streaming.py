@@ -150,9 +150,9 @@ def main() -> None:
     load = bench.load()
     _, machine = bench.describe_machine()
     out: Path = args.out or ROOT / "results" / f"streaming-{bench.slug(machine)}.json"
-    cases = bench.known(out, parser)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    cases = bench.known(out, parser)["cases"]
     mnist = None if args.only == "memory" else opened(parser)
+    out.parent.mkdir(parents=True, exist_ok=True)
     if busy := load > bench.QUIET:
         print(f"warning: the load average is {load:.2f}: the machine is busy, and the rates below are not to be used")
     made = {"commit": bench.commit(), "load": round(load, 2), "busy": busy, **machine}

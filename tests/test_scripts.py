@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
+from jaxprs import equations
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -452,6 +452,7 @@ def test_streams_and_growth_stand_below_the_speeds(tmp_path):
         ("bench.py --seconds 0", "--seconds must be more than 0"),
         ("bench.py --cases import --out FOLDER", "is no record of this script"),
         ("bench.py --recount --out BROKEN", "is no record of this script"),
+        ("bench.py --recount --out FOLDER/none.json", "measure first"),
         ("growth.py --points 1", "a slope needs 2"),
         ("growth.py --repeats 0", "0 is less than 1"),
         ("growth.py --out FOLDER", "is a folder"),
@@ -472,6 +473,31 @@ def test_wrong_arguments_of_the_measuring_scripts_end_with_a_sentence(command, m
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert broken.read_text() == "{"
+
+
+@pytest.mark.slow
+def test_streaming_makes_its_folder_and_keeps_other_cases(tmp_path):
+    out = tmp_path / "new" / "streaming.json"
+    command = [
+        sys.executable,
+        ROOT / "scripts" / "streaming.py",
+        "--only",
+        "memory",
+        "--gigabytes",
+        "0.1",
+        "--out",
+        out,
+    ]
+    assert subprocess.run(command).returncode == 0
+    record = json.loads(out.read_text())
+    (row,) = record["cases"]["memory"]["rows"]
+    assert row["examples"] == 8138
+    assert row["peak_mb"] > row["peak_mb_before"] > 0
+    out.write_text(json.dumps(record | {"cases": {"rate": {"of": "before"}}}))
+    assert subprocess.run(command).returncode == 0
+    cases = json.loads(out.read_text())["cases"]
+    assert cases["rate"] == {"of": "before"}
+    assert cases["memory"]["rows"]
 
 
 def test_table_errors_name_what_is_wrong(tmp_path):
@@ -504,14 +530,11 @@ def test_check_fails_on_a_stale_readme_and_changes_nothing(tmp_path):
 def products(jaxpr):
     """Floating point operations of all matrix products of a jaxpr."""
     total = 0
-    for equation in jaxpr.eqns:
+    for equation, times in equations(jaxpr):
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape
-            total += 2 * equation.outvars[0].aval.size * int(np.prod([left[i] for i in contracted]))
-        times = equation.params["length"] if equation.primitive.name == "scan" else 1
-        for inner in jaxprs_in_params(equation.params):
-            total += times * products(inner)
+            total += times * 2 * equation.outvars[0].aval.size * int(np.prod([left[i] for i in contracted]))
     return total
 
 

@@ -458,7 +458,7 @@ def prepared(
     if path is None:
         raise DataError(
             f"{name} was looked for in {root}, where it is not prepared: load it once without a stream, which prepares "
-            f"it, or name a folder with it by data_dir= or TFDS_DATA_DIR"
+            "it, or name a folder with it by data_dir= or TFDS_DATA_DIR"
         )
     found = tfds.described(path, name, image, label)
     rows = tfds.random_access(path, found, crop, resize)
