@@ -198,7 +198,7 @@ def _random_access_source(path: Path, info: dict, split: dict) -> Any:
     try:
         import tensorflow_datasets
     except ImportError as error:
-        wanted = "reading it needs tensorflow-datasets: pip install 'ae-jax[tfds]'"
+        wanted = "reading it needs tensorflow-datasets: pip install tensorflow-datasets"
         raise DataError(f"{path} is {info.get('fileFormat')}, not tfrecord; {wanted} ({error})") from error
     builder: Any = tensorflow_datasets.builder_from_directory(path)
     return builder.as_data_source(split["name"])
