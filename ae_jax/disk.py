@@ -1,22 +1,99 @@
-"""Files written whole or not at all, and what is said where a folder or file cannot be used."""
+"""Files written whole or not at all, and the error for a folder or file that cannot be used."""
 
+import contextlib
+import errno
 import json
+import math
 import os
+import secrets
+import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+TEMPORARY = (".ae_jax-", ".tmp")  # how the name of an unfinished file begins and ends; a kill -9 can leave one
+UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}  # of file systems that cannot flush a folder
 
 
 class RunError(RuntimeError):
     """A run that cannot start or go on, or a file that cannot be used; the message says why and what to do."""
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that `written` was stopped in the middle of."""
+    return name.startswith(TEMPORARY[0]) and name.endswith(TEMPORARY[1])
+
+
+def strict(content: Any) -> Any:
+    """The content as JSON knows it: None for a number that is not finite, lists for tuples."""
+    if isinstance(content, dict):
+        return {name: strict(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [strict(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    """Writes a JSON file whole or not at all; numbers that are not finite become null."""
+    write_atomically(path, (json.dumps(strict(content), indent=1, allow_nan=False) + "\n").encode())
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a file whole or not at all, and returns when the disk has it. See `written`."""
+    with written(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def written(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of `path` when the block ends, and is removed where it raises.
+
+    The temporary file lies beside the target under a name of its own, so that writers do not meet. Of a symbolic
+    link the target is written. A file that exists keeps its permissions; a new one has those that the umask gives.
+    What is no regular file (/dev/stdout, a pipe) is written to directly.
+
+    Raises OSError, with the name of `path`, where it cannot be written.
+    """
+    named, path = os.fspath(path), os.path.realpath(path)
+    folder = os.path.dirname(path)
+    temporary, made = os.path.join(folder, secrets.token_hex(8).join(TEMPORARY)), False
+    try:
+        mode = os.stat(path).st_mode if os.path.exists(path) else None
+        if mode is not None and stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if mode is not None and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if mode is not None and not stat.S_ISREG(mode):
+            with open(path, "wb") as file:
+                yield file
+            return
+        with open(temporary, "xb") as file:
+            made = True
+            yield file
+            file.flush()
+            if mode is not None:
+                os.chmod(temporary, stat.S_IMODE(mode))
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        made = False
+        flush_folder(folder)
+    except OSError as error:
+        if error.filename in (None, path, temporary):  # the user knows the file by the name that they gave
+            error.filename, error.filename2 = named, None
+        raise
+    finally:
+        if made:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def flush_folder(folder: str | os.PathLike[str]) -> None:
+    """Has the disk keep the names in a folder; what cannot flush one, does without."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)

@@ -10,11 +10,14 @@ Pictures of images keep their pixels square and sharp: every pixel is `zoom` x `
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from .disk import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -435,16 +438,20 @@ def save_small(figure: Figure, path: Path, most: int = 400_000) -> Path:
     from PIL import Image
 
     png, jpeg = path.with_suffix(".png"), path.with_suffix(".jpg")
-    figure.savefig(png)
-    if png.stat().st_size <= most:
+    drawn, smaller = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    if len(drawn.getvalue()) <= most:
+        write_atomically(png, drawn.getvalue())
         jpeg.unlink(missing_ok=True)
         return png
-    with Image.open(png) as image:
+    with Image.open(drawn) as image:
         for quality in (95, 92, 88, 84, 80, 70, 60, 40):
-            image.convert("RGB").save(jpeg, quality=quality, subsampling=0)
-            if jpeg.stat().st_size <= most:
+            smaller = io.BytesIO()
+            image.convert("RGB").save(smaller, format="JPEG", quality=quality, subsampling=0)
+            if len(smaller.getvalue()) <= most:
                 break
-    png.unlink()
+    write_atomically(jpeg, smaller.getvalue())
+    png.unlink(missing_ok=True)
     return jpeg
 
 

@@ -8,7 +8,6 @@ import html
 import io
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 
 from . import plots
 from .core import Algorithm, Key, Params
+from .disk import write_atomically
 from .evaluation import DESCRIPTIONS, describe
 from .losses import squared_error
 
@@ -480,9 +480,9 @@ def write(findings: Findings, folder: str | os.PathLike[str]) -> Path:
     pictures = [picture for part in parts for picture in part.pictures if isinstance(picture, Picture)]
     drawn = {picture.name: _png(picture.figure) for picture in pictures}
     for name, png in drawn.items():
-        _write(folder / "pictures" / f"{name}.png", png)
+        write_atomically(folder / "pictures" / f"{name}.png", png)
     path = folder / "report.html"
-    _write(path, page(findings, parts, drawn).encode())
+    write_atomically(path, page(findings, parts, drawn).encode())
     return path
 
 
@@ -627,19 +627,6 @@ def _jpeg(png: bytes) -> bytes:
     buffer = io.BytesIO()
     Image.open(io.BytesIO(png)).convert("RGB").save(buffer, format="JPEG", quality=88)
     return buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """To a temporary file beside, then renamed: a reader sees the old file or the new one."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the page from a web server
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _heading(title: str) -> str:

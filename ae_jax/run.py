@@ -31,7 +31,7 @@ from jax.sharding import Mesh
 from . import devices
 from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, average, epoch, start
 from .data.stream import Stream
-from .disk import RunError, write_atomically, write_json
+from .disk import RunError, is_temporary, write_atomically, write_json
 from .shards import Sharded, loaded
 
 SEEN = 35  # seconds until a file must be seen by all; network file systems trust what they know of a folder for 30
@@ -228,7 +228,7 @@ class Folder:
             raise RunError(f"{self.path} is a file; a run needs a folder: choose another --workdir")
         if self.path.exists() and not config.exists():
             known = {"lock"}  # left by a run that was killed before it wrote anything
-            if found := sorted({p.name for p in self.path.iterdir() if not p.name.endswith(".tmp")} - known):
+            if found := sorted({p.name for p in self.path.iterdir() if not is_temporary(p.name)} - known):
                 raise RunError(
                     f"{self.path} is not empty and not a run of ae-jax (it has {', '.join(found[:3])} and no "
                     "config.json): choose another --workdir"

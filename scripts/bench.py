@@ -55,6 +55,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import bench_sides as sides  # noqa: E402
 from bench_sides import BATCH, Side, Skip, environment  # noqa: E402
 
+from ae_jax.disk import write_json  # noqa: E402
+
 
 class Goal(NamedTuple):
     """A ratio of two rates that was asked for before it was measured."""
@@ -812,7 +814,7 @@ def main() -> None:
         for name, case in CASES.items():
             if name in cases and isinstance(case, Case):
                 cases[name] = recounted(case, cases[name])
-        out.write_text(json.dumps(record, indent=1) + "\n")
+        write_json(out, record)
         return print(f"counted anew in {out}")
     print(f"{machine['device']}, {machine['cpus']} CPUs; {machine['versions']}")
     if busy := (at_start := load()) > QUIET:
@@ -828,7 +830,7 @@ def main() -> None:
         cases[name] = result | made
         ordered = {n: cases[n] for n in [*CASES, *cases] if n in cases}  # cases not run this time stay
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({**machine, "cases": ordered}, indent=1) + "\n")
+        write_json(out, {**machine, "cases": ordered})
     print(f"written to {out}")
 
 

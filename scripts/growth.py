@@ -6,7 +6,6 @@ median of repeats after warm-up, and the slope on log-log axes of the larger hal
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -17,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import bench  # noqa: E402
 from bench_sides import BATCH, dataset  # noqa: E402
+
+from ae_jax.disk import write_json  # noqa: E402
 
 BASE = {"images": 12_800, "width": 500, "seeds": 1, "latents": 20}
 CURVES: dict[str, tuple[int, ...]] = {
@@ -107,7 +108,7 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     title = f"MLP VAE on {machine['device']}, {machine['cpus']} CPUs; dotted: proportional to the last point"
     picture(curves, title).savefig(out.with_suffix(".png"))
-    out.write_text(json.dumps({**about, "base": BASE, "batch": BATCH, "curves": curves}, indent=1) + "\n")
+    write_json(out, {**about, "base": BASE, "batch": BATCH, "curves": curves})
     print(f"written to {out}")
 
 

@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import bench  # noqa: E402  (its description of the machine)
 
+from ae_jax.disk import write_json  # noqa: E402
+
 SHARD = 60 * 128  # examples
 
 
@@ -162,7 +164,7 @@ def main() -> None:
     ):
         if args.only in (None, name):
             cases[name] = measure() | made
-            out.write_text(json.dumps({**machine, "cases": cases}, indent=1) + "\n")
+            write_json(out, {**machine, "cases": cases})
     print(f"written to {out}")
 
 

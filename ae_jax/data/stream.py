@@ -20,6 +20,7 @@ import numpy as np
 from jax import Array
 
 from ..core import Batch
+from ..disk import written
 from .dataset import DataError, make_batch, no_option, shuffled, unit_interval
 
 T = TypeVar("T")
@@ -354,9 +355,10 @@ def write_shards(source: Source, folder: Path | str, rows: int) -> None:
     stream = Stream(source, rows)
     for s in range(stream.shards):
         x, y = source.read(stream.index(0, s))
-        np.save(folder / f"{s:05d}.npy", x)
-        if y is not None:
-            np.save(folder / f"{s:05d}.labels.npy", y)
+        arrays = {f"{s:05d}.npy": x} | ({} if y is None else {f"{s:05d}.labels.npy": y})
+        for name, array in arrays.items():
+            with written(folder / name) as file:
+                np.save(file, array)
 
 
 def _found(path: Path, files_of: Callable[[Path], list[Path]]) -> dict[str, list[Path]]:
