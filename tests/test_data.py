@@ -210,7 +210,8 @@ def test_unpacked_lists_are_parsed_too():
 
 
 def frame(payload):
-    return struct.pack("<Q", len(payload)) + b"crc1" + payload + b"crc2"
+    checked = lambda raw: raw + struct.pack("<I", tfds.masked_crc(raw))
+    return checked(struct.pack("<Q", len(payload))) + checked(payload)
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +296,7 @@ def test_both_formats_are_read(rings, form):
 def test_tfrecord_needs_no_tfds_and_array_record_says_what_it_needs(rings, without_tfds):
     root, _ = rings
     assert len(data.load("rings", data_dir=root / "tfrecord").train.x) == 9
-    with pytest.raises(data.DataError, match=r"array_record, not tfrecord; .*pip install 'ae-jax\[tfds\]'"):
+    with pytest.raises(data.DataError, match=r"array_record, not tfrecord; .*pip install tensorflow-datasets"):
         data.load("rings", data_dir=root / "array_record")
 
 
@@ -308,15 +309,15 @@ def test_damaged_sets_and_wrong_features_are_named(rings, tmp_path):
     with pytest.raises(data.DataError, match="feature 'angle' of rings holds numbers that are not whole"):
         load(label="angle")
     file = next(folder.glob("rings-train.tfrecord*"))
-    whole = file.read_bytes()
+    whole, records = file.read_bytes(), list(tfds.records(file))
     file.write_bytes(whole[:-10])
     with pytest.raises(data.DataError, match=f"{file.name} is cut short"):
         load()
     first = 16 + struct.unpack_from("<Q", whole)[0]
     file.write_bytes(whole[first:])
-    with pytest.raises(data.DataError, match="holds 8 records on disk and 9 by"):
+    with pytest.raises(data.DataError, match=f"{file.name} holds 8 records and 9 by"):
         load()
-    file.write_bytes(whole.replace(b"PNG", b"XXX"))
+    file.write_bytes(b"".join(frame(raw.replace(b"PNG", b"XXX")) for raw in records))
     with pytest.raises(data.DataError, match=f"{file.name} is damaged at record 0"):
         load()
     file.unlink()
@@ -357,7 +358,7 @@ def test_without_network_and_data_two_sentences_say_what_to_do(tmp_path):
 
 
 def test_without_tfds_the_error_says_how_to_get_it(tmp_path, without_tfds):
-    with pytest.raises(data.DataError, match=r"looked for in .*pip install 'ae-jax\[prepare\]'.*digits, photos"):
+    with pytest.raises(data.DataError, match=r"looked for in .*pip install tensorflow-datasets.*digits, photos"):
         data.load("mnist", data_dir=tmp_path)
 
 
@@ -390,7 +391,7 @@ def test_without_tensorflow_preparing_says_so(tmp_path, monkeypatch):
         raise RuntimeError("ExtractError\n" + "No module named 'tensorflow'\n" * 100)
 
     monkeypatch.setattr(module, "builder", lambda name, data_dir: FakeBuilder(prepare))
-    with pytest.raises(data.DataError, match=r"needs TensorFlow: pip install 'ae-jax\[prepare\]'") as error:
+    with pytest.raises(data.DataError, match=r"needs TensorFlow: pip install tensorflow") as error:
         data.load("mnist", data_dir=tmp_path)
     assert len(str(error.value)) < 600
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .binary import binarise, dynamic_binarise
-from .dataset import DataError, Dataset, no_option, unit_interval, validation_split
+from .dataset import DataError, Dataset, expanded, no_option, unit_interval, validation_split
 from .files import arrays
 from .images import Crop, Size, folder, image_files, read_images
 from .sprites import render, shapes
@@ -176,7 +176,7 @@ def _options(reader: Callable[..., Dataset]) -> list[str]:
 
 def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[..., Dataset], tuple[Any, ...]]:
     """The function that reads a source, and its positional arguments."""
-    name, path = str(source), Path(source).expanduser()
+    name, path = str(source), expanded(source)
     if not name:
         raise DataError(f"no name and no path was given; known are {', '.join(NAMED)} and what `SOURCES` lists")
     if is_name(source, data_dir):

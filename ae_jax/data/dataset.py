@@ -14,6 +14,14 @@ class DataError(ValueError):
     """Data that cannot be found, read, or used as it is; the message says what to do."""
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with ~ replaced by the home folder. Raises DataError where that cannot be known."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{path}: there is no such home folder ({error}); give the whole path") from error
+
+
 def no_option(unknown: Sequence[str], known: Sequence[str]) -> str:
     """What is said of options that a source has not; written as arguments, which the command line turns to flags."""
     takes = f"it takes {', '.join(f'{name}=' for name in known)}" if known else "it takes none"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import Batch
-from .dataset import DataError, Dataset, from_parts, make_batch, unit_interval
+from .dataset import DataError, Dataset, expanded, from_parts, make_batch, unit_interval
 
 # what each part is called in the `.npz` files that people have
 NAMES = {
@@ -49,7 +49,7 @@ def arrays(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Da
     Raises:
         DataError: unreadable, no such arrays, or values that `unit_interval` refuses.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     found = _read(path)
     parts = {part: x for part, names in NAMES.items() if (x := _first(found, names)) is not None}
     labels, factors = ({part: _first(found, names[part]) for part in parts} for names in (LABELS, FACTORS))

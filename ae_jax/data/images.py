@@ -8,7 +8,17 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core import Batch
-from .dataset import DataError, Dataset, from_parts, make_batch, refuse, shuffled, unit_interval, visible_files
+from .dataset import (
+    DataError,
+    Dataset,
+    expanded,
+    from_parts,
+    make_batch,
+    refuse,
+    shuffled,
+    unit_interval,
+    visible_files,
+)
 from .whitening import patches
 
 Size = int | tuple[int, int]  # pixels: a square's side, or (height, width)
@@ -150,7 +160,7 @@ def folder(
     Raises:
         DataError: no images, broken ones (named), or differing sizes with neither crop, resize nor patch.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if patch is None and (count is not None or test_count is not None):
         raise DataError("count= and test_count= are numbers of patches; pass patch=8 with them")
     roots = split_folders(path)

@@ -21,7 +21,7 @@ from jax import Array
 
 from ..core import Batch
 from ..disk import written
-from .dataset import DataError, make_batch, no_option, shuffled, unit_interval
+from .dataset import DataError, expanded, make_batch, no_option, shuffled, unit_interval
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -342,7 +342,7 @@ def npy(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Sourc
         test_fraction: how much to hold out, in runs of neighbours, where there is no folder `test`.
         seed: of that split.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     files = {"train": [path]} if path.is_file() else _found(path, npy_files)
     parts = {part: npy_source(f"{path} {part}", found) for part, found in files.items()}
     return from_sources(path.stem, parts, str(path), test_fraction, seed)
@@ -395,7 +395,7 @@ def images(
     """
     from .images import class_labels, image_files, read_images, split_folders
 
-    path = Path(path).expanduser()
+    path = expanded(path)
     files = _found(path, image_files)
     classes, labels = class_labels(split_folders(path), files)
     every = [file for found in files.values() for file in found]
@@ -528,7 +528,7 @@ def open_stream(source: str | Path, **options: Any) -> Sources:
     from . import NAMED, is_name, tell_shadowed
     from .tfds import prepared_in
 
-    path, name = Path(source).expanduser(), is_name(source, options.get("data_dir"))
+    path, name = expanded(source), is_name(source, options.get("data_dir"))
     tell_shadowed(source, options.get("data_dir"))
     if name and str(source) not in NAMED:
         reader: Callable[..., Sources] = prepared

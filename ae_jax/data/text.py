@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .dataset import DataError, Dataset, from_parts, make_batch, refuse, shuffled, visible_files
+from .dataset import DataError, Dataset, expanded, from_parts, make_batch, refuse, shuffled, visible_files
 from .images import NAMES
 
 SUFFIXES = (".txt", ".text", ".md")
@@ -90,7 +90,7 @@ def texts(
     Raises:
         DataError: no documents, some that are not text (named), or no words.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     below = {p.name.lower(): p for p in path.iterdir() if p.is_dir()}
     roots = {split: next((below[n] for n in names if n in below), None) for split, names in NAMES.items()}
     roots = {split: root for split, root in roots.items() if root} if roots["train"] else {"train": path}

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import mmap
 import os
-import struct
 import threading
 import urllib.error
 import urllib.parse
@@ -20,22 +19,58 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .dataset import DataError, Dataset, from_parts, make_batch, unit_interval
+from .dataset import DataError, Dataset, expanded, from_parts, make_batch, unit_interval
 from .images import Crop, Size, decode, fitted
 
 # ------------------------------------------------------------------------------ TFRECORD and tf.train.Example
 
 
-def records(path: Path) -> Iterator[bytes]:
-    """The payloads of a TFRECORD file: frames of <uint64 length> <crc32> <payload> <crc32>."""
-    raw = memoryview(path.read_bytes())
-    at = 0
+AGAIN = "prepare the set again"
+
+
+def masked_crc(raw: bytes) -> int:
+    """The checksum that TFRECORD keeps of bytes: their CRC-32C, rotated by 15 bits to the right, plus a constant."""
+    from google_crc32c import value
+
+    crc = value(raw)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _frames(raw: Any, path: Path) -> Iterator[tuple[int, int]]:
+    """Start and length of every payload in the bytes of a TFRECORD file.
+
+    A frame is <uint64 length> <crc of the length> <payload> <crc of the payload>. Raises DataError where a length does
+    not fit its checksum, or the file ends within a frame.
+    """
+    at = number = 0
     while at < len(raw):
-        end = at + 12 + struct.unpack_from("<Q", raw, at)[0] if at + 12 <= len(raw) else len(raw)
-        if end + 4 > len(raw):
-            raise DataError(f"{path} is cut short: its record at byte {at} is incomplete; prepare the set again")
-        yield bytes(raw[at + 12 : end])
-        at = end + 4
+        head = bytes(raw[at : at + 12])
+        if len(head) == 12 and masked_crc(head[:8]) != int.from_bytes(head[8:], "little"):
+            raise DataError(_damaged(path, number, "the checksum of its length does not fit"))
+        length = int.from_bytes(head[:8], "little")
+        if len(head) < 12 or at + 16 + length > len(raw):
+            raise DataError(f"{path} is cut short: its record {number}, at byte {at}, is incomplete; {AGAIN}")
+        yield at + 12, length
+        at, number = at + 16 + length, number + 1
+
+
+def _damaged(path: Path, number: int, why: str) -> str:
+    return f"{path} is damaged at record {number} ({why}); {AGAIN}"
+
+
+def _checked(raw: bytes, path: Path, number: int) -> bytes:
+    """A payload, from the same with its checksum behind it. Raises DataError where the two do not fit."""
+    payload = raw[:-4]
+    if masked_crc(payload) != int.from_bytes(raw[-4:], "little"):
+        raise DataError(_damaged(path, number, "its checksum does not fit"))
+    return payload
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """The payloads of a TFRECORD file. Raises DataError for a record that is damaged or cut short."""
+    raw = path.read_bytes()
+    for number, (start, length) in enumerate(_frames(raw, path)):
+        yield _checked(raw[start : start + length + 4], path, number)
 
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:
@@ -101,8 +136,17 @@ def example(raw: bytes) -> dict[str, list]:
 
 
 def prepared_in(data_dir: str | Path | None = None) -> Path:
-    """Where prepared sets lie: the argument, else TFDS_DATA_DIR as it is now, else ~/tensorflow_datasets."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    """Where prepared sets lie: the argument, else TFDS_DATA_DIR as it is now, else ~/tensorflow_datasets.
+
+    The last is given as it is where there is no home folder: nothing is there then.
+    """
+    if given := data_dir or os.environ.get("TFDS_DATA_DIR"):
+        return expanded(given)
+    default = Path("~/tensorflow_datasets")
+    try:
+        return default.expanduser()
+    except RuntimeError:
+        return default
 
 
 def find(name: str, data_dir: Path) -> Path | None:
@@ -177,21 +221,28 @@ def _files(path: Path, info: dict, split: dict) -> list[Path]:
         words = {"DATASET": info["name"], "SPLIT": split["name"], "FILEFORMAT": "tfrecord"}
         file = path / template.format(**words, SHARD_X_OF_Y=shard, SHARD_INDEX=f"{i:05d}")
         if not file.exists():
-            raise DataError(f"{file} is missing, though dataset_info.json beside it names it; prepare the set again")
+            raise DataError(f"{file} is missing, though dataset_info.json beside it names it; {AGAIN}")
         files.append(file)
     return files
 
 
 def _tfrecord(path: Path, info: dict, split: dict, features: dict, keys: list[str]) -> Iterator[list]:
     readers = [READERS[_kind(features[key])](features[key]) for key in keys]
-    for file in _files(path, info, split):
+    for file, count in zip(_files(path, info, split), split["shardLengths"], strict=True):
+        number = -1
         for number, raw in enumerate(records(file)):
             try:
                 parsed = example(raw)
                 row = [read(parsed[key]) for read, key in zip(readers, keys, strict=True)]
             except Exception as error:  # whatever damaged bytes lead to
-                raise DataError(f"{file} is damaged at record {number} ({error!r}); prepare the set again") from error
+                raise DataError(_damaged(file, number, repr(error))) from error
             yield row
+        _check_count(file, number + 1, count)
+
+
+def _check_count(file: Path, found: int, count: int) -> None:
+    if found != count:
+        raise DataError(f"{file} holds {found} records and {count} by dataset_info.json; {AGAIN}")
 
 
 def _random_access_source(path: Path, info: dict, split: dict) -> Any:
@@ -250,9 +301,11 @@ def described(
     try:
         info = json.loads((path / "dataset_info.json").read_text())
         features = json.loads((path / "features.json").read_text())["featuresDict"]["features"]
-    except (OSError, ValueError, KeyError) as error:
+        kinds = {key: _kind(spec) for key, spec in features.items()}
+        splits = {split["name"]: split for split in info["splits"]}
+        splits = {split: of | {"shardLengths": [*map(int, of["shardLengths"])]} for split, of in splits.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{path} does not say what it holds ({error!r}); prepare {name} again") from error
-    kinds = {key: _kind(spec) for key, spec in features.items()}
     image = _choose(features, image, ("Image", "Tensor"), _supervised(info))
     label = _choose(features, label, ("ClassLabel",), _supervised(info))
     keys = [key for key in (image, label, *factors) if key is not None]
@@ -260,7 +313,6 @@ def described(
     if image is None or unknown:
         wanted = f"{unknown} of a kind in {[*READERS]}" if unknown else "an image or an array"
         raise DataError(f"{name} has no feature that is {wanted}; its features are {kinds}; name one by image=, label=")
-    splits = {split["name"]: split for split in info["splits"]}
     if "train" not in splits:
         raise DataError(f"{name} has the splits {sorted(splits)}, none called train")
     labels = path / f"{label}.labels.txt"
@@ -283,7 +335,7 @@ def random_access(
         def read(index: np.ndarray, rows=rows, what=f"{found.info['name']} {part}"):
             return _arrays(rows(index), len(index), what, crop, resize)
 
-        parts[part] = (sum(map(int, split["shardLengths"])), read)
+        parts[part] = (sum(split["shardLengths"]), read)
     return parts
 
 
@@ -293,17 +345,17 @@ def _indexed(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarray],
     files = _files(path, found.info, split)
     spans = [_spans(file) for file in files]
     for file, span, count in zip(files, spans, split["shardLengths"], strict=True):
-        if len(span) != int(count):
-            raise DataError(f"{file} holds {len(span)} records and {count} by dataset_info.json; prepare the set again")
+        _check_count(file, len(span), count)
     starts = np.concatenate([[0], np.cumsum([len(span) for span in spans])])
     pool = ThreadPoolExecutor(thread_name_prefix="decode")
 
-    def row(raw: bytes) -> list:
+    def row(file: Path, number: int, raw: bytes) -> list:
+        payload = _checked(raw, file, number)
         try:
-            parsed = example(raw)
+            parsed = example(payload)
             return [read(parsed[key]) for read, key in zip(readers, found.keys, strict=True)]
         except Exception as error:  # whatever damaged bytes lead to
-            raise DataError(f"{path} has a damaged {split['name']} record ({error!r}); prepare it again") from error
+            raise DataError(_damaged(file, number, repr(error))) from error
 
     def rows(index: np.ndarray) -> Iterator[list]:
         cuts = np.searchsorted(index, starts)
@@ -312,9 +364,11 @@ def _indexed(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarray],
             if a < b:
                 with open(file, "rb", buffering=0) as handle:
                     descriptor = handle.fileno()
-                    raw += [os.pread(descriptor, int(n), int(at)) for at, n in span[index[a:b] - start]]
+                    for number in (index[a:b] - start).tolist():
+                        at, length = span[number].tolist()
+                        raw.append((file, number, os.pread(descriptor, length + 4, at)))
         pieces = [raw[i : i + 64] for i in range(0, len(raw), 64)]
-        for piece in pool.map(lambda some: [row(one) for one in some], pieces):
+        for piece in pool.map(lambda some: [row(*one) for one in some], pieces):
             yield from piece
 
     return rows
@@ -322,15 +376,10 @@ def _indexed(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarray],
 
 def _spans(file: Path) -> np.ndarray:
     """Where the payload of each record of a TFRECORD file is, and its length: [N, 2]."""
-    found, at = [], 0
+    if not file.stat().st_size:  # which cannot be mapped
+        return np.empty((0, 2), np.int64)
     with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-        while at < len(raw):
-            length = struct.unpack_from("<Q", raw, at)[0] if at + 12 <= len(raw) else len(raw)
-            if at + 16 + length > len(raw):
-                raise DataError(f"{file} is cut short: its record at byte {at} is incomplete; prepare the set again")
-            found.append((at + 12, length))
-            at += 16 + length
-    return np.asarray(found, np.int64).reshape(-1, 2)
+        return np.asarray(list(_frames(raw, file)), np.int64).reshape(-1, 2)
 
 
 def _source_rows(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarray], Iterator[list]]:
@@ -363,7 +412,7 @@ def read(
     loaded = {}
     for split in ("train", "test", "validation"):
         if split in splits:
-            count = sum(map(int, splits[split]["shardLengths"]))
+            count = sum(splits[split]["shardLengths"])
             of_split = rows(path, info, splits[split], features, keys)
             loaded[split] = _arrays(of_split, count, f"{name} {split}", crop, resize)
     scaled = unit_interval([x for x, _ in loaded.values()], name)
@@ -437,10 +486,12 @@ def prepare(name: str, root: Path, manual_dir: str | Path | None = None) -> Path
     """
     looked = f"{name} was looked for in {root}, where it is not prepared"
     elsewhere = f"{WITHOUT}; a folder with a prepared {name} is named by data_dir= or TFDS_DATA_DIR"
+    if root.parts[:1] == ("~",):
+        raise DataError(f"{looked}, and there is no home folder to prepare it in. {elsewhere}.")
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
-        how = "pip install 'ae-jax[prepare]'"
+        how = "pip install tensorflow-datasets"
         raise DataError(
             f"{looked}, and to download it needs tensorflow-datasets ({error}): {how}. {elsewhere}."
         ) from error
@@ -458,7 +509,7 @@ def prepare(name: str, root: Path, manual_dir: str | Path | None = None) -> Path
     except Exception as error:  # whatever a builder raises, it must not be a screenful
         short = str(error).strip().split("\n")[0][:300]
         if "tensorflow" in str(error).lower() and importlib.util.find_spec("tensorflow") is None:
-            short = "preparing it needs TensorFlow: pip install 'ae-jax[prepare]'"
+            short = "preparing it needs TensorFlow: pip install tensorflow"
         raise DataError(f"{looked}, and preparing it failed: {short}. {elsewhere}.") from error
     path = find(name, root)
     if path is None:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .dataset import DataError, Dataset, make_batch, take
+from .dataset import DataError, Dataset, expanded, make_batch, take
 from .images import NAMES, read_images
 from .whitening import patches
 
@@ -126,7 +126,7 @@ def _photographs(folder: str | Path | None, kind: str) -> list[list[np.ndarray]]
     """The grey photographs of a folder's parts train and test."""
     if folder is None:
         raise DataError(f"{kind} lays digits on photographs; name a folder of them: photographs=FOLDER")
-    path = Path(folder).expanduser()
+    path = expanded(folder)
     below = {p.name.lower(): p for p in path.iterdir() if p.is_dir()} if path.is_dir() else {}
     parts = [next((below[name] for name in NAMES[part] if name in below), None) for part in ("train", "test")]
     if None in parts:
