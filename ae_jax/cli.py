@@ -301,16 +301,12 @@ def evaluate(
         out: write the results here too, as JSON.
         quiet: show nothing but errors.
     """
-    from . import commands, files, run
+    from . import commands
 
-    if out is not None:
-        files.check_place(out)
-    results = commands.evaluate(workdir, data, samples, quiet)
+    results = commands.evaluate(workdir, data, samples, quiet, out)
     if not quiet:
         print(results["data"])
         print(commands.table(results))
-    if out is not None:
-        run.write_json(out, results)
 
 
 def encode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None, resize: bool = False) -> None:

@@ -18,9 +18,12 @@ from jax.sharding import Mesh
 from . import corruption, data, devices, evaluation, index, report, restoration, retrieval, run, shards
 from .algorithms import ALGORITHMS
 from .core import Algorithm, Batch, Key, Params
+from .disk import suffix
 from .evaluation.statistics import summarise
 from .files import (
+    check_codes,
     check_folder,
+    check_output,
     check_shape,
     check_suffix,
     check_vocabulary,
@@ -363,12 +366,18 @@ def make_report(workdir: Path) -> Path:
     return write_report(opened.folder, opened.algorithm, opened.params, splits, results)
 
 
-def evaluate(workdir: Path, source: str | None = None, samples: int = 100, quiet: bool = False) -> dict[str, Any]:
+def evaluate(
+    workdir: Path, source: str | None = None, samples: int = 100, quiet: bool = False, out: Path | None = None
+) -> dict[str, Any]:
     """Every metric of every seed, on the run's own data or on another source of the same shape, which is read with
-    those of the run's options (resize, patch, ...) that it takes.
+    those of the run's options (resize, patch, ...) that it takes; written to `out`, too, as JSON.
     """
+    if out is not None:
+        check_output(out, *([] if source is None else [source]))
     opened = open_run(workdir)
     settings = opened.settings
+    if out is not None:
+        check_output(out, settings.data)
     if source is not None:
         options = data.options_for(source, settings.data_options)
         shards = settings.shard_size
@@ -386,13 +395,18 @@ def evaluate(workdir: Path, source: str | None = None, samples: int = 100, quiet
     )
     trained = run.Trained(params, settings.seeds, opened.folder.log(), [opened.epoch] * len(settings.seeds))
     results = measure(opened.algorithm, trained, splits, samples, (lambda *_: None) if quiet else _to_stderr)
-    return results | {"data": str(splits)}
+    results |= {"data": str(splits)}
+    if out is not None:
+        run.write_json(out, results)
+    return results
 
 
 def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> np.ndarray:
     """Codes [N, K] of every example of a source (see `read_examples`), in its order, written to .npy or .npz."""
-    opened = open_run(workdir, seed)
     check_suffix(out, (".npy", ".npz"))
+    check_output(out, source)
+    opened = open_run(workdir, seed)
+    check_output(out, opened.settings.data)
     x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
     codes = in_chunks(functools.partial(opened.algorithm.encode, opened.params), x)
     save_array(out, codes, "codes")
@@ -401,8 +415,10 @@ def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resiz
 
 def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np.ndarray:
     """Examples [N, *shape] of codes in a .npy or .npz file, written to .npy, .npz or a .png grid."""
-    opened = open_run(workdir, seed)
     check_suffix(out, (".npy", ".npz", ".png"))
+    check_output(out, source)
+    opened = open_run(workdir, seed)
+    check_output(out, opened.settings.data)
     codes, indexed = read_array(Path(source)), index.about(Path(source))
     if indexed is not None:
         theirs = indexed["run"]["settings"]
@@ -413,19 +429,18 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
             )
         if indexed.get("seed", opened.seed) != opened.seed:
             raise run.RunError(f"{source} is an index of codes of seed {indexed['seed']}: give --seed with it")
-    if codes.ndim != 2 or codes.shape[1] != opened.settings.latents:
-        raise run.RunError(
-            f"{source} has the shape {codes.shape}; codes of this run are [N, {opened.settings.latents}]"
-        )
-    x = in_chunks(functools.partial(opened.algorithm.decode, opened.params), codes.astype(np.float32))
+    codes = check_codes(codes, opened.settings.latents, source)
+    x = in_chunks(functools.partial(opened.algorithm.decode, opened.params), codes)
     save_examples(out, x)
     return x
 
 
 def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int = 0) -> np.ndarray:
     """n new examples [n, *shape], written to .npy, .npz or a .png grid; the same `key` draws the same ones."""
-    opened = open_run(workdir, seed)
     check_suffix(out, (".npy", ".npz", ".png"))
+    check_output(out)
+    opened = open_run(workdir, seed)
+    check_output(out, opened.settings.data)
     if n < 1:
         raise run.RunError(f"n is {n}; ask for at least one sample")
     if opened.algorithm.sample is None:
@@ -444,7 +459,7 @@ def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
     `jax.export.deserialize(open(path, "rb").read()).call(x)` runs one without this package.
     """
     opened = open_run(workdir, seed)
-    check_folder(out)
+    check_folder(out, ("encoder.stablehlo", "decoder.stablehlo", "signature.json"))
     parts = {
         "encoder": (opened.algorithm.encode, opened.shape),
         "decoder": (opened.algorithm.decode, (opened.settings.latents,)),
@@ -478,8 +493,10 @@ def exported(fn: Callable[[Any], Any], shape: tuple[int, ...]) -> bytes:
 
 def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> index.Index:
     """An index over the examples of a source, written to a .npz file; see `read_examples` for what a source is."""
-    opened = open_run(workdir, seed)
     check_suffix(out, (".npz",))
+    check_output(out, source)
+    opened = open_run(workdir, seed)
+    check_output(out, opened.settings.data)
     x, names = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
     encode = functools.partial(opened.algorithm.encode, opened.params)
     about = {
@@ -562,7 +579,12 @@ def restore(
     scale = enlargement(opened.settings, scale)
     if not source.exists():
         raise run.RunError(f"there is no image or folder {source}")
-    files = data.image_files(source) if source.is_dir() else [source]
+    files = [source] if source.is_file() else data.image_files(source)
+    if source.resolve() in out.resolve().parents:
+        below = {file for file in files if out.resolve() in file.resolve().parents}
+        if below:
+            print(f"{out} is in the folder that is read: the {len(below)} images in it are left out", file=sys.stderr)
+        files = [file for file in files if file not in below]
     if not files:
         raise run.RunError(f"{source} holds no images in a format that Pillow reads (.png, .jpg, ...)")
     paths = places_for(files, source, out)
@@ -585,7 +607,7 @@ def restore(
         restored = restoration.tiled(reconstruct, image.astype(np.float32) / 255, (height, width), batch_size)
         pixels = np.round(255 * np.clip(restored, 0, 1)).astype(np.uint8)
         path.parent.mkdir(parents=True, exist_ok=True)
-        run.write_atomically(path, image_bytes(pixels, "PNG" if path.suffix.lower() == ".png" else "JPEG"))
+        run.write_atomically(path, image_bytes(pixels, "PNG" if suffix(path) == ".png" else "JPEG"))
         written.append(path)
     if refused and not source.is_dir():
         raise run.RunError(refused[0])
@@ -623,7 +645,7 @@ def unfit(image: np.ndarray, opened: Opened) -> str:
 
 def of_patches(settings: Settings) -> bool:
     """Whether a run's examples are, or as arrays may be, pieces of larger images."""
-    arrays = Path(settings.data).suffix in (".npy", ".npz") or settings.shard_size is not None
+    arrays = suffix(settings.data) in (".npy", ".npz") or settings.shard_size is not None
     return arrays or settings.data == "photos" or settings.data_options.get("patch") is not None
 
 
@@ -642,6 +664,9 @@ def enlargement(settings: Settings, scale: int | None) -> int:
     return learned if scale is None else scale
 
 
+PROJECTED = ("vectors.tsv", "metadata.tsv", "sprite.png", "projector_config.pbtxt")
+
+
 def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) -> list[Path]:
     """Codes of the first n test examples as TensorBoard's Embedding Projector reads them: the files written.
 
@@ -649,7 +674,7 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) ->
     projector_config.pbtxt; projector.tensorflow.org loads the first two by hand.
     """
     opened = open_run(workdir, seed)
-    check_folder(out)
+    check_folder(out, PROJECTED, opened.settings.data)
     if n < 1:
         raise run.RunError(f"{n} examples are asked for; project at least 1 (-n)")
     splits = load_own(opened)

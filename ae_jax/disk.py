@@ -19,17 +19,24 @@ class RunError(RuntimeError):
     """A run that cannot start or go on, or a file that cannot be used; the message says why and what to do."""
 
 
+def suffix(path: str | os.PathLike[str]) -> str:
+    """How the name of a file ends, in small letters: ".npy" of X.NPY."""
+    return os.path.splitext(os.fspath(path))[1].lower()
+
+
 def is_temporary(name: str) -> bool:
     """Whether a file of this name is one that `written` was stopped in the middle of."""
     return name.startswith(TEMPORARY[0]) and name.endswith(TEMPORARY[1])
 
 
 def strict(content: Any) -> Any:
-    """The content as JSON knows it: None for a number that is not finite, lists for tuples."""
+    """The content as JSON knows it: None for a number that is not finite, lists for tuples and arrays."""
     if isinstance(content, dict):
         return {name: strict(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
         return [strict(value) for value in content]
+    if hasattr(content, "tolist"):  # NumPy's and JAX's arrays, and their scalars
+        return strict(content.tolist())
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 

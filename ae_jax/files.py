@@ -2,7 +2,6 @@
 
 import io
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import data, run
+from .disk import suffix
 
 
 def check_shape(x: Any, shape: tuple[int, ...]) -> None:
@@ -50,7 +50,7 @@ def read_examples(
         raise run.RunError("the name is empty: give a file, a folder, the name of a data set or, for documents, words")
     path, name = Path(source).expanduser(), data.is_name(source, options.get("data_dir"))
     there = os.path.exists(path) and not name  # where words are too long for a file's name, Path.exists raises
-    if path.suffix in (".npy", ".npz") or (there and path.is_dir() and data.npy_files(path)):
+    if suffix(path) in (".npy", ".npz") or (there and path.is_dir() and data.npy_files(path)):
         files = data.npy_files(path) if path.is_dir() else [path]
         arrays = [a[None] if a.shape == tuple(shape) else a for a in map(read_array, files)]  # one example alone
         names = [f"{file.name}[{i}]" for file, array in zip(files, arrays, strict=True) for i in range(len(array))]
@@ -114,14 +114,21 @@ def named(files: Sequence[Path], root: Path) -> list[str]:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The array of a .npy file, or of a .npz: "x", "codes" or the only one. Raises RunError otherwise."""
-    if not path.is_file() or path.suffix not in (".npy", ".npz"):
+    """The numbers of a .npy file, or of a .npz: "x", "codes" or the only array. Raises RunError otherwise."""
+    if not path.is_file() or suffix(path) not in (".npy", ".npz"):
         raise run.RunError(f"{path} is not a .npy or .npz file" + ("" if path.exists() else ": it does not exist"))
     try:
         loaded = np.load(path, allow_pickle=False)
-        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise run.RunError(f"{path} cannot be read ({error}); write it again with numpy.save") from None
+        if isinstance(loaded, np.ndarray):
+            arrays = {"x": loaded}
+        else:
+            with loaded:
+                arrays = dict(loaded)
+    except Exception as error:  # NumPy raises whatever its readers do: ValueError, zlib.error, struct.error, ...
+        why = "it holds Python objects, or is damaged" if "pickle" in str(error) else str(error)
+        raise run.RunError(
+            f"{path} cannot be read ({why}); write it again, with numpy.save and an array of numbers"
+        ) from None
     name = next((n for n in ("x", "codes") if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
     if name is None:
         raise run.RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x or codes")
@@ -130,37 +137,103 @@ def read_array(path: Path) -> np.ndarray:
     return arrays[name]
 
 
-def check_folder(path: Path) -> None:
-    """Raises RunError for a folder to write to that is a file."""
+def check_codes(codes: np.ndarray, latents: int, source: str) -> np.ndarray:
+    """The codes [N, K] as float32. Raises RunError for another shape, and for what is no finite number."""
+    if codes.ndim != 2 or codes.shape[1] != latents or not len(codes):
+        raise run.RunError(f"{source} has the shape {codes.shape}; codes of this run are [N, {latents}], N at least 1")
+    if codes.dtype.kind not in "biuf":
+        raise run.RunError(f"{source} holds {codes.dtype}; codes are numbers: save them as float32")
+    with np.errstate(over="ignore"):
+        codes = codes.astype(np.float32)
+    if bad := int((~np.isfinite(codes)).sum()):
+        raise run.RunError(f"{source} holds {bad} values that are NaN or infinite in float32; codes are finite numbers")
+    return codes
+
+
+# what a run keeps in its folder; other files there are the user's own
+OWN = ("config.json", "log.jsonl", "results.json", "report.html", "lock", "checkpoints", "pictures")
+
+
+def check_output(out: Path, *sources: str | Path) -> None:
+    """Raises RunError, before any work is done, for a file that cannot be written, or that must not be.
+
+    Must not be: a file that the command reads, one of `sources` or in a folder of them, by whatever path or link; and
+    a file that a run keeps in its folder.
+    """
+    check_place(out)
+    if kept := _kept_by_run(out):
+        raise run.RunError(f"{out} would overwrite {kept}, which belongs to the run there; write to another place")
+    for source in sources if out.exists() else ():
+        path = data.expanded(source)
+        if not os.path.exists(path) or data.is_name(source):  # os.path: words may be too long for a file's name
+            continue
+        read = [path] if path.is_file() else [*data.npy_files(path), *data.image_files(path), *data.text_files(path)]
+        if any(os.path.samefile(file, out) for file in read):
+            raise run.RunError(f"{out} would be overwritten, and it is read ({source}); write to another place")
+
+
+def _kept_by_run(path: Path) -> str:
+    """The file or folder of a run that writing to a path would change, or ""."""
+    path = path.resolve()
+    for folder in path.parents:
+        first = path.relative_to(folder).parts[0]
+        if (first in OWN or first.startswith("damaged-checkpoint")) and (folder / "config.json").is_file():
+            return first
+    return ""
+
+
+def check_folder(path: Path, names: Sequence[str] = (), *sources: str | Path) -> None:
+    """Raises RunError for a folder to write to that is a file, or cannot be made, or where one of the files to be
+    written there must not be, see `check_output`.
+    """
     if path.exists() and not path.is_dir():
         raise run.RunError(f"{path} is a file; name a folder to write to")
+    there = next(p for p in (path.resolve(), *path.resolve().parents) if p.exists())
+    if not there.is_dir():
+        raise run.RunError(f"the folder {path} cannot be made: {there} is a file")
+    _check_access(there)
+    if path.exists():
+        for name in names:
+            check_output(path / name, *sources)
 
 
 def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
-    """Raises RunError before any work is done for a file that could not be written."""
-    if path.suffix.lower() not in allowed:
+    """Raises RunError for a file to write of another kind."""
+    if suffix(path) not in allowed:
         raise run.RunError(f"{path} ends in {path.suffix or 'nothing'!r}; this command writes {', '.join(allowed)}")
-    check_place(path)
 
 
 def check_place(path: Path) -> None:
     """Raises RunError before any work is done for a file to write that is a folder, or in none."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a file for a folder, a circle of links, a name that is too long
+        raise run.RunError(f"{path} cannot be written ({error.strerror}); choose another name") from None
+    folder = path.resolve().parent
     if path.is_dir():
         raise run.RunError(f"{path} is a folder; name a file to write to")
-    if not path.resolve().parent.is_dir():
-        raise run.RunError(f"the folder {path.resolve().parent} does not exist; make it first")
+    if not folder.is_dir():
+        raise run.RunError(f"the folder {folder} does not exist; make it first")
+    _check_access(folder)
+
+
+def _check_access(folder: Path) -> None:
+    if not os.access(folder, os.W_OK):
+        raise run.RunError(f"the folder {folder} is not yours to write to; choose another")
 
 
 def save_array(path: Path, array: np.ndarray, name: str) -> None:
     """A .npy, or a .npz with one array of that name; whole or not at all."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{name: array}) if path.suffix == ".npz" else np.save(buffer, array)
+    np.savez(buffer, allow_pickle=False, **{name: array}) if suffix(path) == ".npz" else np.save(buffer, array)
     run.write_atomically(path, buffer.getvalue())
 
 
 def save_examples(path: Path, x: np.ndarray) -> None:
     """Examples as an array, or images as one .png grid."""
-    if path.suffix != ".png":
+    if suffix(path) != ".png":
         return save_array(path, x, "x")
     if x.ndim != 4 or x.shape[-1] not in (1, 3):
         raise run.RunError(f"examples of shape {x.shape[1:]} are not images; write them to .npy or .npz")
@@ -202,17 +275,23 @@ def places_for(files: Sequence[Path], source: Path, out: Path) -> list[Path]:
     if source.is_dir() and out.suffix and not out.is_dir():
         raise run.RunError(f"{source} is a folder and {out} looks like a file; name a folder to write to")
     if source.is_dir() or out.is_dir():
+        check_folder(out)
         names = [Path(name) for name in named(files, source)]
         often = Counter(name.with_suffix("") for name in names)
-        alone = lambda name: name.suffix == ".png" or often[name.with_suffix("")] == 1
+        alone = lambda name: suffix(name) == ".png" or often[name.with_suffix("")] == 1
         paths = [out / (name.with_suffix(".png") if alone(name) else f"{name}.png") for name in names]
     else:
         check_suffix(out, (".png", ".jpg", ".jpeg"))
+        check_place(out)
         paths = [out]
+    identity = lambda path: (path.stat().st_dev, path.stat().st_ino)
+    read, often = {identity(file) for file in files}, Counter(paths)
     for path in paths:
-        if any(path.resolve() == file.resolve() for file in files):
+        if path.exists() and identity(path) in read:
             raise run.RunError(f"{path} would be overwritten by what is restored from it; write to another place")
-        if paths.count(path) > 1:
+        if kept := _kept_by_run(path):
+            raise run.RunError(f"{path} would overwrite {kept}, which belongs to the run there; write to another place")
+        if often[path] > 1:
             raise run.RunError(f"several images of {source} would be written to {path}; rename all of them but one")
     return paths
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..disk import suffix
 from .binary import binarise, dynamic_binarise
 from .dataset import DataError, Dataset, expanded, no_option, unit_interval, validation_split
 from .files import arrays
@@ -167,7 +168,7 @@ def tell_shadowed(source: str | Path, data_dir: str | Path | None = None) -> Non
 
 def _looks_like_path(source: str | Path) -> bool:
     name = str(source)
-    return isinstance(source, Path) or name.startswith((".", "~", os.sep)) or Path(name).suffix in (".npy", ".npz")
+    return isinstance(source, Path) or name.startswith((".", "~", os.sep)) or suffix(name) in (".npy", ".npz")
 
 
 def _options(reader: Callable[..., Dataset]) -> list[str]:
@@ -185,7 +186,7 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
         raise DataError(f"{path} holds .npy files, which are not loaded but streamed: --stream, or data.open_stream")
     if path.is_dir():
         return (texts if text_files(path) and not image_files(path) else folder), (path,)
-    if path.is_file() and path.suffix in (".npy", ".npz"):
+    if path.is_file() and suffix(path) in (".npy", ".npz"):
         return arrays, (path,)
     if path.exists():
         raise DataError(f"{path} is neither a folder of images nor a .npy or .npz file")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Batch
+from ..disk import suffix
 
 
 class DataError(ValueError):
@@ -32,7 +33,7 @@ def visible_files(root: Path, suffixes: Collection[str]) -> list[Path]:
     """The files with these suffixes anywhere below a folder, in the order of their names, none hidden nor in a hidden
     folder: an environment's or a repository's own are no data.
     """
-    found = (p for p in root.rglob("*") if p.suffix.lower() in suffixes)
+    found = (p for p in root.rglob("*") if suffix(p) in suffixes)
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(root).parts))
 
 

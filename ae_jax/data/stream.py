@@ -20,8 +20,8 @@ import numpy as np
 from jax import Array
 
 from ..core import Batch
-from ..disk import written
-from .dataset import DataError, expanded, make_batch, no_option, shuffled, unit_interval
+from ..disk import suffix, written
+from .dataset import DataError, expanded, make_batch, no_option, shuffled, unit_interval, visible_files
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -304,7 +304,8 @@ def _rows(files: list[_File], starts: np.ndarray, index: np.ndarray) -> np.ndarr
 
 def npy_files(root: Path) -> list[Path]:
     """The .npy files directly in a folder that hold examples, in the order of their names."""
-    return sorted(p for p in root.glob("*.npy") if not p.name.endswith(".labels.npy") and not p.name.startswith("."))
+    named = (p for p in root.glob("*") if suffix(p) == ".npy")
+    return sorted(p for p in named if not p.name.lower().endswith(".labels.npy") and not p.name.startswith("."))
 
 
 def npy_source(name: str, paths: list[Path]) -> Source:
@@ -532,10 +533,10 @@ def open_stream(source: str | Path, **options: Any) -> Sources:
     tell_shadowed(source, options.get("data_dir"))
     if name and str(source) not in NAMED:
         reader: Callable[..., Sources] = prepared
-    elif not name and path.is_file() and path.suffix == ".npy":
+    elif not name and path.is_file() and suffix(path) == ".npy":
         reader = npy
     elif not name and path.is_dir():
-        reader = npy if next(path.rglob("*.npy"), None) else images
+        reader = npy if visible_files(path, (".npy",)) else images
     else:
         raise DataError(
             f"{source} cannot be streamed: that takes a .npy file, a folder of .npy files or of images, or a prepared "

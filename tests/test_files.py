@@ -1,0 +1,256 @@
+"""What commands do to a person's files: nothing that is read, or that belongs to a run, is written over."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ae_jax import cli, commands, data, files, run
+from ae_jax.disk import strict, suffix, write_json
+
+RNG = np.random.default_rng(0)
+X = RNG.random((6, 8, 8, 1), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on arrays, without the measuring and the report, which take longer."""
+    root = tmp_path_factory.mktemp("files")
+    np.save(root / "data.npy", RNG.random((20, 8, 8, 1), dtype=np.float32))
+    nothing = {"seeds": [0], "metrics": {}, "parameters": 0, "seconds": 0.0, "examples_per_second": 0.0, "device": ""}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "measure", lambda *args: dict(nothing))
+        patch.setattr(commands, "write_report", lambda *args, **kwargs: None)
+        options = "--epochs 1 --latents 3 --hidden 8 --batch-size 8 --quiet --noise masking"
+        where = ["--data", str(root / "data.npy"), "--workdir", str(root / "run")]
+        cli.dispatch(["train", "autoencoder", *options.split(), *where])
+    return root / "run"
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """The run is not opened for a command that is refused."""
+
+    def opened(*args):
+        raise AssertionError("work began before the refusal")
+
+    monkeypatch.setattr(commands, "open_run", opened)
+
+
+@pytest.fixture
+def x(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", X)
+    return tmp_path / "x.npy"
+
+
+def unchanged(path, before):
+    return path.read_bytes() == before
+
+
+@pytest.mark.parametrize("way", ["same", "./", "absolute", "link", "hard link", "through a linked folder"])
+@pytest.mark.parametrize("command", ["encode", "decode", "index", "evaluate"])
+def test_no_command_writes_over_what_it_reads(command, way, x, no_work):
+    source = "x.npy"
+    if command == "index":
+        np.savez("x.npz", x=X)
+        source = "x.npz"
+    out = Path(source)
+    if way == "./":
+        out = Path("..") / Path.cwd().name / source
+    if way == "absolute":
+        out = Path(source).resolve()
+    if way == "link":
+        out = Path(f"link{out.suffix}")
+        out.symlink_to(source)
+    if way == "hard link":
+        out = Path(f"link{out.suffix}")
+        os.link(source, out)
+    if way == "through a linked folder":
+        Path("there").symlink_to(".")
+        out = Path("there") / source
+    before = Path(source).read_bytes()
+    call = {
+        "encode": lambda: commands.encode(Path("run"), source, out),
+        "decode": lambda: commands.decode(Path("run"), source, out),
+        "index": lambda: commands.make_index(Path("run"), source, out),
+        "evaluate": lambda: commands.evaluate(Path("run"), source, out=out),
+    }[command]
+    with pytest.raises(run.RunError, match=r"would be overwritten, and it is read .*write to another place"):
+        call()
+    assert unchanged(Path(source), before)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "b.PNG", "c.txt"])
+def test_no_command_writes_over_a_file_of_the_folder_it_reads(name, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / name).write_bytes(b"kept")
+    with pytest.raises(run.RunError, match="would be overwritten"):
+        files.check_output(tmp_path / "set" / name, str(tmp_path / "set"))
+    files.check_output(tmp_path / "set" / "new.npy", str(tmp_path / "set"))
+
+
+def test_the_data_of_a_run_are_not_written_over(trained, x, monkeypatch):
+    before = (trained.parent / "data.npy").read_bytes()
+    out = trained.parent / "data.npy"
+    for call in (
+        lambda: commands.encode(trained, "x.npy", out),
+        lambda: commands.evaluate(trained, out=out),
+        lambda: commands.decode(trained, "x.npy", out),
+    ):
+        with pytest.raises(run.RunError, match="would be overwritten"):
+            call()
+    monkeypatch.setattr(commands, "PROJECTED", ("data.npy",))
+    with pytest.raises(run.RunError, match="would be overwritten"):
+        commands.project(trained, trained.parent)
+    assert unchanged(out, before)
+
+
+def test_what_belongs_to_a_run_is_not_written_over(trained, x, tmp_path):
+    (tmp_path / "link.json").symlink_to(trained / "results.json")
+    for out in (trained / "results.json", trained / "config.json", tmp_path / "link.json", trained / "log.jsonl"):
+        before = out.read_bytes()
+        with pytest.raises(run.RunError, match="belongs to the run there"):
+            commands.evaluate(trained, out=out)
+        assert unchanged(out, before)
+    (trained / "pictures").mkdir(exist_ok=True)
+    for below in ("checkpoints", "pictures"):
+        for call in (
+            lambda below=below: commands.encode(trained, "x.npy", trained / below / "z.npy"),
+            lambda below=below: commands.export(trained, trained / below),
+            lambda below=below: commands.project(trained, trained / below),
+        ):
+            with pytest.raises(run.RunError, match=f"overwrite {below}, which belongs to the run"):
+                call()
+    assert commands.encode(trained, "x.npy", trained / "codes.npy").shape == (6, 3)  # a user's own file there
+
+
+def test_restore_reads_no_image_of_the_folder_that_it_writes(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.PNG"):
+        Image.fromarray(RNG.integers(0, 255, (8, 8), np.uint8)).save(name)
+    for again in (False, True):
+        written, refused = commands.restore(trained, Path("."), Path("restored"))
+        assert [str(p) for p in written] == ["restored/a.png", "restored/b.png"]
+        assert refused == []
+        assert ("the 2 images in it are left out" in capsys.readouterr().err) == again
+    os.link("a.png", "c.png")
+    Path("linked").symlink_to(".")
+    for out in ("c.png", "linked/a.png"):
+        with pytest.raises(run.RunError, match="would be overwritten"):
+            commands.restore(trained, Path("a.png"), Path(out))
+    with pytest.raises(run.RunError, match="belongs to the run"):
+        commands.restore(trained, Path("a.png"), trained / "checkpoints" / "a.png")
+
+
+def test_a_file_that_cannot_be_written_is_refused_first(x, tmp_path, no_work, monkeypatch):
+    (tmp_path / "folder.npy").mkdir()
+    (tmp_path / "loop.npy").symlink_to("loop.npy")
+    for out, told in (
+        ("folder.npy", "is a folder"),
+        ("none/z.npy", "does not exist"),
+        ("x.npy/z.npy", "cannot be written"),
+        ("n" * 300 + ".npy", "cannot be written"),
+        ("loop.npy", "cannot be written"),
+    ):
+        with pytest.raises(run.RunError, match=told):
+            commands.encode(Path("run"), "x.npy", Path(out))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(run.RunError, match="not yours to write to"):
+        commands.encode(Path("run"), "x.npy", Path("z.npy"))
+
+
+def test_folders_that_cannot_be_made_are_refused_first(x, tmp_path):
+    with pytest.raises(run.RunError, match=r"cannot be made: .*x\.npy is a file"):
+        files.check_folder(tmp_path / "x.npy" / "below")
+    with pytest.raises(run.RunError, match="is a file; name a folder"):
+        files.check_folder(tmp_path / "x.npy")
+    files.check_folder(tmp_path / "new" / "below")
+
+
+def test_suffixes_are_read_in_either_case(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [suffix(name) for name in ("X.NPY", Path("a/b.Npz"), "c", ".npy", "d.tar.GZ")] == [
+        ".npy", ".npz", "", "", ".gz",
+    ]  # fmt: skip
+    with open("X.NPY", "wb") as file:
+        np.save(file, X)
+    with open("X.Npz", "wb") as file:
+        np.savez(file, x=X)
+    codes = commands.encode(trained, "X.NPY", Path("Z.NPY"))
+    np.testing.assert_array_equal(np.load("Z.NPY"), codes)
+    np.testing.assert_array_equal(commands.encode(trained, "X.Npz", Path("Z.NPZ")), codes)
+    np.testing.assert_array_equal(np.load("Z.NPZ")["codes"], codes)
+    commands.decode(trained, "Z.NPY", Path("grid.PNG"))
+    assert Image.open("grid.PNG").format == "PNG"
+    commands.decode(trained, "Z.NPZ", Path("Y.Npy"))
+    assert np.load("Y.Npy").shape == (6, 8, 8, 1)
+    made = commands.make_index(trained, "X.NPY", Path("I.NPZ"))
+    assert len(commands.search(Path("I.NPZ"), "X.NPY", k=1).hits) == len(made.codes) == 6
+    np.testing.assert_array_equal(
+        data.load("X.NPY", test_fraction=0.5).train.x, data.load("X.Npz", test_fraction=0.5).train.x
+    )
+    assert data.npy_files(tmp_path) == [tmp_path / name for name in ("X.NPY", "Y.Npy", "Z.NPY")]
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        (np.array([["a", "b", "c"]]), "holds <U1; codes are numbers"),
+        (np.array([[1, 2, 3]], complex), "complex128; codes are numbers"),
+        (np.array([[1, np.nan, np.inf]]), "2 values that are NaN or infinite"),
+        (np.array([[1, 2, 1e300]]), "1 values that are NaN or infinite in float32"),
+        (np.array([[1, None, 3]], object), "Python objects"),
+        (np.zeros((0, 3)), "N at least 1"),
+        (np.zeros((2, 4)), r"codes of this run are \[N, 3\]"),
+        (np.zeros(1, [("a", "f4")]), r"codes of this run are \[N, 3\]"),
+    ],
+)
+def test_codes_that_are_no_numbers_are_refused(codes, told, trained, tmp_path):
+    np.save(tmp_path / "z.npy", codes)
+    with pytest.raises(run.RunError, match=told):
+        commands.decode(trained, str(tmp_path / "z.npy"), tmp_path / "x.npy")
+    assert not (tmp_path / "x.npy").exists()
+
+
+def test_whole_numbers_and_bits_are_codes(trained, tmp_path):
+    for codes in (np.eye(3, dtype=bool), np.eye(3, dtype=np.int64)):
+        np.save(tmp_path / "z.npy", codes)
+        assert commands.decode(trained, str(tmp_path / "z.npy"), tmp_path / "x.npy").shape == (3, 8, 8, 1)
+
+
+def damaged(content):
+    """The file, cut and with bytes changed in every tenth."""
+    yield b""
+    for at in range(10, len(content), max(1, len(content) // 10)):
+        yield content[:at]
+        yield content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "compressed"])
+def test_damaged_arrays_end_in_a_sentence(kind, tmp_path):
+    path = tmp_path / ("a.npy" if kind == "npy" else "a.npz")
+    {"npy": np.save, "npz": np.savez, "compressed": np.savez_compressed}[kind](path, np.arange(100.0).reshape(50, 2))
+    for content in damaged(path.read_bytes()):
+        path.write_bytes(content)
+        with contextlib.suppress(run.RunError):  # a byte of the numbers themselves is no damage that a file tells of
+            files.read_array(path)
+
+
+def test_json_is_read_by_any_reader(tmp_path):
+    content = {
+        "a": [np.float32("nan"), np.inf, -np.inf, 1.5],
+        "b": (np.int64(3), np.bool_(True), np.array([1.0, np.nan])),
+        "c": {"d": np.float64("inf")},
+    }
+    assert strict(content) == {"a": [None, None, None, 1.5], "b": [3, True, [1.0, None]], "c": {"d": None}}
+    write_json(tmp_path / "a.json", content)
+
+    def refuse(word):
+        raise AssertionError(f"{word} is not JSON")
+
+    assert json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse)["a"] == [None, None, None, 1.5]
