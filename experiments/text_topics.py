@@ -52,6 +52,12 @@ def heavier(loadings: np.ndarray) -> np.ndarray:
     return np.argsort(-np.where(weight(loadings) >= weight(-loadings), loadings, -loadings), 1)[:, :WORDS]
 
 
+def drawn_topics(seed: int, words: np.ndarray, topics: int) -> np.ndarray:
+    """Topics of WORDS different words each, drawn at random. -> [T, WORDS]."""
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.choice(words, WORDS, replace=False) for _ in range(topics)])
+
+
 def main(
     *,
     seeds: int = 3,
@@ -101,7 +107,7 @@ def main(
     found = [best(row[1:] - row[:1]) for row in rows]
     lsa = TruncatedSVD(topics, random_state=0).fit(logs)
     components = seen[heavier(np.asarray(lsa.components_)[:, seen])]
-    drawn = [np.random.default_rng(s).choice(seen, (topics, WORDS)) for s in sweep]
+    drawn = [drawn_topics(s, seen, topics) for s in sweep]
     ours, chance = (np.array([npmi(present, w) for w in ws]) for ws in (found, drawn))
     theirs = np.full(seeds, npmi(present, components))
     listed = "; ".join(" ".join(vocabulary[topic[:6]]) for topic in found[0])

@@ -468,3 +468,9 @@ def test_npmi_is_one_for_words_always_together_and_falls_to_minus_one():
     assert npmi(present, np.array([[0, 2]])) == -1.0
     assert npmi(present, np.array([[0, 3]])) == pytest.approx(0.0)  # independent
     assert npmi(present, np.array([[0, 1], [0, 3]])) == pytest.approx(0.5)
+
+
+def test_a_topic_drawn_at_random_has_no_word_twice():
+    topics = load("text_topics").drawn_topics(0, np.arange(3, 15), 50)
+    assert {len(set(topic)) for topic in topics.tolist()} == {10}
+    assert set(topics.flat) == set(range(3, 15))

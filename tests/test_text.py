@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from unicodedata import normalize
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from ae_jax import data, losses
+from ae_jax.data.text import commonest
 
 CORPORA = Path(__file__).parents[2] / "shared" / "data" / "nltk_data"
 DOCUMENTS = {"a.txt": "Grain, grain and WHEAT!", "b.txt": "wheat exports to the east", "c.txt": "oil oil oil price"}
@@ -109,3 +111,60 @@ def test_multinomial_is_the_log_probability_of_the_words():
     np.testing.assert_allclose(-losses.multinomial_nll(logits, x), words, rtol=1e-5, atol=1e-6)
     likelihood = losses.likelihood("multinomial")
     np.testing.assert_allclose(likelihood.mean(logits), p, rtol=1e-6)
+
+
+APART = "NFD"  # Unicode with every accent as a mark of its own, as macOS writes names and many PDFs their text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        ("café résumé über", normalize(APART, "café résumé über"), ["café", "résumé", "über"]),
+        ("first flight", "\ufb01rst \ufb02ight", ["first", "flight"]),  # ligatures
+        ("ABC 12", "\uff21\uff22\uff23 \uff11\uff12", ["abc", "12"]),  # full-width
+        ("STRASSE", "straße", ["strasse"]),
+        ("ΟΔΟΣ", "οδος", ["οδοσ"]),  # two forms of the last letter
+        ("wonderful", "\ufeffwonder\u00adful", ["wonderful"]),  # a mark of byte order, a soft hyphen
+        ("हिन्दी", "हिन्दी", ["हिन्दी"]),  # vowels are marks
+        ("한국어", normalize(APART, "한국어"), ["한국어"]),
+    ],
+)
+def test_a_word_is_the_same_in_every_form_of_unicode(one, other, words):
+    assert data.tokens(one) == data.tokens(other) == words
+    assert data.counts([one, other], words).tolist() == [[1] * len(words)] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("東京タワー", ["東京", "京タ", "タワ", "ワー"]),
+        ("\uff76\uff9e\uff7d", ["ガス"]),  # half-width
+        ("猫。犬", ["猫", "犬"]),  # a character alone
+        ("Jaxで2024年", ["jax", "で", "2024", "年"]),
+        ("กินปลา", ["กิน", "นป", "ปล", "ลา"]),  # a mark stays with its letter
+        ("กา\u200bขา", ["กา", "ขา"]),  # words parted by a space of no width
+    ],
+)
+def test_scripts_without_spaces_count_by_pairs_of_characters(text, words):
+    assert data.tokens(text) == words
+
+
+def test_english_words_are_those_of_scikit_learn():
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    texts = [*DOCUMENTS.values(), "I can't re-read x 3 of 14 U.S. e-mails_2 (the 2nd time), naïve"]
+    expected = CountVectorizer().fit(texts).get_feature_names_out().tolist()
+    assert sorted({word for text in texts for word in data.tokens(text)}) == expected
+    expected = CountVectorizer(stop_words="english").fit(texts).get_feature_names_out()
+    assert commonest(texts, 100) == tuple(expected)
+
+
+def test_a_vocabulary_that_somebody_wrote_is_folded_too():
+    assert data.counts(["wheat wheat"], ["WHEAT", "oil", "wheat"]).tolist() == [[2, 0, 2]]
+
+
+def test_a_folder_of_japanese_has_words(tmp_path):
+    write(tmp_path, {f"{i}.txt": "猫が鳴く" for i in range(4)})
+    dataset = data.load(tmp_path)
+    assert dataset.vocabulary == ("が鳴", "猫が", "鳴く")
+    np.testing.assert_allclose(dataset.train.x, 1 / 3, rtol=1e-6)

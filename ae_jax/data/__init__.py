@@ -31,7 +31,7 @@ from .stream import (
     split,
     write_shards,
 )
-from .text import bags, counts, read_texts, reuters, text_files, texts
+from .text import bags, counts, read_texts, reuters, text_files, texts, tokens
 from .tfds import WITHOUT, find, known_names, prepared, prepared_in
 from .toys import digits, photos, red_and_blue
 from .variants import Variant, variant
@@ -249,6 +249,7 @@ __all__ = [
     "split",
     "text_files",
     "texts",
+    "tokens",
     "unit_interval",
     "unwhiten",
     "validation_split",

@@ -2,10 +2,16 @@
 
 Salton's bag of words with Hinton & Salakhutdinov's (2006) normalisation: the commonest words, each document the
 probabilities of its words, for a multinomial likelihood.
+
+Words are the same whatever the form of Unicode they are written in, see `folded`. Scripts that put no spaces between
+words count by pairs of characters, see `tokens`.
 """
 
+import itertools
 import sys
+import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +52,57 @@ def read_texts(files: Sequence[Path]) -> dict[Path, str]:
     return texts
 
 
+def folded(text: str) -> str:
+    """A text in the one form that words are compared in: NFKC, of no case, as Unicode's NFKC_Casefold.
+
+    An accent may be a combining mark; ligatures, full-width letters, capitals and soft hyphens make no other word.
+    """
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKC", text).casefold()
+    # characters that are not seen, but for the space of no width, which parts words
+    text = "".join(c for c in text if c == "\u200b" or unicodedata.category(c) != "Cf")
+    return unicodedata.normalize("NFKC", text)
+
+
+@cache
+def _pieces() -> Any:
+    """Matches a run of a script without spaces (the group "run"), or a word of two letters or digits at least."""
+    import regex
+
+    scripts = ("Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar")
+    either = "".join(rf"\p{{{script}}}" for script in scripts)
+    unspaced = rf"[\w&&[ー{either}]]"  # ー belongs to no script
+    return regex.compile(rf"(?V1)(?P<run>(?:{unspaced})+)|(?:[\w--{unspaced}]\p{{M}}*+){{2,}}")
+
+
+def tokens(text: str) -> list[str]:
+    """The words of a text, `folded`: runs of two or more letters, digits and marks.
+
+    Chinese, Japanese, Thai, Lao, Khmer and Burmese are written without spaces: each pair of neighbouring characters
+    (with the marks on them) is a word there, as in Lucene's CJKAnalyzer, and a character alone is one.
+    """
+    import regex
+
+    found = []
+    for piece in _pieces().finditer(folded(text)):
+        if piece["run"] is None:
+            found.append(piece[0])
+        else:
+            characters = regex.findall(r"\P{M}\p{M}*|\p{M}+", piece[0])
+            found += [a + b for a, b in itertools.pairwise(characters)] or characters
+    return found
+
+
 def counts(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
-    """How often each word of the vocabulary stands in each text, in any case. -> [N, V] float32."""
+    """How often each word of the vocabulary stands in each text, in any case and Unicode form. -> [N, V] float32."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    table: Any = CountVectorizer(vocabulary=list(vocabulary)).transform(texts)
-    return table.toarray().astype(np.float32)
+    words = [folded(word) for word in vocabulary]
+    known = {word: column for column, word in enumerate(dict.fromkeys(words))}
+    analyzer: Any = tokens
+    table: Any = CountVectorizer(vocabulary=known, analyzer=analyzer).transform(texts)
+    return table.toarray().astype(np.float32)[:, [known[word] for word in words]]
 
 
 def bags(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
@@ -62,10 +113,11 @@ def bags(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
 
 def commonest(texts: Sequence[str], words: int) -> tuple[str, ...]:
     """The commonest words of the texts in alphabetical order, without English stop words. Raises DataError for none."""
-    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
+    kept: Any = lambda text: [word for word in tokens(text) if word not in ENGLISH_STOP_WORDS]
     try:
-        return tuple(CountVectorizer(stop_words="english", max_features=words).fit(texts).get_feature_names_out())
+        return tuple(CountVectorizer(analyzer=kept, max_features=words).fit(texts).get_feature_names_out())
     except ValueError:
         raise DataError("the training texts hold no words but stop words; look at what is in the files") from None
 
