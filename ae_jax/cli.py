@@ -50,21 +50,21 @@ class TrainOptions:
     file, a folder of .npy files or of images, or a prepared set of TensorFlow Datasets."""
     shard_size: int | None = None
     """Examples in a shard of --stream, a multiple of the batch size; by default what makes 256 MiB of float32."""
-    epochs: int = 20
+    epochs: int | None = None
     """Passes over the training set."""
-    batch_size: int = 128
+    batch_size: int | None = None
     """Examples in a step."""
     seeds: int | None = None
     """Train so many independent runs, seeds 0 to N-1, as one compiled program."""
     seed: int = 0
     """Train this one seed; it gives what it gives among --seeds."""
     latents: int | None = None
-    """Size of the code: 10 by default, and with --dense False what the last feature maps hold."""
+    """Size of the code; with --dense False what the last feature maps hold."""
     network: Literal["mlp", "linear", "conv", "rbm"] | None = None
     """See ae-jax list; by default the algorithm's own, rbm for rbm and mlp for all others."""
     workdir: Path | None = None
     """Folder of the run; by default one under runs/ that the settings name. The same command goes on there."""
-    lr: float = 1e-3
+    lr: float | None = None
     """Learning rate."""
     optimizer: Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"] = "adam"
     """Optimization method."""
@@ -147,9 +147,76 @@ def merged(makers: dict[str, Callable[..., Any]]) -> dict[str, tuple[Any, Any, s
             kinds[name] = Union[kinds[name], kind] if name in kinds else kind  # noqa: UP007
             texts.setdefault(name, [text])
             if default is not None:
-                texts[name].append(f"{maker} {default!r}")
+                texts[name].append(f"{maker} {shown(default)}")
     told = {name: text + (f" Default: {', '.join(own)}." if own else "") for name, (text, *own) in texts.items()}
     return {name: (kind | None, None, told[name]) for name, kind in kinds.items()}
+
+
+def shown(value: Any) -> str:
+    """A value as one types it: 1000 500 for (1000, 500)."""
+    return " ".join(map(str, value)) or "()" if isinstance(value, tuple) else str(value)
+
+
+def typed(argument: str) -> list[str]:
+    """An argument as tyro takes it: "(1000, 500)", as Python writes it, is 1000 and 500, and "()" nothing."""
+    inside = re.fullmatch(r"\(((?:[-+.\de]+,\s*)*(?:[-+.\de]+)?)\)", argument.strip())
+    return inside[1].replace(",", " ").split() if inside else [argument]
+
+
+def hyperparameters(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
+    """The options of an algorithm, as `options_of` has them, with the defaults that it is offered with. What depends
+    on the data is None, and its help says how it is found: see `settings.completed`.
+    """
+    from .algorithms import ALGORITHMS
+    from .settings import defaults, likelihood
+
+    own = defaults(algorithm)
+    options = {
+        name: (kind, own.hyper.get(name, default), text)
+        for name, (kind, default, text) in options_of(ALGORITHMS[algorithm]).items()
+    }
+    if "likelihood" in options:
+        kind, _, text = options["likelihood"]
+        unit, real = (likelihood(algorithm, of) for of in ("unit", "real"))
+        by_data = f"{unit}; multinomial of counted words, {real} of values outside [0, 1]"
+        options["likelihood"] = (kind | None, None, f"{text.rstrip('.')}. By default {by_data}.")
+    if "pretrain_epochs" in options:
+        kind, _, text = options["pretrain_epochs"]
+        by_data = f"so many that they make {own.pretraining:,} steps"
+        options["pretrain_epochs"] = (kind | None, None, f"{text.rstrip('.')}. By default {by_data}.")
+    return options
+
+
+def of_networks(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
+    """The options of all networks, as `merged` has them; the help says what the algorithm's own network has."""
+    from .networks import NETWORKS
+    from .settings import defaults
+
+    own = {name: f" {algorithm}: {shown(value)}." for name, value in defaults(algorithm).network.items()}
+    return {name: (kind, value, text + own.get(name, "")) for name, (kind, value, text) in merged(NETWORKS).items()}
+
+
+def training_options(algorithm: str) -> type[TrainOptions]:
+    """`TrainOptions` with an algorithm's own defaults."""
+    from .algorithms import LONGEST
+    from .settings import defaults
+
+    own = defaults(algorithm)
+    by_data = f"(default: what makes {own.updates:,} steps, {LONGEST} at most)"
+    told = tyro.conf.arg(help="Passes over the training set.", help_behavior_hint=by_data)
+    epochs: Any = Annotated[int | None, told]
+    size = tyro.conf.arg(
+        help="Size of the code; with --dense False what the last feature maps hold.",
+        help_behavior_hint=f"(default: {own.latents})",
+    )
+    latents: Any = Annotated[int | None, size]
+    fields: list[Any] = [
+        ("epochs", epochs, dataclasses.field(default=None)),
+        ("latents", latents, dataclasses.field(default=None)),
+        ("batch_size", int, dataclasses.field(default=own.batch_size)),
+        ("lr", float, dataclasses.field(default=own.lr)),
+    ]
+    return dataclasses.make_dataclass("TrainingOptions", fields, bases=(TrainOptions,), frozen=True)
 
 
 def data_flag(option: str) -> str:
@@ -160,8 +227,6 @@ def data_flag(option: str) -> str:
 def train_options(algorithm: str) -> Any:
     """A dataclass of all that `ae-jax train ALGORITHM` takes, in groups whose names are not part of the flags."""
     from . import data
-    from .algorithms import ALGORITHMS
-    from .networks import NETWORKS
 
     def group(title: str, options: dict[str, tuple[Any, Any, str]], hint: str | None) -> Any:
         fields = []
@@ -172,9 +237,9 @@ def train_options(algorithm: str) -> Any:
 
     sources = {data_flag(name): option for name, option in merged(data.OPTIONS).items()}
     groups = {
-        algorithm: group("Hyperparameters", options_of(ALGORITHMS[algorithm]), None),
-        "training": TrainOptions,
-        "networks": group("NetworkOptions", merged(NETWORKS), ""),
+        algorithm: group("Hyperparameters", hyperparameters(algorithm), None),
+        "training": training_options(algorithm),
+        "networks": group("NetworkOptions", of_networks(algorithm), ""),
         "sources": group("DataOptions", sources, ""),
     }
     owners = {algorithm: f"the algorithm {algorithm}", "training": "training", "networks": "the networks"}
@@ -194,6 +259,7 @@ def train_options(algorithm: str) -> Any:
 def settings_of(algorithm: str, parsed: Any) -> Any:
     """The run's `Settings` out of parsed options."""
     from . import data
+    from . import settings as of
     from .settings import OptimizerSettings, Settings, heads
 
     options: TrainOptions = parsed.training
@@ -210,24 +276,25 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
         return {name: value for name, value in vars(group).items() if value is not None}
 
     sources = {data_flag(name): name for name in merged(data.OPTIONS)}
-    network_options = given(parsed.networks)
+    own, network = of.defaults(algorithm), options.network or heads(algorithm).network
+    network_options = of.network_options(algorithm, network, given(parsed.networks))
     latents = options.latents
     if latents is None:
-        latents = 10 if network_options.get("dense", True) else 0  # see settings.sized
+        latents = own.latents if network_options.get("dense", True) else 0  # see settings.sized
     return Settings(
         algorithm=algorithm,
-        network=options.network or heads(algorithm).network,
+        network=network,
         data=options.data,
         latents=latents,
         epochs=options.epochs,
-        batch_size=options.batch_size,
+        batch_size=own.batch_size if options.batch_size is None else options.batch_size,
         seeds=tuple(range(options.seeds)) if options.seeds is not None else (options.seed,),
         hyper=dict(vars(getattr(parsed, algorithm))),
         network_options=network_options,
         data_options={sources[flag]: value for flag, value in given(parsed.sources).items()},
         optimizer=OptimizerSettings(
             options.optimizer,
-            options.lr,
+            own.lr if options.lr is None else options.lr,
             options.schedule,
             options.warmup_epochs,
             options.clip,
@@ -268,7 +335,12 @@ def train(arguments: list[str]) -> None:
         raise ValueError(f"the algorithm {name!r} is not known.{hint} There are\n{lines}")
     make = ALGORITHMS[name]
     description = f"{summary(sys.modules[make.__module__])}\n\n{inspect.getdoc(make).split('Args:')[0].strip()}"  # type: ignore[union-attr]
-    parsed = tyro.cli(train_options(name), prog=f"ae-jax train {name}", args=rest, description=description)
+    parsed = tyro.cli(
+        train_options(name),
+        prog=f"ae-jax train {name}",
+        args=[a for given in rest for a in typed(given)],
+        description=description,
+    )
 
     from . import commands, devices
 

@@ -35,7 +35,7 @@ from .files import (
     save_examples,
     sprite,
 )
-from .settings import Settings, build, sized
+from .settings import DataKind, Settings, build, completed, sized
 
 # what config.json keeps among the settings, found in the data
 RECORDED = ("shape", "validated", "data_checksum", "vocabulary")
@@ -115,6 +115,14 @@ def _binarised(batch: Batch, seed: int) -> Batch:
     return batch._replace(x=data.binarise(np.asarray(batch.x), seed=seed))
 
 
+def kind_of(splits: Splits) -> DataKind:
+    """What the values of examples are, by which a likelihood is chosen where none is asked."""
+    if splits.dataset.vocabulary:
+        return "words"
+    x = splits.train.x
+    return "unit" if x.min() >= 0 and x.max() <= 1 else "real"
+
+
 def check_classes(algorithm: Algorithm, settings: Settings, y: Any) -> str:
     """What to tell where labels y go beyond the classes that an algorithm learns by its own choice, or "".
 
@@ -154,9 +162,9 @@ def train(
     splits = load(settings)
     say(splits)
     shape = splits.train.x.shape[1:]
-    settings = sized(settings, shape)
     learned: Any = splits.streams or splits  # both have train and validation
     examples = len(splits.streams.train.source if splits.streams else splits.train.x)
+    settings = completed(sized(settings, shape), examples, kind_of(splits))
     recorded = settings.to_json() | {
         "shape": list(shape),
         "validated": learned.validation is not None,
@@ -183,6 +191,7 @@ def train(
                 f"training in {folder.path}"
                 + ("" if sys.stderr.isatty() else " (log.jsonl there gains a row an epoch)")
             )
+            assert settings.epochs is not None  # see completed
             trained = run.train(
                 algorithm,
                 learned.train,

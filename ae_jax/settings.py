@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import optax
 
 from . import run
-from .algorithms import ALGORITHMS
+from .algorithms import ALGORITHMS, DEFAULTS, Defaults
 from .core import Algorithm, Autoencoder, Heads, Optimizer
 from .corruption import CorruptionName, corrupted, corruption
 from .networks import NETWORKS, PrecisionName, rounded
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
+DataKind = Literal["words", "unit", "real"]  # counted words; values in [0, 1]; others
 ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
 
 
@@ -40,7 +41,7 @@ class Settings:
     network: str
     data: str
     latents: int  # 0, where a network has no dense layers: what its maps give, see `sized`
-    epochs: int
+    epochs: int | None  # None, before the data are known: by the algorithm's `Defaults`, see `completed`
     batch_size: int
     seeds: tuple[int, ...]
     hyper: dict[str, Any] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Settings:
     shard_size: int | None = None  # examples; None: all data in memory; 0: streamed in shards of a size that fits
 
     def __post_init__(self) -> None:
-        run.check_length(self.epochs, self.batch_size)
+        run.check_length(1 if self.epochs is None else self.epochs, self.batch_size)
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` takes back."""
@@ -128,6 +129,37 @@ def sized(settings: Settings, shape: tuple[int, ...]) -> Settings:
     return replace(settings, latents=prod(-(-side // shrunk) for side in shape[:2]) * known["channels"][-1])
 
 
+def defaults(algorithm: str) -> Defaults:
+    """What the algorithm is trained with where nothing else is asked."""
+    return DEFAULTS.get(algorithm, Defaults("not registered"))
+
+
+def network_options(algorithm: str, network: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The options of a network: those given, over those that the algorithm's own network has by default."""
+    return {**(defaults(algorithm).network if network == heads(algorithm).network else {}), **given}
+
+
+def completed(settings: Settings, examples: int, kind: DataKind) -> Settings:
+    """The settings with numbers where they were left to the algorithm and the data: epochs, epochs of pretraining, and
+    the likelihood: multinomial of counted words, Gaussian or squared of values outside [0, 1], else the algorithm's.
+    """
+    own, hyper = defaults(settings.algorithm), dict(settings.hyper)
+    if hyper.get("likelihood", "") is None:
+        hyper["likelihood"] = likelihood(settings.algorithm, kind)
+    if hyper.get("pretrain_epochs", 0) is None:
+        hyper["pretrain_epochs"] = own.epochs(examples, settings.batch_size, own.pretraining)
+    epochs = own.epochs(examples, settings.batch_size) if settings.epochs is None else settings.epochs
+    return replace(settings, epochs=epochs, hyper=hyper)
+
+
+def likelihood(algorithm: str, kind: DataKind) -> str:
+    """The likelihood of an algorithm that has the choice, by the kind of the data."""
+    parameter = inspect.signature(ALGORITHMS[algorithm], eval_str=True).parameters["likelihood"]
+    unit = defaults(algorithm).hyper.get("likelihood", parameter.default)
+    real = "gaussian" if "gaussian" in get_args(parameter.annotation) else "squared"
+    return {"words": "multinomial", "unit": unit, "real": real}[kind]
+
+
 def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorithm:
     """The algorithm on its network, for data of that shape and number.
 
@@ -147,10 +179,12 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     if settings.noise is not None and (net.corrupt is not None or settings.algorithm == "denoising"):
         raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")
     steps = -(-examples // settings.batch_size)
+    if (epochs := settings.epochs) is None:
+        raise ValueError("the settings leave the epochs open: complete them for the data, settings.completed")
 
     def on(net: Autoencoder) -> Algorithm:
         noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
-        return make(noisy, optimizer(settings.optimizer, settings.epochs, steps), **settings.hyper)
+        return make(noisy, optimizer(settings.optimizer, epochs, steps), **settings.hyper)
 
     if settings.precision not in get_args(PrecisionName):
         raise ValueError(f"precision is {settings.precision!r}; it must be one of {', '.join(get_args(PrecisionName))}")

@@ -1,0 +1,128 @@
+"""What members are trained with where nothing is asked: defaults that build, that the help tells, and that depend on
+the data only where they must.
+"""
+
+import dataclasses
+import inspect
+
+import numpy as np
+import pytest
+import tyro
+
+from ae_jax import cli, commands, settings
+from ae_jax.algorithms import ALGORITHMS, DEFAULTS, LONGEST, Defaults
+from ae_jax.core import Batch
+from ae_jax.data import Dataset
+from ae_jax.networks import NETWORKS
+
+NAMES = sorted(ALGORITHMS)
+
+
+def parsed(name, *arguments):
+    return tyro.cli(cli.train_options(name), args=[a for given in arguments for a in cli.typed(given)])
+
+
+def asked(name, *arguments):
+    return cli.settings_of(name, parsed(name, *arguments))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_defaults_name_what_there_is_and_say_why(name):
+    own = DEFAULTS[name]
+    assert set(own.hyper) <= set(inspect.signature(ALGORITHMS[name]).parameters)
+    network = NETWORKS[settings.heads(name).network]
+    assert set(own.network) <= set(inspect.signature(network).parameters)
+    assert len(own.why) > 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_member_without_options_builds_for_any_kind_of_data(name):
+    chosen = asked(name)
+    assert chosen.latents == DEFAULTS[name].latents
+    assert chosen.optimizer.lr == DEFAULTS[name].lr
+    for kind in ("unit", "real", "words"):
+        whole = settings.completed(settings.sized(chosen, (8, 8, 1)), 455, kind)
+        assert None not in (whole.epochs, whole.hyper.get("likelihood", ""), whole.hyper.get("pretrain_epochs", 0))
+        settings.build(whole, (8, 8, 1), 455)
+        assert settings.completed(whole, 10, "unit") == whole  # what config.json keeps stays as it is
+
+
+def test_epochs_make_so_many_steps():
+    own = Defaults("", updates=1000)
+    assert own.epochs(60_000, 128) == 3  # of 469 steps
+    assert own.epochs(1438, 128) == 84  # of 12
+    assert own.epochs(50, 128) == LONGEST  # of 1
+    assert own.epochs(10**8, 128) == 1
+    assert own.epochs(60_000, 128, updates=0) == 0
+    one = asked("autoencoder")
+    assert one.epochs is None
+    assert settings.completed(one, 1280, "unit").epochs == -(-DEFAULTS["autoencoder"].updates // 10)
+    assert settings.completed(asked("autoencoder", "--epochs", "7"), 1280, "unit").epochs == 7
+
+
+def test_the_likelihood_is_the_datas_unless_it_is_asked_for():
+    of = lambda name, kind, *more: settings.completed(asked(name, *more), 100, kind).hyper["likelihood"]
+    assert [of("autoencoder", kind) for kind in ("unit", "real", "words")] == ["squared", "squared", "multinomial"]
+    assert [of("vae", kind) for kind in ("unit", "real", "words")] == ["bernoulli", "gaussian", "multinomial"]
+    assert of("autoencoder", "words", "--likelihood", "bernoulli") == "bernoulli"
+
+
+def test_the_kind_of_data():
+    def kind(x, vocabulary=()):
+        batch = Batch(np.asarray(x, np.float32))
+        return commands.kind_of(
+            commands.Splits(Dataset("", batch, batch, "", vocabulary=vocabulary), batch, None, batch)
+        )
+
+    assert kind([[0, 1.0]]) == "unit"
+    assert kind([[0, 1.5]]) == kind([[-0.5, 1]]) == "real"
+    assert kind([[0, 3.0]], ("a", "word")) == "words"
+
+
+def test_options_of_the_own_network_are_those_of_that_network_alone():
+    assert asked("k_sparse").network_options["hidden"] == ()
+    assert asked("k_sparse", "--hidden", "32").network_options["hidden"] == (32,)
+    assert "hidden" not in asked("k_sparse", "--network", "conv").network_options
+
+
+def test_settings_that_leave_the_epochs_open_are_not_built():
+    with pytest.raises(ValueError, match="completed"):
+        settings.build(asked("autoencoder"), (8, 8, 1), 100)
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [
+        (["512"], (512,)),
+        (["(512,)"], (512,)),
+        (["(1000, 500)"], (1000, 500)),
+        (["1000", "500"], (1000, 500)),
+        (["()"], ()),
+        ([], ()),
+    ],
+)
+def test_widths_are_taken_as_help_and_python_write_them(typed, taken):
+    assert asked("autoencoder", "--hidden", *typed).network_options["hidden"] == taken
+
+
+def test_only_a_tuple_of_numbers_is_taken_apart():
+    for argument in ("(1)x", "a(1, 2)", "(a, b)", "run (2)", "512"):
+        assert cli.typed(argument) == [argument]
+
+
+@pytest.mark.parametrize("name", ["sparse", "vae"])
+def test_help_tells_the_members_own_values(name, capsys):
+    with pytest.raises(SystemExit):
+        parsed(name, "--help")
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    own = DEFAULTS[name]
+    assert f"(default: {own.lr})" in told
+    assert f"(default: {own.latents})" in told
+    assert f"{own.updates:,} steps" in told
+    for option, value in own.hyper.items():
+        assert f"(default: {value})" in told, option
+
+
+def test_general_options_are_none_until_a_member_is_named():
+    general = {f.name: f.default for f in dataclasses.fields(cli.TrainOptions)}
+    assert [general[name] for name in ("epochs", "batch_size", "lr", "latents", "network")] == [None] * 5
