@@ -59,8 +59,8 @@ MEMBERS: tuple[Member, ...] = (
     Member(
         sparse,
         Defaults(
-            "UFLDL's exercise on MNIST: one layer each way, 196 units, a target of 0.1. Trial: at a weight of 1 held-out "
-            "digits keep .96 of their variance, and every unit's mean is its target; at 3 they keep .91.",
+            "UFLDL's exercise on MNIST: one layer each way, 196 units, a target of 0.1. Trial: at a weight of 1 "
+            "held-out digits keep .96 of their variance, and every unit's mean is its target; at 3 they keep .91.",
             196,
             network=ONE_LAYER,
             hyper={"target": 0.1, "weight": 1.0},
