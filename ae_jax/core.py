@@ -139,7 +139,16 @@ def descend(
         metrics = {name: value}, jax.tree.map(jnp.mean, result.metrics), scheduled
         return {**params, **stepped, **result.patch}, Descent(memory.step + 1, state), union(*metrics)
 
-    return Rule(lambda params: Descent(jnp.zeros((), jnp.int32), optimizer.init(chosen_of(params))), update)
+    def init(params: Params) -> Descent:
+        chosen = chosen_of(params)
+        if any(leaf.dtype == jnp.float16 for leaf in jax.tree.leaves(chosen)):
+            raise ValueError(
+                "the params, which follow the data, are float16, where squares of small gradients are 0 and Adam "
+                "divides by them: give the data as float32, or as bfloat16, which has the range of float32"
+            )
+        return Descent(jnp.zeros((), jnp.int32), optimizer.init(chosen))
+
+    return Rule(init, update)
 
 
 def final(hyper: Hyper) -> float | Array:

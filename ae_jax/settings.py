@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from typing import Any, Literal, get_args
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -13,6 +12,7 @@ from . import run
 from .algorithms import ALGORITHMS, DEFAULTS, Defaults
 from .core import Algorithm, Autoencoder, Heads, Optimizer
 from .corruption import CorruptionName, corrupted, corruption
+from .losses import is_weight
 from .networks import NETWORKS, PrecisionName, rounded
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
@@ -108,7 +108,6 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
     parts = [optax.clip_by_global_norm(settings.clip)] if settings.clip is not None else []
     parts.append(_named(methods, settings.name, "optimizer")())
     if settings.weight_decay:
-        is_weight = lambda params: jax.tree.map(lambda p: p.ndim >= 2, params)
         parts.append(optax.add_decayed_weights(settings.weight_decay, mask=is_weight))
     return optax.chain(*parts, optax.scale_by_learning_rate(rate))
 

@@ -16,7 +16,7 @@ from . import draws
 from .barriers import settled
 from .checks import known
 from .core import Autoencoder, Batch, Heads, Key, Params
-from .losses import gaussian_nll, takes_logits
+from .losses import gaussian_nll, sum_examples, takes_logits
 from .losses import likelihood as likelihood_of
 from .recode import linear_code, of_code_alone
 
@@ -41,7 +41,17 @@ class LatentModel(NamedTuple):
 
 def reparameterize(key: Key, mean: Array, logvar: Array, samples: tuple[int, ...] = ()) -> Array:
     """z = mean + exp(logvar / 2) * eps with eps ~ N(0, I): draws from q, [*samples, B, K], that gradients pass."""
-    return mean + jnp.exp(0.5 * logvar) * draws.normal(key, (*samples, *mean.shape), mean.dtype)
+    return placed(noise(key, mean, samples), mean, logvar)
+
+
+def noise(key: Key, mean: Array, samples: tuple[int, ...] = ()) -> Array:
+    """eps ~ N(0, I), [*samples, B, K]."""
+    return draws.normal(key, (*samples, *mean.shape), mean.dtype)
+
+
+def placed(eps: Array, mean: Array, logvar: Array) -> Array:
+    """The draw from q that the noise stands for, mean + exp(logvar / 2) * eps."""
+    return mean + jnp.exp(0.5 * logvar) * eps
 
 
 def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None) -> LatentModel:
@@ -106,15 +116,17 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
     def log_weights(params: Params, batch: Batch, key: Key, samples: int, train: bool = False) -> Array:
         key_z, key_encoder, key_decoder = jax.random.split(key, 3)
         mean, logvar = posterior(params, batch.x, key_encoder if train else None)
-        z = reparameterize(key_z, mean, logvar, (samples,))
+        eps = noise(key_z, mean, (samples,))
+        z = placed(eps, mean, logvar)
         # One batch of all draws: mapped over draws, the decoder's gradient costs XLA a transposed copy of each layer.
         output = settled(net.decode(params, z.reshape(-1, net.latents), key_decoder if train else None))
 
-        def weigh(z: Array, output: Array) -> Array:  # by one draw for each example
-            log_joint = -gaussian_nll(jnp.zeros_like(z), jnp.zeros_like(z), z) - explain(params, output, batch.x)
-            return log_joint + gaussian_nll(mean, logvar, z)
+        def weigh(eps: Array, z: Array, output: Array) -> Array:  # by one draw for each example
+            # log q from the noise: a narrow posterior's z is rounded, and z - mean tells no more how far it was drawn
+            log_ratio = 0.5 * sum_examples(jnp.square(eps) + logvar - jnp.square(z))  # log p(z) - log q(z | x)
+            return log_ratio - explain(params, output, batch.x)
 
-        return jax.vmap(weigh)(z, output.reshape(samples, *batch.x.shape))
+        return jax.vmap(weigh)(eps, z, output.reshape(samples, *batch.x.shape))
 
     def log_weight(params: Params, batch: Batch, key: Key) -> Array:
         return log_weights(params, batch, key, 1)[0]

@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from ..checks import known
 from ..core import Algorithm, Batch, Hyper, Key, Loss, Optimizer, Params, Rule, SigmoidAutoencoder, assign, sweep
-from ..losses import LikelihoodName, bernoulli_kl
+from ..losses import LikelihoodName, bernoulli_kl, single
 from ..regularized import regularized
 
 ACTIVATION = {"sigmoid": lambda h: h, "tanh": lambda h: (1 + h) / 2}  # 0 at rest, 1 at most
@@ -56,8 +56,9 @@ def sparse(
         return sweep(look, batch_size=1000).update(params, (), data, key)[2]  # exact, a chunk at a time
 
     def linear_kl(a: Array, rho: Array) -> Array:  # [B, K], [K] -> [B]
-        slope = ((rho := jnp.clip(rho, 1e-4, 1 - 1e-4)) - target) / (rho * (1 - rho))  # d KL(target || rho) / d rho
-        return (bernoulli_kl(target, rho) + slope * (a - rho)).sum(-1)
+        rho = jnp.clip(single(rho), 1e-4, 1 - 1e-4)
+        slope = (rho - target) / (rho * (1 - rho))  # d KL(target || rho) / d rho
+        return (bernoulli_kl(target, rho) + slope * (a - rho)).sum(-1).astype(a.dtype)
 
     def cost(params: Params, x: Array, z: Array, key: Key, train: bool, weight) -> Loss:
         a = ACTIVATION[units](z)

@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from ..checks import known
 from ..core import Key, Metrics
-from ..losses import bernoulli_nll, reconstruction
+from ..losses import bernoulli_nll, reconstruction, single
 
 
 class LogisticPCA(NamedTuple):
@@ -35,7 +35,7 @@ def fit(x: Array, components: int, key: Key, *, ridge: float = 1e-2, iterations:
     if components < 1 or len(x) < 1 or (known(ridge) and not ridge > 0):
         given = f"{components} components of {len(x)} examples with ridge {ridge:g}"
         raise ValueError(f"logistic PCA was asked for {given}; the numbers must be at least 1, the ridge positive")
-    root, mean = len(x) ** 0.5, jnp.clip(x.mean(0), 1e-3, 1 - 1e-3)
+    root, mean = len(x) ** 0.5, jnp.clip(single(x.mean(0)), 1e-3, 1 - 1e-3)
     key_z, key_v = jax.random.split(key)
     z = jax.random.normal(key_z, (len(x), components), x.dtype) / root  # divided by N^0.5: all curvatures are alike
     v = 0.1 * jax.random.normal(key_v, (components, *x.shape[1:]), x.dtype)
@@ -52,7 +52,7 @@ def fit(x: Array, components: int, key: Key, *, ridge: float = 1e-2, iterations:
         updates, state = optimizer.update(gradient, state, free, value=value, grad=gradient, value_fn=objective)
         return (optax.apply_updates(free, updates), state), None
 
-    free: Any = (z, v, jnp.log(mean) - jnp.log1p(-mean))
+    free: Any = (z, v, (jnp.log(mean) - jnp.log1p(-mean)).astype(x.dtype))
     (_, v, bias), _ = lax.scan(step, (free, optimizer.init(free)), length=iterations)[0]
     return LogisticPCA(bias, v, weight)
 

@@ -70,14 +70,20 @@ def evaluate(pca: PCA, x: Array) -> Metrics:
 
 
 def total_variance(x: Array) -> Array:
-    """The mean over examples of ||x - mean||^2, about their own mean. [N, ...] -> []."""
-    return squared_error(x, x.mean(0)).mean()
+    """The mean over examples of ||x - mean||^2, about their own mean. [N, ...] -> [].
+
+    0 where no dimension varies by more than the rounding of a mean of equal numbers.
+    """
+    varies = x.max(0) > x.min(0)
+    return squared_error(x, jnp.where(varies, x.mean(0), x[0])).mean()
 
 
 def explained_variance(error: Array, x: Array) -> Array:
     """The part of the data's variance that reconstructions keep, 1 - E||x_hat - x||^2 / E||x - mean||^2. -> [].
 
     `error` is the squared error of each example (or their mean). About the mean: predicting the mean scores 0,
-    however far from zero it lies; 1 is perfect; worse than the mean is negative. Data without variance give NaN.
+    however far from zero it lies; 1 is perfect; worse than the mean is negative. Data without variance, one example or
+    many equal ones, give NaN: there is nothing to keep.
     """
-    return 1 - jnp.mean(error) / total_variance(x)
+    variance = total_variance(x)
+    return jnp.where(variance > 0, 1 - jnp.mean(error) / jnp.where(variance > 0, variance, 1), jnp.nan)

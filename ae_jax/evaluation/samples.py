@@ -55,6 +55,15 @@ def parzen_log_likelihood(samples: Array, x: Array, sigma: float | Array) -> Arr
 
 
 def best_sigma(samples: Array, validation: Array, sigmas: Sequence[float]) -> float:
-    """Of these window widths, the one under which validation data are most likely. Never choose it on test data."""
-    means = [float(parzen_log_likelihood(samples, validation, s).mean()) for s in sigmas]
-    return float(sigmas[int(np.argmax(means))])
+    """Of these window widths, the one under which validation data are most likely. Never choose it on test data.
+
+    Raises ValueError for no widths, one that is not positive and finite, and where no likelihood is a number.
+    """
+    if not len(sigmas) or not all(0 < s < math.inf for s in sigmas):
+        raise ValueError(f"the window widths are {list(sigmas)}; give one or more, each positive and finite")
+    means = np.array([float(parzen_log_likelihood(samples, validation, s).mean()) for s in sigmas])
+    if np.isnan(means).all():
+        raise ValueError(
+            "no window width gives a likelihood that is a number: samples or validation data are not finite"
+        )
+    return float(sigmas[int(np.nanargmax(means))])
