@@ -8,7 +8,9 @@ killed at any moment and started again ends with the same bits as one that was n
 """
 
 import contextlib
+import errno
 import fcntl
+import itertools
 import json
 import os
 import platform
@@ -28,13 +30,14 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh
 
-from . import devices
+from . import checkpoints, devices
 from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, average, epoch, start
 from .data.stream import Stream
 from .disk import RunError, is_temporary, write_atomically, write_json
 from .shards import Sharded, loaded
 
 SEEN = 35  # seconds until a file must be seen by all; network file systems trust what they know of a folder for 30
+SCHEMA = 2  # of config.json; 1 did not say it
 EVALUATION = 2**32 - 1  # folded into a run's key for held-out noise: an epoch number that no run reaches
 TRANSFORM = 2**32 - 2  # folded into the key of a start, for what the transform does to the data that it sees
 
@@ -197,7 +200,7 @@ class Folder:
 
     def __init__(self, path: Path | str):
         self.path = Path(path).expanduser().resolve()  # orbax wants it absolute
-        self._manager: Any = None
+        self._keep = 3
         self.shards = 1  # in an epoch; checkpoints are numbered by shards
         self.partial: dict[str, Any] = {}  # of the epoch that the restored checkpoint lies in: what its shards gave
 
@@ -205,21 +208,21 @@ class Folder:
     def opened(self, settings: dict[str, Any], *, keep: int = 3) -> Iterator["Folder"]:
         """Holds the folder for a run with these settings.
 
-        Raises RunError where another process holds it, or it is of other settings, or of something else. Where many
-        processes train together, the first one holds it for all, and all must see it.
+        With no checkpoint there is nothing to protect: the folder of a run that failed before its first one takes
+        other settings. `keep` is how many checkpoints to leave. Where many processes train together, the first one
+        holds the folder for all, and all must see it.
+
+        Raises RunError where another process holds it, or it is of other settings, or of something else; ValueError
+        where none would be kept.
         """
+        check_keep(keep)
         token = devices.told(secrets.token_hex(8))[0]
         with contextlib.ExitStack() as stack:
             if (said := devices.in_first(lambda: stack.enter_context(self._held(settings, token)))) is not None:
                 raise RunError(said)
             self._seen(token)
-            try:
-                self._manager = _manager(self.path / "checkpoints", keep)
-                yield self
-            finally:
-                if self._manager is not None:
-                    self._manager.close()
-                self._manager = None
+            self._keep = keep
+            yield self
 
     @contextlib.contextmanager
     def _held(self, settings: dict[str, Any], token: str) -> Iterator[None]:
@@ -233,23 +236,62 @@ class Folder:
                     f"{self.path} is not empty and not a run of ae-jax (it has {', '.join(found[:3])} and no "
                     "config.json): choose another --workdir"
                 )
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "lock", "a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"{self.path} is in use by another run: wait for it, or choose another --workdir"
-                ) from None
+        if config.exists():
+            self.config()  # another program's is refused before anything is written
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / "lock", "a")  # noqa: SIM115
+        except OSError as error:
+            raise RunError(
+                f"{self.path} cannot be written to ({error.strerror}): a run writes its log and checkpoints there; "
+                "choose another --workdir"
+            ) from None
+        with lock:
+            locked = self._lock(lock)
             lock.truncate(0)
             lock.write(token)
             lock.flush()
             os.fsync(lock.fileno())
-            if config.exists():
-                self._check(settings)
-            else:
-                write_json(config, {"settings": settings, **circumstances()})
+            changed = self._changed(settings) if config.exists() else None
+            if changed:
+                if checkpoints.numbers(self.path / "checkpoints") or self._finished() or self._aside():
+                    raise RunError(
+                        f"{self.path} holds a run with other settings:\n{changed}\n"
+                        "Give the same settings to go on; for others (more epochs, too) choose another --workdir."
+                    )
+                print(
+                    f"{self.path} has other settings and no checkpoint: nothing was learned there, and it takes the "
+                    f"new ones.\n{changed}",
+                    file=sys.stderr,
+                )
+            if changed != "":
+                write_json(config, {"schema": SCHEMA, "settings": settings, **circumstances()})
+            if locked:
+                checkpoints.clean(self.path / "checkpoints")
             yield
+
+    def _lock(self, lock: Any) -> bool:
+        """Whether the folder is this process's alone; False where the file system has no locks, which is said."""
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{self.path} is in use by another run: wait for it, or choose another --workdir") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            print(
+                f"{self.path} cannot be locked ({error.strerror}): see to it that no other run uses it.",
+                file=sys.stderr,
+            )
+            return False
+        return True
+
+    def _finished(self) -> bool:
+        return (self.path / "results.json").exists()
+
+    def _aside(self) -> list[Path]:
+        """Checkpoints that were damaged, and moved."""
+        return sorted(self.path.glob("damaged-checkpoint-*"))
 
     def _seen(self, token: str) -> None:
         """Raises RunError in all processes unless each finds the first one's token in its own folder: checkpoints are
@@ -273,80 +315,103 @@ class Folder:
                 f"{''.join(lines)}\nGive all the same --workdir, on a file system that all share."
             )
 
-    def _check(self, settings: dict[str, Any]) -> None:
+    def _changed(self, settings: dict[str, Any]) -> str:
+        """The settings that differ from those in config.json, a line each."""
         before, now = devices.flat(self.config()["settings"]), devices.flat(json.loads(json.dumps(settings)))
         differ = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
-        if differ:
-            lines = "\n".join(f"  {k}: {_brief(before.get(k))} there, {_brief(now.get(k))} now" for k in differ)
-            raise RunError(
-                f"{self.path} holds a run with other settings:\n{lines}\n"
-                "Give the same settings to go on; for others (more epochs, too) choose another --workdir."
-            )
+        return "\n".join(f"  {k}: {_brief(before.get(k))} there, {_brief(now.get(k))} now" for k in differ)
 
     def config(self) -> dict[str, Any]:
-        """The content of config.json. Raises RunError where there is none."""
+        """The content of config.json. Raises RunError where there is none, or it is not one of ae-jax."""
+        path = self.path / "config.json"
         try:
-            return json.loads((self.path / "config.json").read_text())
-        except FileNotFoundError:
+            content = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
             raise RunError(f"{self.path} is not a run of ae-jax: it has no config.json") from None
-        except json.JSONDecodeError as error:
-            raise RunError(f"{self.path / 'config.json'} is damaged ({error}); restore it or train anew") from None
+        except ValueError as error:
+            raise RunError(f"{path} is damaged ({error}); restore it or train anew") from None
+        if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
+            raise RunError(
+                f"{self.path} is not a run of ae-jax: its config.json is another program's (it has no settings of a "
+                "run); give the folder of a run, or another --workdir to train in"
+            )
+        schema = content.get("schema", 1)
+        if not isinstance(schema, int) or schema > SCHEMA:
+            raise RunError(f"{path} was written by a newer ae_jax (schema {schema}, {SCHEMA} here): use that version")
+        return content
 
     def log(self) -> list[dict[str, Any]]:
-        """The rows of log.jsonl; a last row that a crash cut short is left out."""
-        rows, path = [], self.path / "log.jsonl"
-        for line in path.read_text().splitlines() if path.exists() else ():
+        """The rows of log.jsonl that can be read."""
+        return self.read_log()[0]
+
+    def read_log(self) -> tuple[list[dict[str, Any]], int]:
+        """(rows, how many other lines there are) of log.jsonl; a last line that a crash cut short is one of those."""
+        rows, unread, path = [], 0, self.path / "log.jsonl"
+        for line in path.read_bytes().split(b"\n") if path.exists() else ():
+            if not line:
+                continue
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return rows
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if isinstance(row, dict) and isinstance(row.get("epoch"), int):
+                rows.append(row)
+            else:
+                unread += 1
+        return rows, unread
 
     def results(self) -> dict[str, Any] | None:
-        """results.json, or None where the run has not ended."""
+        """results.json, or None where the run has not ended. Raises RunError where it is damaged."""
         path = self.path / "results.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        try:
+            content = json.loads(path.read_bytes())
+            if not isinstance(content, dict):
+                raise ValueError("it is not of a run")
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RunError(
+                f"{path} is damaged ({error}). Start the training command again: it measures the run anew."
+            ) from None
+        return content
 
     def save(self, e: int, state: State, partial: dict[str, Any] | None = None) -> None:
-        """Writes the checkpoint of epoch e, or of the shards after it that `partial` tells of; whole or not at all."""
-        import orbax.checkpoint as ocp
+        """Writes the checkpoint of epoch e, or of the shards after it that `partial` tells of; whole or not at all.
 
-        meta = {"epoch": e, "checksum": checksum(devices.host(state)), "partial": partial or {}}
-        number = e * self.shards + meta["partial"].get("shard", 0)
-        args = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), meta=ocp.args.JsonSave(meta))
-        if not self._manager.save(number, args=args, force=True):
-            raise RunError(f"the checkpoint of epoch {e} could not be written to {self.path / 'checkpoints'}")
-        self._manager.wait_until_finished()
+        Raises RunError where it cannot be written.
+        """
+        partial = partial or {}
+        number, about = e * self.shards + partial.get("shard", 0), {"epoch": e, "partial": partial}
+        token = devices.told(secrets.token_hex(8))[0]
+        checkpoints.save(self.path / "checkpoints", number, state._asdict(), about, self._keep, token)
 
     def restore(self, target: State) -> tuple[int, State] | None:
         """(epoch, state) of the newest checkpoint that is whole; None where there is none.
 
-        A damaged one is moved aside, with a warning: the epochs after the one before it are run again,
-        to the same bits. Raises RunError where all are damaged.
+        A damaged one is moved aside, with a warning: the epochs after the one before it are run again, to the same
+        bits. What only keeps it from being read (a full disk, a permission, another structure) is raised as a
+        RunError, and nothing is moved. Raises RunError where all are damaged, too.
         """
-        import orbax.checkpoint as ocp
-
-        abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), target)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract._asdict()), meta=ocp.args.JsonRestore())
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        folder = self.path / "checkpoints"
+        steps = sorted(self._numbers(), reverse=True)
         self.partial = {}
-        for e in steps:
-            state, meta, wrong = target, {}, None
+        for number in steps:
+            found: tuple[int, State, dict[str, Any]] | None = None
+            wrong: RunError | None = None
             try:
-                found = self._manager.restore(e, args=args)
-                state, meta = State(**found["state"]), found["meta"]
-            except Exception as error:
-                wrong = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+                found = self._read(number, target)
+            except RunError as error:
+                wrong = error
             # All processes together, also where only one could not read its part.
-            if not devices.worst(wrong is not None):
-                if meta["checksum"] == checksum(devices.host(state)):
-                    self.partial = meta.get("partial", {})
-                    return meta["epoch"], state
-                wrong = "its checksum does not match its contents"
-            aside = self.path / f"damaged-checkpoint-{e}"
-            devices.in_first(lambda: os.replace(self.path / "checkpoints" / str(e), aside))
-            self._manager.reload()
+            if (bad := devices.worst(0 if wrong is None else 1 if isinstance(wrong, checkpoints.Damaged) else 2)) == 2:
+                raise wrong or RunError(f"another process cannot read the checkpoint {folder / str(number)} now")
+            if not bad and found is not None:
+                e, state, self.partial = found
+                return e, state
+            aside = unused(self.path / f"damaged-checkpoint-{number}")
+            devices.in_first(lambda: os.replace(folder / str(number), aside))
             if wrong is not None:
+                e = number // self.shards
                 print(f"The checkpoint of epoch {e} is damaged ({wrong}); moved to {aside}.", file=sys.stderr)
         if steps:
             raise RunError(
@@ -357,42 +422,51 @@ class Folder:
 
     def params(self) -> tuple[int, State]:
         """(epoch, state) of the newest checkpoint, for use: needs no settings. Raises RunError."""
-        import orbax.checkpoint as ocp
-
         self.config()
-        folder = self.path / "checkpoints"
-        with _manager(folder, None) if folder.exists() else contextlib.nullcontext() as manager:
-            steps = sorted(manager.all_steps()) if manager is not None else []
-            if not steps:
+        for _ in range(5):  # a run that goes on may remove the one that is read
+            if not (steps := self._numbers()):
                 raise RunError(f"{self.path} has no checkpoint yet: train longer, or start its command again")
-            here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # however many it was trained on
             try:
-                with ocp.StandardCheckpointer() as reader:
-                    described: Any = reader.metadata(folder / str(steps[-1]) / "state")
-                target = jax.tree.map(
-                    lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), described.item_metadata.tree
-                )
-                args = ocp.args.Composite(state=ocp.args.StandardRestore(target), meta=ocp.args.JsonRestore())
-                found = manager.restore(steps[-1], args=args)  # type: ignore[union-attr]
-            except Exception as error:
-                reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+                e, state, _ = self._read(steps[-1], None)
+            except checkpoints.Damaged as error:
+                if steps[-1] not in self._numbers():
+                    continue
                 raise RunError(
-                    f"the checkpoint {folder / str(steps[-1])} is damaged ({reason}). Start the training command "
-                    "again: it goes on from the one before."
+                    f"the checkpoint {self.path / 'checkpoints' / str(steps[-1])} is damaged ({error}). Start the "
+                    "training command again: it goes on from the one before."
                 ) from None
-        return found["meta"]["epoch"], State(**found["state"])
+            return e, state
+        raise RunError(f"{self.path} loses its checkpoints faster than they are read: try again, or --keep more")
+
+    def _numbers(self) -> list[int]:
+        try:
+            return checkpoints.numbers(self.path / "checkpoints")
+        except OSError as error:
+            raise RunError(f"{self.path / 'checkpoints'} cannot be read now ({error.strerror})") from error
+
+    def _read(self, number: int, target: State | None) -> tuple[int, State, dict[str, Any]]:
+        """(epoch, state, place within the next epoch) of a checkpoint, every bit of it checked.
+
+        Raises Damaged, or RunError for what is not its fault.
+        """
+        folder = self.path / "checkpoints"
+        try:
+            tree, about = checkpoints.read(folder, number, None if target is None else target._asdict())
+        except OSError as error:
+            raise RunError(
+                f"the checkpoint {folder / str(number)} cannot be read now ({error.strerror or error}). It is left as "
+                "it is: put that right, and start the same command again."
+            ) from error
+        state = State(**tree)
+        if "checksum" in about and about["checksum"] != checksum(devices.host(state)):  # as schema 1 had it
+            raise checkpoints.Damaged("its checksum does not match its contents")
+        return about["epoch"], state, about["partial"]
 
 
-def _manager(folder: Path, keep: int | None) -> Any:
-    import logging
-
-    import orbax.checkpoint as ocp
-
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what goes wrong is said by us
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=keep is not None, create=True
-    )
-    return ocp.CheckpointManager(folder, options=options)
+def unused(path: Path) -> Path:
+    """The path, or the first of path-2, path-3, ... that is free."""
+    names = itertools.chain([path], (path.with_name(f"{path.name}-{i}") for i in itertools.count(2)))
+    return next(name for name in names if not name.exists())
 
 
 def _brief(value: Any) -> str:
@@ -555,7 +629,11 @@ def train(
             if progress:
                 part = f" and {folder.partial['shard']} of {shards} shards of the next" if folder.partial else ""
                 print(f"going on after epoch {done} of {epochs}{part}", file=sys.stderr)
-        history = [row for row in folder.log() if row["epoch"] <= done]
+        history, unread = folder.read_log()
+        history = [row for row in history if row["epoch"] <= done]
+        if unread and writes:
+            lines = f"{unread} line{'s' * (unread > 1)}"
+            print(f"log.jsonl: {lines} could not be read; the rest stays", file=sys.stderr)
         if writes:
             write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
 
@@ -636,9 +714,22 @@ def check_length(epochs: int, batch_size: int) -> None:
         raise ValueError(f"epochs is {epochs} and batch_size {batch_size}; both must be at least 1")
 
 
-def _check_arguments(seeds: Sequence[int], patience: int | None, validation) -> None:
+def check_keep(keep: int) -> None:
+    """Raises ValueError where no checkpoint would be left."""
+    if keep < 1:
+        raise ValueError(f"keep is {keep}; a run keeps at least 1 checkpoint, its last")
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raises ValueError for seeds that are not different keys: JAX takes a seed modulo 2^32."""
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise ValueError(f"seeds are {list(seeds)}; give one or more different numbers, none negative")
+    if max(seeds) >= 2**32:
+        raise ValueError(f"seeds are {list(seeds)}; each must be below 2^32 = {2**32}, where JAX's keys repeat")
+
+
+def _check_arguments(seeds: Sequence[int], patience: int | None, validation) -> None:
+    check_seeds(seeds)
     if patience is not None and patience < 1:
         raise ValueError(f"patience is {patience}; it counts epochs and must be at least 1")
     if patience is not None and validation is None:

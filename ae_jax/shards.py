@@ -81,7 +81,7 @@ class Sharded:
     def epoch(self, e: int, state: Any) -> tuple[Any, tuple[dict[str, Metrics], np.ndarray]]:
         """Epoch e, counted from 1, or what is left of it: state, metrics and whether all is finite, each by seed."""
         stream, place = self._stream, self._place if e == self._done + 1 else {}
-        total = {k: np.asarray(m) for k, m in place.get("sums", {}).items()}
+        total = {k: np.asarray(m, np.float64) for k, m in place.get("sums", {}).items()}  # None: NaN
         began, finite = time.perf_counter() - place.get("seconds", 0.0), np.ones(len(self._keys), bool)
         for s in range(place.get("shard", 0), stream.shards):
             shard = next(self._feed)

@@ -230,7 +230,7 @@ def test_the_statistics_of_an_algorithm_come_before_its_pass():
 
 
 PACKAGE = Path(ae_jax.__file__).parent
-ONLY = {"flax": "networks", "tensorflow_datasets": "data", "orbax": "run"}
+ONLY = {"flax": "networks", "tensorflow_datasets": "data", "orbax": "checkpoints"}
 SHARED = {"core", "losses", "corruption", "boltzmann", "variational", "regularized", "autoregressive", "critic"}
 SHARED |= {"priors", "labels", "jacobians", "checks", "recode", "draws", "barriers"}
 PURE = SHARED | {"retrieval", "optimizers", "networks", "algorithms", "evaluation"}

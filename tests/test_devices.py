@@ -362,7 +362,6 @@ def test_processes_that_save_at_different_times_do_not_train(wrong, as_processes
 
 def test_all_processes_see_the_folder_or_none_trains(as_processes, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "SEEN", 0.3)
-    monkeypatch.setattr(run, "_manager", lambda *_: None)
     where = lambda i: tmp_path / ("other" if i == 2 else "shared")
 
     def opened(i, folder):

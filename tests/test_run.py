@@ -124,7 +124,7 @@ def test_a_conflict_of_settings_is_told_in_a_few_words(tmp_path):
     folder = run.Folder(tmp_path / "run")
     words = [f"word{i}" for i in range(2000)]
     with folder.opened({"lr": 0.1, "vocabulary": words}, keep=1):
-        pass
+        (tmp_path / "run" / "checkpoints" / "1").mkdir(parents=True)  # something was learned
     with (
         pytest.raises(run.RunError, match=r"lr: 0\.1 there, 0\.2 now") as told,
         folder.opened({"lr": 0.2, "vocabulary": words[1:]}, keep=1),
@@ -207,6 +207,7 @@ def test_folders_refuse_what_would_mix_runs(tmp_path):
     other = run.Folder(tmp_path / "r")
     with folder.opened({"lr": 1.0}), pytest.raises(run.RunError, match="in use"), other.opened({"lr": 1.0}):
         pass
+    (tmp_path / "r" / "checkpoints" / "1").mkdir(parents=True)  # something was learned
     with pytest.raises(run.RunError, match=r"lr: 1.0 there, 2.0 now"), folder.opened({"lr": 2.0}):
         pass
     (tmp_path / "photos").mkdir()
