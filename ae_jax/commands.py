@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import os
 import sys
 import time
 import zlib
@@ -18,9 +19,10 @@ from jax.sharding import Mesh
 from . import corruption, data, devices, evaluation, index, report, restoration, retrieval, run, shards
 from .algorithms import ALGORITHMS
 from .core import Algorithm, Batch, Key, Params
-from .disk import suffix
+from .disk import strict, suffix
 from .evaluation.statistics import summarise
 from .files import (
+    cell,
     check_codes,
     check_folder,
     check_output,
@@ -186,6 +188,8 @@ def train(
         results = folder.results()
         if results is not None:
             say(f"{folder.path} is finished; here is what it found.")
+            if devices.first() and not (folder.path / "report.html").exists():
+                decorate(folder, algorithm, open_run(folder.path).params, splits, results)
         else:
             say(
                 f"training in {folder.path}"
@@ -212,14 +216,15 @@ def train(
                 return {}
             results = measure(algorithm, trained, splits, samples, say)
             results["devices"] = devices.described(mesh)
-            say("writing the report")
-            # The report first: results.json is what says that a run is finished.
-            write_report(folder, algorithm, trained.of(settings.seeds[0]), splits, results)
+            results = strict(results)  # as results.json has them
             run.write_json(folder.path / "results.json", results)
+            say("writing the report")
+            decorate(folder, algorithm, trained.of(settings.seeds[0]), splits, results)
     say(table(results))
     if told := restores_little(algorithm, splits.test.x, results):
         say(told)
-    say(f"report: {folder.path / 'report.html'}")
+    if (page := folder.path / "report.html").exists():
+        say(f"report: {page}")
     return results
 
 
@@ -231,7 +236,9 @@ def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> st
     x = np.asarray(x[:1000])
     before = float(np.mean((np.asarray(algorithm.corrupt(jnp.asarray(x), jax.random.key(0))) - x) ** 2))
     after = results["metrics"][name]["mean"]
-    if after < 0.95 * before:  # one that copies its input comes within a few hundredths, by the draw of the noise
+    if (
+        after is None or after < 0.95 * before
+    ):  # one that copies its input comes within a few hundredths, by the draw of the noise
         return ""
     return (
         f"warning: this run restores little or nothing: of corrupted test images the mse is {before:.4g}, and of what "
@@ -351,7 +358,21 @@ def write_report(folder: run.Folder, algorithm: Algorithm, params: Params, split
     key = jax.random.fold_in(jax.random.key(settings["seeds"][0]), run.EVALUATION - 1)
     names = splits.dataset.classes, splits.dataset.vocabulary
     findings = report.gather(title, settings, results, folder.log(), algorithm, params, splits, key, *names)
-    return report.write(findings, folder.path)
+    tell = None if os.environ.get("AE_JAX_TRACEBACK") else lambda line: _to_stderr(f"warning: {line}")
+    return report.write(findings, folder.path, tell)
+
+
+def decorate(folder: run.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> None:
+    """`write_report` for a run whose results are on the disk: an error is told in a line."""
+    try:
+        write_report(folder, algorithm, params, splits, results)
+    except Exception as error:  # drawing fails in its libraries' ways, and nothing that was learned depends on it
+        if os.environ.get("AE_JAX_TRACEBACK"):
+            raise
+        _to_stderr(
+            f"warning: the report could not be written ({report.explained(error)}); results.json is whole. "
+            f"ae-jax report {folder.path} writes the report again"
+        )
 
 
 def load_own(opened: Opened) -> Splits:
@@ -404,7 +425,7 @@ def evaluate(
     )
     trained = run.Trained(params, settings.seeds, opened.folder.log(), [opened.epoch] * len(settings.seeds))
     results = measure(opened.algorithm, trained, splits, samples, (lambda *_: None) if quiet else _to_stderr)
-    results |= {"data": str(splits)}
+    results = strict(results | {"data": str(splits)})
     if out is not None:
         run.write_json(out, results)
     return results
@@ -695,13 +716,14 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) ->
     columns: dict[str, list[str]] = {}
     if y is not None:
         classes = splits.dataset.classes
-        columns["label"] = [str(classes[label]) if classes else str(label) for label in np.asarray(y[:n])]
+        named = lambda label: classes[label] if 0 <= label < len(classes) else label  # -1 is no label
+        columns["label"] = [cell(named(label)) for label in np.asarray(y[:n])]
     if splits.dataset.test_names:
-        columns["name"] = [name.replace("\t", " ").replace("\n", " ") for name in splits.dataset.test_names[:n]]
+        columns["name"] = [cell(name) for name in splits.dataset.test_names[:n]]
     if columns:
         heading = [tuple(columns)] * (len(columns) > 1)  # one column has none
         rows = [*heading, *zip(*columns.values(), strict=True)]
-        written["metadata.tsv"] = "".join("\t".join(row) + "\n" for row in rows).encode()
+        written["metadata.tsv"] = "".join("\t".join(row) + "\n" for row in rows).encode(errors="backslashreplace")
         config += '  metadata_path: "metadata.tsv"\n'
     if x.ndim == 4 and x.shape[-1] in (1, 3):
         height, width = x.shape[1:3]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,6 +112,11 @@ def check_vocabulary(theirs: Sequence[str], ours: Sequence[str], source: str) ->
 def named(files: Sequence[Path], root: Path) -> list[str]:
     """Files as one calls them: from the folder on."""
     return [str(file.relative_to(root)) if root.is_dir() else file.name for file in files]
+
+
+def cell(name: Any) -> str:
+    """A name as a field of a table of tabs: on one line, without quotes, which some readers go by, and not blank."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", str(name)).replace('"', "'").strip() or "(no name)"
 
 
 def read_array(path: Path) -> np.ndarray:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unicodedata import category
 
 import numpy as np
 
@@ -28,6 +30,7 @@ WIDTH = 1000  # dots, that a picture of examples aims at
 INK, FAINT, GRID = "#333333", "#777777", "#e4e4e4"
 BLUE, ORANGE, GREEN = "#2166ac", "#d6670b", "#1b7837"  # apart in luminance too, for any kind of colour vision
 SMALL, NORMAL = 8.5, 9.5  # points
+MISSING = "\ufffd"  # stands for a character that no font has
 
 Limits = tuple[float, float]  # the values drawn black and white
 
@@ -316,7 +319,7 @@ def curve(epochs: Sequence[float], series: Mapping[str, Any], title: str = "") -
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _chart(title, "epoch")
+    figure, axes = _chart(title.replace("$", r"\$"), "epoch")
     values = [np.asarray(v, float) for v in series.values()]
     others = iter((BLUE, GREEN, FAINT))
     for name, value in series.items():
@@ -377,16 +380,21 @@ def scatter(
         which = np.searchsorted(kinds, labels)
         palette = _palette(len(kinds))
         axes.scatter(*at.T, c=palette[which], **dots)
-        named = [str(classes[int(kind)]) if 0 <= kind < len(classes) else f"{kind:g}" for kind in kinds]
+        columns = 1 + (len(kinds) > 10)
+        named, fonts = legible(kinds.tolist(), classes, 24 // columns)
         if size == 1:
-            axes.set_yticks(kinds, named)
+            axes.set_yticks(kinds, named, fontfamily=fonts)
             return figure
-        for name, colour in zip(named, palette, strict=True):
-            axes.scatter([], [], color=colour, s=18, label=name)
-        axes.legend(
+        beside = columns * (0.35 + 0.08 * max(map(len, named)))  # inches that the names take
+        figure.set_figwidth(max(figure.get_figwidth(), 3.2 + beside))
+        for colour in palette:
+            axes.scatter([], [], color=colour, s=18, label="class")
+        legend = axes.legend(
             loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=SMALL, labelcolor=INK,
-            handletextpad=0.1, title="label", title_fontsize=SMALL, ncols=1 + (len(kinds) > 10),
+            handletextpad=0.1, title="label", title_fontsize=SMALL, ncols=columns,
         )  # fmt: skip
+        for text, name in zip(legend.get_texts(), named, strict=True):  # as a label, a name like _a would be left out
+            text.set(text=name, fontfamily=fonts)
     if outline is not None and size > 1:
         (x0, x1), (y0, y1) = outline
         axes.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -405,6 +413,48 @@ def histogram(values: np.ndarray, title: str, name: str, marks: Mapping[str, flo
     if marks:
         axes.legend(loc="upper right", frameon=False, fontsize=SMALL, labelcolor=INK, handlelength=1.2)
     return figure
+
+
+def legible(kinds: Sequence[float], classes: Sequence[str], most: int) -> tuple[list[str], list[str]]:
+    """The classes of these labels by names that can be drawn, each its own, and the fonts to draw them in.
+
+    A label without a name stands for itself. Names are cut to `most` characters, and control characters become
+    spaces. A character that no installed font has becomes U+FFFD. Where that makes two names one, or leaves signs
+    out, the label is added.
+    """
+    named = [str(classes[int(k)]) if 0 <= k < len(classes) else f"{k:g}" for k in kinds]
+    fonts, lacking = fonts_for(frozenset("".join(named)))
+    shown = []
+    for name in named:
+        name = "".join(" " if c.isspace() or category(c) == "Cc" else c for c in name if category(c) != "Cf")
+        name = "".join(MISSING if c in lacking else c for c in name)
+        shown.append((name if len(name) <= most else f"{name[: most - 1]}…") or "(no name)")
+    unclear = [MISSING in name or shown.count(name) > 1 for name in shown]
+    told = [f"{name} ({kind:g})" if which else name for name, kind, which in zip(shown, kinds, unclear, strict=True)]
+    return [name.replace("$", r"\$") for name in told], list(fonts)  # an even number of $ would be mathematics
+
+
+@lru_cache
+def fonts_for(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The default font, with those installed that have what it lacks; and the characters that none of them has."""
+    from matplotlib import font_manager, rcParams
+
+    def has(family: str | None) -> set[str]:
+        try:
+            wanted = font_manager.FontProperties(family=family)
+            path = font_manager.findfont(wanted, fallback_to_default=family is None)
+            return set(map(chr, font_manager.get_font(path).get_charmap()))
+        except (ValueError, RuntimeError, OSError):  # one that is gone, or of a kind that FreeType cannot draw
+            return set()
+
+    lacking = {c for c in characters if category(c) not in ("Cc", "Cf", "Zs", "Zl", "Zp")} - has(None)
+    families = list(rcParams["font.family"])
+    others = {font.name for font in font_manager.fontManager.ttflist} if lacking else set()
+    for family in sorted(name for name in others if not name.startswith("Last Resort")):  # which has boxes for all
+        if lacking & (found := has(family)):
+            families.append(family)
+            lacking -= found
+    return tuple(families), frozenset(lacking)
 
 
 def axis_names(size: int) -> tuple[str, str]:

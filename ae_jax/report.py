@@ -9,6 +9,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -210,7 +211,7 @@ class Picture(NamedTuple):
     """A figure, the name of its file, and what one sees and should look for."""
 
     name: str
-    figure: "Figure"
+    draw: Callable[[], "Figure"]
     caption: str
     kind: str = "examples"  # or "chart": charts stand side by side where there is room
 
@@ -229,22 +230,21 @@ class Section(NamedTuple):
 
     heading: str
     lead: str  # a sentence that holds for all its pictures
-    pictures: Sequence[Picture | Listing]
+    pictures: Iterable[Picture | Listing]
 
 
 def sections(f: Findings) -> list[Section]:
-    """The report's pictures, drawn, by section; a section without pictures is left out."""
+    """The report's pictures by section, made as they are looked at."""
     seeds = f.results.get("seeds") or [0]
     of = f"Of seed {seeds[0]}, on the test set." if len(seeds) > 1 else "On the test set."
     curves = "Mean over the seeds at each epoch, the 95% interval of that mean shaded." if len(seeds) > 1 else ""
-    parts = [
-        Section("Learning", curves, list(_learning(f))),
-        Section("Reconstruction", of, list(_reconstruction(f))),
-        Section("Samples", "", list(_samples(f))),
-        Section("The code", of, list(_code(f))),
-        Section("Features", "", list(_features(f))),
+    return [
+        Section("Learning", curves, _learning(f)),
+        Section("Reconstruction", of, _reconstruction(f)),
+        Section("Samples", "", _samples(f)),
+        Section("The code", of, _code(f)),
+        Section("Features", "", _features(f)),
     ]
-    return [part for part in parts if part.pictures]
 
 
 def _learning(f: Findings) -> Iterator[Picture]:
@@ -259,8 +259,8 @@ def _learning(f: Findings) -> Iterator[Picture]:
                 series[part] = np.array(values, float)  # [E, S]
         meaning = TRAINING.get(metric) or describe(metric)
         caption = f"{metric}: {meaning}." if meaning else f"{metric}."
-        figure = plots.curve([row["epoch"] for row in f.history], series, metric)
-        yield Picture(f"curve_{_file(metric)}", figure, caption, "chart")
+        draw = partial(plots.curve, [row["epoch"] for row in f.history], series, metric)
+        yield Picture(f"curve_{_file(metric)}", draw, caption, "chart")
 
 
 def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
@@ -280,10 +280,11 @@ def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
             f"Test examples, drawn at random; the same, corrupted as in training; and {'below' if image else 'over'} "
             "them what the network makes of the corrupted ones. Look for what it removes, and what it invents."
         )
-    figure = plots.reconstructions(f.originals, f.reconstructions, f.corrupted, bounds)
-    yield Picture("reconstructions", figure, caption + scale)
+    draw = partial(plots.reconstructions, f.originals, f.reconstructions, f.corrupted, bounds)
+    yield Picture("reconstructions", draw, caption + scale)
     clean = "" if f.corrupted is None else " The inputs here are clean."
-    figure = plots.ranked(
+    draw = partial(
+        plots.ranked,
         {name: group.originals for name, group in f.ranked.items()},
         {name: group.reconstructions for name, group in f.ranked.items()},
         {name: f.errors[group.indices] for name, group in f.ranked.items()},
@@ -291,7 +292,7 @@ def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
     )
     yield Picture(
         "worst_median_best",
-        figure,
+        draw,
         f"The worst, the median and the best of all {len(f.errors):,} test examples by squared error summed over an "
         f"example{', written below each pair' if image else ''}.{clean} The worst show what the code has no room "
         f"for: {'rare shapes, ' if image else 'rare, '}mislabelled or broken data.",
@@ -304,7 +305,9 @@ def _spread(f: Findings) -> Picture:
     marks = {"median": float(np.median(f.errors)), "mean": float(np.mean(f.errors))}
     return Picture(
         "errors",
-        plots.histogram(f.errors, "error of each test example", "squared error, summed over an example", marks),
+        partial(
+            plots.histogram, f.errors, "error of each test example", "squared error, summed over an example", marks
+        ),
         "How errors spread over the test set. A long tail means that a few examples are hardly coded at all.",
         "chart",
     )
@@ -361,7 +364,7 @@ def _samples(f: Findings) -> Iterator[Picture | Listing]:
     bounds = plots.limits(f.originals) if plots.is_image(f.samples.shape[1:]) else None
     yield Picture(
         "samples",
-        plots.examples(cells, bounds),
+        partial(plots.examples, cells, bounds),
         "New examples: codes drawn from the prior and decoded (the mean of p(x | z), no pixel noise). "
         "Look for variety and for shapes that belong to no class; compare with the test examples above.",
     )
@@ -382,7 +385,7 @@ def _code(f: Findings) -> Iterator[Picture | Listing]:
         axes = "" if plots.is_image(f.originals.shape[1:]) else f"{axes}."  # a picture of images has them on its axes
         yield Picture(
             "walk",
-            plots.walk(f.walk.pictures, f.walk.across, f.walk.up, names, bounds),
+            partial(plots.walk, f.walk.pictures, f.walk.across, f.walk.up, names, bounds),
             f"A walk in equal steps over {what}, from the 2nd to the 98th percentile of the test set's codes, decoded."
             f"{axes} Neighbours should change smoothly; blurred or broken cells lie where there are no data.",
         )
@@ -395,11 +398,12 @@ def _code(f: Findings) -> Iterator[Picture | Listing]:
     seen = f"The codes of {min(len(f.codes), 5000):,} test examples{labels}."
     seen += "" if outline is None else " The dashed rectangle is what the walk covers."
     seen += "" if size <= 2 else " What looks mixed in two dimensions may be apart in the others."
-    yield Picture("codes", plots.scatter(f.codes, f.labels, outline, f.classes), seen, "chart")
+    yield Picture("codes", partial(plots.scatter, f.codes, f.labels, outline, f.classes), seen, "chart")
     if f.activations is not None:
         yield Picture(
             "activations",
-            plots.histogram(
+            partial(
+                plots.histogram,
                 f.activations,
                 f"mean activation of the {size} units",
                 "mean over the test set",
@@ -427,7 +431,7 @@ def _features(f: Findings) -> Iterator[Picture | Listing]:
     scale = " Each is scaled by itself, mid-grey is zero." if image else " Each is scaled by itself."
     yield Picture(
         "features",
-        plots.features(f.features),
+        partial(plots.features, f.features),
         f"{what if dense else 'The kernels of the first convolution'}; {shown}.{scale} "
         f"{strokes}What looks like noise has learned little.",
     )
@@ -472,41 +476,79 @@ figcaption { font-size: .88rem; line-height: 1.45; margin-top: .45rem; max-width
 """
 
 
-def write(findings: Findings, folder: str | os.PathLike[str]) -> Path:
-    """Writes `report.html` and `pictures/*.png` under the folder, each whole or not at all; returns the page's path."""
+def write(findings: Findings, folder: str | os.PathLike[str], tell: Callable[[str], None] | None = None) -> Path:
+    """Writes `report.html` and `pictures/*.png` under the folder, each whole or not at all; returns the page's path.
+
+    `tell` is given a line for each error that kept parts of the page from being made, and the page has the others;
+    without it the first error is raised.
+    """
     folder = Path(folder)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    parts = sections(findings)
-    pictures = [picture for part in parts for picture in part.pictures if isinstance(picture, Picture)]
-    drawn = {picture.name: _png(picture.figure) for picture in pictures}
-    for name, png in drawn.items():
-        write_atomically(folder / "pictures" / f"{name}.png", png)
+    failed: dict[str, list[str]] = {}  # by reason
+
+    def attempt(what: str, make: Callable[[], str]) -> str:
+        """A part of the page, or the reason why it is missing."""
+        try:
+            return make()
+        except Exception as error:  # fonts, pictures and names fail in their libraries' ways
+            if tell is None:
+                raise
+            reason = explained(error)
+            failed.setdefault(reason, []).append(what)
+            return f'<p class="faint">{_text(what)} could not be drawn: {_text(reason)}</p>'
+
+    def shown(part: Picture | Listing) -> str:
+        if isinstance(part, Listing):
+            return _listing(part)
+        png = _png(part.draw())
+        write_atomically(folder / "pictures" / f"{part.name}.png", png)
+        return _figure(part, png)
+
     path = folder / "report.html"
-    write_atomically(path, page(findings, parts, drawn).encode())
+    write_atomically(path, page(findings, shown, attempt).encode(errors="backslashreplace"))
+    for reason, parts in failed.items():
+        assert tell is not None
+        tell(f"{path} lacks {', '.join(parts)}, which could not be drawn: {reason}")
     return path
 
 
-def page(f: Findings, parts: Sequence[Section], drawn: Mapping[str, bytes]) -> str:
-    """The page as text; `drawn` has each picture's PNG by its name."""
-    body = [f"<h1>{_text(f.title)}</h1>", f'<p class="faint">{_text(summary(f.results, len(f.history)))}</p>']
-    headings = ["Results", *(part.heading for part in parts), "Settings"]
-    links = " ".join(f'<a href="#{_file(heading)}">{_text(heading)}</a>' for heading in headings)
-    body.append(f"<nav>{links}</nav>")
-    body += [_heading("Results"), _results(f.results)]
-    for part in parts:
-        figures = [
-            (p.kind, _listing(p) if isinstance(p, Listing) else _figure(p, drawn[p.name])) for p in part.pictures
-        ]
-        charts = "".join(figure for kind, figure in figures if kind == "chart")
-        body += [_heading(part.heading), f'<p class="faint">{_text(part.lead)}</p>' if part.lead else ""]
-        body += [figure for kind, figure in figures if kind != "chart"]
-        body.append(f'<div class="charts">{charts}</div>' if charts else "")
-    body += [_heading("Settings"), _settings(f.settings), _settings(f.results.get("versions") or {}, "Versions")]
+def explained(error: BaseException) -> str:
+    """An error in a line."""
+    said = (str(error).strip().splitlines() or [""])[0][:200]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def page(
+    f: Findings, shown: Callable[[Picture | Listing], str], attempt: Callable[[str, Callable[[], str]], str]
+) -> str:
+    """The page as text. `shown` makes a picture's HTML; `attempt(name, make)` calls what makes a part of the page."""
+    parts: list[tuple[str, str]] = [("Results", attempt("Results", lambda: _results(f.results)))]
+    for section in sections(f):
+        charts: list[str] = []
+        others: list[str] = []
+
+        def fill(section: Section = section, charts: list[str] = charts, others: list[str] = others) -> str:
+            for picture in section.pictures:
+                name = picture.name if isinstance(picture, Picture) else section.heading
+                (charts if picture.kind == "chart" else others).append(attempt(name, partial(shown, picture)))
+            return ""
+
+        missing = attempt(section.heading, fill)
+        if charts:
+            others.append(f'<div class="charts">{"".join(charts)}</div>')
+        if text := "\n".join(part for part in (*others, missing) if part):
+            lead = f'<p class="faint">{_text(section.lead)}</p>\n' if section.lead else ""
+            parts.append((section.heading, lead + text))
+    versions = lambda: _settings(f.results.get("versions") or {}, "Versions")
+    parts.append(("Settings", attempt("Settings", lambda: _settings(f.settings)) + attempt("Versions", versions)))
+    links = " ".join(f'<a href="#{_file(heading)}">{_text(heading)}</a>' for heading, _ in parts)
+    told = attempt("the summary", lambda: f'<p class="faint">{_text(summary(f.results, len(f.history)))}</p>')
+    top = [f"<h1>{_text(f.title)}</h1>", told, f"<nav>{links}</nav>"]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{_text(f.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in body if part)
+        + "\n".join([*top, *(part for heading, text in parts for part in (_heading(heading), text))])
         + "\n</body>\n</html>\n"
     )
 
