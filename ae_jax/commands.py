@@ -196,6 +196,9 @@ def train(
                 + ("" if sys.stderr.isatty() else " (log.jsonl there gains a row an epoch)")
             )
             assert settings.epochs is not None  # see completed
+            if epochs := settings.hyper.get("pretrain_epochs"):
+                seen = " on the first shard" if splits.streams and splits.streams.train.shards > 1 else ""
+                say(f"pretraining an autoencoder for {epochs} epochs{seen} (--pretrain-epochs)")
             trained = run.train(
                 algorithm,
                 learned.train,
@@ -221,6 +224,8 @@ def train(
             say("writing the report")
             decorate(folder, algorithm, trained.of(settings.seeds[0]), splits, results)
     say(table(results))
+    if "confusion" in results:
+        say(confusion_table(results["confusion"]))
     if told := restores_little(algorithm, splits.test.x, results):
         say(told)
     if (page := folder.path / "report.html").exists():
@@ -269,6 +274,7 @@ def measure(
         for name, value in found.items():
             values.setdefault(name, []).append(value)
     speed = [row["examples_per_second"] for row in trained.history]
+    told = confusion(algorithm, trained.of(trained.seeds[0]), splits)
     return {
         "seeds": list(trained.seeds),
         "metrics": {name: summarise(v) for name, v in values.items()},
@@ -276,8 +282,35 @@ def measure(
         "parameters": count_parameters(algorithm, trained.of(trained.seeds[0])),
         "seconds": round(sum(row["seconds"] for row in trained.history), 3),
         "examples_per_second": float(np.median(speed)),
+        **({} if told is None else {"confusion": told}),
         **run.circumstances(),
     }
+
+
+def confusion(algorithm: Algorithm, params: Params, splits: Splits) -> dict[str, Any] | None:
+    """Which classes or clusters the test examples of each label got, of an algorithm that tells them."""
+    if algorithm.predict is None or not evaluation.has_labels(splits.train, splits.test):
+        return None
+    predicted = evaluation.assignments(algorithm, params, jnp.asarray(splits.test.x))
+    rows, columns, counts = evaluation.clustering.confusion(predicted, splits.test.y)
+    names = splits.dataset.classes
+    named = lambda y: names[y] if 0 <= y < len(names) else str(y)
+    supervised = algorithm.classes is not None
+    if supervised:  # classes have an order of their own
+        order = np.argsort(columns)
+        columns, counts = [columns[i] for i in order], np.asarray(counts)[:, order].tolist()
+    told = [named(c) if supervised else f"cluster {c}" for c in columns]
+    return {"labels": [named(y) for y in rows], "told": told, "counts": counts}
+
+
+def confusion_table(found: dict[str, Any]) -> str:
+    """The confusion matrix as text: a row a label, a column a class or cluster."""
+    head = ["", *(name.removeprefix("cluster ") for name in found["told"])]
+    rows = [head] + [[name, *map(str, row)] for name, row in zip(found["labels"], found["counts"], strict=True)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    kind = "cluster" if found["told"][0].startswith("cluster ") else "class"
+    lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([f"test examples of each label (rows) by the {kind} they got (columns):", *lines])
 
 
 def exactly(

@@ -92,6 +92,7 @@ class Algorithm(NamedTuple):
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any
     statistics: tuple[str, ...] = ()  # the groups of params that are measured or drawn, not learned
     classes: int | None = None  # of labels 0 to classes - 1, where it learns from labels
+    predict: Callable[[Params, Array], Array] | None = None  # x -> the class or cluster of each, [B] integers
 
 
 class Descent(NamedTuple):

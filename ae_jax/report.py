@@ -595,7 +595,17 @@ def _results(results: Mapping[str, Any]) -> str:
         notes.append("PCA: the same measure for principal component analysis with as many components as the code.")
     table = _table(head, rows) + f"<p><small>{_text(' '.join(notes))}</small></p>"
     each = _table(["metric", *(f"seed {s}" for s in seeds)], single)
-    return table + (f"<details><summary>Each seed's values</summary>{each}</details>" if many else "")
+    each = f"<details><summary>Each seed's values</summary>{each}</details>" if many else ""
+    return table + each + _confusion(results.get("confusion"))
+
+
+def _confusion(found: Mapping[str, Any] | None) -> str:
+    """The confusion matrix of `commands.confusion`, if there is one."""
+    if not found:
+        return ""
+    rows = [_row(name, list(map(str, row))) for name, row in zip(found["labels"], found["counts"], strict=True)]
+    said = "Test examples of each label, a row, by the class or cluster that the first seed tells of them, a column."
+    return _table(["label", *found["told"]], rows) + f"<p><small>{said}</small></p>"
 
 
 def _row(name: str, values: Sequence[str], phrase: str = "") -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 import optax
 
-from . import run
+from . import pretraining, run
 from .algorithms import ALGORITHMS, DEFAULTS, Defaults
 from .core import Algorithm, Autoencoder, Heads, Optimizer
 from .corruption import CorruptionName, corrupted, corruption
@@ -146,7 +146,7 @@ def completed(settings: Settings, examples: int, kind: DataKind) -> Settings:
     if hyper.get("likelihood", "") is None:
         hyper["likelihood"] = likelihood(settings.algorithm, kind)
     if hyper.get("pretrain_epochs", 0) is None:
-        hyper["pretrain_epochs"] = own.epochs(examples, settings.batch_size, own.pretraining)
+        hyper["pretrain_epochs"] = own.epochs(examples, pretraining.BATCH, own.pretraining)
     epochs = own.epochs(examples, settings.batch_size) if settings.epochs is None else settings.epochs
     return replace(settings, epochs=epochs, hyper=hyper)
 

@@ -60,4 +60,5 @@ def adversarial_labels(
     players = game(slice(size), "class_"), game(slice(size, None), "style_")
     taught = [descend(classify, optimizer, wrt=("encoder",), name="classification")] if labels else []
     told = {"statistics": ("labelled",), "classes": size} if labels else {}
-    return base._replace(init=init, rule=chain(base.rule, *players, *taught), sample=sample, **told)
+    predict = lambda params, x: coder.encode(params, x)[:, :size].argmax(-1)
+    return base._replace(init=init, rule=chain(base.rule, *players, *taught), sample=sample, predict=predict, **told)

@@ -74,4 +74,5 @@ def adversarial_style(
 
     told = descend(reconstruct, optimizer, wrt=("encoder", "decoder"))
     players = critic.game(prior, style, optimizer, (game_rate, game_rate), "style_")
-    return base._replace(init=init, rule=chain(told, players), sample=sample, classes=size)
+    predict = lambda params, x: coder.encode(params, x)[:, :size].argmax(-1)
+    return base._replace(init=init, rule=chain(told, players), sample=sample, predict=predict, classes=size)

@@ -10,6 +10,7 @@ from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Loss, Metrics, Opt
 from ..labels import cross_entropy
 from ..losses import LikelihoodName, l2, reconstruction
 from ..losses import likelihood as likelihood_of
+from ..pretraining import pretrained
 
 
 def classifier(
@@ -21,11 +22,11 @@ def classifier(
     weight_l2: Hyper = 0.0,
     head_l2: Hyper = 0.0,
     likelihood: LikelihoodName = "squared",
+    pretrain_epochs: int = 0,
 ) -> Algorithm:
     """Softmax regression on the code, -log p(y | encode(x)) in nats, descended in "encoder" and "head".
 
-    The decoder is kept as it came. To fine-tune, start from pretrained params: `init` draws all, and what is laid
-    over it, `init(key, data) | pretrained`, replaces encoder and decoder.
+    The decoder is kept as it came. `stages.resume` lays params pretrained elsewhere over those of `init`.
 
     Args:
         net: the network, one head.
@@ -34,35 +35,37 @@ def classifier(
         freeze: train the softmax alone, on a fixed encoder.
         weight_l2: weight of the sum of w^2 over all weights (not biases) that are trained.
         head_l2: weight of the sum of w^2 over the softmax's weights alone, besides.
-        likelihood: what the decoder was pretrained for: squared, bernoulli or multinomial.
+        likelihood: what the decoder is pretrained for: squared, bernoulli or multinomial.
+        pretrain_epochs: passes of plain reconstruction in `init`, before any label is seen.
     Raises ValueError for data without labels, and for fewer than two classes.
     """
     if classes < 2:
         raise ValueError(f"classes is {classes}; a classifier needs at least 2")
     mean = likelihood_of(likelihood, net).mean  # of the decoder's output
+    begin = pretrained(net, optimizer, likelihood, pretrain_epochs)
     groups = ("head",) if freeze else ("encoder", "head")
 
     def init(key: Key, data: Batch) -> Params:
-        params = net.init(key, data)
         # zeros: the loss is convex in the softmax, and every class begins equally likely
         kernel = jnp.zeros((net.latents, classes), data.x.dtype)
-        return {**params, "head": {"kernel": kernel, "bias": kernel[0]}}
+        return {**begin(key, data), "head": {"kernel": kernel, "bias": kernel[0]}}
+
+    def logits_of(params: Params, x: jax.Array, key: Key | None = None) -> jax.Array:  # [B, classes]
+        return net.encode(params, x, key) @ params["head"]["kernel"] + params["head"]["bias"]
 
     def terms(params: Params, batch: Batch, key: Key | None, weight_l2, head_l2) -> Loss:
         if batch.y is None:
             raise ValueError("a classifier learns from labels and these data have none: choose data with labels")
-        logits = net.encode(params, batch.x, key) @ params["head"]["kernel"] + params["head"]["bias"]  # [B, classes]
-        nll = cross_entropy(logits, batch.y)
+        nll = cross_entropy(logits := logits_of(params, batch.x, key), batch.y)
         wrong = (logits.argmax(-1) != batch.y).astype(logits.dtype)
         decay = weight_l2 * l2({group: params[group] for group in groups}) + head_l2 * l2(params["head"])
         return Loss(nll + decay, {"nll": nll, "error": wrong})
 
+    reconstruct = lambda params, x: mean(net.apply(params, x)[1])
+
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         result = terms(params, batch, None, final(weight_l2), final(head_l2))
         return {"loss": result.value, **result.metrics, **reconstruction(reconstruct(params, batch.x), batch.x)}
-
-    def reconstruct(params: Params, x: jax.Array) -> jax.Array:
-        return mean(net.apply(params, x)[1])
 
     return Algorithm(
         init=init,
@@ -73,4 +76,5 @@ def classifier(
         reconstruct=reconstruct,
         corrupt=net.corrupt,
         classes=classes,
+        predict=lambda params, x: logits_of(params, x).argmax(-1),
     )

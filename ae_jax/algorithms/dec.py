@@ -5,10 +5,11 @@ With its decoder kept, improved DEC: Guo, Gao, Liu & Yin (2017), IJCAI.
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, assign, descend, final
 from ..losses import reconstruction, squared_error
+from ..pretraining import centres, codes_of, pretrained
 
 
 def soft_assignment(z: Array, centres: Array) -> Array:
@@ -18,13 +19,16 @@ def soft_assignment(z: Array, centres: Array) -> Array:
 
 
 def dec(
-    net: Autoencoder, optimizer: Optimizer, *, clusters: int = 10, weight: Hyper = 0.0, measured: int = 256
+    net: Autoencoder,
+    optimizer: Optimizer,
+    *,
+    clusters: int = 10,
+    weight: Hyper = 0.0,
+    measured: int = 256,
+    pretrain_epochs: int = 0,
 ) -> Algorithm:
-    """KL(P || Q) in nats: assignments Q are drawn towards their own sharpened form P, which each pass fixes anew.
-
-    `init` puts the centres on the codes of random examples; DEC proper lays an autoencoder, pretrained for the squared
-    error, and k-means centres over it, `init(key, data) | pretrained | {"centres": ...}`. P of an example comes from
-    the encoder and centres as they were when the pass began, kept in the group "target".
+    """KL(P || Q) in nats: assignments Q are drawn towards their own sharpened form P, which each pass fixes anew: from
+    the encoder and centres as they were when it began, kept in the group "target".
 
     Args:
         net: the network, one head.
@@ -33,24 +37,23 @@ def dec(
         weight: of the summed squared error of the reconstruction: 0 is DEC, which leaves the decoder alone; IDEC
             weighs the KL by 0.1 and the error, averaged over pixels, by 1: here 10 / number of pixels.
         measured: examples at once when the clusters' frequencies are measured.
+        pretrain_epochs: of plain reconstruction, before k-means finds the centres; with 0 these are random codes.
     Raises ValueError for fewer than two clusters.
     """
     if clusters < 2:
         raise ValueError(f"clusters is {clusters}; it must be at least 2")
+    begin = pretrained(net, optimizer, "squared", pretrain_epochs)
     groups = ("encoder", "centres") + (() if isinstance(weight, int | float) and weight == 0 else ("decoder",))
 
-    def frozen(params: Params, x: Array) -> Params:
-        """What P is made of: the net as it is, and how many examples each cluster has, softly."""
-        encode = lambda one: soft_assignment(net.encode(params, one[None]), params["centres"])[0]
-        frequency = lax.map(encode, x, batch_size=min(measured, len(x))).sum(0)  # [C]
+    def frozen(params: Params, x: Array) -> Params:  # what P is made of; a cluster's frequency is a soft count
+        frequency = soft_assignment(codes_of(net, params, x, measured), params["centres"]).sum(0)  # [C]
         return {"encoder": params["encoder"], "centres": params["centres"], "frequency": frequency}
 
     def init(key: Key, data: Batch) -> Params:
         key_net, key_centres = jax.random.split(key)
-        params = net.init(key_net, data)
-        some = jax.random.choice(key_centres, data.x, (clusters,), replace=len(data.x) < clusters)
-        params = {**params, "centres": net.encode(params, some)}
-        return {**params, "target": frozen(params, data.x)}
+        params = begin(key_net, data)
+        params |= {"centres": centres(net, params, data, key_centres, clusters, pretrain_epochs > 0)}
+        return params | {"target": frozen(params, data.x)}
 
     def terms(params: Params, batch: Batch, key: Key | None, weight) -> Loss:
         z, x_hat = net.apply(params, batch.x, key)
@@ -63,8 +66,8 @@ def dec(
         return Loss(kl + weight * error, {"clustering": kl, "reconstruction": error})
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        result = terms(params, batch, None, final(weight))
-        return {"loss": result.value, **result.metrics, **reconstruction(net.apply(params, batch.x)[1], batch.x)}
+        value, metrics, _ = terms(params, batch, None, final(weight))
+        return {"loss": value, **metrics, **reconstruction(net.apply(params, batch.x)[1], batch.x)}
 
     return Algorithm(
         init=init,
@@ -76,4 +79,5 @@ def dec(
         reconstruct=lambda params, x: net.apply(params, x)[1],
         corrupt=net.corrupt,
         statistics=("target",),
+        predict=lambda params, x: soft_assignment(net.encode(params, x), params["centres"]).argmax(-1),
     )

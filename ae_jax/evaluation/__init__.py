@@ -35,6 +35,9 @@ DESCRIPTIONS: dict[str, str] = {
     "log_likelihood": "log p(x) in nats by importance sampling, k samples an example; a lower bound in expectation",
     "free_energy": "-log of the unnormalised probability of an example under a Boltzmann machine, in nats",
     "pseudo_likelihood": "sum over pixels of log p(pixel | all others) in nats, by one pixel drawn for each example",
+    "accuracy": "part of the examples whose class is told right",
+    "clustering_accuracy": "part of the examples in the right cluster, under the best one-to-one matching with classes",
+    "nmi": "mutual information of told classes, or clusters, and labels, over the mean of their entropies",
     "linear_probe_accuracy": "of logistic regression from codes to labels, fitted on train, scored on test",
     "knn_accuracy": "of a vote of the k nearest training codes, scored on test",
     "active_units": "count of code units whose variance over the test data exceeds 0.01",
@@ -126,11 +129,19 @@ def battery(
             found |= _denoised(algorithm, params, test, key_denoised)
         if algorithm.log_weight is not None:
             found[likelihood_name] = _likelihood(algorithm, params, weighed, key_likelihood, samples)
+        if labelled and algorithm.predict is not None:
+            predicted = assignments(algorithm, params, test.x)
+            found |= clustering.agreement(predicted, test.y, supervised=algorithm.classes is not None)
         found[jacobian_name] = _jacobian(algorithm, params, moved.x)
         reading = probed(_codes(algorithm, params, seen.x), test_codes) if labelled else {}
         return _in_order(_floats(found) | reading) | {f"pca {name}": value for name, value in baseline.items()}
 
     return measure
+
+
+def assignments(algorithm: Algorithm, params: Params, x: Array) -> np.ndarray:
+    """The class or cluster that an algorithm with `predict` tells of each example. [N, *shape] -> [N] integers."""
+    return np.asarray(_assignments(algorithm, params, x))
 
 
 def has_labels(train: Batch, test: Batch) -> bool:
@@ -206,6 +217,13 @@ def _jacobian(algorithm: Algorithm, params: Params, x: Array) -> Array:
 
 
 @partial(jax.jit, static_argnames="algorithm")
+def _assignments(algorithm: Algorithm, params: Params, x: Array) -> Array:
+    assert algorithm.predict is not None
+    one = lambda x: algorithm.predict(params, x[None])[0]  # type: ignore[misc]
+    return jax.lax.map(one, x, batch_size=min(500, len(x)))
+
+
+@partial(jax.jit, static_argnames="algorithm")
 def _codes(algorithm: Algorithm, params: Params, x: Array) -> Array:
     return codes.encode(algorithm, params, x)
 
@@ -220,6 +238,7 @@ def _pca_errors(fitted: pca.PCA, x: Array) -> Metrics:
 __all__ = [
     "DESCRIPTIONS",
     "artefacts",
+    "assignments",
     "battery",
     "binomial_interval",
     "clustering",

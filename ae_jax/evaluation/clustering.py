@@ -107,3 +107,30 @@ def scores(clusters: Any, labels: Any) -> dict[str, float]:
         "nmi": float(normalized_mutual_info_score(labels, clusters)),
         "ari": float(adjusted_rand_score(labels, clusters)),
     }
+
+
+def agreement(predicted: Any, labels: Any, supervised: bool) -> dict[str, float]:
+    """How well classes that a classifier tells, or clusters, fit the labels: {"test accuracy" or "test
+    clustering_accuracy", "test nmi"}. [N], [N].
+    """
+    from sklearn.metrics import normalized_mutual_info_score
+
+    predicted, labels = np.asarray(predicted), np.asarray(labels)
+    right = {"test accuracy": float((predicted == labels).mean())}
+    matched = lambda: {"test clustering_accuracy": accuracy(predicted, labels)}
+    return (right if supervised else matched()) | {"test nmi": float(normalized_mutual_info_score(labels, predicted))}
+
+
+def confusion(predicted: Any, labels: Any) -> tuple[list[int], list[int], list[list[int]]]:
+    """How many examples of each label got each class or cluster: the labels, a row each, the clusters, a column each,
+    and the counts. [N], [N]. Clusters stand in the order that puts the largest counts on the diagonal.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    rows, true = np.unique(np.asarray(labels), return_inverse=True)
+    columns, found = np.unique(np.asarray(predicted), return_inverse=True)
+    counts = np.zeros((len(rows), len(columns)), int)
+    np.add.at(counts, (true, found), 1)
+    _, matched = linear_sum_assignment(counts, maximize=True)
+    order = [*matched, *sorted(set(range(len(columns))) - set(matched))]
+    return rows.tolist(), columns[order].tolist(), counts[:, order].tolist()
