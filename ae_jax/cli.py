@@ -488,6 +488,9 @@ def search(
 ) -> None:
     """Find what resembles a query in an index.
 
+    An index holds the encoder as a program, and searching runs it: take an index only from someone whose programs you
+    would run. Its checksum shows damage, not who made it.
+
     Args:
         index: the index.
         query: one or many: an image or a folder of them, a text file, a few words, a .npy or .npz file.

@@ -85,7 +85,11 @@ def written(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         made = False
         flush_folder(folder)
     except OSError as error:
-        if error.errno is not None and error.filename in (None, path, temporary):  # the user knows the file by the name that they gave
+        if error.errno is not None and error.filename in (
+            None,
+            path,
+            temporary,
+        ):  # the user knows the file by the name that they gave
             error.filename, error.filename2 = named, None
         raise
     finally:

@@ -2,9 +2,12 @@
 
 The encoder is StableHLO (`jax.export`), so searching needs neither the run nor its network's code: this module
 imports JAX and NumPy alone, no algorithm, no network, neither flax nor optax.
+
+`encode` runs that program. An index is therefore code: search only those that you made or whose maker you trust. Its
+checksum, SHA-256 of all parts, shows damage and parts that do not belong together; it does not show who made the file.
 """
 
-import io
+import hashlib
 import json
 import zipfile
 from collections.abc import Sequence
@@ -17,10 +20,10 @@ import numpy as np
 from jax import export as jax_export
 
 from . import retrieval
-from .disk import RunError, write_atomically
+from .disk import RunError, strict, written
 
 Metric = Literal["euclidean", "cosine"]
-PARTS = ("encoder", "codes", "names", "about")  # what the file holds
+PARTS = ("encoder", "codes", "names", "about", "sha256")  # what the file holds
 
 
 class Index(NamedTuple):
@@ -45,12 +48,23 @@ class Hit(NamedTuple):
     distance: float  # of codes; or the bits that differ, for a search by Hamming ball
 
 
+def checksum(index: Index) -> str:
+    """SHA-256 of all parts and their shapes: which encoder made which codes of what."""
+    about = json.dumps(strict(index.about), sort_keys=True, allow_nan=False)
+    names = json.dumps([str(name) for name in index.names])
+    total = hashlib.sha256()
+    for part in (index.encoder, str(index.codes.shape).encode(), index.codes.tobytes(), names.encode(), about.encode()):
+        total.update(hashlib.sha256(part).digest())
+    return total.hexdigest()
+
+
 def save(index: Index, path: Path) -> None:
     """Writes a .npz file, whole or not at all."""
-    buffer = io.BytesIO()
+    about = json.dumps(strict(index.about), allow_nan=False)
     encoder = np.frombuffer(index.encoder, np.uint8)
-    np.savez(buffer, encoder=encoder, codes=index.codes, names=index.names, about=np.array(json.dumps(index.about)))
-    write_atomically(path, buffer.getvalue())
+    sha256 = checksum(index)
+    with written(path) as file:
+        np.savez(file, encoder=encoder, codes=index.codes, names=index.names, about=about, sha256=sha256)
 
 
 def load(path: Path) -> Index:
@@ -61,28 +75,41 @@ def load(path: Path) -> Index:
         raise RunError(f"{path} is not an index, but no .npz file at all; ae-jax index makes one")
     try:
         with np.load(path, allow_pickle=False) as file:
-            if missing := [part for part in PARTS if part not in file.files]:
-                raise RunError(f"{path} is not an index (it lacks {', '.join(missing)}); ae-jax index makes one")
-            encoder, codes, names, about = (file[part] for part in PARTS)
-        if codes.ndim != 2 or codes.dtype.kind != "f" or not len(codes) or names.shape != codes.shape[:1]:
-            raise RunError(f"{path} is not an index (codes {codes.shape}, names {names.shape})")
-        return Index(encoder.tobytes(), codes, names, json.loads(str(about)))
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile):
-        raise RunError(f"the index {path} is damaged; make it again with ae-jax index") from None
+            parts = {name: file[name] for name in PARTS if name in file.files}
+        if missing := [name for name in PARTS if name not in parts]:
+            lacks = f"it lacks {', '.join(missing)}"
+            raise RunError(f"{path} is not an index of this version ({lacks}); ae-jax index makes one")
+        encoder, codes, names, about, sha256 = parts.values()
+        found = Index(encoder.tobytes(), codes, names, json.loads(str(about)))
+        if checksum(found) != str(sha256):
+            raise ValueError("its parts do not have the checksum that was written with them")
+    except RunError:
+        raise
+    except Exception as error:  # NumPy and zlib raise whatever their readers stumble on, struct.error too
+        raise RunError(
+            f"the index {path} is damaged, or was changed ({error}); make it again with ae-jax index"
+        ) from None
+    if codes.ndim != 2 or codes.dtype.kind != "f" or not len(codes) or names.shape != codes.shape[:1]:
+        raise RunError(f"{path} is not an index (codes {codes.shape}, names {names.shape}); ae-jax index makes one")
+    if not np.isfinite(codes).all():
+        raise RunError(f"{path} holds codes that are NaN or infinite; make it again from a run whose codes are numbers")
+    return found
 
 
 def about(path: Path) -> dict[str, Any] | None:
     """What an index says of itself; None of any other file."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as file:
+            there = {f"{part}.npy" for part in PARTS} <= set(file.namelist())
+    except (OSError, zipfile.BadZipFile, NotImplementedError):
         return None
-    with zipfile.ZipFile(path) as file:
-        there = {f"{part}.npy" for part in PARTS} <= set(file.namelist())
     return load(path).about if there else None
 
 
 def encode(index: Index, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
-    """Codes by the index's own encoder. [N, *shape] -> [N, K]. Raises RunError for examples of another shape,
-    and for an encoder that is damaged.
+    """Codes by the index's own encoder, a program that comes with the file. [N, *shape] -> [N, K].
+
+    Raises RunError for examples of another shape, and for an encoder that cannot be read.
     """
     if x.shape[1:] != index.shape:
         raise RunError(f"the query has the shape {x.shape[1:]}; this index holds examples of {index.shape}")
