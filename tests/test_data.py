@@ -709,7 +709,7 @@ def test_a_broken_or_missing_image_is_named(tmp_path):
         data.load(tmp_path / "split")
     save(tmp_path / "mixed" / "class" / "a.png", grey(8, 8))
     save(tmp_path / "mixed" / "b.png", grey(8, 8))
-    with pytest.raises(data.DataError, match="some images lie directly there and others in class folders"):
+    with pytest.raises(data.DataError, match=r"some files lie directly there \(b.png\) and others in class folders"):
         data.load(tmp_path / "mixed")
 
 

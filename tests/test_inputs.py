@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import unicodedata
 
 import numpy as np
 import pytest
@@ -141,3 +142,236 @@ def test_without_a_home_folder_named_data_are_found_all_the_same(monkeypatch, tm
     for told in (data.load, data.open_stream):
         with pytest.raises(data.DataError, match="there is no such home folder"):
             told("~/x.npy")
+
+
+# ------------------------------------------------------------------------------------------- what lies in folders
+
+
+def grey(path, value=128, size=4):
+    """An image of one grey."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((size, size), value, np.uint8)).save(path)
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """A folder of two classes of four images."""
+    for name in ("cats", "dogs"):
+        for i in range(4):
+            grey(tmp_path / name / f"{i}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def books(tmp_path):
+    """A folder of two classes of four texts."""
+    for name, words in (("sea", "wave harbour sail"), ("wood", "oak moss fern")):
+        for i in range(4):
+            write(tmp_path / name / f"{i}.txt", words)
+    return tmp_path
+
+
+def finished_run(folder):
+    """What a run leaves, as far as it matters here."""
+    write(folder / "config.json", "{}")
+    write(folder / "lock", "")
+    write(folder / "notes.txt", "what I think of this run")
+    grey(folder / "pictures" / "samples.png", size=50)
+    write(folder / "projector" / "projector_config.pbtxt", "")
+    np.save(folder / "codes.npy", np.zeros((5, 2), np.float32))
+
+
+def same(one, other):
+    assert one.classes == other.classes
+    for now, before in zip(one, other, strict=True):
+        np.testing.assert_array_equal(now.x, before.x)
+        np.testing.assert_array_equal(now.y, before.y)
+
+
+@pytest.mark.parametrize("below", ["runs/first", "first", "cats/first"])
+def test_what_ae_jax_wrote_is_no_data(pets, below, capsys, monkeypatch):
+    monkeypatch.chdir(pets)
+    before, streamed = data.load("."), data.open_stream(".")
+    assert capsys.readouterr().err == ""
+    finished_run(pets / below)
+    same(data.load("."), before)
+    assert capsys.readouterr().err == f"left out: what ae-jax wrote ({below})\n"
+    again = data.open_stream(".")
+    assert capsys.readouterr().err == f"left out: what ae-jax wrote ({below})\n"
+    assert (len(again.train), again.classes) == (len(streamed.train), streamed.classes)
+    assert len(data.read_images(pets)) == 8
+
+
+def test_what_ae_jax_wrote_is_no_text_and_no_array(books, tmp_path_factory, capsys):
+    before = data.load(books)
+    finished_run(books / "runs" / "first")
+    same(data.load(books), before)
+    assert "left out: what ae-jax wrote (runs/first)" in capsys.readouterr().err
+    arrays = tmp_path_factory.mktemp("arrays")
+    np.save(arrays / "x.npy", np.zeros((20, 4), np.float32))
+    finished_run(arrays / "runs" / "first")
+    assert len(data.open_stream(arrays).train) == 16
+    assert "left out: what ae-jax wrote (runs/first)" in capsys.readouterr().err
+
+
+def test_pictures_of_a_run_are_data_where_they_are_named(tmp_path):
+    finished_run(tmp_path)
+    assert len(data.read_images(tmp_path / "pictures")) == 1
+
+
+@pytest.mark.parametrize("name", ["README.md", "readme.txt", "LICENSE.txt", "Citation.md"])
+def test_a_text_about_the_data_drops_no_labels(books, name, capsys):
+    before = data.load(books)
+    write(books / name, "licence citation")
+    same(data.load(books), before)
+    assert capsys.readouterr().err == f"left out: {name}, about the data\n"
+
+
+def test_a_text_about_the_data_is_no_document_without_classes_either(tmp_path, capsys):
+    for split in ("train", "test"):
+        write(tmp_path / split / "a.txt", "wave harbour")
+    write(tmp_path / "train" / "README.md", "licence citation")
+    write(tmp_path / "README.md", "licence citation")
+    assert data.load(tmp_path).vocabulary == ("harbour", "wave")
+    assert "left out: README.md, train/README.md, about the data" in capsys.readouterr().err
+
+
+def test_folders_of_nothing_but_readmes_are_documents(tmp_path):
+    for i in range(4):
+        write(tmp_path / f"repository{i}" / "README.md", "wave harbour")
+    assert len(data.load(tmp_path).classes) == 4
+
+
+@pytest.mark.parametrize("load", [data.load, data.open_stream])
+def test_a_stray_file_beside_class_folders_is_named(pets, load):
+    grey(pets / "samples.png")
+    with pytest.raises(data.DataError, match=r"lie directly there \(samples.png\) and others in class"):
+        load(pets)
+
+
+def test_a_stray_text_beside_class_folders_is_named(books):
+    write(books / "notes.txt", "to do")
+    with pytest.raises(data.DataError, match=r"lie directly there \(notes.txt\) and others in class"):
+        data.load(books)
+
+
+@pytest.mark.parametrize("load", [data.load, data.open_stream])
+@pytest.mark.parametrize("stray", ["x.npy", "cats/codes.npy"])
+def test_arrays_beside_images_are_refused(pets, load, stray):
+    np.save(pets / stray, np.zeros((5, 2), np.float32))
+    with pytest.raises(data.DataError, match=rf"1 .npy file \({stray}\) and 8 images \(cats/0.png, .*move the ones"):
+        load(pets)
+    (pets / stray).unlink()
+    load(pets)
+
+
+def test_texts_beside_images_are_about_them_unless_they_are_more(pets, capsys):
+    for i in range(4):
+        write(pets / "cats" / f"{i}.txt", "a cat")
+    assert data.load(pets).classes == ("cats", "dogs")
+    assert capsys.readouterr().err == "left out: 4 texts (cats/0.txt, cats/1.txt, cats/2.txt, ...)\n"
+    for i in range(5):
+        write(pets / "dogs" / f"{i}.txt", "a dog")
+    with pytest.raises(data.DataError, match=r"9 texts \(.*\) and 8 images"):
+        data.load(pets)
+
+
+def test_texts_beside_arrays_are_about_them(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((20, 4), np.float32))
+    write(tmp_path / "README.md", "what this is")
+    data.open_stream(tmp_path)
+    assert capsys.readouterr().err == ""
+    write(tmp_path / "columns.txt", "a b c d")
+    np.save(tmp_path / "x.labels.npy", np.zeros(20, int))
+    (tmp_path / "old").mkdir()
+    np.save(tmp_path / "old" / "y.npy", np.zeros((20, 4), np.float32))
+    assert len(data.open_stream(tmp_path).train) == 16
+    told = "left out: 1 .npy file in folders below (old/y.npy); 1 text (columns.txt)\n"
+    assert capsys.readouterr().err == told
+
+
+def test_texts_are_not_streamed_but_told(books):
+    with pytest.raises(data.DataError, match="texts, which are not streamed but loaded"):
+        data.open_stream(books)
+
+
+# .......................................................................................... splits and classes
+
+
+def test_what_lies_beside_the_splits_is_told(tmp_path, capsys):
+    for name in ("train/a", "train/b", "test/a", "test/b", "unlabelled"):
+        grey(tmp_path / name / "0.png")
+    grey(tmp_path / "logo.png")
+    dataset = data.load(tmp_path)
+    assert (len(dataset.train.x), len(dataset.test.x), dataset.classes) == (2, 2, ("a", "b"))
+    assert capsys.readouterr().err == "left out: 2 images (logo.png, unlabelled/0.png) in no split\n"
+
+
+@pytest.mark.parametrize("load", [data.load, data.open_stream])
+def test_a_class_called_as_a_split_is_refused(tmp_path, load):
+    for name in ("train", "car", "plane"):
+        grey(tmp_path / name / "0.png")
+    with pytest.raises(data.DataError, match=r"has a folder train and 2 images \(car/0.png, plane/0.png\) beside it"):
+        load(tmp_path)
+    (tmp_path / "train").rename(tmp_path / "test")
+    with pytest.raises(data.DataError, match="has the folder test and none called train"):
+        load(tmp_path)
+    (tmp_path / "test").rename(tmp_path / "trains")
+    assert load(tmp_path).classes == ("car", "plane", "trains")
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path):
+    for name in ("train", "val", "validation"):
+        grey(tmp_path / name / "0.png")
+    with pytest.raises(data.DataError, match="2 folders for validation, val, validation: leave one"):
+        data.load(tmp_path)
+
+
+def test_an_empty_split_is_told(tmp_path):
+    grey(tmp_path / "train" / "0.png")
+    (tmp_path / "test").mkdir()
+    with pytest.raises(data.DataError, match="test holds no images"):
+        data.load(tmp_path)
+
+
+def test_empty_classes_and_classes_of_test_alone_are_told(tmp_path, capsys):
+    for name in ("train/a", "train/b", "test/a", "test/c"):
+        grey(tmp_path / name / "0.png")
+    (tmp_path / "train" / "d").mkdir()
+    (tmp_path / "train" / ".cache").mkdir()
+    assert data.load(tmp_path).classes == ("a", "b", "c")
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "left out: a folder without images (train/d)",
+        "note: c in test is no class of train: nothing can learn it",
+    ]
+
+
+def test_a_class_is_one_in_both_forms_of_unicode(tmp_path):
+    for split, form in (("train", "NFC"), ("test", "NFD")):
+        for name in ("caf\u00e9", "bar"):
+            grey(tmp_path / split / unicodedata.normalize(form, name) / "0.png")
+    dataset = data.load(tmp_path)
+    assert dataset.classes == ("bar", "caf\u00e9")
+    np.testing.assert_array_equal(dataset.train.y, dataset.test.y)
+
+
+def test_linked_folders_are_read_once(tmp_path):
+    for name in ("elsewhere/cats", "here/dogs", "here/birds"):
+        grey(tmp_path / name / "0.png")
+    (tmp_path / "here" / "cats").symlink_to(tmp_path / "elsewhere" / "cats")
+    (tmp_path / "here" / "same").symlink_to(tmp_path / "here" / "dogs")  # would repeat what is here
+    (tmp_path / "here" / "all").symlink_to(tmp_path)
+    (tmp_path / "elsewhere" / "cats" / "loop").symlink_to(tmp_path / "elsewhere" / "cats")
+    assert data.load(tmp_path / "here").classes == ("birds", "cats", "dogs")
+
+
+def test_a_broken_link_is_named(pets):
+    (pets / "cats" / "9.png").symlink_to(pets / "gone.png")
+    with pytest.raises(data.DataError, match=r"9\.png cannot be read as an image"):
+        data.load(pets)

@@ -16,6 +16,7 @@ from ..disk import suffix
 from .binary import binarise, dynamic_binarise
 from .dataset import DataError, Dataset, expanded, no_option, unit_interval, validation_split
 from .files import arrays
+from .folders import kind_of
 from .images import Crop, Size, folder, image_files, read_images
 from .sprites import render, shapes
 from .stream import (
@@ -182,10 +183,10 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
         raise DataError(f"no name and no path was given; known are {', '.join(NAMED)} and what `SOURCES` lists")
     if is_name(source, data_dir):
         return (NAMED[name], ()) if name in NAMED else (prepared, (name,))
-    if path.is_dir() and npy_files(path) + npy_files(path / "train"):
-        raise DataError(f"{path} holds .npy files, which are not loaded but streamed: --stream, or data.open_stream")
     if path.is_dir():
-        return (texts if text_files(path) and not image_files(path) else folder), (path,)
+        if (kind := kind_of(path)) == "arrays":
+            raise DataError(f"{path} holds .npy files, which are not loaded but streamed: --stream or open_stream")
+        return (texts if kind == "texts" else folder), (path,)
     if path.is_file() and suffix(path) in (".npy", ".npz"):
         return arrays, (path,)
     if path.exists():
@@ -228,6 +229,7 @@ __all__ = [
     "generated",
     "image_files",
     "is_name",
+    "kind_of",
     "load",
     "normalise_patches",
     "npy_files",

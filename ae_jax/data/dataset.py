@@ -1,6 +1,6 @@
 """What `load` gives back, and how arrays of any kind become batches in [0, 1]."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..core import Batch
-from ..disk import suffix
 
 
 class DataError(ValueError):
@@ -27,14 +26,6 @@ def no_option(unknown: Sequence[str], known: Sequence[str]) -> str:
     """What is said of options that a source has not; written as arguments, which the command line turns to flags."""
     takes = f"it takes {', '.join(f'{name}=' for name in known)}" if known else "it takes none"
     return f"no option {', '.join(f'{name}=' for name in unknown)}; {takes}"
-
-
-def visible_files(root: Path, suffixes: Collection[str]) -> list[Path]:
-    """The files with these suffixes anywhere below a folder, in the order of their names, none hidden nor in a hidden
-    folder: an environment's or a repository's own are no data.
-    """
-    found = (p for p in root.rglob("*") if suffix(p) in suffixes)
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(root).parts))
 
 
 def refuse(bad: Sequence[str]) -> None:

@@ -8,24 +8,12 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core import Batch
-from .dataset import (
-    DataError,
-    Dataset,
-    expanded,
-    from_parts,
-    make_batch,
-    refuse,
-    shuffled,
-    unit_interval,
-    visible_files,
-)
+from .dataset import DataError, Dataset, expanded, from_parts, make_batch, refuse, shuffled, unit_interval
+from .folders import class_labels, image_suffixes, look, visible_files
 from .whitening import patches
 
 Size = int | tuple[int, int]  # pixels: a square's side, or (height, width)
 Crop = Size | Literal["square"]
-
-# what the folders of each split are called
-NAMES = {"train": ("train", "training"), "test": ("test", "testing"), "validation": ("valid", "validation", "val")}
 
 
 def decode(file: str | Path | bytes, colour: bool | None = None) -> np.ndarray:
@@ -87,10 +75,7 @@ def fitted(image: np.ndarray, crop: Crop | None, resize: Size | None) -> np.ndar
 
 def image_files(path: Path) -> list[Path]:
     """The files that Pillow can open by their suffix, see `visible_files`."""
-    from PIL import Image
-
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    return visible_files(path, suffixes)
+    return visible_files(path, image_suffixes())
 
 
 def read_images(
@@ -163,13 +148,13 @@ def folder(
     path = expanded(path)
     if patch is None and (count is not None or test_count is not None):
         raise DataError("count= and test_count= are numbers of patches; pass patch=8 with them")
-    roots = split_folders(path)
-    files = {split: image_files(root) for split, root in roots.items()}
+    roots, files, *_ = looked = look(path, "images")
     for split, found in files.items():
         if not found:
             raise DataError(f"{roots[split]} holds no images in a format that Pillow reads (.png, .jpg, ...)")
 
     classes, labels = class_labels(roots, files)
+    looked.tell()
     every = read_images([p for found in files.values() for p in found], colour=colour, crop=crop, resize=resize)
     images, at = {}, 0
     for split, found in files.items():
@@ -188,26 +173,6 @@ def folder(
     parts = {split: make_batch(x, labels[split] if classes else None) for split, x in zip(images, scaled, strict=True)}
     names = {split: [str(p.relative_to(path)) for p in found] for split, found in files.items()}
     return from_parts(path.name, parts, str(path), test_fraction, seed, classes=classes, names=names)
-
-
-def split_folders(path: Path) -> dict[str, Path]:
-    """The folder of each split that a folder has; where it has none called train, it is that itself."""
-    below = {p.name.lower(): p for p in path.iterdir() if p.is_dir()}
-    roots = {split: next((below[n] for n in names if n in below), None) for split, names in NAMES.items()}
-    return {split: root for split, root in roots.items() if root} if roots["train"] else {"train": path}
-
-
-def class_labels(roots: dict[str, Path], files: dict[str, list[Path]]) -> tuple[tuple[str, ...], dict[str, list[int]]]:
-    """The names of the class folders, none where the images lie directly in their split, and every file's label."""
-    names = {split: [p.relative_to(roots[split]).parts for p in found] for split, found in files.items()}
-    direct = [len(parts) == 1 for found in names.values() for parts in found]
-    if all(direct):
-        return (), {}
-    if any(direct):
-        where = ", ".join(str(root) for root in roots.values())
-        raise DataError(f"{where}: some images lie directly there and others in class folders; choose one of the two")
-    classes = tuple(sorted({parts[0] for found in names.values() for parts in found}))
-    return classes, {split: [classes.index(parts[0]) for parts in found] for split, found in names.items()}
 
 
 def _patched(

@@ -21,7 +21,8 @@ from jax import Array
 
 from ..core import Batch
 from ..disk import suffix, written
-from .dataset import DataError, expanded, make_batch, no_option, shuffled, unit_interval, visible_files
+from .dataset import DataError, expanded, make_batch, no_option, shuffled, unit_interval
+from .folders import Found, Kind, class_labels, kind_of, look
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -344,7 +345,7 @@ def npy(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Sourc
         seed: of that split.
     """
     path = expanded(path)
-    files = {"train": [path]} if path.is_file() else _found(path, npy_files)
+    files = {"train": [path]} if path.is_file() else _found(path, "arrays").files
     parts = {part: npy_source(f"{path} {part}", found) for part, found in files.items()}
     return from_sources(path.stem, parts, str(path), test_fraction, seed)
 
@@ -362,14 +363,13 @@ def write_shards(source: Source, folder: Path | str, rows: int) -> None:
                 np.save(file, array)
 
 
-def _found(path: Path, files_of: Callable[[Path], list[Path]]) -> dict[str, list[Path]]:
+def _found(path: Path, kind: Kind) -> Found:
     """The files of every split of a folder."""
-    from .images import split_folders
-
-    files = {part: files_of(root) for part, root in split_folders(path).items()}
-    if empty := [part for part, found in files.items() if not found]:
+    found = look(path, kind)
+    if empty := [part for part, files in found.files.items() if not files]:
         raise DataError(f"{path} holds no files to stream for {', '.join(empty)}")
-    return files
+    found.tell()
+    return found
 
 
 # ................................................................................................. images
@@ -394,11 +394,11 @@ def images(
         test_fraction: how many images to hold out where there is no folder `test`.
         seed: of that split.
     """
-    from .images import class_labels, image_files, read_images, split_folders
+    from .images import read_images
 
     path = expanded(path)
-    files = _found(path, image_files)
-    classes, labels = class_labels(split_folders(path), files)
+    roots, files, *_ = _found(path, "images")
+    classes, labels = class_labels(roots, files)
     every = [file for found in files.values() for file in found]
     some = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, 100).astype(int))]
     channels = 3 if colour else 1 if colour is not None else read_images(some)[0].shape[-1]
@@ -536,7 +536,10 @@ def open_stream(source: str | Path, **options: Any) -> Sources:
     elif not name and path.is_file() and suffix(path) == ".npy":
         reader = npy
     elif not name and path.is_dir():
-        reader = npy if visible_files(path, (".npy",)) else images
+        kind = kind_of(path)
+        if kind == "texts":
+            raise DataError(f"{path} holds texts, which are not streamed but loaded: leave --stream out, or data.load")
+        reader = npy if kind == "arrays" else images
     else:
         raise DataError(
             f"{source} cannot be streamed: that takes a .npy file, a folder of .npy files or of images, or a prepared "

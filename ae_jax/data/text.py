@@ -17,16 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from .dataset import DataError, Dataset, expanded, from_parts, make_batch, refuse, shuffled, visible_files
-from .images import NAMES
+from .dataset import DataError, Dataset, expanded, from_parts, make_batch, refuse, shuffled
+from .folders import TEXTS, class_labels, look, visible_files
 
-SUFFIXES = (".txt", ".text", ".md")
 SPLIT = {"train": "training/", "test": "test/"}  # what Reuters' documents are called
 
 
 def text_files(path: Path) -> list[Path]:
     """The text files below a folder, see `visible_files`."""
-    return visible_files(path, SUFFIXES)
+    return visible_files(path, TEXTS)
 
 
 def read_texts(files: Sequence[Path]) -> dict[Path, str]:
@@ -143,16 +142,14 @@ def texts(
         DataError: no documents, some that are not text (named), or no words.
     """
     path = expanded(path)
-    below = {p.name.lower(): p for p in path.iterdir() if p.is_dir()}
-    roots = {split: next((below[n] for n in names if n in below), None) for split, names in NAMES.items()}
-    roots = {split: root for split, root in roots.items() if root} if roots["train"] else {"train": path}
-    found = {split: read_texts(text_files(root)) for split, root in roots.items()}
+    looked = look(path, "texts")
+    roots = looked.roots
+    looked.tell()
+    found = {split: read_texts(files) for split, files in looked.files.items()}
     if empty := [str(roots[split]) for split, read in found.items() if not read]:
-        raise DataError(f"{', '.join(empty)} holds no documents with words in them ({', '.join(SUFFIXES)})")
-    folders = {split: [p.relative_to(roots[split]).parts[:-1] for p in read] for split, read in found.items()}
-    labelled = all(parts for of in folders.values() for parts in of)
-    classes = tuple(sorted({parts[0] for of in folders.values() for parts in of})) if labelled else ()
-    labels = {split: [classes.index(p[0]) for p in of] if labelled else None for split, of in folders.items()}
+        raise DataError(f"{', '.join(empty)} holds no documents with words in them ({', '.join(TEXTS)})")
+    classes, numbers = class_labels(roots, {split: list(read) for split, read in found.items()})
+    labels = {split: numbers.get(split) for split in found}
     contents = {split: list(read.values()) for split, read in found.items()}
     names = {split: [str(p.relative_to(path)) for p in read] for split, read in found.items()}
     if len(contents) == 1:  # the vocabulary is train's alone, so the split comes before it

@@ -12,7 +12,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from .dataset import DataError, Dataset, expanded, make_batch, take
-from .images import NAMES, read_images
+from .folders import NAMES
+from .images import read_images
 from .whitening import patches
 
 Variant = Literal["basic", "rot", "bg_rand", "bg_img", "bg_img_rot"]

@@ -1,0 +1,254 @@
+"""What in a folder is data: which of its files are read, as which splits and classes, and what is left out, said."""
+
+import os
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+from unicodedata import normalize
+
+from ..disk import suffix
+from .dataset import DataError
+
+Kind = Literal["images", "texts", "arrays"]
+
+# what the folders of each split are called
+NAMES = {"train": ("train", "training"), "test": ("test", "testing"), "validation": ("valid", "validation", "val")}
+TEXTS = (".txt", ".text", ".md")
+# texts about the data, where they lie beside it
+ABOUT = ("readme", "license", "licence", "copying", "copyright", "notice", "citation", "authors", "changelog")
+
+
+class Listed(NamedTuple):
+    """What lies below a folder."""
+
+    files: list[Path]  # in the order of their names
+    own: list[Path]  # folders that ae_jax wrote, whose files are not among these
+
+
+class Found(NamedTuple):
+    """The files of one kind in a folder."""
+
+    roots: dict[str, Path]  # the folder of each split
+    files: dict[str, list[Path]]  # of each split, in the order of their names
+    left_out: list[str]  # which files and folders, and why
+    notes: list[str]  # what else to say
+
+    def tell(self) -> None:
+        """A line on stderr for what was left out, and one for each note."""
+        for line in [f"left out: {'; '.join(self.left_out)}"] * bool(self.left_out) + self.notes:
+            print(line, file=sys.stderr)
+
+
+def image_suffixes() -> frozenset[str]:
+    """The suffixes of files that Pillow can open."""
+    from PIL import Image
+
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+
+
+def is_own(folder: Path) -> bool:
+    """Whether ae_jax wrote a folder: a run's, or codes for the Embedding Projector."""
+    run = (folder / "config.json").is_file() and any(
+        (folder / name).exists() for name in ("lock", "checkpoints", "log.jsonl", "results.json")
+    )
+    return run or (folder / "projector_config.pbtxt").is_file()
+
+
+def listed(root: Path) -> Listed:
+    """The files below a folder, none hidden, nor in a hidden folder or one that ae_jax wrote.
+
+    Links to folders elsewhere are followed; those to folders in `root`, or around it, would only repeat files.
+    """
+    files, own, top = [], [], root.resolve()
+
+    def around(folder: Path) -> bool:
+        to = folder.resolve()
+        return to.is_relative_to(top) or top.is_relative_to(to)
+
+    def walk(folder: Path, linked: tuple[Path, ...]) -> None:
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(f"{folder} cannot be read ({error.strerror}); make it readable, or move it away") from error
+        for entry in entries:
+            path = folder / entry.name
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_dir():
+                files.append(path)
+            elif is_own(path):
+                own.append(path)
+            elif not entry.is_symlink():
+                walk(path, linked)
+            elif not around(path) and path.resolve() not in linked:
+                walk(path, (*linked, path.resolve()))
+
+    walk(root, ())
+    return Listed(sorted(files), own)
+
+
+def visible_files(root: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files with these suffixes anywhere below a folder, in the order of their names; see `listed`."""
+    return [file for file in listed(root).files if suffix(file) in suffixes]
+
+
+def _sorted_by_kind(files: Sequence[Path]) -> dict[Kind, list[Path]]:
+    """The files of each kind; labels of arrays are no arrays."""
+    suffixes: dict[Kind, Collection[str]] = {"images": image_suffixes(), "texts": TEXTS, "arrays": (".npy",)}
+    kinds: dict[Kind, list[Path]] = {kind: [p for p in files if suffix(p) in of] for kind, of in suffixes.items()}
+    kinds["arrays"] = [p for p in kinds["arrays"] if not p.name.lower().endswith(".labels.npy")]
+    return kinds
+
+
+def _about(file: Path) -> bool:
+    return file.stem.lower() in ABOUT
+
+
+def some(things: Sequence[Path | str], root: Path, most: int = 3) -> str:
+    """The first names of files or folders, as they are called from a folder."""
+    names = [str(p.relative_to(root)) if isinstance(p, Path) else p for p in things[:most]]
+    return ", ".join(names) + ", ..." * (len(things) > most)
+
+
+def many(count: int, what: str) -> str:
+    """`1 image`, `2 images`; `1 .npy file`."""
+    what = {"images": "image", "texts": "text", "arrays": ".npy file"}.get(what, what)
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def kind_of(path: Path) -> Kind:
+    """The kind of data in a folder: images, texts or arrays; images where there is nothing.
+
+    Texts beside as many images, or beside arrays, are about these. Raises DataError for arrays beside images, and for
+    images beside more texts: nobody can know which of the two is the data.
+    """
+    kinds = _sorted_by_kind(listed(path).files)
+    kinds["texts"] = [p for p in kinds["texts"] if not _about(p)] or kinds["texts"]
+    images = kinds["images"]
+    other: Kind = "arrays" if kinds["arrays"] else "texts"
+    if images and (kinds["arrays"] or len(kinds["texts"]) > len(images)):
+        raise DataError(
+            f"{path} holds {many(len(kinds[other]), other)} ({some(kinds[other], path)}) and "
+            f"{many(len(images), 'images')} ({some(images, path)}): move the ones or the others to another folder, or "
+            "name a folder or file that holds only what is to be learned"
+        )
+    return "arrays" if kinds["arrays"] else "texts" if kinds["texts"] and not kinds["images"] else "images"
+
+
+def split_folders(path: Path, files: Sequence[Path]) -> dict[str, Path]:
+    """The folder of each split that a folder has, by the files to be read; where it has none, it is train itself.
+
+    Raises DataError for two folders of one split, and for a test or validation split without a train split.
+    """
+    below = {file.relative_to(path).parts[0] for file in files if len(file.relative_to(path).parts) > 1}
+    below |= {p.name for p in path.iterdir() if p.is_dir() and p.name.lower() in NAMES["train"] and not is_own(p)}
+    roots = {}
+    for split, names in NAMES.items():
+        called = sorted(name for name in below if name.lower() in names)
+        if len(called) > 1:
+            raise DataError(f"{path} has {len(called)} folders for {split}, {', '.join(called)}: leave one")
+        if called:
+            roots[split] = path / called[0]
+    if roots and "train" not in roots:
+        held = ", ".join(root.name for root in roots.values())
+        raise DataError(
+            f"{path} has the folder {held} and none called train: move the examples to learn from into a folder train, "
+            f"or give {held} another name if it is a class"
+        )
+    # a test split may be there and empty, which is told; nothing else may
+    for split in ("test", "validation") if roots else ():
+        empty = [p for p in path.iterdir() if p.is_dir() and p.name.lower() in NAMES[split] and not is_own(p)]
+        if split not in roots and empty:
+            roots[split] = sorted(empty)[0]
+    return roots or {"train": path}
+
+
+def look(path: Path, kind: Kind) -> Found:
+    """The files of one kind in a folder, by split. Raises DataError where files cannot be told to belong to the data.
+
+    Subfolders `train` and `test` (and `valid`) are the splits, if there. Left out, and said: folders that ae_jax wrote,
+    files of other kinds, texts that are about the data, and what lies beside the splits.
+    """
+    there = listed(path)
+    kinds = _sorted_by_kind(there.files)
+    mine, left_out, notes = kinds[kind], [], []
+    roots = split_folders(path, mine)
+    if kind == "arrays":  # lie directly in their split
+        deep = [p for p in mine if p.parent not in roots.values()]
+        mine = [p for p in mine if p.parent in roots.values()]
+        left_out += [f"{many(len(deep), kind)} in folders below ({some(deep, path)})"] * bool(deep)
+    if kind == "texts":
+        beside = {path, *roots.values()}
+        about = [p for p in mine if p.parent in beside and _about(p)]
+        if 0 < len(about) < len(mine):
+            mine = [p for p in mine if p not in about]
+            left_out.append(f"{some(about, path)}, about the data")
+    files = {split: [p for p in mine if p.is_relative_to(root)] for split, root in roots.items()}
+    inside = {p for of in files.values() for p in of}
+    if outside := [p for p in mine if p not in inside]:
+        told = f"{many(len(outside), kind)} ({some(outside, path)})"
+        if len(roots) == 1:
+            (train,) = roots.values()
+            raise DataError(
+                f"{path} has a folder {train.name} and {told} beside it: move these into it, or out of {path}, or give "
+                f"{train.name} another name if it is a class"
+            )
+        left_out.append(f"{told} in no split")
+    for other in kinds:
+        strange = [p for p in kinds[other] if not (other == "texts" and _about(p))]
+        if other != kind and strange:
+            left_out.append(f"{many(len(strange), other)} ({some(strange, path)})")
+    if there.own:
+        left_out.append(f"what ae-jax wrote ({some(there.own, path)})")
+    if kind != "arrays":
+        notes += _of_classes(roots, files, left_out, kind)
+    return Found(roots, files, left_out, notes)
+
+
+def _of_classes(roots: dict[str, Path], files: dict[str, list[Path]], left_out: list[str], kind: Kind) -> list[str]:
+    """Notes on classes that one split alone has; adds folders without files to those left out."""
+    classes = {split: {_class(p, roots[split]) for p in found} - {None} for split, found in files.items()}
+    if not any(classes.values()):
+        return []
+    empty = [
+        f"{root.name}/{p.name}" if len(roots) > 1 else p.name
+        for split, root in roots.items()
+        for p in sorted(root.iterdir())
+        if p.is_dir() and not p.name.startswith(".") and not is_own(p)
+        if normalize("NFC", p.name) not in classes[split] and not any(file.is_relative_to(p) for file in files[split])
+        if not listed(p).own
+    ]
+    if empty:
+        left_out.append(f"{'folders' if len(empty) > 1 else 'a folder'} without {kind} ({', '.join(empty[:3])})")
+    return [
+        f"note: {', '.join(sorted(map(str, missing)))} in {split} is no class of train: nothing can learn it"
+        for split, of in classes.items()
+        if (missing := of - classes["train"])
+    ]
+
+
+def _class(file: Path, root: Path) -> str | None:
+    """The name of a file's class, its folder in that of the split; None where it lies directly there."""
+    parts = file.relative_to(root).parts
+    return normalize("NFC", parts[0]) if len(parts) > 1 else None
+
+
+def class_labels(roots: dict[str, Path], files: dict[str, list[Path]]) -> tuple[tuple[str, ...], dict[str, list[int]]]:
+    """The names of the class folders, none where the files lie directly in their split, and every file's label.
+
+    Raises DataError where some lie directly there and others in class folders.
+    """
+    names = {split: [_class(p, roots[split]) for p in found] for split, found in files.items()}
+    direct = [p for split, found in files.items() for p in found if _class(p, roots[split]) is None]
+    if len(direct) == sum(map(len, files.values())):
+        return (), {}
+    if direct:
+        where = ", ".join(str(root) for root in roots.values())
+        raise DataError(
+            f"{where}: some files lie directly there ({', '.join(p.name for p in direct[:3])}"
+            f"{', ...' * (len(direct) > 3)}) and others in class folders; choose one of the two"
+        )
+    classes = tuple(sorted({str(name) for found in names.values() for name in found}))
+    place = {name: label for label, name in enumerate(classes)}
+    return classes, {split: [place[str(name)] for name in found] for split, found in names.items()}
