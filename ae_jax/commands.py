@@ -369,8 +369,17 @@ class Opened(NamedTuple):
 
 def open_run(workdir: Path, seed: int | None = None) -> Opened:
     """One seed (the run's first by default) of a run. Raises RunError where that cannot be had."""
+    if workdir.is_file():
+        raise run.RunError(f"{workdir} is a file; a run is a folder, the --workdir of its training")
     folder = run.Folder(workdir)
     content = folder.config()["settings"]
+    if missing := [name for name in ("shape", "validated", "optimizer") if name not in content]:
+        raise run.RunError(
+            f"{folder.path} was not trained by ae-jax train, but by run.train in Python: its settings have no "
+            f"{', '.join(missing)}, so its network cannot be built here. Use it in Python: "
+            f"epoch, state = run.Folder({str(folder.path)!r}).params(), and give state.params "
+            "to the algorithm's functions, one seed's by jax.tree.map(lambda leaf: leaf[0], state.params)"
+        )
     shape = tuple(content["shape"])
     settings = Settings.from_json({k: v for k, v in content.items() if k not in RECORDED})
     seed = settings.seeds[0] if seed is None else seed
@@ -548,7 +557,12 @@ def exported(fn: Callable[[Any], Any], shape: tuple[int, ...]) -> bytes:
 
     (b,) = jax_export.symbolic_shape("b")
     spec = jax.ShapeDtypeStruct((b, *shape), jnp.float32)
-    return bytes(jax_export.export(jax.jit(fn), platforms=("cpu", "cuda", "tpu"))(spec).serialize())
+    made = lambda fn: jax_export.export(jax.jit(fn), platforms=("cpu", "cuda", "tpu"))(spec)
+    try:
+        program = made(fn)
+    except Exception:  # where fn asks for the size of the batch, len(x), it has one of a single example, mapped
+        program = made(jax.vmap(lambda x: fn(x[None])[0]))
+    return bytes(program.serialize())
 
 
 # ----------------------------------------------------------------------------------------------- search

@@ -117,7 +117,12 @@ def descend(
 
     `wrt` names the groups of params to descend (default: all), `name` the metric that reports the mean loss. A
     hyperparameter may be a schedule over this rule's own steps, and is then reported too. L-BFGS works as well.
+
+    Raises TypeError for what is no optimizer.
     """
+    if not all(callable(getattr(optimizer, part, None)) for part in ("init", "update")):
+        like = f"optax.adam({optimizer if isinstance(optimizer, float) else 1e-3})"
+        raise TypeError(f"the optimizer is {optimizer!r}; give one of optax, {like} say")
     optimizer = optax.with_extra_args_support(optimizer)
 
     def chosen_of(params: Params) -> Params:
@@ -209,8 +214,18 @@ def repeat(rule: Rule, times: int) -> Rule:
     return Rule(rule.init, update)
 
 
+def check_batch(data: Any) -> None:
+    """Raises TypeError for what is no `Batch`: an array, or a dataset of which no part was chosen."""
+    if not hasattr(data, "x"):
+        part = "its part, data.train or data.test" if hasattr(data, "train") else "Batch(x), or Batch(x, y) with labels"
+        raise TypeError(f"the data are {type(data).__name__}, not a Batch: give {part}")
+
+
 def length(data: Batch) -> int:
-    """How many examples. Raises ValueError for none, and for labels that are not as many."""
+    """How many examples. Raises TypeError for what is no batch, and ValueError for no examples, and for labels that
+    are not as many.
+    """
+    check_batch(data)
     lengths = {len(leaf) for leaf in jax.tree.leaves(data)}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"a batch of {len(data.x)} examples, lengths {sorted(lengths)}: give some, and as many labels")
@@ -250,6 +265,7 @@ def epoch(algorithm: Algorithm, batch_size: int, sharding: jax.sharding.Sharding
 
 def start(init: Init, rule: Rule, data: Batch, key: Key) -> tuple[Params, Memory, Key]:
     """What a run begins with: params, memory, and the key that `fold_in(key, e)` makes epoch e's of."""
+    check_batch(data)
     key_init, key_run = jax.random.split(key)
     params = init(key_init, data)
     return params, rule.init(params), key_run

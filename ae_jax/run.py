@@ -31,7 +31,7 @@ from jax import Array, lax
 from jax.sharding import Mesh
 
 from . import checkpoints, devices
-from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, average, epoch, start
+from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, average, epoch, length, start
 from .data.stream import Stream
 from .disk import RunError, is_temporary, write_atomically, write_json
 from .shards import Sharded, loaded
@@ -609,7 +609,7 @@ def train(
     _check_arguments(seeds, patience, validation)
     if isinstance(validation, Stream) and not isinstance(data, Stream):
         raise ValueError("the validation set is a stream and the training set is not; give both alike")
-    stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, len(data.x))
+    stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, length(data))
     shards, batch_size = 1 if stream is None else stream.shards, min(batch_size, examples)
     devices.check(mesh, len(seeds), batch_size)
     validated = validation is not None

@@ -133,9 +133,19 @@ def pair(
     `output_activation` are what the modules end in; known ones are told on by name, as `Autoencoder.activation` and
     `Autoencoder.output`.
 
+    Raises TypeError for what is no module of flax.linen, one of flax.nnx for instance.
     `init` raises ValueError for a module that keeps variables besides its params (BatchNorm does), that draws random
     numbers outside training, or whose output has another size.
     """
+
+    for name, module in (("encoder", encoder), ("decoder", decoder)):
+        if not isinstance(module, nn.Module):
+            kind = module if isinstance(module, type) else type(module)
+            given = f"the class {kind.__qualname__}" if kind is module else f"a {kind.__module__}.{kind.__qualname__}"
+            raise TypeError(
+                f"the {name} is {given}; a network here is two modules of flax.linen, made like Encoder(), whose "
+                "params are an argument (those of flax.nnx keep their own)"
+            )
 
     def first(module: nn.Module, name: str, key: Key, x: Array, wanted: str, fits: Callable[[Any], bool]) -> Any:
         variables = module.init(key, x, **_training(module, False))
