@@ -90,7 +90,7 @@ class TrainOptions:
     validation: float = 0.0
     """Fraction of the training set held out; the best epoch on it is the one that is used."""
     best: str = "loss"
-    """The metric that chooses the best epoch, the smaller the better."""
+    """The metric that chooses the best epoch; ae-jax list says which way each is better."""
     patience: int | None = None
     """Stop a seed after so many epochs without a better validation metric."""
     likelihood_samples: int = 100
@@ -562,7 +562,7 @@ def list_() -> None:
         "algorithms": {name: summary(sys.modules[make.__module__]) for name, make in ALGORITHMS.items()},
         "networks": {name: summary(make) for name, make in NETWORKS.items()},
         "data": data.SOURCES,
-        "metrics": evaluation.DESCRIPTIONS,
+        "metrics": {name: evaluation.describe(name) for name in evaluation.METRICS},
     }
     for title, entries in sections.items():
         width = max(map(len, entries)) + 2

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,10 +30,11 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh
 
-from . import checkpoints, devices
+from . import checkpoints, devices, evaluation
 from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, average, epoch, length, start
 from .data.stream import Stream
 from .disk import RunError, is_temporary, write_atomically, write_json
+from .evaluation import Better
 from .shards import Sharded, loaded
 
 SEEN = 35  # seconds until a file must be seen by all; network file systems trust what they know of a folder for 30
@@ -50,7 +51,8 @@ class State(NamedTuple):
     best: Params  # those of the best epoch so far, by the monitored metric; {} where no validation set chooses it
     best_value: Array  # [] that metric then
     best_epoch: Array  # [] int32
-    active: Array  # [] bool, False once early stopping ended this seed
+    active: Array  # [] bool, False once early stopping or a failure ended this seed
+    failed: Array  # [] int32, the epoch in which its loss or params stopped being finite; 0: none
 
 
 class Trained(NamedTuple):
@@ -60,11 +62,19 @@ class Trained(NamedTuple):
     seeds: tuple[int, ...]
     history: list[dict[str, Any]]  # the rows of log.jsonl
     best_epoch: list[int]
+    failed: dict[int, int] = {}  # seeds whose loss or params stopped being finite, and in which epoch; theirs are NaN
+
+    @property
+    def good(self) -> tuple[int, ...]:
+        """The seeds that did not fail."""
+        return tuple(seed for seed in self.seeds if seed not in self.failed)
 
     def of(self, seed: int) -> Params:
-        """The params of one seed."""
+        """The params of one seed. Raises ValueError for one that was not trained, RunError for one that failed."""
         if seed not in self.seeds:
             raise ValueError(f"seed {seed} was not trained; this run has the seeds {list(self.seeds)}")
+        if seed in self.failed:
+            raise RunError(f"{failures(self.failed, seed)}; there are {list(self.good)}")
         return jax.tree.map(lambda a: a[self.seeds.index(seed)], self.params)
 
 
@@ -94,6 +104,7 @@ def _programs(
     batch_size: int,
     transform: Callable[[Batch, Key], Batch] | None,
     monitor: str,
+    better: Better,
     patience: int | None,
     mesh: Mesh | None = None,
     validated: bool = False,
@@ -104,13 +115,22 @@ def _programs(
     if transform is not None:
         algorithm = transformed(algorithm, transform)
     rule = epoch(algorithm, batch_size, devices.batches(mesh))
+    worst = jnp.inf if better == "lower" else -jnp.inf
 
     def begin(data: Batch, seeds: Array) -> tuple[State, Key]:
         def one(key: Key) -> tuple[State, Key]:
             params, memory, key_run = start(algorithm.init, rule, data, key)
-            never = jnp.asarray(jnp.inf, jnp.float32)
-            best = params if validated else {}
-            return State(params, memory, best, never, jnp.zeros((), jnp.int32), jnp.asarray(True)), key_run
+            none = jnp.zeros((), jnp.int32)
+            state = State(
+                params=params,
+                memory=memory,
+                best=params if validated else {},
+                best_value=jnp.asarray(worst, jnp.float32),
+                best_epoch=none,
+                active=jnp.asarray(True),
+                failed=none,
+            )
+            return state, key_run
 
         return map_seeds(one)(jax.random.wrap_key_data(seeds))
 
@@ -125,19 +145,23 @@ def _programs(
         key = jax.random.fold_in(key_run, EVALUATION)
         return state, average(algorithm.evaluate, state.params, held_out, key, first=first)
 
-    def judge(state: State, e: Array, rows: dict[str, Metrics]) -> State:
-        """After epoch e, counted from 1: is it the best, does it go on."""
-        watched = rows.get("validation", rows["train"])
-        if monitor not in watched:
-            raise ValueError(f"best is {monitor!r}; this run measures {sorted(watched)}")
-        value = watched[monitor].astype(jnp.float32)
-        value = jnp.where(jnp.isnan(value), jnp.inf, value)  # no best, but the start is none, either
-        better = (value < state.best_value) | (e == 1)
-        choose = lambda new, old: jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
+    def judge(state: State, e: Array, rows: dict[str, Metrics], finite: Array) -> State:
+        """After epoch e, counted from 1: did it fail, is it the best, does it go on."""
+        value = rows.get("validation", rows["train"])[monitor].astype(jnp.float32)
+        value = jnp.where(jnp.isnan(value), worst, value)  # no best, but the start is none, either
+        failed = jnp.where((state.failed == 0) & ~finite, e, state.failed)
+        good = failed == 0
+        ahead = value < state.best_value if better == "lower" else value > state.best_value
+        ahead = good & (ahead | (e == 1))
+        choose = lambda new, old: jax.tree.map(lambda n, o: jnp.where(ahead, n, o), new, old)
         best_epoch = choose(e, state.best_epoch)
-        active = jnp.asarray(True) if patience is None else e - best_epoch < patience
-        best = choose(state.params, state.best) if validated else {}
-        return State(state.params, state.memory, best, choose(value, state.best_value), best_epoch, active)
+        return state._replace(
+            best=choose(state.params, state.best) if validated else {},
+            best_value=choose(value, state.best_value),
+            best_epoch=best_epoch,
+            active=good if patience is None else good & (e - best_epoch < patience),
+            failed=failed,
+        )
 
     def while_active(go: Callable[[State, Key], tuple[State, Any]], state: State, key_run: Key):
         """`go`, or, for a seed that early stopping ended, nothing: the state as it was, and NaN."""
@@ -153,7 +177,7 @@ def _programs(
             rows = {"train": metrics}
             if held_out is not None:
                 rows["validation"] = measure(state, key_run, held_out)[1]
-            return judge(state, e, rows), (rows, finite)
+            return judge(state, e, rows, finite), rows
 
         return map_seeds(lambda state, key: while_active(go, state, key))(states, keys)
 
@@ -167,11 +191,11 @@ def _programs(
         go = lambda state, key: measure(state, key, held_out, first)
         return map_seeds(lambda state, key: while_active(go, state, key)[1])(states, keys)
 
-    def judge_epoch(states: State, keys: Key, e: Array, rows: dict[str, Metrics]):
-        def one(state: State, key: Key, rows: dict[str, Metrics]) -> State:
-            return while_active(lambda state, _: (judge(state, e, rows), ()), state, key)[0]
+    def judge_epoch(states: State, keys: Key, e: Array, rows: dict[str, Metrics], finite: Array):
+        def one(state: State, key: Key, rows: dict[str, Metrics], finite: Array) -> State:
+            return while_active(lambda state, _: (judge(state, e, rows, finite), ()), state, key)[0]
 
-        return map_seeds(one)(states, keys, rows)
+        return map_seeds(one)(states, keys, rows, finite)
 
     if mesh is None:
         whole, sharded = jax.jit(advance, donate_argnums=0), jax.jit(learn_shard, donate_argnums=0)
@@ -181,7 +205,7 @@ def _programs(
     advance = devices.spread(advance, mesh, True, True, False, False, False)
     learn_shard = devices.spread(learn_shard, mesh, True, True, False, False)
     measure_shard = devices.spread(measure_shard, mesh, True, True, False, False)
-    judge_epoch = devices.spread(judge_epoch, mesh, True, True, False, True)
+    judge_epoch = devices.spread(judge_epoch, mesh, True, True, False, True, True)
     out = (of_seeds, everywhere)  # what the host reads after an epoch is everywhere
     return (
         jax.jit(begin, out_shardings=of_seeds),
@@ -451,16 +475,20 @@ class Folder:
         """
         folder = self.path / "checkpoints"
         try:
-            tree, about = checkpoints.read(folder, number, None if target is None else target._asdict())
+            old = "checksum" in checkpoints.read_meta(folder / str(number))  # schema 1, where one failure ended all
+            wanted = None if target is None else {k: v for k, v in target._asdict().items() if not old or k != "failed"}
+            tree, about = checkpoints.read(folder, number, wanted)
         except OSError as error:
             raise RunError(
                 f"the checkpoint {folder / str(number)} cannot be read now ({error.strerror or error}). It is left as "
                 "it is: put that right, and start the same command again."
             ) from error
-        state = State(**tree)
-        if "checksum" in about and about["checksum"] != checksum(devices.host(state)):  # as schema 1 had it
-            raise checkpoints.Damaged("its checksum does not match its contents")
-        return about["epoch"], state, about["partial"]
+        if old:
+            fields = tuple(tree[name] for name in State._fields if name != "failed")
+            if about["checksum"] != checksum(devices.host(fields)):
+                raise checkpoints.Damaged("its checksum does not match its contents")
+            tree["failed"] = 0 * tree["best_epoch"]
+        return about["epoch"], State(**tree), about["partial"]
 
 
 def unused(path: Path) -> Path:
@@ -570,6 +598,7 @@ def train(
     validation: Batch | Stream | None = None,
     transform: Callable[[Batch, Key], Batch] | None = None,
     monitor: str = "loss",
+    better: Better | None = None,
     patience: int | None = None,
     folder: Folder | None = None,
     every_epochs: int = 10,
@@ -578,6 +607,9 @@ def train(
     mesh: Mesh | None = None,
 ) -> Trained:
     """Trains one run a seed, all seeds in one compiled program.
+
+    A seed whose loss or params stop being finite fails, and is named in `Trained.failed`; the others go on, to the
+    bits that they have alone.
 
     Args:
         algorithm: what to train.
@@ -589,8 +621,9 @@ def train(
         seeds: one independent run each; seed s gives the same whether alone or among others.
         validation: held-out examples, measured after every epoch.
         transform: (batch, key) -> batch, fresh in every step: dynamic binarisation, crops.
-        monitor: metric, the smaller the better, that chooses the best epoch: on the validation set where
-            there is one, else on the training set.
+        monitor: metric that chooses the best epoch: on the validation set where there is one, else on the training
+            set.
+        better: "higher" or "lower", which way the monitored metric is better; by default as `evaluation.METRICS` says.
         patience: stop a seed after so many epochs without a better `monitor`.
         folder: an opened `Folder` to log and checkpoint to, and to go on from.
         every_epochs: checkpoint after so many epochs,
@@ -601,7 +634,7 @@ def train(
     Returns the params of the last epoch, or with a validation set those of each seed's best one.
 
     Raises:
-        RunError: the loss or the params stopped being finite, or all checkpoints are damaged.
+        RunError: the loss or the params of every seed stopped being finite, or all checkpoints are damaged.
         Interrupted: SIGINT or SIGTERM came; the state is saved where there is a folder.
         ValueError: arguments that do not fit.
     """
@@ -613,7 +646,8 @@ def train(
     shards, batch_size = 1 if stream is None else stream.shards, min(batch_size, examples)
     devices.check(mesh, len(seeds), batch_size)
     validated = validation is not None
-    begin, advance, *sharded = _programs(algorithm, batch_size, transform, monitor, patience, mesh, validated)
+    better = check_monitor(algorithm, data, monitor, better, validated)
+    begin, advance, *sharded = _programs(algorithm, batch_size, transform, monitor, better, patience, mesh, validated)
     if folder is not None:
         folder.shards = shards
     held_out = validation if isinstance(validation, Stream) else devices.everywhere(validation, mesh)
@@ -667,11 +701,15 @@ def train(
                 break
             began = time.perf_counter()
             if isinstance(advance, Sharded):
-                state, (rows, finite) = advance.epoch(e, state)
+                state, rows = advance.epoch(e, state)
             else:
-                state, (rows, finite) = advance(state, keys, np.int32(e), data, held_out)  # donates state
-            if not (finite := np.asarray(finite)).all():
-                raise RunError(_not_finite(e, np.asarray(seeds)[~finite], saved, folder))
+                state, rows = advance(state, keys, np.int32(e), data, held_out)  # donates state
+            gone = devices.host(state.failed)
+            if gone.all():
+                raise RunError(_not_finite(e, seeds, saved, folder))
+            if writes and (gone == e).any():
+                now = {seed: e for seed, at in zip(seeds, gone, strict=True) if at == e}
+                print(f"{failures(now)}; the others go on", file=sys.stderr)
             seconds = time.perf_counter() - began
             if stream is not None and folder is not None and e == done + 1:
                 seconds += folder.partial.get("seconds", 0.0)  # of the shards before it was stopped
@@ -679,7 +717,9 @@ def train(
                 "epoch": e,
                 "seconds": round(seconds, 4),
                 "examples_per_second": round(examples * int(running.sum()) / seconds, 1),
-                **jax.tree.map(lambda m: [_number(v) for v in np.asarray(m)], rows),
+                **jax.tree.map(
+                    lambda m: [None if at else _number(v) for v, at in zip(np.asarray(m), gone, strict=True)], rows
+                ),
             }
             history.append(row)
             bar(row)
@@ -705,7 +745,24 @@ def train(
     chosen = state.best if validated else state.params
     if mesh is not None:  # what follows is one process's own
         chosen = jax.tree.map(jnp.asarray, devices.host(chosen))
-    return Trained(chosen, tuple(seeds), history, [int(b) for b in devices.host(state.best_epoch)])
+    return trained(state, chosen, seeds, history)
+
+
+def trained(state: State, chosen: Params, seeds: Sequence[int], history: list[dict[str, Any]]) -> Trained:
+    """The outcome of a run: the chosen params of its last state, NaN for seeds that failed."""
+    failed = {seed: int(e) for seed, e in zip(seeds, devices.host(state.failed), strict=True) if e}
+    if failed:
+        gone = jnp.asarray([seed in failed for seed in seeds])
+        mark = lambda a: jnp.where(gone.reshape(-1, *[1] * (a.ndim - 1)), jnp.nan, a)
+        chosen = jax.tree.map(lambda a: mark(a) if jnp.issubdtype(a.dtype, jnp.floating) else a, chosen)
+    return Trained(chosen, tuple(seeds), history, [int(b) for b in devices.host(state.best_epoch)], failed)
+
+
+def failures(failed: Mapping[int, int], seed: int | None = None) -> str:
+    """Which seeds failed, or one of them, and when: "seed 3 failed in epoch 5 (its loss ...)"."""
+    named = failed if seed is None else {seed: failed[seed]}
+    told = ", ".join(f"seed {one} failed in epoch {e}" for one, e in named.items())
+    return f"{told} ({'its' if len(named) == 1 else 'their'} loss or parameters became infinite or not a number)"
 
 
 def check_length(epochs: int, batch_size: int) -> None:
@@ -728,6 +785,35 @@ def check_seeds(seeds: Sequence[int]) -> None:
         raise ValueError(f"seeds are {list(seeds)}; each must be below 2^32 = {2**32}, where JAX's keys repeat")
 
 
+def check_monitor(
+    algorithm: Algorithm, data: Batch | Stream, monitor: str, better: Better | None = None, validated: bool = False
+) -> Better:
+    """Which way the metric that chooses the best epoch is better.
+
+    Nothing is compiled. Raises ValueError for a metric that a run does not measure, or that has no direction.
+    """
+    way = better or evaluation.better(monitor)
+    if monitor == "loss":  # every algorithm has it
+        return way or "lower"
+
+    def measured(data: Batch, key: Key) -> Metrics:
+        rule = epoch(algorithm, len(data.x))
+        params, memory, key_run = start(algorithm.init, rule, data, key)
+        return algorithm.evaluate(params, data, key) if validated else rule.update(params, memory, data, key_run)[2]
+
+    some = data.sample(min(128, len(data.source))) if isinstance(data, Stream) else data
+    names = sorted(jax.eval_shape(measured, some, jax.random.key(0)))
+    useful = [name for name in names if evaluation.better(name)]
+    if monitor not in names:
+        raise ValueError(f"best is {monitor!r}; this run measures {names}, of which {useful} can choose an epoch")
+    if way is None:
+        raise ValueError(
+            f"best is {monitor!r}, which is not better by being higher or lower; choose the best epoch by one of "
+            f"{useful}" + ("" if monitor in evaluation.METRICS else ", or say which way is better (better)")
+        )
+    return way
+
+
 def _check_arguments(seeds: Sequence[int], patience: int | None, validation) -> None:
     check_seeds(seeds)
     if patience is not None and patience < 1:
@@ -740,7 +826,7 @@ def _number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None  # JSON has no NaN; None marks a stopped seed
 
 
-def _not_finite(e: int, seeds: np.ndarray, saved: int, folder: Folder | None) -> str:
+def _not_finite(e: int, seeds: Sequence[int], saved: int, folder: Folder | None) -> str:
     which = ", ".join(map(str, seeds))
     last = (
         "Nothing was saved yet."

@@ -78,26 +78,30 @@ class Sharded:
         """Ends the thread."""
         self._feed.close()
 
-    def epoch(self, e: int, state: Any) -> tuple[Any, tuple[dict[str, Metrics], np.ndarray]]:
-        """Epoch e, counted from 1, or what is left of it: state, metrics and whether all is finite, each by seed."""
+    def epoch(self, e: int, state: Any) -> tuple[Any, dict[str, Metrics]]:
+        """Epoch e, counted from 1, or what is left of it: state and metrics, by seed; cut short where all failed."""
         stream, place = self._stream, self._place if e == self._done + 1 else {}
         total = {k: np.asarray(m, np.float64) for k, m in place.get("sums", {}).items()}  # None: NaN
-        began, finite = time.perf_counter() - place.get("seconds", 0.0), np.ones(len(self._keys), bool)
+        began, alive = time.perf_counter() - place.get("seconds", 0.0), devices.host(state.failed) == 0
+        finite = np.asarray(place.get("finite", alive), bool)  # in all shards so far
         for s in range(place.get("shard", 0), stream.shards):
             shard = next(self._feed)
             number = np.uint32((e - 1) * stream.shards + s)
-            state, (metrics, finite) = self._learn[len(shard.x)](state, self._keys, number, shard)
+            state, (metrics, so_far) = self._learn[len(shard.x)](state, self._keys, number, shard)
             total = _added(total, metrics, len(shard.x))
             del shard  # before the next but one is loaded
-            if not (finite := np.asarray(finite)).all():
-                return state, ({}, finite)
+            finite = finite & np.asarray(so_far)
+            if not (finite & alive).any():
+                break
             if s + 1 < stream.shards:
                 sums = {k: m.tolist() for k, m in total.items()}
-                self._between(e, state, {"shard": s + 1, "sums": sums, "seconds": time.perf_counter() - began})
+                seconds = time.perf_counter() - began
+                here = {"shard": s + 1, "sums": sums, "seconds": seconds, "finite": finite.tolist()}
+                self._between(e, state, here)
         rows = {"train": _mean(total, len(stream.source))}
         if self._held_out is not None:
             rows["validation"] = self._measured(state, self._held_out)
-        return self._judge(state, self._keys, np.int32(e), rows), (rows, finite)
+        return self._judge(state, self._keys, np.int32(e), rows, finite), rows
 
     def _measured(self, state: Any, held_out: Batch | Stream) -> Metrics:
         """The held-out metrics, each [seeds]."""

@@ -6,6 +6,7 @@ but for the corruption of metrics whose name begins with "denoised" and of those
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,35 +20,77 @@ from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes
 from .likelihood import log_likelihood
 from .statistics import binomial_interval, paired_difference, summarise
 
-DESCRIPTIONS: dict[str, str] = {
-    "loss": "what training minimises, with its final weights and without corruption or dropout",
-    "reconstruction": "the loss's reconstruction term, in its units",
-    "mse": "squared error of the reconstruction, averaged over dimensions",
-    "squared_error": "squared error of the reconstruction, summed over dimensions",
-    "cross_entropy": "cross-entropy of the reconstruction in nats, summed over dimensions",
-    "explained_variance": "part of the test data's variance about its mean that reconstructions keep; 1 is perfect",
-    "penalty": "the regulariser, before its weight",
-    "denoising": "the loss's reconstruction term from a corrupted input, compared with the clean one",
-    "nll": "-log p(x|z) in nats, z drawn from q(z|x); -log p(x) where there is no z",
-    "kl": "KL(q(z|x) || p(z)) in nats",
-    "elbo": "evidence lower bound on log p(x) in nats",
-    "bound": "importance-weighted lower bound on log p(x) in nats, with the samples of training",
-    "log_likelihood": "log p(x) in nats by importance sampling, k samples an example; a lower bound in expectation",
-    "free_energy": "-log of the unnormalised probability of an example under a Boltzmann machine, in nats",
-    "pseudo_likelihood": "sum over pixels of log p(pixel | all others) in nats, by one pixel drawn for each example",
-    "accuracy": "part of the examples whose class is told right",
-    "clustering_accuracy": "part of the examples in the right cluster, under the best one-to-one matching with classes",
-    "nmi": "mutual information of told classes, or clusters, and labels, over the mean of their entropies",
-    "linear_probe_accuracy": "of logistic regression from codes to labels, fitted on train, scored on test",
-    "knn_accuracy": "of a vote of the k nearest training codes, scored on test",
-    "active_units": "count of code units whose variance over the test data exceeds 0.01",
-    "mean_activation": "activation of code units, averaged over units and test examples",
-    "activation": "activation of code units on a scale from 0, at rest, to 1; averaged over units and examples",
-    "l0": "count of code units awake for an example: further than 0.01 from rest, unless told otherwise",
-    "l0_fraction": "l0 as a fraction of all units",
-    "jacobian_norm": "Frobenius norm of the encoder's Jacobian, averaged over test examples",
-    "jacobian": "squared Frobenius norm of the encoder's Jacobian",
+Better = Literal["higher", "lower"]
+
+
+class Metric(NamedTuple):
+    """What a metric is, and which way it is better."""
+
+    meaning: str
+    better: Better | None = None  # None: neither way, or not by itself
+
+
+METRICS: dict[str, Metric] = {
+    "loss": Metric("what training minimises, with its final weights and without corruption or dropout", "lower"),
+    "reconstruction": Metric("the loss's reconstruction term, in its units", "lower"),
+    "mse": Metric("squared error of the reconstruction, averaged over dimensions", "lower"),
+    "squared_error": Metric("squared error of the reconstruction, summed over dimensions", "lower"),
+    "cross_entropy": Metric("cross-entropy of the reconstruction in nats, summed over dimensions", "lower"),
+    "explained_variance": Metric(
+        "part of the test data's variance about its mean that reconstructions keep; 1 is perfect", "higher"
+    ),
+    "penalty": Metric("the regulariser, before its weight"),
+    "classification": Metric("cross-entropy of the classes in nats, of the examples that have a label", "lower"),
+    "error": Metric("fraction of examples whose most probable class is another", "lower"),
+    "clustering": Metric("KL(P || Q) of soft assignments to clusters from their sharpened ones, in nats"),
+    "denoising": Metric("the loss's reconstruction term from a corrupted input, compared with the clean one", "lower"),
+    "nll": Metric("-log p(x|z) in nats, z drawn from q(z|x); -log p(x) where there is no z", "lower"),
+    "kl": Metric("KL(q(z|x) || p(z)) in nats"),
+    "elbo": Metric("evidence lower bound on log p(x) in nats", "higher"),
+    "bound": Metric("importance-weighted lower bound on log p(x) in nats, with the samples of training", "higher"),
+    "log_likelihood": Metric(
+        "log p(x) in nats by importance sampling, k samples an example; a lower bound in expectation", "higher"
+    ),
+    "free_energy": Metric("-log of the unnormalised probability of an example under a Boltzmann machine, in nats"),
+    "pseudo_likelihood": Metric(
+        "sum over pixels of log p(pixel | all others) in nats, by one pixel drawn for each example", "higher"
+    ),
+    "gap": Metric("free energy of the examples above that of the chains, whose gradient is learned from"),
+    "critic": Metric(
+        "loss of the critic that tells codes from the prior's draws, in nats; 2 log 2 where it cannot tell"
+    ),
+    "confusion": Metric("loss of the encoder against the critic, in nats; log 2 where the critic cannot tell"),
+    "class_critic": Metric("loss of the critic of the classes, in nats; 2 log 2 where it cannot tell"),
+    "class_confusion": Metric("loss of the encoder against the critic of the classes, in nats"),
+    "style_critic": Metric("loss of the critic of the styles, in nats; 2 log 2 where it cannot tell"),
+    "style_confusion": Metric("loss of the encoder against the critic of the styles, in nats"),
+    "accuracy": Metric("part of the examples whose class is told right", "higher"),
+    "clustering_accuracy": Metric(
+        "part of the examples in the right cluster, under the best one-to-one matching with classes", "higher"
+    ),
+    "nmi": Metric(
+        "mutual information of told classes, or clusters, and labels, over the mean of their entropies", "higher"
+    ),
+    "linear_probe_accuracy": Metric(
+        "of logistic regression from codes to labels, fitted on train, scored on test", "higher"
+    ),
+    "knn_accuracy": Metric("of a vote of the k nearest training codes, scored on test", "higher"),
+    "undecided": Metric(
+        "fraction of code units that are between 0.1 and 0.9, and lose by being rounded to bits", "lower"
+    ),
+    "active_units": Metric("count of code units whose variance over the test data exceeds 0.01"),
+    "mean_activation": Metric("activation of code units, averaged over units and test examples"),
+    "activation": Metric("activation of code units on a scale from 0, at rest, to 1; averaged over units and examples"),
+    "l0": Metric("count of code units awake for an example: further than 0.01 from rest, unless told otherwise"),
+    "l0_fraction": Metric("l0 as a fraction of all units"),
+    "jacobian_norm": Metric("Frobenius norm of the encoder's Jacobian, averaged over test examples"),
+    "jacobian": Metric("squared Frobenius norm of the encoder's Jacobian"),
+    "jacobian_change": Metric("squared Frobenius norm of the Jacobian's change under small noise on the input"),
+    "code_l2": Metric("half the squared norm of the code, before its weight"),
+    "weight_l1": Metric("sum of the weights' magnitudes, before its weight"),
+    "weight_l2": Metric("half the sum of the weights' squares, before its weight"),
 }
+DESCRIPTIONS: dict[str, str] = {name: metric.meaning for name, metric in METRICS.items()}
 
 _PREFIXES = {
     "test": "on test: {}",
@@ -57,11 +100,23 @@ _PREFIXES = {
 
 
 def describe(name: str) -> str:
-    """The unit and meaning of a metric of `battery` in a phrase; "" for one that nothing is known of."""
+    """The unit and meaning of a metric in a phrase, and which way it is better; "" for one that is not known."""
     bare = name.partition(" (")[0]
     prefix, _, rest = bare.rpartition(" ")
-    meaning = DESCRIPTIONS.get(rest, "")
-    return _PREFIXES.get(prefix, "{}").format(meaning) if meaning else ""
+    metric = METRICS.get(rest)
+    if metric is None:
+        return ""
+    way = f"; {metric.better} is better" if metric.better else ""
+    return _PREFIXES.get(prefix, "{}").format(metric.meaning) + way
+
+
+def better(name: str) -> Better | None:
+    """Which way a metric is better, by its name alone, with a prefix ("test mse") or a note ("knn_accuracy (k=5)").
+
+    None: neither way, or not by itself, or not known.
+    """
+    metric = METRICS.get(name.partition(" (")[0].rpartition(" ")[2])
+    return None if metric is None else metric.better
 
 
 def battery(
@@ -237,9 +292,12 @@ def _pca_errors(fitted: pca.PCA, x: Array) -> Metrics:
 
 __all__ = [
     "DESCRIPTIONS",
+    "METRICS",
+    "Metric",
     "artefacts",
     "assignments",
     "battery",
+    "better",
     "binomial_interval",
     "clustering",
     "codes",
