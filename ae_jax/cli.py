@@ -5,12 +5,13 @@ so that a new algorithm needs no code here.
 import dataclasses
 import functools
 import inspect
+import io
 import os
 import re
 import signal
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -256,12 +257,38 @@ def train_options(algorithm: str) -> Any:
     return tyro.conf.OmitArgPrefixes[dataclasses.make_dataclass("Options", fields, frozen=True)]
 
 
+LARGEST = 2**31 - 1  # of whole numbers: what an int32 holds
+
+
+def check_numbers(options: Mapping[str, Any]) -> None:
+    """Raises ValueError for a number that no option can mean: NaN, or a whole one beyond `LARGEST`, 2^32 of keys."""
+
+    def numbers(value: Any) -> Iterator[int | float]:
+        if isinstance(value, (tuple, list)):
+            for one in value:
+                yield from numbers(one)
+        if isinstance(value, (int, float)):
+            yield value
+
+    for name, value in options.items():
+        flag = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
+        for number in numbers(value):
+            if number != number:
+                raise ValueError(f"{flag} is {number}, which is not a number")
+            if name in ("seed", "key") and not 0 <= number < 2**32:
+                raise ValueError(f"{flag} is {number}; it must be at least 0 and below 2^32, where keys repeat")
+            if name not in ("seed", "key") and isinstance(number, int) and abs(number) > LARGEST:
+                raise ValueError(f"{flag} is {number}; a whole number here is at most 2^31 - 1")
+
+
 def settings_of(algorithm: str, parsed: Any) -> Any:
     """The run's `Settings` out of parsed options."""
     from . import data
     from . import settings as of
     from .settings import OptimizerSettings, Settings, heads
 
+    for group in vars(parsed).values():
+        check_numbers(vars(group))
     options: TrainOptions = parsed.training
     if options.seeds is not None and options.seed:
         raise ValueError("--seeds N trains the seeds 0 to N-1 and --seed S one seed: give one of the two")
@@ -617,6 +644,7 @@ def named_positions(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def call(*args: Any, **kwargs: Any) -> None:
+        check_numbers(kwargs)
         command(*args, **kwargs)
 
     shown = lambda name, default: name.upper() if default is inspect.Parameter.empty else f"[{name.upper()}]"
@@ -643,6 +671,15 @@ def as_flags(message: str) -> str:
     return re.sub(rf'\b({"|".join(flags)})=("?[-\w.]*"?)', flag, message)
 
 
+def as_line(error: BaseException) -> str:
+    """What an error says; of a file, its name and what is the matter."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, MemoryError) or type(error).__name__ == "JaxRuntimeError":
+        return (str(error).strip().splitlines() or ["no more than that is known"])[0][:200]
+    return str(error)
+
+
 def main() -> None:
     """Entry point: a user's mistake ends in one message and exit status 2, not in a traceback."""
     import jax
@@ -650,6 +687,9 @@ def main() -> None:
     from . import devices, run
 
     run.cache_compilations()
+    for stream in (sys.stdout, sys.stderr):  # a name with characters that a terminal has not costs no output
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     try:
         dispatch(sys.argv[1:])
         sys.stdout.flush()
@@ -662,10 +702,16 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         devices.leave(130)
-    except (run.RunError, ValueError, OSError, jax.errors.JaxRuntimeError) as error:
+    except (run.RunError, ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
         of_jax = isinstance(error, jax.errors.JaxRuntimeError)
-        if os.environ.get("AE_JAX_TRACEBACK") or (of_jax and not devices.together()):
+        full = isinstance(error, MemoryError) or (of_jax and "RESOURCE_EXHAUSTED" in str(error))
+        if os.environ.get("AE_JAX_TRACEBACK") or (of_jax and not full and not devices.together()):
             raise
-        said = devices.lost(error) if of_jax or devices.between(error) else as_flags(str(error))
+        if full:
+            said = (
+                f"memory is full ({as_line(error)}): ask for less at once, a smaller --batch-size, fewer --seeds or -n"
+            )
+        else:
+            said = devices.lost(error) if of_jax or devices.between(error) else as_flags(as_line(error))
         print(f"ae-jax: {said}", file=sys.stderr)
         devices.leave(2)

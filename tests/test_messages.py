@@ -1,5 +1,6 @@
 """What is said of mistakes in Python, and advice that arrives where it says."""
 
+import io
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from flax import linen as nn
 from flax import nnx
 
 import ae_jax
-from ae_jax import commands, core, data, networks, run, settings
+from ae_jax import cli, commands, core, data, networks, run, settings
 from ae_jax.algorithms import ALGORITHMS
 from ae_jax.core import Batch
 from ae_jax.networks.mlp import MLP
@@ -131,3 +132,94 @@ def test_a_run_of_python_is_used_as_the_message_says(tmp_path):
     np.testing.assert_array_equal(
         algorithm.encode(found["params"], jnp.asarray(X)), algorithm.encode(trained.of(0), jnp.asarray(X))
     )
+
+
+# --------------------------------------------------------------------------------------- the command line
+
+
+def ends(monkeypatch, capsys, *arguments):
+    """(status, what stderr has) of the command line, in this process."""
+    monkeypatch.setattr("sys.argv", ["ae-jax", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return end.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device", "x.npy"), "ae-jax: x.npy: No space left on device\n"),
+        (run.RunError("a sentence"), "ae-jax: a sentence\n"),
+        (data.DataError("pass resize=64"), "ae-jax: pass --data-resize 64\n"),
+        (MemoryError(), "ae-jax: memory is full (no more than that is known): ask for less at once"),
+        (MemoryError("Unable to allocate 9 TiB"), "ae-jax: memory is full (Unable to allocate 9 TiB): ask for less"),
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 bytes\nmore"),
+            "memory is full (RESOURCE_EXHAUSTED: 9 bytes)",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_mistake_ends_in_one_sentence(error, said, monkeypatch, capsys):
+    def fails(arguments):
+        raise error
+
+    monkeypatch.setattr(cli, "dispatch", fails)
+    status, err = ends(monkeypatch, capsys)
+    assert status == 2
+    assert said in err
+    assert err.count("\n") == 1
+    monkeypatch.setenv("AE_JAX_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        cli.main()
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def fails(arguments):
+        raise KeyError("shape")
+
+    monkeypatch.setattr(cli, "dispatch", fails)
+    with pytest.raises(KeyError):
+        cli.main()
+
+
+HUGE = 2**63
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("train", "vae", "--seed", HUGE), "--seed is 9223372036854775808; it must be at least 0 and below 2^32"),
+        (("train", "vae", "--seeds", HUGE), "--seeds is 9223372036854775808; a whole number here is at most 2^31 - 1"),
+        (("train", "vae", "--latents", HUGE), "--latents is 9223372036854775808; a whole number"),
+        (("train", "vae", "--hidden", 8, HUGE), "--hidden is 9223372036854775808; a whole number"),
+        (("train", "vae", "--beta", "nan"), "--beta is nan, which is not a number"),
+        (("sample", "RUN", "s.npy", "--key", HUGE), "--key is 9223372036854775808; it must be at least 0"),
+        (("sample", "RUN", "s.npy", "--key", -1), "--key is -1; it must be at least 0 and below 2^32"),
+        (("sample", "RUN", "s.npy", "-n", HUGE), "-n is 9223372036854775808; a whole number"),
+        (("search", "i.npz", "q.npy", "-k", HUGE), "-k is 9223372036854775808; a whole number"),
+        (("encode", "RUN", "x.npy", "z.npy", "--seed", -1), "--seed is -1; it must be at least 0"),
+        (("evaluate", "README.html"), "README.html is a file; a run is a folder"),
+        (("export", "none", "out"), "is not a run of ae-jax: it has no config.json"),
+        (("fly",), "the command 'fly' is not known"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_numbers_and_files_that_cannot_be_meant(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("README.html").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    status, err = ends(monkeypatch, capsys, *arguments)
+    assert status == 2
+    assert said in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before  # nothing was written
+
+
+def test_names_that_a_terminal_cannot_show_are_printed(monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr(cli, "dispatch", lambda arguments: print("caf\udce9 猫"))
+    cli.main()
+    out.flush()
+    assert out.buffer.getvalue() == b"caf\\udce9 \\u732b\n"
