@@ -369,14 +369,14 @@ def train(arguments: list[str]) -> None:
         description=description,
     )
 
-    from . import commands, devices
+    from . import commands, devices, run
 
     settings, options = settings_of(name, parsed), parsed.training
     if options.coordinator is None and options.parallel != "none":
         devices.of_cores(options.devices)
     devices.initialize(options.coordinator, options.processes, options.process)
     workdir = options.workdir or commands.default_workdir(settings)
-    commands.train(
+    results = commands.train(
         settings,
         workdir,
         every_epochs=options.every_epochs,
@@ -386,6 +386,10 @@ def train(arguments: list[str]) -> None:
         quiet=options.quiet,
         mesh=devices.layout(options.parallel, len(settings.seeds), options.devices),
     )
+    if failed := results.get("failed"):
+        raise run.RunError(f"{run.failures(failed)}; the numbers above are of the others")
+    if results and not (workdir / "report.html").exists():
+        raise run.RunError(f"{workdir} has no report; its results.json is whole")
 
 
 def evaluate(

@@ -161,6 +161,10 @@ def train(
     Returns what `results.json` holds. Raises RunError, DataError or ValueError with what to do.
     """
     say = print if devices.first() and not quiet else (lambda *_: None)
+    run.check_seeds(settings.seeds)
+    run.check_saving(every_epochs, every_minutes, keep)
+    if samples < 1:
+        raise ValueError(f"--likelihood-samples is {samples}; it must be at least 1")
     splits = load(settings)
     say(splits)
     shape = splits.train.x.shape[1:]
@@ -183,9 +187,19 @@ def train(
     algorithm = build(settings, shape, examples)
     if told := check_classes(algorithm, settings, splits.train.y):
         say(told)
+    # Whatever can be found wrong without compiling is found before anything is written.
+    run.check_arguments(settings.seeds, settings.patience, learned.validation)
+    run.check_monitor(algorithm, learned.train, settings.best, validated=learned.validation is not None)
     folder = run.Folder(workdir)
     with folder.opened(recorded, keep=keep):
-        results = folder.results()
+        results = None
+        try:
+            results = folder.results()
+        except run.RunError as error:
+            _to_stderr(f"{error} That is done now.")
+        if results is not None and not folder.whole():
+            _to_stderr(f"{folder.path} is finished, and its last checkpoint is damaged: its epochs are run again")
+            results = None
         if results is not None:
             say(f"{folder.path} is finished; here is what it found.")
             if devices.first() and not (folder.path / "report.html").exists():
@@ -222,7 +236,7 @@ def train(
             results = strict(results)  # as results.json has them
             run.write_json(folder.path / "results.json", results)
             say("writing the report")
-            decorate(folder, algorithm, trained.of(settings.seeds[0]), splits, results)
+            decorate(folder, algorithm, trained.of(trained.good[0]), splits, results)
     say(table(results))
     if "confusion" in results:
         say(confusion_table(results["confusion"]))
@@ -259,14 +273,14 @@ def measure(
     samples: int,
     say: Callable[..., Any] = print,
 ) -> dict[str, Any]:
-    """Everything `evaluation` measures, of every seed, and what training it cost.
+    """Everything `evaluation` measures, of every seed that did not fail, and what training it cost.
 
     Of a stream the algorithm's own metrics are means over the whole test set; other names end in what they saw.
     """
     battery = evaluation.battery(algorithm, splits.train, splits.test, samples=samples)
     values: dict[str, list[float]] = {}
-    for i, seed in enumerate(trained.seeds):
-        say(f"evaluating seed {seed} ({i + 1} of {len(trained.seeds)})")
+    for i, seed in enumerate(trained.good):
+        say(f"evaluating seed {seed} ({i + 1} of {len(trained.good)})")
         key = jax.random.fold_in(jax.random.key(seed), run.EVALUATION)
         found = battery(trained.of(seed), key)
         if splits.streams is not None:
@@ -274,14 +288,16 @@ def measure(
         for name, value in found.items():
             values.setdefault(name, []).append(value)
     speed = [row["examples_per_second"] for row in trained.history]
-    told = confusion(algorithm, trained.of(trained.seeds[0]), splits)
+    told = confusion(algorithm, trained.of(trained.good[0]), splits)
+    best = dict(zip(trained.seeds, trained.best_epoch, strict=True))
     return {
-        "seeds": list(trained.seeds),
+        "seeds": list(trained.good),  # that every mean is over
+        **({"failed": {str(seed): e for seed, e in trained.failed.items()}} if trained.failed else {}),
         "metrics": {name: summarise(v) for name, v in values.items()},
-        "best_epoch": trained.best_epoch,
-        "parameters": count_parameters(algorithm, trained.of(trained.seeds[0])),
+        "best_epoch": [best[seed] for seed in trained.good],
+        "parameters": count_parameters(algorithm, trained.of(trained.good[0])),
         "seconds": round(sum(row["seconds"] for row in trained.history), 3),
-        "examples_per_second": float(np.median(speed)),
+        "examples_per_second": float(np.median(speed)) if speed else 0.0,
         **({} if told is None else {"confusion": told}),
         **run.circumstances(),
     }
@@ -343,8 +359,9 @@ def table(results: dict[str, Any]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
     many = "s" if len(results["seeds"]) > 1 else ""
+    failed = "".join(f" (seed {seed} failed in epoch {e})" for seed, e in results.get("failed", {}).items())
     tail = (
-        f"{len(results['seeds'])} seed{many}, {results['parameters']:,} parameters, "
+        f"{len(results['seeds'])} seed{many}{failed}, {results['parameters']:,} parameters, "
         f"{results['seconds']:.1f} s of training, {results['examples_per_second']:,.0f} examples/s "
         f"on {results['device']}"
     )
@@ -365,10 +382,11 @@ class Opened(NamedTuple):
     params: Params  # of one seed
     epoch: int
     vocabulary: tuple[str, ...]  # of documents
+    trained: run.Trained  # of all seeds
 
 
 def open_run(workdir: Path, seed: int | None = None) -> Opened:
-    """One seed (the run's first by default) of a run. Raises RunError where that cannot be had."""
+    """One seed (by default the run's first that did not fail) of a run. Raises RunError where that cannot be had."""
     if workdir.is_file():
         raise run.RunError(f"{workdir} is a file; a run is a folder, the --workdir of its training")
     folder = run.Folder(workdir)
@@ -382,14 +400,25 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
         )
     shape = tuple(content["shape"])
     settings = Settings.from_json({k: v for k, v in content.items() if k not in RECORDED})
-    seed = settings.seeds[0] if seed is None else seed
-    if seed not in settings.seeds:
+    if seed is not None and seed not in settings.seeds:
         raise run.RunError(f"{folder.path} has no seed {seed}; it was trained with {list(settings.seeds)}")
     epoch, state = folder.params()
-    stacked = state.best if content["validated"] else state.params
-    params = jax.tree.map(lambda a: jnp.asarray(a)[settings.seeds.index(seed)], stacked)
+    chosen = state.best if content["validated"] else state.params
+    trained = run.trained(state, jax.tree.map(jnp.asarray, chosen), settings.seeds, folder.log())
+    if seed is None:
+        seed = trained.good[0]
+        if seed != settings.seeds[0]:
+            _to_stderr(f"{run.failures(trained.failed)}; seed {seed} is used")
     return Opened(
-        folder, settings, seed, shape, build(settings, shape, 1), params, epoch, tuple(content.get("vocabulary", ()))
+        folder=folder,
+        settings=settings,
+        seed=seed,
+        shape=shape,
+        algorithm=build(settings, shape, 1),
+        params=trained.of(seed),
+        epoch=epoch,
+        vocabulary=tuple(content.get("vocabulary", ())),
+        trained=trained,
     )
 
 
@@ -397,11 +426,19 @@ def write_report(folder: run.Folder, algorithm: Algorithm, params: Params, split
     """report.html and its pictures."""
     settings = folder.config()["settings"]
     title = f"{settings['algorithm']} on {settings['data']}"
-    key = jax.random.fold_in(jax.random.key(settings["seeds"][0]), run.EVALUATION - 1)
+    key = jax.random.fold_in(jax.random.key(results["seeds"][0]), run.EVALUATION - 1)
     names = splits.dataset.classes, splits.dataset.vocabulary
-    findings = report.gather(title, settings, results, folder.log(), algorithm, params, splits, key, *names)
+    history = of_seeds(folder.log(), settings["seeds"], results["seeds"])
+    findings = report.gather(title, settings, results, history, algorithm, params, splits, key, *names)
     tell = None if os.environ.get("AE_JAX_TRACEBACK") else lambda line: _to_stderr(f"warning: {line}")
     return report.write(findings, folder.path, tell)
+
+
+def of_seeds(history: list[dict[str, Any]], seeds: list[int], kept: list[int]) -> list[dict[str, Any]]:
+    """The rows of log.jsonl with some seeds' metrics alone."""
+    index = [seeds.index(seed) for seed in kept]
+    pick = lambda part: {name: [values[i] for i in index] for name, values in part.items()}
+    return [{name: pick(v) if isinstance(v, dict) else v for name, v in row.items()} for row in history]
 
 
 def decorate(folder: run.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> None:
@@ -434,7 +471,8 @@ def make_report(workdir: Path) -> Path:
     splits = load_own(opened)
     results = opened.folder.results()
     if results is None:
-        results = {"seeds": list(opened.settings.seeds), "metrics": {}}
+        failed = {str(seed): e for seed, e in opened.trained.failed.items()}
+        results = {"seeds": list(opened.trained.good), "failed": failed, "metrics": {}}
     return write_report(opened.folder, opened.algorithm, opened.params, splits, results)
 
 
@@ -462,11 +500,7 @@ def evaluate(
     splits = load_own(opened) if source is None else load(settings)
     check_shape(splits.test.x, opened.shape)
     check_vocabulary(splits.dataset.vocabulary, opened.vocabulary, str(settings.data))
-    params = jax.tree.map(
-        lambda *leaves: jnp.stack(leaves), *(open_run(workdir, seed).params for seed in settings.seeds)
-    )
-    trained = run.Trained(params, settings.seeds, opened.folder.log(), [opened.epoch] * len(settings.seeds))
-    results = measure(opened.algorithm, trained, splits, samples, (lambda *_: None) if quiet else _to_stderr)
+    results = measure(opened.algorithm, opened.trained, splits, samples, (lambda *_: None) if quiet else _to_stderr)
     results = strict(results | {"data": str(splits)})
     if out is not None:
         run.write_json(out, results)
@@ -515,6 +549,8 @@ def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int =
     check_output(out, opened.settings.data)
     if n < 1:
         raise run.RunError(f"n is {n}; ask for at least one sample")
+    if not 0 <= key < 2**32:
+        raise run.RunError(f"key is {key}; it must be a number from 0 to 2^32 - 1 = {2**32 - 1}")
     if opened.algorithm.sample is None:
         raise run.RunError(
             f"{opened.settings.algorithm} is not a generative model: nothing says how its codes are distributed. "

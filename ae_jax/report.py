@@ -558,6 +558,7 @@ def summary(results: Mapping[str, Any], epochs: int) -> str:
     seeds = results.get("seeds") or []
     parts = [
         f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}" if seeds else "",
+        ", ".join(f"seed {seed} failed in epoch {e}" for seed, e in (results.get("failed") or {}).items()),
         f"{epochs:,} epochs" if epochs > 1 else "1 epoch" if epochs else "",
         f"{int(results['parameters']):,} parameters" if results.get("parameters") else "",
         _duration(results["seconds"]) if results.get("seconds") else "",

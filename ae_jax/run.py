@@ -462,6 +462,18 @@ class Folder:
             return e, state
         raise RunError(f"{self.path} loses its checkpoints faster than they are read: try again, or --keep more")
 
+    def whole(self) -> bool:
+        """Whether the newest checkpoint is undamaged, or none ever was there; in all processes alike."""
+        steps, bad = self._numbers(), 0
+        try:
+            if steps:
+                self._read(steps[-1], None)
+        except checkpoints.Damaged:
+            bad = 1
+        except RunError:  # not its fault
+            pass
+        return not devices.worst(bad if steps else int(bool(self._aside())))
+
     def _numbers(self) -> list[int]:
         try:
             return checkpoints.numbers(self.path / "checkpoints")
@@ -515,16 +527,6 @@ def circumstances() -> dict[str, Any]:
     """Versions, device and commit: what a number depends on besides its settings."""
     from importlib.metadata import version
 
-    here = Path(__file__).resolve().parent
-
-    def git(*arguments: str) -> str | None:
-        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("describe", "--always")
-    # records that the last experiment left, and README's table of them, do not change what the next one measures
-    if commit and git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)results", ":(top,exclude)README.md"):
-        commit += "-dirty"
     device = jax.devices()[0]
     names = ("jax", "jaxlib", "flax", "optax", "numpy")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -532,16 +534,58 @@ def circumstances() -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in names}} | flags,
         "device": f"{cores} CPU cores ({platform.machine()})" if device.platform == "cpu" else device.device_kind,
-        "commit": commit,
+        "commit": commit(),
     }
 
 
+def commit() -> str | None:
+    """The commit of the package's own repository, "-dirty" where code has changed; None where it lies in none.
+
+    A repository that holds an installed copy among its files is somebody else's.
+    """
+    here = Path(__file__).resolve()
+    # A hook or an alias of git tells its children of its own repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+    def git(*arguments: str) -> str | None:
+        command, options = ["git", *arguments], {"capture_output": True, "text": True, "errors": "replace"}
+        try:
+            done = subprocess.run(command, cwd=here.parent, env=environment, **options)  # type: ignore[call-overload]
+        except OSError:  # there is no git, or it may not be run
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    top = git("rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != here.parents[1] or git("ls-files", "--error-unmatch", here.name) is None:
+        return None
+    found = git("describe", "--always")
+    # records that the last experiment left, and README's table of them, do not change what the next one measures
+    if found and git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)results", ":(top,exclude)README.md"):
+        found += "-dirty"
+    return found
+
+
 def cache_compilations() -> None:
-    """Keeps compiled programs on disk between runs, unless JAX_COMPILATION_CACHE_DIR says where already."""
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        root = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ae_jax"
-        # One folder a kind of machine: a program compiled for another processor may not run here.
-        jax.config.update("jax_compilation_cache_dir", str(root / f"{platform.machine()}-{_processor():08x}"))
+    """Keeps compiled programs on disk between runs, unless JAX_COMPILATION_CACHE_DIR says where already.
+
+    Where no such folder can be written to, it says so in a line, and programs are compiled in every process.
+    """
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    try:
+        if not folder:
+            root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ae_jax"
+            # One folder a kind of machine: a program compiled for another processor may not run here.
+            folder = str(root / f"{platform.machine()}-{_processor():08x}")
+        if "://" not in folder:  # a bucket's address is JAX's matter
+            os.makedirs(folder, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows where home is
+        told = getattr(error, "strerror", None) or error
+        print(f"compiled programs are not kept between runs ({folder or 'no cache folder'}: {told})", file=sys.stderr)
+        jax.config.update("jax_enable_compilation_cache", False)
+        return
+    jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
@@ -639,7 +683,7 @@ def train(
         ValueError: arguments that do not fit.
     """
     check_length(epochs, batch_size)
-    _check_arguments(seeds, patience, validation)
+    check_arguments(seeds, patience, validation)
     if isinstance(validation, Stream) and not isinstance(data, Stream):
         raise ValueError("the validation set is a stream and the training set is not; give both alike")
     stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, length(data))
@@ -777,6 +821,16 @@ def check_keep(keep: int) -> None:
         raise ValueError(f"keep is {keep}; a run keeps at least 1 checkpoint, its last")
 
 
+def check_saving(every_epochs: int, every_minutes: float, keep: int) -> None:
+    """Raises ValueError where checkpoints would never be due, or not be kept."""
+    check_keep(keep)
+    if every_epochs < 1 or not every_minutes >= 0:
+        raise ValueError(
+            f"every_epochs is {every_epochs} and every_minutes {every_minutes}; a checkpoint is due after 1 epoch or "
+            "more, and after 0 minutes or more"
+        )
+
+
 def check_seeds(seeds: Sequence[int]) -> None:
     """Raises ValueError for seeds that are not different keys: JAX takes a seed modulo 2^32."""
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
@@ -814,7 +868,8 @@ def check_monitor(
     return way
 
 
-def _check_arguments(seeds: Sequence[int], patience: int | None, validation) -> None:
+def check_arguments(seeds: Sequence[int], patience: int | None, validation: Any) -> None:
+    """Raises ValueError for seeds or a patience that a run cannot have."""
     check_seeds(seeds)
     if patience is not None and patience < 1:
         raise ValueError(f"patience is {patience}; it counts epochs and must be at least 1")

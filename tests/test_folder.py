@@ -1,0 +1,311 @@
+"""A run's folder: what it takes, what it refuses, and what it says where something is not as it should be."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ae_jax import autoencoder, commands, evaluation, networks, run
+from ae_jax.core import Batch
+from ae_jax.settings import Settings, build
+
+DATA = Batch(jnp.asarray(np.random.default_rng(0).random((20, 4)), jnp.float32))
+
+
+def go(folder, epochs=4, **options):
+    algorithm = autoencoder(networks.linear((4,), 2), optax.sgd(0.1))
+    return run.train(algorithm, DATA, epochs=epochs, batch_size=20, folder=folder, progress=False, **options)
+
+
+# -------------------------------------------------------------------------------------- whose folder it is
+
+
+def test_with_no_checkpoint_there_is_nothing_to_protect(tmp_path, capsys):
+    folder = run.Folder(tmp_path / "run")
+    with folder.opened({"lr": 1e30}):
+        (folder.path / "log.jsonl").write_text('{"epoch": 1}\n')
+    with folder.opened({"lr": 0.1}):
+        go(folder, 2)
+    assert "no checkpoint" in (said := capsys.readouterr().err)
+    assert "lr: 1e+30 there, 0.1 now" in said
+    assert folder.config()["settings"] == {"lr": 0.1}
+    assert [row["epoch"] for row in folder.log()] == [1, 2]
+    with pytest.raises(run.RunError, match=r"lr: 0\.1 there, 0\.2 now"), folder.opened({"lr": 0.2}):
+        pass
+    shutil.rmtree(folder.path / "checkpoints")
+    (folder.path / "damaged-checkpoint-2").mkdir()  # learned once, and perhaps to be had back
+    with pytest.raises(run.RunError, match="other settings"), folder.opened({"lr": 0.2}):
+        pass
+
+
+@pytest.mark.parametrize("content", ['{"model_type": "bert"}', "[]", '{"settings": 3}', "3", '"x"', "null"])
+def test_another_programs_config_is_refused_and_nothing_is_written(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    for use in (lambda: run.Folder(tmp_path).opened({}).__enter__(), run.Folder(tmp_path).params):
+        with pytest.raises(run.RunError, match=r"not a run of ae-jax.*another program's"):
+            use()
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert (tmp_path / "config.json").read_text() == content
+
+
+@pytest.mark.parametrize("content", [b'{"settings": {', b"\xff\xfe\x00", b""])
+def test_a_damaged_config_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(run.RunError, match=r"config\.json is damaged"):
+        run.Folder(tmp_path).config()
+
+
+@pytest.mark.parametrize("content", [b'{"seeds": [', b"[]", b"\xff", b""])
+def test_a_cut_results_file_is_named_with_what_to_do(tmp_path, content):
+    (tmp_path / "results.json").write_bytes(content)
+    with pytest.raises(run.RunError, match=r"results\.json is damaged.*Start the training command again"):
+        run.Folder(tmp_path).results()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_said_in_a_line(tmp_path, monkeypatch, capsys, number):
+    def none(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    folder = run.Folder(tmp_path / "run")
+    with folder.opened({}):
+        go(folder, 1)
+    said = capsys.readouterr().err.strip().split("\n")
+    assert len(said) == 1
+    assert f"{folder.path} cannot be locked ({os.strerror(number)})" in said[0]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    def refusing(self, *_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refusing)
+    with pytest.raises(run.RunError, match=r"run cannot be written to \(Read-only file system\).*--workdir"):
+        run.Folder(tmp_path / "run").opened({}).__enter__()
+
+
+# ---------------------------------------------------------------------------------------------------- log
+
+
+def test_a_bad_line_of_the_log_costs_that_line_alone(tmp_path, capsys):
+    folder = run.Folder(tmp_path / "run")
+    with folder.opened({}):
+        go(folder, 5)
+    log = folder.path / "log.jsonl"
+    lines = log.read_bytes().split(b"\n")
+    lines[2:3] = [b'"epoch": 3}', b"\xff\xfe", b"[]", b'{"epoch": null}', b"\x00" * 40]
+    log.write_bytes(b"\n".join(lines))
+    assert [row["epoch"] for row in folder.log()] == [1, 2, 4, 5]
+    with folder.opened({}):
+        go(folder, 7)
+    assert "5 lines could not be read" in capsys.readouterr().err
+    assert [row["epoch"] for row in folder.log()] == [1, 2, 4, 5, 6, 7]
+    with folder.opened({}):
+        go(folder, 7)
+    assert "could not be read" not in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------------- seeds
+
+
+@pytest.mark.parametrize("seeds", [(0, 2**32), (2**32,), (2**63,), (2**70,), (-1,)])
+def test_seeds_that_jax_would_wrap_are_refused(seeds):
+    with pytest.raises(ValueError, match=r"seeds are \["):
+        go(None, seeds=seeds)
+
+
+def test_the_largest_seed_is_a_seed():
+    run.check_seeds((0, 2**32 - 1))
+    different = [jax.random.key_data(jax.random.key(s)).tolist() for s in (0, 2**32 - 1)]
+    assert different[0] != different[1]
+
+
+# ------------------------------------------------------------------------------------- circumstances: git
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """The package's place in somebody's repository, made with git."""
+
+    def place(at, tracked):
+        here = tmp_path / at
+        here.mkdir(parents=True)
+        (here / "run.py").write_text("")
+        (tmp_path / "other.py").write_text("")
+        identity = ("-c", "user.name=me", "-c", "user.email=me@here")
+        added = "." if tracked else "other.py"
+        for command in (["init", "-q"], ["add", added], [*identity, "commit", "-qm", "all"]):
+            subprocess.run(["git", *command], cwd=tmp_path, check=True)
+        monkeypatch.setattr(run, "__file__", str(here / "run.py"))
+
+    return place
+
+
+@pytest.mark.parametrize(
+    ("at", "tracked", "own"),
+    [
+        ("ae_jax", True, True),
+        ("ae_jax", False, False),
+        ("venv/lib/site-packages/ae_jax", False, False),
+        ("venv/lib/site-packages/ae_jax", True, False),
+    ],
+)
+def test_only_the_packages_own_commit_is_recorded(installed, at, tracked, own):
+    installed(at, tracked)
+    assert (run.commit() is not None) == own
+
+
+def test_the_repository_of_a_hook_is_not_the_packages(installed, tmp_path, monkeypatch):
+    installed("ae_jax", True)
+    before = run.commit()
+    subprocess.run(["git", "init", "-q", "other"], cwd=tmp_path, check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    assert run.commit() == before is not None
+
+
+@pytest.mark.parametrize("what", ["no git", "one that may not be run"])
+def test_without_git_there_is_no_commit(tmp_path, monkeypatch, what):
+    if what != "no git":
+        (tmp_path / "git").write_text("")
+        (tmp_path / "git").chmod(0o644)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run.circumstances()["commit"] is None
+
+
+# -------------------------------------------------------------------------------------------------- caches
+
+
+@pytest.fixture
+def config(monkeypatch):
+    """What JAX is told."""
+    told = {}
+    monkeypatch.setattr(jax.config, "update", told.__setitem__)
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return told
+
+
+def test_without_a_home_nothing_is_cached_and_one_line_says_so(monkeypatch, capsys, config):
+    import pwd
+
+    def nobody(_):
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    run.cache_compilations()
+    assert config == {"jax_enable_compilation_cache": False}
+    assert len(capsys.readouterr().err.strip().split("\n")) == 1
+
+
+@pytest.mark.parametrize("name", ["HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"])
+def test_a_cache_that_cannot_be_made_costs_one_line(tmp_path, monkeypatch, capsys, config, name):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(name, str(tmp_path / "file" / "below"))
+    run.cache_compilations()
+    assert config == {"jax_enable_compilation_cache": False}
+    assert "Not a directory" in capsys.readouterr().err
+
+
+def test_a_cache_is_made_where_it_can_be(tmp_path, monkeypatch, capsys, config):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    run.cache_compilations()
+    assert Path(config["jax_compilation_cache_dir"]).is_relative_to(tmp_path / "ae_jax")
+    assert capsys.readouterr().err == ""
+
+
+# ----------------------------------------------------------------------------------- the training command
+
+SETTINGS = dict(
+    algorithm="vae", network="mlp", data="digits", latents=2, epochs=3, batch_size=64, seeds=(4, 1, 6),
+    network_options={"hidden": (4,)},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "match"),
+    [
+        ({}, {"keep": 0}, "keep is 0"),
+        ({}, {"keep": -3}, "keep is -3"),
+        ({}, {"every_epochs": 0}, "every_epochs is 0"),
+        ({}, {"every_minutes": float("nan")}, "every_minutes nan"),
+        ({}, {"samples": 0}, "likelihood-samples is 0"),
+        ({"seeds": (2**32,)}, {}, "below 2"),
+        ({"best": "kl", "validation": 0.2}, {}, "better by being higher or lower"),
+        ({"best": "accuracy"}, {}, "this run measures"),
+        ({"patience": 3}, {}, "needs held-out data"),
+        ({"patience": 0, "validation": 0.2}, {}, "patience is 0"),
+        ({"hyper": {"nonsense": 1}}, {}, "has no nonsense"),
+    ],
+)
+def test_what_can_be_found_wrong_early_is_found_before_anything_is_written(tmp_path, settings, options, match):
+    with pytest.raises((ValueError, run.RunError), match=match):
+        commands.train(Settings(**SETTINGS | settings), tmp_path / "run", quiet=True, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def partly(tmp_path):
+    """A finished run of three seeds, the first of which failed in epoch 2; made by hand, and never trained."""
+    settings = Settings(**SETTINGS | {"best": "elbo", "validation": 0.2})
+    algorithm = build(settings, (8, 8, 1), 100)
+    start = Batch(jnp.zeros((2, 8, 8, 1)))
+    params = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *(algorithm.init(jax.random.key(s), start) for s in settings.seeds)
+    )
+    fields = {"params": params, "memory": (), "best": params, "best_value": -jnp.ones(3)}
+    fields |= {"best_epoch": jnp.array([1, 2, 3]), "active": jnp.array([False, True, True])}
+    folder = run.Folder(tmp_path / "run")
+    content = {"shape": (8, 8, 1), "validated": True, "data_checksum": 0}
+    with folder.opened(settings.to_json() | content):
+        folder.save(3, run.State(**fields, failed=jnp.array([2, 0, 0])))
+    part = lambda e: {"loss": [None if e > 1 else 9.0, 2.0, 3.0]}
+    rows = [{"epoch": e, "seconds": 1.0, "examples_per_second": 5.0, "train": part(e)} for e in (1, 2, 3)]
+    (folder.path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder, algorithm
+
+
+def test_a_failed_seed_is_refused_by_name_and_another_is_the_first(partly, capsys):
+    folder, _ = partly
+    opened = commands.open_run(folder.path)
+    assert opened.seed == 1
+    assert "seed 4 failed in epoch 2" in capsys.readouterr().err
+    assert commands.open_run(folder.path, 6).seed == 6
+    with pytest.raises(run.RunError, match=r"seed 4 failed in epoch 2 .*there are \[1, 6\]"):
+        commands.open_run(folder.path, 4)
+
+
+def test_results_say_which_seeds_their_means_are_over(partly, monkeypatch):
+    folder, algorithm = partly
+    monkeypatch.setattr(evaluation, "battery", lambda *_, **__: lambda params, key: {"test elbo": -5.0})
+    few = Batch(np.zeros((2, 8, 8, 1), np.float32))
+    trained = commands.open_run(folder.path).trained
+    results = commands.measure(algorithm, trained, commands.Splits(None, few, None, few), 1, lambda *_: None)
+    assert results["seeds"] == [1, 6]
+    assert results["failed"] == {"4": 2}
+    assert results["best_epoch"] == [2, 3]  # not the newest, of either
+    assert results["metrics"]["test elbo"]["n"] == len(results["metrics"]["test elbo"]["values"]) == 2
+    last = commands.table(results).split("\n")[-1]
+    assert last.startswith("2 seeds (seed 4 failed in epoch 2), ")
+    shown = commands.of_seeds(folder.log(), [4, 1, 6], results["seeds"])
+    assert [row["train"]["loss"] for row in shown] == [[2.0, 3.0]] * 3
+
+
+def test_a_finished_run_whose_checkpoint_is_damaged_is_not_taken_for_whole(partly):
+    folder, _ = partly
+    assert folder.whole()
+    path = folder.path / "checkpoints" / "3" / "meta.json"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert not folder.whole()
+    os.replace(folder.path / "checkpoints" / "3", folder.path / "damaged-checkpoint-3")
+    assert not folder.whole()
