@@ -293,7 +293,7 @@ def measure(
     return {
         "seeds": list(trained.good),  # that every mean is over
         **({"failed": {str(seed): e for seed, e in trained.failed.items()}} if trained.failed else {}),
-        "metrics": {name: summarise(v) for name, v in values.items()},
+        "metrics": {name: {"n": len(v), **summarise(v)} for name, v in values.items()},
         "best_epoch": [best[seed] for seed in trained.good],
         "parameters": count_parameters(algorithm, trained.of(trained.good[0])),
         "seconds": round(sum(row["seconds"] for row in trained.history), 3),

@@ -8,8 +8,8 @@ import numpy as np
 
 
 def summarise(values: Sequence[float] | np.ndarray, level: float = 0.95) -> dict[str, Any]:
-    """One metric over `n` independent seeds: `values`, `mean`, `std` (n - 1 in the denominator), and `low` and `high`,
-    Student's interval for the mean, mean -+ t std / sqrt(n).
+    """One metric over independent seeds: `values`, `mean`, `std` (n - 1 in the denominator), and `low` and
+    `high`, Student's interval for the mean, mean -+ t std / sqrt(n).
 
     With one value nothing is known of the spread, and `std`, `low` and `high` are None. A value that is not
     finite makes the rest NaN. The result is ready for JSON. Raises ValueError for no values.
@@ -18,7 +18,7 @@ def summarise(values: Sequence[float] | np.ndarray, level: float = 0.95) -> dict
 
     array = _vector("values", values)
     count = len(array)
-    summary: dict[str, Any] = {"n": count, "values": array.tolist(), "mean": float(array.mean())}
+    summary: dict[str, Any] = {"values": array.tolist(), "mean": float(array.mean())}
     if count == 1:
         return summary | {"std": None, "low": None, "high": None}
     std = float(array.std(ddof=1))
