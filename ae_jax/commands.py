@@ -751,7 +751,7 @@ def unfit(image: np.ndarray, opened: Opened) -> str:
     if image.shape[:2] != (height, width) and not of_patches(opened.settings):
         return (
             f"{size} pixels (height x width); this run learned whole images of {least} and restores these alone: "
-            "for others, train on patches (--data-patch)"
+            "for others, train on patches of a folder of images (--data FOLDER --data-patch 8)"
         )
     return ""
 

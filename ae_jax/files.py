@@ -16,11 +16,14 @@ from .disk import suffix
 
 def check_shape(x: Any, shape: tuple[int, ...]) -> None:
     """Raises RunError unless x holds examples of that shape."""
-    if tuple(x.shape[1:]) != tuple(shape):
-        hint = f": reshape them to {(len(x), *shape)}" if np.prod(x.shape[1:]) == np.prod(shape) else ""
-        raise run.RunError(
-            f"the examples have the shape {tuple(x.shape[1:])}; this run was trained on {tuple(shape)}{hint}"
-        )
+    theirs, shape = tuple(x.shape[1:]), tuple(shape)
+    if theirs != shape:
+        hint = ""
+        if len(shape) == 3 and theirs == (shape[2], *shape[:2]):
+            hint = ": move their channels to the end, numpy.moveaxis(x, 1, -1)"
+        elif np.prod(theirs) == np.prod(shape) and 1 in (len(theirs), len(shape)):  # else it would scramble them
+            hint = f": reshape them to {(len(x), *shape)}"
+        raise run.RunError(f"the examples have the shape {theirs}; this run was trained on {shape}{hint}")
 
 
 def read_examples(

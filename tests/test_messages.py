@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tyro
 from flax import linen as nn
 from flax import nnx
+from PIL import Image
 
 import ae_jax
-from ae_jax import cli, commands, core, data, networks, run, settings
+from ae_jax import cli, commands, core, data, files, index, networks, report, run, settings
 from ae_jax.algorithms import ALGORITHMS
 from ae_jax.core import Batch
 from ae_jax.networks.mlp import MLP
@@ -223,3 +225,158 @@ def test_names_that_a_terminal_cannot_show_are_printed(monkeypatch):
     cli.main()
     out.flush()
     assert out.buffer.getvalue() == b"caf\\udce9 \\u732b\n"
+
+
+# ----------------------------------------------------------------------------------------- advice arrives
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory):
+    """`train(name, *options)`: a run of two seeds, without the measuring and the report, which take longer."""
+    root = tmp_path_factory.mktemp("advice")
+
+    def make(name, *options):
+        where = root / f"{name}{len(list(root.iterdir()))}"
+        made = {"seeds": [0], "metrics": {}, "parameters": 0, "seconds": 0.0, "examples_per_second": 0.0, "device": ""}
+        tiny = ["--epochs", "1", "--latents", "3", "--hidden", "8", "--batch-size", "128", "--seeds", "2", "--quiet"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(commands, "measure", lambda *args: dict(made))
+            patch.setattr(commands, "write_report", lambda *args: None)
+            cli.dispatch(["train", name, "--workdir", str(where), *tiny, *map(str, options)])
+        return where
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def plain(train):
+    return train("autoencoder", "--data", "digits")
+
+
+def flags(error, pattern):
+    """The options that a message gives in brackets or after `with`."""
+    (found,) = re.findall(pattern, str(error))
+    return found.split()
+
+
+def image(path, *shape):
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, shape, np.uint8)).save(path)
+    return path
+
+
+def test_a_run_that_cannot_restore_says_how_to_train_one_that_can(plain, train, tmp_path):
+    digit, large = image(tmp_path / "set" / "digit.png", 8, 8), image(tmp_path / "set" / "large.png", 9, 20)
+    colour = image(tmp_path / "colour.png", 9, 9, 3)
+    out = tmp_path / "out.png"
+    with pytest.raises(run.RunError, match="never saw corrupted images") as told:
+        commands.restore(plain, digit, out)
+    noise = flags(told.value, r"with (--noise)$")
+    noisy = train("autoencoder", "--data", "digits", *noise, "masking")
+    assert commands.restore(noisy, digit, out)[0] == [out]
+    with pytest.raises(run.RunError, match="whole images of 8x8") as told:
+        commands.restore(noisy, large, out)
+    options = flags(str(told.value).replace("FOLDER", str(tmp_path / "set")), r"\((--data .*)\)$")
+    patches = train("autoencoder", *options, "--data-count", 50, *noise, "masking")
+    assert commands.restore(patches, large, out)[0] == [out]
+    with pytest.raises(run.RunError, match="make it grey, or train with --data-colour True"):
+        commands.restore(patches, colour, out)
+    Image.open(colour).convert("L").save(colour)
+    assert commands.restore(patches, colour, out)[0] == [out]
+
+
+def test_an_index_is_made_again_and_read_with_its_seed(plain, tmp_path):
+    made, out = tmp_path / "i.npz", tmp_path / "x.npy"
+    commands.make_index(plain, "digits", made, seed=1)
+    with pytest.raises(run.RunError, match="of seed 1: give --seed with it"):
+        commands.decode(plain, str(made), out)
+    assert len(commands.decode(plain, str(made), out, seed=1)) == 360
+    made.write_bytes(made.read_bytes()[:-100])
+    for told in (index.load, lambda path: commands.search(path, "digits")):
+        with pytest.raises(run.RunError, match="ae-jax index makes one"):
+            told(made)
+    cli.dispatch(["index", str(plain), "digits", str(made)])
+    assert commands.search(made, "digits", k=1).hits[5][0].place == 5
+
+
+def test_a_report_that_failed_is_written_again(plain, monkeypatch, capsys):
+    opened = commands.open_run(plain)
+    held = commands.load_own(opened)
+
+    def fails(*args, **kwargs):
+        raise RuntimeError("no font\nat all")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "gather", fails)
+        commands.decorate(opened.folder, opened.algorithm, opened.params, held, {"metrics": {}})
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "could not be written (RuntimeError: no font); results.json is whole. ae-jax report" in err
+    (again,) = re.findall(r"ae-jax (report .*?) writes", err)
+    cli.dispatch(again.split(" ", 1))
+    assert (plain / "report.html").exists()
+
+
+def test_a_run_that_lacks_its_report_has_one_after_the_same_command(plain, monkeypatch, capsys):
+    (plain / "report.html").unlink(missing_ok=True)
+    before = (plain / "results.json").read_bytes()
+    drawn = []
+    monkeypatch.setattr(commands, "write_report", lambda folder, *args: drawn.append(folder.path))
+    options = "--data digits --epochs 1 --latents 3 --hidden 8 --batch-size 128 --seeds 2 --quiet"
+    cli.dispatch(["train", "autoencoder", *options.split(), "--workdir", str(plain)])
+    assert drawn == [plain]
+    assert (plain / "results.json").read_bytes() == before
+
+
+def test_those_that_are_named_as_generative_are(plain, tmp_path):
+    with pytest.raises(run.RunError, match="not a generative model") as told:
+        commands.sample(plain, 1, tmp_path / "s.npy")
+    named = set(re.findall(r"vae|iwae|made|rbm", str(told.value)))
+    assert "an adversarial one" in str(told.value)
+    for name in ALGORITHMS:
+        shape, needs = (4, 4, 1), settings.heads(name)
+        options = {} if needs.activation == "linear" else {"code_activation": needs.activation}
+        net = networks.NETWORKS[needs.network](shape, 4, heads=needs.number, **options)
+        generative = ALGORITHMS[name](net, optax.sgd(0.1)).sample is not None
+        assert generative == (name in named or name.startswith("adversarial")), name
+
+
+def test_arrays_are_given_as_the_messages_say(tmp_path):
+    x = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    with pytest.raises(run.RunError, match=r"\(3, 4, 5\); this run was trained on \(4, 5, 3\)") as told:
+        files.check_shape(x, (4, 5, 3))
+    (moved,) = re.findall(r"numpy\.(moveaxis\(.*\))$", str(told.value))
+    right = eval(f"np.{moved}", {"np": np, "x": x})
+    files.check_shape(right, (4, 5, 3))
+    np.testing.assert_array_equal(right[1, 2, 3], x[1, :, 2, 3])
+    with pytest.raises(run.RunError, match=r"reshape them to \(2, 4, 5, 3\)$"):
+        files.check_shape(x.reshape(2, 60), (4, 5, 3))
+    with pytest.raises(run.RunError, match=r"was trained on \(4, 5, 3\)$"):  # rows for columns: no reshape is right
+        files.check_shape(x.reshape(2, 5, 4, 3), (4, 5, 3))
+
+    np.savez(tmp_path / "a.npz", one=x, two=x)
+    with pytest.raises(run.RunError, match="needs one called x or codes"):
+        files.read_array(tmp_path / "a.npz")
+    for name in ("x", "codes"):
+        np.savez(tmp_path / "a.npz", one=x + 1, **{name: x})
+        np.testing.assert_array_equal(files.read_array(tmp_path / "a.npz"), x)
+    np.save(tmp_path / "a.npy", np.array([[1, None]], object))
+    with pytest.raises(run.RunError, match=r"numpy\.save and an array of numbers"):
+        files.read_array(tmp_path / "a.npy")
+    np.save(tmp_path / "a.npy", np.array([[1, 2]]))
+    files.read_array(tmp_path / "a.npy")
+
+
+def test_images_of_many_sizes_are_read_as_the_message_says(tmp_path):
+    for i, shape in enumerate([(9, 10), (8, 12), (20, 9), (9, 9)]):
+        image(tmp_path / "set" / f"{i}.png", *shape)
+    with pytest.raises(data.DataError, match="different sizes") as told:
+        data.load(tmp_path / "set")
+    said = cli.as_flags(str(told.value)).replace("64", "8")
+    ways = re.findall(r'--data-(?:resize|crop|patch) "?\w+"?', said)
+    assert len(ways) == 4
+    square = [*ways[0].split(), *ways[1].replace('"', "").split()]  # before it, to keep their proportions
+    for way in (ways[0].split(), square, ways[2].split(), ways[3].split()):
+        parsed = tyro.cli(cli.train_options("vae"), args=["--data", str(tmp_path / "set"), *way])
+        options = cli.settings_of("vae", parsed).data_options
+        assert data.load(tmp_path / "set", **options).train.x.shape[1:3] == (8, 8)
