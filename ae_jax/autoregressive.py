@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from .core import Autoencoder, Heads, Key, Params
+from .core import Autoencoder, Heads, Key, Params, address
 
 ReluAutoencoder = Annotated[Autoencoder, Heads(1, "relu")]  # a code that is one hidden layer of several
 
@@ -41,7 +41,7 @@ def draw_degrees(key: Key, params: Params, shuffle: bool = True) -> Array:
     order = jnp.arange(1, size + 1, dtype=jnp.int32)
     degrees = [jax.random.permutation(key_order, order) if shuffle else order]
     for i, kernel in enumerate(kernels[:-1]):
-        key_layer, least = jax.random.fold_in(key_hidden, i), degrees[-1].min()
+        key_layer, least = address(key_hidden, i), degrees[-1].min()
         degrees.append(jax.random.randint(key_layer, kernel.shape[1:], least, max(size, 2), jnp.int32))
     return jnp.concatenate(degrees)
 

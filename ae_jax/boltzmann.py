@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from . import draws
-from .core import Autoencoder, Heads, Key, Params
+from .core import Autoencoder, Heads, Key, Params, address
 from .losses import softplus, sum_examples, takes_logits, weights
 from .recode import linear_code, of_code_alone
 
@@ -83,7 +83,7 @@ class Machine(NamedTuple):
         """`steps` times h given v, then v given h: drawn, or its mean. [B, *shape] -> [B, *shape]."""
 
         def step(t: Array, v: Array) -> Array:
-            key_hidden, key_visible = jax.random.split(jax.random.fold_in(key, t))
+            key_hidden, key_visible = jax.random.split(address(key, t))
             a = self.down(params, v, key_hidden)
             return self.visible.mean(a) if mean else self.visible.draw(key_visible, a)
 

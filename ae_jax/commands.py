@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from . import corruption, data, devices, evaluation, index, report, restoration, retrieval, run, shards
 from .algorithms import ALGORITHMS
-from .core import Algorithm, Batch, Key, Params
+from .core import Algorithm, Batch, Key, Params, address
 from .disk import strict, suffix
 from .evaluation.statistics import summarise
 from .files import (
@@ -253,7 +253,8 @@ def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> st
     if algorithm.corrupt is None or name is None or x.ndim != 4:
         return ""
     x = np.asarray(x[:1000])
-    before = float(np.mean((np.asarray(algorithm.corrupt(jnp.asarray(x), jax.random.key(0))) - x) ** 2))
+    corrupted = algorithm.corrupt(jnp.asarray(x), address(jax.random.key(0), "corruption"))
+    before = float(np.mean((np.asarray(corrupted) - x) ** 2))
     after = results["metrics"][name]["mean"]
     if (
         after is None or after < 0.95 * before
@@ -281,7 +282,7 @@ def measure(
     values: dict[str, list[float]] = {}
     for i, seed in enumerate(trained.good):
         say(f"evaluating seed {seed} ({i + 1} of {len(trained.good)})")
-        key = jax.random.fold_in(jax.random.key(seed), run.EVALUATION)
+        key = address(jax.random.key(seed), "evaluation")
         found = battery(trained.of(seed), key)
         if splits.streams is not None:
             found = exactly(algorithm, splits, trained.of(seed), key, found)
@@ -426,7 +427,7 @@ def write_report(folder: run.Folder, algorithm: Algorithm, params: Params, split
     """report.html and its pictures."""
     settings = folder.config()["settings"]
     title = f"{settings['algorithm']} on {settings['data']}"
-    key = jax.random.fold_in(jax.random.key(results["seeds"][0]), run.EVALUATION - 1)
+    key = address(jax.random.key(results["seeds"][0]), "report")
     names = splits.dataset.classes, splits.dataset.vocabulary
     history = of_seeds(folder.log(), settings["seeds"], results["seeds"])
     findings = report.gather(title, settings, results, history, algorithm, params, splits, key, *names)
@@ -556,7 +557,8 @@ def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int =
             f"{opened.settings.algorithm} is not a generative model: nothing says how its codes are distributed. "
             "Train a generative one to draw samples: vae, iwae, made, rbm or an adversarial one."
         )
-    x = np.asarray(jax.jit(opened.algorithm.sample, static_argnums=2)(opened.params, jax.random.key(key), n))
+    key_sampling = address(jax.random.key(key), "sampling")
+    x = np.asarray(jax.jit(opened.algorithm.sample, static_argnums=2)(opened.params, key_sampling, n))
     save_examples(out, x)
     return x
 

@@ -1,10 +1,8 @@
 """Learning rules as pairs of pure functions: the types and combinators that the whole library is said in.
 
 optax found that optimizers are pairs `(init, update)`, and that pairs compose. So do `Rule`s, which turn params,
-memory and data into params and memory: a step, an epoch, a game of two players, as *a dataset is a large batch*.
-
-Keys are addresses, never state: epoch `e` of a run uses `fold_in(run, e)`, step `t` of an epoch
-`fold_in(epoch, t)`, member `i` of a chain `fold_in(key, i)`. Any step of any seed can be replayed alone.
+memory and data into params and memory: a step, an epoch, a game of two players, as *a dataset is a large batch*. Keys
+are addresses, never state (see `keys`): any step of any seed can be replayed alone.
 """
 
 from collections.abc import Callable
@@ -15,7 +13,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-Key = Array  # a typed key, jax.random.key(seed)
+from .checks import final as final
+from .keys import Key, address
+
 Params = dict[str, Any]  # named groups: "encoder", "decoder", "critic", "codebook", "rho", "chains"
 Memory = Any  # what a rule carries from one update to the next: optimizer state, step counters
 Metrics = dict[str, Array]
@@ -157,23 +157,20 @@ def descend(
     return Rule(init, update)
 
 
-def final(hyper: Hyper) -> float | Array:
-    """The value a hyperparameter ends at: itself, or what its schedule has settled at by step 2^30."""
-    return hyper(jnp.asarray(2**30, jnp.int32)) if callable(hyper) else hyper  # 2^31 - 1 and one more is below 0
-
-
 def assign(fn: Callable[[Params, Batch, Key], Params]) -> Rule:
     """Overwrites groups: `params | fn(params, batch, key)`. For projections and statistics."""
     return Rule(lambda params: (), lambda params, memory, batch, key: (params | fn(params, batch, key), memory, {}))
 
 
 def chain(*rules: Rule) -> Rule:
-    """The rules in order on the same batch: players of a game, statistics before a step."""
+    """The rules in order on the same batch: players of a game, statistics before a step. Rule i has
+    `address(key, i)`.
+    """
 
     def update(params: Params, memory: Memory, batch: Batch, key: Key):
         after, metrics = [], {}
         for i, (rule, m) in enumerate(zip(rules, memory, strict=True)):
-            params, m, new = rule.update(params, m, batch, jax.random.fold_in(key, i))
+            params, m, new = rule.update(params, m, batch, address(key, i))
             metrics = union(metrics, new)
             after.append(m)
         return params, tuple(after), metrics
@@ -192,12 +189,12 @@ def augment(rule: Rule, fn: Callable[[Batch, Key], Batch]) -> Rule:
 
 
 def _scan(rule: Rule, params: Params, memory: Memory, batch: Callable[[Array], Batch], key: Key, times: int):
-    """`times` updates, number t on `batch(t)` with `fold_in(key, t)`; metrics gain a leading axis."""
+    """`times` updates, number t on `batch(t)` with `address(key, t)`; metrics gain a leading axis."""
     if times < 1:
         raise ValueError(f"{times} updates were asked for; there must be at least one")
 
     def step(carry: tuple[Params, Memory], t: Array):
-        params, memory, metrics = rule.update(*carry, batch(t), jax.random.fold_in(key, t))
+        params, memory, metrics = rule.update(*carry, batch(t), address(key, t))
         return (params, memory), metrics
 
     (params, memory), metrics = lax.scan(step, (params, memory), jnp.arange(times))
@@ -205,7 +202,7 @@ def _scan(rule: Rule, params: Params, memory: Memory, batch: Callable[[Array], B
 
 
 def repeat(rule: Rule, times: int) -> Rule:
-    """The rule `times` over on the same batch; metrics are means over the repetitions."""
+    """The rule `times` over on the same batch, time t with `address(key, t)`; metrics are means over them."""
 
     def update(params: Params, memory: Memory, batch: Batch, key: Key):
         params, memory, metrics = _scan(rule, params, memory, lambda t: batch, key, times)
@@ -234,12 +231,13 @@ def length(data: Batch) -> int:
 
 def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
     """One pass over a dataset, shuffled by the key: a rule on batches becomes one on datasets. Every example is
-    used once: a last, shorter batch counts by its size in the metrics. `sharding` lays full batches over devices.
+    used once: a last, shorter batch counts by its size in the metrics. The order is drawn with `address(key, "order")`,
+    step t has `address(key, "step", t)`. `sharding` lays full batches over devices.
     """
 
     def update(params: Params, memory: Memory, data: Batch, key: Key):
         steps, rest = divmod(length(data), size := min(batch_size, len(data.x)))
-        key_order, key_steps = jax.random.split(key)
+        key_order, key_steps = address(key, "order"), address(key, "step")
         order = jax.random.permutation(key_order, len(data.x))
 
         def batch(t: Array | int, length: int) -> Batch:
@@ -250,7 +248,7 @@ def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = 
         params, memory, metrics = _scan(rule, params, memory, lambda t: batch(t, size), key_steps, steps)
         metrics = jax.tree.map(lambda m: m.mean(0), metrics)
         if rest:
-            params, memory, last = rule.update(params, memory, batch(steps, rest), jax.random.fold_in(key_steps, steps))
+            params, memory, last = rule.update(params, memory, batch(steps, rest), address(key_steps, steps))
             metrics = jax.tree.map(lambda m, n: m + (n - m) * rest / len(data.x), metrics, last)
         return params, memory, metrics
 
@@ -264,28 +262,30 @@ def epoch(algorithm: Algorithm, batch_size: int, sharding: jax.sharding.Sharding
 
 
 def start(init: Init, rule: Rule, data: Batch, key: Key) -> tuple[Params, Memory, Key]:
-    """What a run begins with: params, memory, and the key that `fold_in(key, e)` makes epoch e's of."""
+    """A run's params, drawn with `address(key, "init")`, its memory, and `address(key, "epoch")`, its epochs' key."""
     check_batch(data)
-    key_init, key_run = jax.random.split(key)
-    params = init(key_init, data)
-    return params, rule.init(params), key_run
+    params = init(address(key, "init"), data)
+    return params, rule.init(params), address(key, "epoch")
 
 
 def fit(init: Init, rule: Rule, data: Batch, key: Key, epochs: int) -> tuple[Params, Metrics]:
-    """A whole run as a pure function, for `rule` on datasets (see `epoch`): params, and each metric [epochs]."""
-    params, memory, key_run = start(init, rule, data, key)
-    params, _, history = _scan(rule, params, memory, lambda e: data, key_run, epochs)
+    """A whole run as a pure function, for `rule` on datasets (see `epoch`): params, and each metric [epochs].
+    Epoch e has `address(key, "epoch", e)`.
+    """
+    params, memory, key_epochs = start(init, rule, data, key)
+    params, _, history = _scan(rule, params, memory, lambda e: data, key_epochs, epochs)
     return params, history
 
 
 def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 500, first=0) -> Metrics:
-    """`evaluate` on every example by itself, example i, counted from `first`, with `fold_in(key, i)`: each metric
-    [N, ...]. `batch_size` is how many run at once, and changes only the memory needed.
+    """`evaluate` on every example by itself, example i, counted from `first`, with `address(key, "example", i)`: each
+    metric [N, ...]. `batch_size` is how many run at once, and changes only the memory needed.
     """
+    key_examples = address(key, "example")
 
     def one(example: tuple[Array, Batch]) -> Metrics:
         batch = jax.tree.map(lambda a: a[None], example[1])
-        return jax.tree.map(lambda m: m[0], evaluate(params, batch, jax.random.fold_in(key, example[0])))
+        return jax.tree.map(lambda m: m[0], evaluate(params, batch, address(key_examples, example[0])))
 
     return lax.map(one, (first + jnp.arange(length(data)), data), batch_size=min(batch_size, len(data.x)))
 

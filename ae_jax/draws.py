@@ -35,9 +35,13 @@ def bernoulli(key: Key, p: float | Array, shape: tuple[int, ...] | None = None) 
 
 
 def written_out(key: Key) -> Key:
-    """The same key for the generator below, if it is one of JAX's default generator with its default counters."""
-    counters: Any = jax.config
-    default = str(jax.random.key_impl(key)) == "threefry2x32" and counters.jax_threefry_partitionable
+    """The same key for the generator below, if it is one of JAX's default generator with its default counters.
+
+    Under `jax.debug_key_reuse` it is the key as it came: JAX's checker loses sight of one that is wrapped anew.
+    """
+    config: Any = jax.config
+    default = str(jax.random.key_impl(key)) == "threefry2x32" and config.jax_threefry_partitionable
+    default = default and not config.jax_debug_key_reuse
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=WRITTEN_OUT) if default else key
 
 

@@ -20,11 +20,11 @@ import numpy as np
 from jax import Array
 
 from . import plots
-from .core import Algorithm, Batch, Key, Metrics, Params, average
+from .core import Algorithm, Batch, Key, Metrics, Params, address, average
 from .evaluation.codes import encode
 from .evaluation.probes import fit_linear, linear_probe, predict_linear
 from .evaluation.statistics import summarise
-from .run import EVALUATION, RunError, circumstances, map_seeds, write_json
+from .run import RunError, circumstances, map_seeds, write_json
 
 
 class Published(NamedTuple):
@@ -39,9 +39,9 @@ class Published(NamedTuple):
 # ------------------------------------------------------------------------------------------ many seeds
 
 
-def keys(seeds: Sequence[int]) -> Key:
-    """`jax.random.key(s)` for each seed. -> [S]."""
-    return jnp.stack([jax.random.key(s) for s in seeds])
+def keys(seeds: Sequence[int], *path: str | int) -> Key:
+    """`address(jax.random.key(s), *path)` for each seed. -> [S]."""
+    return jnp.stack([address(jax.random.key(s), *path) for s in seeds])
 
 
 def mapped(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,7 +64,7 @@ def over_seeds(fn: Callable[..., Any], *args: Any, seeds: Sequence[int]) -> Any:
 
 def evaluate(algorithm: Algorithm, params: Params, data: Batch, seeds: Sequence[int]) -> Metrics:
     """The algorithm's own metrics, averaged over a dataset, for every seed. params [S, ...] -> each [S]."""
-    one = mapped(lambda of, data: average(algorithm.evaluate, of[0], data, jax.random.fold_in(of[1], EVALUATION)))
+    one = mapped(lambda of, data: average(algorithm.evaluate, of[0], data, address(of[1], "evaluation")))
     return jax.tree.map(np.asarray, one((params, keys(seeds)), data))
 
 

@@ -41,6 +41,8 @@ def regularized(
     if wrong := {name: h for name, h in hyper.items() if isinstance(h, int | float) and h < 0}:
         raise ValueError(f"{wrong}: a penalty's weight must not be negative, or it rewards what it is there to punish")
 
+    settled = {name: final(h) for name, h in hyper.items()}
+
     def terms(params: Params, batch: Batch, key: Key, train: bool, weight_l2, **hyper) -> tuple[Array, Loss]:
         key_net, key_penalty = jax.random.split(key)
         z, output = net.apply(params, batch.x, key_net if train else None)
@@ -53,7 +55,6 @@ def regularized(
         return terms(params, batch, key, train=True, **hyper)[1]
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        settled = {name: final(h) for name, h in hyper.items()}
         output, result = terms(params, batch, key, train=False, **settled)
         return {"loss": result.value, **result.metrics, **reconstruction(p.mean(output), batch.x)}
 

@@ -31,7 +31,7 @@ from jax import Array, lax
 from jax.sharding import Mesh
 
 from . import checkpoints, devices, evaluation
-from .core import Algorithm, Batch, Key, Memory, Metrics, Params, augment, average, epoch, length, start
+from .core import Algorithm, Batch, Key, Memory, Metrics, Params, address, augment, average, epoch, length, start
 from .data.stream import Stream
 from .disk import RunError, is_temporary, write_atomically, write_json
 from .evaluation import Better
@@ -39,8 +39,6 @@ from .shards import Sharded, loaded
 
 SEEN = 35  # seconds until a file must be seen by all; network file systems trust what they know of a folder for 30
 SCHEMA = 2  # of config.json; 1 did not say it
-EVALUATION = 2**32 - 1  # folded into a run's key for held-out noise: an epoch number that no run reaches
-TRANSFORM = 2**32 - 2  # folded into the key of a start, for what the transform does to the data that it sees
 
 
 class State(NamedTuple):
@@ -95,7 +93,7 @@ def map_seeds(fn: Callable[..., Any]) -> Callable[..., Any]:
 def transformed(algorithm: Algorithm, transform: Callable[[Batch, Key], Batch]) -> Algorithm:
     """The algorithm that learns from `transform(batch, key)`: in every step, in its statistics, and at the start."""
     before = None if algorithm.before is None else augment(algorithm.before, transform)
-    init = lambda key, data: algorithm.init(key, transform(data, jax.random.fold_in(key, TRANSFORM)))
+    init = lambda key, data: algorithm.init(key, transform(data, address(key, "transform")))
     return algorithm._replace(init=init, rule=augment(algorithm.rule, transform), before=before)
 
 
@@ -119,7 +117,7 @@ def _programs(
 
     def begin(data: Batch, seeds: Array) -> tuple[State, Key]:
         def one(key: Key) -> tuple[State, Key]:
-            params, memory, key_run = start(algorithm.init, rule, data, key)
+            params, memory, _ = start(algorithm.init, rule, data, key)
             none = jnp.zeros((), jnp.int32)
             state = State(
                 params=params,
@@ -130,19 +128,20 @@ def _programs(
                 active=jnp.asarray(True),
                 failed=none,
             )
-            return state, key_run
+            return state, key
 
         return map_seeds(one)(jax.random.wrap_key_data(seeds))
 
-    def learn(state: State, key_run: Key, number: Array, data: Batch):
+    def learn(state: State, key_seed: Key, number: Array, data: Batch):
         """Pass `number`, counted from 0, over data: a whole training set, or a shard of one."""
-        params, memory, metrics = rule.update(state.params, state.memory, data, jax.random.fold_in(key_run, number))
+        key = address(key_seed, "epoch", number)
+        params, memory, metrics = rule.update(state.params, state.memory, data, key)
         floats = [leaf for leaf in jax.tree.leaves((params, metrics)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
         finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
         return state._replace(params=params, memory=memory), (metrics, finite)
 
-    def measure(state: State, key_run: Key, held_out: Batch, first: Any = 0):
-        key = jax.random.fold_in(key_run, EVALUATION)
+    def measure(state: State, key_seed: Key, held_out: Batch, first: Any = 0):
+        key = address(key_seed, "validation")
         return state, average(algorithm.evaluate, state.params, held_out, key, first=first)
 
     def judge(state: State, e: Array, rows: dict[str, Metrics], finite: Array) -> State:
@@ -163,20 +162,20 @@ def _programs(
             failed=failed,
         )
 
-    def while_active(go: Callable[[State, Key], tuple[State, Any]], state: State, key_run: Key):
+    def while_active(go: Callable[[State, Key], tuple[State, Any]], state: State, key_seed: Key):
         """`go`, or, for a seed that early stopping ended, nothing: the state as it was, and NaN."""
         if patience is None:
-            return go(state, key_run)
+            return go(state, key_seed)
         silent = lambda s: jnp.full(s.shape, jnp.nan if jnp.issubdtype(s.dtype, jnp.floating) else True, s.dtype)
-        nothing = jax.tree.map(silent, jax.eval_shape(go, state, key_run)[1])
-        return lax.cond(state.active, go, lambda state, _: (state, nothing), state, key_run)
+        nothing = jax.tree.map(silent, jax.eval_shape(go, state, key_seed)[1])
+        return lax.cond(state.active, go, lambda state, _: (state, nothing), state, key_seed)
 
     def advance(states: State, keys: Key, e: Array, data: Batch, held_out: Batch | None):
-        def go(state: State, key_run: Key):  # epoch e, counted from 1, has the key of fit's epoch e - 1
-            state, (metrics, finite) = learn(state, key_run, e - 1, data)
+        def go(state: State, key_seed: Key):  # epoch e, counted from 1, has the key of fit's epoch e - 1
+            state, (metrics, finite) = learn(state, key_seed, e - 1, data)
             rows = {"train": metrics}
             if held_out is not None:
-                rows["validation"] = measure(state, key_run, held_out)[1]
+                rows["validation"] = measure(state, key_seed, held_out)[1]
             return judge(state, e, rows, finite), rows
 
         return map_seeds(lambda state, key: while_active(go, state, key))(states, keys)

@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from .core import Algorithm, Batch, Init, Key, Metrics, Params, Rule, epoch, fit, start
+from .core import Algorithm, Batch, Init, Key, Metrics, Params, Rule, address, epoch, fit, start
 from .evaluation.codes import encode
 
 
 def greedy(
     layers: Sequence[Algorithm], data: Batch, key: Key, *, epochs: int | Sequence[int], batch_size: int = 128
 ) -> tuple[list[Params], list[Metrics]]:
-    """Trains each layer on the clean codes of the one below it; layer i's run has `fold_in(key, i)`.
+    """Trains each layer on the clean codes of the one below it; layer i's run has `address(key, "layer", i)`.
 
     The codes are those of `Algorithm.encode`. A `networks.stack` of the layers' networks codes alike where that is the
     network's own `encode`; what an algorithm does to it besides (a choice of the k largest) it lacks.
@@ -40,7 +40,7 @@ def greedy(
         raise ValueError(f"there are {len(layers)} layers and {len(each)} numbers of epochs: give one for each")
     trained, histories = [], []
     for i, (algorithm, times) in enumerate(zip(layers, each, strict=True)):
-        params, history = fit(algorithm.init, epoch(algorithm, batch_size), data, jax.random.fold_in(key, i), times)
+        params, history = fit(algorithm.init, epoch(algorithm, batch_size), data, address(key, "layer", i), times)
         trained.append(params)
         histories.append(history)
         if i + 1 < len(layers):
@@ -73,11 +73,11 @@ def fit_best(
     """
     if epochs < 1:
         raise ValueError(f"epochs is {epochs}; of at least one the best can be taken")
-    params, memory, key_run = start(init, rule, data, key)
+    params, memory, key_epochs = start(init, rule, data, key)
 
     def step(carry, e: Array):
         params, memory, best, least = carry
-        params, memory, metrics = rule.update(params, memory, data, jax.random.fold_in(key_run, e))
+        params, memory, metrics = rule.update(params, memory, data, address(key_epochs, e))
         value = score(params).astype(least.dtype)
         better = (value < least) | (e == 0)
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), params, best)

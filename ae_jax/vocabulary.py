@@ -9,6 +9,7 @@ from .core import (
     Batch,
     Loss,
     Rule,
+    address,
     assign,
     augment,
     average,

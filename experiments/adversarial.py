@@ -20,6 +20,7 @@ import optax
 from ae_jax import data as datasets
 from ae_jax import networks, plots, priors
 from ae_jax.algorithms import adversarial, autoencoder
+from ae_jax.core import address
 from ae_jax.evaluation.samples import best_sigma, parzen_log_likelihood, squared_mmd
 from ae_jax.experiment import Published, codes, command, evaluate, record
 from ae_jax.run import train
@@ -114,7 +115,7 @@ def main(
         fitted = [moments(of) for of in codes(algorithm, params, train_set.x)]
         distances, matched, likelihoods = [], [], []
         for i, s in enumerate(sweep):
-            key_mmd, key_samples = jax.random.split(jax.random.fold_in(jax.random.key(s), 2))
+            key_mmd, key_samples = (address(jax.random.key(s), name) for name in ("discrepancy", "sampling"))
             drawn, some = prior.draw(key_mmd, count), jnp.asarray(z[i][:count])
             mean, root = fitted[i]
             standard = scale * jnp.linalg.solve(root, (some - mean).T).T
@@ -148,7 +149,7 @@ def main(
             algorithm = adversarial(plane, adam, prior=name, conditional=name != "gaussian", **rates | PLANE_RATES)
             params = fit(algorithm, train_set, seeds=(seed,)).params
             one = jax.tree.map(lambda p: p[0], params)
-            of_prior = priors.prior(name, 2, scale).draw(jax.random.key(seed), 3000)
+            of_prior = priors.prior(name, 2, scale).draw(address(jax.random.key(seed), "sampling"), 3000)
             drawn = np.asarray(algorithm.decode(one, of_prior[:40]))
             shown[name] = (codes(algorithm, params, test_set.x)[0], np.asarray(of_prior), drawn)
         figure = picture(shown, test_set.y)

@@ -17,9 +17,9 @@ import optax
 from ae_jax import data as datasets
 from ae_jax import networks, plots
 from ae_jax.algorithms import adversarial_labels
-from ae_jax.core import Batch, Loss, descend, repeat
+from ae_jax.core import Batch, Loss, address, descend, repeat
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import Published, command, mapped, record
+from ae_jax.experiment import Published, command, keys, mapped, record
 from ae_jax.run import train
 
 # Written before the first run. Pairs share the labelled images and the encoder's start.
@@ -90,8 +90,8 @@ def main(
     params = train(algorithm, train_set, epochs=epochs, batch_size=batch_size, seeds=sweep).params
     ours = np.asarray(mapped(error)(params, test_set))
     print(f"  test error {ours.round(2)} %; the same encoders on the labelled images alone, {steps} steps")
-    begin = mapped(lambda key, data: algorithm.init(jax.random.split(key)[0], data))
-    starts = begin(jnp.stack([jax.random.key(s) for s in sweep]), train_set)  # as `core.start` made them
+    begin = mapped(algorithm.init)
+    starts = begin(keys(sweep, "init"), train_set)  # as `core.start` made them
     theirs = np.asarray(mapped(alone)(starts, test_set))
     label = "adversarial, test error, %"
     return record(
@@ -123,7 +123,7 @@ def main(
 
 def picture(algorithm, params, classes: int, style: int):
     """The first seed's decoder: a class for each column, a style for each row."""
-    z = jax.random.normal(jax.random.key(1), (6, 1, style))
+    z = jax.random.normal(address(jax.random.key(0), "sampling"), (6, 1, style))
     z = jnp.broadcast_to(z, (6, classes, style))
     y = jnp.broadcast_to(jnp.eye(classes), (6, classes, classes))
     x = algorithm.decode(params, jnp.concatenate([y, z], -1).reshape(6 * classes, -1))

@@ -19,6 +19,7 @@ import optax
 from ae_jax import data as datasets
 from ae_jax import networks, plots
 from ae_jax.algorithms import adversarial_style, autoencoder
+from ae_jax.core import address
 from ae_jax.evaluation.probes import predict_knn
 from ae_jax.experiment import codes, command, probed, record
 from ae_jax.run import train
@@ -99,7 +100,7 @@ def main(
     asked, read, rows = np.tile(np.arange(classes), drawn), [], []
     for s in sweep:
         mine = jax.tree.map(lambda p, i=s - seed: p[i], params["style"])
-        z = jnp.repeat(jax.random.normal(jax.random.fold_in(jax.random.key(s), 2), (drawn, style)), classes, 0)
+        z = jnp.repeat(jax.random.normal(address(jax.random.key(s), "sampling"), (drawn, style)), classes, 0)
         x = told.decode(mine, jnp.concatenate([jnp.eye(classes)[asked], z], -1))
         read.append(100 * np.mean(reading(x) == asked))
         rows.append(np.asarray(x))

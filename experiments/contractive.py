@@ -81,7 +81,7 @@ def main(
         moved = mapped(lambda of, x, a=algorithm: shift(a, of[0], of[1], x, noise))
         metrics |= {
             f"{name}, Jacobian norm": np.asarray(norm(params, test_set.x[:1000])),
-            f"{name}, code shift by noise": np.asarray(moved((params, keys(sweep)), test_set.x)),
+            f"{name}, code shift by noise": np.asarray(moved((params, keys(sweep, "noise")), test_set.x)),
             f"{name}, probe error, %": probe_errors(algorithm, params, first, test_set),
             f"{name}, saturated units, %": 100 * np.mean((encoded < 0.05) | (encoded > 0.95), (1, 2)),
             f"{name}, test squared error": evaluate(algorithm, params, test_set, sweep)["squared_error"],

@@ -22,10 +22,10 @@ import optax
 from ae_jax import data as datasets
 from ae_jax import jacobians, networks
 from ae_jax.algorithms import autoencoder, classifier, contractive, denoising
-from ae_jax.core import Algorithm, Autoencoder, Batch, average, epoch, fit
+from ae_jax.core import Algorithm, Autoencoder, Batch, address, average, epoch, fit
 from ae_jax.corruption import Corruption, gaussian, masking
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import command, feature_panels, mapped, record
+from ae_jax.experiment import command, feature_panels, keys, mapped, record
 from ae_jax.stages import greedy, resume
 
 
@@ -106,13 +106,12 @@ def main(
         units, epochs, images = 1000, 50, len(whole.x) - 10000
     train_set = jax.tree.map(lambda a: jnp.asarray(a[:images]), whole)
     test_set = jax.tree.map(jnp.asarray, test_set)
-    pairs = jnp.stack([jax.random.split(jax.random.key(s)) for s in sweep])
     choosing = jax.tree.map(lambda a: jnp.asarray(a[images : images + held_out]), whole)
     strength: dict[str, float] = {}
     for name, row in ROWS.items():
         errors = {} if held_out else dict.fromkeys(row.tried[1:2], 0.0)
         for tried in row.tried if held_out else ():
-            net = mapped(recipe(row, tried, units, epochs, tuning))(pairs[:1], train_set, choosing)
+            net = mapped(recipe(row, tried, units, epochs, tuning))(keys(sweep[:1]), train_set, choosing)
             errors[tried] = float(net["test error, %"][0])
             print(f"{name} {tried:g}: validation error {errors[tried]:.2f} %", flush=True)
         strength[name] = min(errors, key=errors.__getitem__) if errors else strength.get(row.like, 0.0)
@@ -120,7 +119,7 @@ def main(
     found, shown = {}, {}
     for name, row in ROWS.items():
         print(f"{seeds} x {name}: {epochs} epochs a layer, {tuning} of fine-tuning", flush=True)
-        result = mapped(recipe(row, strength[name], units, epochs, tuning))(pairs, train_set, test_set)
+        result = mapped(recipe(row, strength[name], units, epochs, tuning))(keys(sweep), train_set, test_set)
         found[name] = jax.tree.map(np.asarray, result)
         if row.layers == 1:
             kernel = found[name].pop("kernel")[0]  # [D, K], the first seed's
@@ -168,21 +167,22 @@ def main(
 
 
 def recipe(row: Row, strength: float, units: int, epochs: int, tuning: int, batch_size: int = 50):
-    """(keys [2], train, test) -> what the table says of one net, a pure function."""
+    """(key, train, test) -> what the table says of one net, a pure function."""
 
-    def run(keys, train: Batch, test: Batch):
+    def run(key, train: Batch, test: Batch):
+        key_layers, key_tuning, key_test = (address(key, name) for name in ("pretraining", "tuning", "evaluation"))
         shapes = [train.x.shape[1:], *[(units,)] * (row.layers - 1)]
         nets = [
             networks.mlp(s, units, hidden=(), code_activation="sigmoid", tied=True, init="sigmoid_uniform")
             for s in shapes
         ]
         layers, _ = greedy(
-            [row.build(net, strength) for net in nets], train, keys[0], epochs=epochs, batch_size=batch_size
+            [row.build(net, strength) for net in nets], train, key_layers, epochs=epochs, batch_size=batch_size
         )
         stack = networks.stack(nets, between="sigmoid")
         supervised = classifier(stack, ADAM, classes=10)
         params = networks.stacked(layers)
-        tuned, _ = fit(resume(supervised.init, params), epoch(supervised, batch_size), train, keys[1], tuning)
+        tuned, _ = fit(resume(supervised.init, params), epoch(supervised, batch_size), train, key_tuning, tuning)
         z = encode(supervised, params, test.x)
         assert nets[0].layer is not None
         first = {
@@ -190,7 +190,7 @@ def recipe(row: Row, strength: float, units: int, epochs: int, tuning: int, batc
             "saturation, %": 100 * jnp.mean((z < 0.05) | (z > 0.95)),
             "kernel": layers[0]["encoder"]["layer_0"]["kernel"],
         }
-        error = {"test error, %": 100 * average(supervised.evaluate, tuned, test, keys[1])["error"]}
+        error = {"test error, %": 100 * average(supervised.evaluate, tuned, test, key_test)["error"]}
         return error | (first if row.layers == 1 else {})
 
     return run

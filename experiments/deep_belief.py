@@ -22,7 +22,7 @@ import optax
 from ae_jax import data as datasets
 from ae_jax import networks, optimizers, plots, stages
 from ae_jax.algorithms import autoencoder, rbm
-from ae_jax.core import Batch, Rule, average, epoch, start
+from ae_jax.core import Batch, Rule, address, average, epoch, start
 from ae_jax.evaluation import pca
 from ae_jax.experiment import Published, command, record
 
@@ -37,7 +37,6 @@ CLAIMS = {
     "logistic, random start, minus PCA": "by the same optimiser and budget, a random start loses to PCA",
     "PCA minus rectified, random start": "rectified units need no pretraining to beat PCA",
 }
-PRETRAIN, TEST = 1, 2  # folded into a seed's key
 ARMS = ("pretrained", "logistic, random start", "rectified, random start")
 
 
@@ -124,15 +123,15 @@ def main(
             key, algorithm = jax.random.key(s), rectified if arm.startswith("rectified") else logistic
             init = begin[algorithm]
             if arm == "pretrained":
-                layers, _ = greedy(train_set, jax.random.fold_in(key, PRETRAIN))
+                layers, _ = greedy(train_set, address(key, "pretraining"))
                 init = stages.resume(init, networks.unrolled(layers))
-            params, memory, key_run = start(init, rules[algorithm], train_set, key)
+            params, memory, key_epochs = start(init, rules[algorithm], train_set, key)
             errors[arm].append([])
             for e in range(epochs + 1):
                 if e:
-                    key_epoch = jax.random.fold_in(key_run, e - 1)
+                    key_epoch = address(key_epochs, e - 1)
                     params, memory, _ = advance[algorithm](params, memory, train_set, key_epoch)
-                error = float(measure[algorithm](params, test_set, jax.random.fold_in(key, TEST))["squared_error"])
+                error = float(measure[algorithm](params, test_set, address(key, "evaluation"))["squared_error"])
                 errors[arm][-1].append(error)
                 print(f"seed {s}, {arm}, epoch {e}: test squared error {error:.2f}", flush=True)
                 if s == seed and (e == epochs or (e == 0 and arm == "pretrained")):

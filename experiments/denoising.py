@@ -17,7 +17,7 @@ import optax
 from ae_jax import corruption, networks, plots
 from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder, denoising
-from ae_jax.core import average
+from ae_jax.core import address, average
 from ae_jax.experiment import command, evaluate, keys, mapped, probe_errors, record
 from ae_jax.losses import squared_error
 from ae_jax.run import train
@@ -69,7 +69,8 @@ def main(
     }
     first = jax.tree.map(lambda a: a[:labelled], train_set)
     some = jax.tree.map(lambda a: jnp.asarray(a[:10]), test_set)
-    metrics, restored = {}, {}
+    metrics, restored, shown = {}, {}, address(jax.random.key(seed), "picture")
+    masks = keys(sweep, "corruption")
     for name, algorithm in algorithms.items():
         print(f"{seeds} {name} autoencoders, {epochs} epochs")
         params = train(algorithm, train_set, epochs=epochs, batch_size=batch_size, seeds=sweep).params
@@ -85,14 +86,14 @@ def main(
         print("linear probes and restored images")
         metrics |= {
             f"{name}, probe error, %": probe_errors(algorithm, params, first, test_set),
-            f"{name}, squared error on masked images": np.asarray(masked((params, keys(sweep)), test_set)),
+            f"{name}, squared error on masked images": np.asarray(masked((params, masks), test_set)),
             f"{name}, squared error on clean images": evaluate(algorithm, params, test_set, sweep)["squared_error"],
         }
-        restored[name] = restore(jax.tree.map(lambda p: p[0], params), some, jax.random.key(0))
+        restored[name] = restore(jax.tree.map(lambda p: p[0], params), some, shown)
     for what in ("probe error, %", "squared error on masked images", "squared error on clean images"):
         metrics[f"plain minus denoising, {what}"] = metrics[f"plain, {what}"] - metrics[f"denoising, {what}"]
 
-    rows = {"test image": some.x, "masked": mask(some.x, jax.random.key(0)), **restored}
+    rows = {"test image": some.x, "masked": mask(some.x, shown), **restored}
     return record(
         __file__,
         metrics,

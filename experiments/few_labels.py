@@ -90,15 +90,15 @@ def main(
     for activation in activations:
         deep = recipe(activation, train.x.shape[1:], widths, classes, learning_rate, code_l1, batch_size, pretraining)
         print(f"pretraining {seeds} nets of {len(widths)} {activation} layers, {pretraining} epochs each", flush=True)
-        pretrained, losses = mapped(lambda key, d: deep.pretrain(jax.random.fold_in(key, 0), d))(keys(sweep), train)
+        pretrained, losses = mapped(deep.pretrain)(keys(sweep, "pretraining"), train)
         told = f"reconstruction of each layer's input {losses.mean(0).round(2).tolist()}"
         print(f"{time.perf_counter() - began:4.0f} s  {told}", flush=True)
-        random = mapped(lambda key, d: deep.init(jax.random.fold_in(key, 1), d))(keys(sweep), train)
+        random = mapped(deep.init)(keys(sweep, "init"), train)
         for count, times in zip(labels, epochs, strict=True):
             # one program and one key for both starts: the same labels in the same batches
-            run = mapped(lambda of, a, b: deep.tune(jax.random.fold_in(of[0], 2), of[1], a, b, count, times))
+            run = mapped(lambda of, a, b: deep.tune(of[0], of[1], a, b, count, times))
             for name, given in zip(STARTS, (random, pretrained), strict=True):
-                errors, training = run((keys(sweep), given), train, test)
+                errors, training = run((keys(sweep, "tuning"), given), train, test)
                 metrics[f"{activation}, {count} labels, {name}, test error, %"] = np.asarray(errors)
                 told = f"{np.mean(errors):.2f} % in error, {100 * np.mean(training):.2f} % in training"
                 print(f"{time.perf_counter() - began:4.0f} s  {count} labels, {name}: {told}", flush=True)

@@ -115,7 +115,7 @@ def main(
 
     print(f"logistic PCA: {seeds} fits to {fitted} images, {iterations} iterations", flush=True)
     fit = mapped(lambda key, x: logistic_pca.fit(x, latents, key, ridge=ridge, iterations=iterations))
-    models = fit(keys(sweep), train_set.x[:fitted])
+    models = fit(keys(sweep, "logistic PCA"), train_set.x[:fitted])
     measure = mapped(lambda model, x: jax.tree.map(jnp.mean, logistic_pca.evaluate(model, x)))
     own, unseen = measure(models, train_set.x[: min(fitted, 1000)]), measure(models, test_set.x)
     metrics |= {

@@ -121,7 +121,7 @@ def main(
             best.append(f"{name}, {kind}, {', '.join(map(str, trained.best_epoch))}")
             print(f"{name}, {kind}: best epochs {trained.best_epoch}; test likelihoods", flush=True)
             one = mapped(lambda of, d, a=algorithm: each(a.evaluate, of[0], d, of[1])["nll"])
-            nll = np.asarray(one((trained.params, keys(sweep)), test))  # [S, N]
+            nll = np.asarray(one((trained.params, keys(sweep, "evaluation")), test))  # [S, N]
             metrics[label(name, kind)] = nll.mean(1)
             metrics[error(name, kind)] = 1.96 * nll.std(1, ddof=1) / len(test.x) ** 0.5
         metrics[f"{name}, one set minus sampled"] = metrics[label(name, ONE)] - metrics[label(name, SAMPLED)]

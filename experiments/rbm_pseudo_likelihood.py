@@ -20,7 +20,7 @@ import optax
 from ae_jax import boltzmann, networks, plots
 from ae_jax import data as datasets
 from ae_jax.algorithms import rbm
-from ae_jax.core import Batch, Rule, chain, start, sweep
+from ae_jax.core import Batch, Rule, address, chain, start, sweep
 from ae_jax.evaluation import partition
 from ae_jax.experiment import Published, command, record
 
@@ -30,7 +30,6 @@ FIRST = {"pseudo-likelihood in epoch 1, nats": Published(-90.65, WHERE, 5.0, "on
 ALL = FIRST | {"pseudo-likelihood in epoch 15, nats": Published(-62.8, WHERE, 3.0, "one run; their epoch 14")}
 CLAIMS = {"AIS, width of log Z's interval below 3 nats": "annealing pins the partition function down"}
 WIDEST = 100.0  # nats, instead of an interval without a lower end, where three standard deviations exceed the mean
-MEASURE = 1  # folded into a seed's key
 
 
 def main(
@@ -90,14 +89,14 @@ def main(
 
     found = {"curve": [], "AIS": [], "width": [], "effective": [], "test": [], "samples": []}
     for s in sweeps:
-        params, memory, key_run = start(jax.jit(algorithm.init), rule, train_set, jax.random.key(s))
+        params, memory, key_epochs = start(jax.jit(algorithm.init), rule, train_set, jax.random.key(s))
         found["curve"].append([])
         for e in range(epochs):
-            params, memory, metrics = advance(params, memory, train_set, jax.random.fold_in(key_run, e))
+            params, memory, metrics = advance(params, memory, train_set, address(key_epochs, e))
             found["curve"][-1].append(float(metrics["pseudo_likelihood"]))
             print(f"seed {s}, epoch {e + 1}: pseudo-likelihood {found['curve'][-1][-1]:.2f}", flush=True)
         print(f"seed {s}: annealing {chains} chains over {temperatures} temperatures", flush=True)
-        key_ais, key_samples = jax.random.split(jax.random.fold_in(jax.random.key(s), MEASURE))
+        key_ais, key_samples = (address(jax.random.key(s), name) for name in ("annealing", "sampling"))
         estimate = anneal(params, key_ais, base=jnp.log(base / (1 - base)))
         found["AIS"].append(float(likelihood(params, estimate.log_z)))
         found["width"].append(min(float(estimate.high - estimate.low), WIDEST))

@@ -25,7 +25,7 @@ from jax import lax
 from ae_jax import corruption, networks, plots
 from ae_jax import data as datasets
 from ae_jax.algorithms import denoising
-from ae_jax.core import Algorithm, Batch
+from ae_jax.core import Algorithm, Batch, address
 from ae_jax.corruption import Corruption
 from ae_jax.data import validation_split
 from ae_jax.evaluation.quality import psnr, ssim
@@ -169,7 +169,7 @@ def main(
         toy = datasets.load("red_and_blue", count=toys, test_count=max(1, toys // 5), size=patch)
         two = (max(1, features // 2), features)  # a whole shape must be seen, not only its rim
         algorithm, trained = fit(corruption.grey(), *validation_split(toy.train, 0.1, seed=0), channels=two)
-        grey = np.asarray(corruption.grey()(jnp.asarray(toy.test.x), jax.random.key(0)))
+        grey = np.asarray(corruption.grey()(jnp.asarray(toy.test.x), address(jax.random.key(seed), "toy")))
         made = [np.asarray(algorithm.reconstruct(trained.of(s), jnp.asarray(grey))) for s in sweep]
         linear = linear_filter(np.asarray(toy.train.x[:400]), grey)
         redder = [m[..., 0] - m[..., 2] for m in made]
@@ -269,12 +269,14 @@ def spoiled(task: Task, photos: Sequence[np.ndarray], seed: int) -> list[tuple[n
     """(photograph, corrupted, missing) of each: what is missing is where the same draw erases white."""
     rows = []
     for i, photo in enumerate(photos):
-        key = jax.random.fold_in(jax.random.key(seed), i)
+        key = address(jax.random.key(seed), "photograph", i)
         batch = jnp.asarray(photo)[None]
         corrupted = white = np.asarray(batch[0])
+        tried = 0
         while (corrupted == photo).all():  # of bars, a narrow photograph may get none: then draw again
-            corrupted, white = (np.asarray(task.corrupt(x, key))[0] for x in (batch, jnp.ones_like(batch)))
-            key = jax.random.fold_in(key, 0)
+            key_draw = address(key, tried)
+            corrupted, white = (np.asarray(task.corrupt(x, key_draw))[0] for x in (batch, jnp.ones_like(batch)))
+            tried += 1
         rows.append((photo, corrupted, (white == 0).all(-1)))
     return rows
 

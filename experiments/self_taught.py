@@ -86,7 +86,7 @@ def main(
     unlabelled_set = Batch(jnp.asarray(high))
     print(f"{seeds} sparse autoencoders of {len(high)} unlabelled images, {iterations} iterations of L-BFGS")
     trained = train(algorithm, unlabelled_set, epochs=iterations // at_once, batch_size=len(high), seeds=sweep)
-    untrained = mapped(lambda key, data: algorithm.init(key, data))(keys(sweep), unlabelled_set)
+    untrained = mapped(algorithm.init)(keys(sweep, "init"), unlabelled_set)
 
     print("softmax regression on features, on those of untrained nets, and on pixels")
     flat = x.reshape(len(x), -1)

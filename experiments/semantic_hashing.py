@@ -23,7 +23,7 @@ from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import semantic_hashing, vae
 from ae_jax.evaluation import retrieval
-from ae_jax.experiment import Published, banded, command, mapped, record
+from ae_jax.experiment import Published, banded, command, keys, mapped, record
 from ae_jax.run import train
 
 LSH, LSA, NOISE, VDSH = "LSH", "LSA + median", "noise before a sigmoid", "VDSH"
@@ -76,7 +76,7 @@ def documents(data: str, words: int) -> Documents:
 def hyperplanes(documents: Documents, bits: int, sweep: range) -> list[tuple[np.ndarray, np.ndarray]]:
     """Codes of train and test by random hyperplanes, to be cut at 0, for each seed."""
     size = documents.logs[0].shape[1]
-    normals = [np.asarray(retrieval.hyperplanes(jax.random.key(s), size, bits)) for s in sweep]
+    normals = [np.asarray(retrieval.hyperplanes(key, size, bits)) for key in keys(sweep, "hyperplanes")]
     return [(documents.tfidf[0] @ normal, documents.tfidf[1] @ normal) for normal in normals]
 
 

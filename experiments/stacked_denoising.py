@@ -21,7 +21,7 @@ from sklearn.svm import LinearSVC
 from ae_jax import data as datasets
 from ae_jax import networks, plots, stages
 from ae_jax.algorithms import classifier, denoising
-from ae_jax.core import Batch, average, epoch
+from ae_jax.core import Batch, address, average, epoch
 from ae_jax.evaluation.codes import encode
 from ae_jax.experiment import Published, command, keys, mapped, record
 
@@ -131,12 +131,12 @@ def main(
         return {"error": 100 * error(params, test), "epoch": 1 + jnp.argmin(history["score"]), "nll": history["nll"]}
 
     def pretrained(key, level, train, validation, test):
-        params, losses = pretrain(jax.random.fold_in(key, 0), level, train)
-        result = finetune(stages.resume(tuned.init, params), jax.random.fold_in(key, 1), train, validation, test)
+        params, losses = pretrain(address(key, "pretraining"), level, train)
+        result = finetune(stages.resume(tuned.init, params), address(key, "tuning"), train, validation, test)
         return result, params, losses
 
     def from_scratch(key, train, validation, test):
-        return finetune(tuned.init, jax.random.fold_in(key, 1), train, validation, test)
+        return finetune(tuned.init, address(key, "tuning"), train, validation, test)
 
     run, random_run = mapped(pretrained), mapped(from_scratch)
     features = jax.jit(lambda params, x: encode(tuned, params, x))

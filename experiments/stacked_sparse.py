@@ -22,7 +22,7 @@ from ae_jax.algorithms import classifier, sparse
 from ae_jax.core import Batch, average, epoch, fit
 from ae_jax.evaluation.codes import encode
 from ae_jax.evaluation.probes import fit_linear
-from ae_jax.experiment import Published, command, feature_panels, mapped, record
+from ae_jax.experiment import Published, command, feature_panels, keys, mapped, record
 from ae_jax.optimizers import repeated
 from ae_jax.stages import greedy, resume
 
@@ -95,12 +95,11 @@ def main(
         measured = mapped(lambda p, d: average(whole_net.evaluate, p, d, jax.random.key(0))["error"])
         return 100 * (1 - np.asarray(measured(params, data)))
 
-    pretraining, tuning = (jnp.stack([jax.random.split(jax.random.key(s))[i] for s in sweep]) for i in (0, 1))
     print(f"{seeds} stacks layer by layer, {iterations} iterations of L-BFGS each on {size} images")
-    before = mapped(pretrain)(pretraining, train_set)
+    before = mapped(pretrain)(keys(sweep, "pretraining"), train_set)
     start = accuracy(before, test_set)
     print(f"fine-tuning the whole, {iterations} iterations; accuracy before it {np.round(start, 2)} %")
-    after, _ = mapped(finetune)((before, tuning), train_set)
+    after, _ = mapped(finetune)((before, keys(sweep, "tuning")), train_set)
     end = accuracy(after, test_set)
     metrics = {
         "accuracy before fine-tuning, %": start,

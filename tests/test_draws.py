@@ -69,6 +69,15 @@ def test_threefry_is_that_of_the_paper():
         assert tuple(map(int, draws.threefry(word(key), *map(word, counter)))) == wanted
 
 
+def test_a_checker_of_keys_sees_every_draw():
+    def twice(key):
+        return draws.normal(key, (3,)) + draws.uniform(key, (3,))
+
+    twice(KEY)
+    with jax.debug_key_reuse(True), pytest.raises(jax.errors.KeyReuseError):
+        twice(jax.random.clone(KEY))
+
+
 def test_other_generators_are_left_alone():
     key = jax.random.key(0, impl="rbg")
     assert draws.written_out(key) is key

@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ae_jax import corruption, evaluation, networks
 from ae_jax.algorithms import autoencoder, vae
-from ae_jax.core import Algorithm, Batch, Rule
+from ae_jax.core import Algorithm, Batch, Rule, address
 from ae_jax.evaluation import artefacts, codes, likelihood, logistic_pca, pca, probes, samples, statistics
 from ae_jax.losses import reconstruction
 
@@ -269,7 +269,7 @@ def test_likelihood_is_logsumexp_over_keys_of_their_own(chunk, batch_size):
     x, key = jnp.arange(10.0).reshape(5, 2), jax.random.key(3)
     run = jax.jit(partial(likelihood.log_likelihood, weighing(log_weight)), static_argnums=(3, 4, 5))
     got = run({"scale": 30.0}, Batch(x, jnp.arange(5)), key, 11, chunk, batch_size)
-    keys = [[jax.random.fold_in(jax.random.fold_in(key, i), s) for s in range(11)] for i in range(5)]
+    keys = [[address(key, "example", i, "sample", s) for s in range(11)] for i in range(5)]
     log_w = np.array([[30 * float(jax.random.normal(k, (1,))[0]) for k in row] for row in keys]) + x.sum(-1)[:, None]
     assert len(np.unique(log_w - x.sum(-1)[:, None])) == 55
     np.testing.assert_allclose(got, logsumexp(log_w, 1) - np.log(11), rtol=1e-5)

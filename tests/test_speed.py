@@ -47,7 +47,7 @@ def test_an_epoch_is_no_slower_than_its_steps_one_by_one():
     epoch, step = jax.jit(core.epoch(algorithm, 20).update), jax.jit(algorithm.rule.update)
 
     def loop():
-        key_order, key_steps = jax.random.split(key)
+        key_order, key_steps = core.address(key, "order"), core.address(key, "step")
         order, state = jax.random.permutation(key_order, 2000), (params, memory)
         for i in range(100):
             batch = core.Batch(DATA.x[order[20 * i : 20 * i + 20]])

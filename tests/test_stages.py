@@ -58,12 +58,14 @@ def test_greedy_trains_each_layer_alone_on_the_clean_codes_of_the_one_below():
     params, history = jax.jit(recipe)(key, DATA)
     low, high = networks.layers_of(params)
     first = denoising(bottom, optax.adam(1e-2), likelihood="bernoulli")
-    alone, _ = jax.jit(partial(core.fit, first.init, core.epoch(first, 40), epochs=3))(DATA, jax.random.fold_in(key, 0))
+    alone, _ = jax.jit(partial(core.fit, first.init, core.epoch(first, 40), epochs=3))(
+        DATA, core.address(key, "layer", 0)
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), low, alone)
     second = autoencoder(top, optax.adam(1e-2))
     codes = DATA._replace(x=bottom.encode(low, DATA.x))
     alone, _ = jax.jit(partial(core.fit, second.init, core.epoch(second, 40), epochs=2))(
-        codes, jax.random.fold_in(key, 1)
+        codes, core.address(key, "layer", 1)
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), high, alone)
     assert history.shape == (2,)
@@ -123,7 +125,7 @@ def test_a_frozen_classifier_is_logistic_regression_on_the_codes():
     algorithm = classifier(bottom, optax.lbfgs(), classes=8, freeze=True, weight_l2=1e-3)
     run = partial(core.fit, algorithm.init, algorithm.rule, epochs=60)
     params, history = jax.jit(run)(DATA, jax.random.key(0))
-    start = algorithm.init(jax.random.split(jax.random.key(0))[0], DATA)
+    start = algorithm.init(core.address(jax.random.key(0), "init"), DATA)
     jax.tree.map(np.testing.assert_array_equal, params["encoder"], start["encoder"])
     codes = np.asarray(bottom.encode(start, DATA.x))
     # its objective is C * sum of nll + ||W||^2 / 2, ours the mean of nll + weight_l2 * ||W||^2

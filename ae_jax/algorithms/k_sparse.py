@@ -52,7 +52,7 @@ def k_sparse(
     if not 1 <= k <= min(first, coded) or max(first, coded) > net.latents or (start is not None and anneal_steps < 1):
         wanted = f"1 <= k <= start, k <= alpha * k, none above {net.latents}, and anneal_steps with a start"
         raise ValueError(f"k is {k}, start {start}, alpha {alpha}, anneal_steps {anneal_steps}; wanted: {wanted}")
-    p = losses.likelihood(likelihood, net)
+    p, settled = losses.likelihood(likelihood, net), final(weight_l2)
     keeping = lambda k, most: recoded(net, lambda *given: largest(net.encode(*given), k, most))
 
     def terms(params: Params, x: Array, key: Key | None, kept: int | Array, most: int, decay_by):
@@ -64,7 +64,7 @@ def k_sparse(
         return terms(params, batch.x, key, jnp.round(k), first, weight_l2)[1]
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        output, (value, metrics, _) = terms(params, batch.x, None, k, k, final(weight_l2))
+        output, (value, metrics, _) = terms(params, batch.x, None, k, k, settled)
         return {"loss": value, **metrics, **losses.reconstruction(p.mean(output), batch.x)}
 
     falling = optax.linear_schedule(first, k, anneal_steps) if anneal_steps else k

@@ -42,6 +42,8 @@ def vae(
             raise ValueError("warmup_steps raises a constant beta; the given beta is a schedule already")
         beta = optax.linear_schedule(0.0, beta, warmup_steps)
 
+    settled = final(beta)
+
     def terms(params: Params, batch: Batch, key: Key, train: bool):
         key_z, key_encoder, key_decoder = jax.random.split(key, 3)
         mean, logvar = model.posterior(params, batch.x, key_encoder if train else None)
@@ -58,7 +60,7 @@ def vae(
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         mean, nll, kl = terms(params, batch, key, train=False)
         kl = kl.sum(-1)
-        bound = {"loss": nll + final(beta) * kl, "nll": nll, "kl": kl, "elbo": -nll - kl}
+        bound = {"loss": nll + settled * kl, "nll": nll, "kl": kl, "elbo": -nll - kl}
         return bound | reconstruction(model.decode(params, mean), batch.x)
 
     return Algorithm(

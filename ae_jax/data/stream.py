@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..core import Batch
+from ..core import Batch, address
 from ..disk import suffix, written
 from .dataset import DataError, expanded, make_batch, no_option, shuffled, unit_interval
 from .folders import Found, Kind, class_labels, kind_of, look
@@ -75,8 +75,8 @@ def _looked_up(x: Array, levels: Any) -> Array:
 @jax.jit
 def _drawn(x: Array, index: Any, seed: Any) -> Array:
     """Binary pixels, those of each example by its own number: the same in whatever shard it comes."""
-    key = jax.random.wrap_key_data(seed)
-    one = lambda i, x: jax.random.bernoulli(jax.random.fold_in(key, i), x).astype(x.dtype)
+    key = address(jax.random.wrap_key_data(seed), "binarisation")
+    one = lambda i, x: jax.random.bernoulli(address(key, i), x).astype(x.dtype)
     return jax.vmap(one)(index, x)
 
 

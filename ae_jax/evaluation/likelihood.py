@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ..core import Algorithm, Batch, Key, Params
+from ..core import Algorithm, Batch, Key, Params, address
 
 
 def log_likelihood(
@@ -21,7 +21,7 @@ def log_likelihood(
     """log 1/k sum_s w_s with w_s = p(x, z_s) / q(z_s | x), z_s ~ q(z | x): a lower bound on log p(x) in
     expectation, which rises to it with k. In nats, [N].
 
-    Sample s of example i always uses `fold_in(fold_in(key, i), s)`, so `chunk` (samples at once) and
+    Sample s of example i has the key `address(key, "example", i, "sample", s)`, so `chunk` (samples at once) and
     `batch_size` (examples at once) change memory and rounding, nothing else; exactly `samples` are drawn. What
     does not depend on the sample, the encoder above all, is computed once for each chunk.
 
@@ -32,6 +32,7 @@ def log_likelihood(
     if samples < 1 or chunk < 1:
         raise ValueError(f"samples is {samples} and chunk {chunk}; both must be at least 1")
     log_weight, count = algorithm.log_weight, len(data.x)
+    key_examples = address(key, "example")
     # Of even size, so that mostly no shorter last one needs compiling too.
     chunk, batch_size = _even(samples, chunk), _even(count, batch_size)
     full, rest = divmod(samples, chunk)
@@ -39,10 +40,10 @@ def log_likelihood(
     def one(example: tuple[Array, Batch]) -> Array:
         i, (x, y) = example
         batch = Batch(x[None], None if y is None else y[None])
-        key_example = jax.random.fold_in(key, i)
+        key_samples = address(key_examples, i, "sample")
 
         def add(total: Array, first: Array | int, count: int) -> Array:
-            keys = jax.vmap(lambda s: jax.random.fold_in(key_example, s))(first + jnp.arange(count))
+            keys = jax.vmap(lambda s: address(key_samples, s))(first + jnp.arange(count))
             log_w = jax.vmap(lambda k: log_weight(params, batch, k)[0])(keys)  # [count]
             return jnp.logaddexp(total, jax.nn.logsumexp(log_w))
 

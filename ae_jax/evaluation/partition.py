@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ..boltzmann import UNITS, Machine
-from ..core import Key, Params
+from ..core import Key, Params, address
 from ..losses import sum_examples
 
 MOST = 24  # units that can be enumerated
@@ -100,7 +100,7 @@ def ais(
         v, weight = carry
         before, beta = ((t + s) / temperatures for s in (0, 1))
         weight += log_mass(v, beta) - log_mass(v, before)
-        key_hidden, key_visible = jax.random.split(jax.random.fold_in(key_walk, t))
+        key_hidden, key_visible = jax.random.split(address(key_walk, t))
         h = machine.hidden.draw(key_hidden, beta * machine.net.encode(params, v))
         v = machine.visible.draw(key_visible, (1 - beta) * start + beta * machine.net.decode(params, h))
         return (v, weight), None
