@@ -38,3 +38,28 @@ def final(hyper: float | Callable[[Any], Any]) -> float | Array:
                 "10,000 updates"
             )
     return values[0]
+
+
+def check_batch(data: Any) -> None:
+    """Raises TypeError for what is no `Batch`: an array, or a dataset of which no part was chosen."""
+    if not hasattr(data, "x"):
+        part = "its part, data.train or data.test" if hasattr(data, "train") else "Batch(x), or Batch(x, y) with labels"
+        raise TypeError(f"the data are {type(data).__name__}, not a Batch: give {part}")
+
+
+def check_optimizer(optimizer: Any) -> Any:
+    """The optimizer. Raises TypeError for what is none, a learning rate say."""
+    if not all(callable(getattr(optimizer, part, None)) for part in ("init", "update")):
+        like = f"optax.adam({optimizer if isinstance(optimizer, float) else 1e-3})"
+        raise TypeError(f"the optimizer is {optimizer!r}; give one of optax, {like} say")
+    return optimizer
+
+
+def check_range(params: Any) -> Any:
+    """The params. Raises ValueError for those of float16."""
+    if any(leaf.dtype == jnp.float16 for leaf in jax.tree.leaves(params)):
+        raise ValueError(
+            "the params, which follow the data, are float16, where squares of small gradients are 0 and Adam "
+            "divides by them: give the data as float32, or as bfloat16, which has the range of float32"
+        )
+    return params

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
+from .checks import check_batch, check_optimizer, check_range
 from .checks import final as final
 from .keys import Key, address
 
@@ -116,14 +117,10 @@ def descend(
     """Gradient descent on the mean of `loss(params, batch, key, **hyper) -> Loss`.
 
     `wrt` names the groups of params to descend (default: all), `name` the metric that reports the mean loss. A
-    hyperparameter may be a schedule over this rule's own steps, and is then reported too. L-BFGS works as well.
-
-    Raises TypeError for what is no optimizer.
+    hyperparameter may be a schedule over this rule's own steps, and is then reported too. L-BFGS works as well. Raises
+    TypeError for no optimizer.
     """
-    if not all(callable(getattr(optimizer, part, None)) for part in ("init", "update")):
-        like = f"optax.adam({optimizer if isinstance(optimizer, float) else 1e-3})"
-        raise TypeError(f"the optimizer is {optimizer!r}; give one of optax, {like} say")
-    optimizer = optax.with_extra_args_support(optimizer)
+    optimizer = optax.with_extra_args_support(check_optimizer(optimizer))
 
     def chosen_of(params: Params) -> Params:
         if missing := set(wrt or ()) - set(params):
@@ -145,16 +142,7 @@ def descend(
         metrics = {name: value}, jax.tree.map(jnp.mean, result.metrics), scheduled
         return {**params, **stepped, **result.patch}, Descent(memory.step + 1, state), union(*metrics)
 
-    def init(params: Params) -> Descent:
-        chosen = chosen_of(params)
-        if any(leaf.dtype == jnp.float16 for leaf in jax.tree.leaves(chosen)):
-            raise ValueError(
-                "the params, which follow the data, are float16, where squares of small gradients are 0 and Adam "
-                "divides by them: give the data as float32, or as bfloat16, which has the range of float32"
-            )
-        return Descent(jnp.zeros((), jnp.int32), optimizer.init(chosen))
-
-    return Rule(init, update)
+    return Rule(lambda p: Descent(jnp.zeros((), jnp.int32), optimizer.init(check_range(chosen_of(p)))), update)
 
 
 def assign(fn: Callable[[Params, Batch, Key], Params]) -> Rule:
@@ -163,9 +151,7 @@ def assign(fn: Callable[[Params, Batch, Key], Params]) -> Rule:
 
 
 def chain(*rules: Rule) -> Rule:
-    """The rules in order on the same batch: players of a game, statistics before a step. Rule i has
-    `address(key, i)`.
-    """
+    """The rules in order on the same batch, rule i with `address(key, i)`: players of a game, statistics first."""
 
     def update(params: Params, memory: Memory, batch: Batch, key: Key):
         after, metrics = [], {}
@@ -211,17 +197,8 @@ def repeat(rule: Rule, times: int) -> Rule:
     return Rule(rule.init, update)
 
 
-def check_batch(data: Any) -> None:
-    """Raises TypeError for what is no `Batch`: an array, or a dataset of which no part was chosen."""
-    if not hasattr(data, "x"):
-        part = "its part, data.train or data.test" if hasattr(data, "train") else "Batch(x), or Batch(x, y) with labels"
-        raise TypeError(f"the data are {type(data).__name__}, not a Batch: give {part}")
-
-
 def length(data: Batch) -> int:
-    """How many examples. Raises TypeError for what is no batch, and ValueError for no examples, and for labels that
-    are not as many.
-    """
+    """How many examples. Raises TypeError for no batch, ValueError for no examples or labels that are not as many."""
     check_batch(data)
     lengths = {len(leaf) for leaf in jax.tree.leaves(data)}
     if len(lengths) != 1 or 0 in lengths:
@@ -269,9 +246,7 @@ def start(init: Init, rule: Rule, data: Batch, key: Key) -> tuple[Params, Memory
 
 
 def fit(init: Init, rule: Rule, data: Batch, key: Key, epochs: int) -> tuple[Params, Metrics]:
-    """A whole run as a pure function, for `rule` on datasets (see `epoch`): params, and each metric [epochs].
-    Epoch e has `address(key, "epoch", e)`.
-    """
+    """A whole run as a pure function, for `rule` on datasets (see `epoch`): params, and each metric [epochs]."""
     params, memory, key_epochs = start(init, rule, data, key)
     params, _, history = _scan(rule, params, memory, lambda e: data, key_epochs, epochs)
     return params, history
