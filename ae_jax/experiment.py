@@ -24,6 +24,7 @@ from .core import Algorithm, Batch, Key, Metrics, Params, address, average
 from .evaluation.codes import encode
 from .evaluation.probes import fit_linear, linear_probe, predict_linear
 from .evaluation.statistics import summarise
+from .report import explained
 from .run import RunError, circumstances, map_seeds, write_json
 
 
@@ -194,7 +195,8 @@ def record(
         claims: metrics (mostly differences) said, before the run, to lie above 0, and what that means. A claim
             holds where the whole 95 % interval over seeds does.
         notes: what a reader should know: where the protocol departs from the paper's, where we fall short.
-        figure: a matplotlib Figure, saved beside the record as `<name>.png`, or .jpg.
+        figure: a matplotlib Figure, or a function that draws it, saved beside the record as `<name>.png`, or .jpg,
+            once the record is written: one that cannot be drawn costs nothing else.
         out: the folder.
 
     Raises:
@@ -219,9 +221,16 @@ def record(
     }
     path = Path(out) / f"{row['name']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if figure is not None:
-        row["picture"] = plots.save_small(figure, path).name
     write_json(path, row)
+    if figure is not None:
+        try:
+            drawn: Any = figure() if callable(figure) else figure
+            row["picture"] = plots.save_small(drawn, path).name
+            write_json(path, row)
+        except Exception as error:  # drawing fails in its libraries' ways, and the record does not depend on it
+            if os.environ.get("AE_JAX_TRACEBACK"):
+                raise
+            print(f"warning: {path} is written without its picture ({explained(error)})", file=sys.stderr)
     print(f"{table(row)}\n\n{path}")
     return row
 

@@ -116,7 +116,7 @@ def main(
             "a short run's error on held-out training images.",
             "Alone: full-batch Adam on the labelled images, as many steps, the same schedule and start.",
         ],
-        figure=picture(algorithm, jax.tree.map(lambda p: p[0], params), classes, style),
+        figure=lambda: picture(algorithm, jax.tree.map(lambda p: p[0], params), classes, style),
         out=out,
     )
 

@@ -130,7 +130,7 @@ def main(
             "images read as asked no more often than one in five: so small a net, trained so shortly, leaves the class "
             "in the style. One seed then chose the size and the rate on held-out training images.",
         ],
-        figure=plots.examples(rows[0].reshape(drawn, classes, *shape)[:8], (0.0, 1.0)),
+        figure=lambda: plots.examples(rows[0].reshape(drawn, classes, *shape)[:8], (0.0, 1.0)),
         out=out,
     )
 

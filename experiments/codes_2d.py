@@ -90,7 +90,7 @@ def main(
         seconds=time.perf_counter() - began,
         claims=CLAIMS,
         notes=["PCA has no seed: its values are repeated. The nearest neighbour is sought among all training images."],
-        figure=side_by_side({"PCA": linear_maps[1], "autoencoder": maps[1][0]}, test_set.y),
+        figure=lambda: side_by_side({"PCA": linear_maps[1], "autoencoder": maps[1][0]}, test_set.y),
         out=out,
     )
 

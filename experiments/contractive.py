@@ -106,7 +106,7 @@ def main(
             f"The probe is a logistic regression on standardised codes of {labelled} training images; the paper "
             "fine-tunes a classifier instead, so its error rates stand for another protocol.",
         ],
-        figure=feature_panels(shown, columns=6),
+        figure=lambda: feature_panels(shown, columns=6),
         out=out,
     )
 

@@ -161,7 +161,7 @@ def main(
             "corruption of standard deviation 0.1 and both weights alike; CAE-2 is two layers, trained one after the "
             "other.",
         ],
-        figure=feature_panels(shown, columns=6, across=3),
+        figure=lambda: feature_panels(shown, columns=6, across=3),
         out=out,
     )
 

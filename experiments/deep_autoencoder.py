@@ -98,7 +98,9 @@ def main(
             "Rectified units, no pretraining and Adam, where the paper has pretrained logistic units and conjugate "
             f"gradients; {epochs} epochs here, 250 there. PCA has no seed: its value is repeated.",
         ],
-        figure=plots.examples(np.stack(rows), (0.0, 1.0), rows=("test image", "deep autoencoder", f"PCA-{latents}")),
+        figure=lambda: plots.examples(
+            np.stack(rows), (0.0, 1.0), rows=("test image", "deep autoencoder", f"PCA-{latents}")
+        ),
         out=out,
     )
 

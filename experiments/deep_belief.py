@@ -178,7 +178,7 @@ def main(
             "value is repeated.",
             "The paper's net without pretraining made no progress at all; Adam moves it, and leaves it behind PCA.",
         ],
-        figure=plots.examples(cells, (0.0, 1.0), rows=tuple(rows)),
+        figure=lambda: plots.examples(cells, (0.0, 1.0), rows=tuple(rows)),
         out=out,
     )
 

@@ -107,7 +107,7 @@ def main(
             f"The probe is a logistic regression on standardised codes of {labelled} training images. "
             "The papers fine-tune a classifier on the whole net instead; they print no number to set beside it."
         ],
-        figure=plots.examples(np.stack(list(rows.values())), (0.0, 1.0), rows=tuple(rows)),
+        figure=lambda: plots.examples(np.stack(list(rows.values())), (0.0, 1.0), rows=tuple(rows)),
         out=out,
     )
 

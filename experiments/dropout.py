@@ -128,7 +128,7 @@ def main(
             "articles give curves, not numbers to set beside these.",
             *["A best rate is the highest that was tried: the peak may lie above it."] * at_the_edge,
         ],
-        figure=picture(rates, squared, accuracy, few_many),
+        figure=lambda: picture(rates, squared, accuracy, few_many),
         out=out,
     )
 

@@ -113,7 +113,7 @@ def main(
             "no seed; their values are repeated. The picture: a corner of the first seed's sprite, and its vectors in "
             "their two principal directions, as the projector opens them."
         ],
-        figure=None if shown is None else picture(*shown, x.shape[1]),
+        figure=None if shown is None else lambda: picture(*shown, x.shape[1]),
         out=out,
     )
 

@@ -123,7 +123,7 @@ def main(
             "The sources print no number for these sizes of labelled sets. No epoch is chosen: 100 labels leave none "
             "to choose it by.",
         ],
-        figure=picture(metrics, labels, activations),
+        figure=lambda: picture(metrics, labels, activations),
         out=out,
     )
 

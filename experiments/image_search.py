@@ -214,7 +214,7 @@ def main(
             "ranked about alike there.",
             "The picture's queries are evenly spaced among all, not chosen; a red frame marks what is not relevant.",
         ],
-        figure=page(pages),
+        figure=lambda: page(pages),
         out=out,
     )
 

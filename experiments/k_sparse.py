@@ -142,7 +142,9 @@ def main(
             "All units kept is a linear autoencoder, whose codes hold what the pixels hold, and no more for a linear "
             "classifier.",
         ],
-        figure=picture(ks, errors, raw.mean(), {k: shown[k] for k in dict.fromkeys((ks[0], best, ks[-1]))}, units),
+        figure=lambda: picture(
+            ks, errors, raw.mean(), {k: shown[k] for k in dict.fromkeys((ks[0], best, ks[-1]))}, units
+        ),
         out=out,
     )
 

@@ -171,7 +171,7 @@ def main(
             "bind the decoder, which can undo any shrinking by larger weights: where the penalty closes few holes, "
             "that is the suspected cause. In the picture red marks what the classifier does not recognise.",
         ],
-        figure=picture(grids, walks, recognised),
+        figure=lambda: picture(grids, walks, recognised),
         out=out,
     )
 

@@ -150,7 +150,7 @@ def main(
             "on training images that were not fitted to. How the paper fitted its own, and how it found the codes of "
             "test images, is not known here; ours are each image's best, and no encoder has to find them.",
         ],
-        figure=plots.examples(np.stack(list(rows.values())), (0.0, 1.0), rows=tuple(rows)),
+        figure=lambda: plots.examples(np.stack(list(rows.values())), (0.0, 1.0), rows=tuple(rows)),
         out=out,
     )
 

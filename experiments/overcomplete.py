@@ -107,7 +107,7 @@ def main(
             f"Measured on test images. Active: above {ACTIVE:g}. The probe is a logistic regression on standardised "
             f"codes of {len(train_set.x)} training images. The lecture notes give no numbers.",
         ],
-        figure=feature_panels(shown),
+        figure=lambda: feature_panels(shown),
         out=out,
     )
 

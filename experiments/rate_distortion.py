@@ -312,7 +312,7 @@ def main(
             "Nets see and make each tile in all its principal components, a rotation that changes no error but lets "
             "Adam learn faster; chosen on held-out training photographs.",
         ],
-        figure=draw(curves, shown),
+        figure=lambda: draw(curves, shown),
         out=out,
     )
 

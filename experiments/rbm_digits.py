@@ -160,7 +160,7 @@ def main(
             "The pseudo-likelihood is scikit-learn's own measure, score_samples on the training digits, for both "
             "machines: in nats, one pixel of each digit.",
         ],
-        figure=feature_panels(filters, columns=10),
+        figure=lambda: feature_panels(filters, columns=10),
         out=out,
     )
 

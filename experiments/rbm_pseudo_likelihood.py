@@ -130,7 +130,7 @@ def main(
             "pixels rounded to 0 or 1. The interval of log Z is of three standard deviations; where these exceed the "
             f"mean weight it has no lower end, and its width is set to {WIDEST:g} nats.",
         ],
-        figure=plots.examples(
+        figure=lambda: plots.examples(
             cells, (0.0, 1.0), rows=("binary test digits", "samples (means) after", "1,000 Gibbs steps")
         ),
         out=out,

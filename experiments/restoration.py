@@ -219,7 +219,7 @@ def main(
             "the first run, that filter had nearly all right: the toy asks less than it seems to, so nothing is "
             "claimed against it. In the picture: PSNR in dB, of each whole photograph, and the toy's pixels right.",
         ],
-        figure=plots.examples(np.stack([np.stack(row) for row in cells]), (0.0, 1.0), notes=notes, group=1),
+        figure=lambda: plots.examples(np.stack([np.stack(row) for row in cells]), (0.0, 1.0), notes=notes, group=1),
         out=out,
     )
 

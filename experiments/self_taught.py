@@ -121,7 +121,7 @@ def main(
             "difference of 0.05 %. Softmax regression has weight decay 1e-4 and 100 iterations, as there, and a bias, "
             "which there it has not. Raw pixels depend on no seed. Random features: the same net, untrained.",
         ],
-        figure=feature_panels({"Inputs that excite units: features of digits 5 to 9": shown}, columns=10),
+        figure=lambda: feature_panels({"Inputs that excite units: features of digits 5 to 9": shown}, columns=10),
         out=out,
     )
 

@@ -277,7 +277,7 @@ def main(
             "Among a few thousand documents comparing all codes is quick too: the ball's time does not grow with "
             "what is stored, as the right panel has it.",
         ],
-        figure=draw(metrics, bits, sizes, grown, 100 * best),
+        figure=lambda: draw(metrics, bits, sizes, grown, 100 * best),
         out=out,
     )
 

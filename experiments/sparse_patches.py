@@ -98,7 +98,7 @@ def main(
             "UFLDL asks 0.01 of 25 units with weight decay 1e-4 on Olshausen's ten pictures; cutoff and weight_l2 "
             "here were chosen by the look of features on training patches of these photographs, which are JPEGs.",
         ],
-        figure=feature_panels(shown),
+        figure=lambda: feature_panels(shown),
         out=out,
     )
 

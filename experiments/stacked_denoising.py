@@ -202,7 +202,7 @@ def main(
             "and a digit lies on its background by the larger value: bg_img and bg_img_rot are alike in kind only.",
             f"All seeds have the same images, {tested} of them to test on; intervals are over starts and batches.",
         ],
-        figure=picture(shown, filters),
+        figure=lambda: picture(shown, filters),
         out=out,
     )
 

@@ -126,7 +126,7 @@ def main(
             "bias, which there it has not. Pictured: the inputs that excite units of the first layer, and of the "
             "second as sums of the first's.",
         ],
-        figure=feature_panels(
+        figure=lambda: feature_panels(
             {
                 "first layer, pretrained": image(kernels[0][0]),
                 "second layer, pretrained": image(kernels[0][0] @ kernels[0][1]),

@@ -130,11 +130,16 @@ def main(
             "stands for both. Unpooling at switches is told where the encoder found its maxima, besides the code; "
             "decoding the code alone puts values at each block's first place, which that net was not trained for.",
         ],
-        figure=plots.examples(
-            np.stack([row for _, row in rows]), (0.0, 1.0), rows=tuple(name for name, _ in rows), group=1 + len(WAYS)
-        )
-        if len({row.shape for _, row in rows}) == 1
-        else None,
+        figure=lambda: (
+            plots.examples(
+                np.stack([row for _, row in rows]),
+                (0.0, 1.0),
+                rows=tuple(name for name, _ in rows),
+                group=1 + len(WAYS),
+            )
+            if len({row.shape for _, row in rows}) == 1
+            else None
+        ),
         out=out,
     )
 

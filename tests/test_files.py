@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ae_jax import cli, commands, data, files, run
+from ae_jax import cli, commands, data, experiment, files, plots, run
 from ae_jax.disk import strict, suffix, write_json
 
 RNG = np.random.default_rng(0)
@@ -254,3 +254,20 @@ def test_json_is_read_by_any_reader(tmp_path):
         raise AssertionError(f"{word} is not JSON")
 
     assert json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse)["a"] == [None, None, None, 1.5]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_record_is_written_before_its_picture(fails, tmp_path, capsys):
+    def figure():
+        (written,) = tmp_path.iterdir()  # the record is there
+        assert json.loads(written.read_text())["metrics"]["a"]["values"] == [1.0, 2.0]
+        if fails:
+            raise RuntimeError("no font\nat all")
+        return plots.curve([1, 2], {"train": np.ones((2, 3))})
+
+    told = dict(title="t", source="s", settings={"lr": np.float32(1)}, seeds=[0, 1], seconds=1.0, out=tmp_path)
+    experiment.record("some/trial.py", {"a": [1.0, 2.0]}, figure=figure, **told)
+    row = json.loads((tmp_path / "trial.json").read_text())
+    assert row["metrics"]["a"]["mean"] == 1.5
+    assert ("picture" in row) == (tmp_path / "trial.png").exists() == (not fails)
+    assert ("without its picture (RuntimeError: no font)\n" in capsys.readouterr().err) == fails
