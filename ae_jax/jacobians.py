@@ -5,6 +5,7 @@ alone, and gives [B]. Hutchinson's estimator (1990) is E ||J^T v||^2 = ||J||_F^2
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,26 +16,57 @@ from .losses import sum_examples
 
 
 def exact(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
-    """By jax.jacfwd, the columns of `group` inputs at a time, computed again for the gradient: bounded memory. -> [B].
+    """By jax.jacfwd, `group` columns at a time, computed again for the gradient: bounded memory. -> [B].
+
+    Of f itself J has a column for each of D inputs; of its pullback, v -> J^T v, a column for each of K outputs. The
+    latter is taken where K is an eighth of D or less, from where it is measured to be faster: through the columns of f
+    a first affine layer costs nothing, as their tangents are rows of its kernel.
+    """
+    outputs = jax.eval_shape(f, x, *fixed).shape[-1]
+    return (by_outputs if 8 * outputs <= x[0].size else by_inputs)(f, x, *fixed, group=group)
+
+
+def by_inputs(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
+    """`exact` by the columns of f. -> [B].
 
     What does not depend on a column, f's own values and slopes, is computed once for all blocks, by jax.linearize.
     All examples go through a block together, so that the tangents of a first affine layer, which are rows of its
     kernel, are computed once for all of them.
     """
-    group = min(group, x[0].size)
 
     def norm(at: Array, *rest: Array) -> Array:
         _, push = jax.linearize(lambda at: f(at[None], *(a[None] for a in rest))[0], at)
 
-        @jax.checkpoint
-        def block(first: Array) -> Array:  # inputs first, ..., first + group - 1; those beyond the last have no column
-            along = jax.nn.one_hot(first + jnp.arange(group), x[0].size, dtype=x.dtype)  # [group, D]
+        def block(along: Array) -> Array:
             moved = lambda step: push((step @ along).reshape(at.shape))
-            return jnp.square(jax.jacfwd(moved)(jnp.zeros(group, x.dtype)).T).sum()  # .T: as it lies in memory
+            return jnp.square(jax.jacfwd(moved)(jnp.zeros(len(along), x.dtype)).T).sum()  # .T: as it lies in memory
 
-        return lax.map(block, jnp.arange(0, x[0].size, group)).sum()
+        return in_blocks(block, x[0].size, group, x.dtype)
 
     return jax.vmap(norm)(x, *fixed)
+
+
+def by_outputs(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
+    """`exact` by the columns of f's pullback. -> [B]."""
+    z, pull = jax.vjp(lambda x: f(x, *fixed), x)
+
+    def block(along: Array) -> Array:
+        back = lambda step: pull(jnp.broadcast_to(step @ along, z.shape))[0]
+        columns = jnp.moveaxis(jax.jacfwd(back)(jnp.zeros(len(along), z.dtype)), -1, 0)  # as they lie in memory
+        return jnp.square(columns).reshape(*columns.shape[:2], -1).sum((0, 2))
+
+    return in_blocks(block, z.shape[-1], group, z.dtype)
+
+
+def in_blocks(block: Callable[[Array], Array], size: int, group: int, dtype: Any) -> Array:
+    """The sum of `block(along)` over blocks of directions, rows of the identity of that size: `group` at a time at
+    most, and computed again for the gradient where there are several. A last block is filled up with zeros.
+    """
+    group = -(-size // -(-size // group))  # as many blocks, as even as can be
+    along = lambda first: jax.nn.one_hot(first + jnp.arange(group), size, dtype=dtype)  # [group, size]
+    if group == size:
+        return block(along(0))
+    return lax.map(jax.checkpoint(lambda first: block(along(first))), jnp.arange(0, size, group)).sum(0)
 
 
 def closed(layer: Callable[..., tuple[Array, Array]], x: Array, *fixed: Array) -> Array:
@@ -67,7 +99,8 @@ def square_norm(method: str, *, samples: int = 1, group: int = 32) -> Callable[.
     if samples < 1 or group < 1:
         raise ValueError(f"samples is {samples} and group {group}; both must be at least 1")
     known = {
-        "exact": lambda f, layer, key, x, *fixed: exact(f, x, *fixed, group=group),
+        # of one affine layer the tangents are rows of its kernel: nothing is thinner
+        "exact": lambda f, layer, key, x, *fixed: (exact if layer is None else by_inputs)(f, x, *fixed, group=group),
         "closed": lambda f, layer, key, x, *fixed: closed(layer, x, *fixed),
         "hutchinson": lambda f, layer, key, x, *fixed: hutchinson(f, x, *fixed, key=key, samples=samples),
     }

@@ -125,6 +125,8 @@ PENALISED = 784 * 500, 500 * 250  # of the encoders that are penalised
 # An exact penalty: the value and the gradient of the code, the tangents of a second layer, and the Jacobian's numbers.
 JACOBIAN_PRODUCTS = 2 * PENALISED[0] + 3 * 2 * 784 * 500
 DEEP_JACOBIAN_PRODUCTS = 2 * PENALISED[0] + 3 * PENALISED[1] + 3 * (784 * PENALISED[1] + 784 * 500 + 2 * 784 * 250)
+# Of a short code: the code and its gradient, and as many pullbacks as it has numbers, with theirs.
+THIN_JACOBIAN_PRODUCTS = 2 * 784 * 512 + 3 * 512 * 10 + 3 * 10 * (784 * 512 + 512 * 10)
 # An estimate: the code, a vector back through it, and of both the gradients; of the last backwards nothing to x.
 HUTCHINSON_PRODUCTS = 5 * PENALISED[0]
 DEEP_HUTCHINSON_PRODUCTS = 5 * PENALISED[0] + 6 * PENALISED[1]
@@ -166,12 +168,14 @@ IWAE_SIZE = affine(784, 200, 100) + affine(50, 200, 784), 200 + 100 + 50 * (50 +
 PENALTY = {"passes": 3}  # without an optimizer params are read twice, and their gradient is written
 # A Jacobian's numbers of one layer need not be written; of two those of either are.
 DEEP_JACOBIAN_OUTPUTS = 500 + 250 + 784 * (500 + 250)
+THIN_JACOBIAN_OUTPUTS = 512 + 10 + 10 * (512 + 784)
 
 FLAT, IMAGE = (784,), (1, 28, 28)
 IN_A_LOOP = "ae_jax, a loop over compiled steps"
 ONE_SEED = "ae_jax, 1 seed"
 COMPILED = "PyTorch, torch.compile"
 JACREV = "torch.func jacrev, 8 at a time"
+JAX_JACREV = "jax.vmap of jax.jacrev"
 AS_EXAMPLES = "PyTorch eager, as its examples are written"
 
 
@@ -305,6 +309,17 @@ CASES: dict[str, Case | Timing] = {
         {**penalties("exact", hidden=(500,), size=250), **jacobians((784, 500, 250))},
         flops=2 * DEEP_JACOBIAN_PRODUCTS,
         bytes=moved(affine(784, 500, 250), DEEP_JACOBIAN_OUTPUTS, **PENALTY),
+    ),
+    "contractive-thin": Case(
+        "contractive penalty 784-512-10, exact, any encoder, batch 128, value and gradient",
+        {
+            **penalties("exact", hidden=(512,), size=10),
+            JAX_JACREV: Side(sides.jax_jacrev((512,), 10)),
+            **jacobians((784, 512, 10)),
+        },
+        flops=2 * THIN_JACOBIAN_PRODUCTS,
+        bytes=moved(affine(784, 512, 10), THIN_JACOBIAN_OUTPUTS, **PENALTY),
+        goals=(Goal(1.0, "ae_jax, exact", JAX_JACREV),),
     ),
     "contractive-hutchinson": Case(
         "contractive penalty 784-500, estimated, batch 128, value and gradient",

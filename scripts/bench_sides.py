@@ -318,6 +318,31 @@ def our_contraction(penalty: str, hidden: tuple[int, ...] = (), size: int = 500)
     return build
 
 
+def jax_jacrev(hidden: tuple[int, ...], size: int) -> Callable[[str], Work]:
+    """The same value and gradient by `jax.vmap` of `jax.jacrev`, as one writes it."""
+
+    def build(device: str) -> Work:
+        import jax
+
+        from ae_jax import core, networks
+
+        net = networks.mlp((784,), size, hidden=hidden, activation="sigmoid", code_activation="sigmoid", init="uniform")
+        x = jax.numpy.asarray(dataset((784,))[:BATCH])
+        params = net.init(jax.random.key(0), core.Batch(x))
+
+        @jax.jit
+        def run(params: Any, x: Any) -> Any:
+            def penalty(params: Any) -> Any:
+                slopes = jax.vmap(jax.jacrev(lambda one: net.encode(params, one[None])[0]))(x)
+                return jax.numpy.square(slopes).sum((1, 2)).mean()
+
+            return jax.value_and_grad(penalty)(params)
+
+        return Work(lambda: float(jax.block_until_ready(run(params, x))[0]), BATCH, counted(run, BATCH, params, x))
+
+    return build
+
+
 def our_likelihood(device: str) -> Work:
     """log p(x) of 100 examples by 500 importance samples each, of `our_vae` untrained."""
     import jax

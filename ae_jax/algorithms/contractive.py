@@ -35,10 +35,11 @@ def contractive(
         net: the network, one head.
         optimizer: an optax optimizer.
         weight: weight of the squared Frobenius norm, a number or a schedule.
-        penalty: exact (jax.jacfwd of any encoder), closed (the same for one affine layer and an elementwise
-            activation: by far the fastest) or hutchinson (unbiased, one backward pass a sample).
+        penalty: exact (jax.jacfwd of any encoder or, for a short code, of its pullback), closed (the same for one
+            affine layer and an elementwise activation: by far the fastest) or hutchinson (unbiased, one backward pass
+            a sample).
         samples: random vectors that hutchinson averages over.
-        group: columns of the Jacobians, inputs that is, whose B K numbers are computed at a time.
+        group: columns of the Jacobians, or of the pullbacks', that are computed at a time.
         higher: weight of E ||J(x) - J(x + e)||_F^2, e Gaussian: the H of CAE+H; a number or a schedule.
         higher_noise: standard deviation of e.
         corruptions: draws of e that the expectation is averaged over.
