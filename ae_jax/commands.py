@@ -1,5 +1,6 @@
 """What the command line does, as functions: train a run into a folder, and use the folder afterwards."""
 
+import contextlib
 import functools
 import inspect
 import json
@@ -8,6 +9,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +42,7 @@ from .files import (
 from .settings import DataKind, Settings, build, completed, sized
 
 # what config.json keeps among the settings, found in the data
-RECORDED = ("shape", "validated", "data_checksum", "vocabulary")
+RECORDED = ("shape", "validated", "data_checksum", "vocabulary", "scale", "patches")
 
 
 # ------------------------------------------------------------------------------------------------- train
@@ -90,9 +92,8 @@ def load_streams(settings: Settings) -> Splits:
     streams = Streams(sources, stream(train, 0), held_out, stream(sources.test, 1))
     few = min(SAMPLED, size)
     seen, test = (jax.tree.map(np.asarray, of.sample(few)) for of in (streams.train, streams.test))
-    return Splits(
-        data.Dataset(sources.name, seen, test, sources.source, None, sources.classes), seen, None, test, streams
-    )
+    dataset = data.Dataset(sources.name, seen, test, sources.source, None, sources.classes, scale=sources.scale)
+    return Splits(dataset, seen, None, test, streams)
 
 
 def load(settings: Settings) -> Splits:
@@ -175,6 +176,8 @@ def train(
         "shape": list(shape),
         "validated": learned.validation is not None,
         "data_checksum": run.checksum(tuple(splits.dataset)),  # of a stream, of the examples in memory
+        "scale": splits.dataset.scale,  # the integer that is 1.0 in what the run is given; None: as the dtype says
+        "patches": of_patches(settings, splits.streams),
     }
     if splits.dataset.vocabulary:
         recorded["vocabulary"] = list(splits.dataset.vocabulary)
@@ -191,6 +194,9 @@ def train(
     run.check_arguments(settings.seeds, settings.patience, learned.validation)
     run.check_monitor(algorithm, learned.train, settings.best, validated=learned.validation is not None)
     folder = run.Folder(workdir)
+    if (folder.path / "config.json").exists():  # of a run that was begun before these were kept
+        before = folder.config().get("settings", {})
+        recorded = {k: v for k, v in recorded.items() if k in before or k not in ("scale", "patches")}
     with folder.opened(recorded, keep=keep):
         results = None
         try:
@@ -384,6 +390,13 @@ class Opened(NamedTuple):
     epoch: int
     vocabulary: tuple[str, ...]  # of documents
     trained: run.Trained  # of all seeds
+    patches: bool  # whether its examples are, or may be, pieces of larger images
+
+
+def data_options(content: dict[str, Any]) -> dict[str, Any]:
+    """The options with which a run's data are read, and what it is given later, out of its config.json's settings."""
+    scale = content.get("scale")  # of a set that is known to have one, nobody said it
+    return content["data_options"] | ({} if scale is None else {"scale": scale})
 
 
 def open_run(workdir: Path, seed: int | None = None) -> Opened:
@@ -400,6 +413,7 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
             "to the algorithm's functions, one seed's by jax.tree.map(lambda leaf: leaf[0], state.params)"
         )
     shape = tuple(content["shape"])
+    content = content | {"data_options": data_options(content)}
     settings = Settings.from_json({k: v for k, v in content.items() if k not in RECORDED})
     if seed is not None and seed not in settings.seeds:
         raise run.RunError(f"{folder.path} has no seed {seed}; it was trained with {list(settings.seeds)}")
@@ -420,6 +434,7 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
         epoch=epoch,
         vocabulary=tuple(content.get("vocabulary", ())),
         trained=trained,
+        patches=content.get("patches", of_patches(settings)),  # runs written before do not say it
     )
 
 
@@ -457,8 +472,14 @@ def decorate(folder: run.Folder, algorithm: Algorithm, params: Params, splits: S
 
 def load_own(opened: Opened) -> Splits:
     """The data that a run was trained on. Raises RunError where they are no longer the same."""
-    splits, name = load(opened.settings), opened.settings.data
-    if run.checksum(tuple(splits.dataset)) != opened.folder.config()["settings"]["data_checksum"]:
+    content, settings, name = opened.folder.config()["settings"], opened.settings, opened.settings.data
+    same = lambda splits: run.checksum(tuple(splits.dataset)) == content["data_checksum"]
+    splits = load(settings)
+    if not same(splits) and "scale" not in content:
+        # A run that keeps no scale took uint8 for zeros and ones where none exceeded 1. The checksum says if so.
+        with contextlib.suppress(data.DataError):  # some exceed 1, or these data take no scale
+            splits = load(replace(settings, data_options=settings.data_options | {"scale": 1}))
+    if not same(splits):
         raise run.RunError(
             f"{name} has changed since this run was trained on it, so its test set may hold what was learned from: "
             f"put it back, or measure on it as it is, by evaluate with --data {name}"
@@ -490,13 +511,12 @@ def evaluate(
     if out is not None:
         check_output(out, settings.data)
     if source is not None:
-        options = data.options_for(source, settings.data_options)
         shards = settings.shard_size
-        if shards is not None:
-            try:
-                data.open_stream(source, **options)
-            except data.DataError:  # a run from a stream is evaluated on what is loaded whole, too
-                shards = None
+        try:
+            read = data.options_for if shards is None else data.stream_options_for
+            options = read(source, settings.data_options)
+        except data.DataError:  # a run from a stream is evaluated on what is loaded whole, too
+            shards, options = None, data.options_for(source, settings.data_options)
         settings = Settings(**(vars(settings) | {"data": source, "data_options": options, "shard_size": shards}))
     splits = load_own(opened) if source is None else load(settings)
     check_shape(splits.test.x, opened.shape)
@@ -660,7 +680,7 @@ def search(
         )
     about = opened.about
     x, names = read_examples(
-        source, opened.shape, about["vocabulary"], about["resize"], about["run"]["settings"]["data_options"]
+        source, opened.shape, about["vocabulary"], about["resize"], data_options(about["run"]["settings"])
     )
     codes = index.encode(opened, x)
 
@@ -708,18 +728,16 @@ def restore(
     written, refused = [], []
     for file, path in zip(files, paths, strict=True):
         try:
-            (image,) = data.read_images([file], colour=True if channels == 3 else None)
+            (image,) = data.read_images([file], colour=True if channels == 3 else None, deep=True)
         except data.DataError as error:
             refused.append(str(error))
             continue
         if scale > 1 and image.shape[2] <= channels:
-            flat = Image.fromarray(image[..., 0] if channels == 1 else image)
-            large = flat.resize((scale * flat.width, scale * flat.height), Image.Resampling.BICUBIC)
-            image = np.asarray(large).reshape(large.height, large.width, channels)
+            image = data.scaled(image, (scale * image.shape[0], scale * image.shape[1]), Image.Resampling.BICUBIC)
         if why := unfit(image, opened):
             refused.append(f"{file} has {why}")
             continue
-        restored = restoration.tiled(reconstruct, image.astype(np.float32) / 255, (height, width), batch_size)
+        restored = restoration.tiled(reconstruct, data.pixels_to_floats([image])[0], (height, width), batch_size)
         pixels = np.round(255 * np.clip(restored, 0, 1)).astype(np.uint8)
         path.parent.mkdir(parents=True, exist_ok=True)
         run.write_atomically(path, image_bytes(pixels, "PNG" if suffix(path) == ".png" else "JPEG"))
@@ -750,7 +768,7 @@ def unfit(image: np.ndarray, opened: Opened) -> str:
         return "colour, which this run for grey images would lose: make it grey, or train with --data-colour True"
     if image.shape[0] < height or image.shape[1] < width:
         return f"{size} pixels (height x width); this run restores images from {least} on"
-    if image.shape[:2] != (height, width) and not of_patches(opened.settings):
+    if image.shape[:2] != (height, width) and not opened.patches:
         return (
             f"{size} pixels (height x width); this run learned whole images of {least} and restores these alone: "
             "for others, train on patches of a folder of images (--data FOLDER --data-patch 8)"
@@ -758,9 +776,9 @@ def unfit(image: np.ndarray, opened: Opened) -> str:
     return ""
 
 
-def of_patches(settings: Settings) -> bool:
+def of_patches(settings: Settings, streams: Streams | None = None) -> bool:
     """Whether a run's examples are, or as arrays may be, pieces of larger images."""
-    arrays = suffix(settings.data) in (".npy", ".npz") or settings.shard_size is not None
+    arrays = suffix(settings.data) in (".npy", ".npz") or (streams is not None and streams.sources.arrays)
     return arrays or settings.data == "photos" or settings.data_options.get("patch") is not None
 
 

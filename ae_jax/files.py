@@ -43,7 +43,8 @@ def read_examples(
         vocabulary: the words that x counts, where examples are documents.
         resize: scale images to the shape, after the cut that the options may say; without being asked, where the run's
             own were cut or scaled.
-        options: with which the run's own data were read: a source of data is read with those of them that it takes.
+        options: with which the run's own data were read: a source of data is read with those of them that it takes,
+            and arrays with its `scale`.
 
     Raises:
         RunError, DataError: nothing there, a broken file, or examples of another shape.
@@ -63,7 +64,7 @@ def read_examples(
             raise run.RunError(f"the .npy files in {path} hold examples of different shapes")
         x = np.concatenate(arrays)
         check_shape(x[..., None] if x.ndim == 3 else x, shape)  # before the values, which may be those of codes
-        x = data.unit_interval([x], str(path))[0]
+        x = data.unit_interval([x], str(path), options.get("scale"))[0]
     elif vocabulary and there:
         files = data.text_files(path) if path.is_dir() else [path]
         if not files:
@@ -77,7 +78,7 @@ def read_examples(
         image = len(shape) == 3 and shape[2] in (1, 3)
         resize = resize or bool((options.get("crop") or options.get("resize")) and not options.get("patch"))
         how = {"crop": options.get("crop"), "resize": (shape[0], shape[1])} if resize and image else {}
-        images = data.read_images(files, colour=shape[2] == 3 if image else None, **how) if files else []
+        images = data.read_images(files, colour=shape[2] == 3 if image else None, deep=True, **how) if files else []
         if not images:
             raise run.RunError(f"{path} holds no images in a format that Pillow reads (.png, .jpg, ...)")
         sizes = sorted({pixels.shape[:2] for pixels in images})
@@ -87,7 +88,7 @@ def read_examples(
                 f"{path} has images of the size {some} (height x width), and this run was trained on "
                 f"{'x'.join(map(str, shape))}: scale them with --resize (for a search, make the index with it)"
             )
-        x, names = data.unit_interval([np.stack(images)], str(path))[0], named(files, path)
+        x, names = data.pixels_to_floats(images), named(files, path)
     elif not name and not (vocabulary and len(source.split()) > 1) and (path.suffix or len(path.parts) > 1):
         raise run.RunError(f"there is no file or folder {source}")
     elif vocabulary and not name:  # words are a document themselves
@@ -128,17 +129,9 @@ def read_array(path: Path) -> np.ndarray:
     if not path.is_file() or suffix(path) not in (".npy", ".npz"):
         raise run.RunError(f"{path} is not a .npy or .npz file" + ("" if path.exists() else ": it does not exist"))
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            arrays = {"x": loaded}
-        else:
-            with loaded:
-                arrays = dict(loaded)
-    except Exception as error:  # NumPy raises whatever its readers do: ValueError, zlib.error, struct.error, ...
-        why = "it holds Python objects, or is damaged" if "pickle" in str(error) else str(error)
-        raise run.RunError(
-            f"{path} cannot be read ({why}); write it again, with numpy.save and an array of numbers"
-        ) from None
+        arrays = data.read_arrays(path)
+    except data.DataError as error:
+        raise run.RunError(str(error)) from None
     name = next((n for n in ("x", "codes") if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
     if name is None:
         raise run.RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x or codes")

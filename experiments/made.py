@@ -102,7 +102,7 @@ def main(
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     metrics, best = {}, []
     for name in names:
-        data = datasets.load(Path(folder) / f"{name}.npz")
+        data = datasets.load(Path(folder) / f"{name}.npz", scale=1)  # zeros and ones, in uint8
         test = jax.tree.map(jnp.asarray, data.test)
         for kind in (ONE, SAMPLED):
             chosen = CHOSEN[name, kind]

@@ -131,7 +131,7 @@ def test_npy_folders_give_what_numpy_gives(tmp_path):
     np.save(tmp_path / "one.npy", RNG.random((200, 4, 4)))
     one = data.open_stream(tmp_path / "one.npy", test_fraction=0.25)
     assert (len(one.train), len(one.test), one.train.shape) == (150, 50, (4, 4, 1))
-    np.save(tmp_path / "bits.npy", RNG.integers(0, 2, (200, 4), dtype=np.uint8))
+    np.save(tmp_path / "bits.npy", RNG.integers(0, 2, (200, 4)).astype(bool))
     assert set(np.unique(data.Stream(data.open_stream(tmp_path / "bits.npy").train, 100).sample(100).x)) == {0.0, 1.0}
 
 

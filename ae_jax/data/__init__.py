@@ -15,9 +15,9 @@ from typing import Any
 from ..disk import suffix
 from .binary import binarise, dynamic_binarise
 from .dataset import DataError, Dataset, expanded, no_option, unit_interval, validation_split
-from .files import arrays
+from .files import arrays, read_arrays
 from .folders import kind_of
-from .images import Crop, Size, folder, image_files, read_images
+from .images import Crop, Size, folder, image_files, pixels_to_floats, read_images, scaled
 from .sprites import render, shapes
 from .stream import (
     Source,
@@ -30,6 +30,7 @@ from .stream import (
     prefetched,
     shard_size,
     split,
+    stream_options_for,
     write_shards,
 )
 from .text import bags, counts, read_texts, reuters, text_files, texts, tokens
@@ -239,16 +240,20 @@ __all__ = [
     "patch_deviation",
     "patches",
     "photos",
+    "pixels_to_floats",
     "prefetched",
     "prepared",
+    "read_arrays",
     "read_images",
     "read_texts",
     "red_and_blue",
     "render",
     "reuters",
+    "scaled",
     "shapes",
     "shard_size",
     "split",
+    "stream_options_for",
     "text_files",
     "texts",
     "tokens",

@@ -1,5 +1,6 @@
 """What `load` gives back, and how arrays of any kind become batches in [0, 1]."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,14 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise DataError(f"{path}: there is no such home folder ({error}); give the whole path") from error
+
+
+def check_sizes(**sizes: Any) -> None:
+    """Raises DataError, naming the option, for a number of pixels or examples below one; None and words are let by."""
+    for name, size in sizes.items():
+        numbers = size if isinstance(size, tuple | list) else () if isinstance(size, str) or size is None else (size,)
+        if any(n < 1 for n in numbers):
+            raise DataError(f"{name}={'x'.join(map(str, numbers))} is too small: {name} must be at least 1")
 
 
 def no_option(unknown: Sequence[str], known: Sequence[str]) -> str:
@@ -52,6 +61,7 @@ class Dataset:
     factor_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()  # the words that x [N, V] counts, for documents
     test_names: tuple[str, ...] = ()  # what the test examples are called, where each is a file
+    scale: float | None = None  # the integer that stands for 1.0, where one was said; None: see `white`
 
     def __iter__(self) -> Iterator[Batch]:
         return iter((self.train, self.test))
@@ -72,15 +82,52 @@ def make_batch(x: Any, y: Any = None) -> Batch:
     return Batch(x, None if y is None else np.asarray(y, np.int32))  # pyright: ignore[reportArgumentType]
 
 
-def unit_interval(arrays: Sequence[np.ndarray], what: str) -> list[np.ndarray]:
-    """The splits of one source as float32 in [0, 1], all scaled alike.
+# what stands for 1.0 in a type of integers that says it, in any order of bytes
+WHITE = {"u1": 255, "u2": 65535}
 
-    uint8 is divided by 255, unless no value exceeds 1: then it is binary, and kept, as bool is. Floats must
-    lie in [0, 1] already. Arrays of images [N, H, W] gain a channel axis.
+
+def ranged(dtype: Any) -> bool:
+    """Whether the range of a type says what stands for 1.0: of uint8 and uint16."""
+    return np.dtype(dtype).str[1:] in WHITE
+
+
+def white(dtype: Any, scale: float | None = None) -> float:
+    """The number that stands for 1.0 in an array of that type: 255 in uint8, 65535 in uint16, 1 in all others.
+
+    A `scale` says another one for integers. Bool and floats are as they are. The values are never looked at.
+    """
+    dtype = np.dtype(dtype)
+    return (scale or WHITE.get(dtype.str[1:], 1)) if dtype.kind in "iu" else 1
+
+
+def check_scale(scale: float | None) -> None:
+    """Raises DataError for a scale that divides nothing into [0, 1]."""
+    if scale is not None and not 0 < scale < np.inf:
+        raise DataError(f"scale={scale}: the integer that stands for 1.0 must be a positive number, such as 1 or 255")
+
+
+def tell_nearly_black(dtype: Any, what: str, seen: str = "") -> None:
+    """A line on stderr for integers of which none exceeds 1: by the range of their type they are nearly black."""
+    print(
+        f"note: no value{seen} of {what} exceeds 1, and {dtype} is read as 0 to {white(dtype):g}, so all is nearly "
+        "black. Where 1 means 1.0, save it as bool, or train with scale=1 (--data-scale 1)",
+        file=sys.stderr,
+    )
+
+
+def unit_interval(
+    arrays: Sequence[np.ndarray], what: str, scale: float | None = None, tell: bool = True
+) -> list[np.ndarray]:
+    """The splits of one source as float32 in [0, 1], each divided by what is `white` in its type.
+
+    uint8 is divided by 255 and uint16 by 65535, or integers of any type by `scale`. Bool, floats, and other integers
+    are as they are. Arrays of images [N, H, W] gain a channel axis. Bytes that are all dark are told on stderr, where
+    `tell`.
 
     Raises:
-        DataError: values outside [0, 1], NaN, another integer type, no examples, or examples of other shapes.
+        DataError: values outside [0, 1], NaN, another type, no examples, or examples of other shapes.
     """
+    check_scale(scale)
     if any(a.ndim not in (2, 3, 4) for a in arrays):
         shapes = ", ".join(str(a.shape) for a in arrays)
         raise DataError(f"{what} has the shape {shapes}; it must be [N, D], [N, H, W] or [N, H, W, C]")
@@ -88,31 +135,38 @@ def unit_interval(arrays: Sequence[np.ndarray], what: str) -> list[np.ndarray]:
         raise DataError(f"{what} has examples of different shapes in its splits: {sorted(shapes)}")
     if any(a.size == 0 for a in arrays):
         raise DataError(f"{what} holds no examples in one of its splits: {[a.shape for a in arrays]}")
-    dtype = np.result_type(*arrays)
-    if np.issubdtype(dtype, np.bool_) or np.issubdtype(dtype, np.floating):
-        scale = 1.0
-    elif np.issubdtype(dtype, np.integer):
-        low, high = min(int(a.min()) for a in arrays), max(int(a.max()) for a in arrays)
-        if dtype != np.uint8 and not (low >= 0 and high <= 1):
-            raise DataError(
-                f"{what} is {dtype} with values from {low} to {high}, and what 1.0 is cannot be known; "
-                "save it as uint8 (0 to 255), or divide it yourself and save it as float32 in [0, 1]"
-            )
-        scale = 255.0 if high > 1 else 1.0
-    else:
-        raise DataError(f"{what} holds {dtype}; it must be uint8, bool or floating point")
-    scaled = [a.astype(np.float32) for a in arrays]
-    for a in scaled:
-        if scale != 1:
-            np.divide(a, np.float32(scale), out=a)
-        if not np.isfinite(a).all():
-            raise DataError(f"{what} holds {int((~np.isfinite(a)).sum())} values that are NaN or infinite; remove them")
-        if a.min() < 0 or a.max() > 1:
-            raise DataError(
-                f"{what} has values from {a.min():g} to {a.max():g}, outside [0, 1]; scale it before saving: "
-                "x / 255 for bytes kept as floats, (x - x.min()) / (x.max() - x.min()) otherwise"
-            )
+    if tell and scale is None and all(ranged(a.dtype) and a.max() <= 1 for a in arrays):
+        tell_nearly_black(arrays[0].dtype, what)
+    scaled = [_scaled(a, what, scale) for a in arrays]
     return [a[..., None] if a.ndim == 3 else a for a in scaled]
+
+
+def _scaled(a: np.ndarray, what: str, scale: float | None) -> np.ndarray:
+    """One array as float32 in [0, 1]. Raises DataError where it is not."""
+    if a.dtype.kind not in "biuf":
+        raise DataError(f"{what} holds {a.dtype}; it must be uint8, bool or floating point, or other whole numbers")
+    one = white(a.dtype, scale)
+    with np.errstate(over="ignore"):  # beyond the largest float32 is outside, too
+        x = a.astype(np.float32)
+    if one != 1:
+        np.divide(x, np.float32(one), out=x)
+    if x.min() >= 0 and x.max() <= 1:
+        return x
+    if a.dtype.kind == "f" and (bad := int((~np.isfinite(a)).sum())):
+        raise DataError(f"{what} holds {bad} values that are NaN or infinite; remove them")
+    short = lambda value: f"{value:g}" if a.dtype.type(f"{value:g}") == value else str(value)  # 1, but 1.0000001
+    found = f"values from {short(a.min())} to {short(a.max())}"
+    if a.dtype.kind == "f":
+        raise DataError(
+            f"{what} has {found}, outside [0, 1]; scale it before saving: "
+            "x / 255 for bytes kept as floats, (x - x.min()) / (x.max() - x.min()) otherwise"
+        )
+    if scale is None:
+        raise DataError(
+            f"{what} is {a.dtype} with {found}, a type of which nothing says what 1.0 is: say it by scale=255, "
+            "save it as uint8 (0 to 255), or divide it yourself and save it as float32 in [0, 1]"
+        )
+    raise DataError(f"{what} is {a.dtype} with {found}, outside 0 to {scale:g}, which scale={scale:g} stands for")
 
 
 def shuffled(count: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -149,6 +203,7 @@ def from_parts(
     factor_names: tuple[str, ...] = (),
     vocabulary: tuple[str, ...] = (),
     names: dict[str, list[str]] | None = None,
+    scale: float | None = None,
 ) -> Dataset:
     """A dataset from the splits its source has: "train", and perhaps "test" and "validation".
 
@@ -181,4 +236,5 @@ def from_parts(
         factor_names,
         vocabulary,
         tuple(names.get("test", ())),
+        scale,
     )

@@ -1,5 +1,6 @@
 """Arrays in `.npy` and `.npz` files."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,23 +27,44 @@ def _first(found: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray |
     return next((found[name] for name in names if name in found), None)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file by name, or that of a .npy file as "x".
+
+    Raises DataError for a file that is no such thing, is cut or longer than it says, or fails a checksum of the .npz.
+    """
     try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            return {"x": file}
-        with file:
-            return {key.lower(): file[key] for key in file.files}
-    except Exception as error:
-        raise DataError(f"{path} cannot be read as a NumPy file: {error}") from error
+        if not zipfile.is_zipfile(path):
+            size, header = path.stat().st_size, np.load(path, mmap_mode="r", allow_pickle=False)
+            if not isinstance(header, np.memmap):
+                raise ValueError("it is no array")
+            if size != (wanted := header.offset + header.nbytes):
+                raise ValueError(f"it has {size} bytes, and by its own header {wanted}")
+            return {"x": np.load(path, allow_pickle=False)}
+        found = {}
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    if name.endswith(".npy"):
+                        found[name.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+                    if file.read():  # to its end, where the checksum is compared
+                        raise ValueError(f"{name} in it is longer than its own header says, or no array")
+        return found
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # whatever damaged bytes lead to: tokenize.TokenError, zlib.error, MemoryError, ...
+        why = "it holds Python objects, or is damaged" if "pickle" in str(error) else str(error) or type(error).__name__
+        wanted = "write it again, with numpy.save and an array of numbers"
+        raise DataError(f"{path} cannot be read as a NumPy file ({why}); {wanted}") from error
 
 
-def arrays(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
+def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
     """A `.npy` file, or a `.npz` file with `train` and `test` (and `valid`), or `x_train`, `y_train`, `x_test`...,
     or `x` and `y`, or one array of any name. Generative `factors` [N, F] and their `factor_names` come along.
 
     Args:
-        path: the file; x [N, D], [N, H, W] or [N, H, W, C], uint8 or floats in [0, 1]; y [N] whole numbers.
+        path: the file; x [N, D], [N, H, W] or [N, H, W, C]; y [N] whole numbers. 255 of uint8 and 65535 of uint16 are
+            1.0; bool, floats and other integers are as they are, in [0, 1].
+        scale: the integer that stands for 1.0, of any type of integers: 1 for zeros and ones saved as uint8.
         test_fraction: how much to hold out where the file has no test split.
         seed: of that split.
 
@@ -50,7 +72,7 @@ def arrays(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Da
         DataError: unreadable, no such arrays, or values that `unit_interval` refuses.
     """
     path = expanded(path)
-    found = _read(path)
+    found = {name.lower(): array for name, array in read_arrays(path).items()}
     parts = {part: x for part, names in NAMES.items() if (x := _first(found, names)) is not None}
     labels, factors = ({part: _first(found, names[part]) for part in parts} for names in (LABELS, FACTORS))
     if "train" not in parts:
@@ -62,7 +84,7 @@ def arrays(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Da
             )
         parts, labels = {"train": x}, {"train": _first(found, ("y", "label", "labels"))}
         factors = {"train": found.get("factors")}
-    scaled = unit_interval(list(parts.values()), str(path))
+    scaled = unit_interval(list(parts.values()), str(path), scale)
     batches: dict[str, Batch] = {}
     for part, x in zip(parts, scaled, strict=True):
         y, f = labels[part], factors[part]
@@ -83,4 +105,6 @@ def arrays(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Da
         names = (
             found["factor_names"].tolist() if "factor_names" in found else [*map(str, range(len(known["train"][0])))]
         )
-    return from_parts(path.stem, batches, str(path), test_fraction, seed, factors=known, factor_names=tuple(names))
+    return from_parts(
+        path.stem, batches, str(path), test_fraction, seed, factors=known, factor_names=tuple(names), scale=scale
+    )

@@ -7,8 +7,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..core import Batch
-from .dataset import DataError, Dataset, expanded, from_parts, make_batch, refuse, shuffled, unit_interval
+from .dataset import (
+    DataError,
+    Dataset,
+    check_sizes,
+    expanded,
+    from_parts,
+    make_batch,
+    refuse,
+    shuffled,
+    white,
+)
 from .folders import class_labels, image_suffixes, look, visible_files
 from .whitening import patches
 
@@ -16,22 +25,25 @@ Size = int | tuple[int, int]  # pixels: a square's side, or (height, width)
 Crop = Size | Literal["square"]
 
 
-def decode(file: str | Path | bytes, colour: bool | None = None) -> np.ndarray:
+def decode(file: str | Path | bytes, colour: bool | None = None, deep: bool = False) -> np.ndarray:
     """An encoded image as uint8 [H, W, C], C = 3 for `colour`, 1 for grey, and by the image itself for None.
 
-    Sixteen-bit images keep their eight high bits; what is transparent is laid on white; a camera's rotation is applied
-    to files.
+    White is 255. Of sixteen bits a pixel the eight high ones are kept, or all where `deep`: then it is uint16, and
+    white is 65535. What is transparent is laid on white; a camera's rotation is applied to files.
     """
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
+        sixteen = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format == "PPM")  # to 65535
         image: Any = opened if isinstance(file, bytes) else ImageOps.exif_transpose(opened)
-        if image.mode in ("I", "F"):
+        if image.mode in ("I", "F") and not sixteen:
             raise ValueError(
                 f"its pixels are 32 bits each, mode {image.mode}, of no known range; save them in a .npy file"
             )
-        if image.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if sixteen:  # Pillow's own conversion would clip at 255
+            grey = np.asarray(image).astype(np.uint16)[..., None]
+            grey = grey if deep else (grey >> 8).astype(np.uint8)
+            return np.repeat(grey, 3, -1) if colour else grey
         if colour is None:
             colour = image.mode not in ("1", "L", "LA", "La")
         if image.has_transparency_data:
@@ -42,12 +54,27 @@ def decode(file: str | Path | bytes, colour: bool | None = None) -> np.ndarray:
     return pixels if colour else pixels[..., None]
 
 
+def of_one_depth(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Images in uint8 and uint16, all in uint16 where one is; 257 is 65535 / 255, so that no brightness changes."""
+    if not any(image.dtype == np.uint16 for image in images):
+        return list(images)
+    return [image if image.dtype == np.uint16 else image.astype(np.uint16) * np.uint16(257) for image in images]
+
+
+def pixels_to_floats(images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    """Images of one size [H, W, C] as float32 [N, H, W, C]: 1.0 is white, 255 in uint8 and 65535 in uint16."""
+    out = np.empty((len(images), *images[0].shape), np.float32)
+    for i, image in enumerate(images):
+        out[i] = image / np.float32(white(image.dtype))
+    return out
+
+
 def _pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def fitted(image: np.ndarray, crop: Crop | None, resize: Size | None) -> np.ndarray:
-    """The centre of a uint8 image [H, W, C], cut to `crop` ("square": the largest square), then scaled to `resize`.
+    """The centre of an image [H, W, C], cut to `crop` ("square": the largest square), then scaled to `resize`.
 
     Raises:
         DataError: the image is smaller than the crop.
@@ -65,12 +92,21 @@ def fitted(image: np.ndarray, crop: Crop | None, resize: Size | None) -> np.ndar
             )
         image = image[top : top + height, left : left + width]
     if resize is not None and _pair(resize) != image.shape[:2]:
-        height, width = _pair(resize)
-        flat = image[..., 0] if image.shape[-1] == 1 else image
         # Pillow's bilinear filter widens when it shrinks, so that nothing aliases
-        scaled = Image.fromarray(flat).resize((width, height), Image.Resampling.BILINEAR)
-        image = np.asarray(scaled).reshape(height, width, -1)
+        image = scaled(image, _pair(resize), Image.Resampling.BILINEAR)
     return image
+
+
+def scaled(image: np.ndarray, size: tuple[int, int], filter: Any) -> np.ndarray:
+    """An image [H, W, C], uint8 or uint16, scaled to (height, width) by a filter of Pillow's, in its own type."""
+    from PIL import Image
+
+    to = lambda plane: np.asarray(Image.fromarray(plane).resize((size[1], size[0]), filter))
+    if image.dtype == np.uint8:
+        return to(image[..., 0] if image.shape[-1] == 1 else image).reshape(*size, -1)
+    # Pillow filters sixteen bits as floats alone, a channel at a time
+    planes = [to(np.ascontiguousarray(image[..., c], np.float32)) for c in range(image.shape[-1])]
+    return np.clip(np.rint(np.stack(planes, -1)), 0, white(image.dtype)).astype(image.dtype)
 
 
 def image_files(path: Path) -> list[Path]:
@@ -84,27 +120,30 @@ def read_images(
     colour: bool | None = None,
     crop: Crop | None = None,
     resize: Size | None = None,
+    deep: bool = False,
 ) -> list[np.ndarray]:
     """The images of a folder and all below it, or of a list of files, each uint8 [H, W, C], not all of one size.
 
-    What is transparent is laid on white.
+    White is 255. What is transparent is laid on white.
 
     Args:
         files: a folder, or files.
         colour: three channels or one; by default three if any of them has colour.
         crop: cut the centre to this size, or to the largest "square".
         resize: then scale to this size.
+        deep: keep all of sixteen bits a pixel: where an image has them, all are uint16, and white is 65535.
 
     Raises:
-        DataError: no images, or some that are broken or smaller than the crop, which it names.
+        DataError: no images, a size below one, or some that are broken or smaller than the crop, which it names.
     """
+    check_sizes(crop=crop, resize=resize)
     paths = image_files(Path(files)) if isinstance(files, str | Path) else [Path(file) for file in files]
     if not paths:
         raise DataError(f"{files} holds no images in a format that Pillow reads (.png, .jpg, ...)")
     images, bad = [], []
     for path in paths:
         try:
-            images.append(fitted(decode(path, colour), crop, resize))
+            images.append(fitted(decode(path, colour, deep), crop, resize))
         except DataError as error:
             bad.append(f"{path}: {error}")
         except Exception as error:  # Pillow raises whatever its decoders do
@@ -112,7 +151,7 @@ def read_images(
     refuse(bad)
     if colour is None and len({image.shape[-1] for image in images}) > 1:
         images = [np.broadcast_to(image, (*image.shape[:2], 3)) for image in images]
-    return images
+    return of_one_depth(images)
 
 
 def folder(
@@ -127,7 +166,7 @@ def folder(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
-    """A folder of images in any format that Pillow reads; what is transparent is laid on white.
+    """A folder of images in any format that Pillow reads, white as 1.0; what is transparent is laid on white.
 
     Subfolders `train` and `test` (and `valid`) are its splits, if there; subfolders below are its classes.
 
@@ -143,9 +182,11 @@ def folder(
         seed: of that split and of the patches.
 
     Raises:
-        DataError: no images, broken ones (named), or differing sizes with neither crop, resize nor patch.
+        DataError: no images, broken ones (named), a size or count below one, or differing sizes with neither crop,
+            resize nor patch.
     """
     path = expanded(path)
+    check_sizes(crop=crop, resize=resize, patch=patch, count=count, test_count=test_count)
     if patch is None and (count is not None or test_count is not None):
         raise DataError("count= and test_count= are numbers of patches; pass patch=8 with them")
     roots, files, *_ = looked = look(path, "images")
@@ -155,13 +196,14 @@ def folder(
 
     classes, labels = class_labels(roots, files)
     looked.tell()
-    every = read_images([p for found in files.values() for p in found], colour=colour, crop=crop, resize=resize)
+    paths = [p for found in files.values() for p in found]
+    every = read_images(paths, colour=colour, crop=crop, resize=resize, deep=True)
     images, at = {}, 0
     for split, found in files.items():
         images[split] = every[at : at + len(found)]
         at += len(found)
     if patch is not None:
-        return _patched(path, images, patch, count or 10000, test_count, test_fraction, seed)
+        return _patched(path, images, patch, 10000 if count is None else count, test_count, test_fraction, seed)
     if len(sizes := {image.shape for image in every}) > 1:
         some = ", ".join("x".join(map(str, size[:2])) for size in sorted(sizes)[:3])
         raise DataError(
@@ -169,8 +211,9 @@ def folder(
             'scale them all to one, crop="square" before it to keep their proportions, crop=64 to cut their centres, '
             "or patch=8"
         )
-    scaled = unit_interval([np.stack(part) for part in images.values()], str(path))
-    parts = {split: make_batch(x, labels[split] if classes else None) for split, x in zip(images, scaled, strict=True)}
+    parts = {
+        split: make_batch(pixels_to_floats(part), labels[split] if classes else None) for split, part in images.items()
+    }
     names = {split: [str(p.relative_to(path)) for p in found] for split, found in files.items()}
     return from_parts(path.name, parts, str(path), test_fraction, seed, classes=classes, names=names)
 
@@ -192,5 +235,5 @@ def _patched(
         images = {"train": [images["train"][i] for i in train], "test": [images["train"][i] for i in test]}
     counts = {"train": count, "test": max(1, count // 5) if test_count is None else test_count}
     drawn = [patches(images[split], patch, n, [seed, i]) for i, (split, n) in enumerate(counts.items())]
-    train, test = (Batch(x) for x in unit_interval(drawn, str(path)))  # pyright: ignore[reportArgumentType]
+    train, test = (make_batch(pixels_to_floats(part)) for part in drawn)
     return Dataset(f"{path.name} patches", train, test, source)

@@ -21,7 +21,19 @@ from jax import Array
 
 from ..core import Batch, address
 from ..disk import suffix, written
-from .dataset import DataError, expanded, make_batch, no_option, shuffled, unit_interval
+from .dataset import (
+    DataError,
+    check_scale,
+    check_sizes,
+    expanded,
+    make_batch,
+    no_option,
+    ranged,
+    shuffled,
+    tell_nearly_black,
+    unit_interval,
+    white,
+)
 from .folders import Found, Kind, class_labels, kind_of, look
 
 T = TypeVar("T")
@@ -36,39 +48,44 @@ class Source:
     name: str
     shape: tuple[int, ...]  # of one example
     blocks: np.ndarray  # [M, 2], first example and the one after the last: neighbours that stay together
-    read: Callable[[np.ndarray], Batch]  # rising numbers of examples [n] -> x [n, *shape] uint8, bool or float, y [n]
-    levels: np.ndarray | None = None  # [256], what a uint8 of x stands for; None: 255 is 1.0
+    read: Callable[[np.ndarray], Batch]  # rising numbers of examples [n] -> x [n, *shape] as it lies there, y [n]
+    scale: float | None = None  # the integer of x that stands for 1.0; None: see `dataset.white`
+    dark: Any = None  # the type of integers of which none exceeds 1 in the examples that were looked at
 
     def __len__(self) -> int:
         return int((self.blocks[:, 1] - self.blocks[:, 0]).sum())
 
     def raw(self, index: np.ndarray) -> Batch:
-        """The examples of those numbers, rising, as NumPy arrays: x uint8 as it is, or float32 in [0, 1].
+        """The examples of those numbers, rising, as NumPy arrays: x uint8 or uint16 as it is, or float32 in [0, 1].
 
         Raises DataError for values that are not in [0, 1], or NaN.
         """
         x, y = self.read(index)
         x = np.asarray(x)
-        return make_batch(x if x.dtype == np.uint8 else unit_interval([x], self.name)[0], y)
+        if not ranged(x.dtype) or (self.scale is not None and x.max() > self.scale):
+            (x,) = unit_interval([x], self.name, self.scale)
+        return make_batch(x.astype(x.dtype.newbyteorder("="), copy=False), y)
 
     def floats(self, raw: Batch) -> Batch:
         """What was read, and put on the device or devices, as float32 in [0, 1]."""
-        if raw.x.dtype != np.uint8:
+        if not ranged(raw.x.dtype):
             return raw
-        return raw._replace(x=_looked_up(raw.x, BYTES if self.levels is None else self.levels))
+        return raw._replace(x=_looked_up(raw.x, levels(np.dtype(raw.x.dtype), self.scale)))
 
     def batch(self, index: np.ndarray) -> Batch:
         """The examples of those numbers, rising, on the device as float32 in [0, 1]. Raises DataError like `raw`."""
         return jax.block_until_ready(self.floats(jax.tree.map(jnp.asarray, self.raw(index))))
 
 
-BYTES = np.arange(256, dtype=np.float32) / np.float32(255)
-BITS = np.minimum(np.arange(256, dtype=np.float32), 1)
+@lru_cache(maxsize=8)
+def levels(dtype: np.dtype, scale: float | None) -> np.ndarray:
+    """What each number of uint8 [256] or uint16 [65536] stands for: the floats of `unit_interval`."""
+    return np.arange(np.iinfo(dtype).max + 1, dtype=np.float32) / np.float32(white(dtype, scale))
 
 
 @jax.jit
 def _looked_up(x: Array, levels: Any) -> Array:
-    """The very floats that NumPy gives, of bytes, of which a device is sent a quarter as many."""
+    """The very floats that NumPy gives, of integers, of which a device is sent a quarter or half as many bytes."""
     return levels[x.astype(jnp.int32)]  # a division would be turned into a product, which rounds differently
 
 
@@ -209,6 +226,8 @@ class Sources:
     source: str  # where it came from
     validation: Source | None = None
     classes: tuple[str, ...] = ()
+    scale: float | None = None  # the integer that stands for 1.0, where one was said
+    arrays: bool = False  # whether they lie in .npy files, and so may be pieces of larger images
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.train.shape))
@@ -226,38 +245,41 @@ def from_sources(
     classes: tuple[str, ...] = (),
 ) -> Sources:
     """`dataset.from_parts` for sources: without a test split the validation split is the test, or a part of train."""
-    parts = dict(parts)
+    parts, where = dict(parts), source
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
         source += ", its validation split as test"
     if "test" not in parts:
         parts["train"], parts["test"] = split(parts["train"], test_fraction, seed)
         source += f", {test_fraction:g} of it as test by seed {seed}"
+    if all(one.dark is not None for one in parts.values()):
+        tell_nearly_black(parts["train"].dark, where, " that was looked at")
     shapes = {part: one.shape for part, one in parts.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(f"{name} has examples of different shapes in its splits: {shapes}")
-    return Sources(name, parts["train"], parts["test"], source, parts.get("validation"), classes)
+    return Sources(name, parts["train"], parts["test"], source, parts.get("validation"), classes, parts["train"].scale)
 
 
-def made(name: str, count: int, read: Callable[[np.ndarray], Batch], block: int | None = None) -> Source:
-    """A source of `count` examples by its reader: shape, and what its bytes stand for, are learned from a sample.
+def made(
+    name: str, count: int, read: Callable[[np.ndarray], Batch], block: int | None = None, scale: float | None = None
+) -> Source:
+    """A source of `count` examples by its reader; the shape is learned from a sample. See `dataset.white` for `scale`.
 
     Raises DataError where there are none, or of a type that cannot be had in [0, 1].
     """
     if count < 1:
         raise DataError(f"{name} holds no examples")
     look = read(np.unique(np.linspace(0, count - 1, min(count, 256)).astype(np.int64)))
-    (seen,) = unit_interval([look.x], name)  # pyright: ignore[reportArgumentType]
-    if look.x.dtype != np.uint8 and not np.issubdtype(look.x.dtype, np.floating) and look.x.dtype != np.bool_:
-        raise DataError(f"{name} holds {look.x.dtype}; a stream takes uint8, bool or floats: save it as one of them")
-    binary = look.x.dtype == np.uint8 and look.x.max() <= 1
+    x = np.asarray(look.x)
+    (seen,) = unit_interval([x], name, scale, tell=False)  # told once, of all splits
+    dark = x.dtype if scale is None and ranged(x.dtype) and x.max() <= 1 else None
     shape = seen.shape[1:]
 
     def shaped(index: np.ndarray) -> Batch:
         batch = read(index)
         return batch._replace(x=batch.x.reshape(len(index), *shape))
 
-    return Source(name, shape, blocks_of(count, block), shaped, BITS if binary else BYTES)
+    return Source(name, shape, blocks_of(count, block), shaped, scale, dark)
 
 
 # ........................................................................................ files of arrays
@@ -309,8 +331,11 @@ def npy_files(root: Path) -> list[Path]:
     return sorted(p for p in named if not p.name.lower().endswith(".labels.npy") and not p.name.startswith("."))
 
 
-def npy_source(name: str, paths: list[Path]) -> Source:
-    """Files of arrays as one source, in their order, labels beside them. Raises DataError where they do not agree."""
+def npy_source(name: str, paths: list[Path], scale: float | None = None) -> Source:
+    """Files of arrays as one source, in their order, labels beside them. See `dataset.white` for `scale`.
+
+    Raises DataError where they do not agree.
+    """
     files = [_opened(path) for path in paths]
     kinds = {(file.shape[1:], str(file.dtype)) for file in files}
     if len(kinds) > 1:
@@ -330,24 +355,26 @@ def npy_source(name: str, paths: list[Path]) -> Source:
     def read(index: np.ndarray) -> Batch:
         return make_batch(_rows(files, starts, index), _rows(labels, starts, index) if labels else None)
 
-    return made(name, sum(file.shape[0] for file in files), read)
+    return made(name, sum(file.shape[0] for file in files), read, scale=scale)
 
 
-def npy(path: str | Path, *, test_fraction: float = 0.2, seed: int = 0) -> Sources:
-    """A `.npy` file, or a folder of them: x [n, ...] in each, uint8, bool or floats in [0, 1], all alike.
+def npy(path: str | Path, *, scale: float | None = None, test_fraction: float = 0.2, seed: int = 0) -> Sources:
+    """A `.npy` file, or a folder of them: x [n, ...] in each, all of one type, scaled as `arrays` scales it.
 
     Subfolders `train` and `test` (and `valid`) are its splits, if there. The labels of NAME.npy, whole numbers [n],
     are in NAME.labels.npy beside it, if there.
 
     Args:
         path: the file or folder.
+        scale: the integer that stands for 1.0, of any type of integers: 1 for zeros and ones saved as uint8.
         test_fraction: how much to hold out, in runs of neighbours, where there is no folder `test`.
         seed: of that split.
     """
+    check_scale(scale)
     path = expanded(path)
     files = {"train": [path]} if path.is_file() else _found(path, "arrays").files
-    parts = {part: npy_source(f"{path} {part}", found) for part, found in files.items()}
-    return from_sources(path.stem, parts, str(path), test_fraction, seed)
+    parts = {part: npy_source(f"{path} {part}", found, scale) for part, found in files.items()}
+    return replace(from_sources(path.stem, parts, str(path), test_fraction, seed), arrays=True)
 
 
 def write_shards(source: Source, folder: Path | str, rows: int) -> None:
@@ -394,15 +421,17 @@ def images(
         test_fraction: how many images to hold out where there is no folder `test`.
         seed: of that split.
     """
-    from .images import read_images
+    from .images import of_one_depth, read_images
 
+    check_sizes(crop=crop, resize=resize)
     path = expanded(path)
     roots, files, *_ = _found(path, "images")
     classes, labels = class_labels(roots, files)
     every = [file for found in files.values() for file in found]
     some = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, 100).astype(int))]
-    channels = 3 if colour else 1 if colour is not None else read_images(some)[0].shape[-1]
-    decode = partial(read_images, colour=colour, crop=crop, resize=resize)
+    sample = read_images(some, colour=colour, deep=True)
+    channels, depth = sample[0].shape[-1], sample[0].dtype
+    decode = partial(read_images, colour=colour, crop=crop, resize=resize, deep=True)
     pool = ThreadPoolExecutor(thread_name_prefix="decode")  # Pillow lets go of the interpreter while it decodes
     shapes: set[tuple[int, ...]] = set()
 
@@ -417,13 +446,18 @@ def images(
                     f"{files[part][i]} has the shape {image.shape} and others {sorted(shapes - {image.shape})}; pass "
                     "resize=64 to scale all to one size, and say colour=True or colour=False where they differ in it"
                 )
-            return image
+            if image.dtype != depth and depth == np.uint8:
+                raise DataError(
+                    f"{files[part][i]} has sixteen bits a pixel and a hundred others that were looked at have eight: "
+                    "save all images alike"
+                )
+            return image if image.dtype == depth else of_one_depth([image, np.empty(0, depth)])[0]
 
         def read(index: np.ndarray) -> Batch:
             y = np.asarray(labels[part])[index] if classes else None
             return make_batch(np.stack(list(pool.map(one, index.tolist()))), y)
 
-        return made(f"{path} {part}", len(files[part]), read, block=1)
+        return replace(made(f"{path} {part}", len(files[part]), read, block=1), dark=None)  # white is 255 in images
 
     return from_sources(path.name, {part: source(part) for part in files}, str(path), test_fraction, seed, classes)
 
@@ -439,6 +473,7 @@ def prepared(
     label: str | None = None,
     crop: Any = None,
     resize: Any = None,
+    scale: float | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Sources:
@@ -451,11 +486,14 @@ def prepared(
         label: the feature to take as y; likewise, or the first class label.
         crop: cut the centre of each image to this size, or to the largest "square".
         resize: then scale it to this size.
+        scale: the integer that stands for 1.0, see `tfds.prepared`.
         test_fraction: how much to hold out where there is neither a test nor a validation split.
         seed: of that split.
     """
     from . import tfds
 
+    check_sizes(crop=crop, resize=resize)
+    check_scale(scale)
     root = tfds.prepared_in(data_dir)
     path = tfds.find(name, root)
     if path is None:
@@ -464,6 +502,7 @@ def prepared(
             "it, or name a folder with it by data_dir= or TFDS_DATA_DIR"
         )
     found = tfds.described(path, name, image, label)
+    scale = tfds.scale_of(found.info, scale)
     rows = tfds.random_access(path, found, crop, resize)
 
     def source(part: str) -> Source:
@@ -473,7 +512,7 @@ def prepared(
             x, numbers = row(index)
             return make_batch(x, numbers[:, 0] if found.label else None)
 
-        return made(f"{name} {part}", count, read)
+        return made(f"{name} {part}", count, read, scale=scale)
 
     parts = {part: source(part) for part in ("train", "test", "validation") if part in rows}
     return from_sources(name, parts, f"{path} ({found.form})", test_fraction, seed, found.classes)
@@ -524,13 +563,29 @@ def open_stream(source: str | Path, **options: Any) -> Sources:
 
     Raises DataError where it cannot be streamed, for another option, and where the data cannot be used.
     """
+    from . import tell_shadowed
+
+    tell_shadowed(source, options.get("data_dir"))
+    reader, known = _reader(source, options.get("data_dir"))
+    if unknown := sorted(set(options) - set(known)):
+        raise DataError(f"{source} is streamed by {reader.__name__}, which has {no_option(unknown, known)}")
+    return reader(str(source) if reader is prepared else expanded(source), **options)
+
+
+def stream_options_for(source: str | Path, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that the source takes as a stream. Raises DataError where it cannot be streamed."""
+    _, known = _reader(source, options.get("data_dir"))
+    return {name: value for name, value in options.items() if name in known}
+
+
+def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[..., Sources], list[str]]:
+    """The function that streams a source, and the names of its options."""
     import inspect
 
-    from . import NAMED, is_name, tell_shadowed
+    from . import NAMED, is_name
     from .tfds import prepared_in
 
-    path, name = expanded(source), is_name(source, options.get("data_dir"))
-    tell_shadowed(source, options.get("data_dir"))
+    path, name = expanded(source), is_name(source, data_dir)
     if name and str(source) not in NAMED:
         reader: Callable[..., Sources] = prepared
     elif not name and path.is_file() and suffix(path) == ".npy":
@@ -543,10 +598,6 @@ def open_stream(source: str | Path, **options: Any) -> Sources:
     else:
         raise DataError(
             f"{source} cannot be streamed: that takes a .npy file, a folder of .npy files or of images, or a prepared "
-            f"set of TensorFlow Datasets, in {prepared_in(options.get('data_dir'))}; what is loaded whole is trained "
-            "without a stream"
+            f"set of TensorFlow Datasets, in {prepared_in(data_dir)}; what is loaded whole is trained without a stream"
         )
-    known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    if unknown := sorted(set(options) - set(known)):
-        raise DataError(f"{source} is streamed by {reader.__name__}, which has {no_option(unknown, known)}")
-    return reader(str(source) if reader is prepared else path, **options)
+    return reader, [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]

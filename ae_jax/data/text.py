@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .dataset import DataError, Dataset, expanded, from_parts, make_batch, refuse, shuffled
+from .dataset import DataError, Dataset, check_sizes, expanded, from_parts, make_batch, refuse, shuffled
 from .folders import TEXTS, class_labels, look, visible_files
 
 SPLIT = {"train": "training/", "test": "test/"}  # what Reuters' documents are called
@@ -114,6 +114,7 @@ def commonest(texts: Sequence[str], words: int) -> tuple[str, ...]:
     """The commonest words of the texts in alphabetical order, without English stop words. Raises DataError for none."""
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
+    check_sizes(words=words)
     kept: Any = lambda text: [word for word in tokens(text) if word not in ENGLISH_STOP_WORDS]
     try:
         return tuple(CountVectorizer(analyzer=kept, max_features=words).fit(texts).get_feature_names_out())

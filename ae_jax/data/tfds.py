@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .dataset import DataError, Dataset, expanded, from_parts, make_batch, unit_interval
+from .dataset import DataError, Dataset, check_sizes, expanded, from_parts, make_batch, unit_interval
 from .images import Crop, Size, decode, fitted
 
 # ------------------------------------------------------------------------------ TFRECORD and tf.train.Example
@@ -134,6 +134,9 @@ def example(raw: bytes) -> dict[str, list]:
 
 # ------------------------------------------------------------------------------------------ a prepared folder
 
+# sets whose images are zeros and ones in uint8, where 255 would be white in others
+BINARY = ("binarized_mnist", "binary_alpha_digits", "dsprites")
+
 
 def prepared_in(data_dir: str | Path | None = None) -> Path:
     """Where prepared sets lie: the argument, else TFDS_DATA_DIR as it is now, else ~/tensorflow_datasets.
@@ -161,6 +164,11 @@ def find(name: str, data_dir: Path) -> Path | None:
     if len(configs := sorted({path.parent.name for path in found})) > 1:
         raise DataError(f"{name} is prepared in {len(configs)} configurations, {configs}; say {name}/{configs[0]}")
     return max(found, key=lambda path: [int(n) if n.isdigit() else -1 for n in path.name.split(".")], default=None)
+
+
+def scale_of(info: dict, scale: float | None) -> float | None:
+    """The integer that stands for 1.0 in a set: as it was said, or as the set is known; None: as its dtype says."""
+    return 1 if scale is None and info.get("name") in BINARY else scale
 
 
 def _kind(spec: dict) -> str:
@@ -402,11 +410,14 @@ def read(
     factors: tuple[str, ...] = (),
     crop: Crop | None = None,
     resize: Size | None = None,
+    scale: float | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
     """A set that is prepared in the folder `path`, of any file format; `prepared` has the options."""
+    check_sizes(crop=crop, resize=resize)
     found = described(path, name, image, label, factors)
+    scale = scale_of(found.info, scale)
     info, features, keys, label, splits, form = found[:6]
     rows = _tfrecord if form == "tfrecord" else _data_source
     loaded = {}
@@ -415,7 +426,7 @@ def read(
             count = sum(splits[split]["shardLengths"])
             of_split = rows(path, info, splits[split], features, keys)
             loaded[split] = _arrays(of_split, count, f"{name} {split}", crop, resize)
-    scaled = unit_interval([x for x, _ in loaded.values()], name)
+    scaled = unit_interval([x for x, _ in loaded.values()], name, scale)
     numbers = {split: n for split, (_, n) in loaded.items()}
     skip = int(label is not None)
     if label and any((n[:, 0] % 1).any() for n in numbers.values()):
@@ -432,6 +443,7 @@ def read(
         classes=found.classes,
         factors={split: n[:, skip:].astype(np.float32) for split, n in numbers.items()},
         factor_names=tuple(factors),
+        scale=scale,
     )
 
 
@@ -527,6 +539,7 @@ def prepared(
     factors: tuple[str, ...] = (),
     crop: Crop | None = None,
     resize: Size | None = None,
+    scale: float | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
@@ -541,6 +554,8 @@ def prepared(
         factors: features to return as generative factors.
         crop: cut the centre of each image to this size, or to the largest "square".
         resize: then scale it to this size.
+        scale: the integer that stands for 1.0; by default 255 of uint8 and 65535 of uint16, but 1 in sets known to
+            hold zeros and ones.
         test_fraction: how much to hold out where there is neither a test nor a validation split.
         seed: of that split.
 
@@ -557,6 +572,7 @@ def prepared(
         factors=factors,
         crop=crop,
         resize=resize,
+        scale=scale,
         test_fraction=test_fraction,
         seed=seed,
     )
