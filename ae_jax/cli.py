@@ -120,7 +120,9 @@ class TrainOptions:
 
 
 def plain(annotation: Any) -> Any:
-    """The annotation without what a command line cannot give: functions among the members of a union."""
+    """The annotation without what a command line cannot give: functions among the members of a union, and ranges."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation
     return Union[tuple(m for m in get_args(annotation) if get_origin(m) is not Callable)]  # noqa: UP007

@@ -39,7 +39,7 @@ from .files import (
     save_examples,
     sprite,
 )
-from .settings import DataKind, Settings, build, completed, sized
+from .settings import DataKind, Settings, build, check_updates, completed, sized
 
 # what config.json keeps among the settings, found in the data
 RECORDED = ("shape", "validated", "data_checksum", "vocabulary", "scale", "patches")
@@ -126,6 +126,27 @@ def kind_of(splits: Splits) -> DataKind:
     return "unit" if x.min() >= 0 and x.max() <= 1 else "real"
 
 
+def check_likelihood(settings: Settings, splits: Splits) -> None:
+    """Raises ValueError for coins that are to explain numbers which are no probabilities, and for images as words."""
+    x, words = splits.train.x, bool(splits.dataset.vocabulary) and settings.binarise is None
+    chosen = settings.hyper.get("likelihood")
+    coins = settings.algorithm == "made" or "bernoulli" in (chosen, settings.hyper.get("visible_units"))
+    low, high = float(x.min()), float(x.max())
+    if chosen == "multinomial" and (x.ndim > 2 or low < 0):
+        given = "images" if x.ndim > 2 else f"values from {low:.3g}"
+        raise ValueError(f"likelihood multinomial is of counted words, and {settings.data} has {given}: choose another")
+    if coins and (low < 0 or high > 1):
+        raise ValueError(
+            f"{settings.algorithm} would take each value for the probability of a 1, and those of {settings.data} go "
+            f"from {low:.3g} to {high:.3g}: choose another likelihood or member, or scale the data to lie in [0, 1]"
+        )
+    if chosen == "bernoulli" and words:
+        raise ValueError(
+            "likelihood bernoulli is of bits, and documents are counts of words: use likelihood=multinomial, or "
+            "binarise=static, which draws words by their probability"
+        )
+
+
 def check_classes(algorithm: Algorithm, settings: Settings, y: Any) -> str:
     """What to tell where labels y go beyond the classes that an algorithm learns by its own choice, or "".
 
@@ -187,6 +208,10 @@ def train(
     devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
     if mesh is not None and mesh.size == 1:
         say("one device does all the work; on CPU, --devices 2 makes two of the cores")
+    check_updates(settings, examples)
+    check_likelihood(settings, splits)
+    if settings.batch_size > examples:
+        say(f"note: batch_size is {settings.batch_size}, of {examples} training examples: each step takes all of them")
     algorithm = build(settings, shape, examples)
     if told := check_classes(algorithm, settings, splits.train.y):
         say(told)

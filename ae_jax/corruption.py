@@ -4,6 +4,7 @@ Vincent et al. (2010), JMLR 11, section 5.3: masking, Gaussian and salt-and-pepp
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Literal
 
 import jax
@@ -13,6 +14,7 @@ from jax import Array
 from . import draws
 from .checks import known
 from .core import Autoencoder, Key, Params
+from .ranges import NOT_NEGATIVE, PORTION
 
 Corruption = Callable[[Array, Key], Array]  # x [B, ...] -> [B, ...]
 CorruptionName = Literal["masking", "gaussian", "salt_and_pepper", "patches", "bar", "grey", "low_resolution"]
@@ -27,8 +29,7 @@ def masking(p: float = 0.25) -> Corruption:
 
 def gaussian(s: float = 0.25) -> Corruption:
     """Adds N(0, s^2) noise to each element; s in units of the data."""
-    if known(s) and s < 0:
-        raise ValueError(f"gaussian noise has standard deviation {s}; it must not be negative")
+    NOT_NEGATIVE.check("the standard deviation of gaussian noise", s)
     return lambda x, key: x + s * draws.normal(key, x.shape, x.dtype)
 
 
@@ -95,7 +96,7 @@ def low_resolution(factor: float = FACTOR) -> Corruption:
 
     What is left is what `jax.image.resize(..., "cubic")` makes of the small image, values clipped to [0, 1].
     """
-    if not known(factor) or factor < 1 or factor != round(factor):
+    if not known(factor) or not 1 <= factor < inf or factor != round(factor):
         raise ValueError(
             f"low_resolution was given {factor}; it must be a whole number, 2 or 4 say, and cannot be swept"
         )
@@ -160,5 +161,4 @@ def _pixels(length: float | Array) -> int | Array:
 
 
 def _probability(name: str, p: float) -> None:
-    if known(p) and not 0 <= p <= 1:
-        raise ValueError(f"{name} was given {p}; it must be a fraction between 0 and 1")
+    PORTION.check(f"the level of {name}", p)

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .checks import known
 from .core import Key
+from .ranges import POSITIVE
 
 PriorName = Literal["gaussian", "mixture", "swiss_roll"]
 
@@ -32,9 +32,10 @@ def prior(name: PriorName, size: int, scale: float = 1.0, modes: int = 10) -> Pr
 
     Raises ValueError for another name, a scale that is not positive, no modes, or a plane's prior where size is not 2.
     """
-    if name not in ("gaussian", "mixture", "swiss_roll") or (known(scale) and not scale > 0) or modes < 1:
-        wanted = "gaussian, mixture or swiss_roll, scale > 0, at least 1 mode"
-        raise ValueError(f"prior is {name!r}, scale {scale}, modes {modes}; wanted: {wanted}")
+    if name not in ("gaussian", "mixture", "swiss_roll") or modes < 1:
+        wanted = "gaussian, mixture or swiss_roll, at least 1 mode"
+        raise ValueError(f"prior is {name!r}, modes {modes}; wanted: {wanted}")
+    POSITIVE.check("the prior's scale", scale)
     if name == "gaussian":
         return Prior(lambda key, n, dtype=float, y=None: scale * jax.random.normal(key, (n, size), dtype), 0)
     if size != 2:

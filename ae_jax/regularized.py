@@ -10,6 +10,7 @@ from jax import Array
 from .core import Algorithm, Autoencoder, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
 from .losses import LikelihoodName, l2, reconstruction
 from .losses import likelihood as likelihood_of
+from .ranges import NOT_NEGATIVE
 
 # (params, x, code [B, K], key, train, **hyper) -> value [B] or [], metrics each [B]
 Penalty = Callable[..., Loss]
@@ -38,8 +39,8 @@ def regularized(
     """
     p = likelihood_of(likelihood, net)
     hyper["weight_l2"] = weight_l2
-    if wrong := {name: h for name, h in hyper.items() if isinstance(h, int | float) and h < 0}:
-        raise ValueError(f"{wrong}: a penalty's weight must not be negative, or it rewards what it is there to punish")
+    for name, h in hyper.items():  # a negative weight rewards what it is there to punish
+        NOT_NEGATIVE.check(name, h)
 
     settled = {name: final(h) for name, h in hyper.items()}
 

@@ -14,6 +14,7 @@ from .core import Algorithm, Autoencoder, Heads, Optimizer
 from .corruption import CorruptionName, corrupted, corruption
 from .losses import is_weight
 from .networks import NETWORKS, PrecisionName, rounded
+from .ranges import NOT_NEGATIVE, POSITIVE, Updates, asked_of
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
 DataKind = Literal["words", "unit", "real"]  # counted words; values in [0, 1]; others
@@ -81,13 +82,16 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
     biases), then the learning rate: linear warm-up, and what the schedule says for the rest.
     """
     total = epochs * steps
-    warm = min(round(settings.warmup_epochs * steps), total - 1)
     if not 0 <= settings.warmup_epochs < epochs:
         raise ValueError(f"warmup_epochs is {settings.warmup_epochs}; the run has {epochs} epochs")
-    if not settings.lr > 0:
-        raise ValueError(f"lr is {settings.lr}; a learning rate must be positive")
-    if settings.clip is not None and not settings.clip > 0:
-        raise ValueError(f"clip is {settings.clip}; the largest allowed gradient norm must be positive")
+    warm = min(round(settings.warmup_epochs * steps), total - 1)
+    POSITIVE.check("lr", settings.lr)
+    POSITIVE.check("clip", settings.clip)
+    NOT_NEGATIVE.check("weight_decay", settings.weight_decay)
+    if not 0 <= settings.momentum < 1:
+        raise ValueError(
+            f"momentum is {settings.momentum}; it must be at least 0 and less than 1, or updates only grow"
+        )
     methods = {
         "adam": lambda: optax.scale_by_adam(),
         "sgd": lambda: optax.trace(settings.momentum),
@@ -177,6 +181,8 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     net: Autoencoder = make_net(shape, settings.latents, heads=needs.number, **options)
     if settings.noise is not None and (net.corrupt is not None or settings.algorithm == "denoising"):
         raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")
+    if settings.noise is None and settings.noise_level is not None:
+        raise ValueError(f"noise_level is {settings.noise_level} and there is no noise: give its kind, noise, too")
     steps = -(-examples // settings.batch_size)
     if (epochs := settings.epochs) is None:
         raise ValueError("the settings leave the epochs open: complete them for the data, settings.completed")
@@ -191,6 +197,19 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
         return on(net)
     # Learning is in few bits; what is measured, drawn and exported is in all of them, so that numbers compare.
     return on(net)._replace(rule=on(rounded(net, jnp.dtype(settings.precision))).rule)
+
+
+def check_updates(settings: Settings, examples: int) -> None:
+    """Raises ValueError where a warm-up or annealing of the algorithm's goes on beyond the run's last update."""
+    assert settings.epochs is not None  # see `completed`
+    steps = -(-examples // settings.batch_size)
+    total = settings.epochs * steps
+    for name, arrival in asked_of(ALGORITHMS[settings.algorithm], Updates).items():
+        if (given := settings.hyper.get(name) or 0) >= total:
+            raise ValueError(
+                f"{name} is {given}, and the run has {total} updates ({settings.epochs} epochs of {steps}), so that no "
+                f"update would have {arrival.what}: train for more epochs, or make {name} less than {total}"
+            )
 
 
 def _named(known: dict[str, Any], name: str, what: str) -> Any:

@@ -18,6 +18,7 @@ from .checks import known
 from .core import Autoencoder, Batch, Heads, Key, Params
 from .losses import gaussian_nll, sum_examples, takes_logits
 from .losses import likelihood as likelihood_of
+from .ranges import POSITIVE
 from .recode import linear_code, of_code_alone
 
 GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-variance
@@ -65,8 +66,7 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
     """
     if likelihood not in get_args(Observation):
         raise ValueError(f"likelihood is {likelihood!r}; it must be one of {', '.join(get_args(Observation))}")
-    if sigma is not None and known(sigma) and not sigma > 0:
-        raise ValueError(f"sigma is {sigma}; a standard deviation must be positive, or None to learn it")
+    POSITIVE.check("sigma", sigma)
     if sigma is not None and likelihood != "gaussian":
         raise ValueError(f"sigma is of the gaussian likelihood; the {likelihood} one has none")
     linear_code(of_code_alone(net))

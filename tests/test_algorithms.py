@@ -699,7 +699,7 @@ WRONG = [
     (lambda: denoising(one, optax.sgd(1.0), level=2.0), "between 0 and 1"),
     (lambda: sparse(one, optax.sgd(1.0), penalty="l3"), "penalty is 'l3'"),
     (lambda: sparse(one, optax.sgd(1.0), units="relu"), "units 'relu'"),
-    (lambda: sparse(one, optax.sgd(1.0), target=0.0), "target 0.0"),
+    (lambda: sparse(one, optax.sgd(1.0), target=0.0), "target is 0.0"),
     (lambda: sparse(networks.mlp((7,), 3, code_activation="relu"), optax.sgd(1.0)), "the code is relu"),
     (lambda: sparse(networks.stack([one]), optax.sgd(1.0), penalty="kl_minibatch"), "the code is linear"),
     (lambda: sparse(networks.mlp((7,), 3, code_activation="tanh"), optax.sgd(1.0)), "make it sigmoid"),
@@ -1000,7 +1000,7 @@ def test_adversarial_samples_are_decoded_draws_of_the_prior():
     [
         (lambda net: adversarial(net, optax.sgd(1.0), prior="cauchy"), "prior is 'cauchy'"),
         (lambda net: adversarial(net, optax.sgd(1.0), prior="mixture"), "two dimensions, the code has 3"),
-        (lambda net: adversarial(net, optax.sgd(1.0), prior_scale=0.0), "scale 0.0"),
+        (lambda net: adversarial(net, optax.sgd(1.0), prior_scale=0.0), "scale is 0.0"),
         (lambda net: adversarial(net, optax.sgd(1.0), conditional=True), "with modes to name"),
         (lambda net: adversarial_labels(net, optax.sgd(1.0), classes=3), "3 classes in a code of 3"),
         (lambda net: adversarial_style(net, optax.sgd(1.0), classes=0), "0 classes in a code of 3"),

@@ -13,21 +13,23 @@ from ..core import Algorithm, Autoencoder, Batch, Key, Optimizer, Params, chain
 from ..losses import LikelihoodName
 from ..priors import PriorName
 from ..priors import prior as prior_of
+from ..ranges import Amount, Positive, Width, checked
 from ..recode import of_code_alone
 from ..regularized import regularized
 
 
+@checked
 def adversarial(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
     prior: PriorName = "gaussian",
-    prior_scale: float = 1.0,
+    prior_scale: Positive = 1.0,
     modes: int = 10,
     conditional: bool = False,
-    critic_widths: tuple[int, ...] = (512, 512),
-    critic_rate: float = 1.0,
-    confuse_rate: float = 1.0,
+    critic_widths: Width = (512, 512),
+    critic_rate: Amount = 1.0,
+    confuse_rate: Amount = 1.0,
     likelihood: LikelihoodName = "bernoulli",
 ) -> Algorithm:
     """Reconstruction, and a game between a critic and the encoder.

@@ -9,17 +9,19 @@ from jax import Array
 from .. import critic, losses
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, chain, descend
 from ..labels import class_and_style, cross_entropy, draw_class_and_style, few
+from ..ranges import Amount, Width, checked
 from ..regularized import regularized
 
 
+@checked
 def adversarial_labels(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
     classes: int | None = None,
-    labels: int = 0,
-    critic_widths: tuple[int, ...] = (512, 512),
-    game_rate: float = 1.0,
+    labels: int | None = None,
+    critic_widths: Width = (512, 512),
+    game_rate: Amount = 1.0,
     likelihood: losses.LikelihoodName = "bernoulli",
 ) -> Algorithm:
     """Codes [softmax over classes, style]: the former is to be one-hot and even, the latter N(0, I).
@@ -28,11 +30,13 @@ def adversarial_labels(
         net: the network, one head, whose code holds the classes and then the style.
         optimizer: an optax optimizer; each step has one of its own.
         classes: how many classes or clusters; None for half of the code.
-        labels: how many training labels are used, drawn evenly from all classes; 0 for clusters.
+        labels: how many training labels are used, drawn evenly from all classes, 1 at least; None for clusters.
         critic_widths: of both critics' hidden layers.
         game_rate: the learning rate of both sides of both games over the optimizer's.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
     """
+    if labels is not None and labels < 1:
+        raise ValueError(f"labels is {labels}; use 1 or more, or leave it out for clusters, which need none")
     coder, size = class_and_style(net, classes)
     base = regularized(coder, optimizer, likelihood)
     prior = lambda key, n, dtype: draw_class_and_style(key, n, size, net.latents, dtype)
@@ -43,6 +47,7 @@ def adversarial_labels(
         return critic.game(drawn, coded, optimizer, (game_rate, game_rate), name)
 
     def classify(params: Params, batch: Batch, key: Key) -> Loss:  # a batch of the labelled, with replacement
+        assert labels is not None  # see `taught`
         key_pick, key_net = jax.random.split(key)
         pick = jax.random.randint(key_pick, (min(100, labels),), 0, labels)
         logits = net.encode(params, params["labelled"].x[pick], key_net)[:, :size]

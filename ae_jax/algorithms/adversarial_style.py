@@ -15,17 +15,19 @@ from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, 
 from ..labels import class_and_style, draw_class_and_style
 from ..losses import LikelihoodName
 from ..losses import likelihood as likelihood_of
+from ..ranges import Amount, Width, checked
 from ..regularized import regularized
 
 
+@checked
 def adversarial_style(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
     classes: int | None = None,
     conditional: bool = True,
-    critic_widths: tuple[int, ...] = (512, 512),
-    game_rate: float = 1.0,
+    critic_widths: Width = (512, 512),
+    game_rate: Amount = 1.0,
     likelihood: LikelihoodName = "bernoulli",
 ) -> Algorithm:
     """Codes [class, style]: the class is given in training, the style is to be N(0, I) whatever the class.

@@ -6,19 +6,21 @@ Rumelhart, Hinton & Williams (1986); Baldi & Hornik (1989); Hinton & Salakhutdin
 import jax.numpy as jnp
 from jax import Array
 
-from ..core import Algorithm, Autoencoder, Hyper, Key, Loss, Optimizer, Params
+from ..core import Algorithm, Autoencoder, Key, Loss, Optimizer, Params
 from ..losses import LikelihoodName, l1
+from ..ranges import Weight, checked
 from ..regularized import decay, regularized
 
 
+@checked
 def autoencoder(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
     likelihood: LikelihoodName = "squared",
-    code_l2: Hyper = 0.0,
-    weight_l1: Hyper = 0.0,
-    weight_l2: Hyper = 0.0,
+    code_l2: Weight = 0.0,
+    weight_l1: Weight = 0.0,
+    weight_l2: Weight = 0.0,
 ) -> Algorithm:
     """Reconstruction, with optional penalties.
 

@@ -6,21 +6,23 @@ Hinton & Salakhutdinov (2006), Science 313; Vincent et al. (2010), JMLR 11, sect
 import jax
 import jax.numpy as jnp
 
-from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
+from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
 from ..labels import cross_entropy
 from ..losses import LikelihoodName, l2, reconstruction
 from ..losses import likelihood as likelihood_of
 from ..pretraining import pretrained
+from ..ranges import Weight, checked
 
 
+@checked
 def classifier(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
     classes: int = 10,
     freeze: bool = False,
-    weight_l2: Hyper = 0.0,
-    head_l2: Hyper = 0.0,
+    weight_l2: Weight = 0.0,
+    head_l2: Weight = 0.0,
     likelihood: LikelihoodName = "squared",
     pretrain_epochs: int = 0,
 ) -> Algorithm:

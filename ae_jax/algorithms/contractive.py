@@ -10,24 +10,26 @@ import jax
 from jax import Array
 
 from .. import draws, jacobians
-from ..core import Algorithm, Autoencoder, Hyper, Key, Loss, Optimizer, Params
+from ..core import Algorithm, Autoencoder, Key, Loss, Optimizer, Params
 from ..losses import LikelihoodName
+from ..ranges import Amount, Weight, checked
 from ..regularized import regularized
 
 
+@checked
 def contractive(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
-    weight: Hyper = 0.1,
+    weight: Weight = 0.1,
     penalty: Literal["exact", "closed", "hutchinson"] = "exact",
     samples: int = 1,
     group: int = 32,
-    higher: Hyper = 0.0,
-    higher_noise: float = 0.1,
+    higher: Weight = 0.0,
+    higher_noise: Amount = 0.1,
     corruptions: int = 1,
     likelihood: LikelihoodName = "bernoulli",
-    weight_l2: Hyper = 0.0,
+    weight_l2: Weight = 0.0,
 ) -> Algorithm:
     """Reconstruction plus weight * ||J(x)||_F^2, J [K, D] the Jacobian of the deterministic encoder at x.
 

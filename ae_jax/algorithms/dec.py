@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, assign, descend, final
+from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, assign, descend, final
 from ..losses import reconstruction, squared_error
 from ..pretraining import centres, codes_of, pretrained
+from ..ranges import Weight, checked
 
 
 def soft_assignment(z: Array, centres: Array) -> Array:
@@ -18,12 +19,13 @@ def soft_assignment(z: Array, centres: Array) -> Array:
     return q / q.sum(-1, keepdims=True)
 
 
+@checked
 def dec(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
     clusters: int = 10,
-    weight: Hyper = 0.0,
+    weight: Weight = 0.0,
     measured: int = 256,
     pretrain_epochs: int = 0,
 ) -> Algorithm:

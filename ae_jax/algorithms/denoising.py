@@ -5,14 +5,16 @@ Vincent, Larochelle, Bengio & Manzagol (2008), ICML; Vincent et al. (2010), JMLR
 
 import jax
 
-from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Metrics, Optimizer, Params
+from ..core import Algorithm, Autoencoder, Batch, Key, Metrics, Optimizer, Params
 from ..corruption import Corruption, CorruptionName, corrupted
 from ..corruption import corruption as corruption_of
 from ..losses import LikelihoodName
 from ..losses import likelihood as likelihood_of
+from ..ranges import Weight, checked
 from ..regularized import regularized
 
 
+@checked
 def denoising(
     net: Autoencoder,
     optimizer: Optimizer,
@@ -20,7 +22,7 @@ def denoising(
     corruption: CorruptionName | Corruption = "masking",
     level: float | None = None,
     likelihood: LikelihoodName = "squared",
-    weight_l2: Hyper = 0.0,
+    weight_l2: Weight = 0.0,
 ) -> Algorithm:
     """Reconstruction of x from a corrupted copy, drawn afresh at each update; see `corruption` for the kinds.
 

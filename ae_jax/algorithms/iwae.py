@@ -1,20 +1,24 @@
 """Importance Weighted Autoencoders. Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
 from ..losses import reconstruction
+from ..ranges import POSITIVE, checked
 from ..variational import GaussianAutoencoder, Observation, latent_model
 
 
+@checked
 def iwae(
     net: GaussianAutoencoder,
     optimizer: Optimizer,
     *,
     likelihood: Observation = "bernoulli",
-    sigma: float | None = None,
+    sigma: Annotated[float | None, POSITIVE] = None,
     samples: int = 5,
 ) -> Algorithm:
     """The importance-weighted bound: log of the mean of `samples` importance weights, in nats.

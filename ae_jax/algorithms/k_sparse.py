@@ -3,13 +3,15 @@ Which units are kept is taken as given in backpropagation, so that only they lea
 """
 
 import math
+from typing import Annotated
 
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
 from .. import losses
-from ..core import Algorithm, Autoencoder, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
+from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
+from ..ranges import Positive, Updates, Weight, checked
 from ..recode import recoded
 from ..regularized import decay
 
@@ -24,16 +26,17 @@ def largest(z: Array, k: int | Array, most: int) -> Array:
     return jnp.where(jnp.put_along_axis(jnp.zeros(z.shape, bool), index, kept, axis=1, inplace=False), z, 0)
 
 
+@checked
 def k_sparse(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
     k: int | None = None,
-    alpha: float = 1.0,
+    alpha: Positive = 1.0,
     start: int | None = None,
-    anneal_steps: int = 0,
+    anneal_steps: Annotated[int, Updates("the units kept at k")] = 0,
     likelihood: losses.LikelihoodName = "squared",
-    weight_l2: Hyper = 0.0,
+    weight_l2: Weight = 0.0,
 ) -> Algorithm:
     """Reconstruction from the k largest activations.
 
@@ -49,7 +52,12 @@ def k_sparse(
     """
     k = math.ceil(net.latents / 10) if k is None else k
     first, coded = k if start is None else start, math.ceil(alpha * k)
-    if not 1 <= k <= min(first, coded) or max(first, coded) > net.latents or (start is not None and anneal_steps < 1):
+    if (
+        not 1 <= k <= min(first, coded)
+        or max(first, coded) > net.latents
+        or (start is None) != (anneal_steps == 0)
+        or anneal_steps < 0
+    ):
         wanted = f"1 <= k <= start, k <= alpha * k, none above {net.latents}, and anneal_steps with a start"
         raise ValueError(f"k is {k}, start {start}, alpha {alpha}, anneal_steps {anneal_steps}; wanted: {wanted}")
     p, settled = losses.likelihood(likelihood, net), final(weight_l2)

@@ -11,9 +11,11 @@ from jax import Array, lax
 from ..autoregressive import ReluAutoencoder, ancestral, before, draw_degrees, masked, unseen
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
 from ..losses import bernoulli_nll, reconstruction, takes_logits
+from ..ranges import checked
 from ..recode import of_code_alone
 
 
+@checked
 def made(
     net: ReluAutoencoder,
     optimizer: Optimizer,

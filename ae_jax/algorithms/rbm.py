@@ -6,11 +6,13 @@ import jax
 from jax import Array, lax
 
 from ..boltzmann import BoltzmannAutoencoder, UnitsName, check_tied, machine
-from ..core import Algorithm, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend
+from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
 from ..losses import l2, reconstruction
+from ..ranges import Weight, checked
 from ..regularized import decay
 
 
+@checked
 def rbm(
     net: BoltzmannAutoencoder,
     optimizer: Optimizer,
@@ -20,7 +22,7 @@ def rbm(
     steps: int = 1,
     chains: int = 0,
     draw_visible: bool = False,
-    weight_l2: Hyper = 0.0,
+    weight_l2: Weight = 0.0,
     sample_steps: int = 1000,
 ) -> Algorithm:
     """CD-k and persistent CD. The code is E[h | x]; `loss` is -log p(x | h) in nats, as CD descends no function.

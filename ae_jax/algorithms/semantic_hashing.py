@@ -7,20 +7,21 @@ import jax.numpy as jnp
 from jax import Array
 
 from .. import draws
-from ..checks import known
-from ..core import Algorithm, Autoencoder, Hyper, Key, Optimizer, Params
+from ..core import Algorithm, Autoencoder, Key, Optimizer, Params
 from ..losses import LikelihoodName
+from ..ranges import Amount, Weight, checked
 from ..recode import linear_code, recoded
 from ..regularized import regularized
 
 
+@checked
 def semantic_hashing(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
-    code_noise: float = 4.0,
+    code_noise: Amount = 4.0,
     likelihood: LikelihoodName = "bernoulli",
-    weight_l2: Hyper = 0.0,
+    weight_l2: Weight = 0.0,
 ) -> Algorithm:
     """Reconstruction from sigmoid(encode(x) + code_noise * e), e ~ N(0, I) in training; codes lie in [0, 1], mostly at
     its ends, and are bits when compared with their medians or 1/2.
@@ -33,8 +34,6 @@ def semantic_hashing(
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     Raises ValueError for negative noise.
     """
-    if known(code_noise) and code_noise < 0:
-        raise ValueError(f"code_noise is {code_noise}; a standard deviation must not be negative")
 
     def encode(params: Params, x: Array, key: Key | None = None) -> Array:
         if key is None:

@@ -12,25 +12,26 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ..checks import known
-from ..core import Algorithm, Batch, Hyper, Key, Loss, Optimizer, Params, Rule, SigmoidAutoencoder, assign, sweep
+from ..core import Algorithm, Batch, Key, Loss, Optimizer, Params, Rule, SigmoidAutoencoder, assign, sweep
 from ..losses import LikelihoodName, bernoulli_kl, single
+from ..ranges import Inside, Weight, checked
 from ..regularized import regularized
 
 ACTIVATION = {"sigmoid": lambda h: h, "tanh": lambda h: (1 + h) / 2}  # 0 at rest, 1 at most
 PULL = 0.01  # towards the batch's mean: forgets the bias of changes seen on the very batch that made them
 
 
+@checked
 def sparse(
     net: SigmoidAutoencoder,
     optimizer: Optimizer,
     *,
     penalty: Literal["kl", "kl_minibatch", "l1"] = "kl",
-    target: float = 0.05,
-    weight: Hyper = 3.0,
+    target: Inside = 0.05,
+    weight: Weight = 3.0,
     units: Literal["sigmoid", "tanh"] = "sigmoid",
     likelihood: LikelihoodName = "squared",
-    weight_l2: Hyper = 0.0,
+    weight_l2: Weight = 0.0,
 ) -> Algorithm:
     """Reconstruction plus a penalty on activation.
 
@@ -44,9 +45,8 @@ def sparse(
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     """
-    if penalty not in ("kl", "kl_minibatch", "l1") or units not in ACTIVATION or (known(target) and not 0 < target < 1):
-        wanted = "kl, kl_minibatch or l1; sigmoid or tanh; 0 < target < 1"
-        raise ValueError(f"penalty is {penalty!r}, units {units!r}, target {target}; wanted: {wanted}")
+    if penalty not in ("kl", "kl_minibatch", "l1") or units not in ACTIVATION:
+        raise ValueError(f"penalty is {penalty!r}, units {units!r}; wanted: kl, kl_minibatch or l1; sigmoid or tanh")
     if penalty != "l1" and net.activation not in (units, None):
         raise ValueError(f"the code is {net.activation}, of which the KL is undefined: make it {units}, or penalty l1")
     mean = lambda params, x: ACTIVATION[units](net.encode(params, x)).mean(0)  # [K]

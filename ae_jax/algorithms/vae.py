@@ -3,25 +3,29 @@
 beta: Higgins et al. (2017), ICLR. Free bits: Kingma et al. (2016), arXiv:1606.04934, eq. (15).
 """
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from ..checks import known
-from ..core import Algorithm, Batch, Hyper, Key, Loss, Metrics, Optimizer, Params, descend, final
+from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
 from ..losses import kl_standard_normal, reconstruction
+from ..ranges import POSITIVE, Amount, Updates, Weight, checked
 from ..variational import GaussianAutoencoder, Observation, latent_model, reparameterize
 
 
+@checked
 def vae(
     net: GaussianAutoencoder,
     optimizer: Optimizer,
     *,
     likelihood: Observation = "bernoulli",
-    sigma: float | None = None,
-    beta: Hyper = 1.0,
-    warmup_steps: int = 0,
-    free_bits: float = 0.0,
+    sigma: Annotated[float | None, POSITIVE] = None,
+    beta: Weight = 1.0,
+    warmup_steps: Annotated[int, Updates("the KL's weight at beta")] = 0,
+    free_bits: Amount = 0.0,
 ) -> Algorithm:
     """The evidence lower bound by one reparameterized draw, the KL in closed form; all in nats.
 

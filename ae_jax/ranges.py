@@ -1,0 +1,91 @@
+"""The numbers that a hyperparameter can be, said in the annotation of its parameter and checked when it is given."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from math import inf
+from typing import Annotated, Any, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+
+from .checks import known
+from .core import Hyper
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Range(NamedTuple):
+    """In the annotation of a parameter: the finite numbers that it can be."""
+
+    low: float
+    high: float
+    open: bool  # neither `low` nor `high` itself
+    wanted: str
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises ValueError for a number outside, NaN, or no number.
+
+        None, a schedule, and a value that is swept or traced pass; of a tuple, each number is checked.
+        """
+        if value is None or callable(value) or not known(value):
+            return
+        if isinstance(value, tuple):
+            for one in value:
+                self.check(name, one)
+            return
+        try:
+            number = np.asarray(value).astype(float)
+        except (TypeError, ValueError, OverflowError):
+            number = np.asarray(np.nan)
+        ends = (number == self.low) | (number == self.high)
+        inside = (self.low <= number) & (number <= self.high) & np.isfinite(number) & ~(self.open & ends)
+        if not np.all(inside):
+            raise ValueError(f"{name} is {value}; {self.wanted}")
+
+
+NOT_NEGATIVE = Range(0, inf, False, "it must not be negative, and must be finite")
+POSITIVE = Range(0, inf, True, "it must be positive and finite")
+PORTION = Range(0, 1, False, "it must be a fraction between 0 and 1")
+INSIDE = Range(0, 1, True, "it must lie between 0 and 1, and be neither")
+
+
+class Updates(NamedTuple):
+    """In the annotation of a number of updates that a run must have, or its schedule never arrives."""
+
+    what: str  # arrives, and where
+
+
+Weight = Annotated[Hyper, NOT_NEGATIVE]  # of a penalty: if negative, it rewards what it is there to punish
+Amount = Annotated[float, NOT_NEGATIVE]
+Positive = Annotated[float, POSITIVE]
+Inside = Annotated[float, INSIDE]
+Width = Annotated[tuple[int, ...], Range(1, inf, False, "a layer has at least 1 unit")]
+
+
+def asked_of(make: Callable[..., Any], kind: type[R]) -> dict[str, R]:
+    """What the annotations of a function's parameters say in that kind: `Range`, `Updates`."""
+    annotations = inspect.get_annotations(make, eval_str=True)
+    kept = {name: getattr(annotation, "__metadata__", ()) for name, annotation in annotations.items()}
+    return {name: m for name, metadata in kept.items() for m in metadata if isinstance(m, kind)}
+
+
+def checked(make: Callable[P, R]) -> Callable[P, R]:
+    """The function, which raises ValueError for an argument outside the `Range` in its parameter's annotation.
+
+    And TypeError for a `net` that is no `Autoencoder`.
+    """
+    ranges, signature = asked_of(make, Range), inspect.signature(make)
+
+    @wraps(make)
+    def with_checks(*args: P.args, **kwargs: P.kwargs) -> R:
+        arguments = signature.bind(*args, **kwargs).arguments
+        for name, given in arguments.items():
+            if name in ranges:
+                ranges[name].check(name, given)
+        if "net" in arguments and not hasattr(arguments["net"], "encode"):
+            given = type(arguments["net"]).__name__
+            raise TypeError(f"net is a {given}; wanted: an Autoencoder of `networks`, such as networks.mlp(shape, 10)")
+        return make(*args, **kwargs)
+
+    return with_checks

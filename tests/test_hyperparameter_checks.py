@@ -1,0 +1,180 @@
+"""Settings that cannot do what they say are refused by their name, before anything is computed."""
+
+import inspect
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen
+
+from ae_jax import algorithms, commands, corruption, data, networks
+from ae_jax.core import Batch
+from ae_jax.priors import prior
+from ae_jax.ranges import PORTION, Range, asked_of
+from ae_jax.settings import OptimizerSettings, Settings, check_updates, heads, optimizer
+
+NAN, INF = float("nan"), float("inf")
+RANGES = {
+    (name, option): r for name, make in algorithms.ALGORITHMS.items() for option, r in asked_of(make, Range).items()
+}
+
+
+def net_for(name, **options):
+    if heads(name).network == "rbm":
+        return networks.rbm((4,), 4)
+    return networks.mlp((4,), 4, hidden=(), heads=heads(name).number, code_activation=heads(name).activation, **options)
+
+
+def made(name, **hyper):
+    return algorithms.ALGORITHMS[name](net_for(name), optax.sgd(0.1), **hyper)
+
+
+@pytest.mark.parametrize("case", RANGES, ids="-".join)
+def test_a_number_outside_its_range_is_refused_by_name(case):
+    name, option = case
+    wide = option.endswith("widths")
+    for wrong in (-1, 0) if wide else (NAN, INF, -INF, -1, -1e-3, "x", 10**400):
+        with pytest.raises(ValueError, match=rf"^{option} is "):
+            made(name, **{option: (8, wrong) if wide else wrong})
+    if RANGES[case].open:
+        with pytest.raises(ValueError, match=rf"^{option} is 0"):
+            made(name, **{option: 0.0})
+
+
+def test_every_member_that_decays_or_weighs_has_its_ranges():
+    """A number without a range is found by the signature."""
+    for name, make in algorithms.ALGORITHMS.items():
+        for option, parameter in inspect.signature(make).parameters.items():
+            if isinstance(parameter.default, float):
+                assert (name, option) in RANGES
+
+
+def test_schedules_and_swept_values_pass():
+    made("vae", beta=optax.linear_schedule(0.0, 1.0, 5))
+    made("autoencoder", weight_l2=np.float32(0.5), code_l2=jnp.asarray(0.1))
+    jax.vmap(lambda h: (made("vae", free_bits=h), h)[1])(jnp.asarray([-1.0, 1.0]))  # whoever sweeps keeps to the range
+    with pytest.raises(TypeError, match="net is a Dense; wanted: an Autoencoder"):
+        algorithms.vae(linen.Dense(3), optax.sgd(0.1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("level", [NAN, INF, -INF, -1.0])
+@pytest.mark.parametrize("kind", ["masking", "gaussian", "salt_and_pepper", "patches", "bar", "grey", "low_resolution"])
+def test_a_level_without_sense_is_refused_by_name(kind, level):
+    with pytest.raises(ValueError, match=kind):
+        corruption.corruption(kind, level)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"lr": NAN}, "lr"),
+        ({"lr": INF}, "lr"),
+        ({"lr": 0.0}, "lr"),
+        ({"clip": NAN}, "clip"),
+        ({"clip": 0.0}, "clip"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+        ({"weight_decay": NAN}, "weight_decay"),
+        ({"momentum": NAN}, "momentum"),
+        ({"momentum": 1.0}, "momentum"),
+        ({"momentum": -0.1}, "momentum"),
+        ({"warmup_epochs": NAN}, "warmup_epochs"),
+        ({"warmup_epochs": INF}, "warmup_epochs"),
+        ({"warmup_epochs": 3.0}, "warmup_epochs"),
+    ],
+)
+def test_an_optimizers_settings_are_checked(given, told):
+    with pytest.raises(ValueError, match=told):
+        optimizer(OptimizerSettings(**given), 3, 5)
+
+
+def test_a_priors_scale_and_a_networks_are_checked():
+    for scale in (0.0, -1.0, NAN, INF):
+        with pytest.raises(ValueError, match="scale"):
+            prior("gaussian", 2, scale)
+    for wrong in (NAN, -0.1, 1.1, INF):
+        with pytest.raises(ValueError, match="dropout"):
+            networks.mlp((4,), 2, dropout=wrong)
+
+
+def test_a_range_tells_what_was_given_and_what_is_wanted():
+    PORTION.check("p", 0)
+    PORTION.check("p", 1)
+    PORTION.check("p", None)
+    with pytest.raises(ValueError, match=r"^p is 1\.5; it must be a fraction between 0 and 1$"):
+        PORTION.check("p", 1.5)
+
+
+# --------------------------------------------------------------------------------------------- of the whole run
+
+RUN = Settings("vae", "mlp", "digits", 4, 3, 10, (0,))
+
+
+@pytest.mark.parametrize(("name", "option"), [("vae", "warmup_steps"), ("k_sparse", "anneal_steps")])
+def test_a_schedule_that_outlasts_the_run_is_refused(name, option):
+    run = lambda steps: replace(RUN, algorithm=name, hyper={option: steps})
+    check_updates(run(14), 45)  # 3 epochs of 5 steps: the last of 15 updates is at the end of it
+    check_updates(run(None), 45)
+    for steps in (15, 1_000_000):
+        with pytest.raises(ValueError, match=rf"{option} is {steps}, and the run has 15 updates \(3 epochs of 5\)"):
+            check_updates(run(steps), 45)
+
+
+def test_the_last_update_of_a_warm_up_that_is_taken_has_the_whole_weight():
+    algorithm = made("vae", warmup_steps=14)
+    x = Batch(jnp.full((4, 4), 0.5))
+    params = algorithm.init(jax.random.key(0), x)
+    memory = algorithm.rule.init(params)._replace(step=jnp.asarray(14))  # of updates 0 to 14
+    *_, metrics = algorithm.rule.update(params, memory, x, jax.random.key(1))
+    assert metrics["beta"] == 1
+
+
+def test_annealing_without_a_start_and_no_labels_among_labels_are_refused():
+    with pytest.raises(ValueError, match="anneal_steps with a start"):
+        made("k_sparse", k=1, anneal_steps=5)
+    for labels in (0, -1):
+        with pytest.raises(ValueError, match=f"labels is {labels}; use 1 or more"):
+            made("adversarial_labels", labels=labels)
+    made("adversarial_labels", labels=None)
+
+
+def splits(x, words=None):
+    batch = Batch(np.asarray(x, np.float32))
+    dataset = data.Dataset("some", batch, batch, "made", None, None)
+    return commands.Splits(replace(dataset, vocabulary=words) if words else dataset, batch, None, batch)
+
+
+IMAGES, COUNTS = np.full((3, 2, 2, 1), 0.5), np.array([[0, 3], [2, 1]])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "hyper", "given", "told"),
+    [
+        ("vae", {"likelihood": "multinomial"}, splits(IMAGES), "multinomial is of counted words, and .* images"),
+        (
+            "vae",
+            {"likelihood": "multinomial"},
+            splits(-COUNTS),
+            "counted words, and .* values from -3",
+        ),
+        ("vae", {"likelihood": "bernoulli"}, splits(COUNTS), "go from 0 to 3"),
+        ("made", {}, splits(COUNTS), "go from 0 to 3"),
+        ("rbm", {"visible_units": "bernoulli"}, splits(COUNTS), "go from 0 to 3"),
+        ("vae", {"likelihood": "bernoulli"}, splits(COUNTS / 3, ("a", "b")), "bits, and documents are counts"),
+        ("vae", {"likelihood": "bernoulli"}, splits(IMAGES), None),  # grey values as probabilities
+        ("vae", {"likelihood": "multinomial"}, splits(COUNTS), None),
+        ("vae", {"likelihood": "multinomial"}, splits(COUNTS / 3, ("a", "b")), None),
+        ("rbm", {"visible_units": "gaussian"}, splits(COUNTS), None),
+        ("autoencoder", {"likelihood": "squared"}, splits(COUNTS), None),
+    ],
+)
+def test_a_likelihood_that_is_not_the_datas_is_refused(algorithm, hyper, given, told):
+    check = partial(commands.check_likelihood, replace(RUN, algorithm=algorithm, hyper=hyper), given)
+    if told is None:
+        check()
+    else:
+        with pytest.raises(ValueError, match=told):
+            check()
