@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.core import Tracer
 
@@ -63,3 +64,9 @@ def check_range(params: Any) -> Any:
             "divides by them: give the data as float32, or as bfloat16, which has the range of float32"
         )
     return params
+
+
+def labelled(y: Any) -> np.ndarray:
+    """Which examples have a label: below 0 is none, as TensorFlow Datasets says by -1. [N] -> [N], bool."""
+    y = np.asarray(y)
+    return y >= 0 if np.issubdtype(y.dtype, np.signedinteger) else np.ones(y.shape, bool)

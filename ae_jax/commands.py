@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 
 from . import corruption, data, devices, evaluation, index, report, restoration, retrieval, run, shards
 from .algorithms import ALGORITHMS
+from .checks import labelled
 from .core import Algorithm, Batch, Key, Params, address
 from .disk import strict, suffix
 from .evaluation.statistics import summarise
@@ -150,8 +151,17 @@ def check_likelihood(settings: Settings, splits: Splits) -> None:
 def check_classes(algorithm: Algorithm, settings: Settings, y: Any) -> str:
     """What to tell where labels y go beyond the classes that an algorithm learns by its own choice, or "".
 
-    Raises ValueError where the user chose, how many classes or how many labels, or nothing else can.
+    Raises ValueError where the user chose, how many classes or how many labels, or nothing else can, and where fewer
+    examples have a label than are to teach.
     """
+    if y is not None and algorithm.classes is not None:
+        known, wanted = int(labelled(y).sum()), settings.hyper.get("labels") or 1
+        if known < wanted and settings.shard_size is None:
+            raise ValueError(
+                f"{settings.algorithm} learns from {wanted} labels, and {known} of {len(y)} training examples of "
+                f"{settings.data} have one (-1 is none): "
+                + (f"ask for {known} labels or fewer" if known else "choose data with labels")
+            )
     if y is None or algorithm.classes is None or (there := 1 + int(np.max(y))) <= algorithm.classes:
         return ""
     # classes that are part of the code are half of it, where nothing is said: see labels.class_and_style
@@ -842,9 +852,9 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) ->
     written = {"vectors.tsv": "".join("\t".join(f"{v:.6g}" for v in code) + "\n" for code in codes).encode()}
     config = 'embeddings {\n  tensor_path: "vectors.tsv"\n'
     columns: dict[str, list[str]] = {}
-    if y is not None:
+    if y is not None and labelled(y).any():
         classes = splits.dataset.classes
-        named = lambda label: classes[label] if 0 <= label < len(classes) else label  # -1 is no label
+        named = lambda label: classes[label] if 0 <= label < len(classes) else label if label >= 0 else "no label"
         columns["label"] = [cell(named(label)) for label in np.asarray(y[:n])]
     if splits.dataset.test_names:
         columns["name"] = [cell(name) for name in splits.dataset.test_names[:n]]

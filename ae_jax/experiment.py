@@ -20,6 +20,7 @@ import numpy as np
 from jax import Array
 
 from . import plots
+from .checks import labelled
 from .core import Algorithm, Batch, Key, Metrics, Params, address, average
 from .evaluation.codes import encode
 from .evaluation.probes import fit_linear, linear_probe, predict_linear
@@ -95,9 +96,19 @@ def probed(codes: Sequence[np.ndarray], labels: Sequence[Any], *, l2: float = 1.
     """Errors in % of a linear classifier fitted to the first of several sets of codes, on each of the others.
 
     codes: each [S, N, D]; labels: each [N], or [S, N] where seeds differ, integers from 0.
+    Examples whose label is below 0 have none, and do not count. Raises ValueError for these where seeds differ.
     -> [len(codes) - 1, S]. All seeds in one program; L-BFGS stops at 1e-4 or after 300 steps, where these errors
     no longer move.
     """
+    if any(np.ndim(y) > 1 and not labelled(y).all() for y in labels):
+        raise ValueError("some examples have no label, others in each seed: leave them out, or choose data with labels")
+    known = [labelled(y) if np.ndim(y) == 1 else slice(None) for y in labels]
+    codes, labels = (
+        [z[:, of] for z, of in zip(codes, known, strict=True)],
+        [np.asarray(y)[of] for y, of in zip(labels, known, strict=True)],
+    )
+    if not all(y.size for y in labels):
+        raise ValueError("this experiment classifies codes, and no example of one part has a label: choose other data")
     classes = 1 + max(int(np.max(y)) for y in labels)
     whole = tuple(jnp.broadcast_to(jnp.asarray(y), z.shape[:2]) for z, y in zip(codes, labels, strict=True))
     return np.asarray(_probed(tuple(map(jnp.asarray, codes)), whole, l2, classes)).T

@@ -19,6 +19,7 @@ from unicodedata import category
 
 import numpy as np
 
+from .checks import labelled
 from .disk import write_atomically
 
 if TYPE_CHECKING:
@@ -361,6 +362,8 @@ def scatter(
     names = axis_names(size)
     if size == 1 and labels is None:
         return histogram(at[:, 0], "codes", names[0])
+    from matplotlib.colors import to_rgba
+
     figure, axes = _chart(title, names[0], square=True)
     if size == 1 and labels is not None:
         noise = np.random.default_rng(0).uniform(-0.35, 0.35, len(at))  # only so that points do not hide each other
@@ -373,12 +376,14 @@ def scatter(
     if labels is None:
         axes.scatter(*at.T, color=BLUE, **dots)
     elif len(kinds) > 20 or not np.all(kinds == np.round(kinds)):
+        at, labels = at[labelled(labels)], labels[labelled(labels)]
         points = axes.scatter(*at.T, c=labels, cmap="viridis", **dots)
         bar = figure.colorbar(points, ax=axes, label="label")
         bar.ax.tick_params(labelsize=SMALL)
     else:
         which = np.searchsorted(kinds, labels)
-        palette = _palette(len(kinds))
+        known = labelled(kinds)  # those without a label come first
+        palette = np.concatenate([np.tile(to_rgba(FAINT), ((~known).sum(), 1)), _palette(known.sum())])
         axes.scatter(*at.T, c=palette[which], **dots)
         columns = 1 + (len(kinds) > 10)
         named, fonts = legible(kinds.tolist(), classes, 24 // columns)
@@ -423,6 +428,7 @@ def legible(kinds: Sequence[float], classes: Sequence[str], most: int) -> tuple[
     out, the label is added.
     """
     named = [str(classes[int(k)]) if 0 <= k < len(classes) else f"{k:g}" for k in kinds]
+    named = ["no label" if isinstance(k, int) and k < 0 else name for k, name in zip(kinds, named, strict=True)]
     fonts, lacking = fonts_for(frozenset("".join(named)))
     shown = []
     for name in named:

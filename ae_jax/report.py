@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import plots
+from .checks import labelled
 from .core import Algorithm, Key, Params
 from .disk import write_atomically
 from .evaluation import DESCRIPTIONS, describe
@@ -130,7 +131,7 @@ def gather(
         corrupted=corrupted,
         samples=None if sample is None else np.asarray(sample(params, key_sample, min(8, wide) ** 2)),
         walk=_walk(lambda z: decode(params, z), codes, shape),
-        labels=None if y is None or np.ndim(y) != 1 else np.asarray(y),
+        labels=None if y is None or np.ndim(y) != 1 or not labelled(y).any() else np.asarray(y),
         classes=tuple(classes),
         vocabulary=tuple(vocabulary),
         features=features,
@@ -395,6 +396,8 @@ def _code(f: Findings) -> Iterator[Picture | Listing]:
     )
     if size == 1 and f.labels is not None:
         labels = ", each at the height of its label (spread a little so that points do not hide each other)"
+    without = 0 if f.labels is None else int((~labelled(f.labels)).sum())
+    labels += f"; {without:,} of {len(f.codes):,} have no label" * bool(without)
     seen = f"The codes of {min(len(f.codes), 5000):,} test examples{labels}."
     seen += "" if outline is None else " The dashed rectangle is what the walk covers."
     seen += "" if size <= 2 else " What looks mixed in two dimensions may be apart in the others."

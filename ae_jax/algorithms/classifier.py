@@ -34,6 +34,7 @@ def classifier(
         net: the network, one head.
         optimizer: an optax optimizer.
         classes: labels are 0 to classes - 1; an example with another teaches nothing, and counts as an error.
+            One below 0 has no label: nll and error of a batch are means over those that have one.
         freeze: train the softmax alone, on a fixed encoder.
         weight_l2: weight of the sum of w^2 over all weights (not biases) that are trained.
         head_l2: weight of the sum of w^2 over the softmax's weights alone, besides.
@@ -61,6 +62,9 @@ def classifier(
             raise ValueError("a classifier learns from labels and these data have none: choose data with labels")
         nll = cross_entropy(logits := logits_of(params, batch.x, key), batch.y)
         wrong = (logits.argmax(-1) != batch.y).astype(logits.dtype)
+        known = (batch.y >= 0).astype(logits.dtype)
+        known = known / jnp.maximum(known.mean(), 1 / len(known))  # so that means over the batch are over the labelled
+        nll, wrong = known * nll, known * wrong
         decay = weight_l2 * l2({group: params[group] for group in groups}) + head_l2 * l2(params["head"])
         return Loss(nll + decay, {"nll": nll, "error": wrong})
 

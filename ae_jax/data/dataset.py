@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import labelled
 from ..core import Batch
 
 
@@ -70,11 +71,21 @@ class Dataset:
         shape = "x".join(map(str, self.train.x.shape[1:]))
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         counts = " + ".join(f"{len(batch.x)} {split}" for split, batch in splits.items() if batch is not None)
-        labels = "no labels" if self.train.y is None else f"{len(np.unique(np.asarray(self.train.y)))} classes"
+        labels = _labels({split: batch.y for split, batch in splits.items() if batch is not None})
         names = self.factor_names
         listed = " ".join(names) if len(names) < 10 else f"{' '.join(names[:3])} and {len(names) - 3} more"
         factors = f", factors {listed}" if names else ""
         return f"{self.name}: {counts} examples of {shape}, {labels}{factors}, from {self.source}"
+
+
+def _labels(y: dict[str, Any]) -> str:
+    """How many classes train has, and how many examples of each split have no label."""
+    known = {split: np.asarray(of)[labelled(of)] for split, of in y.items() if of is not None}
+    if not any(map(len, known.values())):
+        return "no labels"
+    without = {split: len(y[split]) - len(of) for split, of in known.items()}
+    lacking = " and ".join(f"{count} of {split}" for split, count in without.items() if count)
+    return f"{len(np.unique(known['train']))} classes" + f" ({lacking} without a label)" * bool(lacking)
 
 
 def make_batch(x: Any, y: Any = None) -> Batch:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import Batch
+from .checks import check_labels
 from .dataset import DataError, Dataset, expanded, from_parts, make_batch, unit_interval
 
 # what each part is called in the `.npz` files that people have
@@ -88,12 +89,7 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
     batches: dict[str, Batch] = {}
     for part, x in zip(parts, scaled, strict=True):
         y, f = labels[part], factors[part]
-        if y is not None and y.shape != (len(x),):
-            raise DataError(
-                f"{path} has {len(x)} {part} examples but labels of shape {y.shape}; it must be ({len(x)},)"
-            )
-        if y is not None and (y.dtype.kind not in "biuf" or (y != y.astype(np.int32)).any()):
-            raise DataError(f"{path} has labels that are not whole numbers ({y.dtype}); number the classes from 0")
+        y = None if y is None else check_labels(y, len(x), f"{path}, in {part},")
         if f is not None and (f.ndim != 2 or len(f) != len(x)):
             raise DataError(f"{path} has {len(x)} {part} examples but factors of shape {f.shape}; it must be [N, F]")
         batches[part] = make_batch(x, y)

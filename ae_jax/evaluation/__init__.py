@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from .. import retrieval
+from ..checks import labelled as has_label
 from ..core import Algorithm, Batch, Key, Metrics, Params, average
 from ..losses import reconstruction
 from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes, samples
@@ -137,9 +138,9 @@ def battery(
     key, and that gives the metrics by name. `describe` tells what a name means.
 
     Labels (integers, [N]) bring the probes, `log_weight` the likelihood, `corrupt` the denoising. A name says
-    what its number depends on: `(k=...)` the samples or neighbours, `(n=...)` that only so many test examples,
-    evenly spaced, were measured. PCA, which knows no seed, is fitted once, here; what the first seed compiles,
-    the others reuse.
+    what its number depends on: `(k=...)` the samples or neighbours, `(n=...)` that only so many test examples
+    were measured: evenly spaced ones, or those that have a label, where a label below 0 is none. PCA, which
+    knows no seed, is fitted once, here; what the first seed compiles, the others reuse.
 
     Args:
         algorithm: what was trained.
@@ -157,6 +158,9 @@ def battery(
     train, test = jax.tree.map(jnp.asarray, (train, test))
     labelled = has_labels(train, test)
     seen = _few(train, probe_examples)
+    known = _known(test) if labelled else test
+    counted = _note(known, test, "n={}")  # only so many test examples have a label
+    told = lambda name: f"{name} ({counted})" if counted else name
     weighed, moved = _few(test, likelihood_examples), _few(test, jacobian_examples)
     likelihood_name = f"test log_likelihood (k={samples}{_note(weighed, test, ', n={}')})"
     jacobian_name = f"jacobian_norm{_note(moved, test, ' (n={})')}"
@@ -164,10 +168,10 @@ def battery(
     def probed(train_codes: Array, test_codes: Array) -> dict[str, float]:
         if not labelled:
             return {}
-        k, both = min(neighbours, len(train_codes)), (train_codes, seen.y, test_codes, test.y)
+        k, both = min(neighbours, len(_known(seen).x)), (train_codes, seen.y, test_codes, test.y)
         return {
-            "linear_probe_accuracy": probes.linear_probe(*both, l2=probe_l2),
-            f"knn_accuracy (k={k})": probes.knn_accuracy(*both, neighbours=k),
+            told("linear_probe_accuracy"): probes.linear_probe(*both, l2=probe_l2),
+            f"knn_accuracy (k={k}{counted and ', '}{counted})": probes.knn_accuracy(*both, neighbours=k),
         }
 
     start = lambda x: algorithm.encode(algorithm.init(jax.random.key(0), train), x)
@@ -186,7 +190,13 @@ def battery(
             found[likelihood_name] = _likelihood(algorithm, params, weighed, key_likelihood, samples)
         if labelled and algorithm.predict is not None:
             predicted = assignments(algorithm, params, test.x)
-            found |= clustering.agreement(predicted, test.y, supervised=algorithm.classes is not None)
+            agree = clustering.agreement(predicted, test.y, supervised=algorithm.classes is not None)
+            found |= {told(name): value for name, value in agree.items()}
+            if counted and "test error" in found:  # what is measured by labels alone
+                own = _own(algorithm, params, known, key_test)
+                for name in ("loss", "nll", "error"):
+                    found[told(f"test {name}")] = own[name]
+                    del found[f"test {name}"]
         found[jacobian_name] = _jacobian(algorithm, params, moved.x)
         reading = probed(_codes(algorithm, params, seen.x), test_codes) if labelled else {}
         return _in_order(_floats(found) | reading) | {f"pca {name}": value for name, value in baseline.items()}
@@ -200,10 +210,21 @@ def assignments(algorithm: Algorithm, params: Params, x: Array) -> np.ndarray:
 
 
 def has_labels(train: Batch, test: Batch) -> bool:
-    """Whether there are labels that a probe can learn: one integer an example, and two or more classes."""
+    """Whether there are labels that a probe can learn: one integer an example, and two or more classes.
+
+    A label below 0 is none, and one of test must be there.
+    """
     both = [np.asarray(y) for y in (train.y, test.y) if y is not None]
-    integers = all(y.ndim == 1 and np.issubdtype(y.dtype, np.integer) for y in both)
-    return len(both) == 2 and integers and len(np.unique(both[0])) > 1
+    if len(both) < 2 or not all(y.ndim == 1 and np.issubdtype(y.dtype, np.integer) for y in both):
+        return False
+    learned, scored = (y[has_label(y)] for y in both)
+    return len(np.unique(learned)) > 1 and len(scored) > 0
+
+
+def _known(data: Batch) -> Batch:
+    """The examples that have a label."""
+    at = np.flatnonzero(has_label(data.y))
+    return data if len(at) == len(data.x) else jax.tree.map(lambda a: a[at], data)
 
 
 def _in_order(metrics: dict[str, float]) -> dict[str, float]:
@@ -249,6 +270,11 @@ def _on_test(
     found["l0"] = codes.l0(z, resting, awake).mean()
     found["l0_fraction"] = found["l0"] / z.shape[-1]
     return found, z
+
+
+@partial(jax.jit, static_argnames="algorithm")
+def _own(algorithm: Algorithm, params: Params, test: Batch, key: Key) -> Metrics:
+    return average(algorithm.evaluate, params, test, key)
 
 
 @partial(jax.jit, static_argnames="algorithm")

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from ..checks import labelled
 from ..core import Key
 
 
@@ -82,13 +83,24 @@ def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 
     return jax.tree.map(lambda a: a[runs.inertia.argmin()], runs)
 
 
+def _known(clusters: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters and labels of the examples that have a label. Raises ValueError for none."""
+    clusters, labels = np.asarray(clusters), np.asarray(labels)
+    known = labelled(labels)
+    if not known.any():
+        raise ValueError(f"none of {len(labels)} examples has a label (all are below 0): clusters agree with nothing")
+    return clusters[known], labels[known]
+
+
 def accuracy(clusters: Any, labels: Any) -> float:
     """Part of the examples in the right cluster, under the one-to-one matching that makes it largest. [N], [N].
 
-    With more clusters than classes, those left over count as wrong.
+    With more clusters than classes, those left over count as wrong. An example whose label is below 0 has none, and
+    does not count here nor in the other scores. Raises ValueError where none has one.
     """
     from scipy.optimize import linear_sum_assignment
 
+    clusters, labels = _known(clusters, labels)
     _, found = np.unique(np.asarray(clusters), return_inverse=True)
     _, true = np.unique(np.asarray(labels), return_inverse=True)
     together = np.zeros((found.max() + 1, true.max() + 1), int)
@@ -101,7 +113,7 @@ def scores(clusters: Any, labels: Any) -> dict[str, float]:
     """`accuracy`, normalised mutual information (arithmetic mean) and adjusted Rand index. [N], [N]."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    clusters, labels = np.asarray(clusters), np.asarray(labels)
+    clusters, labels = _known(clusters, labels)
     return {
         "accuracy": accuracy(clusters, labels),
         "nmi": float(normalized_mutual_info_score(labels, clusters)),
@@ -115,7 +127,7 @@ def agreement(predicted: Any, labels: Any, supervised: bool) -> dict[str, float]
     """
     from sklearn.metrics import normalized_mutual_info_score
 
-    predicted, labels = np.asarray(predicted), np.asarray(labels)
+    predicted, labels = _known(predicted, labels)
     right = {"test accuracy": float((predicted == labels).mean())}
     matched = lambda: {"test clustering_accuracy": accuracy(predicted, labels)}
     return (right if supervised else matched()) | {"test nmi": float(normalized_mutual_info_score(labels, predicted))}
@@ -127,8 +139,9 @@ def confusion(predicted: Any, labels: Any) -> tuple[list[int], list[int], list[l
     """
     from scipy.optimize import linear_sum_assignment
 
-    rows, true = np.unique(np.asarray(labels), return_inverse=True)
-    columns, found = np.unique(np.asarray(predicted), return_inverse=True)
+    predicted, labels = _known(predicted, labels)
+    rows, true = np.unique(labels, return_inverse=True)
+    columns, found = np.unique(predicted, return_inverse=True)
     counts = np.zeros((len(rows), len(columns)), int)
     np.add.at(counts, (true, found), 1)
     _, matched = linear_sum_assignment(counts, maximize=True)

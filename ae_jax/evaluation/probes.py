@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jax import Array, lax
 
+from ..checks import labelled
 from ..retrieval import nearest
 
 
@@ -116,23 +117,38 @@ def predict_knn(train: Array, labels: Array, codes: Array, neighbours: int, clas
 
 
 def linear_probe(train: Array, train_y: Any, test: Array, test_y: Any, *, l2: float = 1.0) -> float:
-    """Accuracy on test of `fit_linear` on train. Codes [N, K], labels [N] of any integers or strings."""
+    """Accuracy on test of `fit_linear` on train. Codes [N, K], labels [N] of integers from 0, or strings.
+
+    An example whose label is below 0 has none, and does not count. Raises ValueError where train or test have no other.
+    """
+    (train, train_y), (test, test_y) = _known(train, train_y), _known(test, test_y)
     train_y, test_y, classes = _classes(train_y, test_y)
     probe = fit_linear(train, train_y, classes, l2)
     return float(jnp.mean(predict_linear(probe, test) == test_y))
 
 
 def knn_accuracy(train: Array, train_y: Any, test: Array, test_y: Any, *, neighbours: int = 5) -> float:
-    """Accuracy on test of `predict_knn` from train. Codes [N, K], labels [N] of any integers or strings."""
+    """Accuracy on test of `predict_knn` from train. Arguments and errors are those of `linear_probe`."""
+    (train, train_y), (test, test_y) = _known(train, train_y), _known(test, test_y)
     train_y, test_y, classes = _classes(train_y, test_y)
     return float(jnp.mean(predict_knn(train, train_y, test, neighbours, classes) == test_y))
 
 
-def _classes(train_y: Any, test_y: Any) -> tuple[Array, Array, int]:
+def _known(codes: Array, y: Any) -> tuple[Array, np.ndarray]:
+    """The codes and labels of examples that have a label."""
+    y = np.asarray(y)
+    if y.ndim != 1 or len(y) != len(codes):
+        raise ValueError(f"labels have the shape {y.shape}; one of each of {len(codes)} examples is needed, [N]")
+    known = labelled(y)
+    if not known.any():
+        raise ValueError(
+            f"none of {len(y)} examples has a label (all are below 0): nothing can be read off their codes"
+        )
+    return (codes, y) if known.all() else (codes[np.flatnonzero(known)], y[known])
+
+
+def _classes(train_y: np.ndarray, test_y: np.ndarray) -> tuple[Array, Array, int]:
     """Labels as places among the classes of train; one that train lacks becomes -1, which nobody predicts."""
-    train_y, test_y = np.asarray(train_y), np.asarray(test_y)
-    if train_y.ndim != 1 or test_y.ndim != 1:
-        raise ValueError(f"labels have the shapes {train_y.shape} and {test_y.shape}; one each is needed, [N]")
     known, train_index = np.unique(train_y, return_inverse=True)
     test_index = np.minimum(np.searchsorted(known, test_y), len(known) - 1)
     test_index = np.where(known[test_index] == test_y, test_index, -1)

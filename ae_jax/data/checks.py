@@ -1,0 +1,63 @@
+"""Arrays that look right and mean something else: channels before rows, labels of other conventions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .dataset import DataError
+
+CHANNELS = (1, 3, 4)
+
+
+def transposition(shape: Sequence[int]) -> tuple[int, ...] | None:
+    """How the axes of images [N, C, H, W] or [H, W, C, N] become [N, H, W, C]; None where nothing says that they must.
+
+    Channels are 1, 3 or 4. An array is of the first kind where the last axis is none of these and makes a picture with
+    the one before it, at most four times as long as broad; of the second where its first two axes do, and are as long.
+    """
+    if len(shape) != 4 or shape[3] <= max(CHANNELS):
+        return None
+    a, b, c, d = shape
+    if b in CHANNELS and c > max(CHANNELS) and max(c, d) <= 4 * min(c, d):
+        return 0, 2, 3, 1
+    if c in CHANNELS and a == b > max(CHANNELS):
+        return 3, 0, 1, 2
+    return None
+
+
+def check_channels(shape: Sequence[int], what: str) -> None:
+    """Raises DataError for images whose channels do not come last."""
+    if (axes := transposition(shape)) is not None:
+        order = "[N, C, H, W]" if axes[0] == 0 else "[H, W, C, N]"
+        raise DataError(
+            f"{what} has the shape {tuple(shape)}, which looks like images {order}; channels come last here: save "
+            f"x.transpose{axes}. If the order is right as it is, save the examples flat, [N, D]"
+        )
+
+
+def check_labels(y: np.ndarray, count: int, what: str) -> np.ndarray:
+    """Labels as int32 [N], -1 for none.
+
+    Raises:
+        DataError: another shape, as one-hot labels have, or labels that are not whole numbers from -1 on; also -1 and 1
+            alone, as those of two classes are written elsewhere.
+    """
+    y = np.asarray(y)
+    if y.shape != (count,):
+        hint = ""
+        if y.ndim == 2 and len(y) == count:
+            hot = y.shape[1] > 1 and np.isin(y, (0, 1)).all() and (y.sum(1) == 1).all()
+            hint = ": save y[:, 0]" if y.shape[1] == 1 else ": save y.argmax(1)" if hot else ""
+        raise DataError(f"{what} has labels of shape {y.shape} for {count} examples; it must be ({count},){hint}")
+    if y.dtype.kind in "US":
+        raise DataError(f"{what} has labels that are words ({y.dtype}); save numpy.unique(y, return_inverse=True)[1]")
+    if y.dtype.kind not in "biuf" or not (y == np.round(y)).all():
+        raise DataError(
+            f"{what} has labels that are not whole numbers ({y.dtype}); number the classes from 0, -1 for none"
+        )
+    low, high = (int(y.min()), int(y.max())) if count else (0, 0)
+    if high > np.iinfo(np.int32).max or low < -1:
+        raise DataError(f"{what} has labels from {low} to {high}; number the classes from 0, -1 for no label")
+    if low == -1 and set(np.unique(y).tolist()) == {-1, 1}:
+        raise DataError(f"{what} has labels that are -1 and 1; -1 is no label here: number the classes from 0")
+    return y.astype(np.int32)

@@ -1,0 +1,142 @@
+"""-1 is no label: not a class, not an index, and no example of it counts where labels are compared."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ae_jax import commands, data, evaluation, experiment, networks, plots, settings
+from ae_jax.algorithms import autoencoder, classifier
+from ae_jax.core import Batch
+from ae_jax.data.dataset import make_batch
+from ae_jax.evaluation import clustering, probes
+
+RNG = np.random.default_rng(0)
+Y = np.arange(60) % 3
+CODES = (np.eye(3)[Y] + RNG.normal(scale=0.6, size=(60, 3))).astype(np.float32)
+HIDDEN = np.where(np.arange(60) % 4 == 1, -1, Y)  # a quarter without a label
+KNOWN = HIDDEN >= 0
+
+
+def test_probes_are_those_of_the_labelled_alone():
+    for measure in (probes.linear_probe, probes.knn_accuracy):
+        told = measure(CODES, HIDDEN, CODES[::-1], HIDDEN[::-1])
+        alone = measure(CODES[KNOWN], Y[KNOWN], CODES[::-1][KNOWN[::-1]], Y[::-1][KNOWN[::-1]])
+        assert told == alone > 0.5
+        with pytest.raises(ValueError, match="none of 60 examples has a label"):
+            measure(CODES, Y, CODES, np.full(60, -1))
+
+
+def test_agreement_with_clusters_is_that_of_the_labelled_alone():
+    clusters = np.where(np.arange(60) % 5 == 0, 0, Y)
+    for measure in (clustering.accuracy, clustering.scores, clustering.confusion):
+        assert measure(clusters, HIDDEN) == measure(clusters[KNOWN], Y[KNOWN])
+    for supervised in (True, False):
+        alone = clustering.agreement(clusters[KNOWN], Y[KNOWN], supervised)
+        assert clustering.agreement(clusters, HIDDEN, supervised) == alone
+    with pytest.raises(ValueError, match="none of 60 examples has a label"):
+        clustering.scores(clusters, np.full(60, -1))
+
+
+def test_errors_of_experiments_are_those_of_the_labelled_alone():
+    z = CODES[None]
+    alone = experiment.probed([z[:, KNOWN], z[:, KNOWN]], [Y[KNOWN], Y[KNOWN]])
+    np.testing.assert_array_equal(experiment.probed([z, z], [HIDDEN, HIDDEN]), alone)
+    with pytest.raises(ValueError, match="some examples have no label"):
+        experiment.probed([z, z], [HIDDEN[None], HIDDEN[None]])
+    with pytest.raises(ValueError, match="no example of one part has a label"):
+        experiment.probed([z, z], [Y, np.full(60, -1)])
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Metrics of a classifier on test examples of which a quarter has no label, and on the others alone."""
+    x = np.clip(np.repeat(CODES, 2, 1) / 3 + 0.3, 0, 1)
+    net = networks.mlp((6,), 2, hidden=(4,))
+    algorithm = classifier(net, optax.adam(1e-3), classes=3, pretrain_epochs=0)
+    params = jax.jit(algorithm.init)(jax.random.key(0), Batch(jnp.asarray(x), jnp.asarray(Y)))
+    params["head"]["kernel"] = jax.random.normal(jax.random.key(1), (2, 3))
+    whole, some = make_batch(x, HIDDEN), make_batch(x[KNOWN], Y[KNOWN])
+    return [evaluation.battery(algorithm, whole, test)(params, jax.random.key(2)) for test in (whole, some)], (
+        algorithm,
+        params,
+        whole,
+        some,
+    )
+
+
+def test_a_metric_of_labels_says_of_how_many_it_is(measured):
+    (whole, some), _ = measured
+    for name in ("linear_probe_accuracy", "test accuracy", "test nmi", "test loss", "test nll", "test error"):
+        assert whole[f"{name} (n=45)"] == pytest.approx(some[name], rel=1e-6), name
+        assert name not in whole
+    assert whole["knn_accuracy (k=5, n=45)"] == some["knn_accuracy (k=5)"]
+    assert "test mse" in whole  # of all
+    assert evaluation.describe("linear_probe_accuracy (n=45)") == evaluation.describe("linear_probe_accuracy")
+
+
+def test_a_classifier_learns_from_the_labelled_of_a_batch_alone(measured):
+    _, (algorithm, params, whole, some) = measured
+    stepped = [
+        algorithm.rule.update(params, algorithm.rule.init(params), part, jax.random.key(3)) for part in (whole, some)
+    ]
+    for now, alone in zip(jax.tree.leaves(stepped[0][0]), jax.tree.leaves(stepped[1][0]), strict=True):
+        np.testing.assert_allclose(now, alone, rtol=1e-4, atol=1e-6)
+    none = algorithm.evaluate(params, whole._replace(y=np.full(60, -1, np.int32)), jax.random.key(0))
+    assert not none["nll"].any()
+    assert not none["error"].any()
+
+
+def test_without_any_label_nothing_is_probed():
+    hidden = np.full(60, -1)
+    x = np.clip(CODES, 0, 1)
+    algorithm = autoencoder(networks.mlp((3,), 2, hidden=()), optax.adam(1e-3))
+    params = jax.jit(algorithm.init)(jax.random.key(0), Batch(jnp.asarray(x)))
+    found = evaluation.battery(algorithm, make_batch(x, Y), make_batch(x, hidden))(params, jax.random.key(1))
+    assert not [name for name in found if "probe" in name or "knn" in name]
+    assert not evaluation.has_labels(make_batch(x, np.where(Y == 1, 1, -1)), make_batch(x, Y))  # one class to learn
+    assert evaluation.has_labels(make_batch(x, HIDDEN), make_batch(x, HIDDEN))
+
+
+def test_a_set_says_how_many_have_no_label(tmp_path):
+    x = np.zeros((60, 3), np.float32)
+    save = lambda train, test: np.savez(tmp_path / "x.npz", x_train=x, y_train=train, x_test=x, y_test=test)
+    save(Y, Y)
+    assert "of 3, 3 classes, from" in str(data.load(tmp_path / "x.npz"))
+    save(HIDDEN, np.full(60, -1))
+    assert "of 3, 3 classes (15 of train and 60 of test without a label), from" in str(data.load(tmp_path / "x.npz"))
+    save(np.full(60, -1), np.full(60, -1))
+    assert "of 3, no labels, from" in str(data.load(tmp_path / "x.npz"))
+
+
+@pytest.mark.parametrize(("y", "told"), [(2 * (Y > 0) - 1, "that are -1 and 1"), (Y - 2, "from -2 to 0")])
+def test_labels_of_another_convention_are_refused(tmp_path, y, told):
+    np.savez(tmp_path / "x.npz", x=np.zeros((60, 3), np.float32), y=y)
+    with pytest.raises(data.DataError, match=rf"labels {told}.* number the classes from 0"):
+        data.load(tmp_path / "x.npz")
+
+
+def test_learners_of_labels_are_refused_data_with_too_few():
+    def told(y, algorithm="classifier", **hyper):
+        given = settings.Settings(algorithm, "mlp", "digits", 12, 1, 64, (0,), hyper)
+        return commands.check_classes(settings.build(given, (8, 8, 1), 60), given, y)
+
+    with pytest.raises(ValueError, match=r"learns from 1 labels, and 0 of 60 .* choose data with labels"):
+        told(np.full(60, -1))
+    with pytest.raises(ValueError, match=r"learns from 50 labels, and 45 of 60 .* ask for 45 labels or fewer"):
+        told(HIDDEN, "adversarial_labels", labels=50, classes=10)
+    assert told(HIDDEN, "adversarial_labels", labels=45, classes=10) == ""
+
+
+def test_the_legend_calls_them_so():
+    figure = plots.scatter(CODES[:, :2], HIDDEN, None, ("cat", "dog", "owl"))
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["no label", "cat", "dog", "owl"]
+    colours = figure.axes[0].collections[0].get_facecolors()
+    assert len({tuple(c) for c in colours[HIDDEN < 0]}) == 1
+    assert not {tuple(c) for c in colours[HIDDEN < 0]} & {tuple(c) for c in colours[HIDDEN >= 0]}
+    many = np.where(np.arange(60) < 10, -1, np.arange(60))  # too many for a legend: those without are left out
+    assert len(plots.scatter(CODES[:, :2], many).axes[0].collections[0].get_offsets()) == 50
+    figure.savefig(io.BytesIO())
