@@ -241,7 +241,7 @@ def train(tmp_path_factory):
         tiny = ["--epochs", "1", "--latents", "3", "--hidden", "8", "--batch-size", "128", "--seeds", "2", "--quiet"]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(commands, "measure", lambda *args: dict(made))
-            patch.setattr(commands, "write_report", lambda *args: None)
+            patch.setattr(commands, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
             cli.dispatch(["train", name, "--workdir", str(where), *tiny, *map(str, options)])
         return where
 
@@ -321,7 +321,12 @@ def test_a_run_that_lacks_its_report_has_one_after_the_same_command(plain, monke
     (plain / "report.html").unlink(missing_ok=True)
     before = (plain / "results.json").read_bytes()
     drawn = []
-    monkeypatch.setattr(commands, "write_report", lambda folder, *args: drawn.append(folder.path))
+
+    def draw(folder, *_):
+        drawn.append(folder.path)
+        (folder.path / "report.html").touch()
+
+    monkeypatch.setattr(commands, "write_report", draw)
     options = "--data digits --epochs 1 --latents 3 --hidden 8 --batch-size 128 --seeds 2 --quiet"
     cli.dispatch(["train", "autoencoder", *options.split(), "--workdir", str(plain)])
     assert drawn == [plain]
