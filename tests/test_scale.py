@@ -116,7 +116,7 @@ def test_dark_bytes_are_told_once_and_said_to_be_zeros_and_ones_by_a_scale(tmp_p
     [
         (np.array([[0, 2]], np.uint8), 1, "uint8 with values from 0 to 2, outside 0 to 1, which scale=1 stands for"),
         (np.array([[-1, 1]]), 1, "int64 with values from -1 to 1, outside 0 to 1"),
-        (np.array([[0, 2]]), None, "int64 with values from 0 to 2, .* say it by scale=255, save it as uint8"),
+        (np.array([[0, 2]]), None, "int64 with values from 0 to 2, .* train with scale=255, save it as uint8"),
         (np.array([[0, 1]], np.uint8), 0, "scale=0: .* must be a positive number"),
         (np.array([[0, 1]], np.uint8), -1, "scale=-1: "),
         (np.array([[0, 1]], np.uint8), float("nan"), "scale=nan: "),
@@ -133,6 +133,12 @@ def test_values_outside_are_told_as_they_are(tmp_path, x, scale, message):
         data.load(tmp_path / "x.npy", scale=scale)
     with pytest.raises(data.DataError, match=message):
         data.open_stream(tmp_path / "x.npy", scale=scale)
+
+
+def test_a_stream_takes_the_options_that_it_has(tmp_path):
+    (tmp_path / "set").mkdir()
+    np.save(tmp_path / "set" / "0.npy", DARK)
+    assert data.stream_options_for(tmp_path / "set", {"scale": 1, "patch": 4, "seed": 2}) == {"scale": 1, "seed": 2}
 
 
 def test_a_value_that_no_sample_saw_is_refused_where_a_scale_does_not_hold_it(tmp_path):
@@ -393,6 +399,15 @@ def test_a_damaged_array_is_named_in_a_sentence_and_never_read_for_another(tmp_p
                 assert np.array_equal(got, x) or sorted(map(bytes, got)) == sorted(map(bytes, x))
     assert len(told) > len(cases)
     assert all(str(path) in message and "\n" not in message for path, message in told)
+
+
+def test_a_stream_refuses_a_file_that_is_longer_or_shorter_than_it_says(tmp_path):
+    np.save(tmp_path / "x.npy", RNG.random((20, 4)))
+    whole = (tmp_path / "x.npy").read_bytes()
+    for raw in (whole[:-1], whole + b"0", whole.replace(b"(20,", b"(10,")):
+        (tmp_path / "x.npy").write_bytes(raw)
+        with pytest.raises(data.DataError, match=r"x.npy cannot be streamed \("):
+            data.open_stream(tmp_path / "x.npy")
 
 
 def test_a_folder_and_a_missing_file_are_told_as_such(tmp_path):

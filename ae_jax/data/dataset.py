@@ -174,7 +174,7 @@ def _scaled(a: np.ndarray, what: str, scale: float | None) -> np.ndarray:
         )
     if scale is None:
         raise DataError(
-            f"{what} is {a.dtype} with {found}, a type of which nothing says what 1.0 is: say it by scale=255, "
+            f"{what} is {a.dtype} with {found}, a type that does not say what 1.0 is: train with scale=255, "
             "save it as uint8 (0 to 255), or divide it yourself and save it as float32 in [0, 1]"
         )
     raise DataError(f"{what} is {a.dtype} with {found}, outside 0 to {scale:g}, which scale={scale:g} stands for")

@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,15 @@ def _first(found: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray |
     return next((found[name] for name in names if name in found), None)
 
 
+def header(path: Path) -> np.memmap:
+    """The array of a .npy file, not read yet. Raises ValueError where the file is cut or longer than it says."""
+    mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+    size, wanted = path.stat().st_size, mapped.offset + mapped.nbytes
+    if size != wanted:
+        raise ValueError(f"it has {size} bytes, and by its own header {wanted}")
+    return mapped
+
+
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a .npz file by name, or that of a .npy file as "x".
 
@@ -35,11 +45,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         if not zipfile.is_zipfile(path):
-            size, header = path.stat().st_size, np.load(path, mmap_mode="r", allow_pickle=False)
-            if not isinstance(header, np.memmap):
-                raise ValueError("it is no array")
-            if size != (wanted := header.offset + header.nbytes):
-                raise ValueError(f"it has {size} bytes, and by its own header {wanted}")
+            header(path)
             return {"x": np.load(path, allow_pickle=False)}
         found = {}
         with zipfile.ZipFile(path) as archive:

@@ -34,6 +34,7 @@ from .dataset import (
     unit_interval,
     white,
 )
+from .files import header
 from .folders import Found, Kind, class_labels, kind_of, look
 
 T = TypeVar("T")
@@ -295,7 +296,7 @@ class _File:
 
 def _opened(path: Path) -> _File:
     try:
-        mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)  # reads the header alone
+        mapped: Any = header(path)
         if not (mapped.ndim and mapped.flags.c_contiguous and mapped.shape[0]):
             raise ValueError(f"its shape is {mapped.shape}, C order {mapped.flags.c_contiguous}")
     except Exception as error:
