@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from . import corruption, data, devices, evaluation, index, report, restoration, retrieval, run, shards
+from . import corruption, data, devices, diagnosis, evaluation, index, report, restoration, retrieval, run, shards
 from .algorithms import ALGORITHMS
 from .checks import labelled
 from .core import Algorithm, Batch, Key, Params, address
@@ -274,6 +274,7 @@ def train(
                 return {}
             results = measure(algorithm, trained, splits, samples, say)
             results["devices"] = devices.described(mesh)
+            results["remarks"] = diagnose(algorithm, trained, settings, splits, examples, results["metrics"])
             results = strict(results)  # as results.json has them
             run.write_json(folder.path / "results.json", results)
             say("writing the report")
@@ -281,6 +282,8 @@ def train(
     say(table(results))
     if "confusion" in results:
         say(confusion_table(results["confusion"]))
+    if told := diagnosis.line(results.get("remarks", [])):
+        say(told)
     if told := restores_little(algorithm, splits.test.x, results):
         say(told)
     if (page := folder.path / "report.html").exists():
@@ -343,6 +346,44 @@ def measure(
         **({} if told is None else {"confusion": told}),
         **run.circumstances(),
     }
+
+
+def diagnose(
+    algorithm: Algorithm,
+    trained: run.Trained,
+    settings: Settings,
+    splits: Splits,
+    examples: int,
+    metrics: dict[str, Any],
+) -> list[str]:
+    """What went wrong in a training, see `diagnosis`."""
+    test, steps = splits.test, -(-examples // settings.batch_size)
+    x = jnp.asarray(test.x[:SAMPLED])
+    unlearned = "test error" in metrics and "test reconstruction" not in metrics  # a classifier's decoder
+    of_seeds = {}
+    for i, seed in enumerate(trained.seeds):
+
+        def value(name: str, i: int = i) -> float | None:  # of a stream names end in how many were seen
+            found = next((m for known, m in metrics.items() if known.partition(" (")[0] == name), None)
+            return None if found is None else found["values"][i]
+
+        z = np.asarray(evaluation.codes.encode(algorithm, trained.of(seed), x))
+        short = 8 * z.shape[1] <= x[0].size and not diagnosis.binary(z)  # of longer ones PCA keeps nearly all
+        losses = [row["train"]["loss"][i] for row in trained.history if "loss" in row["train"]]
+        ran = sum(loss is not None for loss in losses) or len(trained.history)
+        of_seeds[seed] = (
+            ""
+            if unlearned
+            else diagnosis.reconstruction(
+                value("test explained_variance"), value("pca explained_variance") if short else None
+            ),
+            diagnosis.code(z),
+            "" if test.y is None else diagnosis.probe(value("linear_probe_accuracy"), test.y),
+            diagnosis.updates(ran, steps, examples),
+            diagnosis.falling(losses),
+            diagnosis.stopped(ran, settings.epochs or ran, trained.best_epoch[i]),
+        )
+    return diagnosis.remarks(of_seeds)
 
 
 def confusion(algorithm: Algorithm, params: Params, splits: Splits) -> dict[str, Any] | None:

@@ -600,7 +600,13 @@ def _results(results: Mapping[str, Any]) -> str:
     table = _table(head, rows) + f"<p><small>{_text(' '.join(notes))}</small></p>"
     each = _table(["metric", *(f"seed {s}" for s in seeds)], single)
     each = f"<details><summary>Each seed's values</summary>{each}</details>" if many else ""
-    return table + each + _confusion(results.get("confusion"))
+    return _remarks(results.get("remarks") or []) + table + each + _confusion(results.get("confusion"))
+
+
+def _remarks(found: Sequence[str]) -> str:
+    """What went wrong, see `diagnosis`."""
+    items = "".join(f"<li>{_text(remark)}</li>" for remark in found)
+    return f"<p>What to know of this training:</p><ul>{items}</ul>" if found else ""
 
 
 def _confusion(found: Mapping[str, Any] | None) -> str:

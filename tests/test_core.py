@@ -249,7 +249,7 @@ ONLY = {"flax": "networks", "tensorflow_datasets": "data", "orbax": "checkpoints
 SHARED = {"core", "losses", "corruption", "boltzmann", "variational", "regularized", "autoregressive", "critic"}
 SHARED |= {"priors", "labels", "jacobians", "checks", "recode", "draws", "barriers", "pretraining"}
 BELOW = {"keys", "checks"}  # all that core stands on
-PURE = SHARED | {"retrieval", "optimizers", "networks", "algorithms", "evaluation"}
+PURE = SHARED | {"retrieval", "diagnosis", "optimizers", "networks", "algorithms", "evaluation"}
 IMPURE = {"os", "sys", "time", "argparse", "logging", "datetime", "pathlib", "subprocess", "random", "tyro", "tqdm"}
 
 

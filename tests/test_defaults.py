@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tyro
 
-from ae_jax import cli, commands, settings
+from ae_jax import cli, commands, run, settings
 from ae_jax.algorithms import ALGORITHMS, DEFAULTS, LONGEST, Defaults
 from ae_jax.core import Batch
 from ae_jax.data import Dataset
@@ -126,3 +126,21 @@ def test_help_tells_the_members_own_values(name, capsys):
 def test_general_options_are_none_until_a_member_is_named():
     general = {f.name: f.default for f in dataclasses.fields(cli.TrainOptions)}
     assert [general[name] for name in ("epochs", "batch_size", "lr", "latents", "network")] == [None] * 5
+
+
+def test_a_training_tells_in_one_line_what_went_wrong_and_keeps_it(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", x=rng.random((60, 4)).astype(np.float32), y=np.arange(60) % 2)
+    options = ["--data", str(tmp_path / "x.npz"), "--workdir", str(tmp_path / "r"), "--hidden", "4", "--latents", "1"]
+    cli.dispatch(["train", "classifier", "--classes", "2", "--epochs", "2", "--pretrain-epochs", "1", *options])
+    shown = capsys.readouterr().out
+    results = run.Folder(tmp_path / "r").results()
+    (told,) = [text for text in shown.splitlines() if text.startswith("note: ")]
+    assert "there were only 2 updates (2 epochs of" in told
+    assert told == "note: " + "; ".join(results["remarks"])
+    assert results["remarks"][-1] in (tmp_path / "r" / "report.html").read_text()
+    assert "pretraining an autoencoder for 1 epochs" in shown
+    assert np.sum(results["confusion"]["counts"]) == 12  # a fifth, the test set
+    assert 0 <= results["metrics"]["test accuracy"]["mean"] <= 1
+    hyper = run.Folder(tmp_path / "r").config()["settings"]["hyper"]
+    assert (hyper["pretrain_epochs"], hyper["likelihood"]) == (1, "squared")
