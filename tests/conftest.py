@@ -1,7 +1,41 @@
-"""Compiled programs are kept between test runs, as `ae-jax` keeps them: most of a first run is compiling."""
+"""What all tests share: how programs are compiled, and which tests wait for a full run.
+
+Most of a run is compiling, so compiled programs are kept between runs, as `ae-jax` keeps them, and are compiled
+without most optimisations, which take half of the time. Tests marked `optimised` compile as a user does: those of
+bits, of rounding, of speed and of memory.
+
+Tests marked `full` run with AE_JAX_FULL=1 alone. Each says why at its marker:
+
+- test_laws.py: the laws that compile a program of their own (mapped over seeds, evaluation in batches, eight devices)
+  on the further forms of an algorithm. Each algorithm's own form is held by every law in every run, and each further
+  form by the laws that share its compiled epoch.
+"""
 
 import os
 from pathlib import Path
 
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+import jax
+import pytest
+
+QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"  # for subprocesses; `jax.config` has it in small letters
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Chooses how this test, its fixtures and its subprocesses compile."""
+    quickly = item.get_closest_marker("optimised") is None
+    if os.environ.get(QUICKLY) != str(int(quickly)):
+        os.environ[QUICKLY] = str(int(quickly))
+        jax.config.update(QUICKLY.lower(), quickly)
+        jax.clear_caches()  # programs compiled the other way
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("AE_JAX_FULL", "0") == "0":
+        waiting = [item for item in items if item.get_closest_marker("full")]
+        if waiting:
+            config.hook.pytest_deselected(items=waiting)
+            items[:] = [item for item in items if not item.get_closest_marker("full")]

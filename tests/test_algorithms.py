@@ -231,6 +231,7 @@ def test_the_exact_penalty_computes_an_encoders_values_once_and_not_with_every_b
     assert ("logistic", True) not in found
 
 
+@pytest.mark.optimised
 def test_the_exact_penaltys_memory_is_that_of_a_block_and_not_of_the_jacobian():
     net = networks.mlp((784,), 100, hidden=(), code_activation="sigmoid")
     x = jnp.zeros((16, 784))

@@ -14,6 +14,8 @@ import pytest
 
 from ae_jax import compiler, jacobians
 
+pytestmark = pytest.mark.optimised  # sums that a compiler gets wrong
+
 ROOT = Path(__file__).parents[1]
 
 

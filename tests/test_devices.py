@@ -212,6 +212,7 @@ def test_a_flag_spreads_a_run(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_seeds_over_as_many_devices_as_asked_for_have_the_bits_of_one(tmp_path):
     command = "train vae --epochs 2 --hidden 16 --latents 3 --likelihood-samples 5 --quiet --seeds 2 --workdir"
     cli.dispatch([*command.split(), str(tmp_path / "one")])

@@ -10,6 +10,8 @@ import pytest
 from ae_jax import draws
 from ae_jax.barriers import computed, settled
 
+pytestmark = pytest.mark.optimised  # bits
+
 KEY = jax.random.key(7)
 DRAWS = {
     "normal": (draws.normal, jax.random.normal),

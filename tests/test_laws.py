@@ -17,9 +17,14 @@ from probes import BATCH, EPOCHS, PROBES, bars, build, flat
 from ae_jax import core
 from ae_jax.algorithms import ALGORITHMS
 
-# further forms of an algorithm are marked slow
-FORMS = [name if name in ALGORITHMS else pytest.param(name, marks=pytest.mark.slow) for name in PROBES]
-every = pytest.mark.parametrize("name", FORMS)
+
+def forms(mark: pytest.MarkDecorator):
+    """Every probe, the further forms of an algorithm under a mark."""
+    return [name if name in ALGORITHMS else pytest.param(name, marks=mark) for name in PROBES]
+
+
+every = pytest.mark.parametrize("name", forms(pytest.mark.slow))
+every_compiling = pytest.mark.parametrize("name", forms(pytest.mark.full("compiles a program for this law alone")))
 DATA = bars()
 # most of the time here is compilation, and the laws are about meaning, not speed
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -124,7 +129,7 @@ def test_same_seed_same_bits_other_seed_other_bits(name):
     assert not np.allclose(first, other)
 
 
-@every
+@every_compiling
 def test_mapped_over_seeds_is_a_loop_over_seeds(name):
     run, seeds = compiled(name), range(3)
     loop = [run.run(seed, 0, 1) for seed in seeds]
@@ -157,7 +162,7 @@ def test_gradients_are_finite_at_the_start(name, level):
     assert np.isfinite(flat(metrics)).all()
 
 
-@every
+@every_compiling
 def test_evaluation_has_no_corruption_and_needs_no_particular_batch_size(name):
     run = compiled(name)
     params, _, key = run.start(DATA, jax.random.key(0))
@@ -213,9 +218,12 @@ np.savez(sys.argv[1], **result)
 
 
 QUICK = ("autoencoder", "sparse", "adversarial", "rbm_persistent")  # a loss, statistics, a game, and chains
+OWN = [name for name in ALGORITHMS if name not in QUICK]
+FURTHER = [name for name in PROBES if name not in {*QUICK, *OWN}]
+FULL = pytest.mark.full("compiles a program for this law alone")
 
 
-@pytest.mark.parametrize("names", [QUICK, pytest.param(sorted(set(PROBES) - set(QUICK)), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("names", [QUICK, pytest.param(OWN, marks=pytest.mark.slow), pytest.param(FURTHER, marks=FULL)])
 def test_eight_devices_are_one(names, tmp_path):
     tests = Path(__file__).parent
     path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])

@@ -12,6 +12,8 @@ from ae_jax.algorithms import ALGORITHMS
 from ae_jax.core import Batch
 from ae_jax.settings import Settings, build, heads
 
+pytestmark = pytest.mark.optimised  # rounding
+
 BARS = bars()
 
 

@@ -18,6 +18,8 @@ from ae_jax import networks, run
 from ae_jax.algorithms import autoencoder, sparse, vae
 from ae_jax.core import Batch, epoch, fit
 
+pytestmark = pytest.mark.optimised  # bits: as a user's programs are
+
 ROOT = Path(__file__).parents[1]
 X = jnp.asarray(np.random.default_rng(0).random((90, 6)), jnp.float32)
 DATA = Batch(X)

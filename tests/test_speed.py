@@ -13,7 +13,7 @@ from jax import lax
 from ae_jax import algorithms, core, draws, losses, networks, run
 from ae_jax.networks import convolution
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.optimised]
 DATA = core.Batch(jnp.asarray(np.random.default_rng(0).random((2000, 784)), jnp.float32))
 KEY = jax.random.key(0)
 

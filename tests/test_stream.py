@@ -20,6 +20,8 @@ from ae_jax.data import stream as streams
 from ae_jax.data.dataset import DataError
 from ae_jax.settings import Settings
 
+pytestmark = pytest.mark.optimised  # bits
+
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (330, 6), dtype=np.uint8)
 Y = RNG.integers(0, 3, 330).astype(np.int32)
