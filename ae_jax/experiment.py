@@ -22,6 +22,7 @@ from jax import Array
 from . import plots
 from .checks import labelled
 from .core import Algorithm, Batch, Key, Metrics, Params, address, average
+from .data import Dataset
 from .evaluation.codes import encode
 from .evaluation.probes import fit_linear, linear_probe, predict_linear
 from .evaluation.statistics import summarise
@@ -73,6 +74,18 @@ def evaluate(algorithm: Algorithm, params: Params, data: Batch, seeds: Sequence[
 def codes(algorithm: Algorithm, params: Params, x: Any) -> np.ndarray:
     """The deterministic codes of x for every seed. params [S, ...], x [N, *shape] -> [S, N, K]."""
     return np.asarray(mapped(lambda p, x: encode(algorithm, p, x))(params, x))
+
+
+def with_labels(loaded: Dataset) -> Dataset:
+    """The data. Raises ValueError where an example of train or test has no label."""
+    for split, y in (("train", loaded.train.y), ("test", loaded.test.y)):
+        if y is None or not labelled(y).all():
+            lacking = "none of them has one" if y is None else f"{(~labelled(y)).sum()} of {len(y)} have none"
+            raise ValueError(
+                f"this experiment needs a label of every example, and of {split} of {loaded.name} {lacking}; choose "
+                "data with labels, such as mnist or digits"
+            )
+    return loaded
 
 
 def probe_errors(algorithm: Algorithm, params: Params, train: Batch, test: Batch) -> np.ndarray:

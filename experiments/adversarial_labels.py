@@ -19,7 +19,7 @@ from ae_jax import networks, plots
 from ae_jax.algorithms import adversarial_labels
 from ae_jax.core import Batch, Loss, address, descend, repeat
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import Published, command, keys, mapped, record
+from ae_jax.experiment import Published, command, keys, mapped, record, with_labels
 from ae_jax.run import train
 
 # Written before the first run. Pairs share the labelled images and the encoder's start.
@@ -65,7 +65,7 @@ def main(
     if full:
         epochs, images, hidden = 500, 60000, (1000, 1000)
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    whole, test_set = datasets.load(data)
+    whole, test_set = with_labels(datasets.load(data))
     train_set = jax.tree.map(lambda a: jnp.asarray(a[:images]), whole)
     test_set = jax.tree.map(jnp.asarray, test_set)
     steps = epochs * -(-len(train_set.x) // batch_size)

@@ -21,7 +21,7 @@ from ae_jax import networks, plots
 from ae_jax.algorithms import adversarial_style, autoencoder
 from ae_jax.core import address
 from ae_jax.evaluation.probes import predict_knn
-from ae_jax.experiment import codes, command, probed, record
+from ae_jax.experiment import codes, command, probed, record, with_labels
 from ae_jax.run import train
 
 ENOUGH = 90  # %, of drawn images that are read as the label asked for
@@ -70,9 +70,7 @@ def main(
     if full:
         images, hidden, epochs = 60000, (1000, 1000), 100
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    whole, test_set = datasets.load(data)
-    if whole.y is None:
-        raise ValueError(f"{data} has no labels, which the decoder is to be told; take data that have")
+    whole, test_set = with_labels(datasets.load(data))
     train_set = jax.tree.map(lambda a: jnp.asarray(a[:images]), whole)
     test_set = jax.tree.map(jnp.asarray, test_set)
     steps = epochs * -(-len(train_set.x) // batch_size)

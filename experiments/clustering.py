@@ -20,7 +20,7 @@ from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder, dec
 from ae_jax.evaluation.clustering import kmeans, scores
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import Published, command, keys, mapped, record
+from ae_jax.experiment import Published, command, keys, mapped, record, with_labels
 
 # Written before the first run, in points of accuracy; paired over seeds.
 CLAIMS = {
@@ -83,7 +83,7 @@ def main(
     """
     seeds, images = (10, 70000) if full else (seeds, images)
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    parts = datasets.load(data)
+    parts = with_labels(datasets.load(data))
     x = jnp.asarray(np.concatenate([np.asarray(part.x) for part in parts])[:images])
     y = np.concatenate([np.asarray(part.y) for part in parts])[:images]
     net = networks.mlp(x.shape[1:], 10, hidden=hidden)

@@ -19,7 +19,7 @@ from ae_jax import networks
 from ae_jax.algorithms import autoencoder
 from ae_jax.evaluation import pca
 from ae_jax.evaluation.probes import knn_accuracy
-from ae_jax.experiment import codes, command, evaluate, record
+from ae_jax.experiment import codes, command, evaluate, record, with_labels
 from ae_jax.run import train
 
 # Written before the first run. The paper gives fig. 3 no numbers.
@@ -56,7 +56,7 @@ def main(
     """
     seeds, epochs = (5, 200) if full else (seeds, epochs)
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    train_set, test_set = datasets.load(data)
+    train_set, test_set = with_labels(datasets.load(data))
     net = networks.mlp(train_set.x.shape[1:], 2, hidden=hidden)
     steps = epochs * -(-len(train_set.x) // batch_size)
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))

@@ -23,7 +23,7 @@ from ae_jax import data as datasets
 from ae_jax import networks, plots, stages
 from ae_jax.algorithms import autoencoder, classifier, sparse
 from ae_jax.core import average, epoch, fit
-from ae_jax.experiment import command, keys, mapped, record
+from ae_jax.experiment import command, keys, mapped, record, with_labels
 from ae_jax.labels import few
 
 STARTS = ("random start", "pretrained")
@@ -77,7 +77,7 @@ def main(
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     if len(labels) != len(epochs):
         raise ValueError(f"there are {len(labels)} sizes of labelled sets and {len(epochs)} numbers of epochs")
-    train_set, test_set = datasets.load(data)
+    train_set, test_set = with_labels(datasets.load(data))
     if on_validation:
         train_set, test_set = datasets.validation_split(train_set, 1 / 6, 0)
     classes = len(np.unique(np.asarray(train_set.y)))

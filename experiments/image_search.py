@@ -21,7 +21,7 @@ from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder
 from ae_jax.evaluation import pca, rate, retrieval
-from ae_jax.experiment import codes, command, record
+from ae_jax.experiment import codes, command, record, with_labels
 from ae_jax.run import train
 
 CUTS = (1, 10, 100)
@@ -51,9 +51,7 @@ class Problem(NamedTuple):
 
 def digits(data: str, searched: int, queries: int) -> Problem:
     """The first of the training set are searched, by the first of the test set."""
-    train_set, test_set = datasets.load(data)
-    if train_set.y is None or test_set.y is None:
-        raise ValueError(f"{data} has no labels to say what is relevant; choose data with labels, such as mnist")
+    train_set, test_set = with_labels(datasets.load(data))
     learned, held_out = datasets.validation_split(train_set, 0.1, seed=0)
     part = lambda batch, count: Labelled(jnp.asarray(batch.x[:count]), np.asarray(batch.y[:count]))
     return Problem(learned, held_out, part(train_set, searched), part(test_set, queries))

@@ -20,7 +20,7 @@ from ae_jax import networks
 from ae_jax.algorithms import sparse
 from ae_jax.core import Batch
 from ae_jax.evaluation.probes import fit_linear, predict_linear
-from ae_jax.experiment import Published, codes, command, evaluate, feature_panels, keys, mapped, record
+from ae_jax.experiment import Published, codes, command, evaluate, feature_panels, keys, mapped, record, with_labels
 from ae_jax.optimizers import repeated
 from ae_jax.run import train
 
@@ -65,9 +65,7 @@ def main(
         out: folder for the record.
     """
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    digits = datasets.load(data).train
-    if digits.y is None:
-        raise ValueError(f"self-taught learning needs digits with labels, and {data} has none: choose mnist or digits")
+    digits = with_labels(datasets.load(data)).train
     images, labels = np.asarray(digits.x), np.asarray(digits.y)
     high, low = images[labels >= 5], labels < 5
     iterations, high = (400, high) if full else (iterations, high[:unlabelled])

@@ -23,7 +23,7 @@ from ae_jax import networks, plots, stages
 from ae_jax.algorithms import classifier, denoising
 from ae_jax.core import Batch, address, average, epoch
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import Published, command, keys, mapped, record
+from ae_jax.experiment import Published, command, keys, mapped, record, with_labels
 
 # The fraction masked is the one that the paper chose for each variant; nothing here was chosen on it.
 LEVELS: dict[datasets.Variant, float] = {
@@ -105,7 +105,7 @@ def main(
     if full:
         units, pretraining, epochs, tested, batch_size, separated = 1000, 30, 50, 50000, 20, 10000
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    source = datasets.load(data)
+    source = with_labels(datasets.load(data))
     widths = (source.train.x.shape[1:], *[(units,)] * layers)
     nets = [
         networks.mlp(shape, units, hidden=(), code_activation="sigmoid", tied=True, init="sigmoid_uniform")

@@ -22,7 +22,7 @@ from ae_jax.algorithms import classifier, sparse
 from ae_jax.core import Batch, average, epoch, fit
 from ae_jax.evaluation.codes import encode
 from ae_jax.evaluation.probes import fit_linear
-from ae_jax.experiment import Published, command, feature_panels, keys, mapped, record
+from ae_jax.experiment import Published, command, feature_panels, keys, mapped, record, with_labels
 from ae_jax.optimizers import repeated
 from ae_jax.stages import greedy, resume
 
@@ -61,12 +61,10 @@ def main(
         out: folder for the record.
     """
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    whole, test_set = datasets.load(data)
-    if whole.y is None:
-        raise ValueError(f"the softmax needs labels, and {data} has none: choose mnist or digits")
+    whole, test_set = with_labels(datasets.load(data))
     iterations, images = (400, len(whole.x)) if full else (iterations, images)
     train_set, test_set = (jax.tree.map(jnp.asarray, d) for d in (jax.tree.map(lambda a: a[:images], whole), test_set))
-    size, classes = len(train_set.x), int(np.max(whole.y)) + 1
+    size, classes = len(train_set.x), int(np.max(np.asarray(whole.y))) + 1
     updates, at_once = max(1, iterations // 10), min(10, iterations)
     lbfgs = repeated(optax.lbfgs(memory_size=20), at_once)
 

@@ -140,3 +140,13 @@ def test_the_legend_calls_them_so():
     many = np.where(np.arange(60) < 10, -1, np.arange(60))  # too many for a legend: those without are left out
     assert len(plots.scatter(CODES[:, :2], many).axes[0].collections[0].get_offsets()) == 50
     figure.savefig(io.BytesIO())
+
+
+def test_an_experiment_on_labels_needs_one_of_every_example():
+    x = np.zeros((60, 3), np.float32)
+    dataset = lambda train, test: data.Dataset("toy", make_batch(x, train), make_batch(x, test), "here")
+    assert experiment.with_labels(dataset(Y, Y)).name == "toy"
+    with pytest.raises(ValueError, match="of test of toy 15 of 60 have none; choose data with labels"):
+        experiment.with_labels(dataset(Y, HIDDEN))
+    with pytest.raises(ValueError, match="of train of toy none of them has one"):
+        experiment.with_labels(dataset(None, Y))
