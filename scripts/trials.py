@@ -1,0 +1,310 @@
+"""What a run survives: `python scripts/trials.py` kills runs, flips bits of checkpoints, fills disks, and counts.
+
+Over four members (convolutional, adversarial, an RBM with persistent chains, a VAE on a stream of shards), each of two
+seeds in one folder. A kill is SIGKILL at a random moment, from the opening of the folder to the last checkpoint; after
+the kills a run must end with the bits of one that was never stopped. A flip is one random bit of a checkpoint's files;
+what is read afterwards must be the same bits, or refused. The disk is a small tmpfs where this user may mount one, else
+a limit on the size of a file. Prints counts, and writes results/trials.json with --out. Exit status 1 where any trial
+went wrong.
+"""
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+MEMBERS = ("conv", "adversarial", "rbm", "stream")
+SEEDS, BATCH = (0, 1), 16
+
+
+# ------------------------------------------------------------------------------------------------ a run
+
+
+def member(name: str) -> tuple[Any, Any, Any]:
+    """(algorithm, training set, validation set) of a member, all small."""
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+
+    from ae_jax import algorithms, data, networks
+    from ae_jax.core import Batch
+
+    images = np.random.default_rng(0).random((64, 8, 8, 1)).astype(np.float32)
+    whole, held_out = Batch(jnp.asarray(images)), Batch(jnp.asarray(images[:16]))
+    adam = optax.adam(1e-2)
+    if name == "conv":
+        return algorithms.autoencoder(networks.conv((8, 8, 1), 2, channels=(2,)), adam), whole, held_out
+    if name == "adversarial":
+        net = networks.mlp((8, 8, 1), 2, hidden=(8,))
+        return algorithms.adversarial(net, adam, critic_widths=(8,)), whole, held_out
+    if name == "rbm":
+        return algorithms.rbm(networks.rbm((8, 8, 1), 6), optax.sgd(0.05), chains=4), whole, None
+    read = lambda index: Batch(jnp.asarray(images[index]))
+    source = data.Source("random images", (8, 8, 1), np.array([[i, i + 8] for i in range(0, 64, 8)]), read)
+    net = networks.mlp((8, 8, 1), 2, hidden=(8,), heads=2, dropout=0.1)
+    return algorithms.vae(net, adam), data.Stream(source, 32, 0), held_out
+
+
+def trained(name: str, where: Path, epochs: int, keep: int = 3) -> int:
+    """Trains a member in a folder, or goes on with it; a checksum of its params."""
+    from ae_jax import run
+
+    algorithm, train_set, held_out = member(name)
+    folder = run.Folder(where)
+    with folder.opened({"member": name, "epochs": epochs}, keep=keep):
+        done = run.train(
+            algorithm,
+            train_set,
+            epochs=epochs,
+            batch_size=BATCH,
+            seeds=SEEDS,
+            validation=held_out,
+            folder=folder,
+            every_epochs=1,
+            every_minutes=0.0,  # and between shards
+            progress=False,
+        )
+    return run.checksum(done.params)
+
+
+def child(connection: Any, name: str, where: Path, epochs: int, most: int | None) -> None:
+    """In a process of its own: says "ready", then the checksum or the error; `most` bytes in a file, if given."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    from ae_jax import run
+
+    run.cache_compilations()
+    if most is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    connection.send("ready")
+    try:
+        connection.send(trained(name, where, epochs))
+    except (run.RunError, OSError) as error:
+        connection.send(f"{type(error).__name__}: {error}")
+
+
+class Child:
+    """`child`, started; it is ready when this returns."""
+
+    def __init__(self, name: str, where: Path, epochs: int, most: int | None = None):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["jax", "optax", "flax.linen", "orbax.checkpoint", "ae_jax.run"])
+        self._end, theirs = context.Pipe()
+        self.process = context.Process(target=child, args=(theirs, name, where, epochs, most))
+        self.process.start()
+        theirs.close()
+        self._end.recv()
+        self.began = time.monotonic()
+
+    def said(self, timeout: float = 600.0) -> int | str | None:
+        """The checksum, or the error; None where it was killed or takes longer."""
+        try:
+            return self._end.recv() if self._end.poll(timeout) else None
+        except EOFError:
+            return None
+        finally:
+            if self.process.exitcode is not None or timeout:
+                self.process.join()
+
+    def kill(self) -> bool:
+        """Kills it; False where it had ended."""
+        alive = self.process.is_alive() and not self._end.poll(0)
+        self.process.kill()
+        self.process.join()
+        return alive
+
+
+# --------------------------------------------------------------------------------------------- the trials
+
+
+def kills(name: str, where: Path, n: int, epochs: int, rng: random.Random) -> dict[str, int]:
+    """Runs that are killed n times in all, each started again until it ends."""
+    whole = Child(name, where / "whole", epochs)
+    right, took = whole.said(), time.monotonic() - whole.began
+    counts = {"kills": 0, "runs": 0, "other bits": 0, "errors": 0}
+    while counts["kills"] < n:
+        folder = where / f"killed-{counts['runs']}"
+        while True:
+            process = Child(name, folder, epochs)
+            if counts["kills"] < n:
+                time.sleep(rng.uniform(0.0, took))
+                if process.kill():
+                    counts["kills"] += 1
+                    continue
+            found = process.said()
+            if found is not None:
+                break
+        counts["runs"] += 1
+        counts["errors"] += isinstance(found, str)
+        counts["other bits"] += isinstance(found, int) and found != right
+        shutil.rmtree(folder)
+    return counts
+
+
+def flips(name: str, where: Path, n: int, rng: random.Random) -> dict[str, int]:
+    """One bit of the newest checkpoint at a time, in its largest files and in its small ones alike."""
+    import jax
+    import numpy as np
+
+    from ae_jax import run
+
+    trained(name, where, 2, keep=1)
+    folder = run.Folder(where)
+    right = folder.params()
+    (newest,) = (path for path in (where / "checkpoints").iterdir() if path.name.isdecimal())
+    files = [path for path in sorted(newest.rglob("*")) if path.is_file() and path.stat().st_size]
+    counts = {"flips": 0, "refused": 0, "same bits": 0, "other bits": 0}
+    for i in range(n):
+        sizes = [path.stat().st_size for path in files] if i % 2 else None
+        (path,) = rng.choices(files, sizes)
+        content = path.read_bytes()
+        place = rng.randrange(len(content))
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :])
+        counts["flips"] += 1
+        try:
+            found = folder.params()
+        except run.RunError:
+            counts["refused"] += 1
+        else:
+            leaves = zip(jax.tree.leaves(found), jax.tree.leaves(right), strict=True)
+            same = all(np.array_equal(a, b, equal_nan=True) for a, b in leaves)
+            counts["same bits" if same else "other bits"] += 1
+        path.write_bytes(content)
+    return counts
+
+
+@contextlib.contextmanager
+def small_disk(where: Path, size: str) -> Iterator[Callable[[str], bool] | None]:
+    """A tmpfs of so many bytes at a folder, and a function that mounts it again with other options; None without."""
+    where.mkdir(parents=True)
+    mount = lambda *options: subprocess.run(["mount", *options, str(where)], capture_output=True).returncode == 0
+    mounted = bool(shutil.which("mount")) and mount("-t", "tmpfs", "-o", f"size={size}", "none")
+    try:
+        yield (lambda options: mount("-o", f"remount,{options}")) if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(where)], check=False)
+
+
+def full_disk(name: str, where: Path, epochs: int, right: int) -> dict[str, int]:
+    """A run on a disk that fills up; then on the same disk with room."""
+    counts = {"trials": 1, "told": 0, "went on to the same bits": 0, "on a tmpfs": 0}
+    with small_disk(where / "disk", "96k") as again:
+        counts["on a tmpfs"] = int(again is not None)
+        folder = where / "disk" / "run"
+        said = Child(name, folder, epochs, None if again else 12_000).said()
+        counts["told"] = int(
+            isinstance(said, str) and ("No space" in said or "too large" in said or "RESOURCE" in said)
+        )
+        if again:
+            again("size=64m")
+        counts["went on to the same bits"] = int(Child(name, folder, epochs).said() == right)
+    return counts
+
+
+def read_only(name: str, where: Path, epochs: int) -> dict[str, int]:
+    """A folder of a run that may not be written to: told, and unchanged."""
+    counts = {"trials": 0, "told": 0, "unchanged": 0}
+    with small_disk(where / "disk", "64m") as again:
+        folder = where / "disk" / "run"
+        Child(name, folder, 1).said()
+        content = lambda: {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+        before = content()
+        closed = again("ro") if again else os.geteuid() != 0
+        if not again and closed:
+            os.chmod(folder, 0o500)
+            for path in [*folder.rglob("*")]:
+                os.chmod(path, 0o500 if path.is_dir() else 0o400)
+        if closed:
+            said = Child(name, folder, 1).said()
+            counts = {"trials": 1, "told": int(isinstance(said, str)), "unchanged": int(content() == before)}
+        if not again and closed:
+            for path in [folder, *folder.rglob("*")]:
+                os.chmod(path, 0o700)
+    return counts
+
+
+def two_processes(name: str, where: Path, epochs: int, right: int) -> dict[str, int]:
+    """Two runs that are started in one folder: one of them trains, the other is refused, or comes after it."""
+    pair = [Child(name, where / "run", epochs) for _ in range(2)]
+    found = [process.said() for process in pair]
+    refused = sum(isinstance(said, str) and "in use" in said for said in found)
+    return {"trials": 1, "refused": refused, "same bits": sum(said == right for said in found)}
+
+
+def wrong(record: dict[str, dict[str, dict[str, int]]]) -> list[str]:
+    """What went otherwise than it should, in a line each."""
+    lines = []
+    for name, trials in record.items():
+        for trial, counts in trials.items():
+            bad = counts.get("other bits", 0) + counts.get("errors", 0) if trial in ("kills", "flips") else 0
+            if trial in ("full disk", "read-only folder"):
+                bad = sum(counts["trials"] - counts[key] for key in counts if key not in ("trials", "on a tmpfs"))
+            if trial == "two processes":
+                bad = 2 * counts["trials"] - counts["refused"] - counts["same bits"] + (counts["same bits"] == 0)
+            lines += [f"{name}, {trial}: {counts}"] if bad else []
+    return lines
+
+
+def trials(members: tuple[str, ...], n_kills: int, n_flips: int, epochs: int, seed: int = 0) -> dict[str, Any]:
+    """Counts by member and trial; kills and flips are shared among the members."""
+    record: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as base:
+        for i, name in enumerate(members):
+            rng, where = random.Random(f"{seed} {name}"), Path(base) / name
+            share = lambda n, i=i: n // len(members) + (i < n % len(members))
+            right = Child(name, where / "right", epochs).said()
+            assert isinstance(right, int), right
+            record[name] = {
+                "kills": kills(name, where / "kills", share(n_kills), epochs, rng),
+                "flips": flips(name, where / "flips", share(n_flips), rng),
+                "full disk": full_disk(name, where / "full", epochs, right),
+                "read-only folder": read_only(name, where / "read", 1),
+                "two processes": two_processes(name, where / "two", epochs, right),
+            }
+            for trial, counts in record[name].items():
+                print(f"{name:<12} {trial:<17} {', '.join(f'{n} {what}' for what, n in counts.items())}", flush=True)
+    return record
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--kills", type=int, default=100, help="in all; default 100")
+    parser.add_argument("--flips", type=int, default=100, help="in all; default 100")
+    parser.add_argument("--epochs", type=int, default=20, help="of every run; default 20")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and the bits")
+    parser.add_argument("--members", nargs="+", choices=MEMBERS, default=list(MEMBERS))
+    parser.add_argument("--out", type=Path, help="write the counts here, as JSON: results/trials.json")
+    arguments = parser.parse_args()
+    record = trials(tuple(arguments.members), arguments.kills, arguments.flips, arguments.epochs, arguments.seed)
+    total = lambda trial, what: sum(counts[trial].get(what, 0) for counts in record.values())
+    print(
+        f"{total('kills', 'kills')} kills: {total('kills', 'other bits')} runs with other bits; "
+        f"{total('flips', 'flips')} flips: {total('flips', 'refused')} refused, "
+        f"{total('flips', 'other bits')} with other bits"
+    )
+    if arguments.out is not None:
+        from ae_jax import run
+        from ae_jax.disk import write_json
+
+        options = {"kills": arguments.kills, "flips": arguments.flips, "epochs": arguments.epochs}
+        write_json(arguments.out, {**options, "seed": arguments.seed, **run.circumstances(), "members": record})
+    if bad := wrong(record):
+        sys.exit("\n".join(["went wrong:", *bad]))
+
+
+if __name__ == "__main__":
+    main()
