@@ -465,6 +465,12 @@ def table(results: dict[str, Any]) -> str:
 # --------------------------------------------------------------------------------------- a run's folder
 
 
+# what the settings in config.json must have, and of which kind, for a run to be opened
+KEPT = {"shape": list, "validated": bool, "optimizer": dict, "algorithm": str, "network": str, "data": str}
+KEPT |= {"latents": int, "batch_size": int, "seeds": list}
+KEPT |= {"hyper": dict, "network_options": dict, "data_options": dict}
+
+
 class Opened(NamedTuple):
     """A trained run, ready for use."""
 
@@ -492,13 +498,19 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
         raise run.RunError(f"{workdir} is a file; a run is a folder, the --workdir of its training")
     folder = run.Folder(workdir)
     content = folder.config()["settings"]
-    if missing := [name for name in ("shape", "validated", "optimizer") if name not in content]:
+    if missing := [name for name in KEPT if name not in content]:
         raise run.RunError(
             f"{folder.path} was not trained by ae-jax train, but by run.train in Python: its settings have no "
-            f"{', '.join(missing)}, so its network cannot be built here. Use it in Python: "
+            f"{', '.join(missing[:3])}, so its network cannot be built here. Use it in Python: "
             f"epoch, state = run.Folder({str(folder.path)!r}).params(), and give state.params "
             "to the algorithm's functions, one seed's by jax.tree.map(lambda leaf: leaf[0], state.params)"
         )
+    whole = lambda name, least: all(isinstance(n, int) and n >= least for n in content[name]) and content[name]
+    wrong = [name for name, kind in KEPT.items() if not isinstance(content[name], kind)]
+    wrong = wrong or [name for name, least in (("shape", 1), ("seeds", 0)) if not whole(name, least)]
+    if wrong:
+        shown = f"its {wrong[0]} is {content[wrong[0]]!r}"
+        raise run.RunError(f"{folder.path / 'config.json'} is damaged ({shown}); restore it or train anew")
     shape = tuple(content["shape"])
     content = content | {"data_options": data_options(content)}
     settings = Settings.from_json({k: v for k, v in content.items() if k not in RECORDED})

@@ -1,6 +1,7 @@
 """What is said of mistakes in Python, and advice that arrives where it says."""
 
 import io
+import json
 import re
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def test_a_run_of_python_is_used_as_the_message_says(tmp_path):
     folder = run.Folder(tmp_path / "run")
     with folder.opened({"mine": 1}):
         trained = run.train(algorithm, Batch(X), epochs=1, batch_size=3, folder=folder, progress=False)
-    with pytest.raises(run.RunError, match=r"by run\.train in Python.*no shape, validated, optimizer") as told:
+    with pytest.raises(run.RunError, match=r"by run\.train in Python.*have no shape, validated") as told:
         commands.open_run(tmp_path / "run")
     (advice,) = re.findall(r"epoch, state = run\.Folder\(.*?\)\.params\(\)", str(told.value))
     (one,) = re.findall(r"jax\.tree\.map\(.*?state\.params\)", str(told.value))
@@ -225,6 +226,24 @@ def test_names_that_a_terminal_cannot_show_are_printed(monkeypatch):
     cli.main()
     out.flush()
     assert out.buffer.getvalue() == b"caf\\udce9 \\u732b\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("shape", "x"), ("shape", [8, 0, 1]), ("shape", []), ("seeds", [-1]), ("latents", "10"), ("data_options", None)],
+)
+def test_a_config_with_another_kind_of_value_is_damaged(name, value, plain, tmp_path):
+    config = json.loads((plain / "config.json").read_text())
+    config["settings"][name] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        run.RunError, match=rf"config\.json is damaged .its {name} is {re.escape(repr(value))}.; restore"
+    ):
+        commands.open_run(tmp_path)
+    config["settings"].pop(name)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(run.RunError, match=rf"by run\.train in Python: its settings have no {name},"):
+        commands.open_run(tmp_path)
 
 
 # ----------------------------------------------------------------------------------------- advice arrives
