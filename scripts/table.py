@@ -31,6 +31,10 @@ GOALS_HEAD = (
     ("what", "asked", "measured (quartiles)", "", "at the whole ceiling", "device"),
     ("---", "--:", "---", "---", "--:", "---"),
 )
+MEMBERS_HEAD = (
+    ("member", "code", "explained variance", "PCA", "linear probe", "PCA", "k-NN", "PCA", "more", "seconds", "remarks"),
+    ("---", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "---", "--:", "---"),
+)
 BENCH_HEAD = (
     (
         "what",
@@ -270,6 +274,37 @@ def growth_lines(files: list[Path]) -> list[str]:
     return lines
 
 
+def member_lines(record: dict[str, Any]) -> list[str]:
+    """What scripts/members.py measured: a table a data set, a row a member."""
+    lines = []
+    for data, members in record.items():
+        rows = [cells(head) for head in MEMBERS_HEAD]
+        for name, m in members.items():
+            value = lambda label, m=m: f"{m['metrics'][label]:.2f}" if finite(m["metrics"].get(label)) else ""
+            pairs = [
+                value(before + label) for label in ("explained variance", "probe", "k-NN") for before in ("", "PCA, ")
+            ]
+            more = [f"{label} {value(label)}" for label in ("accuracy", "clustering accuracy", "NMI") if value(label)]
+            seconds = f"{m['seconds']:.0f}{' (busy)' if m['busy'] else ''}"
+            rows.append(
+                cells((name, str(m["settings"]["latents"]), *pairs, ", ".join(more), seconds, "; ".join(m["remarks"])))
+            )
+        lines += ["", f"### {data}", "", *rows]
+    if not lines:
+        return []
+    busy = any(m["busy"] for members in record.values() for m in members.values())
+    head = [
+        "",
+        "## Every member with no options",
+        "",
+        "One seed of `ae-jax train MEMBER --data SET` on the test set, beside PCA with as many numbers as the",
+        "code has; seconds are of the whole command, data, compilation, measuring and report included.",
+        *["Where it says busy, the machine had other work, and the seconds say little."] * busy,
+        "Written by `python scripts/members.py`.",
+    ]
+    return head + lines
+
+
 def read(files: list[Path]) -> list[dict[str, Any]]:
     """The files, parsed. Raises ValueError that names a broken one."""
     loaded = []
@@ -284,7 +319,7 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
 def experiments_of(results: Path) -> list[dict[str, Any]]:
     """The records in a folder, by name."""
     speed = {file for kind in ("bench", "streaming", "growth") for file in results.glob(f"{kind}-*.json")}
-    return read(sorted(set(results.glob("*.json")) - speed))
+    return read(sorted(set(results.glob("*.json")) - speed - {results / "members.json"}))
 
 
 def full(results: Path) -> str:
@@ -293,7 +328,8 @@ def full(results: Path) -> str:
 
 Written by `python scripts/table.py`; by hand, nothing. ✓ and ✗: whether the tolerance or claim that the experiment
 itself states, written before it ran, was met; no mark: it states none."""
-    return "\n".join([head, *(line for e in experiments_of(results) for line in section(e)), ""])
+    members = [line for record in read(list(results.glob("members.json"))) for line in member_lines(record)]
+    return "\n".join([head, *members, *(line for e in experiments_of(results) for line in section(e)), ""])
 
 
 def render(text: str, results: Path) -> str:

@@ -77,7 +77,12 @@ MEMBERS: tuple[Member, ...] = (
     ),
     Member(
         dec,
-        Defaults("Xie et al. (2016): pretrain, and have as many latents as clusters.", updates=2000, pretraining=3000),
+        Defaults(
+            "Xie et al. (2016): pretrain, and have as many latents as clusters.",
+            updates=2000,
+            pretraining=3000,
+            hyper={"weight": 0.02},
+        ),
     ),
     Member(
         k_sparse,

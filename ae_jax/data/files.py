@@ -1,6 +1,5 @@
 """Arrays in `.npy` and `.npz` files."""
 
-import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Batch
-from .checks import check_channels, check_labels
+from .checks import check_labels
 from .dataset import DataError, Dataset, expanded, from_parts, make_batch, unit_interval
 
 # what each part is called in the `.npz` files that people have
@@ -80,10 +79,7 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
         DataError: unreadable, no such arrays, or values that `unit_interval` refuses.
     """
     path = expanded(path)
-    stored = read_arrays(path)
-    found = {name.lower(): array for name, array in stored.items()}
-    if len(found) < len(stored):
-        raise DataError(f"{path} holds names that differ in capitals alone, {sorted(stored)}: leave one of each")
+    found = {name.lower(): array for name, array in read_arrays(path).items()}
     parts = {part: x for part, names in NAMES.items() if (x := _first(found, names)) is not None}
     labels, factors = ({part: _first(found, names[part]) for part in parts} for names in (LABELS, FACTORS))
     if "train" not in parts:
@@ -95,8 +91,6 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
             )
         parts, labels = {"train": x}, {"train": _first(found, ("y", "label", "labels"))}
         factors = {"train": found.get("factors")}
-    for part, x in parts.items():
-        check_channels(x.shape, f"{path}, in {part},")
     scaled = unit_interval(list(parts.values()), str(path), scale)
     batches: dict[str, Batch] = {}
     for part, x in zip(parts, scaled, strict=True):
@@ -105,19 +99,14 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
         if f is not None and (f.ndim != 2 or len(f) != len(x)):
             raise DataError(f"{path} has {len(x)} {part} examples but factors of shape {f.shape}; it must be [N, F]")
         batches[part] = make_batch(x, y)
-    used = [id(a) for of in (parts, labels, factors) for a in of.values()] + [id(found.get("factor_names"))]
-    unused = [f"the array {name} {a.shape}" for name, a in found.items() if id(a) not in used]
     known = {part: f.astype(np.float32) for part, f in factors.items() if f is not None}
     names: Sequence[str] = ()
     if len(known) < len(parts):
-        unused += [f"the factors of {part}, as other splits have none" for part in known]
         known = {}
     else:
         names = (
             found["factor_names"].tolist() if "factor_names" in found else [*map(str, range(len(known["train"][0])))]
         )
-    if unused:
-        print(f"left out: {'; '.join(unused)}", file=sys.stderr)
     return from_parts(
         path.stem, batches, str(path), test_fraction, seed, factors=known, factor_names=tuple(names), scale=scale
     )
