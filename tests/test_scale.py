@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -408,6 +409,19 @@ def test_a_stream_refuses_a_file_that_is_longer_or_shorter_than_it_says(tmp_path
         (tmp_path / "x.npy").write_bytes(raw)
         with pytest.raises(data.DataError, match=r"x.npy cannot be streamed \("):
             data.open_stream(tmp_path / "x.npy")
+
+
+def test_what_is_no_array_in_a_npz_is_let_be(tmp_path):
+    np.savez(tmp_path / "x.npz", x=DARK)
+    with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive:
+        archive.writestr("about.txt", "made by hand")
+    np.testing.assert_array_equal(files.read_array(tmp_path / "x.npz"), DARK)
+
+
+def test_factors_that_are_no_numbers_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", x=RNG.random((3, 2)), factors=np.array([["red"], ["blue"], ["red"]]))
+    with pytest.raises(data.DataError, match="has factors of <U4; they must be numbers"):
+        data.load(tmp_path / "x.npz")
 
 
 def test_a_folder_and_a_missing_file_are_told_as_such(tmp_path):

@@ -51,10 +51,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 with archive.open(name) as file:
-                    if name.endswith(".npy"):
+                    array = name.endswith(".npy")
+                    if array:
                         found[name.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
-                    if file.read():  # to its end, where the checksum is compared
-                        raise ValueError(f"{name} in it is longer than its own header says, or no array")
+                    if file.read() and array:  # to its end, where the checksum is compared
+                        raise ValueError(f"{name} in it is longer than its own header says")
         return found
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -98,6 +99,8 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
         y = None if y is None else check_labels(y, len(x), f"{path}, in {part},")
         if f is not None and (f.ndim != 2 or len(f) != len(x)):
             raise DataError(f"{path} has {len(x)} {part} examples but factors of shape {f.shape}; it must be [N, F]")
+        if f is not None and f.dtype.kind not in "biuf":
+            raise DataError(f"{path} has factors of {f.dtype}; they must be numbers: save names as factor_names")
         batches[part] = make_batch(x, y)
     known = {part: f.astype(np.float32) for part, f in factors.items() if f is not None}
     names: Sequence[str] = ()
