@@ -104,6 +104,7 @@ def main(
     whole, test_set = datasets.load(data)
     if full:
         units, epochs, images = 1000, 50, len(whole.x) - 10000
+        settings |= {"units": units, "epochs": epochs, "images": images}  # what was run
     train_set = jax.tree.map(lambda a: jnp.asarray(a[:images]), whole)
     test_set = jax.tree.map(jnp.asarray, test_set)
     choosing = jax.tree.map(lambda a: jnp.asarray(a[images : images + held_out]), whole)

@@ -69,6 +69,7 @@ def main(
     images, labels = np.asarray(digits.x), np.asarray(digits.y)
     high, low = images[labels >= 5], labels < 5
     iterations, high = (400, high) if full else (iterations, high[:unlabelled])
+    settings |= {"iterations": iterations, "unlabelled": len(high)}  # what was run
     x, y, half = images[low], labels[low], int(low.sum()) // 2
     net = networks.mlp(x.shape[1:], units, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
     at_once = min(10, iterations)

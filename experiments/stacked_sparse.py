@@ -63,6 +63,7 @@ def main(
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     whole, test_set = with_labels(datasets.load(data))
     iterations, images = (400, len(whole.x)) if full else (iterations, images)
+    settings |= {"iterations": iterations, "images": min(images, len(whole.x))}  # what was run
     train_set, test_set = (jax.tree.map(jnp.asarray, d) for d in (jax.tree.map(lambda a: a[:images], whole), test_set))
     size, classes = len(train_set.x), int(np.max(np.asarray(whole.y))) + 1
     updates, at_once = max(1, iterations // 10), min(10, iterations)

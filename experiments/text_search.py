@@ -87,7 +87,7 @@ def main(
     seeds, epochs = (10, 100) if full else (seeds, epochs)
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     counts = datasets.load(data, words=words, count_words=True)
-    words = len(counts.vocabulary)
+    width = len(counts.vocabulary)
     if counts.factors is not None:
         known, topics, names = counts.factors[0] > 0, counts.factors[1] > 0, counts.factor_names
     elif counts.test.y is not None and counts.train.y is not None:
@@ -106,7 +106,7 @@ def main(
     maps: dict[str, np.ndarray] = {}
     for latents in (10, 2):
         print(f"{seeds} autoencoders of {latents} numbers, {epochs} epochs")
-        net = networks.mlp((words,), latents, hidden=hidden, activation="relu")
+        net = networks.mlp((width,), latents, hidden=hidden, activation="relu")
         algorithm = denoising(net, optax.adam(1e-3), level=masked, likelihood="multinomial")
         params = train(
             algorithm, learned, epochs=epochs, batch_size=batch_size, seeds=sweep, validation=held_out
