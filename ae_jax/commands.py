@@ -81,6 +81,7 @@ def load_streams(settings: Settings) -> Splits:
     """
     sources = data.open_stream(settings.data, **settings.data_options)
     train, validation = sources.train, sources.validation
+    check_validation(settings, validation)
     if settings.validation:
         train, validation = data.split(train, settings.validation, seed=0)
     size = data.shard_size(train.shape, settings.batch_size, settings.shard_size)
@@ -104,6 +105,7 @@ def load(settings: Settings) -> Splits:
     dataset = data.load(settings.data, **settings.data_options)
     train, test = dataset
     validation = dataset.validation
+    check_validation(settings, validation)
     if settings.validation:
         # One split for all seeds: they differ by what learning does, not by what they see.
         train, validation = data.validation_split(train, settings.validation, seed=0)
@@ -113,6 +115,15 @@ def load(settings: Settings) -> Splits:
     if settings.binarise == "static":
         train = _binarised(train, 0)
     return Splits(dataset, train, validation, test)
+
+
+def check_validation(settings: Settings, own: Any) -> None:
+    """Raises DataError where a validation split is to be made of data that have their own."""
+    if settings.validation and own is not None:
+        count = len(own.x if isinstance(own, Batch) else own)
+        raise data.DataError(
+            f"{settings.data} has a validation split of its own, of {count} examples: leave validation= out to use it"
+        )
 
 
 def _binarised(batch: Batch, seed: int) -> Batch:

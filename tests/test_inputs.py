@@ -1,5 +1,6 @@
 """What belongs to the data and what does not: records, folders, labels, splits, words."""
 
+import dataclasses
 import io
 import json
 import struct
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ae_jax import data
+from ae_jax import commands, data, settings
 from ae_jax.data import tfds
 
 # --------------------------------------------------------------------------------------- prepared sets, by hand
@@ -375,3 +376,103 @@ def test_a_broken_link_is_named(pets):
     (pets / "cats" / "9.png").symlink_to(pets / "gone.png")
     with pytest.raises(data.DataError, match=r"9\.png cannot be read as an image"):
         data.load(pets)
+
+
+# ------------------------------------------------------------------------------------------------ arrays
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((6, 3, 32, 32), (0, 2, 3, 1)),
+        ((6, 1, 28, 28), (0, 2, 3, 1)),
+        ((6, 3, 218, 178), (0, 2, 3, 1)),
+        ((6, 4, 5, 5), (0, 2, 3, 1)),
+        ((32, 32, 3, 10), (3, 0, 1, 2)),
+        ((32, 32, 1, 10), (3, 0, 1, 2)),
+        ((6, 32, 32, 3), None),
+        ((6, 32, 32, 1), None),
+        ((6, 3, 32, 3), None),  # three rows in colour
+        ((6, 1, 128, 9), None),  # signals of nine channels
+        ((6, 8, 8, 16), None),  # maps of features
+        ((3, 3, 3, 3), None),
+        ((32, 32, 3, 4), None),
+        ((6, 3, 32), None),
+        ((6, 3072), None),
+    ],
+)
+def test_channels_that_come_first_are_told_from_rows(shape, axes):
+    assert data.transposition(shape) == axes
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.npy", "folder"])
+def test_channels_first_are_refused_with_advice_that_mends(tmp_path, name):
+    x = np.random.default_rng(0).random((10, 3, 8, 8), np.float32)
+    (tmp_path / "folder").mkdir()
+
+    def save(x):
+        np.savez(tmp_path / "x.npz", x_train=x, x_test=x)
+        np.save(tmp_path / "x.npy", x)
+        np.save(tmp_path / "folder" / "0.npy", x)
+
+    opened = data.open_stream if name == "folder" else data.load
+    save(x)
+    with pytest.raises(data.DataError, match=r"channels come last here: save x\.transpose\(0, 2, 3, 1\)\.") as told:
+        opened(tmp_path / name)
+    assert "reshape" not in str(told.value)
+    right = eval(str(told.value).partition("save ")[2].partition(". If")[0], {"x": x})
+    save(right)
+    loaded = opened(tmp_path / name).train
+    assert (loaded.shape if name == "folder" else loaded.x.shape[1:]) == (8, 8, 3)
+    np.testing.assert_array_equal(right[0, 4, 5], x[0, :, 4, 5])
+    save(x.reshape(10, -1))  # the other advice
+    opened(tmp_path / name)
+
+
+def test_arrays_of_a_file_that_are_not_used_are_told(tmp_path, capsys):
+    x = np.zeros((10, 4), np.float32)
+    np.savez(tmp_path / "a.npz", x_train=x, x_test=x, y_train=np.zeros(10, int), weights=np.ones(3), test_y2=x)
+    data.load(tmp_path / "a.npz")
+    assert capsys.readouterr().err == "left out: the array weights (3,); the array test_y2 (10, 4)\n"
+    factors = np.zeros((10, 2), np.float32)
+    np.savez(tmp_path / "a.npz", x_train=x, x_test=x, factors_train=factors)
+    assert data.load(tmp_path / "a.npz").factors is None
+    assert capsys.readouterr().err == "left out: the factors of train, as other splits have none\n"
+    np.savez(tmp_path / "a.npz", x=x, factors=factors, factor_names=["a", "b"], y=np.zeros(10, int))
+    assert data.load(tmp_path / "a.npz").factor_names == ("a", "b")
+    assert capsys.readouterr().err == ""
+    np.savez(tmp_path / "a.npz", X=x, x=x)
+    with pytest.raises(data.DataError, match="differ in capitals alone"):
+        data.load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("y", "told"),
+    [
+        (np.eye(3)[np.arange(10) % 3], r"shape \(10, 3\) for 10 examples; it must be \(10,\): save y.argmax\(1\)"),
+        (np.zeros((10, 1)), r"save y\[:, 0\]"),
+        (np.array(["cat"] * 10), "labels that are words"),
+        (np.full(10, 0.5), "not whole numbers"),
+        (np.full(10, np.nan), "not whole numbers"),
+        (np.full(10, 2.0**40), "labels from 1099511627776"),
+    ],
+)
+def test_labels_of_other_forms_are_refused_with_what_to_save(tmp_path, y, told):
+    x = np.zeros((10, 4), np.float32)
+    np.savez(tmp_path / "x.npz", x=x, y=y)
+    with pytest.raises(data.DataError, match=told):
+        data.load(tmp_path / "x.npz")
+    np.savez(tmp_path / "x.npz", x=x, y=np.arange(10.0) % 3)  # floats that are whole
+    assert data.load(tmp_path / "x.npz").train.y.dtype == np.int32
+
+
+@pytest.mark.parametrize("shard_size", [None, 0])
+def test_a_validation_split_that_is_there_is_not_replaced_unsaid(tmp_path, monkeypatch, shard_size):
+    prepared(tmp_path, {"train": [0, 1, 2] * 4, "validation": [0, 1, 2], "test": [0, 1]})
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    given = settings.Settings("autoencoder", "mlp", "toy", 2, 1, 4, (0,), shard_size=shard_size)
+    loaded = commands.load(given)
+    held_out = loaded.validation if loaded.streams is None else loaded.streams.validation.source
+    assert len(held_out.x if loaded.streams is None else held_out) == 3
+    with pytest.raises(data.DataError, match="a validation split of its own, of 3 examples: leave validation= out"):
+        commands.load(dataclasses.replace(given, validation=0.2))

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..disk import suffix
 from .binary import binarise, dynamic_binarise
+from .checks import transposition
 from .dataset import DataError, Dataset, expanded, no_option, unit_interval, validation_split
 from .files import arrays, read_arrays
 from .folders import kind_of
@@ -257,6 +258,7 @@ __all__ = [
     "text_files",
     "texts",
     "tokens",
+    "transposition",
     "unit_interval",
     "unwhiten",
     "validation_split",

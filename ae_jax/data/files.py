@@ -1,5 +1,6 @@
 """Arrays in `.npy` and `.npz` files."""
 
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Batch
-from .checks import check_labels
+from .checks import check_channels, check_labels
 from .dataset import DataError, Dataset, expanded, from_parts, make_batch, unit_interval
 
 # what each part is called in the `.npz` files that people have
@@ -80,7 +81,10 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
         DataError: unreadable, no such arrays, or values that `unit_interval` refuses.
     """
     path = expanded(path)
-    found = {name.lower(): array for name, array in read_arrays(path).items()}
+    stored = read_arrays(path)
+    found = {name.lower(): array for name, array in stored.items()}
+    if len(found) < len(stored):
+        raise DataError(f"{path} holds names that differ in capitals alone, {sorted(stored)}: leave one of each")
     parts = {part: x for part, names in NAMES.items() if (x := _first(found, names)) is not None}
     labels, factors = ({part: _first(found, names[part]) for part in parts} for names in (LABELS, FACTORS))
     if "train" not in parts:
@@ -92,6 +96,8 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
             )
         parts, labels = {"train": x}, {"train": _first(found, ("y", "label", "labels"))}
         factors = {"train": found.get("factors")}
+    for part, x in parts.items():
+        check_channels(x.shape, f"{path}, in {part},")
     scaled = unit_interval(list(parts.values()), str(path), scale)
     batches: dict[str, Batch] = {}
     for part, x in zip(parts, scaled, strict=True):
@@ -102,14 +108,19 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
         if f is not None and f.dtype.kind not in "biuf":
             raise DataError(f"{path} has factors of {f.dtype}; they must be numbers: save names as factor_names")
         batches[part] = make_batch(x, y)
+    used = [id(a) for of in (parts, labels, factors) for a in of.values()] + [id(found.get("factor_names"))]
+    unused = [f"the array {name} {a.shape}" for name, a in found.items() if id(a) not in used]
     known = {part: f.astype(np.float32) for part, f in factors.items() if f is not None}
     names: Sequence[str] = ()
     if len(known) < len(parts):
+        unused += [f"the factors of {part}, as other splits have none" for part in known]
         known = {}
     else:
         names = (
             found["factor_names"].tolist() if "factor_names" in found else [*map(str, range(len(known["train"][0])))]
         )
+    if unused:
+        print(f"left out: {'; '.join(unused)}", file=sys.stderr)
     return from_parts(
         path.stem, batches, str(path), test_fraction, seed, factors=known, factor_names=tuple(names), scale=scale
     )

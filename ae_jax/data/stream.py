@@ -21,6 +21,7 @@ from jax import Array
 
 from ..core import Batch, address
 from ..disk import suffix, written
+from .checks import check_channels, check_labels
 from .dataset import (
     DataError,
     check_scale,
@@ -271,6 +272,7 @@ def made(
     if count < 1:
         raise DataError(f"{name} holds no examples")
     look = read(np.unique(np.linspace(0, count - 1, min(count, 256)).astype(np.int64)))
+    check_channels(np.shape(look.x), name)
     x = np.asarray(look.x)
     (seen,) = unit_interval([x], name, scale, tell=False)  # told once, of all splits
     dark = x.dtype if scale is None and ranged(x.dtype) and x.max() <= 1 else None
@@ -341,6 +343,7 @@ def npy_source(name: str, paths: list[Path], scale: float | None = None) -> Sour
     kinds = {(file.shape[1:], str(file.dtype)) for file in files}
     if len(kinds) > 1:
         raise DataError(f"the .npy files of {name} differ in shape or type: {sorted(map(str, kinds))[:3]}")
+    check_channels(files[0].shape, name)
     starts = np.concatenate([[0], np.cumsum([file.shape[0] for file in files])])[:-1]
     beside = [path.with_suffix(".labels.npy") for path in paths]
     labelled = [path for path in beside if path.exists()]
@@ -352,6 +355,7 @@ def npy_source(name: str, paths: list[Path], scale: float | None = None) -> Sour
         if label.shape != file.shape[:1] or label.dtype.kind not in "iu":
             wanted = f"whole numbers of shape {file.shape[:1]}"
             raise DataError(f"{label.path} holds {label.dtype} of shape {label.shape}; it must be {wanted}")
+        check_labels(np.load(label.path, mmap_mode="r"), file.shape[0], str(label.path))
 
     def read(index: np.ndarray) -> Batch:
         return make_batch(_rows(files, starts, index), _rows(labels, starts, index) if labels else None)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .checks import check_channels
 from .dataset import DataError, Dataset, check_sizes, expanded, from_parts, make_batch, unit_interval
 from .images import Crop, Size, decode, fitted
 
@@ -426,6 +427,8 @@ def read(
             count = sum(splits[split]["shardLengths"])
             of_split = rows(path, info, splits[split], features, keys)
             loaded[split] = _arrays(of_split, count, f"{name} {split}", crop, resize)
+    for split, (x, _) in loaded.items():
+        check_channels(x.shape, f"{name} {split}")
     scaled = unit_interval([x for x, _ in loaded.values()], name, scale)
     numbers = {split: n for split, (_, n) in loaded.items()}
     skip = int(label is not None)
