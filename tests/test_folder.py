@@ -309,3 +309,44 @@ def test_a_finished_run_whose_checkpoint_is_damaged_is_not_taken_for_whole(partl
     assert not folder.whole()
     os.replace(folder.path / "checkpoints" / "3", folder.path / "damaged-checkpoint-3")
     assert not folder.whole()
+
+
+def test_what_messages_advise_arrives(tmp_path, monkeypatch, capsys):
+    """A finished run, of which something is damaged or gone, is made whole by its own command."""
+    drawn = []
+    monkeypatch.setattr(commands, "decorate", lambda folder, *_: drawn.append((folder.path / "report.html").touch()))
+    digits = np.random.default_rng(0).random((40, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", digits)
+    settings = Settings(**SETTINGS | {"algorithm": "autoencoder", "data": str(tmp_path / "x.npy"), "seeds": (0,)})
+    where, told = tmp_path / "run", []
+
+    def go():
+        results = commands.train(settings, where, every_epochs=1, quiet=True)
+        told.append(capsys.readouterr().err)
+        return results["metrics"]
+
+    right = go()
+    assert json.loads((where / "results.json").read_text())["metrics"] == right
+    assert (go(), len(drawn)) == (right, 1)
+    assert told[-1] == ""
+
+    path = where / "checkpoints" / "3" / "meta.json"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(run.RunError, match="Start the training command again"):
+        commands.open_run(where)
+    assert go() == right
+    assert "its last checkpoint is damaged" in told[-1]
+    assert commands.open_run(where).epoch == 3
+
+    (where / "results.json").write_bytes((where / "results.json").read_bytes()[:50])
+    with pytest.raises(run.RunError, match=r"results\.json.*Start the training command again"):
+        run.Folder(where).results()
+    assert go() == right
+    assert go() == right
+    assert told[-1] == ""
+
+    (where / "report.html").unlink()
+    trained = [path.stat().st_mtime_ns for path in (where / "checkpoints").iterdir()]
+    assert go() == right
+    assert (where / "report.html").exists()
+    assert [path.stat().st_mtime_ns for path in (where / "checkpoints").iterdir()] == trained
