@@ -113,7 +113,7 @@ PROBES: dict[str, Probe] = {
         descends=False,
     ),
     "classifier": Probe("classifier", lambda o: algorithms.classifier(net(), o, classes=8)),
-    "dec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4), learning_rate=0.03, gap=0.5),
+    "dec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4), learning_rate=0.1, gap=0.5),
     "idec": Probe("dec", lambda o: algorithms.dec(net(), o, clusters=4, weight=0.1), learning_rate=0.03),
     "adversarial": Probe(
         "adversarial", lambda o: algorithms.adversarial(net(), o, critic_widths=(16,)), descends=False
