@@ -107,8 +107,8 @@ def main() -> None:
         print(f"{name}: slope {curves[name]['slope']}")
     out.parent.mkdir(parents=True, exist_ok=True)
     title = f"MLP VAE on {machine['device']}, {machine['cpus']} CPUs; dotted: proportional to the last point"
+    write_json(out, {**about, "base": BASE, "batch": BATCH, "curves": curves})  # before the picture, which may fail
     picture(curves, title).savefig(out.with_suffix(".png"))
-    write_json(out, {**about, "base": BASE, "batch": BATCH, "curves": curves})
     print(f"written to {out}")
 
 
