@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import shutil
 import struct
 import unicodedata
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ae_jax import commands, data, settings
+from ae_jax import commands, data, files, settings
 from ae_jax.data import tfds
 
 # --------------------------------------------------------------------------------------- prepared sets, by hand
@@ -331,6 +332,45 @@ def test_two_folders_for_one_split_are_refused(tmp_path):
         grey(tmp_path / name / "0.png")
     with pytest.raises(data.DataError, match="2 folders for validation, val, validation: leave one"):
         data.load(tmp_path)
+
+
+def test_patches_have_the_splits_of_their_folder(tmp_path):
+    for i, split in enumerate(("train", "test", "valid")):
+        grey(tmp_path / split / "0.png", 10 * i, size=8)
+    dataset = data.load(tmp_path, patch=4, count=10, test_count=3)
+    assert [(len(part.x), round(255 * float(part.x.max()))) for part in (*dataset, dataset.validation)] == [
+        (10, 0),
+        (3, 10),
+        (3, 20),
+    ]
+    shutil.rmtree(tmp_path / "test")
+    dataset = data.load(tmp_path, patch=4, count=10)
+    assert dataset.validation is None
+    assert round(255 * float(dataset.test.x.max())) == 20
+    assert "its validation split as test" in dataset.source
+
+
+def test_splits_that_nothing_uses_are_told(tmp_path, capsys):
+    prepared(tmp_path, {"train": [0, 1, 2], "test": [0, 1], "extra": [0], "unlabelled": [-1]})
+    for load in (data.load, data.open_stream):
+        load("toy", data_dir=tmp_path)
+        assert capsys.readouterr().err == "left out: the splits extra, unlabelled of toy\n"
+
+
+def test_a_class_of_held_out_examples_alone_is_counted_apart(tmp_path):
+    prepared(tmp_path, {"train": [0, 1], "test": [0, 2, -1]})
+    said = "2 classes (1 more in held-out examples alone, 1 of test without a label)"
+    assert said in str(data.load("toy", data_dir=tmp_path))
+
+
+def test_what_is_encoded_leaves_out_the_same(pets, capsys):
+    finished_run(pets / "runs" / "first")
+    x, names = files.read_examples(str(pets), (4, 4, 1))
+    assert (x.shape, names[0]) == ((8, 4, 4, 1), "cats/0.png")
+    assert capsys.readouterr().err == "left out: what ae-jax wrote (runs/first)\n"
+    np.save(pets / "codes.npy", np.zeros((3, 2), np.float32))
+    with pytest.raises(data.DataError, match=r"1 .npy file \(codes.npy\) and 8 images"):
+        files.read_examples(str(pets), (4, 4, 1))
 
 
 def test_an_empty_split_is_told(tmp_path):

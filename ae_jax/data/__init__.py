@@ -17,7 +17,7 @@ from .binary import binarise, dynamic_binarise
 from .checks import transposition
 from .dataset import DataError, Dataset, expanded, no_option, unit_interval, validation_split
 from .files import arrays, read_arrays
-from .folders import kind_of
+from .folders import kind_of, tell_own
 from .images import Crop, Size, folder, image_files, pixels_to_floats, read_images, scaled
 from .sprites import render, shapes
 from .stream import (
@@ -255,6 +255,7 @@ __all__ = [
     "shard_size",
     "split",
     "stream_options_for",
+    "tell_own",
     "text_files",
     "texts",
     "tokens",

@@ -85,7 +85,10 @@ def _labels(y: dict[str, Any]) -> str:
         return "no labels"
     without = {split: len(y[split]) - len(of) for split, of in known.items()}
     lacking = " and ".join(f"{count} of {split}" for split, count in without.items() if count)
-    return f"{len(np.unique(known['train']))} classes" + f" ({lacking} without a label)" * bool(lacking)
+    learned, met = set(known.get("train", ())), {int(label) for of in known.values() for label in of}
+    notes = [f"{len(met - learned)} more in held-out examples alone"] * bool(met - learned)
+    notes += [f"{lacking} without a label"] * bool(lacking)
+    return f"{len(learned)} classes" + f" ({', '.join(notes)})" * bool(notes)
 
 
 def make_batch(x: Any, y: Any = None) -> Batch:

@@ -88,6 +88,16 @@ def listed(root: Path) -> Listed:
     return Listed(sorted(files), own)
 
 
+def tell_own(root: Path) -> None:
+    """A line on stderr where folders in a folder are left out, as ae_jax wrote them."""
+    if own := listed(root).own:
+        print(f"left out: {_own(own, root)}", file=sys.stderr)
+
+
+def _own(folders: Sequence[Path], root: Path) -> str:
+    return f"what ae-jax wrote ({some(folders, root)})"
+
+
 def visible_files(root: Path, suffixes: Collection[str]) -> list[Path]:
     """The files with these suffixes anywhere below a folder, in the order of their names; see `listed`."""
     return [file for file in listed(root).files if suffix(file) in suffixes]
@@ -200,7 +210,7 @@ def look(path: Path, kind: Kind) -> Found:
         if other != kind and strange:
             left_out.append(f"{many(len(strange), other)} ({some(strange, path)})")
     if there.own:
-        left_out.append(f"what ae-jax wrote ({some(there.own, path)})")
+        left_out.append(_own(there.own, path))
     if kind != "arrays":
         notes += _of_classes(roots, files, left_out, kind)
     return Found(roots, files, left_out, notes)

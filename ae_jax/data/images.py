@@ -227,13 +227,19 @@ def _patched(
     test_fraction: float,
     seed: int,
 ) -> Dataset:
-    """Patches whose train and test parts come from different images."""
+    """Patches whose train, test and validation parts come from different images; as many of the last as of test."""
     source = str(path)
+    images = dict(images)
+    if "test" not in images and "validation" in images:
+        images["test"] = images.pop("validation")
+        source += ", its validation split as test"
     if "test" not in images:
         train, test = shuffled(len(images["train"]), test_fraction, seed)
         source += f", {test_fraction:g} of its images for test by seed {seed}"
         images = {"train": [images["train"][i] for i in train], "test": [images["train"][i] for i in test]}
     counts = {"train": count, "test": max(1, count // 5) if test_count is None else test_count}
+    if "validation" in images:
+        counts["validation"] = counts["test"]
     drawn = [patches(images[split], patch, n, [seed, i]) for i, (split, n) in enumerate(counts.items())]
-    train, test = (make_batch(pixels_to_floats(part)) for part in drawn)
-    return Dataset(f"{path.name} patches", train, test, source)
+    train, test, *validation = (make_batch(pixels_to_floats(part)) for part in drawn)
+    return Dataset(f"{path.name} patches", train, test, source, validation[0] if validation else None)

@@ -519,7 +519,8 @@ def prepared(
 
         return made(f"{name} {part}", count, read, scale=scale)
 
-    parts = {part: source(part) for part in ("train", "test", "validation") if part in rows}
+    parts = {part: source(part) for part in tfds.USED if part in rows}
+    tfds.tell_others(found, name)
     return from_sources(name, parts, f"{path} ({found.form})", test_fraction, seed, found.classes)
 
 

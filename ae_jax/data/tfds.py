@@ -7,6 +7,7 @@ import importlib.util
 import json
 import mmap
 import os
+import sys
 import threading
 import urllib.error
 import urllib.parse
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .checks import check_channels
+from .checks import check_channels, check_labels
 from .dataset import DataError, Dataset, check_sizes, expanded, from_parts, make_batch, unit_interval
 from .images import Crop, Size, decode, fitted
 
@@ -329,6 +330,15 @@ def described(
     return Prepared(info, features, keys, label, splits, info.get("fileFormat", "tfrecord"), classes)
 
 
+USED = ("train", "test", "validation")
+
+
+def tell_others(found: Prepared, name: str) -> None:
+    """A line on stderr where a set has splits that nothing uses."""
+    if others := sorted(set(found.splits) - set(USED)):
+        print(f"left out: the split{'s' * (len(others) > 1)} {', '.join(others)} of {name}", file=sys.stderr)
+
+
 def random_access(
     path: Path, found: Prepared, crop: Crop | None, resize: Size | None
 ) -> dict[str, tuple[int, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]]:
@@ -422,7 +432,7 @@ def read(
     info, features, keys, label, splits, form = found[:6]
     rows = _tfrecord if form == "tfrecord" else _data_source
     loaded = {}
-    for split in ("train", "test", "validation"):
+    for split in USED:
         if split in splits:
             count = sum(splits[split]["shardLengths"])
             of_split = rows(path, info, splits[split], features, keys)
@@ -434,9 +444,11 @@ def read(
     skip = int(label is not None)
     if label and any((n[:, 0] % 1).any() for n in numbers.values()):
         raise DataError(f"feature {label!r} of {name} holds numbers that are not whole: no label; name it in factors=")
-    parts = {
-        split: make_batch(x, numbers[split][:, 0] if label else None) for split, x in zip(loaded, scaled, strict=True)
+    labels = {
+        s: check_labels(n[:, 0], len(n), f"feature {label!r} of {name}") if label else None for s, n in numbers.items()
     }
+    parts = {split: make_batch(x, labels[split]) for split, x in zip(loaded, scaled, strict=True)}
+    tell_others(found, name)
     return from_parts(
         name,
         parts,
