@@ -218,7 +218,7 @@ def test_every_option_of_an_algorithm_and_network_is_a_documented_flag(name):
         (["train", "vae", "--data-patch", "8"], "no option --data-patch; it takes none"),
         (["train", "vae", "--data", "photos", "--data-words", "8"], "it takes --data-patch, --data-count,"),
         (
-            ["train", "vae", "--data", ".", "--data-count", "8"],
+            ["train", "vae", "--data", "pictures", "--data-count", "8"],
             "--data-count and --data-test-count are numbers",
         ),
         (["train", "vae", "--data", "x", "--stream", "--shard-size", "9"], "--shard-size 9 is not a multiple"),
@@ -237,6 +237,8 @@ def test_mistakes_end_in_one_message(arguments, message, tmp_path, monkeypatch, 
     monkeypatch.setattr(run, "cache_compilations", lambda: None)
     (tmp_path / "x").mkdir()
     np.save(tmp_path / "x" / "0.npy", np.zeros((20, 4), np.float32))
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "pictures" / "a.png")
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2
