@@ -7,6 +7,7 @@ import math
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +28,14 @@ def suffix(path: str | os.PathLike[str]) -> str:
 def is_temporary(name: str) -> bool:
     """Whether a file of this name is one that `written` was stopped in the middle of."""
     return name.startswith(TEMPORARY[0]) and name.endswith(TEMPORARY[1])
+
+
+def clean(folder: Path) -> None:
+    """Removes the unfinished files that a process left here when it was killed, an hour ago or longer."""
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if is_temporary(path.name) and path.is_file() and time.time() - path.stat().st_mtime > 3600:
+                path.unlink()
 
 
 def strict(content: Any) -> Any:

@@ -33,7 +33,7 @@ from jax.sharding import Mesh
 from . import checkpoints, devices, evaluation
 from .core import Algorithm, Batch, Key, Memory, Metrics, Params, address, augment, average, epoch, length, start
 from .data.stream import Stream
-from .disk import RunError, is_temporary, write_atomically, write_json
+from .disk import RunError, clean, is_temporary, write_atomically, write_json
 from .evaluation import Better
 from .shards import Sharded, loaded
 
@@ -291,6 +291,7 @@ class Folder:
                 write_json(config, {"schema": SCHEMA, "settings": settings, **circumstances()})
             if locked:
                 checkpoints.clean(self.path / "checkpoints")
+                clean(self.path)
             yield
 
     def _lock(self, lock: Any) -> bool:
@@ -500,6 +501,18 @@ class Folder:
                 raise checkpoints.Damaged("its checksum does not match its contents")
             tree["failed"] = 0 * tree["best_epoch"]
         return about["epoch"], State(**tree), about["partial"]
+
+
+def append(path: Path, line: str) -> None:
+    """Adds a line to a run's file. Raises RunError where it cannot."""
+    try:
+        with open(path, "a") as file:
+            file.write(line)
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written to ({error.strerror}). Put that right, and start the same command again: it "
+            "goes on from the last checkpoint."
+        ) from error
 
 
 def unused(path: Path) -> Path:
@@ -773,8 +786,7 @@ def train(
                     raise Interrupted(f"Stopped after epoch {e} of {epochs}; nothing is saved.", stop)
                 continue
             if writes:
-                with open(folder.path / "log.jsonl", "a") as log:
-                    log.write(json.dumps(row) + "\n")
+                append(folder.path / "log.jsonl", json.dumps(row) + "\n")
             due = e - saved >= every_epochs or devices.worst(time.monotonic() - saved_at >= 60 * every_minutes)
             if last or due or stop:
                 folder.save(e, state)

@@ -146,3 +146,12 @@ def test_json_has_null_for_what_is_not_finite(tmp_path):
 
     read = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
     assert read == {"a": [None, 1.5, None], "b": {"c": [None, True, None, "NaN"]}}
+
+
+def test_what_a_kill_left_long_ago_is_removed_and_nothing_else(tmp_path):
+    old, new, other = (tmp_path / name for name in (".ae_jax-01.tmp", ".ae_jax-02.tmp", "x.tmp"))
+    for path in (old, new, other):
+        path.write_text("")
+        os.utime(path, (0, 0)) if path != new else None
+    disk.clean(tmp_path)
+    assert names(tmp_path) == sorted([new.name, other.name])

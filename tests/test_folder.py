@@ -115,6 +115,12 @@ def test_a_bad_line_of_the_log_costs_that_line_alone(tmp_path, capsys):
     assert "could not be read" not in capsys.readouterr().err
 
 
+def test_a_log_that_cannot_be_written_says_what_to_do(tmp_path):
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(run.RunError, match=r"log\.jsonl cannot be written to \(Is a directory\).*last checkpoint"):
+        run.append(tmp_path / "log.jsonl", "{}\n")
+
+
 # -------------------------------------------------------------------------------------------------- seeds
 
 
