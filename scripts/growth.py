@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import bench  # noqa: E402
 from bench_sides import BATCH, dataset  # noqa: E402
 
-from ae_jax.disk import write_json  # noqa: E402
+from ae_jax.disk import write_json, written  # noqa: E402
 
 BASE = {"images": 12_800, "width": 500, "seeds": 1, "latents": 20}
 CURVES: dict[str, tuple[int, ...]] = {
@@ -108,7 +108,8 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     title = f"MLP VAE on {machine['device']}, {machine['cpus']} CPUs; dotted: proportional to the last point"
     write_json(out, {**about, "base": BASE, "batch": BATCH, "curves": curves})  # before the picture, which may fail
-    picture(curves, title).savefig(out.with_suffix(".png"))
+    with written(out.with_suffix(".png")) as file:
+        picture(curves, title).savefig(file, format="png")
     print(f"written to {out}")
 
 
