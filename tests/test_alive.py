@@ -1,0 +1,159 @@
+"""Parts that a run can do without and seem to work: a decoder's noise, a critic, the second draw of a Gibbs step."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from probes import bars, flat
+
+from ae_jax import algorithms, boltzmann, core, networks
+from ae_jax.keys import address
+
+KEY = jax.random.key(0)
+DATA = bars(2)
+
+
+# --------------------------------------------------------------------------------------------- the chain's law
+
+
+def states(n):
+    return jnp.asarray(np.indices((2,) * n).reshape(n, -1).T, jnp.float32)  # [2^n, n]
+
+
+def total_variation(chains, steps=60, count=20_000):
+    """Between the visible units of `chains(machine, params, v, key)` after so many steps and the exact law."""
+    net = networks.rbm((4,), 4, scale=1.5)
+    machine, params = boltzmann.machine(net), net.init(KEY, core.Batch(jnp.zeros((1, 4))))
+    exact = jax.nn.softmax(-machine.free_energy(params, states(4)))
+    v = machine.visible_noise(params, address(KEY, "begin"), count)
+    v = jax.jit(partial(chains, machine), static_argnums=3)(params, v, address(KEY, "chain"), steps)
+    index = (np.asarray(v) @ 2 ** np.arange(3, -1, -1)).astype(int)
+    return 0.5 * np.abs(np.bincount(index, minlength=16) / count - np.asarray(exact)).sum()
+
+
+def test_the_chain_has_the_machines_law():
+    assert total_variation(lambda machine, *given: machine.gibbs(*given)) < 0.02  # .01 by chance, of 20,000 draws
+
+
+def test_one_key_for_both_sides_of_a_step_would_be_seen():
+    def gibbs(machine, params, v, key, steps):
+        def step(t, v):
+            one = address(key, t)
+            return machine.visible.draw(one, machine.down(params, v, one))
+
+        return jax.lax.fori_loop(0, steps, step, v)
+
+    assert total_variation(gibbs) > 0.03
+
+
+# ------------------------------------------------------------------------------------------ the decoder's noise
+
+
+def noisy_decoder(net):
+    """The network with noise in its decoder alone, in training."""
+
+    def decode(params, z, key=None):
+        out = net.decode(params, z)
+        return out if key is None else out + jax.random.normal(key, out.shape)
+
+    def apply(params, x, key=None):
+        key_decoder = None if key is None else address(key, "decoder")
+        z = net.encode(params, x)
+        return z, decode(params, z, key_decoder)
+
+    return net._replace(decode=decode, apply=apply)
+
+
+MLP = partial(networks.mlp, (4, 4, 1), hidden=(6,))
+SIGMOID = partial(MLP, 6, code_activation="sigmoid")
+DECODES = {  # members whose decoder learns; an RBM's is its encoder, and its units are noise enough
+    "autoencoder": (algorithms.autoencoder, MLP(4)),
+    "denoising": (algorithms.denoising, MLP(4)),
+    "sparse": (algorithms.sparse, SIGMOID()),
+    "k_sparse": (partial(algorithms.k_sparse, k=2), MLP(6)),
+    "contractive": (algorithms.contractive, MLP(4)),
+    "vae": (algorithms.vae, MLP(4, heads=2)),
+    "iwae": (partial(algorithms.iwae, samples=3), MLP(4, heads=2)),
+    "made": (algorithms.made, networks.mlp((4, 4, 1), 32, hidden=(), code_activation="relu")),
+    "dec": (partial(algorithms.dec, clusters=3, weight=0.1), MLP(4)),
+    "adversarial": (algorithms.adversarial, MLP(4)),
+    "adversarial_labels": (partial(algorithms.adversarial_labels, classes=8), MLP(10)),
+    "adversarial_style": (partial(algorithms.adversarial_style, classes=8), MLP(10)),
+    "semantic_hashing": (algorithms.semantic_hashing, MLP(4)),
+}
+
+
+def test_every_member_with_a_decoder_is_here():
+    assert set(DECODES) == set(algorithms.ALGORITHMS) - {"rbm", "classifier"}  # a classifier's decoder does not learn
+
+
+@pytest.mark.parametrize("name", DECODES)
+def test_noise_in_the_decoder_alone_changes_a_step(name):
+    make, net = DECODES[name]
+
+    def moved(net):
+        algorithm = make(net, optax.sgd(1.0))
+
+        @jax.jit
+        def step(key, data):
+            params = algorithm.init(address(KEY, "init"), data)
+            after = algorithm.rule.update(params, algorithm.rule.init(params), data, key)[0]
+            return after["decoder"]
+
+        return flat(step(address(KEY, "step"), DATA)), flat(step(address(KEY, "other"), DATA))
+
+    quiet, noisy = moved(net), moved(noisy_decoder(net))
+    assert np.abs(noisy[0] - quiet[0]).max() > 1e-3
+    assert np.abs(noisy[0] - noisy[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_networks_dropout_reaches_its_decoder(tied):
+    net = MLP(4, dropout=0.5, tied=tied)
+    params = net.init(KEY, DATA)
+    z = net.encode(params, DATA.x)
+    one, two = (net.decode(params, z, address(KEY, i)) for i in range(2))
+    assert np.abs(one - two).max() > 1e-3
+    # both halves, by keys of their own: the output is not that of the decoder alone
+    code, out = net.apply(params, DATA.x, KEY)
+    assert np.abs(out - net.decode(params, code)).max() > 1e-3
+    assert np.abs(code - z).max() > 1e-3
+
+
+# --------------------------------------------------------------------------------------------------- critics
+
+
+def critics_only(rate):
+    """Plain descent of the groups of critics; all others stay."""
+    scale = lambda group: -rate if group.endswith("critic") else 0.0
+    step = lambda g, s, p=None: ({k: jax.tree.map(lambda a, k=k: scale(k) * a, v) for k, v in g.items()}, s)
+    return optax.GradientTransformation(lambda params: (), step)
+
+
+@pytest.mark.parametrize("name", ["adversarial", "adversarial_labels", "adversarial_style"])
+def test_critics_learn_to_tell_codes_from_the_prior(name):
+    make, net = DECODES[name]
+    algorithm = make(net, critics_only(0.3), critic_widths=(16,))
+
+    @jax.jit
+    def run(key, data):
+        params = algorithm.init(address(key, "init"), data)
+        rule = core.repeat(algorithm.rule, 5)  # means over five draws of the prior
+        _, _, first = rule.update(params, rule.init(params), data, address(key, "first"))
+        rule = core.repeat(algorithm.rule, 300)
+        after, _, _ = rule.update(params, rule.init(params), data, address(key, "epoch"))
+        rule = core.repeat(algorithm.rule, 5)
+        return params, after, first, rule.update(after, rule.init(after), data, address(key, "last"))[2]
+
+    params, after, first, last = run(KEY, DATA)
+    groups = [group for group in params if group.endswith("critic")]
+    assert groups
+    for group in groups:
+        assert np.abs(flat(after[group]) - flat(params[group])).max() > 0.05
+        assert last[group] < first[group] - 0.1
+        assert last[group] < 2 * np.log(2) - 0.2, "below what a critic that tells nothing has"
+        assert last[group.removesuffix("critic") + "confusion"] > np.log(2) + 0.1  # codes are found out
+    np.testing.assert_array_equal(flat(after["encoder"]), flat(params["encoder"]))
