@@ -128,11 +128,8 @@ def encode(index: Index, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
 def search(index: Index, codes: np.ndarray, k: int, metric: Metric = "euclidean") -> list[list[Hit]]:
     """The k nearest to each query's code, by comparison with all. codes [Q, K] -> Q lists."""
     base, queries = jnp.asarray(index.codes), jnp.asarray(codes)
-    if metric == "cosine":
-        base, queries = retrieval.unit(base), retrieval.unit(queries)
-    places, distances = map(np.asarray, retrieval.nearest(base, queries, min(k, len(index.codes))))
-    if metric == "cosine":
-        distances = np.square(distances) / 2  # 1 - cos
+    search = retrieval.by_cosine if metric == "cosine" else retrieval.nearest
+    places, distances = map(np.asarray, search(base, queries, min(k, len(index.codes))))
     return [_hits(index, p, d) for p, d in zip(places, distances, strict=True)]
 
 

@@ -15,6 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from .distances import by_differences, in_blocks
+from .losses import single
+
 LONGEST = 64  # bits of an address
 
 
@@ -23,9 +26,9 @@ LONGEST = 64  # bits of an address
 def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     """The k nearest of `base` to each query by Euclidean distance, nearest first; of equals, the earlier.
 
-    Distances by one matrix product pick a few candidates more than needed, which are then measured by
-    differences: cancellation changes who is nearest only where more than eight besides lie within its rounding. Memory:
-    about 64 MiB besides the codes. For the cosine, give both at unit length (`unit`): |a - b|^2 = 2 - 2 cos.
+    Distances by one matrix product, less what their rounding may be, pick a few candidates more than needed, which are
+    then measured by differences. Where that proves no others to be farther, all are measured by differences. Memory:
+    about 64 MiB besides the codes. For the cosine, see `by_cosine`.
 
     Args:
         base: [N, K].
@@ -38,25 +41,64 @@ def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     count = len(base)
     if not 1 <= k <= count:
         raise ValueError(f"{k} neighbours of {count} codes; it must be from 1 to {count}")
-    centre = base.mean(0)
-    base, queries = base - centre, queries - centre
-    half = jnp.square(base).sum(-1) / 2
+    base, queries = single(base), single(queries)
     some = min(k + 8, count)
+    centre = base.mean(0)
+    moved = base - centre
+    rounding = 8 * jnp.finfo(base.dtype).eps  # of a distance squared, over the lengths squared
+    half = (0.5 - rounding) * jnp.square(moved).sum(-1)
+
+    def measured(codes: Array) -> tuple[Array, Array]:
+        squared, best = lax.top_k(-by_differences(codes, base), k)
+        return best, -squared
+
+    def search(codes: Array) -> tuple[Array, Array]:  # [q, K]
+        here = codes - centre
+        least, near = lax.top_k(here @ moved.T - half, some)  # (|c|^2 - |b - c|^2) / 2, at most
+        near = jnp.sort(near, -1)  # so that of equal distances the earlier counts, as it would in a search
+        squared, best = lax.top_k(-jnp.square(base[near] - codes[:, None]).sum(-1), k)
+        picked = jnp.take_along_axis(near, best, -1), -squared
+        if some == count:
+            return picked
+        others = (1 - 2 * rounding) * jnp.square(here).sum(-1) - 2 * least[:, -1]  # no other is nearer than that
+        return lax.cond((-squared[:, -1] < others).all(), lambda: picked, lambda: measured(codes))
+
     most = max(count, some * base.shape[1])  # numbers a query needs at once
-
-    def one(code: Array) -> tuple[Array, Array]:
-        _, near = lax.top_k(base @ code - half, some)  # (|c|^2 - |b - c|^2) / 2
-        near = jnp.sort(near)  # so that of equal distances the earlier counts, as it would in a search
-        squared, best = lax.top_k(-jnp.square(base[near] - code).sum(-1), k)
-        return near[best], jnp.sqrt(-squared)
-
-    return lax.map(one, queries, batch_size=max(1, min(len(queries), 2**24 // most)))
+    places, squared = in_blocks(search if base.shape[1] > 4 else measured, queries, max(1, 2**24 // most))
+    return places, jnp.sqrt(squared)
 
 
 def unit(codes: Array) -> Array:
     """Codes at unit length; zero stays zero. [N, K] -> [N, K]."""
+    largest = jnp.abs(codes).max(-1, keepdims=True)
+    codes = codes / jnp.where(largest > 0, largest, 1)  # or the squares of small codes are 0, of large ones infinite
     length = jnp.linalg.norm(codes, axis=-1, keepdims=True)
     return codes / jnp.where(length > 0, length, 1)
+
+
+def by_cosine(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
+    """The k of `base` with the largest cosine to each query, largest first; of equals, the earlier.
+
+    A code that is zero has no direction: it comes after all others, at a distance of 2, which is that of opposite
+    directions. A query that is zero is as far from all.
+
+    Args:
+        base: [N, K].
+        queries: [Q, K].
+        k: how many, from 1 to N.
+
+    Returns:
+        places in base [Q, k], and 1 - cos, from 0 to 2, [Q, k].
+    """
+    directions = unit(base)
+    dead = ~(directions != 0).any(-1)
+    # one more dimension, in which dead codes lie 2 from all, and so as far as opposite ones
+    apart = jnp.concatenate([directions, jnp.where(dead, jnp.sqrt(3.0001), 0)[:, None].astype(directions.dtype)], -1)
+    asked = unit(queries)
+    alive = (asked != 0).any(-1, keepdims=True)
+    asked = jnp.concatenate([asked, jnp.zeros_like(asked[:, :1])], -1)
+    places, distances = nearest(apart, asked, k)
+    return places, jnp.where(alive, jnp.minimum(jnp.square(distances) / 2, 2), 2)
 
 
 # ------------------------------------------------------------------------------------------- binary codes

@@ -14,6 +14,8 @@ from jax import Array, lax
 
 from ..checks import labelled
 from ..core import Key
+from ..distances import squared_distances
+from ..losses import single
 
 
 class Clusters(NamedTuple):
@@ -21,13 +23,7 @@ class Clusters(NamedTuple):
 
     centres: Array  # [C, K]
     labels: Array  # [N], the nearest centre
-    inertia: Array  # [], sum of squared distances to it
-
-
-def squared_distances(x: Array, centres: Array) -> Array:
-    """||x - c||^2 of every pair, by one matrix product. [N, K], [C, K] -> [N, C], none below 0."""
-    products = jnp.square(x).sum(-1)[:, None] - 2 * x @ centres.T + jnp.square(centres).sum(-1)
-    return jnp.maximum(products, 0)
+    inertia: Array  # [], sum of squared distances to it, by differences
 
 
 @partial(jax.jit, static_argnames=("clusters", "starts", "steps"))
@@ -47,37 +43,35 @@ def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 
     """
     if not 1 <= clusters <= len(x):
         raise ValueError(f"{clusters} clusters of {len(x)} examples; it must be from 1 to {len(x)}")
-    middle = x.mean(0)
-    x = x - middle  # smaller numbers, less cancellation
+    x = single(x)
 
     def plus_plus(key: Key) -> Array:
         """Centres drawn from the data, each with a probability as its squared distance from those before."""
         key_first, key_rest = jax.random.split(key)
+        from_one = lambda centre: jnp.square(x - centre).sum(-1)
         first = x[jax.random.randint(key_first, (), 0, len(x))]
-        centres = jnp.tile(first, (clusters, 1))
 
-        def draw(carry: tuple[Array, Array], key: Key):
-            centres, c = carry
-            far = squared_distances(x, centres).min(-1)  # those not drawn yet are copies of the first
-            chosen = jax.random.categorical(key, jnp.log(far))
-            return (centres.at[c].set(x[chosen]), c + 1), None
+        def draw(far: Array, key: Key):  # far [N], from the nearest centre before
+            centre = x[jax.random.categorical(key, jnp.log(far))]
+            return jnp.minimum(far, from_one(centre)), centre
 
-        (centres, _), _ = lax.scan(draw, (centres, jnp.asarray(1)), jax.random.split(key_rest, clusters - 1))
-        return centres
+        _, rest = lax.scan(draw, from_one(first), jax.random.split(key_rest, clusters - 1))
+        return jnp.concatenate([first[None], rest])
 
     def step(carry: tuple[Array, Array, Array, Array]):
         centres, labels, _, steps_made = carry
         nearest = squared_distances(x, centres).argmin(-1)
         one_hot = jax.nn.one_hot(nearest, clusters, dtype=x.dtype)
         count = one_hot.sum(0)[:, None]
-        means = jnp.where(count > 0, one_hot.T @ x / jnp.maximum(count, 1), centres)  # an empty one stays
-        return means, nearest, (nearest != labels).any(), steps_made + 1
+        # The means of what is left of the old centres: sums of small numbers. An empty cluster's centre stays.
+        moved = one_hot.T @ (x - centres[nearest]) / jnp.maximum(count, 1)
+        return centres + moved, nearest, (nearest != labels).any(), steps_made + 1
 
     def lloyd(key: Key) -> Clusters:
         begin = plus_plus(key), jnp.full(len(x), -1), jnp.asarray(True), jnp.zeros((), jnp.int32)
         centres, _, _, _ = lax.while_loop(lambda c: c[2] & (c[3] < steps), step, begin)
-        distances = squared_distances(x, centres)
-        return Clusters(centres + middle, distances.argmin(-1), distances.min(-1).sum())
+        labels = squared_distances(x, centres).argmin(-1)
+        return Clusters(centres, labels, jnp.square(x - centres[labels]).sum())
 
     runs = lax.map(lloyd, jax.random.split(key, starts))
     return jax.tree.map(lambda a: a[runs.inertia.argmin()], runs)

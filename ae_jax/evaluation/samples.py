@@ -6,32 +6,31 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
-
-def squared_distances(a: Array, b: Array) -> Array:
-    """||a_i - b_j||^2 by one matrix product, about a's mean against cancellation, never below 0. -> [N, M]."""
-    centre = a.mean(0)
-    a, b = a - centre, b - centre
-    return jnp.maximum(jnp.square(a).sum(-1)[:, None] + jnp.square(b).sum(-1) - 2 * a @ b.T, 0)
+from ..distances import in_blocks, squared_distances
 
 
 @jax.jit
 @jax.default_matmul_precision("highest")
 def squared_mmd(a: Array, b: Array, scales: Array | Sequence[float]) -> Array:
-    """The squared maximum mean discrepancy, unbiased, so that it may fall below 0. [N, D], [M, D] -> [].
+    """The squared maximum mean discrepancy by its unbiased estimate, [N, D], [M, D] -> [].
 
-    The kernel is the mean over `scales` s of exp(-||x - y||^2 / (2 s^2)). Gretton et al. (2012), JMLR 13, eq. (3).
+    It is below 0 about as often as above where the two distributions are one: pairs within a set are of different
+    examples. The kernel is the mean over `scales` s of exp(-||x - y||^2 / (2 s^2)). Gretton et al. (2012), JMLR 13,
+    eq. (3). Raises ValueError for a set of fewer than two.
     """
     n, m = len(a), len(b)
+    if min(n, m) < 2:
+        raise ValueError(f"the sets have {n} and {m} examples; pairs within each need two at least")
 
-    def kernel(x: Array, y: Array) -> Array:
+    def kernel(x: Array, y: Array | None = None) -> Array:
         distances = squared_distances(x, y)
         widths = jnp.asarray(scales, distances.dtype)
         return jnp.mean(jax.vmap(lambda s: jnp.exp(-distances / (2 * s**2)))(widths), 0)
 
     within = lambda k, count: (k.sum() - jnp.trace(k)) / (count * (count - 1))
-    return within(kernel(a, a), n) + within(kernel(b, b), m) - 2 * kernel(a, b).mean()
+    return within(kernel(a), n) + within(kernel(b), m) - 2 * kernel(a, b).mean()
 
 
 @jax.jit
@@ -43,15 +42,11 @@ def parzen_log_likelihood(samples: Array, x: Array, sigma: float | Array) -> Arr
     """
     samples, x = samples.reshape(len(samples), -1), x.reshape(len(x), -1)
     constant = math.log(len(samples)) + x.shape[1] * (0.5 * math.log(2 * math.pi) + jnp.log(sigma))
-    centre = samples.mean(0)  # taken off once: distances stay as they are
-    samples = samples - centre
-    half = 0.5 * jnp.square(samples).sum(-1)
 
-    def one(x: Array) -> Array:
-        x = x - centre
-        return jax.nn.logsumexp(-jnp.maximum(half - samples @ x + 0.5 * x @ x, 0) / sigma**2) - constant
+    def some(x: Array) -> Array:  # [some, D]
+        return jax.nn.logsumexp(-squared_distances(x, samples) / (2 * sigma**2), 1) - constant
 
-    return lax.map(one, x, batch_size=min(100, len(x)))
+    return in_blocks(some, x, 100)
 
 
 def best_sigma(samples: Array, validation: Array, sigmas: Sequence[float]) -> float:
