@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from ae_jax import cli, commands, data, run, settings
 from ae_jax.algorithms import ALGORITHMS
@@ -142,7 +143,6 @@ def test_encode_decode_sample_agree_with_the_model(workdir, tmp_path, capsys):
     assert a.shape == (7, 8, 8, 1)
     np.testing.assert_array_equal(a, b)
     cli.dispatch(["sample", str(workdir), str(tmp_path / "s.png"), "-n", "5"])
-    from PIL import Image
 
     picture = np.asarray(Image.open(tmp_path / "s.png"))
     assert picture.ndim == 3
