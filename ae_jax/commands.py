@@ -379,15 +379,11 @@ def diagnose(
             return None if found is None else found["values"][i]
 
         z = np.asarray(evaluation.codes.encode(algorithm, trained.of(seed), x))
-        short = 8 * z.shape[1] <= x[0].size and not diagnosis.binary(z)  # of longer ones PCA keeps nearly all
+        pca = None if diagnosis.binary(z) else value("pca explained_variance")  # bits are not as many numbers
         losses = [row["train"]["loss"][i] for row in trained.history if "loss" in row["train"]]
         ran = sum(loss is not None for loss in losses) or len(trained.history)
         of_seeds[seed] = (
-            ""
-            if unlearned
-            else diagnosis.reconstruction(
-                value("test explained_variance"), value("pca explained_variance") if short else None
-            ),
+            "" if unlearned else diagnosis.reconstruction(value("test explained_variance"), pca),
             diagnosis.code(z),
             "" if test.y is None else diagnosis.probe(value("linear_probe_accuracy"), test.y),
             diagnosis.updates(ran, steps, examples),

@@ -10,17 +10,18 @@ import numpy as np
 
 FEW = 500  # updates; fewer hardly move a network from where it started
 WORSE = 0.02  # explained variance below PCA's that counts
+ALL = 0.9  # explained variance from which PCA keeps nearly all: a code as long is there for something else
 DEAD = 1e-4  # of the largest unit's variance; a unit below it says nothing
 STUCK = 0.005  # share of examples; a bit that differs in fewer is stuck
 
 
 def reconstruction(explained: float | None, pca: float | None) -> str:
-    """Of the explained variance, and of that by PCA with as many numbers, where the two can be compared."""
+    """Of the explained variance, and of that by PCA with as many numbers, if the two can be compared."""
     if explained is None or not np.isfinite(explained):
         return ""
     if explained < 0:
         return f"reconstructions are worse than the mean example (explained variance {explained:.2f})"
-    if pca is not None and explained < pca - WORSE:
+    if pca is not None and explained < pca - WORSE and pca < ALL:
         return (
             f"reconstructions are worse than PCA's with as many numbers (explained variance {explained:.2f}, {pca:.2f})"
         )

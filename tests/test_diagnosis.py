@@ -12,7 +12,7 @@ def test_reconstructions_are_compared_with_the_mean_and_with_pca():
     assert "worse than the mean example (explained variance -2.50)" in diagnosis.reconstruction(-2.5, 0.7)
     assert "worse than PCA's with as many numbers" in diagnosis.reconstruction(0.52, 0.72)
     assert "(explained variance 0.52, 0.72)" in diagnosis.reconstruction(0.52, 0.72)
-    for fine in ((0.715, 0.72), (0.88, 0.72), (0.1, None), (None, 0.5), (float("nan"), 0.5)):
+    for fine in ((0.715, 0.72), (0.88, 0.72), (0.85, 0.99), (0.1, None), (None, 0.5), (float("nan"), 0.5)):
         assert diagnosis.reconstruction(*fine) == ""
 
 
