@@ -9,12 +9,13 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tyro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from PIL import Image
 
-from ae_jax import commands, data, files
+from ae_jax import cli, commands, data, files
 from ae_jax.data import tfds
 from ae_jax.data.dataset import unit_interval
 from ae_jax.run import RunError
@@ -427,3 +428,9 @@ def test_factors_that_are_no_numbers_are_refused(tmp_path):
 def test_a_folder_and_a_missing_file_are_told_as_such(tmp_path):
     with pytest.raises(data.DataError, match=r"x.npy cannot be read: No such file"):
         data.read_arrays(tmp_path / "x.npy")
+
+
+def test_the_command_line_has_the_option():
+    parsed = tyro.cli(cli.train_options("autoencoder"), args=["--data", "x.npz", "--data-scale", "1"])
+    assert cli.settings_of("autoencoder", parsed).data_options == {"scale": 1.0}
+    assert cli.as_flags("train with scale=255, save it") == "train with --data-scale 255, save it"
