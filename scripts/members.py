@@ -38,6 +38,8 @@ METRICS = {  # a column of the table, and the metric that it is
 def row(results: dict[str, Any], settings: dict[str, Any], seconds: float, load: float, cores: int) -> dict[str, Any]:
     """What the record keeps of one command: from its results.json and config.json, its time, and the machine's load."""
     metrics = {name.partition(" (")[0]: m["mean"] for name, m in results["metrics"].items()}
+    if "test error" in metrics and "test reconstruction" not in metrics:  # a classifier, whose decoder learns nothing
+        del metrics["test explained_variance"]
     return {
         "metrics": {label: metrics[name] for label, name in METRICS.items() if name in metrics},
         "seconds": round(seconds, 1),
