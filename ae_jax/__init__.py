@@ -8,7 +8,8 @@ without an algorithm or network being loaded.
 """
 
 import importlib
-import importlib.util
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 from .compiler import tell_compiler
@@ -20,14 +21,16 @@ __version__ = "0.1.0"
 
 tell_compiler()
 
+MODULES = frozenset(module.name for module in iter_modules([str(Path(__file__).parent)]))  # the disk is looked at once
+
 
 def __getattr__(name: str) -> Any:
     if not name.startswith("_"):
-        if importlib.util.find_spec(f"{__name__}.{name}"):
+        if name in MODULES:
             return importlib.import_module(f".{name}", __name__)
         known = vars(importlib.import_module(".vocabulary", __name__))
         if name in known:
-            return known[name]
+            return globals().setdefault(name, known[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

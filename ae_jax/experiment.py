@@ -26,6 +26,7 @@ from .data import Dataset
 from .evaluation.codes import encode
 from .evaluation.probes import fit_linear, linear_probe, predict_linear
 from .evaluation.statistics import summarise
+from .programs import compiled
 from .report import explained
 from .run import RunError, circumstances, map_seeds, write_json
 
@@ -52,9 +53,14 @@ def mapped(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     On CPU one after another (`jax.lax.map`, measured faster there than `jax.vmap`), on an accelerator all at
     once (`jax.vmap`): see `run.map_seeds`. Data belong in `shared`: what a compiled function closes over
-    becomes a constant inside it.
+    becomes a constant inside it. A function is compiled once, however often it is mapped.
     """
-    return jax.jit(lambda members, *shared: map_seeds(lambda one: fn(one, *shared))(members))
+    return partial(_mapped, fn)
+
+
+@compiled
+def _mapped(fn: Callable[..., Any], members: Any, *shared: Any) -> Any:
+    return map_seeds(lambda one: fn(one, *shared))(members)
 
 
 def over_seeds(fn: Callable[..., Any], *args: Any, seeds: Sequence[int]) -> Any:
@@ -67,13 +73,22 @@ def over_seeds(fn: Callable[..., Any], *args: Any, seeds: Sequence[int]) -> Any:
 
 def evaluate(algorithm: Algorithm, params: Params, data: Batch, seeds: Sequence[int]) -> Metrics:
     """The algorithm's own metrics, averaged over a dataset, for every seed. params [S, ...] -> each [S]."""
-    one = mapped(lambda of, data: average(algorithm.evaluate, of[0], data, address(of[1], "evaluation")))
-    return jax.tree.map(np.asarray, one((params, keys(seeds)), data))
+    return jax.tree.map(np.asarray, _evaluated(algorithm, params, keys(seeds, "evaluation"), data))
+
+
+@compiled
+def _evaluated(algorithm: Algorithm, params: Params, keys: Key, data: Batch) -> Metrics:
+    return map_seeds(lambda params, key: average(algorithm.evaluate, params, data, key))(params, keys)
 
 
 def codes(algorithm: Algorithm, params: Params, x: Any) -> np.ndarray:
     """The deterministic codes of x for every seed. params [S, ...], x [N, *shape] -> [S, N, K]."""
-    return np.asarray(mapped(lambda p, x: encode(algorithm, p, x))(params, x))
+    return np.asarray(_coded(algorithm, params, jnp.asarray(x)))
+
+
+@compiled
+def _coded(algorithm: Algorithm, params: Params, x: Array) -> Array:
+    return map_seeds(lambda params: encode(algorithm, params, x))(params)
 
 
 def with_labels(loaded: Dataset) -> Dataset:

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from . import devices
 from .core import Algorithm, Batch, Key, Metrics, Params, average
 from .data.stream import Stream, prefetched
+from .programs import compiled
 
 
 def loaded(stream: Stream, wanted: Iterable[tuple[int, int]], mesh: Mesh | None = None) -> Generator[Batch, None, None]:
@@ -137,6 +138,6 @@ def average_stream(algorithm: Algorithm, stream: Stream, params: Params, key: Ke
     return _mean(total, len(stream.source))
 
 
-@partial(jax.jit, static_argnames="algorithm")
+@compiled
 def _averaged(algorithm: Algorithm, params: Params, shard: Batch, key: Key, first: Any) -> Metrics:
     return average(algorithm.evaluate, params, shard, key, first=first)

@@ -17,6 +17,7 @@ from .. import retrieval
 from ..checks import labelled as has_label
 from ..core import Algorithm, Batch, Key, Metrics, Params, average
 from ..losses import reconstruction
+from ..programs import compiled
 from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes, samples
 from .likelihood import log_likelihood
 from .statistics import binomial_interval, paired_difference, summarise
@@ -187,7 +188,7 @@ def battery(
         if algorithm.corrupt is not None:
             found |= _denoised(algorithm, params, test, key_denoised)
         if algorithm.log_weight is not None:
-            found[likelihood_name] = _likelihood(algorithm, params, weighed, key_likelihood, samples)
+            found[likelihood_name] = _likelihood(algorithm, params, weighed, key_likelihood, samples=samples)
         if labelled and algorithm.predict is not None:
             predicted = assignments(algorithm, params, test.x)
             agree = clustering.agreement(predicted, test.y, supervised=algorithm.classes is not None)
@@ -257,7 +258,7 @@ def _floats(metrics: Metrics) -> dict[str, float]:
 # What follows is compiled once for each algorithm, which is a tuple of functions and a static argument.
 
 
-@partial(jax.jit, static_argnames="algorithm")
+@compiled
 def _on_test(
     algorithm: Algorithm, params: Params, test: Batch, key: Key, resting: float, awake: float
 ) -> tuple[Metrics, Array]:
@@ -272,12 +273,12 @@ def _on_test(
     return found, z
 
 
-@partial(jax.jit, static_argnames="algorithm")
+@compiled
 def _own(algorithm: Algorithm, params: Params, test: Batch, key: Key) -> Metrics:
     return average(algorithm.evaluate, params, test, key)
 
 
-@partial(jax.jit, static_argnames="algorithm")
+@compiled
 def _denoised(algorithm: Algorithm, params: Params, test: Batch, key: Key) -> Metrics:
     def errors(params: Params, batch: Batch, key: Key) -> Metrics:
         assert algorithm.corrupt is not None
@@ -287,24 +288,24 @@ def _denoised(algorithm: Algorithm, params: Params, test: Batch, key: Key) -> Me
     return {f"denoised {name}": value for name, value in average(errors, params, test, key).items()}
 
 
-@partial(jax.jit, static_argnames=("algorithm", "samples"))
+@partial(compiled, static_argnames="samples")
 def _likelihood(algorithm: Algorithm, params: Params, test: Batch, key: Key, samples: int) -> Array:
     return log_likelihood(algorithm, params, test, key, samples).mean()
 
 
-@partial(jax.jit, static_argnames="algorithm")
+@compiled
 def _jacobian(algorithm: Algorithm, params: Params, x: Array) -> Array:
     return codes.jacobian_norm(partial(algorithm.encode, params), x).mean()
 
 
-@partial(jax.jit, static_argnames="algorithm")
+@compiled
 def _assignments(algorithm: Algorithm, params: Params, x: Array) -> Array:
     assert algorithm.predict is not None
     one = lambda x: algorithm.predict(params, x[None])[0]  # type: ignore[misc]
     return jax.lax.map(one, x, batch_size=min(500, len(x)))
 
 
-@partial(jax.jit, static_argnames="algorithm")
+@compiled
 def _codes(algorithm: Algorithm, params: Params, x: Array) -> Array:
     return codes.encode(algorithm, params, x)
 
