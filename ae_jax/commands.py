@@ -599,6 +599,8 @@ def evaluate(
     """Every metric of every seed, on the run's own data or on another source of the same shape, which is read with
     those of the run's options (resize, patch, ...) that it takes; written to `out`, too, as JSON.
     """
+    if samples < 1:
+        raise run.RunError(f"samples is {samples}; the log-likelihood takes at least one")
     if out is not None:
         check_output(out, *([] if source is None else [source]))
     opened = open_run(workdir)

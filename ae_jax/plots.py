@@ -433,7 +433,7 @@ def legible(kinds: Sequence[float], classes: Sequence[str], most: int) -> tuple[
     shown = []
     for name in named:
         name = "".join(" " if c.isspace() or category(c) == "Cc" else c for c in name if category(c) != "Cf")
-        name = "".join(MISSING if c in lacking else c for c in name)
+        name = "".join(MISSING if c in lacking else c for c in name).strip()
         shown.append((name if len(name) <= most else f"{name[: most - 1]}…") or "(no name)")
     unclear = [MISSING in name or shown.count(name) > 1 for name in shown]
     told = [f"{name} ({kind:g})" if which else name for name, kind, which in zip(shown, kinds, unclear, strict=True)]

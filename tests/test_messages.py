@@ -202,6 +202,7 @@ HUGE = 2**63
         (("sample", "RUN", "s.npy", "-n", HUGE), "-n is 9223372036854775808; a whole number"),
         (("search", "i.npz", "q.npy", "-k", HUGE), "-k is 9223372036854775808; a whole number"),
         (("encode", "RUN", "x.npy", "z.npy", "--seed", -1), "--seed is -1; it must be at least 0"),
+        (("evaluate", "RUN", "--samples", 0), "samples is 0; the log-likelihood takes at least one"),
         (("evaluate", "README.html"), "README.html is a file; a run is a folder"),
         (("export", "none", "out"), "is not a run of ae-jax: it has no config.json"),
         (("fly",), "the command 'fly' is not known"),
@@ -327,7 +328,7 @@ def test_a_report_that_failed_is_written_again(plain, monkeypatch, capsys):
 
     with monkeypatch.context() as patch:
         patch.setattr(report, "gather", fails)
-        commands.decorate(opened.folder, opened.algorithm, opened.params, held, {"metrics": {}})
+        commands.decorate(opened.folder, opened.algorithm, opened.params, held, {"seeds": [0], "metrics": {}})
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "could not be written (RuntimeError: no font); results.json is whole. ae-jax report" in err

@@ -61,8 +61,8 @@ def test_names_are_drawn_as_they_are_where_they_can_be():
     assert told("a\tb", "_c", "$5", "αβγ", "<b>") == ["a b", "_c", r"\$5", "αβγ", "<b>"]
     assert told("\udce9", "\udcea") == ["\ufffd (0)", "\ufffd (1)"]
     assert told("x" * 30 + "1", "x" * 30 + "2") == ["x" * 23 + "… (0)", "x" * 23 + "… (1)"]
-    assert told("", "a") == ["(no name)", "a"]
-    assert plots.legible([-1, 0, 7], ["a"], 24)[0] == ["-1", "a", "7"]
+    assert told(" \n", "a") == ["(no name)", "a"]
+    assert plots.legible([-1, 0, 7], ["a"], 24)[0] == ["no label", "a", "7"]
 
 
 def test_a_font_that_is_there_draws_what_the_default_lacks():
@@ -145,7 +145,11 @@ def test_no_label_is_no_class(trained, tmp_path):
     _, _, held = trained(["a", "b"])
     held.test.y[:2] = [-1, 7]
     commands.project(Path("run"), tmp_path)
-    assert [row.split("\t")[0] for row in (tmp_path / "metadata.tsv").read_text().splitlines()[1:4]] == ["-1", "7", "a"]
+    assert [row.split("\t")[0] for row in (tmp_path / "metadata.tsv").read_text().splitlines()[1:4]] == [
+        "no label",
+        "7",
+        "a",
+    ]
 
 
 def test_the_report_has_every_name(trained, tmp_path):
