@@ -48,7 +48,7 @@ def draw_degrees(key: Key, params: Params, shuffle: bool = True) -> Array:
 
 def before(order: Array) -> Array:
     """Which input is before which in the order. [D] -> [D, D] bool, from row to column."""
-    return order[:, None] < order
+    return order[:, None] < order[None]
 
 
 def unseen(params: Params) -> Params:
@@ -65,8 +65,8 @@ def masked(params: Params, degrees: Array) -> Params:
     names = layers(params)
     widths = [params[group][name]["kernel"].shape[0] for group, name in names]
     parts = jnp.split(degrees, list(accumulate(widths))[:-1])
-    keeps = [low[:, None] <= high for low, high in pairwise(parts)]
-    keeps.append(parts[-1][:, None] < parts[0])  # strictly: an output is not told its own input
+    keeps = [low[:, None] <= high[None] for low, high in pairwise(parts)]
+    keeps.append(parts[-1][:, None] < parts[0][None])  # strictly: an output is not told its own input
     after = params | {group: dict(params[group]) for group, _ in names}
     for (group, name), keep in zip(names, keeps, strict=True):
         layer = params[group][name]

@@ -32,7 +32,7 @@ def init(key: Key, size: int, widths: Sequence[int], dtype: Any) -> list[tuple[A
 def logit(layers: list[tuple[Array, Array]], z: Array) -> Array:
     """log of the odds that z is a draw from the prior rather than a code. [B, D] -> [B]."""
     for i, (weights, biases) in enumerate(layers):
-        z = (jax.nn.relu(z) if i else z) @ weights + biases
+        z = (jax.nn.relu(z) if i else z) @ weights + biases[None]
     return z[:, 0]
 
 

@@ -52,6 +52,7 @@ def noise(key: Key, mean: Array, samples: tuple[int, ...] = ()) -> Array:
 
 def placed(eps: Array, mean: Array, logvar: Array) -> Array:
     """The draw from q that the noise stands for, mean + exp(logvar / 2) * eps."""
+    mean, logvar = (jnp.expand_dims(a, range(eps.ndim - a.ndim)) for a in (mean, logvar))
     return mean + jnp.exp(0.5 * logvar) * eps
 
 

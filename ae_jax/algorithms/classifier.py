@@ -55,7 +55,7 @@ def classifier(
         return {**begin(key, data), "head": {"kernel": kernel, "bias": kernel[0]}}
 
     def logits_of(params: Params, x: jax.Array, key: Key | None = None) -> jax.Array:  # [B, classes]
-        return net.encode(params, x, key) @ params["head"]["kernel"] + params["head"]["bias"]
+        return net.encode(params, x, key) @ params["head"]["kernel"] + params["head"]["bias"][None]
 
     def terms(params: Params, batch: Batch, key: Key | None, weight_l2, head_l2) -> Loss:
         if batch.y is None:

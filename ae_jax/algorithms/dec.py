@@ -15,7 +15,7 @@ from ..ranges import Weight, checked
 
 def soft_assignment(z: Array, centres: Array) -> Array:
     """Student's t with one degree of freedom about each centre, normalised, eq. (1). [B, K], [C, K] -> [B, C]."""
-    q = 1 / (1 + jnp.square(z[:, None] - centres).sum(-1))
+    q = 1 / (1 + jnp.square(z[:, None] - centres[None]).sum(-1))
     return q / q.sum(-1, keepdims=True)
 
 
@@ -61,7 +61,7 @@ def dec(
         z, x_hat = net.apply(params, batch.x, key)
         q = soft_assignment(z, params["centres"])
         old = params["target"]
-        p = jnp.square(soft_assignment(net.encode({**params, **old}, batch.x), old["centres"])) / old["frequency"]
+        p = jnp.square(soft_assignment(net.encode({**params, **old}, batch.x), old["centres"])) / old["frequency"][None]
         p = p / p.sum(-1, keepdims=True)  # eq. (3)
         kl = (jax.scipy.special.xlogy(p, p) - jax.scipy.special.xlogy(p, q)).sum(-1)  # eq. (2)
         error = squared_error(x_hat, batch.x)

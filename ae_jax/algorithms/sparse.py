@@ -56,7 +56,7 @@ def sparse(
         return sweep(look, batch_size=1000).update(params, (), data, key)[2]  # exact, a chunk at a time
 
     def linear_kl(a: Array, rho: Array) -> Array:  # [B, K], [K] -> [B]
-        rho = jnp.clip(single(rho), 1e-4, 1 - 1e-4)
+        rho = jnp.clip(single(rho), 1e-4, 1 - 1e-4)[None]
         slope = (rho - target) / (rho * (1 - rho))  # d KL(target || rho) / d rho
         return (bernoulli_kl(target, rho) + slope * (a - rho)).sum(-1).astype(a.dtype)
 

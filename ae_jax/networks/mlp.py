@@ -63,7 +63,7 @@ class TiedDecoder(nn.Module):
         for i, width in enumerate(self.widths):
             end = i == len(self.widths) - 1
             bias = self.param(f"bias_{i}", nn.initializers.zeros, (width,))
-            h = (jnp.zeros((h.shape[0], width), h.dtype) if kernels is None else h @ kernels[i]) + bias
+            h = (jnp.zeros((h.shape[0], width), h.dtype) if kernels is None else h @ kernels[i]) + bias[None]
             h = (self.last if end else self.activation)(h)
             h = Dropout(0.0 if end else self.dropout)(h, train)
         return h
@@ -118,7 +118,7 @@ def mlp(
 
     def layer(params: Params, x: Array) -> tuple[Array, Array]:
         kernel, bias = params["encoder"]["layer_0"]["kernel"], params["encoder"]["layer_0"]["bias"]
-        before = x.reshape(x.shape[0], -1) @ kernel + bias
+        before = x.reshape(x.shape[0], -1) @ kernel + bias[None]
         return kernel, jax.jvp(code, (before,), (jnp.ones_like(before),))[1]
 
     net = pair(
