@@ -56,7 +56,7 @@ def read_examples(
     path, name = Path(source).expanduser(), data.is_name(source, options.get("data_dir"))
     there = os.path.exists(path) and not name  # where words are too long for a file's name, Path.exists raises
     if there and path.is_dir():
-        data.tell_own(path)
+        data.tell_left_out(path, "texts" if vocabulary else "images")
     of_arrays = there and path.is_dir() and data.npy_files(path) and data.kind_of(path) == "arrays"
     if suffix(path) in (".npy", ".npz") or of_arrays:
         files = data.npy_files(path) if path.is_dir() else [path]

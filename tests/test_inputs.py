@@ -373,6 +373,29 @@ def test_what_is_encoded_leaves_out_the_same(pets, capsys):
         files.read_examples(str(pets), (4, 4, 1))
 
 
+def test_documents_that_are_encoded_leave_out_the_same(books, capsys):
+    write(books / "README.md", "licence citation")
+    _, names = files.read_examples(str(books), (2,), ("oak", "sail"))
+    assert names == [f"{name}/{i}.txt" for name in ("sea", "wood") for i in range(4)]
+    assert capsys.readouterr().err == "left out: README.md, about the data\n"
+
+
+def test_codes_for_the_projector_beside_images_are_no_images(tmp_path, capsys):
+    for i in range(4):
+        grey(tmp_path / f"{i}.png")
+    grey(tmp_path / "sprite.png", size=9)
+    write(tmp_path / "projector_config.pbtxt", "")
+    assert len(data.load(tmp_path).train.x) == 3
+    assert capsys.readouterr().err == "left out: what ae-jax wrote (sprite.png)\n"
+
+
+@pytest.mark.parametrize("load", [data.load, data.open_stream])
+def test_a_run_is_no_data(tmp_path, load):
+    finished_run(tmp_path)
+    with pytest.raises(data.DataError, match="is the folder of a run, which holds no data"):
+        load(tmp_path)
+
+
 def test_an_empty_split_is_told(tmp_path):
     grey(tmp_path / "train" / "0.png")
     (tmp_path / "test").mkdir()

@@ -1,6 +1,7 @@
 """-1 is no label: not a class, not an index, and no example of it counts where labels are compared."""
 
 import io
+import types
 
 import jax
 import jax.numpy as jnp
@@ -150,3 +151,20 @@ def test_an_experiment_on_labels_needs_one_of_every_example():
         experiment.with_labels(dataset(Y, HIDDEN))
     with pytest.raises(ValueError, match="of train of toy none of them has one"):
         experiment.with_labels(dataset(None, Y))
+
+
+def test_the_projector_calls_them_so(tmp_path, monkeypatch):
+    x = np.clip(CODES, 0, 1)
+    algorithm = types.SimpleNamespace(encode=lambda params, x: x[:, :2])
+    opened = types.SimpleNamespace(algorithm=algorithm, params={}, settings=types.SimpleNamespace(data="toy"))
+    monkeypatch.setattr(commands, "open_run", lambda *_: opened)
+
+    def column(y):
+        dataset = data.Dataset("toy", make_batch(x, Y), make_batch(x, y), "here", classes=("cat", "dog"))
+        monkeypatch.setattr(commands, "load_own", lambda _: commands.Splits(dataset, dataset.train, None, dataset.test))
+        written = commands.project(tmp_path, tmp_path / "out")
+        named = [file for file in written if file.name == "metadata.tsv"]
+        return named and named[0].read_text().splitlines()
+
+    assert column(HIDDEN) == ["no label" if y < 0 else ("cat", "dog", "2")[y] for y in HIDDEN]  # one name is missing
+    assert column(np.full(60, -1)) == []

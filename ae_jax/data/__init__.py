@@ -17,7 +17,7 @@ from .binary import binarise, dynamic_binarise
 from .checks import transposition
 from .dataset import DataError, Dataset, expanded, no_option, unit_interval, validation_split
 from .files import arrays, read_arrays
-from .folders import kind_of, tell_own
+from .folders import kind_of, tell_left_out, text_files
 from .images import Crop, Size, folder, image_files, pixels_to_floats, read_images, scaled
 from .sprites import render, shapes
 from .stream import (
@@ -34,7 +34,7 @@ from .stream import (
     stream_options_for,
     write_shards,
 )
-from .text import bags, counts, read_texts, reuters, text_files, texts, tokens
+from .text import bags, counts, read_texts, reuters, texts, tokens
 from .tfds import WITHOUT, find, known_names, prepared, prepared_in
 from .toys import digits, photos, red_and_blue
 from .variants import Variant, variant
@@ -255,7 +255,7 @@ __all__ = [
     "shard_size",
     "split",
     "stream_options_for",
-    "tell_own",
+    "tell_left_out",
     "text_files",
     "texts",
     "tokens",

@@ -23,7 +23,7 @@ class Listed(NamedTuple):
     """What lies below a folder."""
 
     files: list[Path]  # in the order of their names
-    own: list[Path]  # folders that ae_jax wrote, whose files are not among these
+    own: list[Path]  # files and folders that ae_jax wrote, which are not among these
 
 
 class Found(NamedTuple):
@@ -47,12 +47,15 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run of ae_jax."""
+    beside = ("lock", "checkpoints", "log.jsonl", "results.json")
+    return (folder / "config.json").is_file() and any((folder / name).exists() for name in beside)
+
+
 def is_own(folder: Path) -> bool:
     """Whether ae_jax wrote a folder: a run's, or codes for the Embedding Projector."""
-    run = (folder / "config.json").is_file() and any(
-        (folder / name).exists() for name in ("lock", "checkpoints", "log.jsonl", "results.json")
-    )
-    return run or (folder / "projector_config.pbtxt").is_file()
+    return is_run(folder) or (folder / "projector_config.pbtxt").is_file()
 
 
 def listed(root: Path) -> Listed:
@@ -76,7 +79,8 @@ def listed(root: Path) -> Listed:
             if entry.name.startswith("."):
                 continue
             if not entry.is_dir():
-                files.append(path)
+                sprite = entry.name == "sprite.png" and (folder / "projector_config.pbtxt").is_file()
+                (own if sprite else files).append(path)
             elif is_own(path):
                 own.append(path)
             elif not entry.is_symlink():
@@ -88,14 +92,35 @@ def listed(root: Path) -> Listed:
     return Listed(sorted(files), own)
 
 
-def tell_own(root: Path) -> None:
-    """A line on stderr where folders in a folder are left out, as ae_jax wrote them."""
-    if own := listed(root).own:
-        print(f"left out: {_own(own, root)}", file=sys.stderr)
+def tell_left_out(root: Path, kind: Kind) -> None:
+    """A line on stderr for what `listed` and `text_files` leave out."""
+    there = listed(root)
+    if told := _own(there.own, root) + (
+        _described(_without_about(there.files, root)[1], root) if kind == "texts" else []
+    ):
+        print(f"left out: {'; '.join(told)}", file=sys.stderr)
 
 
-def _own(folders: Sequence[Path], root: Path) -> str:
-    return f"what ae-jax wrote ({some(folders, root)})"
+def _own(paths: Sequence[Path], root: Path) -> list[str]:
+    return [f"what ae-jax wrote ({some(paths, root)})"] * bool(paths)
+
+
+def _described(texts: Sequence[Path], root: Path) -> list[str]:
+    return [f"{some(texts, root)}, about the data"] * bool(texts)
+
+
+def _without_about(files: Sequence[Path], *beside: Path) -> tuple[list[Path], list[Path]]:
+    """The texts among files, and those of them that lie in a folder of `beside` and are about the data; where there
+    are no others, these are the data.
+    """
+    texts = [p for p in files if suffix(p) in TEXTS]
+    about = [p for p in texts if p.parent in beside and _about(p)]
+    return (texts, []) if len(about) == len(texts) else ([p for p in texts if p not in about], about)
+
+
+def text_files(path: Path) -> list[Path]:
+    """The text files below a folder, without those directly in it that are about the others; see `listed`."""
+    return _without_about(listed(path).files, path)[0]
 
 
 def visible_files(root: Path, suffixes: Collection[str]) -> list[Path]:
@@ -133,6 +158,8 @@ def kind_of(path: Path) -> Kind:
     Texts beside as many images, or beside arrays, are about these. Raises DataError for arrays beside images, and for
     images beside more texts: nobody can know which of the two is the data.
     """
+    if is_run(path):
+        raise DataError(f"{path} is the folder of a run, which holds no data: name the folder or file that does")
     kinds = _sorted_by_kind(listed(path).files)
     kinds["texts"] = [p for p in kinds["texts"] if not _about(p)] or kinds["texts"]
     images = kinds["images"]
@@ -189,11 +216,8 @@ def look(path: Path, kind: Kind) -> Found:
         mine = [p for p in mine if p.parent in roots.values()]
         left_out += [f"{many(len(deep), kind)} in folders below ({some(deep, path)})"] * bool(deep)
     if kind == "texts":
-        beside = {path, *roots.values()}
-        about = [p for p in mine if p.parent in beside and _about(p)]
-        if 0 < len(about) < len(mine):
-            mine = [p for p in mine if p not in about]
-            left_out.append(f"{some(about, path)}, about the data")
+        mine, about = _without_about(mine, path, *roots.values())
+        left_out += _described(about, path)
     files = {split: [p for p in mine if p.is_relative_to(root)] for split, root in roots.items()}
     inside = {p for of in files.values() for p in of}
     if outside := [p for p in mine if p not in inside]:
@@ -209,8 +233,7 @@ def look(path: Path, kind: Kind) -> Found:
         strange = [p for p in kinds[other] if not (other == "texts" and _about(p))]
         if other != kind and strange:
             left_out.append(f"{many(len(strange), other)} ({some(strange, path)})")
-    if there.own:
-        left_out.append(_own(there.own, path))
+    left_out += _own(there.own, path)
     if kind != "arrays":
         notes += _of_classes(roots, files, left_out, kind)
     return Found(roots, files, left_out, notes)

@@ -18,14 +18,9 @@ from typing import Any
 import numpy as np
 
 from .dataset import DataError, Dataset, check_sizes, expanded, from_parts, make_batch, refuse, shuffled
-from .folders import TEXTS, class_labels, look, visible_files
+from .folders import TEXTS, class_labels, look
 
 SPLIT = {"train": "training/", "test": "test/"}  # what Reuters' documents are called
-
-
-def text_files(path: Path) -> list[Path]:
-    """The text files below a folder, see `visible_files`."""
-    return visible_files(path, TEXTS)
 
 
 def read_texts(files: Sequence[Path]) -> dict[Path, str]:
