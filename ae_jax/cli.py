@@ -349,6 +349,7 @@ def train(arguments: list[str]) -> None:
     import difflib
 
     from .algorithms import ALGORITHMS
+    from .settings import defaults
 
     lines = "\n".join(f"  {name:<20}{summary(make)}" for name, make in ALGORITHMS.items())
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -363,7 +364,8 @@ def train(arguments: list[str]) -> None:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(f"the algorithm {name!r} is not known.{hint} There are\n{lines}")
     make = ALGORITHMS[name]
-    description = f"{summary(sys.modules[make.__module__])}\n\n{inspect.getdoc(make).split('Args:')[0].strip()}"  # type: ignore[union-attr]
+    told = inspect.getdoc(make).split("Args:")[0].strip()  # type: ignore[union-attr]
+    description = f"{summary(sys.modules[make.__module__])}\n\n{told}\n\nDefaults: {defaults(name).why}"
     parsed = tyro.cli(
         train_options(name),
         prog=f"ae-jax train {name}",
