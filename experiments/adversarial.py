@@ -152,7 +152,7 @@ def main(
             of_prior = priors.prior(name, 2, scale).draw(address(jax.random.key(seed), "sampling"), 3000)
             drawn = np.asarray(algorithm.decode(one, of_prior[:40]))
             shown[name] = (codes(algorithm, params, test_set.x)[0], np.asarray(of_prior), drawn)
-        figure = picture(shown, test_set.y)
+        figure = lambda: picture(shown, test_set.y)
     return record(
         __file__,
         metrics,

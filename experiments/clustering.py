@@ -108,12 +108,15 @@ def main(
     published = {f"{name}, accuracy, %": Published(value, WHERE) for name, value in PUBLISHED.items()}
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 4.2), dpi=100, layout="constrained")
-    for axes, (name, z) in zip(figure.subplots(1, len(codes)), codes.items(), strict=True):
-        flat = z[:3000] - z.mean(0)
-        plane = flat @ np.linalg.svd(flat, full_matrices=False)[2][:2].T  # its two principal directions
-        axes.scatter(*plane.T, c=y[:3000], s=3, cmap="tab10")
-        axes.set(title=f"{name}: {metrics[f'{name}, accuracy, %'][0]:.1f} %", xticks=[], yticks=[])
+    def draw() -> Figure:
+        figure = Figure(figsize=(12, 4.2), dpi=100, layout="constrained")
+        for axes, (name, z) in zip(figure.subplots(1, len(codes)), codes.items(), strict=True):
+            flat = z[:3000] - z.mean(0)
+            plane = flat @ np.linalg.svd(flat, full_matrices=False)[2][:2].T  # its two principal directions
+            axes.scatter(*plane.T, c=y[:3000], s=3, cmap="tab10")
+            axes.set(title=f"{name}: {metrics[f'{name}, accuracy, %'][0]:.1f} %", xticks=[], yticks=[])
+        return figure
+
     return record(
         __file__,
         metrics,
@@ -128,7 +131,7 @@ def main(
             "Pretraining is by Adam, all layers at once, where the paper's is layer by layer with dropout. The picture "
             "shows the codes of the first seed in their two principal directions, coloured by label."
         ],
-        figure=figure,
+        figure=draw,
         out=out,
     )
 

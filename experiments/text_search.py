@@ -127,21 +127,24 @@ def main(
     for a, b in (("autoencoder-10", "LSA-10"), ("autoencoder-10", "LSA-50"), ("autoencoder-2", "LSA-2")):
         metrics[f"{a} minus {b}, mean precision, %"] = curves[a].mean(1) - curves[b].mean(1)
 
-    figure = Figure(figsize=(13, 4.2), dpi=100, layout="constrained")
-    axes = figure.subplots(1, 3)
-    for name, values in curves.items():
-        banded(axes[0], CUTS, values.T, name)
-    axes[0].set(xscale="log", xlabel="documents retrieved", ylabel="precision, %")
-    axes[0].legend(fontsize=8)
-    common = np.argsort(-topics.sum(0))[:topics_shown]
-    only = topics[:, common].sum(1) == 1  # documents of one of these topics
-    label = topics[:, common].argmax(1)
-    for ax, name in zip(axes[1:], ("autoencoder-2", "LSA-2"), strict=True):
-        for i, topic in enumerate(common):
-            chosen = only & (label == i)
-            ax.scatter(*maps[name][chosen, :2].T, s=3, color=f"C{i}", label=names[topic])
-        ax.set(title=name, xticks=[], yticks=[])
-    axes[1].legend(markerscale=4, fontsize=8)
+    def draw() -> Figure:
+        figure = Figure(figsize=(13, 4.2), dpi=100, layout="constrained")
+        axes = figure.subplots(1, 3)
+        for name, values in curves.items():
+            banded(axes[0], CUTS, values.T, name)
+        axes[0].set(xscale="log", xlabel="documents retrieved", ylabel="precision, %")
+        axes[0].legend(fontsize=8)
+        common = np.argsort(-topics.sum(0))[:topics_shown]
+        only = topics[:, common].sum(1) == 1  # documents of one of these topics
+        label = topics[:, common].argmax(1)
+        for ax, name in zip(axes[1:], ("autoencoder-2", "LSA-2"), strict=True):
+            for i, topic in enumerate(common):
+                chosen = only & (label == i)
+                ax.scatter(*maps[name][chosen, :2].T, s=3, color=f"C{i}", label=names[topic])
+            ax.set(title=name, xticks=[], yticks=[])
+        axes[1].legend(markerscale=4, fontsize=8)
+        return figure
+
     return record(
         __file__,
         metrics,
@@ -160,7 +163,7 @@ def main(
             "seed had been tried with probabilities of words and with log(1 + counts), with and without masking. "
             "A first run on probabilities, unmasked and all by the cosine, did as LSA-10 and worse than LSA-50.",
         ],
-        figure=figure,
+        figure=draw,
         out=out,
     )
 
