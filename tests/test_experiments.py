@@ -166,7 +166,9 @@ def ran(tmp_path_factory, photographs, pictures, binary, documents):
             "rate_distortion": {"data": pictures, "images": photographs},
             "restoration": {"images": photographs},
         }
-        return load(name).main(seeds=2, out=str(out), **SMALL[name], **given.get(name, {})), out
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AE_JAX_TRACEBACK", "1")  # a picture that cannot be drawn is an error here
+            return load(name).main(seeds=2, out=str(out), **SMALL[name], **given.get(name, {})), out
 
     return run
 
