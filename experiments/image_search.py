@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -20,6 +21,7 @@ from jax import Array
 from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder
+from ae_jax.distances import squared_distances
 from ae_jax.evaluation import pca, rate, retrieval
 from ae_jax.experiment import codes, command, record, with_labels
 from ae_jax.run import train
@@ -82,12 +84,9 @@ def photographs(folder: str, tile: int, count: int, most: int, searched: int, qu
 
 def ranked(base: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """All of base [N, K] by Euclidean distance from each query [Q, K], nearest first. -> [Q, N]."""
-    centre = base.mean(0, dtype=np.float64)
-    base, queries = (np.asarray(part - centre, np.float32) for part in (base, queries))
-    half = np.square(base).sum(1) / 2
-    return np.concatenate(
-        [np.argsort(half - queries[i : i + 500] @ base.T, axis=1, kind="stable") for i in range(0, len(queries), 500)]
-    )
+    far = lambda part: np.asarray(jax.jit(squared_distances)(jnp.asarray(part), jnp.asarray(base)))
+    parts = (queries[i : i + 500] for i in range(0, len(queries), 500))
+    return np.concatenate([np.argsort(far(part), axis=1, kind="stable") for part in parts])
 
 
 def scores(base: np.ndarray, queries: np.ndarray, problem: Problem) -> tuple[dict[str, float], np.ndarray]:

@@ -69,10 +69,11 @@ def main(
     images, labels = np.asarray(digits.x), np.asarray(digits.y)
     high, low = images[labels >= 5], labels < 5
     iterations, high = (400, high) if full else (iterations, high[:unlabelled])
+    at_once = min(10, iterations)
+    iterations = iterations // at_once * at_once  # whole updates
     settings |= {"iterations": iterations, "unlabelled": len(high)}  # what was run
     x, y, half = images[low], labels[low], int(low.sum()) // 2
     net = networks.mlp(x.shape[1:], units, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
-    at_once = min(10, iterations)
     # the minibatch form on a batch that is the whole set: the penalty is the full one, exactly
     algorithm = sparse(
         net,

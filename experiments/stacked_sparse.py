@@ -63,10 +63,11 @@ def main(
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     whole, test_set = with_labels(datasets.load(data))
     iterations, images = (400, len(whole.x)) if full else (iterations, images)
+    updates, at_once = max(1, iterations // 10), min(10, iterations)
+    iterations = updates * at_once
     settings |= {"iterations": iterations, "images": min(images, len(whole.x))}  # what was run
     train_set, test_set = (jax.tree.map(jnp.asarray, d) for d in (jax.tree.map(lambda a: a[:images], whole), test_set))
     size, classes = len(train_set.x), int(np.max(np.asarray(whole.y))) + 1
-    updates, at_once = max(1, iterations // 10), min(10, iterations)
     lbfgs = repeated(optax.lbfgs(memory_size=20), at_once)
 
     below = [train_set.x.shape[1:], *((k,) for k in units)]

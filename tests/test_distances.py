@@ -1,5 +1,7 @@
 """Distances in float32 against float64, where points lie far from zero and near to one another."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ measure = jax.jit(squared_distances)
 
 def right(a, b):
     """In float64, of the float32 numbers as they are."""
-    return np.square(np.float64(a)[:, None] - np.float64(b)).sum(-1)
+    return np.square(np.asarray(a, np.float64)[:, None] - np.asarray(b, np.float64)).sum(-1)
 
 
 def points(n, k, *, seed=0, shift=0.0, apart=0.0, spread=1.0):
@@ -72,7 +74,7 @@ def test_differences_are_taken_where_the_product_cancels_and_only_there():
 @pytest.mark.parametrize("k", [1, 31, 32, 33, 70])
 def test_differences_add_up_in_every_dimension(k):
     a, b = points(5, k), points(4, k, seed=1)
-    np.testing.assert_allclose(by_differences(a, b), right(a, b), rtol=1e-5)
+    np.testing.assert_allclose(by_differences(jnp.asarray(a), jnp.asarray(b)), right(a, b), rtol=1e-5)
 
 
 def test_sixteen_bits_are_computed_in_32():
@@ -142,7 +144,7 @@ def test_far_groups_of_near_clusters(shift):
     d = right(x, found.centres)
     np.testing.assert_array_equal(found.labels, d.argmin(1))
     np.testing.assert_allclose(found.inertia, d.min(1).sum(), rtol=1e-4)
-    known = KMeans(4, n_init=10, random_state=0).fit(x.astype(float))
+    known: Any = KMeans(4, n_init=10, random_state=0).fit(x.astype(float))  # pyright: ignore[reportArgumentType]
     np.testing.assert_allclose(found.inertia, known.inertia_, rtol=1e-2)
     assert clustering.accuracy(np.asarray(found.labels), np.repeat(np.arange(4), 100)) == 1
 

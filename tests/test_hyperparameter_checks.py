@@ -142,8 +142,8 @@ def test_annealing_without_a_start_and_no_labels_among_labels_are_refused():
 
 
 def splits(x, words=None):
-    batch = Batch(np.asarray(x, np.float32))
-    dataset = data.Dataset("some", batch, batch, "made", None, None)
+    batch = Batch(jnp.asarray(x, jnp.float32))
+    dataset = data.Dataset("some", batch, batch, "made")
     return commands.Splits(replace(dataset, vocabulary=words) if words else dataset, batch, None, batch)
 
 

@@ -80,6 +80,7 @@ def test_log_weights_of_a_narrow_posterior_have_the_elbo_for_their_mean(make, me
     """The draws' spread about it is (2 / 2)^0.5 nats, so that a thousand come within 0.2 of it."""
     algorithm, x = make(fixed(mean, logvar), optax.sgd(0.1)), Batch(jnp.full((1000, 3), 0.5))
     params = algorithm.init(jax.random.key(0), x)
+    assert algorithm.log_weight is not None
     weights = np.asarray(algorithm.log_weight(params, x, jax.random.key(1)), np.float64)
     elbo = -3 * np.log(2) - 2 * right_kl(mean, logvar)
     assert abs(weights.mean() - elbo) < 0.2 + 3e-7 * abs(elbo)
@@ -94,6 +95,7 @@ def test_a_log_weight_is_the_densities_difference_at_the_draw_where_nothing_canc
     eps = np.asarray(jax.random.normal(jax.random.split(key, 3)[0], (1, 4, 2)), np.float64)[0]
     z = 0.5 + np.exp(0.15) * eps
     density = lambda z, m, s: (-0.5 * ((z - m) / s) ** 2 - np.log(s * np.sqrt(2 * np.pi))).sum(-1)
+    assert algorithm.log_weight is not None
     right = density(z, 0, 1) - density(z, 0.5, np.exp(0.15)) - 3 * np.log(2)
     np.testing.assert_allclose(algorithm.log_weight(params, x, key), right, rtol=1e-5)
 

@@ -2,8 +2,13 @@
 
 KL(target || rho_j) is of each unit's mean activation over the *whole* training set, unknown to a minibatch. So rho is
 measured before each pass, and a minibatch descends sum_j KL(rho_j) + KL'(rho_j) (a_j - rho_j) in its activations a: at
-the measurement exactly the full-batch value and gradient, averaged over the data. With a stale rho units oscillate and
-die, so each update moves rho by what it changed on its own batch, plus a small pull.
+the measurement, and without noise or dropout in the encoder, exactly the full-batch value and gradient, averaged over
+the data. With a stale rho units oscillate and die, so each update moves rho by what it changed on its own batch, plus a
+small pull.
+
+With noise or dropout rho is still of clean inputs, as the code is that is used afterwards, and a is of corrupted ones.
+The slope KL'(rho_j) is then the clean code's and acts on corrupted activations: the gradient of KL(rho_j) only as far as
+the two move alike.
 """
 
 from typing import Literal
