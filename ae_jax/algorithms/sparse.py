@@ -7,8 +7,8 @@ the data. With a stale rho units oscillate and die, so each update moves rho by 
 small pull.
 
 With noise or dropout rho is still of clean inputs, as the code is that is used afterwards, and a is of corrupted ones.
-The slope KL'(rho_j) is then the clean code's and acts on corrupted activations: the gradient of KL(rho_j) only as far as
-the two move alike.
+The slope KL'(rho_j) is then the clean code's and acts on corrupted activations: the gradient of KL(rho_j) only as far
+as the two move alike.
 """
 
 from typing import Literal
