@@ -31,7 +31,21 @@ from jax import Array, lax
 from jax.sharding import Mesh
 
 from . import checkpoints, devices, evaluation
-from .core import Algorithm, Batch, Key, Memory, Metrics, Params, address, augment, average, epoch, length, start
+from .core import (
+    Algorithm,
+    Batch,
+    Descent,
+    Key,
+    Memory,
+    Metrics,
+    Params,
+    address,
+    augment,
+    average,
+    epoch,
+    length,
+    start,
+)
 from .data.stream import Stream
 from .disk import RunError, clean, is_temporary, write_atomically, write_json
 from .evaluation import Better
@@ -497,10 +511,20 @@ class Folder:
             ) from error
         if old:
             fields = tuple(tree[name] for name in State._fields if name != "failed")
-            if about["checksum"] != checksum(devices.host(fields)):
+            if about["checksum"] != checksum(devices.host(as_written(fields))):
                 raise checkpoints.Damaged("its checksum does not match its contents")
             tree["failed"] = 0 * tree["best_epoch"]
         return about["epoch"], State(**tree), about["partial"]
+
+
+def as_written(tree: Any) -> Any:
+    """A tree that was read as nested dicts, with `Descent`s again: a checksum of schema 1 goes by their order."""
+    if isinstance(tree, dict):
+        parts = {name: as_written(part) for name, part in tree.items()}
+        return Descent(**parts) if parts.keys() == set(Descent._fields) else parts
+    if isinstance(tree, list) or type(tree) is tuple:
+        return [as_written(part) for part in tree]
+    return tree if not hasattr(tree, "_fields") else type(tree)(*map(as_written, tree))
 
 
 def append(path: Path, line: str) -> None:

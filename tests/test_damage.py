@@ -14,13 +14,13 @@ import optax
 import pytest
 
 from ae_jax import checkpoints, run
-from ae_jax.core import Batch
+from ae_jax.core import Batch, Descent
 
 
 def state(scale=1.0, groups=("encoder",)):
     """Of two seeds, made by hand: nothing is trained or compiled."""
     params = {group: {"kernel": scale * jnp.arange(12.0).reshape(2, 2, 3) + 0.1} for group in groups}
-    memory = {"optimizer": jax.vmap(optax.adam(0.1).init)(params), "step": jnp.full(2, 7)}
+    memory = Descent(step=jnp.full(2, 7), optimizer=jax.vmap(optax.adam(0.1).init)(params))
     one = jnp.ones(2)
     fields = {name: one for name in run.State._fields} | {"best_epoch": jnp.array([3, 4])}
     return run.State(**fields | {"params": params, "memory": memory, "best": {}, "active": jnp.array([True, False])})
@@ -208,11 +208,12 @@ def test_checkpoints_that_cannot_be_listed_are_not_thought_gone(folder, monkeypa
 
 
 def aged(folder):
-    """The newest checkpoint as schema 1 has it."""
+    """The newest checkpoint as schema 1 has it; a seed could not fail alone."""
     place = folder.path / "checkpoints" / "14"
-    about = json.loads((place / "meta.json").read_text())
+    fields = {name: leaves for name, leaves in state(2.0)._asdict().items() if name != "failed"}
+    checkpoints.save(place.parent, 14, fields, {}, 3, "0123")
     (place / "meta.json").unlink()
-    old = {"epoch": 4, "checksum": run.checksum(state(2.0)), "partial": {**about["partial"], "sums": {}}}
+    old = {"epoch": 4, "checksum": run.checksum(tuple(fields.values())), "partial": {"shard": 2, "sums": {}}}
     (place / "meta").mkdir()
     (place / "meta" / "metadata").write_text(json.dumps(old))
     (place / "_CHECKPOINT_METADATA").write_text("{}")
@@ -227,6 +228,7 @@ def test_a_folder_of_schema_1_opens_and_is_checked_too(folder):
     for found in (folder.params(), folder.restore(state())):
         assert found[0] == 4
         assert same(found[1].params, state(2.0).params)
+        assert np.array_equal(found[1].failed, [0, 0])
     with folder.opened({"lr": 0.1}):
         pass
     (data,) = [path for path in (place / "state" / "d").iterdir() if path.is_file()]
