@@ -370,7 +370,8 @@ def diagnose(
     """What went wrong in a training, see `diagnosis`."""
     test, steps = splits.test, -(-examples // settings.batch_size)
     x = jnp.asarray(test.x[:SAMPLED])
-    unlearned = "test error" in metrics and "test reconstruction" not in metrics  # a classifier's decoder
+    measured = {name.partition(" (")[0] for name in metrics}
+    unlearned = "test error" in measured and "test reconstruction" not in measured  # a classifier's decoder
     of_seeds = {}
     for i, seed in enumerate(trained.seeds):
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .checks import labelled
+
 FEW = 500  # updates; fewer hardly move a network from where it started
 WORSE = 0.02  # explained variance below PCA's that counts
 ALL = 0.9  # explained variance from which PCA keeps nearly all: a code as long is there for something else
@@ -54,7 +56,8 @@ def probe(accuracy: float | None, labels: Any) -> str:
     """Of a linear probe's accuracy on examples with these labels [N]: at chance, the share of the largest class."""
     if accuracy is None:
         return ""
-    chance = np.unique(np.asarray(labels), return_counts=True)[1].max() / len(labels)
+    labels = np.asarray(labels)[labelled(labels)]  # what the accuracy is of
+    chance = np.unique(labels, return_counts=True)[1].max() / len(labels)
     if accuracy > chance + 2 * np.sqrt(chance * (1 - chance) / len(labels)):
         return ""
     return (

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import commands, data, evaluation, experiment, networks, plots, settings
+from ae_jax import commands, data, diagnosis, evaluation, experiment, networks, plots, settings
 from ae_jax.algorithms import autoencoder, classifier
 from ae_jax.core import Batch
 from ae_jax.data.dataset import make_batch
@@ -168,3 +168,10 @@ def test_the_projector_calls_them_so(tmp_path, monkeypatch):
 
     assert column(HIDDEN) == ["no label" if y < 0 else ("cat", "dog", "2")[y] for y in HIDDEN]  # one name is missing
     assert column(np.full(60, -1)) == []
+
+
+def test_chance_is_that_of_the_labelled_alone():
+    y = np.where(np.arange(60) < 40, -1, np.arange(60) % 2)
+    assert diagnosis.probe(0.6, y) == diagnosis.probe(0.6, y[40:])
+    assert "the largest class is 0.50" in diagnosis.probe(0.6, y)
+    assert not diagnosis.probe(0.9, y)
