@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,6 +65,19 @@ def check_range(params: Any) -> Any:
             "divides by them: give the data as float32, or as bfloat16, which has the range of float32"
         )
     return params
+
+
+def check_loss(name: str, loss: Any) -> Any:
+    """The loss. Raises ValueError unless its value and each metric is one number, or one for each example."""
+    for of, value in {f"the loss {name!r}": loss.value, **loss.metrics}.items():
+        try:
+            chex.assert_rank(value, {0, 1})
+        except AssertionError:
+            raise ValueError(
+                f"{of} has the shape {jnp.shape(value)}; wanted: a number for each example, [B], or one for all, []: "
+                "sum over pixels and units first"
+            ) from None
+    return loss
 
 
 def labelled(y: Any) -> np.ndarray:

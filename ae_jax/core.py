@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from .checks import check_batch, check_optimizer, check_range
+from .checks import check_batch, check_loss, check_optimizer, check_range
 from .checks import final as final
 from .keys import Key, address
 
@@ -118,7 +118,7 @@ def descend(
 
     `wrt` names the groups of params to descend (default: all), `name` the metric that reports the mean loss. A
     hyperparameter may be a schedule over this rule's own steps, and is then reported too. L-BFGS works as well. Raises
-    TypeError for no optimizer.
+    TypeError for no optimizer, ValueError for a loss or metric that is neither [B] nor [].
     """
     optimizer = optax.with_extra_args_support(check_optimizer(optimizer))
 
@@ -131,7 +131,7 @@ def descend(
         scheduled = {k: jnp.asarray(h(memory.step)) for k, h in hyper.items() if callable(h)}
 
         def objective(chosen: Params) -> tuple[Array, Loss]:
-            result = loss({**params, **chosen}, batch, key, **{**hyper, **scheduled})
+            result = check_loss(name, loss({**params, **chosen}, batch, key, **{**hyper, **scheduled}))
             return jnp.mean(result.value), result
 
         chosen = chosen_of(params)

@@ -235,6 +235,16 @@ def test_fit_is_a_loop_of_epochs_and_maps_over_seeds():
         np.testing.assert_allclose(all_history["loss"][seed], losses, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("value", "metric"), [((5, 3), ()), ((5,), (5, 3))])
+def test_a_loss_is_a_number_for_each_example(value, metric):
+    """Numbers of pixels would be averaged by the mean over examples without a word."""
+    loss = lambda params, batch, key: core.Loss(params["a"] * jnp.ones(value), {"term": jnp.ones(metric)})
+    rule, params = core.descend(loss, optax.sgd(1.0)), {"a": jnp.ones(())}
+    told = r"(the loss 'loss'|term) has the shape \(5, 3\); wanted: a number for each example"
+    with pytest.raises(ValueError, match=told):
+        rule.update(params, rule.init(params), DATA, KEY)
+
+
 def test_the_statistics_of_an_algorithm_come_before_its_pass():
     order = core.assign(lambda params, batch, key: {"size": jnp.asarray(len(batch.x))})
     algorithm = core.Algorithm(init, counting, noisy, jnp.add, jnp.add, jnp.add, before=order)

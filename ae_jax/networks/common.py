@@ -9,6 +9,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, Literal
 
+import chex
 import jax
 import jax.numpy as jnp
 from flax import errors
@@ -104,17 +105,21 @@ def check_shape(x: Array, shape: tuple[int, ...]) -> None:
     """Raises ValueError unless x is a batch of examples of that shape, in floating point."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(f"x has the dtype {x.dtype}; networks take floating point data: scale images to [0, 1] first")
-    if x.ndim != len(shape) + 1 or x.shape[1:] != shape:
+    try:
+        chex.assert_shape(x, (None, *shape))
+    except AssertionError:
         raise ValueError(
             f"x has the shape {x.shape}; this network takes [B, {', '.join(map(str, shape))}]: "
             "build it for the data's shape, networks.mlp(data.x.shape[1:], ...)"
-        )
+        ) from None
 
 
 def check_code(z: Array, latents: int) -> None:
     """Raises ValueError unless z is a batch of codes of that size."""
-    if z.ndim != 2 or z.shape[1] != latents:
-        raise ValueError(f"z has the shape {z.shape}; this network decodes codes [B, {latents}]")
+    try:
+        chex.assert_shape(z, (None, latents))
+    except AssertionError:
+        raise ValueError(f"z has the shape {z.shape}; this network decodes codes [B, {latents}]") from None
 
 
 def pair(
