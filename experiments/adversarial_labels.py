@@ -84,7 +84,7 @@ def main(
     def alone(start, test: Batch):
         rule = repeat(descend(cross_entropy, adam, wrt=("encoder",)), steps)
         known = Batch(*start["labelled"])
-        return error(rule.update(start, rule.init(start), known, jax.random.key(0))[0], test)
+        return error(rule.update(start, rule.init(start), known, address(jax.random.key(0), "alone"))[0], test)
 
     print(f"{seeds} adversarial autoencoders with {labels} labels, {epochs} epochs")
     params = train(algorithm, train_set, epochs=epochs, batch_size=batch_size, seeds=sweep).params

@@ -178,6 +178,12 @@ def test_keys_are_derived_in_one_place(folder):
                 root, first = ast.unparse(node.args[0]), node.args[1]
                 number = isinstance(first, ast.Constant) and not isinstance(first.value, str)
                 assert not (root.startswith("jax.random.key(") and number), f"{path}:{node.lineno} has no name"
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("jax.random.", "draws.")):
+                drawn = [ast.unparse(argument) for argument in node.args[:1]]
+                direct = any(root.startswith("jax.random.key(") for root in drawn) and "key_data" not in ast.unparse(
+                    node.func
+                )
+                assert not direct, f"{path}:{node.lineno} draws with a seed's own key"
 
 
 def test_a_key_used_twice_is_found():

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..core import Metrics
+from ..core import Metrics, address
 from ..losses import reconstruction, squared_error
 
 
@@ -42,7 +42,7 @@ def fit(x: Array, components: int, exact: bool | None = None) -> PCA:
     if size <= 2048 if exact is None else exact:
         variances, vectors = jnp.linalg.eigh(flat.T @ flat / count)
     else:
-        start = jax.random.normal(jax.random.key(0), (size, min(kept + 10, size)), flat.dtype)
+        start = jax.random.normal(address(jax.random.key(0), "pca"), (size, min(kept + 10, size)), flat.dtype)
         basis = jnp.linalg.qr(start)[0]
         basis = jax.lax.fori_loop(0, 16, lambda _, q: jnp.linalg.qr(flat.T @ (flat @ q))[0], basis)
         inside = flat @ basis

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax import Array
 
 from ..checks import known
-from ..core import Autoencoder, Key, Params
+from ..core import Autoencoder, Key, Params, address
 from ..recode import through
 from .common import (
     ACTIVATIONS,
@@ -181,7 +181,7 @@ def _elementwise(s: Activation, size: int) -> bool:
     if s in ACTIVATIONS.values():
         return True
     with jax.ensure_compile_time_eval():
-        at = jax.random.normal(jax.random.key(0), (1, size))
+        at = jax.random.normal(address(jax.random.key(0), "slope"), (1, size))
         slopes = jax.jacfwd(s)(at).reshape(-1, size)
         return known(slopes) and slopes.shape == (size, size) and not (slopes * (1 - jnp.eye(size))).any()
 
