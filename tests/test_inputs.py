@@ -199,6 +199,7 @@ def same(one, other):
 def test_what_ae_jax_wrote_is_no_data(pets, below, capsys, monkeypatch):
     monkeypatch.chdir(pets)
     before, streamed = data.load("."), data.open_stream(".")
+    assert before.name == streamed.name == pets.name
     assert capsys.readouterr().err == ""
     finished_run(pets / below)
     same(data.load("."), before)

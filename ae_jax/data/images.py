@@ -215,7 +215,7 @@ def folder(
         split: make_batch(pixels_to_floats(part), labels[split] if classes else None) for split, part in images.items()
     }
     names = {split: [str(p.relative_to(path)) for p in found] for split, found in files.items()}
-    return from_parts(path.name, parts, str(path), test_fraction, seed, classes=classes, names=names)
+    return from_parts(path.absolute().name, parts, str(path), test_fraction, seed, classes=classes, names=names)
 
 
 def _patched(
@@ -242,4 +242,4 @@ def _patched(
         counts["validation"] = counts["test"]
     drawn = [patches(images[split], patch, n, [seed, i]) for i, (split, n) in enumerate(counts.items())]
     train, test, *validation = (make_batch(pixels_to_floats(part)) for part in drawn)
-    return Dataset(f"{path.name} patches", train, test, source, validation[0] if validation else None)
+    return Dataset(f"{path.absolute().name} patches", train, test, source, validation[0] if validation else None)

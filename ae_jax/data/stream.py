@@ -464,7 +464,9 @@ def images(
 
         return replace(made(f"{path} {part}", len(files[part]), read, block=1), dark=None)  # white is 255 in images
 
-    return from_sources(path.name, {part: source(part) for part in files}, str(path), test_fraction, seed, classes)
+    return from_sources(
+        path.absolute().name, {part: source(part) for part in files}, str(path), test_fraction, seed, classes
+    )
 
 
 # .................................................................................. TensorFlow Datasets

@@ -158,7 +158,14 @@ def texts(
     table = counts if count_words else bags
     batches = {split: make_batch(table(of, vocabulary), labels[split]) for split, of in contents.items()}
     return from_parts(
-        path.name, batches, str(path), test_fraction, seed, classes=classes, vocabulary=vocabulary, names=names
+        path.absolute().name,
+        batches,
+        str(path),
+        test_fraction,
+        seed,
+        classes=classes,
+        vocabulary=vocabulary,
+        names=names,
     )
 
 
