@@ -66,8 +66,8 @@ def probe(accuracy: float | None, labels: Any) -> str:
 
 
 def falling(losses: Sequence[float]) -> str:
-    """Of the training loss after each epoch: whether its last tenth fell by more than a fiftieth of all, and than its
-    own scatter.
+    """Of the training loss after each epoch: whether its last tenth fell by more than a twenty-fifth of all, and than
+    its own scatter.
     """
     values = np.asarray([v for v in losses if v is not None], np.float64)
     if len(values) < 3:
@@ -76,7 +76,7 @@ def falling(losses: Sequence[float]) -> str:
     before, last = values[-2 * n : -n], values[-n:]
     drop, whole = before.mean() - last.mean(), values[0] - last.mean()
     scatter = np.sqrt((before.var() + last.var()) / n)
-    if not (whole > 0 and drop > max(0.02 * whole, 2 * scatter)):
+    if not (whole > 0 and drop > max(0.04 * whole, 2 * scatter)):
         return ""
     return f"the loss is still falling (by {drop:.3g} in the last {n} of {len(values)} epochs): train longer"
 

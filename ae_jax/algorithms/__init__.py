@@ -108,8 +108,10 @@ MEMBERS: tuple[Member, ...] = (
     Member(
         semantic_hashing,
         Defaults(
-            "32 bits, as Salakhutdinov & Hinton (2009) have 20 to 128; trial: all 32 in use, .81 of held-out digits.",
+            "32 bits; Salakhutdinov & Hinton (2009) have 20 to 128, and saturating hidden units. Trial: held-out "
+            "digits keep .81. Of MNIST's bits 22 are stuck after 1500 steps with rectified units, and 5 with tanh.",
             32,
+            network={"activation": "tanh"},
         ),
     ),
     Member(
