@@ -6,6 +6,7 @@ import optax
 from jax import lax
 
 from .core import Optimizer
+from .ranges import POSITIVE
 
 
 def repeated(optimizer: Optimizer, times: int) -> Optimizer:
@@ -48,5 +49,9 @@ def momentum(learning_rate: float, switch: int, before: float = 0.5, after: floa
 
     The released code of Hinton & Salakhutdinov (2006): 5 epochs of 0.5, then 0.9.
     """
+    POSITIVE.check("learning_rate", learning_rate)
+    if switch < 0 or not (0 <= before < 1 and 0 <= after < 1):
+        given = f"switch is {switch}, before {before}, after {after}"
+        raise ValueError(f"{given}; wanted: a number of updates from 0 on, and momenta of at least 0 and less than 1")
     schedule = lambda step: jnp.where(step < switch, before, after)
     return optax.inject_hyperparams(optax.sgd)(learning_rate, momentum=schedule)

@@ -24,7 +24,7 @@ class Range(NamedTuple):
     wanted: str
 
     def check(self, name: str, value: Any) -> None:
-        """Raises ValueError for a number outside, NaN, or no number.
+        """Raises ValueError for a number outside, NaN, what is infinite in float32, or no number.
 
         None, a schedule, and a value that is swept or traced pass; of a tuple, each number is checked.
         """
@@ -35,12 +35,12 @@ class Range(NamedTuple):
                 self.check(name, one)
             return
         try:
-            number = np.asarray(value).astype(float)
+            number = np.asarray(np.nan if isinstance(value, str) else value).astype(float)
         except (TypeError, ValueError, OverflowError):
             number = np.asarray(np.nan)
         ends = (number == self.low) | (number == self.high)
-        inside = (self.low <= number) & (number <= self.high) & np.isfinite(number) & ~(self.open & ends)
-        if not np.all(inside):
+        finite = np.abs(number) <= np.finfo(np.float32).max
+        if not np.all((self.low <= number) & (number <= self.high) & finite & ~(self.open & ends)):
             raise ValueError(f"{name} is {value}; {self.wanted}")
 
 
@@ -60,6 +60,7 @@ Weight = Annotated[Hyper, NOT_NEGATIVE]  # of a penalty: if negative, it rewards
 Amount = Annotated[float, NOT_NEGATIVE]
 Positive = Annotated[float, POSITIVE]
 Inside = Annotated[float, INSIDE]
+Count = Annotated[int, Range(1, 2**31 - 1, False, "it must be a whole number, at least 1")]
 Width = Annotated[tuple[int, ...], Range(1, inf, False, "a layer has at least 1 unit")]
 
 
@@ -83,6 +84,8 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
         for name, given in arguments.items():
             if name in ranges:
                 ranges[name].check(name, given)
+            elif isinstance(given, int) and abs(given) >= 2**31:
+                raise ValueError(f"{name} is {given}; nothing is counted beyond 2^31 - 1 here")
         if "net" in arguments and not hasattr(arguments["net"], "encode"):
             given = type(arguments["net"]).__name__
             raise TypeError(f"net is a {given}; wanted: an Autoencoder of `networks`, such as networks.mlp(shape, 10)")

@@ -11,8 +11,9 @@ import optax
 import pytest
 from flax import linen
 
-from ae_jax import algorithms, commands, corruption, data, networks
+from ae_jax import algorithms, commands, corruption, data, networks, optimizers
 from ae_jax.core import Batch
+from ae_jax.evaluation import logistic_pca, probes, statistics
 from ae_jax.priors import prior
 from ae_jax.ranges import PORTION, Range, asked_of
 from ae_jax.settings import OptimizerSettings, Settings, check_updates, heads, optimizer
@@ -178,3 +179,38 @@ def test_a_likelihood_that_is_not_the_datas_is_refused(algorithm, hyper, given, 
     else:
         with pytest.raises(ValueError, match=told):
             check()
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: made("vae", warmup_steps=10**30), "warmup_steps is 10+; nothing is counted beyond"),
+        (lambda: made("rbm", steps=10**30), "steps is 10+; nothing is counted beyond"),
+        (lambda: made("dec", measured=0), "measured is 0; it must be a whole number"),
+        (lambda: made("vae", beta=1e39), r"beta is 1e\+39; it must not be negative, and must be finite"),
+        (lambda: made("vae", beta="1"), "beta is 1; it must not"),
+        (lambda: networks.rbm((4,), 2, scale=NAN), "scale is nan"),
+        (lambda: networks.rbm((4,), 2, scale=-1.0), "scale is -1"),
+        (lambda: optimizers.momentum(NAN, 1), "learning_rate is nan"),
+        (lambda: optimizers.momentum(0.1, -1), "switch is -1"),
+        (lambda: optimizers.momentum(0.1, 1, after=1.0), "after 1"),
+        (lambda: probes.linear_probe(jnp.ones((4, 2)), [0, 1, 0, 1], jnp.ones((2, 2)), [0, 1], l2=-1.0), "l2 is -1"),
+        (lambda: statistics.summarise([1.0, 2.0], 1.5), "level is 1"),
+        (lambda: statistics.binomial_interval(1, 2, 0.0), "level is 0"),
+        (lambda: logistic_pca.fit(jnp.full((4, 2), 0.5), 1, jax.random.key(0), ridge=INF), "ridge inf"),
+    ],
+)
+def test_other_numbers_without_sense_are_refused_by_name(call, told):
+    with pytest.raises(ValueError, match=told):
+        call()
+
+
+def test_seeds_that_agree_have_no_spread():
+    """The mean of three times 0.1, summed and divided, is another number, about which they would spread."""
+    found = statistics.summarise([0.1, 0.1, 0.1])
+    assert (found["mean"], found["std"], found["low"], found["high"]) == (0.1, 0.0, 0.1, 0.1)
+    assert statistics.paired_difference([0.4, 0.4, 0.4], [0.3, 0.3, 0.3])["p"] == 0.0
+    assert statistics.summarise([2.0])["std"] is None
+    assert all(np.isnan(statistics.summarise([INF, 1.0])[name]) for name in ("std", "low", "high"))
+    with pytest.raises(ValueError, match="at least one number"):
+        statistics.summarise([])

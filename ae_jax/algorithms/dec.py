@@ -10,7 +10,7 @@ from jax import Array
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, assign, descend, final
 from ..losses import reconstruction, squared_error
 from ..pretraining import centres, codes_of, pretrained
-from ..ranges import Weight, checked
+from ..ranges import Count, Weight, checked
 
 
 def soft_assignment(z: Array, centres: Array) -> Array:
@@ -26,7 +26,7 @@ def dec(
     *,
     clusters: int = 10,
     weight: Weight = 0.0,
-    measured: int = 256,
+    measured: Count = 256,
     pretrain_epochs: int = 0,
 ) -> Algorithm:
     """KL(P || Q) in nats: assignments Q are drawn towards their own sharpened form P, which each pass fixes anew: from

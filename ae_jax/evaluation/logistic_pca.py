@@ -5,6 +5,7 @@ Schapire (2001), NIPS; the baseline beside the deep autoencoder of Hinton & Sala
 test the codes alone are.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -32,7 +33,7 @@ def fit(x: Array, components: int, key: Key, *, ridge: float = 1e-2, iterations:
     example that can be told without error has a code without bound. The start is small and random.
     Raises ValueError for no components, no examples or no ridge.
     """
-    if components < 1 or len(x) < 1 or (known(ridge) and not ridge > 0):
+    if components < 1 or len(x) < 1 or (known(ridge) and not 0 < ridge < math.inf):
         given = f"{components} components of {len(x)} examples with ridge {ridge:g}"
         raise ValueError(f"logistic PCA was asked for {given}; the numbers must be at least 1, the ridge positive")
     root, mean = len(x) ** 0.5, jnp.clip(single(x.mean(0)), 1e-3, 1 - 1e-3)

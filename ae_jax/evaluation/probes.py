@@ -12,6 +12,7 @@ import optax
 from jax import Array, lax
 
 from ..checks import labelled
+from ..ranges import NOT_NEGATIVE
 from ..retrieval import nearest
 
 
@@ -121,6 +122,7 @@ def linear_probe(train: Array, train_y: Any, test: Array, test_y: Any, *, l2: fl
 
     An example whose label is below 0 has none, and does not count. Raises ValueError where train or test have no other.
     """
+    NOT_NEGATIVE.check("l2", l2)
     (train, train_y), (test, test_y) = _known(train, train_y), _known(test, test_y)
     train_y, test_y, classes = _classes(train_y, test_y)
     probe = fit_linear(train, train_y, classes, l2)

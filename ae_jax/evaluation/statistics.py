@@ -6,22 +6,27 @@ from typing import Any
 
 import numpy as np
 
+from ..ranges import INSIDE
+
 
 def summarise(values: Sequence[float] | np.ndarray, level: float = 0.95) -> dict[str, Any]:
     """One metric over independent seeds: `values`, `mean`, `std` (n - 1 in the denominator), and `low` and
     `high`, Student's interval for the mean, mean -+ t std / sqrt(n).
 
     With one value nothing is known of the spread, and `std`, `low` and `high` are None. A value that is not
-    finite makes the rest NaN. The result is ready for JSON. Raises ValueError for no values.
+    finite makes the rest NaN. The result is ready for JSON. Raises ValueError for no values, and unless 0 < level < 1.
     """
     from scipy.stats import t
 
+    INSIDE.check("level", level)
     array = _vector("values", values)
     count = len(array)
-    summary: dict[str, Any] = {"values": array.tolist(), "mean": float(array.mean())}
-    if count == 1:
-        return summary | {"std": None, "low": None, "high": None}
-    std = float(array.std(ddof=1))
+    equal = bool((array == array[0]).all())  # whose mean, summed and divided, need not be the value
+    with np.errstate(invalid="ignore"):  # inf - inf
+        summary: dict[str, Any] = {"values": array.tolist(), "mean": float(array[0] if equal else array.mean())}
+        if count == 1:
+            return summary | {"std": None, "low": None, "high": None}
+        std = 0.0 if equal and np.isfinite(array[0]) else float(array.std(ddof=1))
     half = float(t.ppf((1 + level) / 2, count - 1)) * std / count**0.5
     return summary | {"std": std, "low": summary["mean"] - half, "high": summary["mean"] + half}
 
@@ -29,8 +34,9 @@ def summarise(values: Sequence[float] | np.ndarray, level: float = 0.95) -> dict
 def binomial_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson's interval (1927) for a proportion, such as the accuracy of one classifier on n test examples.
 
-    Raises ValueError unless 0 <= correct <= n and n >= 1.
+    Raises ValueError unless 0 <= correct <= n, n >= 1 and 0 < level < 1.
     """
+    INSIDE.check("level", level)
     if n < 1 or not 0 <= correct <= n:
         raise ValueError(f"{correct} correct of {n}; n must be at least 1 and 0 <= correct <= n")
     z = NormalDist().inv_cdf((1 + level) / 2)

@@ -11,6 +11,7 @@ from jax import Array
 
 from ..checks import known
 from ..core import Autoencoder, Key, Params, address
+from ..ranges import NOT_NEGATIVE
 from ..recode import through
 from .common import (
     ACTIVATIONS,
@@ -161,6 +162,7 @@ def rbm(shape: tuple[int, ...], latents: int, *, heads: int = 1, scale: float = 
     """
     if heads != 1:
         raise ValueError(f"the network rbm is tied and has one head, this algorithm's encoder emits {heads}: use mlp")
+    NOT_NEGATIVE.check("scale", scale)
     return mlp(shape, latents, hidden=(), heads=heads, tied=True, init=nn.initializers.normal(scale))
 
 
