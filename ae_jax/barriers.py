@@ -1,6 +1,7 @@
 """Where XLA shall keep to what is written, as its own way takes CPUs longer."""
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 
 
@@ -28,3 +29,8 @@ def settled(rows: Array) -> Array:
 
 
 settled.defjvps(lambda tangent, _, rows: lax.optimization_barrier(tangent))
+
+
+def single(a: Array) -> Array:
+    """The numbers in float32 at least: in 16 bits a probability near 1 rounds to 1, whose complement has no log."""
+    return a.astype(jnp.promote_types(a.dtype, jnp.float32))

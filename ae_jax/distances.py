@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from .losses import single
+from .barriers import single
 
 NARROW = 16  # dimensions, up to which differences cost no more than the product
 NEAR = 2.0**-7  # |a - b|^2 over |a|^2 + |b|^2, below which the product has lost seven bits

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .barriers import computed
+from .barriers import computed, single
 from .core import Autoencoder, Metrics
 
 LikelihoodName = Literal["squared", "bernoulli", "multinomial"]
@@ -85,11 +85,6 @@ def kl_standard_normal(mean: Array, logvar: Array) -> Array:
     Kingma & Welling (2014), appendix B.
     """
     return 0.5 * (jnp.square(mean) + exp_beyond_linear(logvar))
-
-
-def single(a: Array) -> Array:
-    """The numbers in float32 at least: in 16 bits a probability near 1 rounds to 1, whose complement has no log."""
-    return a.astype(jnp.promote_types(a.dtype, jnp.float32))
 
 
 def bernoulli_kl(rho: float | Array, rho_hat: Array, eps: float = 1e-6) -> Array:

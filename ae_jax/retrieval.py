@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from .barriers import single
 from .distances import by_differences, in_blocks
-from .losses import single
 
 LONGEST = 64  # bits of an address
 

@@ -137,7 +137,8 @@ def test_an_index_needs_neither_the_run_nor_its_network(indexed, tmp_path):
         "print([hits[0].place for hits in index.search(i, index.encode(i, x), 1)], *sorted(loaded()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[0, 1] ae_jax ae_jax.compiler ae_jax.disk ae_jax.index ae_jax.retrieval"
+    few = ["", ".barriers", ".compiler", ".disk", ".distances", ".index", ".retrieval"]
+    assert done.stdout.split() == ["[0,", "1]", *(f"ae_jax{name}" for name in few)]
 
 
 def test_search_refuses_what_does_not_fit(indexed, tmp_path):
