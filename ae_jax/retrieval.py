@@ -54,7 +54,8 @@ def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
 
     def search(codes: Array) -> tuple[Array, Array]:  # [q, K]
         here = codes - centre
-        least, near = lax.top_k(here @ moved.T - half, some)  # (|c|^2 - |b - c|^2) / 2, at most
+        scores = here @ moved.T - half  # (|c|^2 - |b - c|^2) / 2, at most
+        least, near = lax.optimization_barrier(lax.top_k(scores, some))  # or XLA sorts all, as the last is used alone
         near = jnp.sort(near, -1)  # so that of equal distances the earlier counts, as it would in a search
         squared, best = lax.top_k(-jnp.square(base[near] - codes[:, None]).sum(-1), k)
         picked = jnp.take_along_axis(near, best, -1), -squared
