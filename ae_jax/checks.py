@@ -1,4 +1,4 @@
-"""What can be asked of an argument before anything is computed."""
+"""Checks of arguments before anything is computed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,19 +10,19 @@ import numpy as np
 from jax import Array
 from jax.core import Tracer
 
-LATE = 2**30  # updates; 2^31 - 1 and one more is below 0
+LATE = 2**30  # updates; an int32 overflows at 2^31
 
 
 def known(value: Any) -> bool:
-    """Whether it has a value yet, so that its range can be checked and a program chosen by it.
+    """Whether the value is known before the program runs, so that its range can be checked.
 
-    A hyperparameter that is swept by jax.vmap, or traced by jit or grad, has none: whoever sweeps keeps to its range.
+    A hyperparameter that jax.vmap maps over, or that jit or grad traces, is not: the caller keeps to its range.
     """
     return not isinstance(value, Tracer)
 
 
 def final(hyper: float | Callable[[Any], Any]) -> float | Array:
-    """The value that a hyperparameter ends at: itself, or that of its schedule after 2^30 updates.
+    """The last value of a hyperparameter: the number itself, or its schedule after 2^30 updates.
 
     Raises ValueError for a schedule that never settles, such as a cyclical one.
     """
@@ -35,34 +35,33 @@ def final(hyper: float | Callable[[Any], Any]) -> float | Array:
         apart = max(abs(float(v) - float(values[0])) for v in values)
         if apart > 1e-4 * max(abs(float(v)) for v in (first, *values)):
             raise ValueError(
-                "a schedule of this algorithm never settles, so evaluation has no value of it to use: let it end in a "
-                "constant, as optax.join_schedules([schedule, optax.constant_schedule(1.0)], [10_000]) does after "
-                "10,000 updates"
+                "a schedule of this algorithm never settles; evaluation needs its last value: end it in a constant: "
+                "optax.join_schedules([schedule, optax.constant_schedule(1.0)], [10_000]) is constant after 10,000 updates"
             )
     return values[0]
 
 
 def check_batch(data: Any) -> None:
-    """Raises TypeError for what is no `Batch`: an array, or a dataset of which no part was chosen."""
+    """Raises TypeError unless the data are a `Batch`: for an array, or a dataset instead of its train or test part."""
     if not hasattr(data, "x"):
         part = "its part, data.train or data.test" if hasattr(data, "train") else "Batch(x), or Batch(x, y) with labels"
-        raise TypeError(f"the data are {type(data).__name__}, not a Batch: give {part}")
+        raise TypeError(f"the data are of type {type(data).__name__}, not Batch: give {part}")
 
 
 def check_optimizer(optimizer: Any) -> Any:
-    """The optimizer. Raises TypeError for what is none, a learning rate say."""
+    """The optimizer. Raises TypeError for anything else, such as a learning rate."""
     if not all(callable(getattr(optimizer, part, None)) for part in ("init", "update")):
         like = f"optax.adam({optimizer if isinstance(optimizer, float) else 1e-3})"
-        raise TypeError(f"the optimizer is {optimizer!r}; give one of optax, {like} say")
+        raise TypeError(f"the optimizer is {optimizer!r}; give an optax optimizer, such as {like}")
     return optimizer
 
 
 def check_range(params: Any) -> Any:
-    """The params. Raises ValueError for those of float16."""
+    """The params. Raises ValueError for float16."""
     if any(leaf.dtype == jnp.float16 for leaf in jax.tree.leaves(params)):
         raise ValueError(
-            "the params, which follow the data, are float16, where squares of small gradients are 0 and Adam "
-            "divides by them: give the data as float32, or as bfloat16, which has the range of float32"
+            "the params are float16, as the data are: Adam divides by squares of gradients, and small ones are 0 in "
+            "float16. Give the data as float32, or as bfloat16, which has the range of float32"
         )
     return params
 
@@ -74,13 +73,13 @@ def check_loss(name: str, loss: Any) -> Any:
             chex.assert_rank(value, {0, 1})
         except AssertionError:
             raise ValueError(
-                f"{of} has the shape {jnp.shape(value)}; wanted: a number for each example, [B], or one for all, []: "
+                f"{of} has the shape {jnp.shape(value)}; wanted: [B], a number for each example, or [], one number: "
                 "sum over pixels and units first"
             ) from None
     return loss
 
 
 def labelled(y: Any) -> np.ndarray:
-    """Which examples have a label: below 0 is none, as TensorFlow Datasets says by -1. [N] -> [N], bool."""
+    """Which examples have a label: a negative one means none, as -1 does in TensorFlow Datasets. [N] -> [N], bool."""
     y = np.asarray(y)
     return y >= 0 if np.issubdtype(y.dtype, np.signedinteger) else np.ones(y.shape, bool)

@@ -1,4 +1,4 @@
-"""Learning rules as pairs of pure functions: the types and combinators that the whole library is said in.
+"""Learning rules as pairs of pure functions: the types and combinators of the whole library.
 
 optax found that optimizers are pairs `(init, update)`, and that pairs compose. So do `Rule`s, which turn params,
 memory and data into params and memory: a step, an epoch, a game of two players, as *a dataset is a large batch*. Keys
@@ -18,7 +18,7 @@ from .checks import final as final
 from .keys import Key, address
 
 Params = dict[str, Any]  # named groups: "encoder", "decoder", "critic", "codebook", "rho", "chains"
-Memory = Any  # what a rule carries from one update to the next: optimizer state, step counters
+Memory = Any  # a rule's state between updates: optimizer state, step counters
 Metrics = dict[str, Array]
 Hyper = float | Callable[[Any], Any]  # a hyperparameter: a number, or an optax schedule over update steps
 Init = Callable[[Key, "Batch"], Params]  # sees the dataset
@@ -62,24 +62,24 @@ class Autoencoder(NamedTuple):
     # Where the encoder is s(xW + b), s elementwise: (params, x) -> (W [D, K], s'(xW + b) [B, K]), its Jacobian.
     layer: Callable[[Params, Array], tuple[Array, Array]] | None = None
     corrupt: Callable[[Array, Key], Array] | None = None  # (x, key) -> x, acting before `encode` in training
-    activation: str | None = None  # what a code has gone through, by name, where the network tells
-    output: str | None = None  # what an output has gone through, likewise
-    beside: str = ""  # what `apply` makes an output of beside the code, in words, if there is such a thing
+    activation: str | None = None  # the name of the code's activation; None if unknown
+    output: str | None = None  # the name of the output's activation; None if unknown
+    beside: str = ""  # inputs of the output of `apply` besides the code, in words; "" for none
 
 
 class Heads(NamedTuple):
-    """In the annotation of an algorithm's network: what its encoder must emit."""
+    """In the annotation of an algorithm's network: the output that its encoder must have."""
 
     number: int  # vectors of size K
-    activation: str = "linear"  # what they have gone through
-    network: str = "mlp"  # of `networks.NETWORKS`, where none is named
+    activation: str = "linear"  # of these vectors
+    network: str = "mlp"  # the default network, a name in `networks.NETWORKS`
 
 
 SigmoidAutoencoder = Annotated[Autoencoder, Heads(1, "sigmoid")]  # activations in [0, 1]
 
 
 class Algorithm(NamedTuple):
-    """What a paper contributes: how to start, one step of learning, and what the trained thing can do."""
+    """A paper's contribution: the start, one step of learning, and the uses of the trained model."""
 
     init: Init
     rule: Rule  # on a minibatch
@@ -92,8 +92,8 @@ class Algorithm(NamedTuple):
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any
     statistics: tuple[str, ...] = ()  # the groups of params that are measured or drawn, not learned
-    classes: int | None = None  # of labels 0 to classes - 1, where it learns from labels
-    predict: Callable[[Params, Array], Array] | None = None  # x -> the class or cluster of each, [B] integers
+    classes: int | None = None  # learns from labels 0 to classes - 1; None: learns without labels
+    predict: Callable[[Params, Array], Array] | None = None  # x -> its class or cluster, [B] integers
 
 
 class Descent(NamedTuple):
@@ -107,7 +107,7 @@ def union(*parts: Metrics) -> Metrics:
     """The metrics of all parts. Raises ValueError for two of one name."""
     names = [name for part in parts for name in part]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"{sorted(twice)} would be reported twice; tell them apart, as by descend(name=...)")
+        raise ValueError(f"two metrics are called {sorted(twice)}: give one another name, as by descend(name=...)")
     return {name: value for part in parts for name, value in part.items()}
 
 
@@ -118,7 +118,7 @@ def descend(
 
     `wrt` names the groups of params to descend (default: all), `name` the metric that reports the mean loss. A
     hyperparameter may be a schedule over this rule's own steps, and is then reported too. L-BFGS works as well. Raises
-    TypeError for no optimizer, ValueError for a loss or metric that is neither [B] nor [].
+    TypeError unless `optimizer` is one, ValueError for a loss or metric that is neither [B] nor [].
     """
     optimizer = optax.with_extra_args_support(check_optimizer(optimizer))
 
@@ -177,7 +177,7 @@ def augment(rule: Rule, fn: Callable[[Batch, Key], Batch]) -> Rule:
 def _scan(rule: Rule, params: Params, memory: Memory, batch: Callable[[Array], Batch], key: Key, times: int):
     """`times` updates, number t on `batch(t)` with `address(key, t)`; metrics gain a leading axis."""
     if times < 1:
-        raise ValueError(f"{times} updates were asked for; there must be at least one")
+        raise ValueError(f"the number of updates is {times}; it must be at least 1")
 
     def step(carry: tuple[Params, Memory], t: Array):
         params, memory, metrics = rule.update(*carry, batch(t), address(key, t))
@@ -198,16 +198,16 @@ def repeat(rule: Rule, times: int) -> Rule:
 
 
 def length(data: Batch) -> int:
-    """How many examples. Raises TypeError for no batch, ValueError for no examples or labels that are not as many."""
+    """The number of examples. Raises TypeError unless `data` is a Batch, ValueError for none or for unequal lengths."""
     check_batch(data)
     lengths = {len(leaf) for leaf in jax.tree.leaves(data)}
     if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(f"a batch of {len(data.x)} examples, lengths {sorted(lengths)}: give some, and as many labels")
+        raise ValueError(f"a batch has lengths {sorted(lengths)}: give at least 1 example, and as many labels")
     return len(data.x)
 
 
 def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
-    """One pass over a dataset, shuffled by the key: a rule on batches becomes one on datasets. Every example is
+    """One pass over a dataset, shuffled by the key: a rule on batches becomes a rule on datasets. Every example is
     used once: a last, shorter batch counts by its size in the metrics. The order is drawn with `address(key, "order")`,
     step t has `address(key, "step", t)`. `sharding` lays full batches over devices.
     """
@@ -239,7 +239,7 @@ def epoch(algorithm: Algorithm, batch_size: int, sharding: jax.sharding.Sharding
 
 
 def start(init: Init, rule: Rule, data: Batch, key: Key) -> tuple[Params, Memory, Key]:
-    """A run's params, drawn with `address(key, "init")`, its memory, and `address(key, "epoch")`, its epochs' key."""
+    """A run's params, drawn with `address(key, "init")`, its memory, and its epochs' key, `address(key, "epoch")`."""
     check_batch(data)
     params = init(address(key, "init"), data)
     return params, rule.init(params), address(key, "epoch")
@@ -253,8 +253,8 @@ def fit(init: Init, rule: Rule, data: Batch, key: Key, epochs: int) -> tuple[Par
 
 
 def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 500, first=0) -> Metrics:
-    """`evaluate` on every example by itself, example i, counted from `first`, with `address(key, "example", i)`: each
-    metric [N, ...]. `batch_size` is how many run at once, and changes only the memory needed.
+    """`evaluate` on every example by itself: each metric [N, ...]. Example i, counted from `first`, has
+    `address(key, "example", i)`. `batch_size` examples run at once; it changes only the memory needed.
     """
     key_examples = address(key, "example")
 

@@ -1,6 +1,6 @@
-"""Compiled programs that are kept as long as the functions they were made of.
+"""Compiled programs that live as long as the functions they were made from.
 
-`jax.jit` keeps its static arguments, and with an algorithm all that it closes over, until the process ends.
+`jax.jit` keeps its static arguments until the process ends: an algorithm, and everything that it closes over.
 """
 
 import functools
@@ -12,7 +12,7 @@ import jax
 
 
 def compiled(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`fn(owner, *arguments)` compiled: once for an owner, and forgotten with it.
+    """`fn(owner, *arguments)` compiled once for each owner, and freed with it.
 
     The owner is a function, or a record of functions such as an `Algorithm`; `options` go to `jax.jit`.
     """
@@ -24,7 +24,7 @@ def compiled(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         rows = programs.setdefault(next(part for part in parts if callable(part)), [])
         found = (row[2:] for row in rows if row[0] == structure and all(map(_is, row[1], parts)))
         program, current = next(found, (None, []))
-        if program is None:  # it finds its owner in `current`, while it is called: it must not hold it itself
+        if program is None:  # a call puts its owner in `current`, so that the program itself does not hold the owner
             program = jax.jit(lambda *a, **k: fn(current[-1], *a, **k), **options)
             rows.append((structure, list(map(_weak, parts)), program, current))
         current.append(owner)

@@ -1,4 +1,4 @@
-"""The numbers that a hyperparameter can be, said in the annotation of its parameter and checked when it is given."""
+"""Ranges of hyperparameters, in the annotations of parameters; `checked` refuses numbers outside."""
 
 import inspect
 from collections.abc import Callable
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class Range(NamedTuple):
-    """In the annotation of a parameter: the finite numbers that it can be."""
+    """In the annotation of a parameter: its finite range."""
 
     low: float
     high: float
@@ -24,9 +24,9 @@ class Range(NamedTuple):
     wanted: str
 
     def check(self, name: str, value: Any) -> None:
-        """Raises ValueError for a number outside, NaN, what is infinite in float32, or no number.
+        """Raises ValueError unless the value is a number inside the range and finite in float32.
 
-        None, a schedule, and a value that is swept or traced pass; of a tuple, each number is checked.
+        None, a schedule and a traced value pass. Each number of a tuple is checked.
         """
         if value is None or callable(value) or not known(value):
             return
@@ -51,12 +51,12 @@ INSIDE = Range(0, 1, True, "it must lie between 0 and 1, and be neither")
 
 
 class Updates(NamedTuple):
-    """In the annotation of a number of updates that a run must have, or its schedule never arrives."""
+    """In the annotation of a number of updates: a run must have more, or its schedule never arrives."""
 
-    what: str  # arrives, and where
+    what: str  # the schedule's quantity and its end, such as "the units kept at k"
 
 
-Weight = Annotated[Hyper, NOT_NEGATIVE]  # of a penalty: if negative, it rewards what it is there to punish
+Weight = Annotated[Hyper, NOT_NEGATIVE]  # of a penalty; a negative one would be a reward
 Amount = Annotated[float, NOT_NEGATIVE]
 Positive = Annotated[float, POSITIVE]
 Inside = Annotated[float, INSIDE]
@@ -65,16 +65,17 @@ Width = Annotated[tuple[int, ...], Range(1, inf, False, "a layer has at least 1 
 
 
 def asked_of(make: Callable[..., Any], kind: type[R]) -> dict[str, R]:
-    """What the annotations of a function's parameters say in that kind: `Range`, `Updates`."""
+    """The annotations of a function's parameters of one kind, `Range` or `Updates`, by parameter."""
     annotations = inspect.get_annotations(make, eval_str=True)
     kept = {name: getattr(annotation, "__metadata__", ()) for name, annotation in annotations.items()}
     return {name: m for name, metadata in kept.items() for m in metadata if isinstance(m, kind)}
 
 
 def checked(make: Callable[P, R]) -> Callable[P, R]:
-    """The function, which raises ValueError for an argument outside the `Range` in its parameter's annotation.
+    """The function with checks of its arguments.
 
-    And TypeError for a `net` that is no `Autoencoder`.
+    It raises ValueError for an argument outside the `Range` in its annotation, and TypeError for a `net` that is not an
+    `Autoencoder`.
     """
     ranges, signature = asked_of(make, Range), inspect.signature(make)
 
@@ -88,7 +89,7 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
                 raise ValueError(f"{name} is {given}; nothing is counted beyond 2^31 - 1 here")
         if "net" in arguments and not hasattr(arguments["net"], "encode"):
             given = type(arguments["net"]).__name__
-            raise TypeError(f"net is a {given}; wanted: an Autoencoder of `networks`, such as networks.mlp(shape, 10)")
+            raise TypeError(f"net is a {given}; wanted: an Autoencoder, such as networks.mlp(shape, 10)")
         return make(*args, **kwargs)
 
     return with_checks
