@@ -35,8 +35,8 @@ def final(hyper: float | Callable[[Any], Any]) -> float | Array:
         apart = max(abs(float(v) - float(values[0])) for v in values)
         if apart > 1e-4 * max(abs(float(v)) for v in (first, *values)):
             raise ValueError(
-                "a schedule of this algorithm never settles; evaluation needs its last value: end it in a constant: "
-                "optax.join_schedules([schedule, optax.constant_schedule(1.0)], [10_000]) is constant after 10,000 updates"
+                "a schedule of this algorithm never settles; evaluation needs its last value: end it in a constant. "
+                "optax.join_schedules([schedule, optax.constant_schedule(1.0)], [10_000]) is 1 after 10,000 updates"
             )
     return values[0]
 

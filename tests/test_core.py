@@ -139,7 +139,7 @@ def test_data_that_do_not_fit_are_refused(data):
         core.sweep(count, 2).update({}, (), data, KEY)
     with pytest.raises(ValueError, match=rf"a batch has lengths \[.*{len(data.x)}\]"):
         core.average(lambda p, batch, key: {"x": batch.x}, {}, data, KEY)
-    with pytest.raises(ValueError, match="0 updates"):
+    with pytest.raises(ValueError, match="the number of updates is 0; it must be at least 1"):
         core.repeat(count, 0).update({}, (), data, KEY)
 
 
