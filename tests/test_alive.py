@@ -9,7 +9,7 @@ import optax
 import pytest
 from probes import bars, flat
 
-from ae_jax import algorithms, boltzmann, core, networks
+from ae_jax import algorithms, autoregressive, boltzmann, core, critic, networks
 from ae_jax.keys import address
 
 KEY = jax.random.key(0)
@@ -157,3 +157,65 @@ def test_critics_learn_to_tell_codes_from_the_prior(name):
         assert last[group] < 2 * np.log(2) - 0.2, "below what a critic that tells nothing has"
         assert last[group.removesuffix("critic") + "confusion"] > np.log(2) + 0.1  # codes are found out
     np.testing.assert_array_equal(flat(after["encoder"]), flat(params["encoder"]))
+
+
+# ------------------------------------------------------------------------------------------ labels and noise
+
+
+def encoder_after(algorithm, params, data=DATA, name="step"):
+    return flat(algorithm.rule.update(params, algorithm.rule.init(params), data, address(KEY, name))[0]["encoder"])
+
+
+def test_other_labels_teach_the_encoder_something_else():
+    make, net = DECODES["adversarial_labels"]
+    algorithm = make(net, optax.sgd(1.0), labels=16)
+    params = algorithm.init(KEY, DATA)
+    others = params | {"labelled": params["labelled"]._replace(y=(params["labelled"].y + 1) % 8)}
+    assert np.abs(encoder_after(algorithm, params) - encoder_after(algorithm, others)).max() > 1e-3
+
+
+def test_the_noise_of_hashing_acts_on_codes_in_training():
+    quiet, noisy = (
+        algorithms.semantic_hashing(DECODES["semantic_hashing"][1], optax.sgd(1.0), code_noise=s) for s in (0.0, 4.0)
+    )
+    params = quiet.init(KEY, DATA)
+    np.testing.assert_array_equal(encoder_after(quiet, params), encoder_after(quiet, params, name="other"))
+    assert np.abs(encoder_after(quiet, params) - encoder_after(noisy, params)).max() > 1e-3
+    assert np.abs(encoder_after(noisy, params) - encoder_after(noisy, params, name="other")).max() > 1e-3
+
+
+def test_a_conditional_critic_is_told_the_label_with_the_prior_and_with_the_code(monkeypatch):
+    told = {}
+
+    def game(prior, codes, *rest):
+        told.update(prior=prior, codes=codes)
+        return core.assign(lambda params, batch, key: {})
+
+    monkeypatch.setattr(critic, "game", game)
+    algorithm = algorithms.adversarial(
+        MLP(2), optax.sgd(0.1), prior="mixture", modes=8, conditional=True, critic_widths=(4,)
+    )
+    params = algorithm.init(KEY, DATA)
+    for draw in told.values():
+        np.testing.assert_array_equal(draw(params, DATA, KEY)[:, 2:], np.eye(8)[np.asarray(DATA.y)])
+
+
+# ------------------------------------------------------------------------------------------ masks and weights
+
+
+def test_masks_join_equal_degrees_but_for_the_outputs():
+    params = networks.mlp((3,), 2, hidden=()).init(KEY, core.Batch(jnp.ones((1, 3))))
+    degrees = jnp.asarray([1, 2, 3, 1, 2])  # of three inputs and two units
+    kept = autoregressive.masked(jax.tree.map(jnp.ones_like, params), degrees)
+    np.testing.assert_array_equal(kept["encoder"]["layer_0"]["kernel"], [[1, 1], [0, 1], [0, 0]])
+    np.testing.assert_array_equal(kept["decoder"]["layer_0"]["kernel"], [[0, 1, 1], [0, 0, 1]])
+
+
+def test_a_contractive_loss_is_its_parts():
+    net = SIGMOID()
+    algorithm = algorithms.contractive(net, optax.sgd(0.0), weight=0.7)
+    params = algorithm.init(KEY, DATA)
+    _, _, metrics = algorithm.rule.update(params, algorithm.rule.init(params), DATA, address(KEY, "step"))
+    jacobian = jax.vmap(jax.jacrev(lambda x: net.encode(params, x[None])[0]))(DATA.x)
+    norm = np.square(np.asarray(jacobian)).reshape(len(DATA.x), -1).sum(1).mean()
+    assert float(metrics["loss"] - metrics["reconstruction"]) == pytest.approx(0.7 * norm, rel=1e-3)
