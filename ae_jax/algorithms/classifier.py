@@ -1,5 +1,4 @@
 """A classifier on an encoder, trained through it: supervised fine-tuning of what was pretrained.
-
 Hinton & Salakhutdinov (2006), Science 313; Vincent et al. (2010), JMLR 11, section 2.4.
 """
 
@@ -38,7 +37,7 @@ def classifier(
         freeze: train the softmax alone, on a fixed encoder.
         weight_l2: weight of the sum of w^2 over all weights (not biases) that are trained.
         head_l2: weight of the sum of w^2 over the softmax's weights alone, besides.
-        likelihood: what the decoder is pretrained for: squared, bernoulli or multinomial.
+        likelihood: of the pretraining: squared, bernoulli or multinomial.
         pretrain_epochs: passes of plain reconstruction in `init`, before any label is seen.
     Raises ValueError for data without labels, and for fewer than two classes.
     """
@@ -46,7 +45,6 @@ def classifier(
         raise ValueError(f"classes is {classes}; a classifier needs at least 2")
     mean = likelihood_of(likelihood, net).mean  # of the decoder's output
     begin = pretrained(net, optimizer, likelihood, pretrain_epochs)
-    settled = final(weight_l2), final(head_l2)
     groups = ("head",) if freeze else ("encoder", "head")
 
     def init(key: Key, data: Batch) -> Params:
@@ -62,16 +60,15 @@ def classifier(
             raise ValueError("a classifier learns from labels and these data have none: choose data with labels")
         nll = cross_entropy(logits := logits_of(params, batch.x, key), batch.y)
         wrong = (logits.argmax(-1) != batch.y).astype(logits.dtype)
-        known = (batch.y >= 0).astype(logits.dtype)
-        known = known / jnp.maximum(known.mean(), 1 / len(known))  # so that means over the batch are over the labelled
-        nll, wrong = known * nll, known * wrong
+        labelled = (batch.y >= 0).astype(logits.dtype)
+        share = labelled / jnp.maximum(labelled.mean(), 1 / len(labelled))  # the batch's mean is over the labelled
         decay = weight_l2 * l2({group: params[group] for group in groups}) + head_l2 * l2(params["head"])
-        return Loss(nll + decay, {"nll": nll, "error": wrong})
+        return Loss(share * nll + decay, {"nll": share * nll, "error": share * wrong})
 
     reconstruct = lambda params, x: mean(net.apply(params, x)[1])
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        result = terms(params, batch, None, *settled)
+        result = terms(params, batch, None, final(weight_l2), final(head_l2))
         return {"loss": result.value, **result.metrics, **reconstruction(reconstruct(params, batch.x), batch.x)}
 
     return Algorithm(

@@ -1,5 +1,4 @@
 """Deep embedded clustering. Xie, Girshick & Farhadi (2016), ICML, arXiv:1511.06335.
-
 With its decoder kept, improved DEC: Guo, Gao, Liu & Yin (2017), IJCAI.
 """
 

@@ -52,12 +52,8 @@ def k_sparse(
     """
     k = math.ceil(net.latents / 10) if k is None else k
     first, coded = k if start is None else start, math.ceil(alpha * k)
-    if (
-        not 1 <= k <= min(first, coded)
-        or max(first, coded) > net.latents
-        or (start is None) != (anneal_steps == 0)
-        or anneal_steps < 0
-    ):
+    fits = 1 <= k <= min(first, coded) and max(first, coded) <= net.latents
+    if not fits or anneal_steps < 0 or (start is None) != (anneal_steps == 0):
         wanted = f"1 <= k <= start, k <= alpha * k, none above {net.latents}, and anneal_steps with a start"
         raise ValueError(f"k is {k}, start {start}, alpha {alpha}, anneal_steps {anneal_steps}; wanted: {wanted}")
     p, settled = losses.likelihood(likelihood, net), final(weight_l2)

@@ -6,9 +6,7 @@ the measurement, and without noise or dropout in the encoder, exactly the full-b
 the data. With a stale rho units oscillate and die, so each update moves rho by what it changed on its own batch, plus a
 small pull.
 
-With noise or dropout rho is still of clean inputs, as the code is that is used afterwards, and a is of corrupted ones.
-The slope KL'(rho_j) is then the clean code's and acts on corrupted activations: the gradient of KL(rho_j) only as far
-as the two move alike.
+With noise or dropout rho is of clean inputs and a of corrupted ones, so the gradient of KL(rho_j) is approximate.
 """
 
 from typing import Literal
