@@ -44,7 +44,7 @@ def classifier(
     if classes < 2:
         raise ValueError(f"classes is {classes}; a classifier needs at least 2")
     mean = likelihood_of(likelihood, net).mean  # of the decoder's output
-    begin = pretrained(net, optimizer, likelihood, pretrain_epochs)
+    begin, settled = pretrained(net, optimizer, likelihood, pretrain_epochs), (final(weight_l2), final(head_l2))
     groups = ("head",) if freeze else ("encoder", "head")
 
     def init(key: Key, data: Batch) -> Params:
@@ -68,7 +68,7 @@ def classifier(
     reconstruct = lambda params, x: mean(net.apply(params, x)[1])
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        result = terms(params, batch, None, final(weight_l2), final(head_l2))
+        result = terms(params, batch, None, *settled)
         return {"loss": result.value, **result.metrics, **reconstruction(reconstruct(params, batch.x), batch.x)}
 
     return Algorithm(

@@ -43,7 +43,7 @@ def dec(
     """
     if clusters < 2:
         raise ValueError(f"clusters is {clusters}; it must be at least 2")
-    begin = pretrained(net, optimizer, "squared", pretrain_epochs)
+    begin, settled = pretrained(net, optimizer, "squared", pretrain_epochs), final(weight)
     groups = ("encoder", "centres") + (() if isinstance(weight, int | float) and weight == 0 else ("decoder",))
 
     def frozen(params: Params, x: Array) -> Params:  # what P is made of; a cluster's frequency is a soft count
@@ -67,7 +67,7 @@ def dec(
         return Loss(kl + weight * error, {"clustering": kl, "reconstruction": error})
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        value, metrics, _ = terms(params, batch, None, final(weight))
+        value, metrics, _ = terms(params, batch, None, settled)
         return {"loss": value, **metrics, **reconstruction(net.apply(params, batch.x)[1], batch.x)}
 
     return Algorithm(
