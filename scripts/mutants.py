@@ -320,7 +320,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "data/checks.py",
         "return y.astype(np.int32)",
         "return (y + 1).astype(np.int32)",
-        "test_data.py -k conventions",
+        "test_alive.py -k labels_stay",
     ),
     Mutant(
         "record_crc_unread",

@@ -319,7 +319,7 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
 def experiments_of(results: Path) -> list[dict[str, Any]]:
     """The records in a folder, by name."""
     speed = {file for kind in ("bench", "streaming", "growth") for file in results.glob(f"{kind}-*.json")}
-    return read(sorted(set(results.glob("*.json")) - speed - {results / "members.json"}))
+    return read(sorted(set(results.glob("*.json")) - speed - {results / "members.json", results / "mutation.json"}))
 
 
 def full(results: Path) -> str:

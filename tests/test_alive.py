@@ -10,6 +10,7 @@ import pytest
 from probes import bars, flat
 
 from ae_jax import algorithms, autoregressive, boltzmann, core, critic, networks
+from ae_jax.data.checks import check_labels
 from ae_jax.keys import address
 
 KEY = jax.random.key(0)
@@ -219,3 +220,8 @@ def test_a_contractive_loss_is_its_parts():
     jacobian = jax.vmap(jax.jacrev(lambda x: net.encode(params, x[None])[0]))(DATA.x)
     norm = np.square(np.asarray(jacobian)).reshape(len(DATA.x), -1).sum(1).mean()
     assert float(metrics["loss"] - metrics["reconstruction"]) == pytest.approx(0.7 * norm, rel=1e-3)
+
+
+def test_labels_stay_as_they_are():
+    y = np.array([0, 2, 1, -1])
+    np.testing.assert_array_equal(check_labels(y, 4, "the file"), y)
