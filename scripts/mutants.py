@@ -405,6 +405,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "commands.py",
         'address(jax.random.key(key), "sampling")',
         'address(jax.random.key(0), "sampling")',
-        "test_cli.py test_uses.py test_files.py test_messages.py -k sample",
+        "test_alive.py -k samples_are",
     ),
 )

@@ -1,6 +1,7 @@
 """Parts that a run can do without and seem to work: a decoder's noise, a critic, the second draw of a Gibbs step."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import optax
 import pytest
 from probes import bars, flat
 
-from ae_jax import algorithms, autoregressive, boltzmann, core, critic, networks
+from ae_jax import algorithms, autoregressive, boltzmann, commands, core, critic, networks
 from ae_jax.data.checks import check_labels
 from ae_jax.keys import address
 
@@ -225,3 +226,13 @@ def test_a_contractive_loss_is_its_parts():
 def test_labels_stay_as_they_are():
     y = np.array([0, 2, 1, -1])
     np.testing.assert_array_equal(check_labels(y, 4, "the file"), y)
+
+
+def test_samples_are_of_the_key_that_is_asked(monkeypatch, tmp_path):
+    algorithm = SimpleNamespace(sample=lambda params, key, n: jax.random.uniform(key, (n, 4)))
+    opened = SimpleNamespace(algorithm=algorithm, params={}, settings=SimpleNamespace(data="digits", algorithm="vae"))
+    monkeypatch.setattr(commands, "open_run", lambda workdir, seed: opened)
+    one, again, two = (commands.sample(tmp_path, 3, tmp_path / "x.npy", key=key) for key in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    np.testing.assert_array_equal(one, jax.random.uniform(address(jax.random.key(1), "sampling"), (3, 4)))
+    assert not np.allclose(one, two)
