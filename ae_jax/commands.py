@@ -107,7 +107,7 @@ def load(settings: Settings) -> Splits:
     validation = dataset.validation
     check_validation(settings, validation)
     if settings.validation:
-        # One split for all seeds: they differ by what learning does, not by what they see.
+        # One split for all seeds: they differ in learning, not in data.
         train, validation = data.validation_split(train, settings.validation, seed=0)
     if settings.binarise is not None:  # held-out data are always binarised once: their numbers must repeat
         test = _binarised(test, 1)
@@ -118,11 +118,11 @@ def load(settings: Settings) -> Splits:
 
 
 def check_validation(settings: Settings, own: Any) -> None:
-    """Raises DataError where a validation split is to be made of data that have their own."""
+    """Raises DataError for a fraction to hold out of data that have a validation split."""
     if settings.validation and own is not None:
         count = len(own.x if isinstance(own, Batch) else own)
         raise data.DataError(
-            f"{settings.data} has a validation split of its own, of {count} examples: leave validation= out to use it"
+            f"{settings.data} has a validation split of {count} examples: leave validation= out to use it"
         )
 
 
@@ -131,7 +131,7 @@ def _binarised(batch: Batch, seed: int) -> Batch:
 
 
 def kind_of(splits: Splits) -> DataKind:
-    """What the values of examples are, by which a likelihood is chosen where none is asked."""
+    """The kind of the values of examples, which chooses the default likelihood."""
     if splits.dataset.vocabulary:
         return "words"
     x = splits.train.x
@@ -139,31 +139,34 @@ def kind_of(splits: Splits) -> DataKind:
 
 
 def check_likelihood(settings: Settings, splits: Splits) -> None:
-    """Raises ValueError for coins that are to explain numbers which are no probabilities, and for images as words."""
+    """Raises ValueError for a likelihood that does not fit the data.
+
+    Bernoulli of values outside [0, 1] or of counted words, and multinomial of images or negative values.
+    """
     x, words = splits.train.x, bool(splits.dataset.vocabulary) and settings.binarise is None
     chosen = settings.hyper.get("likelihood")
     coins = settings.algorithm == "made" or "bernoulli" in (chosen, settings.hyper.get("visible_units"))
     low, high = float(x.min()), float(x.max())
     if chosen == "multinomial" and (x.ndim > 2 or low < 0):
         given = "images" if x.ndim > 2 else f"values from {low:.3g}"
-        raise ValueError(f"likelihood multinomial is of counted words, and {settings.data} has {given}: choose another")
+        raise ValueError(f"likelihood multinomial wants counts of words, and {settings.data} has {given}: take another")
     if coins and (low < 0 or high > 1):
         raise ValueError(
-            f"{settings.algorithm} would take each value for the probability of a 1, and those of {settings.data} go "
-            f"from {low:.3g} to {high:.3g}: choose another likelihood or member, or scale the data to lie in [0, 1]"
+            f"{settings.algorithm} wants values in [0, 1], probabilities of a 1, and {settings.data} has values from "
+            f"{low:.3g} to {high:.3g}: choose another likelihood or member, or scale the data to lie in [0, 1]"
         )
     if chosen == "bernoulli" and words:
         raise ValueError(
-            "likelihood bernoulli is of bits, and documents are counts of words: use likelihood=multinomial, or "
+            "likelihood bernoulli wants bits, and documents are counts of words: use likelihood=multinomial, or "
             "binarise=static, which draws words by their probability"
         )
 
 
 def check_classes(algorithm: Algorithm, settings: Settings, y: Any) -> str:
-    """What to tell where labels y go beyond the classes that an algorithm learns by its own choice, or "".
+    """A note where the labels y exceed the number of classes that the algorithm took by default, or "".
 
-    Raises ValueError where the user chose, how many classes or how many labels, or nothing else can, and where fewer
-    examples have a label than are to teach.
+    Raises ValueError where they exceed a number of classes that the user gave or that cannot change, and where fewer
+    examples have a label than the algorithm learns from.
     """
     if y is not None and algorithm.classes is not None:
         known, wanted = int(labelled(y).sum()), settings.hyper.get("labels") or 1
@@ -171,18 +174,18 @@ def check_classes(algorithm: Algorithm, settings: Settings, y: Any) -> str:
             raise ValueError(
                 f"{settings.algorithm} learns from {wanted} labels, and {known} of {len(y)} training examples of "
                 f"{settings.data} have one (-1 is none): "
-                + (f"ask for {known} labels or fewer" if known else "choose data with labels")
+                + (f"give --labels {known} or fewer" if known else "choose data with labels")
             )
     if y is None or algorithm.classes is None or (there := 1 + int(np.max(y))) <= algorithm.classes:
         return ""
-    # classes that are part of the code are half of it, where nothing is said: see labels.class_and_style
+    # by default the classes are half of a code that has them as a part: see labels.class_and_style
     option = inspect.signature(ALGORITHMS[settings.algorithm]).parameters.get("classes")
     coded = option is not None and option.default is None
     half = f", half of a code of {settings.latents}" if coded and settings.hyper.get("classes") is None else ""
     beyond = f"{settings.data} has labels up to {there - 1} and {settings.algorithm} {algorithm.classes} classes{half}"
     if half and "labels" not in settings.hyper:
-        return f"note: {beyond}: images of the others teach no class (--classes {there}, and more latents)"
-    raise ValueError(f"{beyond}: ask for {there} classes" + (f" and more than {there} latents" if coded else ""))
+        return f"note: {beyond}: images of the others teach no class (to change it: --classes {there}, more --latents)"
+    raise ValueError(f"{beyond}: give {there} classes" + (f" and more than {there} latents" if coded else ""))
 
 
 def train(
@@ -218,7 +221,7 @@ def train(
         "shape": list(shape),
         "validated": learned.validation is not None,
         "data_checksum": run.checksum(tuple(splits.dataset)),  # of a stream, of the examples in memory
-        "scale": splits.dataset.scale,  # the integer that is 1.0 in what the run is given; None: as the dtype says
+        "scale": splits.dataset.scale,  # the integer that means 1.0 in the run's inputs; None: the dtype decides
         "patches": of_patches(settings, splits.streams),
     }
     if splits.dataset.vocabulary:
@@ -232,15 +235,15 @@ def train(
     check_updates(settings, examples)
     check_likelihood(settings, splits)
     if settings.batch_size > examples:
-        say(f"note: batch_size is {settings.batch_size}, of {examples} training examples: each step takes all of them")
+        say(f"note: batch_size is {settings.batch_size}, and there are {examples} training examples: a step takes all")
     algorithm = build(settings, shape, examples)
     if told := check_classes(algorithm, settings, splits.train.y):
         say(told)
-    # Whatever can be found wrong without compiling is found before anything is written.
+    # Checks that need no compilation come before anything is written.
     run.check_arguments(settings.seeds, settings.patience, learned.validation)
     run.check_monitor(algorithm, learned.train, settings.best, validated=learned.validation is not None)
     folder = run.Folder(workdir)
-    if (folder.path / "config.json").exists():  # of a run that was begun before these were kept
+    if (folder.path / "config.json").exists():  # an older run's settings lack these
         before = folder.config().get("settings", {})
         recorded = {k: v for k, v in recorded.items() if k in before or k not in ("scale", "patches")}
     with folder.opened(recorded, keep=keep):
@@ -303,7 +306,7 @@ def train(
 
 
 def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> str:
-    """What to tell where corrupted test images come out hardly nearer to the clean ones than they went in, or ""."""
+    """A warning where restoration brings corrupted test images hardly nearer to the clean ones, or ""."""
     name = next((name for name in results["metrics"] if name.startswith("denoised mse")), None)
     if algorithm.corrupt is None or name is None or x.ndim != 4:
         return ""
@@ -313,12 +316,12 @@ def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> st
     after = results["metrics"][name]["mean"]
     if (
         after is None or after < 0.95 * before
-    ):  # one that copies its input comes within a few hundredths, by the draw of the noise
+    ):  # a run that copies its input comes within a few hundredths, by the draw of the noise
         return ""
     return (
-        f"warning: this run restores little or nothing: of corrupted test images the mse is {before:.4g}, and of what "
-        f"it makes of them {after:.4g}. Codes may still be of use; to restore, let more through (--network conv "
-        "--dense False --residual True), or train longer"
+        f"warning: this run restores little or nothing: the mse of corrupted test images is {before:.4g}, and "
+        f"{after:.4g} after restoration. To restore images, widen the bottleneck (--network conv --dense False "
+        "--residual True), or train longer"
     )
 
 
@@ -329,9 +332,10 @@ def measure(
     samples: int,
     say: Callable[..., Any] = print,
 ) -> dict[str, Any]:
-    """Everything `evaluation` measures, of every seed that did not fail, and what training it cost.
+    """Every metric of `evaluation`, of every seed that did not fail, and the cost of training.
 
-    Of a stream the algorithm's own metrics are means over the whole test set; other names end in what they saw.
+    For a stream the algorithm's own metrics are means over the whole test set; the names of others end in the number of
+    examples that they saw.
     """
     battery = evaluation.battery(algorithm, splits.train, splits.test, samples=samples)
     values: dict[str, list[float]] = {}
@@ -347,7 +351,7 @@ def measure(
     told = confusion(algorithm, trained.of(trained.good[0]), splits)
     best = dict(zip(trained.seeds, trained.best_epoch, strict=True))
     return {
-        "seeds": list(trained.good),  # that every mean is over
+        "seeds": list(trained.good),  # of every mean
         **({"failed": {str(seed): e for seed, e in trained.failed.items()}} if trained.failed else {}),
         "metrics": {name: {"n": len(v), **summarise(v)} for name, v in values.items()},
         "best_epoch": [best[seed] for seed in trained.good],
@@ -367,7 +371,7 @@ def diagnose(
     examples: int,
     metrics: dict[str, Any],
 ) -> list[str]:
-    """What went wrong in a training, see `diagnosis`."""
+    """Remarks on what went wrong in a training, see `diagnosis`."""
     test, steps = splits.test, -(-examples // settings.batch_size)
     x = jnp.asarray(test.x[:SAMPLED])
     measured = {name.partition(" (")[0] for name in metrics}
@@ -375,12 +379,12 @@ def diagnose(
     of_seeds = {}
     for i, seed in enumerate(trained.seeds):
 
-        def value(name: str, i: int = i) -> float | None:  # of a stream names end in how many were seen
+        def value(name: str, i: int = i) -> float | None:  # a stream's names end in the number of examples seen
             found = next((m for known, m in metrics.items() if known.partition(" (")[0] == name), None)
             return None if found is None else found["values"][i]
 
         z = np.asarray(evaluation.codes.encode(algorithm, trained.of(seed), x))
-        pca = None if diagnosis.binary(z) else value("pca explained_variance")  # bits are not as many numbers
+        pca = None if diagnosis.binary(z) else value("pca explained_variance")  # bits hold less than PCA's real numbers
         losses = [row["train"]["loss"][i] for row in trained.history if "loss" in row["train"]]
         ran = sum(loss is not None for loss in losses) or len(trained.history)
         of_seeds[seed] = (
@@ -395,7 +399,7 @@ def diagnose(
 
 
 def confusion(algorithm: Algorithm, params: Params, splits: Splits) -> dict[str, Any] | None:
-    """Which classes or clusters the test examples of each label got, of an algorithm that tells them."""
+    """The confusion matrix of labels and predicted classes or clusters, None for an algorithm that predicts neither."""
     if algorithm.predict is None or not evaluation.has_labels(splits.train, splits.test):
         return None
     predicted = evaluation.assignments(algorithm, params, jnp.asarray(splits.test.x))
@@ -403,7 +407,7 @@ def confusion(algorithm: Algorithm, params: Params, splits: Splits) -> dict[str,
     names = splits.dataset.classes
     named = lambda y: names[y] if 0 <= y < len(names) else str(y)
     supervised = algorithm.classes is not None
-    if supervised:  # classes have an order of their own
+    if supervised:  # keep the order of the classes
         order = np.argsort(columns)
         columns, counts = [columns[i] for i in order], np.asarray(counts)[:, order].tolist()
     told = [named(c) if supervised else f"cluster {c}" for c in columns]
@@ -417,7 +421,7 @@ def confusion_table(found: dict[str, Any]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     kind = "cluster" if found["told"][0].startswith("cluster ") else "class"
     lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([f"test examples of each label (rows) by the {kind} they got (columns):", *lines])
+    return "\n".join([f"test examples by label (rows) and predicted {kind} (columns):", *lines])
 
 
 def exactly(
@@ -462,7 +466,7 @@ def table(results: dict[str, Any]) -> str:
 # --------------------------------------------------------------------------------------- a run's folder
 
 
-# what the settings in config.json must have, and of which kind, for a run to be opened
+# the settings that config.json must have for a run to be opened, and their types
 KEPT = {"shape": list, "validated": bool, "optimizer": dict, "algorithm": str, "network": str, "data": str}
 KEPT |= {"latents": int, "batch_size": int, "seeds": list}
 KEPT |= {"hyper": dict, "network_options": dict, "data_options": dict}
@@ -484,23 +488,23 @@ class Opened(NamedTuple):
 
 
 def data_options(content: dict[str, Any]) -> dict[str, Any]:
-    """The options with which a run's data are read, and what it is given later, out of its config.json's settings."""
-    scale = content.get("scale")  # of a set that is known to have one, nobody said it
+    """The options for reading a run's data and its later inputs, out of the settings in its config.json."""
+    scale = content.get("scale")  # the set's own, where the user gave none
     return content["data_options"] | ({} if scale is None else {"scale": scale})
 
 
 def open_run(workdir: Path, seed: int | None = None) -> Opened:
-    """One seed (by default the run's first that did not fail) of a run. Raises RunError where that cannot be had."""
+    """One seed of a run, by default the first that did not fail. Raises RunError where it cannot be opened."""
     if workdir.is_file():
         raise run.RunError(f"{workdir} is a file; a run is a folder, the --workdir of its training")
     folder = run.Folder(workdir)
     content = folder.config()["settings"]
     if missing := [name for name in KEPT if name not in content]:
         raise run.RunError(
-            f"{folder.path} was not trained by ae-jax train, but by run.train in Python: its settings have no "
+            f"{folder.path} was not trained by ae-jax train, but by run.train in Python: its settings lack "
             f"{', '.join(missing[:3])}, so its network cannot be built here. Use it in Python: "
-            f"epoch, state = run.Folder({str(folder.path)!r}).params(), and give state.params "
-            "to the algorithm's functions, one seed's by jax.tree.map(lambda leaf: leaf[0], state.params)"
+            f"epoch, state = run.Folder({str(folder.path)!r}).params() loads it; jax.tree.map(lambda leaf: leaf[0], "
+            "state.params) gives the params of its first seed, for the algorithm's functions"
         )
     whole = lambda name, least: all(isinstance(n, int) and n >= least for n in content[name]) and content[name]
     wrong = [name for name, kind in KEPT.items() if not isinstance(content[name], kind)]
@@ -530,7 +534,7 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
         epoch=epoch,
         vocabulary=tuple(content.get("vocabulary", ())),
         trained=trained,
-        patches=content.get("patches", of_patches(settings)),  # runs written before do not say it
+        patches=content.get("patches", of_patches(settings)),  # older runs do not record it
     )
 
 
@@ -547,17 +551,17 @@ def write_report(folder: run.Folder, algorithm: Algorithm, params: Params, split
 
 
 def of_seeds(history: list[dict[str, Any]], seeds: list[int], kept: list[int]) -> list[dict[str, Any]]:
-    """The rows of log.jsonl with some seeds' metrics alone."""
+    """The rows of log.jsonl, with the metrics of some seeds only."""
     index = [seeds.index(seed) for seed in kept]
     pick = lambda part: {name: [values[i] for i in index] for name, values in part.items()}
     return [{name: pick(v) if isinstance(v, dict) else v for name, v in row.items()} for row in history]
 
 
 def decorate(folder: run.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> None:
-    """`write_report` for a run whose results are on the disk: an error is told in a line."""
+    """`write_report` for a run whose results are on the disk: an error becomes a line on stderr."""
     try:
         write_report(folder, algorithm, params, splits, results)
-    except Exception as error:  # drawing fails in its libraries' ways, and nothing that was learned depends on it
+    except Exception as error:  # drawing libraries raise errors of any kind, and results do not depend on drawing
         if os.environ.get("AE_JAX_TRACEBACK"):
             raise
         _to_stderr(
@@ -572,19 +576,19 @@ def load_own(opened: Opened) -> Splits:
     same = lambda splits: run.checksum(tuple(splits.dataset)) == content["data_checksum"]
     splits = load(settings)
     if not same(splits) and "scale" not in content:
-        # A run that keeps no scale took uint8 for zeros and ones where none exceeded 1. The checksum says if so.
-        with contextlib.suppress(data.DataError):  # some exceed 1, or these data take no scale
+        # Older runs keep no scale and took uint8 up to 1 for zeros and ones. The checksum shows whether this one did.
+        with contextlib.suppress(data.DataError):  # values exceed 1, or the data take no scale
             splits = load(replace(settings, data_options=settings.data_options | {"scale": 1}))
     if not same(splits):
         raise run.RunError(
-            f"{name} has changed since this run was trained on it, so its test set may hold what was learned from: "
-            f"put it back, or measure on it as it is, by evaluate with --data {name}"
+            f"{name} has changed since this run was trained on it, so its test set may hold training examples: "
+            f"restore the data, or measure on the changed data by evaluate with --data {name}"
         )
     return splits
 
 
 def make_report(workdir: Path) -> Path:
-    """Writes the report of a run again, also of one that is still going on."""
+    """Writes the report of a run again, also while it trains."""
     opened = open_run(workdir)
     splits = load_own(opened)
     results = opened.folder.results()
@@ -597,11 +601,12 @@ def make_report(workdir: Path) -> Path:
 def evaluate(
     workdir: Path, source: str | None = None, samples: int = 100, quiet: bool = False, out: Path | None = None
 ) -> dict[str, Any]:
-    """Every metric of every seed, on the run's own data or on another source of the same shape, which is read with
-    those of the run's options (resize, patch, ...) that it takes; written to `out`, too, as JSON.
+    """Every metric of every seed, on the run's own data or on another source of the same shape; also as JSON in `out`.
+
+    Another source is read with the run's options (resize, patch, ...), as far as it has them.
     """
     if samples < 1:
-        raise run.RunError(f"samples is {samples}; the log-likelihood takes at least one")
+        raise run.RunError(f"samples is {samples}; the log-likelihood needs at least 1")
     if out is not None:
         check_output(out, *([] if source is None else [source]))
     opened = open_run(workdir)
@@ -613,7 +618,7 @@ def evaluate(
         try:
             read = data.options_for if shards is None else data.stream_options_for
             options = read(source, settings.data_options)
-        except data.DataError:  # a run from a stream is evaluated on what is loaded whole, too
+        except data.DataError:  # a streamed run may be evaluated on data in memory
             shards, options = None, data.options_for(source, settings.data_options)
         settings = Settings(**(vars(settings) | {"data": source, "data_options": options, "shard_size": shards}))
     splits = load_own(opened) if source is None else load(settings)
@@ -653,7 +658,7 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
                 "this run's decoder cannot read them"
             )
         if indexed.get("seed", opened.seed) != opened.seed:
-            raise run.RunError(f"{source} is an index of codes of seed {indexed['seed']}: give --seed with it")
+            raise run.RunError(f"{source} is an index of seed {indexed['seed']}: give --seed {indexed['seed']}")
     codes = check_codes(codes, opened.settings.latents, source)
     x = in_chunks(functools.partial(opened.algorithm.decode, opened.params), codes)
     save_examples(out, x)
@@ -667,13 +672,13 @@ def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int =
     opened = open_run(workdir, seed)
     check_output(out, opened.settings.data)
     if n < 1:
-        raise run.RunError(f"n is {n}; ask for at least one sample")
+        raise run.RunError(f"n is {n}; it must be at least 1")
     if not 0 <= key < 2**32:
         raise run.RunError(f"key is {key}; it must be a number from 0 to 2^32 - 1 = {2**32 - 1}")
     if opened.algorithm.sample is None:
         raise run.RunError(
-            f"{opened.settings.algorithm} is not a generative model: nothing says how its codes are distributed. "
-            "Train a generative one to draw samples: vae, iwae, made, rbm or an adversarial one."
+            f"{opened.settings.algorithm} is not a generative model: it has no distribution of codes. "
+            "To draw samples, train vae, iwae, made, rbm or an adversarial member."
         )
     key_sampling = address(jax.random.key(key), "sampling")
     x = np.asarray(jax.jit(opened.algorithm.sample, static_argnums=2)(opened.params, key_sampling, n))
@@ -716,7 +721,7 @@ def exported(fn: Callable[[Any], Any], shape: tuple[int, ...]) -> bytes:
     made = lambda fn: jax_export.export(jax.jit(fn), platforms=("cpu", "cuda", "tpu"))(spec)
     try:
         program = made(fn)
-    except Exception:  # where fn asks for the size of the batch, len(x), it has one of a single example, mapped
+    except Exception:  # fn reads the size of the batch, len(x): export it for one example, mapped over the batch
         program = made(jax.vmap(lambda x: fn(x[None])[0]))
     return bytes(program.serialize())
 
@@ -745,36 +750,36 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
 
 
 class Found(NamedTuple):
-    """What a search gives."""
+    """The result of a search."""
 
     searched: index.Index
     names: list[str]  # of the queries
     hits: list[list[index.Hit]]  # of each query
-    sizes: list[int]  # how many were in reach of each: the Hamming ball, or the whole index
-    seconds: float  # a query
+    sizes: list[int]  # for each query, the number of codes in its Hamming ball, or in the index
+    seconds: float  # for one query
 
 
 def search(
     path: Path, source: str, k: int = 10, radius: int | None = None, metric: index.Metric | None = None
 ) -> Found:
-    """Whoever is nearest to each query of a source.
+    """The examples of an index nearest to each query of a source.
 
-    By comparison with every code (by default with Euclidean distance), or, with a radius, by the addresses in a Hamming
-    ball, where distance is a number of bits and a metric is refused.
+    Without a radius every code is compared, by Euclidean distance if no metric is given. With a radius only the
+    addresses in a Hamming ball are; distance is then a number of bits, and a metric is refused.
     """
     if k < 1:
-        raise run.RunError(f"k is {k}; ask for at least one neighbour")
+        raise run.RunError(f"k is {k}; it must be at least 1")
     if radius is not None and radius < 0:
-        raise run.RunError(f"radius is {radius}; it counts bits, from 0 on")
+        raise run.RunError(f"radius is {radius}; it counts bits and must be at least 0")
     if radius is not None and metric is not None:
         raise run.RunError(
-            f"--radius counts bits that differ, and has no use for --metric {metric}: give one of the two"
+            f"--radius and --metric {metric} exclude each other, as a radius counts differing bits: give one of the two"
         )
     opened = index.load(path)
     if radius is not None and opened.codes.shape[1] > retrieval.LONGEST:
         raise run.RunError(
-            f"the codes of {path} have {opened.codes.shape[1]} numbers, and --radius takes bits of at most "
-            f"{retrieval.LONGEST} as addresses: leave it out, and every code is compared"
+            f"the codes of {path} have {opened.codes.shape[1]} numbers, and --radius takes addresses of at most "
+            f"{retrieval.LONGEST} bits: leave --radius out to compare every code"
         )
     about = opened.about
     x, names = read_examples(
@@ -787,7 +792,7 @@ def search(
             return index.search(opened, codes, k, metric or "euclidean"), [len(opened.codes)] * len(codes)
         return index.search_ball(opened, codes, k, radius)
 
-    find()  # compiles; what is timed is a search
+    find()  # compiles; the second call is timed
     began = time.perf_counter()
     hits, sizes = find()
     return Found(opened, names, hits, sizes, (time.perf_counter() - began) / len(codes))
@@ -801,9 +806,9 @@ def restore(
 ) -> tuple[list[Path], list[str]]:
     """Images of any size, reconstructed tile by tile without seams (`restoration.tiled`).
 
-    Returns the files written and, of a folder, why others were left out; a single image that cannot be restored is a
-    RunError, and so is a run that never learned to restore. A grey image is given a run of colour as three equal
-    channels; what is transparent is laid on white. `scale` enlarges first, bicubically; see `enlargement`.
+    Returns the files written and, for a folder, the reasons for images left out. Raises RunError for a single image
+    that cannot be restored, and for a run that never learned to restore. A grey image goes to a run of colour as three
+    equal channels; transparent pixels become white. `scale` enlarges first, bicubically; see `enlargement`.
     """
     from PIL import Image
 
@@ -816,7 +821,7 @@ def restore(
     if source.resolve() in out.resolve().parents:
         below = {file for file in files if out.resolve() in file.resolve().parents}
         if below:
-            print(f"{out} is in the folder that is read: the {len(below)} images in it are left out", file=sys.stderr)
+            print(f"{out} is in the input folder: the {len(below)} images in it are left out", file=sys.stderr)
         files = [file for file in files if file not in below]
     if not files:
         raise run.RunError(f"{source} holds no images in a format that Pillow reads (.png, .jpg, ...)")
@@ -846,7 +851,7 @@ def restore(
 
 
 def check_restores(opened: Opened, workdir: Path) -> None:
-    """Raises RunError for a run that learned no images, or not how to undo what a corruption did to them."""
+    """Raises RunError for a run that did not learn from images, or did not learn to undo a corruption."""
     if len(opened.shape) != 3 or opened.shape[2] not in (1, 3):
         raise run.RunError(f"{workdir} was trained on examples of {opened.shape}, not on images")
     if opened.algorithm.corrupt is None:
@@ -854,36 +859,36 @@ def check_restores(opened: Opened, workdir: Path) -> None:
             f"{workdir} never saw corrupted images, so it has not learned to restore any: train denoising, or any "
             "algorithm with --noise"
         )
-    if opened.settings.algorithm == "classifier":  # keeps its decoder as it came
+    if opened.settings.algorithm == "classifier":  # its decoder does not learn
         raise run.RunError(f"{workdir} learned to classify, not to reconstruct: train denoising")
 
 
 def unfit(image: np.ndarray, opened: Opened) -> str:
-    """What an image [H, W, C] has that a run cannot restore, or ""."""
+    """The property of an image [H, W, C] for which a run cannot restore it, or ""."""
     height, width, channels = opened.shape
     size, least = ("x".join(map(str, of)) for of in (image.shape[:2], opened.shape[:2]))
     if image.shape[2] > channels:
-        return "colour, which this run for grey images would lose: make it grey, or train with --data-colour True"
+        return "colour, and this run was trained on grey images: make it grey, or train with --data-colour True"
     if image.shape[0] < height or image.shape[1] < width:
-        return f"{size} pixels (height x width); this run restores images from {least} on"
+        return f"{size} pixels (height x width); this run restores images of at least {least}"
     if image.shape[:2] != (height, width) and not opened.patches:
         return (
-            f"{size} pixels (height x width); this run learned whole images of {least} and restores these alone: "
-            "for others, train on patches of a folder of images (--data FOLDER --data-patch 8)"
+            f"{size} pixels (height x width); this run was trained on whole images and restores {least} only: "
+            "for other sizes, train on patches of a folder of images (--data FOLDER --data-patch 8)"
         )
     return ""
 
 
 def of_patches(settings: Settings, streams: Streams | None = None) -> bool:
-    """Whether a run's examples are, or as arrays may be, pieces of larger images."""
+    """Whether a run's examples are pieces of larger images; those of arrays may be."""
     arrays = suffix(settings.data) in (".npy", ".npz") or (streams is not None and streams.sources.arrays)
     return arrays or settings.data == "photos" or settings.data_options.get("patch") is not None
 
 
 def enlargement(settings: Settings, scale: int | None) -> int:
-    """How many times a run's images are enlarged before it sharpens them: by default as many as it learned.
+    """The factor by which images are enlarged before a run sharpens them: by default the one that it learned.
 
-    Raises RunError for another factor than that or 1, and for one above 1 where a run learned another loss.
+    Raises RunError for a factor other than the learned one or 1, and for one above 1 in a run that learned none.
     """
     kinds = {settings.noise: settings.noise_level}
     kinds |= {settings.hyper.get("corruption"): settings.hyper.get("level")}

@@ -1,10 +1,10 @@
 """The impure edge: a run as a folder. Epochs in Python, everything inside one compiled.
 
-An epoch of every seed is one program: the dataset is an argument, the state is donated. (Of a stream, a shard is, see
-`shards`; pass number p over one has the key of epoch p, so that a set in one shard learns to the same bits as in
-memory.) After it the host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due, a
-checkpoint. Since keys are addresses (see `core`), a checkpoint holds no randomness, and a run that was
-killed at any moment and started again ends with the same bits as one that was not.
+An epoch of every seed is one program: the dataset is an argument, the state is donated. For a stream a program is one
+pass over a shard, see `shards`; pass number p has the key of epoch p, so a set in one shard gives the bits of a set in
+memory. After an epoch the host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due,
+a checkpoint. Since keys are addresses (see `core`), a checkpoint holds no randomness: a run that was killed at any
+moment and started again ends with the bits of an uninterrupted one.
 """
 
 import contextlib
@@ -51,8 +51,8 @@ from .disk import RunError, clean, is_temporary, write_atomically, write_json
 from .evaluation import Better
 from .shards import Sharded, loaded
 
-SEEN = 35  # seconds until a file must be seen by all; network file systems trust what they know of a folder for 30
-SCHEMA = 2  # of config.json; 1 did not say it
+SEEN = 35  # seconds until all processes must see a file; network file systems cache a folder's content for 30
+SCHEMA = 2  # of config.json; 1 did not record it
 
 
 class State(NamedTuple):
@@ -60,21 +60,21 @@ class State(NamedTuple):
 
     params: Params
     memory: Memory
-    best: Params  # those of the best epoch so far, by the monitored metric; {} where no validation set chooses it
-    best_value: Array  # [] that metric then
+    best: Params  # of the best epoch so far, by the monitored metric; {} without a validation set
+    best_value: Array  # [] the monitored metric in that epoch
     best_epoch: Array  # [] int32
     active: Array  # [] bool, False once early stopping or a failure ended this seed
     failed: Array  # [] int32, the epoch in which its loss or params stopped being finite; 0: none
 
 
 class Trained(NamedTuple):
-    """What `train` returns; leaves of params have a leading axis of seeds."""
+    """The result of `train`; leaves of params have a leading axis of seeds."""
 
-    params: Params  # of the last epoch, or of the best one where a validation set chose it
+    params: Params  # of the last epoch, or of the best one with a validation set
     seeds: tuple[int, ...]
     history: list[dict[str, Any]]  # the rows of log.jsonl
     best_epoch: list[int]
-    failed: dict[int, int] = {}  # seeds whose loss or params stopped being finite, and in which epoch; theirs are NaN
+    failed: dict[int, int] = {}  # seed -> epoch in which its loss or params stopped being finite; its params are NaN
 
     @property
     def good(self) -> tuple[int, ...]:
@@ -82,19 +82,19 @@ class Trained(NamedTuple):
         return tuple(seed for seed in self.seeds if seed not in self.failed)
 
     def of(self, seed: int) -> Params:
-        """The params of one seed. Raises ValueError for one that was not trained, RunError for one that failed."""
+        """The params of one seed. Raises ValueError for a seed that was not trained, RunError for one that failed."""
         if seed not in self.seeds:
             raise ValueError(f"seed {seed} was not trained; this run has the seeds {list(self.seeds)}")
         if seed in self.failed:
-            raise RunError(f"{failures(self.failed, seed)}; there are {list(self.good)}")
+            raise RunError(f"{failures(self.failed, seed)}; choose one of {list(self.good)}")
         return jax.tree.map(lambda a: a[self.seeds.index(seed)], self.params)
 
 
 def map_seeds(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn` over a leading axis of its arguments, one entry a seed, in one program.
 
-    On CPU one seed after another (`lax.map`: measured faster there, and each seed's bits are those it
-    gives alone); on an accelerator all at once (`vmap`).
+    On CPU one seed after another (`lax.map`: measured faster there, and each seed has the bits that it has
+    alone); on an accelerator all at once (`vmap`).
     """
     if jax.default_backend() == "cpu":
         return lambda *args: lax.map(lambda one: fn(*one), args)
@@ -121,8 +121,8 @@ def _programs(
     mesh: Mesh | None = None,
     validated: bool = False,
 ):
-    """(begin, advance), both compiled for all seeds at once, over the devices of a mesh if there is one; and the three
-    parts of `advance`, for an epoch in shards. Only where `validated` does the state keep the best params.
+    """(begin, advance) and the three parts of `advance` for an epoch in shards, each compiled for all seeds at once and
+    spread over a mesh if there is one. The state keeps the best params only if `validated`.
     """
     if transform is not None:
         algorithm = transformed(algorithm, transform)
@@ -159,9 +159,9 @@ def _programs(
         return state, average(algorithm.evaluate, state.params, held_out, key, first=first)
 
     def judge(state: State, e: Array, rows: dict[str, Metrics], finite: Array) -> State:
-        """After epoch e, counted from 1: did it fail, is it the best, does it go on."""
+        """After epoch e, counted from 1: notes whether the seed failed, the epoch is the best, and the seed goes on."""
         value = rows.get("validation", rows["train"])[monitor].astype(jnp.float32)
-        value = jnp.where(jnp.isnan(value), worst, value)  # no best, but the start is none, either
+        value = jnp.where(jnp.isnan(value), worst, value)
         failed = jnp.where((state.failed == 0) & ~finite, e, state.failed)
         good = failed == 0
         ahead = value < state.best_value if better == "lower" else value > state.best_value
@@ -177,7 +177,7 @@ def _programs(
         )
 
     def while_active(go: Callable[[State, Key], tuple[State, Any]], state: State, key_seed: Key):
-        """`go`, or, for a seed that early stopping ended, nothing: the state as it was, and NaN."""
+        """`go`, or for a seed that early stopping ended its unchanged state, and NaN."""
         if patience is None:
             return go(state, key_seed)
         silent = lambda s: jnp.full(s.shape, jnp.nan if jnp.issubdtype(s.dtype, jnp.floating) else True, s.dtype)
@@ -219,7 +219,7 @@ def _programs(
     learn_shard = devices.spread(learn_shard, mesh, True, True, False, False)
     measure_shard = devices.spread(measure_shard, mesh, True, True, False, False)
     judge_epoch = devices.spread(judge_epoch, mesh, True, True, False, True, True)
-    out = (of_seeds, everywhere)  # what the host reads after an epoch is everywhere
+    out = (of_seeds, everywhere)  # every device holds the rows, which the host reads
     return (
         jax.jit(begin, out_shardings=of_seeds),
         jax.jit(advance, donate_argnums=0, out_shardings=out),
@@ -239,18 +239,18 @@ class Folder:
         self.path = Path(path).expanduser().resolve()  # orbax wants it absolute
         self._keep = 3
         self.shards = 1  # in an epoch; checkpoints are numbered by shards
-        self.partial: dict[str, Any] = {}  # of the epoch that the restored checkpoint lies in: what its shards gave
+        self.partial: dict[str, Any] = {}  # sums over the shards done in the epoch of the restored checkpoint
 
     @contextlib.contextmanager
     def opened(self, settings: dict[str, Any], *, keep: int = 3) -> Iterator["Folder"]:
         """Holds the folder for a run with these settings.
 
-        With no checkpoint there is nothing to protect: the folder of a run that failed before its first one takes
-        other settings. `keep` is how many checkpoints to leave. Where many processes train together, the first one
-        holds the folder for all, and all must see it.
+        The folder of a run that failed before its first checkpoint takes other settings. `keep` is the number of
+        checkpoints to leave. If many processes train together, the first one holds the folder for all, and all must
+        see it.
 
-        Raises RunError where another process holds it, or it is of other settings, or of something else; ValueError
-        where none would be kept.
+        Raises RunError if another process holds the folder, or if it has other settings or is not a run's; ValueError
+        for a `keep` below 1.
         """
         check_keep(keep)
         token = devices.told(secrets.token_hex(8))[0]
@@ -274,13 +274,13 @@ class Folder:
                     "config.json): choose another --workdir"
                 )
         if config.exists():
-            self.config()  # another program's is refused before anything is written
+            self.config()  # refuses another program's config.json before anything is written
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = open(self.path / "lock", "a")  # noqa: SIM115
         except OSError as error:
             raise RunError(
-                f"{self.path} cannot be written to ({error.strerror}): a run writes its log and checkpoints there; "
+                f"{self.path} cannot be written to ({error.strerror}), and a run keeps its log and checkpoints there: "
                 "choose another --workdir"
             ) from None
         with lock:
@@ -297,8 +297,8 @@ class Folder:
                         "Give the same settings to go on; for others (more epochs, too) choose another --workdir."
                     )
                 print(
-                    f"{self.path} has other settings and no checkpoint: nothing was learned there, and it takes the "
-                    f"new ones.\n{changed}",
+                    f"{self.path} has other settings and no checkpoint: the run there learned nothing, and the new "
+                    f"settings replace its own.\n{changed}",
                     file=sys.stderr,
                 )
             if changed != "":
@@ -309,7 +309,7 @@ class Folder:
             yield
 
     def _lock(self, lock: Any) -> bool:
-        """Whether the folder is this process's alone; False where the file system has no locks, which is said."""
+        """Whether this process holds the folder alone; False, and a line on stderr, if the file system has no locks."""
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -318,7 +318,7 @@ class Folder:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
                 raise
             print(
-                f"{self.path} cannot be locked ({error.strerror}): see to it that no other run uses it.",
+                f"{self.path} cannot be locked ({error.strerror}): make sure that no other run uses it.",
                 file=sys.stderr,
             )
             return False
@@ -328,12 +328,12 @@ class Folder:
         return (self.path / "results.json").exists()
 
     def _aside(self) -> list[Path]:
-        """Checkpoints that were damaged, and moved."""
+        """Damaged checkpoints that were moved aside."""
         return sorted(self.path.glob("damaged-checkpoint-*"))
 
     def _seen(self, token: str) -> None:
-        """Raises RunError in all processes unless each finds the first one's token in its own folder: checkpoints are
-        written by all, and would never be whole.
+        """Raises RunError in all processes unless each finds the first one's token in its own folder: all write the
+        checkpoints, and need one folder for them.
         """
 
         def sees() -> bool:
@@ -349,8 +349,8 @@ class Folder:
         lines = [f"\n  process {i}: {its}" for i, its in enumerate(devices.told("" if seen else here)) if its]
         if lines:
             raise RunError(
-                f"all processes write one folder; process 0 has {taken}, and what it wrote there is not seen by"
-                f"{''.join(lines)}\nGive all the same --workdir, on a file system that all share."
+                f"all processes must write one folder: process 0 wrote to {taken}, and these processes do not see its "
+                f"file:{''.join(lines)}\nGive all the same --workdir, on a file system that all share."
             )
 
     def _changed(self, settings: dict[str, Any]) -> str:
@@ -360,7 +360,7 @@ class Folder:
         return "\n".join(f"  {k}: {_brief(before.get(k))} there, {_brief(now.get(k))} now" for k in differ)
 
     def config(self) -> dict[str, Any]:
-        """The content of config.json. Raises RunError where there is none, or it is not one of ae-jax."""
+        """The content of config.json. Raises RunError if there is none, or if ae-jax did not write it."""
         path = self.path / "config.json"
         try:
             content = json.loads(path.read_bytes())
@@ -370,8 +370,8 @@ class Folder:
             raise RunError(f"{path} is damaged ({error}); restore it or train anew") from None
         if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
             raise RunError(
-                f"{self.path} is not a run of ae-jax: its config.json is another program's (it has no settings of a "
-                "run); give the folder of a run, or another --workdir to train in"
+                f"{self.path} is not a run of ae-jax: its config.json is another program's, as it has no settings of a "
+                "run. Give the folder of a run, or another --workdir to train in"
             )
         schema = content.get("schema", 1)
         if not isinstance(schema, int) or schema > SCHEMA:
@@ -383,7 +383,7 @@ class Folder:
         return self.read_log()[0]
 
     def read_log(self) -> tuple[list[dict[str, Any]], int]:
-        """(rows, how many other lines there are) of log.jsonl; a last line that a crash cut short is one of those."""
+        """(rows, the number of unreadable lines) of log.jsonl; a crash may leave such a line at the end."""
         rows, unread, path = [], 0, self.path / "log.jsonl"
         for line in path.read_bytes().split(b"\n") if path.exists() else ():
             if not line:
@@ -399,12 +399,12 @@ class Folder:
         return rows, unread
 
     def results(self) -> dict[str, Any] | None:
-        """results.json, or None where the run has not ended. Raises RunError where it is damaged."""
+        """The content of results.json, or None if the run has not ended. Raises RunError if the file is damaged."""
         path = self.path / "results.json"
         try:
             content = json.loads(path.read_bytes())
             if not isinstance(content, dict):
-                raise ValueError("it is not of a run")
+                raise ValueError("it is not an object")
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -414,9 +414,9 @@ class Folder:
         return content
 
     def save(self, e: int, state: State, partial: dict[str, Any] | None = None) -> None:
-        """Writes the checkpoint of epoch e, or of the shards after it that `partial` tells of; whole or not at all.
+        """Writes the checkpoint of epoch e, or of the shards after it that `partial` counts; whole or not at all.
 
-        Raises RunError where it cannot be written.
+        Raises RunError if it cannot be written.
         """
         partial = partial or {}
         number, about = e * self.shards + partial.get("shard", 0), {"epoch": e, "partial": partial}
@@ -424,11 +424,11 @@ class Folder:
         checkpoints.save(self.path / "checkpoints", number, state._asdict(), about, self._keep, token)
 
     def restore(self, target: State) -> tuple[int, State] | None:
-        """(epoch, state) of the newest checkpoint that is whole; None where there is none.
+        """(epoch, state) of the newest undamaged checkpoint; None if there is no checkpoint.
 
-        A damaged one is moved aside, with a warning: the epochs after the one before it are run again, to the same
-        bits. What only keeps it from being read (a full disk, a permission, another structure) is raised as a
-        RunError, and nothing is moved. Raises RunError where all are damaged, too.
+        A damaged one is moved aside, with a warning; its epochs run again, to the same bits. Raises RunError if all are
+        damaged. Raises it also for any other obstacle to reading (a full disk, a permission, another structure), and
+        then moves nothing.
         """
         folder = self.path / "checkpoints"
         steps = sorted(self._numbers(), reverse=True)
@@ -440,7 +440,7 @@ class Folder:
                 found = self._read(number, target)
             except RunError as error:
                 wrong = error
-            # All processes together, also where only one could not read its part.
+            # All processes decide together, even if only one could not read its part.
             if (bad := devices.worst(0 if wrong is None else 1 if isinstance(wrong, checkpoints.Damaged) else 2)) == 2:
                 raise wrong or RunError(f"another process cannot read the checkpoint {folder / str(number)} now")
             if not bad and found is not None:
@@ -459,11 +459,11 @@ class Folder:
         return None
 
     def params(self) -> tuple[int, State]:
-        """(epoch, state) of the newest checkpoint, for use: needs no settings. Raises RunError."""
+        """(epoch, state) of the newest checkpoint; needs no settings. Raises RunError if there is none to read."""
         self.config()
-        for _ in range(5):  # a run that goes on may remove the one that is read
+        for _ in range(5):  # a run in progress may remove the checkpoint while it is read
             if not (steps := self._numbers()):
-                raise RunError(f"{self.path} has no checkpoint yet: train longer, or start its command again")
+                raise RunError(f"{self.path} has no checkpoint yet: wait for one, or start its training command again")
             try:
                 e, state, _ = self._read(steps[-1], None)
             except checkpoints.Damaged as error:
@@ -474,17 +474,17 @@ class Folder:
                     "training command again: it goes on from the one before."
                 ) from None
             return e, state
-        raise RunError(f"{self.path} loses its checkpoints faster than they are read: try again, or --keep more")
+        raise RunError(f"{self.path} removes its checkpoints faster than they can be read: try again, or --keep more")
 
     def whole(self) -> bool:
-        """Whether the newest checkpoint is undamaged, or none ever was there; in all processes alike."""
+        """Whether the newest checkpoint is undamaged, or there never was one; the same in all processes."""
         steps, bad = self._numbers(), 0
         try:
             if steps:
                 self._read(steps[-1], None)
         except checkpoints.Damaged:
             bad = 1
-        except RunError:  # not its fault
+        except RunError:  # the checkpoint is not damaged
             pass
         return not devices.worst(bad if steps else int(bool(self._aside())))
 
@@ -495,9 +495,9 @@ class Folder:
             raise RunError(f"{self.path / 'checkpoints'} cannot be read now ({error.strerror})") from error
 
     def _read(self, number: int, target: State | None) -> tuple[int, State, dict[str, Any]]:
-        """(epoch, state, place within the next epoch) of a checkpoint, every bit of it checked.
+        """(epoch, state, place within the next epoch) of a checkpoint, with every bit checked.
 
-        Raises Damaged, or RunError for what is not its fault.
+        Raises Damaged, or RunError if something else prevents reading.
         """
         folder = self.path / "checkpoints"
         try:
@@ -506,8 +506,8 @@ class Folder:
             tree, about = checkpoints.read(folder, number, wanted)
         except OSError as error:
             raise RunError(
-                f"the checkpoint {folder / str(number)} cannot be read now ({error.strerror or error}). It is left as "
-                "it is: put that right, and start the same command again."
+                f"the checkpoint {folder / str(number)} cannot be read now ({error.strerror or error}). It stays in "
+                "place: mend the cause, and start the same command again."
             ) from error
         if old:
             fields = tuple(tree[name] for name in State._fields if name != "failed")
@@ -518,7 +518,7 @@ class Folder:
 
 
 def as_written(tree: Any) -> Any:
-    """A tree that was read as nested dicts, with `Descent`s again: a checksum of schema 1 goes by their order."""
+    """A tree read as nested dicts, with its `Descent`s restored: a checksum of schema 1 depends on their order."""
     if isinstance(tree, dict):
         parts = {name: as_written(part) for name, part in tree.items()}
         return Descent(**parts) if parts.keys() == set(Descent._fields) else parts
@@ -528,13 +528,13 @@ def as_written(tree: Any) -> Any:
 
 
 def append(path: Path, line: str) -> None:
-    """Adds a line to a run's file. Raises RunError where it cannot."""
+    """Adds a line to a run's file. Raises RunError if the file cannot be written."""
     try:
         with open(path, "a") as file:
             file.write(line)
     except OSError as error:
         raise RunError(
-            f"{path} cannot be written to ({error.strerror}). Put that right, and start the same command again: it "
+            f"{path} cannot be written to ({error.strerror}). Mend the cause, and start the same command again: it "
             "goes on from the last checkpoint."
         ) from error
 
@@ -546,7 +546,7 @@ def unused(path: Path) -> Path:
 
 
 def _brief(value: Any) -> str:
-    """A setting, shown in full where it is not as long as a vocabulary."""
+    """A setting, shortened if its text is longer than 80 characters."""
     shown = repr(value)
     return shown if len(shown) <= 80 else f"{shown[:40]}... ({len(value)} long)"
 
@@ -560,7 +560,7 @@ def checksum(tree: Any) -> int:
 
 
 def circumstances() -> dict[str, Any]:
-    """Versions, device and commit: what a number depends on besides its settings."""
+    """Versions, device and commit: a number depends on these besides its settings."""
     from importlib.metadata import version
 
     device = jax.devices()[0]
@@ -575,19 +575,19 @@ def circumstances() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit of the package's own repository, "-dirty" where code has changed; None where it lies in none.
+    """The commit of the package's own repository, with "-dirty" if code has changed; None if it lies in no repository.
 
-    A repository that holds an installed copy among its files is somebody else's.
+    A repository that merely contains an installed copy of the package does not count.
     """
     here = Path(__file__).resolve()
-    # A hook or an alias of git tells its children of its own repository.
+    # A git hook or alias sets GIT_* variables, which name its own repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*arguments: str) -> str | None:
         command, options = ["git", *arguments], {"capture_output": True, "text": True, "errors": "replace"}
         try:
             done = subprocess.run(command, cwd=here.parent, env=environment, **options)  # type: ignore[call-overload]
-        except OSError:  # there is no git, or it may not be run
+        except OSError:  # git is missing, or not executable
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
@@ -595,28 +595,28 @@ def commit() -> str | None:
     if top is None or Path(top).resolve() != here.parents[1] or git("ls-files", "--error-unmatch", here.name) is None:
         return None
     found = git("describe", "--always")
-    # records that the last experiment left, and README's table of them, do not change what the next one measures
+    # new records in results/, and README's table of them, do not change the next measurement
     if found and git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)results", ":(top,exclude)README.md"):
         found += "-dirty"
     return found
 
 
 def cache_compilations() -> None:
-    """Keeps compiled programs on disk between runs, unless JAX_COMPILATION_CACHE_DIR says where already.
+    """Keeps compiled programs on disk between runs, in JAX_COMPILATION_CACHE_DIR or a folder of the user's cache.
 
-    Where no such folder can be written to, it says so in a line, and programs are compiled in every process.
+    If the folder cannot be written to, a line on stderr says so, and every process compiles its programs.
     """
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     try:
         if not folder:
             root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ae_jax"
-            # One folder a kind of machine: a program compiled for another processor may not run here.
+            # One folder for each kind of processor: a program compiled for another may not run here.
             folder = str(root / f"{platform.machine()}-{_processor():08x}")
-        if "://" not in folder:  # a bucket's address is JAX's matter
+        if "://" not in folder:  # JAX handles the address of a bucket
             os.makedirs(folder, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows where home is
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
         told = getattr(error, "strerror", None) or error
         print(f"compiled programs are not kept between runs ({folder or 'no cache folder'}: {told})", file=sys.stderr)
         jax.config.update("jax_enable_compilation_cache", False)
@@ -638,7 +638,7 @@ def _processor() -> int:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM; a second one of either kind acts as it always does."""
+    """Collects the first SIGINT or SIGTERM; a second signal of either kind has its usual effect."""
     seen: list[int] = []
     before = {}
 
@@ -651,7 +651,7 @@ def _interruptible() -> Iterator[list[int]]:
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, handler)
-    except ValueError:  # not the main thread: signals are somebody else's
+    except ValueError:  # only the main thread may handle signals
         pass
     try:
         yield seen
@@ -661,7 +661,7 @@ def _interruptible() -> Iterator[list[int]]:
 
 
 class Interrupted(RunError):
-    """The run was asked to stop, and did, at the end of an epoch or a shard."""
+    """A signal stopped the run, at the end of an epoch or a shard."""
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
@@ -688,40 +688,41 @@ def train(
 ) -> Trained:
     """Trains one run a seed, all seeds in one compiled program.
 
-    A seed whose loss or params stop being finite fails, and is named in `Trained.failed`; the others go on, to the
-    bits that they have alone.
+    A seed whose loss or params stop being finite fails, and `Trained.failed` names it. The others go on, to the bits
+    that they have alone.
 
     Args:
-        algorithm: what to train.
-        data: the training set, or a stream of shards of it. Of a stream, `init` sees the first shard, and statistics
-            of the training set (`Algorithm.before`) are measured on each shard before the sweep over it; all seeds
-            get the same shards, each in its own order. Of many processes each reads its own part of every shard.
-        epochs: passes over it.
+        algorithm: the algorithm on its network.
+        data: the training set, or a stream of shards of it. With a stream `init` sees the first shard, and statistics
+            (`Algorithm.before`) are measured on each shard before the sweep over it. All seeds get the same shards,
+            each in its own order. Each of many processes reads its own part of every shard.
+        epochs: passes over the data.
         batch_size: examples in a step.
-        seeds: one independent run each; seed s gives the same whether alone or among others.
+        seeds: one independent run each; seed s has the same result alone and among others.
         validation: held-out examples, measured after every epoch.
         transform: (batch, key) -> batch, fresh in every step: dynamic binarisation, crops.
-        monitor: metric that chooses the best epoch: on the validation set where there is one, else on the training
+        monitor: the metric that chooses the best epoch, on the validation set if there is one, else on the training
             set.
-        better: "higher" or "lower", which way the monitored metric is better; by default as `evaluation.METRICS` says.
+        better: the direction in which `monitor` is better, "higher" or "lower"; by default that of
+            `evaluation.METRICS`.
         patience: stop a seed after so many epochs without a better `monitor`.
-        folder: an opened `Folder` to log and checkpoint to, and to go on from.
+        folder: an opened `Folder` for the log and checkpoints; the run resumes from its last checkpoint.
         every_epochs: checkpoint after so many epochs,
         every_minutes: or after so many minutes, whichever comes first; and always at the end.
         progress: show a bar (on a terminal only).
-        mesh: devices to spread seeds and batches over, see `devices.mesh`; by default there is one.
+        mesh: devices to spread seeds and batches over, see `devices.mesh`; by default one device.
 
     Returns the params of the last epoch, or with a validation set those of each seed's best one.
 
     Raises:
         RunError: the loss or the params of every seed stopped being finite, or all checkpoints are damaged.
-        Interrupted: SIGINT or SIGTERM came; the state is saved where there is a folder.
+        Interrupted: SIGINT or SIGTERM came; the state is saved if there is a folder.
         ValueError: arguments that do not fit.
     """
     check_length(epochs, batch_size)
     check_arguments(seeds, patience, validation)
     if isinstance(validation, Stream) and not isinstance(data, Stream):
-        raise ValueError("the validation set is a stream and the training set is not; give both alike")
+        raise ValueError("the validation set is a stream and the training set a Batch: give both as one kind")
     stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, length(data))
     shards, batch_size = 1 if stream is None else stream.shards, min(batch_size, examples)
     devices.check(mesh, len(seeds), batch_size)
@@ -747,12 +748,12 @@ def train(
         history = [row for row in history if row["epoch"] <= done]
         if unread and writes:
             lines = f"{unread} line{'s' * (unread > 1)}"
-            print(f"log.jsonl: {lines} could not be read; the rest stays", file=sys.stderr)
+            print(f"log.jsonl: {lines} could not be read and will be dropped; the rest stays", file=sys.stderr)
         if writes:
             write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
 
     def between(e: int, state: State, place: dict[str, Any]) -> None:
-        """Between two shards of epoch e: saves where that is due or a signal came, and stops for the signal."""
+        """Between two shards of epoch e: saves if that is due or a signal came, and stops for the signal."""
         nonlocal saved_at
         stop = devices.worst(signals[0] if signals else 0)
         due = devices.worst(time.monotonic() - saved_at >= 60 * every_minutes)
@@ -764,7 +765,7 @@ def train(
             kept = folder and f"saved in {folder.path}. Start the same command again to go on from there."
             raise Interrupted(where + (kept or "nothing is saved."), stop)
 
-    if done < epochs:  # compiled before the loop, so that no epoch's time counts it
+    if done < epochs:  # compile before the loop, so that no epoch's time includes it
         if progress and sys.stderr.isatty():
             print("compiling an epoch ...", end="\r", file=sys.stderr, flush=True)
         if stream is not None:
@@ -792,7 +793,7 @@ def train(
                 print(f"{failures(now)}; the others go on", file=sys.stderr)
             seconds = time.perf_counter() - began
             if stream is not None and folder is not None and e == done + 1:
-                seconds += folder.partial.get("seconds", 0.0)  # of the shards before it was stopped
+                seconds += folder.partial.get("seconds", 0.0)  # of the shards before the stop
             row = {
                 "epoch": e,
                 "seconds": round(seconds, 4),
@@ -804,7 +805,7 @@ def train(
             history.append(row)
             bar(row)
             last = e == epochs or not devices.host(state.active).any()
-            stop = devices.worst(signals[0] if signals else 0)  # the signal, by whichever process it was heard
+            stop = devices.worst(signals[0] if signals else 0)  # the signal, in whichever process it came
             if folder is None:
                 if stop:
                     raise Interrupted(f"Stopped after epoch {e} of {epochs}; nothing is saved.", stop)
@@ -822,13 +823,13 @@ def train(
                     stop,
                 )
     chosen = state.best if validated else state.params
-    if mesh is not None:  # what follows is one process's own
+    if mesh is not None:  # one process alone uses the params from here on
         chosen = jax.tree.map(jnp.asarray, devices.host(chosen))
     return trained(state, chosen, seeds, history)
 
 
 def trained(state: State, chosen: Params, seeds: Sequence[int], history: list[dict[str, Any]]) -> Trained:
-    """The outcome of a run: the chosen params of its last state, NaN for seeds that failed."""
+    """The result of a run: the chosen params of its last state, NaN for failed seeds."""
     failed = {seed: int(e) for seed, e in zip(seeds, devices.host(state.failed), strict=True) if e}
     if failed:
         gone = jnp.asarray([seed in failed for seed in seeds])
@@ -838,7 +839,7 @@ def trained(state: State, chosen: Params, seeds: Sequence[int], history: list[di
 
 
 def failures(failed: Mapping[int, int], seed: int | None = None) -> str:
-    """Which seeds failed, or one of them, and when: "seed 3 failed in epoch 5 (its loss ...)"."""
+    """The failed seeds, or one of them, with their epochs: "seed 3 failed in epoch 5 (its loss ...)"."""
     named = failed if seed is None else {seed: failed[seed]}
     told = ", ".join(f"seed {one} failed in epoch {e}" for one, e in named.items())
     return f"{told} ({'its' if len(named) == 1 else 'their'} loss or parameters became infinite or not a number)"
@@ -851,23 +852,23 @@ def check_length(epochs: int, batch_size: int) -> None:
 
 
 def check_keep(keep: int) -> None:
-    """Raises ValueError where no checkpoint would be left."""
+    """Raises ValueError if no checkpoint would be left."""
     if keep < 1:
-        raise ValueError(f"keep is {keep}; a run keeps at least 1 checkpoint, its last")
+        raise ValueError(f"keep is {keep}; a run keeps its last checkpoint: give at least 1")
 
 
 def check_saving(every_epochs: int, every_minutes: float, keep: int) -> None:
-    """Raises ValueError where checkpoints would never be due, or not be kept."""
+    """Raises ValueError if checkpoints would never be due, or not be kept."""
     check_keep(keep)
     if every_epochs < 1 or not every_minutes >= 0:
         raise ValueError(
-            f"every_epochs is {every_epochs} and every_minutes {every_minutes}; a checkpoint is due after 1 epoch or "
-            "more, and after 0 minutes or more"
+            f"every_epochs is {every_epochs} and every_minutes {every_minutes}; wanted: every_epochs at least 1 and "
+            "every_minutes at least 0"
         )
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Raises ValueError for seeds that are not different keys: JAX takes a seed modulo 2^32."""
+    """Raises ValueError unless all seeds give different keys: JAX takes a seed modulo 2^32."""
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise ValueError(f"seeds are {list(seeds)}; give one or more different numbers, none negative")
     if max(seeds) >= 2**32:
@@ -877,9 +878,9 @@ def check_seeds(seeds: Sequence[int]) -> None:
 def check_monitor(
     algorithm: Algorithm, data: Batch | Stream, monitor: str, better: Better | None = None, validated: bool = False
 ) -> Better:
-    """Which way the metric that chooses the best epoch is better.
+    """The direction in which the metric that chooses the best epoch is better.
 
-    Nothing is compiled. Raises ValueError for a metric that a run does not measure, or that has no direction.
+    Compiles nothing. Raises ValueError for a metric that the run does not measure, or that has no direction.
     """
     way = better or evaluation.better(monitor)
     if monitor == "loss":  # every algorithm has it
@@ -894,11 +895,11 @@ def check_monitor(
     names = sorted(jax.eval_shape(measured, some, jax.random.key(0)))
     useful = [name for name in names if evaluation.better(name)]
     if monitor not in names:
-        raise ValueError(f"best is {monitor!r}; this run measures {names}, of which {useful} can choose an epoch")
+        raise ValueError(f"best is {monitor!r}; this run measures {names}, and {useful} can choose an epoch")
     if way is None:
         raise ValueError(
-            f"best is {monitor!r}, which is not better by being higher or lower; choose the best epoch by one of "
-            f"{useful}" + ("" if monitor in evaluation.METRICS else ", or say which way is better (better)")
+            f"best is {monitor!r}, a metric without a better direction; choose the best epoch by one of "
+            f"{useful}" + ("" if monitor in evaluation.METRICS else ", or give its direction (better)")
         )
     return way
 
@@ -921,8 +922,7 @@ def _not_finite(e: int, seeds: Sequence[int], saved: int, folder: Folder | None)
     last = (
         "Nothing was saved yet."
         if folder is None or saved == 0
-        else f"The last good checkpoint is that of epoch {saved}, in {folder.path / 'checkpoints'}; nothing there was "
-        "overwritten."
+        else f"The checkpoint of epoch {saved} in {folder.path / 'checkpoints'} is still good."
     )
     return (
         f"in epoch {e} the loss or the parameters of seed {which} became infinite or not a number. {last} "

@@ -374,7 +374,7 @@ def test_all_processes_see_the_folder_or_none_trains(as_processes, tmp_path, mon
     errors = as_processes(lambda i: opened(i, lambda i: run.Folder(where(i))), 3)
     assert all(isinstance(error, run.RunError) for error in errors)
     (said,) = {str(error) for error in errors}
-    assert f"process 0 has {tmp_path / 'shared'}" in said
+    assert f"process 0 wrote to {tmp_path / 'shared'}" in said
     assert f"process 2: {tmp_path / 'other'}" in said
     assert "process 1:" not in said
     assert "same --workdir" in said
@@ -568,7 +568,7 @@ def test_processes_with_other_settings_do_not_train_together(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--workdir", "{where}/{process}"], "is not seen by\n  process 1: {where}/1"),
+        (["--workdir", "{where}/{process}"], "do not see its file:\n  process 1: {where}/1"),
         (["--workdir", "{where}/run", "--keep", "{process}2"], "keep: 12, not 2"),
         (["--workdir", "{where}/run", "--devices", "{process}2"], "devices: 12, not 2"),
     ],

@@ -143,8 +143,8 @@ def test_patience_waits_for_more_of_what_is_better_higher(seeds):
 @pytest.mark.parametrize(
     ("monitor", "match"),
     [
-        ("kl", r"not better by being higher or lower.*\['elbo', 'loss'\]$"),
-        ("mine", "say which way"),
+        ("kl", r"a metric without a better direction.*\['elbo', 'loss'\]$"),
+        ("mine", "or give its direction"),
         ("acc", "measures"),
     ],
 )

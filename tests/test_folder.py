@@ -247,7 +247,7 @@ SETTINGS = dict(
         ({}, {"every_minutes": float("nan")}, "every_minutes nan"),
         ({}, {"samples": 0}, "likelihood-samples is 0"),
         ({"seeds": (2**32,)}, {}, "below 2"),
-        ({"best": "kl", "validation": 0.2}, {}, "better by being higher or lower"),
+        ({"best": "kl", "validation": 0.2}, {}, "a metric without a better direction"),
         ({"best": "accuracy"}, {}, "this run measures"),
         ({"patience": 3}, {}, "needs held-out data"),
         ({"patience": 0, "validation": 0.2}, {}, "patience is 0"),
@@ -287,7 +287,7 @@ def test_a_failed_seed_is_refused_by_name_and_another_is_the_first(partly, capsy
     assert opened.seed == 1
     assert "seed 4 failed in epoch 2" in capsys.readouterr().err
     assert commands.open_run(folder.path, 6).seed == 6
-    with pytest.raises(run.RunError, match=r"seed 4 failed in epoch 2 .*there are \[1, 6\]"):
+    with pytest.raises(run.RunError, match=r"seed 4 failed in epoch 2 .*choose one of \[1, 6\]"):
         commands.open_run(folder.path, 4)
 
 

@@ -154,16 +154,16 @@ IMAGES, COUNTS = np.full((3, 2, 2, 1), 0.5), np.array([[0, 3], [2, 1]])
 @pytest.mark.parametrize(
     ("algorithm", "hyper", "given", "told"),
     [
-        ("vae", {"likelihood": "multinomial"}, splits(IMAGES), "multinomial is of counted words, and .* images"),
+        ("vae", {"likelihood": "multinomial"}, splits(IMAGES), "multinomial wants counts of words, and .* images"),
         (
             "vae",
             {"likelihood": "multinomial"},
             splits(-COUNTS),
-            "counted words, and .* values from -3",
+            "counts of words, and .* values from -3",
         ),
-        ("vae", {"likelihood": "bernoulli"}, splits(COUNTS), "go from 0 to 3"),
-        ("made", {}, splits(COUNTS), "go from 0 to 3"),
-        ("rbm", {"visible_units": "bernoulli"}, splits(COUNTS), "go from 0 to 3"),
+        ("vae", {"likelihood": "bernoulli"}, splits(COUNTS), "has values from 0 to 3"),
+        ("made", {}, splits(COUNTS), "has values from 0 to 3"),
+        ("rbm", {"visible_units": "bernoulli"}, splits(COUNTS), "has values from 0 to 3"),
         ("vae", {"likelihood": "bernoulli"}, splits(COUNTS / 3, ("a", "b")), "bits, and documents are counts"),
         ("vae", {"likelihood": "bernoulli"}, splits(IMAGES), None),  # grey values as probabilities
         ("vae", {"likelihood": "multinomial"}, splits(COUNTS), None),

@@ -538,5 +538,5 @@ def test_a_validation_split_that_is_there_is_not_replaced_unsaid(tmp_path, monke
     loaded = commands.load(given)
     held_out = loaded.validation if loaded.streams is None else loaded.streams.validation.source
     assert len(held_out.x if loaded.streams is None else held_out) == 3
-    with pytest.raises(data.DataError, match="a validation split of its own, of 3 examples: leave validation= out"):
+    with pytest.raises(data.DataError, match="a validation split of 3 examples: leave validation= out"):
         commands.load(dataclasses.replace(given, validation=0.2))

@@ -125,7 +125,7 @@ def test_a_run_of_python_is_used_as_the_message_says(tmp_path):
     folder = run.Folder(tmp_path / "run")
     with folder.opened({"mine": 1}):
         trained = run.train(algorithm, Batch(X), epochs=1, batch_size=3, folder=folder, progress=False)
-    with pytest.raises(run.RunError, match=r"by run\.train in Python.*have no shape, validated") as told:
+    with pytest.raises(run.RunError, match=r"by run\.train in Python.*lack shape, validated") as told:
         commands.open_run(tmp_path / "run")
     (advice,) = re.findall(r"epoch, state = run\.Folder\(.*?\)\.params\(\)", str(told.value))
     (one,) = re.findall(r"jax\.tree\.map\(.*?state\.params\)", str(told.value))
@@ -205,7 +205,7 @@ HUGE = 2**63
         (("sample", "RUN", "s.npy", "-n", HUGE), "-n is 9223372036854775808; a whole number"),
         (("search", "i.npz", "q.npy", "-k", HUGE), "-k is 9223372036854775808; a whole number"),
         (("encode", "RUN", "x.npy", "z.npy", "--seed", -1), "--seed is -1; it must be at least 0"),
-        (("evaluate", "RUN", "--samples", 0), "samples is 0; the log-likelihood takes at least one"),
+        (("evaluate", "RUN", "--samples", 0), "samples is 0; the log-likelihood needs at least 1"),
         (("evaluate", "README.html"), "README.html is a file; a run is a folder"),
         (("export", "none", "out"), "is not a run of ae-jax: it has no config.json"),
         (("fly",), "the command 'fly' is not known"),
@@ -246,7 +246,7 @@ def test_a_config_with_another_kind_of_value_is_damaged(name, value, plain, tmp_
         commands.open_run(tmp_path)
     config["settings"].pop(name)
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(run.RunError, match=rf"by run\.train in Python: its settings have no {name},"):
+    with pytest.raises(run.RunError, match=rf"by run\.train in Python: its settings lack {name},"):
         commands.open_run(tmp_path)
 
 
@@ -297,7 +297,7 @@ def test_a_run_that_cannot_restore_says_how_to_train_one_that_can(plain, train, 
     noise = flags(told.value, r"with (--noise)$")
     noisy = train("autoencoder", "--data", "digits", *noise, "masking")
     assert commands.restore(noisy, digit, out)[0] == [out]
-    with pytest.raises(run.RunError, match="whole images of 8x8") as told:
+    with pytest.raises(run.RunError, match="whole images and restores 8x8 only") as told:
         commands.restore(noisy, large, out)
     options = flags(str(told.value).replace("FOLDER", str(tmp_path / "set")), r"\((--data .*)\)$")
     patches = train("autoencoder", *options, "--data-count", 50, *noise, "masking")
@@ -311,7 +311,7 @@ def test_a_run_that_cannot_restore_says_how_to_train_one_that_can(plain, train, 
 def test_an_index_is_made_again_and_read_with_its_seed(plain, tmp_path):
     made, out = tmp_path / "i.npz", tmp_path / "x.npy"
     commands.make_index(plain, "digits", made, seed=1)
-    with pytest.raises(run.RunError, match="of seed 1: give --seed with it"):
+    with pytest.raises(run.RunError, match="of seed 1: give --seed 1"):
         commands.decode(plain, str(made), out)
     assert len(commands.decode(plain, str(made), out, seed=1)) == 360
     made.write_bytes(made.read_bytes()[:-100])
@@ -360,7 +360,7 @@ def test_those_that_are_named_as_generative_are(plain, tmp_path):
     with pytest.raises(run.RunError, match="not a generative model") as told:
         commands.sample(plain, 1, tmp_path / "s.npy")
     named = set(re.findall(r"vae|iwae|made|rbm", str(told.value)))
-    assert "an adversarial one" in str(told.value)
+    assert "an adversarial member" in str(told.value)
     for name in ALGORITHMS:
         shape, needs = (4, 4, 1), settings.heads(name)
         options = {} if needs.activation == "linear" else {"code_activation": needs.activation}

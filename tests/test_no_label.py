@@ -127,7 +127,7 @@ def test_learners_of_labels_are_refused_data_with_too_few():
 
     with pytest.raises(ValueError, match=r"learns from 1 labels, and 0 of 60 .* choose data with labels"):
         told(np.full(60, -1))
-    with pytest.raises(ValueError, match=r"learns from 50 labels, and 45 of 60 .* ask for 45 labels or fewer"):
+    with pytest.raises(ValueError, match=r"learns from 50 labels, and 45 of 60 .* give --labels 45 or fewer"):
         told(HIDDEN, "adversarial_labels", labels=50, classes=10)
     assert told(HIDDEN, "adversarial_labels", labels=45, classes=10) == ""
 

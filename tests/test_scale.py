@@ -367,7 +367,7 @@ def test_a_streamed_run_of_whole_images_is_none_of_patches(tmp_path):
     few = {"shard_size": 0, "noise": "masking"}
     whole = trained(tmp_path / "whole", tmp_path / "images", **few)
     save(tmp_path / "large.png", np.full((9, 9), 100, np.uint8))
-    with pytest.raises(RunError, match="learned whole images of 6x6 and restores these alone"):
+    with pytest.raises(RunError, match="trained on whole images and restores 6x6 only"):
         commands.restore(whole, tmp_path / "large.png", tmp_path / "out.png")
     splits = [commands.load(chosen(tmp_path / name, **few)) for name in ("images", "arrays")]
     settings = [chosen(tmp_path / name, **few) for name in ("images", "arrays")]

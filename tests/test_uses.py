@@ -103,12 +103,12 @@ def test_a_hamming_ball_finds_those_whose_bits_are_near(indexed, tmp_path, capsy
 
 def test_a_ball_takes_no_metric_and_codes_of_64_bits_at_most(indexed, tmp_path):
     np.save(tmp_path / "query.npy", np.asarray(data.load("digits").test.x[:1]))
-    with pytest.raises(run.RunError, match="has no use for --metric cosine"):
+    with pytest.raises(run.RunError, match="and --metric cosine exclude each other"):
         commands.search(indexed, str(tmp_path / "query.npy"), radius=1, metric="cosine")
     opened = index.load(indexed)
     wide = opened._replace(codes=np.zeros((9, retrieval.LONGEST + 1), np.float32), names=opened.names[:9])
     index.save(wide, tmp_path / "wide.npz")
-    with pytest.raises(run.RunError, match=r"have 65 numbers.* at most 64 .*leave it out, and every"):
+    with pytest.raises(run.RunError, match=r"have 65 numbers.* at most 64 .*leave --radius out to compare every"):
         commands.search(tmp_path / "wide.npz", str(tmp_path / "query.npy"), radius=1)
 
 
@@ -363,7 +363,7 @@ def test_restore_refuses_runs_that_did_not_learn_to(digits, tmp_path):
         train_alone(name, tmp_path / name, *options)
         if told is None:  # whole images: theirs alone
             assert commands.restore(tmp_path / name, digit, tmp_path / "x.png")[0]
-            digit, told = saved(tmp_path / "large.png", 9, 8), "whole images of 8x8"
+            digit, told = saved(tmp_path / "large.png", 9, 8), "whole images and restores 8x8 only"
         with pytest.raises(run.RunError, match=told):
             commands.restore(tmp_path / name, digit, tmp_path / "x.png")
     with pytest.raises(run.RunError, match="never saw corrupted images"):
