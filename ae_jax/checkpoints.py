@@ -1,8 +1,8 @@
-"""Checkpoints: a folder each, written whole or not at all, with a checksum over every bit that is used later.
+"""Checkpoints: a folder each, written whole or not at all, with checksums over every bit.
 
 `checkpoints/N/` holds `state/`, the arrays as Orbax writes them, and `meta.json`: the schema's version, the epoch, a
 CRC-32 of every file and of every array, and one of `meta.json` itself. The files are checked before Orbax reads them,
-so a reader knows damage (`Damaged`) from what only keeps it from reading: a full disk, a permission, a lost server.
+so a reader can tell damage (`Damaged`) from other obstacles: a full disk, a permission, a lost server.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ import numpy as np
 from . import devices
 from .disk import TEMPORARY, RunError, flush_folder, is_temporary, strict, write_json
 
-VERSION = 2  # of the layout; 1 had no version, no checksum but one over the arrays, and lay in meta/metadata
+VERSION = 2  # of the layout; 1 had one checksum, over the arrays, and no version, in meta/metadata
 CHUNK = 2**20
-# An error of a library is of the system, not of the file's content, where it has one of these words.
+# A library's error with one of these words comes from the system, not from the file's content.
 TOLD = [os.strerror(e) for e in (errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)]
 TOLD += [
     os.strerror(e) for e in (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.ESHUTDOWN)
@@ -32,11 +32,11 @@ TOLD += ["RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "UNAVAILABLE", "DEADLINE_EXC
 
 
 class Damaged(RunError):
-    """A checkpoint whose files do not hold what was written to them."""
+    """A checkpoint whose files have changed since they were written."""
 
 
 def numbers(folder: Path) -> list[int]:
-    """The checkpoints of a folder, rising; none where there is no folder. Raises OSError where it cannot be read."""
+    """The checkpoints of a folder, ascending; none without the folder. Raises OSError if it cannot be read."""
     try:
         return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
     except FileNotFoundError:
@@ -50,11 +50,11 @@ def save(folder: Path, number: int, state: Any, about: dict[str, Any], keep: int
         folder: of all checkpoints.
         number: the checkpoint's name.
         state: a pytree of arrays, over all processes.
-        about: what else to keep, as JSON knows it.
+        about: more to keep, in JSON's types.
         keep: how many checkpoints to leave.
         token: the same in all processes, and no other run's.
 
-    Raises RunError where it cannot be written; the older checkpoints are left as they are.
+    Raises RunError if the checkpoint cannot be written; older checkpoints stay.
     """
     import orbax.checkpoint as ocp
 
@@ -72,7 +72,7 @@ def save(folder: Path, number: int, state: Any, about: dict[str, Any], keep: int
                 flush_folder(path)
         flush_folder(temporary / "state")
         flush_folder(temporary)
-        if place.exists():  # the same bits, by a run that was not kept out
+        if place.exists():  # the same bits, written by another run on a file system without locks
             remove(place)
         os.replace(temporary, place)
         flush_folder(folder)
@@ -93,20 +93,20 @@ def save(folder: Path, number: int, state: Any, about: dict[str, Any], keep: int
         with contextlib.suppress(OSError):
             shutil.rmtree(temporary)
         raise RunError(
-            f"the checkpoint {place} could not be written ({reason(error)}). The older ones are as they were: put that "
-            "right, and start the same command again to go on from them."
+            f"the checkpoint {place} could not be written ({reason(error)}). Older ones are unchanged: mend the cause, "
+            "and start the same command again to go on from them."
         ) from error
 
 
 def remove(place: Path) -> None:
-    """Removes a checkpoint; one that is half removed is never taken for a whole one."""
+    """Removes a checkpoint; a half removed one is never read."""
     gone = place.with_name(f"{place.name}-gone".join(TEMPORARY))
     os.replace(place, gone)
     shutil.rmtree(gone, ignore_errors=True)
 
 
 def clean(folder: Path) -> None:
-    """Removes what a run that was killed had not finished to write. For the one process that holds the folder."""
+    """Removes the unfinished checkpoints of a killed run. Only the process that holds the folder may call it."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if is_temporary(path.name) or re.fullmatch(r"\d+\.orbax-checkpoint-tmp.*", path.name):
             shutil.rmtree(path, ignore_errors=True)
@@ -116,8 +116,9 @@ def read(folder: Path, number: int, target: Any = None) -> tuple[Any, dict[str, 
     """(state, about) of a checkpoint: the state like `target`, or as nested dicts and lists on this process's device.
 
     Raises:
-        Damaged: a file or an array is not what was written.
-        RunError: it is whole, and of another structure than the target, of a newer version of ae_jax, or too large.
+        Damaged: a file or an array has changed since it was written.
+        RunError: the checkpoint is whole, but its structure differs from the target's, a newer version of ae_jax wrote
+            it, or it does not fit in memory.
         OSError: a file cannot be read now.
     """
     import orbax.checkpoint as ocp
@@ -128,13 +129,13 @@ def read(folder: Path, number: int, target: Any = None) -> tuple[Any, dict[str, 
     for name, crc in about.get("files", {}).items():
         with broken_where_missing(place / name):
             if crc_of(place / name) != crc:
-                raise Damaged(f"{place / name} is not what was written")
+                raise Damaged(f"{place / name} has changed since it was written")
     try:
         with ocp.StandardCheckpointer() as reader:
             tree: Any = reader.metadata(place / "state")
             tree = tree.item_metadata.tree
             if target is None:
-                here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # however many it was trained on
+                here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # for any number of devices
                 wanted = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), tree)
             else:
                 wanted = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), target)
@@ -146,9 +147,9 @@ def read(folder: Path, number: int, target: Any = None) -> tuple[Any, dict[str, 
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise
         told = isinstance(error, MemoryError) or any(word in str(error) for word in TOLD)
-        if told or "files" in about:  # every bit is as it was written: it is not the checkpoint's fault
+        if told or "files" in about:  # every bit of the files is right: the checkpoint is not damaged
             raise RunError(
-                f"the checkpoint {place} cannot be read now ({reason(error)}). It is left as it is: put that right, "
+                f"the checkpoint {place} cannot be read now ({reason(error)}). It stays in place: mend the cause, "
                 "and start the same command again."
             ) from error
         raise Damaged(f"{place} is damaged ({reason(error)})") from error
@@ -156,12 +157,12 @@ def read(folder: Path, number: int, target: Any = None) -> tuple[Any, dict[str, 
     if "leaves" in about:
         wrong = sorted(name for name, leaf in described(values).items() if about["leaves"].get(name) != leaf)
         if wrong or len(about["leaves"]) != len(jax.tree.leaves(values)):
-            raise Damaged(f"{place} does not give the arrays that were written ({', '.join(wrong[:3]) or 'some lack'})")
+            raise Damaged(f"{place} gives other arrays than were written ({', '.join(wrong[:3]) or 'some missing'})")
     return state, about
 
 
 def read_meta(place: Path) -> dict[str, Any]:
-    """What meta.json of a checkpoint says. Raises Damaged, RunError where it is of a newer version, or OSError."""
+    """The content of a checkpoint's meta.json. Raises Damaged, OSError, or RunError for a newer version."""
     path = place / "meta.json"
     old = not path.exists() and (place / "meta").exists()
     path = place / "meta" / "metadata" if old else path
@@ -171,21 +172,21 @@ def read_meta(place: Path) -> dict[str, Any]:
         content = json.loads(text)
         if old:
             if not {"epoch", "checksum"} <= set(content) <= {"epoch", "checksum", "partial"}:
-                raise Damaged(f"{path} is not what was written")
+                raise Damaged(f"{path} has changed since it was written")
             return {"partial": {}, **content}
         sealed = content.pop("seal")
         if sealed != seal(content):
-            raise Damaged(f"{path} is not what was written")
+            raise Damaged(f"{path} has changed since it was written")
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise Damaged(f"{path} is damaged ({reason(error)})") from None
     if content["version"] > VERSION:
-        raise RunError(f"{place} was written by a newer ae_jax (schema {content['version']}, {VERSION} here): use that")
+        raise RunError(f"{place} is of a newer ae_jax (schema {content['version']}, {VERSION} here): use that version")
     return content
 
 
 @contextlib.contextmanager
 def broken_where_missing(path: Path):
-    """A file that a checkpoint had and has not is damage; other errors of the system are themselves."""
+    """Raises Damaged for a missing file of a checkpoint; other errors of the system pass through."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -193,7 +194,7 @@ def broken_where_missing(path: Path):
 
 
 def check_structure(place: Path, there: dict[str, Any], target: Any) -> None:
-    """Raises RunError where a checkpoint has other arrays than a run's state, and says which."""
+    """Raises RunError, naming the arrays, if those of a checkpoint differ from those of a run's state."""
     there, here = ({name: leaf[:2] for name, leaf in found.items()} for found in (there, shapes(target)))
     names = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
     if names:
@@ -201,13 +202,13 @@ def check_structure(place: Path, there: dict[str, Any], target: Any) -> None:
         lines = "".join(f"\n  {name}: {told(there.get(name))} there, {told(here.get(name))} now" for name in names[:5])
         more = f"\n  and {len(names) - 5} more" if len(names) > 5 else ""
         raise RunError(
-            f"{place} is whole, and of another structure than this run:{lines}{more}\nIt is left as it is: go on with "
+            f"{place} is whole, but its structure differs from this run's:{lines}{more}\nIt stays in place: go on with "
             "the code that wrote it, or choose another --workdir."
         )
 
 
 def by_name(tree: Any) -> dict[str, Any]:
-    """Leaves by their paths, whichever containers hold them: "params/encoder/layer_0/bias"."""
+    """Leaves by their paths, in containers of any kind: "params/encoder/layer_0/bias"."""
     part = lambda key: str(next(getattr(key, name) for name in ("key", "name", "idx") if hasattr(key, name)))
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {"/".join(part(key).replace("/", "//") for key in path): leaf for path, leaf in leaves}
@@ -226,7 +227,7 @@ def described(tree: Any) -> dict[str, Any]:
 
 
 def crc_of(path: Path, flush: bool = False) -> int:
-    """CRC-32 of a file; with `flush` the disk has it afterwards."""
+    """CRC-32 of a file; `flush` also writes the file to the disk."""
     crc = 0
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):
@@ -237,7 +238,7 @@ def crc_of(path: Path, flush: bool = False) -> int:
 
 
 def seal(content: dict[str, Any]) -> int:
-    """CRC-32 of JSON's content, whatever its white space."""
+    """CRC-32 of JSON's content, independent of white space."""
     return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
@@ -248,7 +249,7 @@ def reason(error: BaseException) -> str:
 
 
 def quiet() -> None:
-    """Has Orbax say nothing: what goes wrong is said by us."""
+    """Silences Orbax's log: ae_jax reports errors itself."""
     import logging
 
     logging.getLogger("absl").setLevel(logging.CRITICAL)

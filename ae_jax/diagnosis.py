@@ -1,6 +1,6 @@
-"""What went wrong in a training, in a sentence with its evidence: pure functions of numbers that were measured.
+"""Remarks on a training that went wrong, each with its evidence: pure functions of measured numbers.
 
-Each function gives a remark, or "" where nothing is wrong; `remarks` puts those of several seeds together.
+Each function gives a remark, or "" if nothing is wrong; `remarks` joins the remarks of several seeds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,15 @@ import numpy as np
 
 from .checks import labelled
 
-FEW = 500  # updates; fewer hardly move a network from where it started
-WORSE = 0.02  # explained variance below PCA's that counts
-ALL = 0.9  # explained variance from which PCA keeps nearly all: a code as long is there for something else
-DEAD = 1e-4  # of the largest unit's variance; a unit below it says nothing
+FEW = 500  # updates; fewer hardly move a network from its start
+WORSE = 0.02  # the least remarkable gap to PCA's explained variance
+ALL = 0.9  # PCA's explained variance from which a code of this size has another purpose than compression
+DEAD = 1e-4  # of the largest unit's variance; a unit below it is dead
 STUCK = 0.005  # share of examples; a bit that differs in fewer is stuck
 
 
 def reconstruction(explained: float | None, pca: float | None) -> str:
-    """Of the explained variance, and of that by PCA with as many numbers, if the two can be compared."""
+    """On the explained variance, beside PCA's with as many numbers, if the two can be compared."""
     if explained is None or not np.isfinite(explained):
         return ""
     if explained < 0:
@@ -31,13 +31,13 @@ def reconstruction(explained: float | None, pca: float | None) -> str:
 
 
 def code(z: np.ndarray) -> str:
-    """Of codes [N, K] of different examples: one that is constant, bits that are stuck, units that are dead."""
+    """On codes [N, K] of different examples: a constant code, stuck bits, dead units."""
     z = np.asarray(z, np.float64)
     variance, size = z.var(0), z.shape[1]
     if len(z) < 2:
         return ""
     if variance.max() <= 1e-10 * np.square(z).mean():
-        return f"the code is constant: {len(z):,} test examples have the same"
+        return f"the code is constant: all {len(z):,} test examples have the same code"
     if binary(z):
         share = (z > 0.5).mean(0)
         stuck = int((np.minimum(share, 1 - share) < STUCK).sum())
@@ -53,10 +53,10 @@ def binary(z: np.ndarray) -> bool:
 
 
 def probe(accuracy: float | None, labels: Any) -> str:
-    """Of a linear probe's accuracy on examples with these labels [N]: at chance, the share of the largest class."""
+    """On a linear probe's accuracy for labels [N]: whether it is at chance, the share of the largest class."""
     if accuracy is None:
         return ""
-    labels = np.asarray(labels)[labelled(labels)]  # what the accuracy is of
+    labels = np.asarray(labels)[labelled(labels)]  # the accuracy is of the labelled alone
     chance = np.unique(labels, return_counts=True)[1].max() / len(labels)
     if accuracy > chance + 2 * np.sqrt(chance * (1 - chance) / len(labels)):
         return ""
@@ -66,8 +66,8 @@ def probe(accuracy: float | None, labels: Any) -> str:
 
 
 def falling(losses: Sequence[float]) -> str:
-    """Of the training loss after each epoch: whether its last tenth fell by more than a twenty-fifth of all, and than
-    its own scatter.
+    """On the training loss of each epoch: whether it still fell in the last tenth of the epochs, by more than a
+    twenty-fifth of its whole fall and by more than its scatter.
     """
     values = np.asarray([v for v in losses if v is not None], np.float64)
     if len(values) < 3:
@@ -82,7 +82,7 @@ def falling(losses: Sequence[float]) -> str:
 
 
 def updates(epochs: int, steps: int, examples: int) -> str:
-    """Of a run of `epochs` epochs of `steps` steps."""
+    """On too few updates, for a run of `epochs` epochs of `steps` steps."""
     if epochs * steps >= FEW:
         return ""
     more = -(-1000 // steps)
@@ -90,13 +90,13 @@ def updates(epochs: int, steps: int, examples: int) -> str:
 
 
 def stopped(ran: int, epochs: int, best: int) -> str:
-    """Of a run that early stopping ended."""
+    """On a run that early stopping ended."""
     return f"stopped early at epoch {ran} of {epochs} (the best is {best})" if ran < epochs else ""
 
 
 def remarks(of_seeds: Mapping[int, Sequence[str]]) -> list[str]:
-    """The remarks on each seed, by what they are about (a place in the sequence), as one list: the seeds
-    that have one, and that of the first of them.
+    """The remarks of all seeds as one list. Each place of a seed's remarks is for one subject; the list names the seeds
+    with a remark on it, and gives the first remark.
     """
     found = []
     for about in zip(*of_seeds.values(), strict=True):
@@ -109,5 +109,5 @@ def remarks(of_seeds: Mapping[int, Sequence[str]]) -> list[str]:
 
 
 def line(found: Sequence[str]) -> str:
-    """All remarks in one line; "" of none."""
+    """All remarks in one line; "" if there are none."""
     return f"note: {'; '.join(found)}" if found else ""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-TEMPORARY = (".ae_jax-", ".tmp")  # how the name of an unfinished file begins and ends; a kill -9 can leave one
+TEMPORARY = (".ae_jax-", ".tmp")  # start and end of an unfinished file's name; a kill -9 can leave one
 UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}  # of file systems that cannot flush a folder
 
 
@@ -21,17 +21,17 @@ class RunError(RuntimeError):
 
 
 def suffix(path: str | os.PathLike[str]) -> str:
-    """How the name of a file ends, in small letters: ".npy" of X.NPY."""
+    """The suffix of a file's name, in lower case: ".npy" of X.NPY."""
     return os.path.splitext(os.fspath(path))[1].lower()
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one that `written` was stopped in the middle of."""
+    """Whether a file of this name is an unfinished one of `written`."""
     return name.startswith(TEMPORARY[0]) and name.endswith(TEMPORARY[1])
 
 
 def clean(folder: Path) -> None:
-    """Removes the unfinished files that a process left here when it was killed, an hour ago or longer."""
+    """Removes unfinished files of killed processes that are older than an hour."""
     for path in folder.iterdir():
         with contextlib.suppress(OSError):
             if is_temporary(path.name) and path.is_file() and time.time() - path.stat().st_mtime > 3600:
@@ -39,7 +39,7 @@ def clean(folder: Path) -> None:
 
 
 def strict(content: Any) -> Any:
-    """The content as JSON knows it: None for a number that is not finite, lists for tuples and arrays."""
+    """The content in JSON's types: None for a number that is not finite, lists for tuples and arrays."""
     if isinstance(content, dict):
         return {name: strict(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
@@ -62,13 +62,13 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
 @contextlib.contextmanager
 def written(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` when the block ends, and is removed where it raises.
+    """A temporary file that replaces `path` when the block ends, and is removed if the block raises.
 
-    The temporary file lies beside the target under a name of its own, so that writers do not meet. Of a symbolic
-    link the target is written. A file that exists keeps its permissions; a new one has those that the umask gives.
-    What is no regular file (/dev/stdout, a pipe) is written to directly.
+    It lies beside the target under a unique name, so that writers do not collide. A symbolic link's target is written.
+    An existing file keeps its permissions; a new one has those of the umask. Other than regular files (/dev/stdout, a
+    pipe) are written to directly.
 
-    Raises OSError, with the name of `path`, where it cannot be written.
+    Raises OSError, with the name of `path`, if it cannot be written.
     """
     named, path = os.fspath(path), os.path.realpath(path)
     folder = os.path.dirname(path)
@@ -98,7 +98,7 @@ def written(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             None,
             path,
             temporary,
-        ):  # the user knows the file by the name that they gave
+        ):  # report the name that the user gave
             error.filename, error.filename2 = named, None
         raise
     finally:
@@ -108,7 +108,7 @@ def written(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def flush_folder(folder: str | os.PathLike[str]) -> None:
-    """Has the disk keep the names in a folder; what cannot flush one, does without."""
+    """Flushes a folder's entries to the disk, unless the file system cannot."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

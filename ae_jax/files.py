@@ -1,4 +1,4 @@
-"""A person's own files: what commands read from them, where they may write, and how: whole or not at all."""
+"""The user's files: inputs that commands read, places where they may write, and writing whole or not at all."""
 
 import io
 import os
@@ -21,7 +21,7 @@ def check_shape(x: Any, shape: tuple[int, ...]) -> None:
         hint = ""
         if len(shape) == 3 and theirs == (shape[2], *shape[:2]):
             hint = ": move their channels to the end, numpy.moveaxis(x, 1, -1)"
-        elif np.prod(theirs) == np.prod(shape) and 1 in (len(theirs), len(shape)):  # else it would scramble them
+        elif np.prod(theirs) == np.prod(shape) and 1 in (len(theirs), len(shape)):  # else a reshape scrambles them
             hint = f": reshape them to {(len(x), *shape)}"
         raise run.RunError(f"the examples have the shape {theirs}; this run was trained on {shape}{hint}")
 
@@ -33,28 +33,27 @@ def read_examples(
     resize: bool = False,
     options: dict[str, Any] | None = None,
 ) -> tuple[np.ndarray, list[str]]:
-    """The examples that `source` holds, in [0, 1], and what each is called: [N, *shape], N names.
+    """The examples of `source`, in [0, 1], and their names: [N, *shape], N names.
 
     Args:
         source: a .npy or .npz file, or a folder of .npy files; an image, or a folder of them (in the order of their
-            names); for documents a text file, a folder of them, or some words; or a source of data, whose test set it
-            then is. A name wins over a folder that is called the same, see `data.is_name`.
+            names); for documents a text file, a folder of them, or some words; or the name of a data set, for its test
+            set. A name wins over a folder of that name, see `data.is_name`.
         shape: of one example.
-        vocabulary: the words that x counts, where examples are documents.
-        resize: scale images to the shape, after the cut that the options may say; without being asked, where the run's
-            own were cut or scaled.
-        options: with which the run's own data were read: a source of data is read with those of them that it takes,
-            and arrays with its `scale`.
+        vocabulary: the words that x counts, if examples are documents.
+        resize: scale images to the shape, after the crop of the options; always so if the run's own images were
+            cropped or scaled.
+        options: those of the run's own data. A data set is read with the options that it has, arrays with `scale`.
 
     Raises:
-        RunError, DataError: nothing there, a broken file, or examples of another shape.
+        RunError, DataError: the source does not exist, is broken, or has examples of another shape.
     """
     options = options or {}
-    table = data.counts if options.get("count_words") else data.bags  # as the run was trained
+    table = data.counts if options.get("count_words") else data.bags  # as in training
     if not source.strip():
         raise run.RunError("the name is empty: give a file, a folder, the name of a data set or, for documents, words")
     path, name = Path(source).expanduser(), data.is_name(source, options.get("data_dir"))
-    there = os.path.exists(path) and not name  # where words are too long for a file's name, Path.exists raises
+    there = os.path.exists(path) and not name  # Path.exists raises for words longer than a file's name may be
     if there and path.is_dir():
         data.tell_left_out(path, "texts" if vocabulary else "images")
     of_arrays = there and path.is_dir() and data.npy_files(path) and data.kind_of(path) == "arrays"
@@ -65,7 +64,9 @@ def read_examples(
         if len({array.shape[1:] for array in arrays}) > 1:
             raise run.RunError(f"the .npy files in {path} hold examples of different shapes")
         x = np.concatenate(arrays)
-        check_shape(x[..., None] if x.ndim == 3 else x, shape)  # before the values, which may be those of codes
+        check_shape(
+            x[..., None] if x.ndim == 3 else x, shape
+        )  # before the values: codes given by mistake lie outside [0, 1]
         x = data.unit_interval([x], str(path), options.get("scale"))[0]
     elif vocabulary and there:
         files = data.text_files(path) if path.is_dir() else [path]
@@ -102,27 +103,27 @@ def read_examples(
         names = [f"{source}[{i}]" for i in range(len(x))]
     check_shape(x, shape)
     if vocabulary and not x.any():
-        nothing = "" if there or name else ", and no file or folder is called so"
-        raise run.RunError(f"{source} holds none of the {len(vocabulary)} words that this run or index knows{nothing}")
+        nothing = "" if there or name else ", and no file or folder has that name"
+        raise run.RunError(f"{source} holds none of the {len(vocabulary)} words of this run or index{nothing}")
     return x, names
 
 
 def check_vocabulary(theirs: Sequence[str], ours: Sequence[str], source: str) -> None:
-    """Raises RunError for bags of words that count others than the run's: their columns would mean other words."""
+    """Raises RunError for bags of words over another vocabulary than the run's."""
     if tuple(theirs) != tuple(ours):
         raise run.RunError(
-            f"{source} counts other words than the documents this run was trained on, so its columns mean others: "
-            "give a folder of texts to encode, index or search, which are counted by the run's words"
+            f"{source} counts other words than the documents this run was trained on, so its columns do not fit: "
+            "give a folder of texts, and the run's own words are counted in them"
         )
 
 
 def named(files: Sequence[Path], root: Path) -> list[str]:
-    """Files as one calls them: from the folder on."""
+    """The names of files, below their folder."""
     return [str(file.relative_to(root)) if root.is_dir() else file.name for file in files]
 
 
 def cell(name: Any) -> str:
-    """A name as a field of a table of tabs: on one line, without quotes, which some readers go by, and not blank."""
+    """A name as a field of a tab-separated table: one line, not blank, without quotes, which some readers parse."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", str(name)).replace('"', "'").strip() or "(no name)"
 
 
@@ -143,7 +144,7 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def check_codes(codes: np.ndarray, latents: int, source: str) -> np.ndarray:
-    """The codes [N, K] as float32. Raises RunError for another shape, and for what is no finite number."""
+    """The codes [N, K] as float32. Raises RunError for another shape, and for values that are not finite numbers."""
     if codes.ndim != 2 or codes.shape[1] != latents or not len(codes):
         raise run.RunError(f"{source} has the shape {codes.shape}; codes of this run are [N, {latents}], N at least 1")
     if codes.dtype.kind not in "biuf":
@@ -155,15 +156,15 @@ def check_codes(codes: np.ndarray, latents: int, source: str) -> np.ndarray:
     return codes
 
 
-# what a run keeps in its folder; other files there are the user's own
+# a run's files in its folder; other files there are the user's own
 OWN = ("config.json", "log.jsonl", "results.json", "report.html", "lock", "checkpoints", "pictures")
 
 
 def check_output(out: Path, *sources: str | Path) -> None:
-    """Raises RunError, before any work is done, for a file that cannot be written, or that must not be.
+    """Raises RunError, before any work is done, for a file that cannot or must not be written.
 
-    Must not be: a file that the command reads, one of `sources` or in a folder of them, by whatever path or link; and
-    a file that a run keeps in its folder.
+    A command must not write over its input (one of `sources` or a file in their folders, by any path or link), nor over
+    a file of a run.
     """
     check_place(out)
     if kept := _kept_by_run(out):
@@ -174,11 +175,11 @@ def check_output(out: Path, *sources: str | Path) -> None:
             continue
         read = [path] if path.is_file() else [*data.npy_files(path), *data.image_files(path), *data.text_files(path)]
         if any(os.path.samefile(file, out) for file in read):
-            raise run.RunError(f"{out} would be overwritten, and it is read ({source}); write to another place")
+            raise run.RunError(f"{out} is an input ({source}) and would be overwritten; write to another place")
 
 
 def _kept_by_run(path: Path) -> str:
-    """The file or folder of a run that writing to a path would change, or ""."""
+    """The file or folder of a run that a file written to this path would change, or ""."""
     path = path.resolve()
     for folder in path.parents:
         first = path.relative_to(folder).parts[0]
@@ -188,9 +189,7 @@ def _kept_by_run(path: Path) -> str:
 
 
 def check_folder(path: Path, names: Sequence[str] = (), *sources: str | Path) -> None:
-    """Raises RunError for a folder to write to that is a file, or cannot be made, or where one of the files to be
-    written there must not be, see `check_output`.
-    """
+    """Raises RunError for an output folder that cannot be made, or in which `check_output` refuses one of the names."""
     if path.exists() and not path.is_dir():
         raise run.RunError(f"{path} is a file; name a folder to write to")
     there = next(p for p in (path.resolve(), *path.resolve().parents) if p.exists())
@@ -203,18 +202,18 @@ def check_folder(path: Path, names: Sequence[str] = (), *sources: str | Path) ->
 
 
 def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
-    """Raises RunError for a file to write of another kind."""
+    """Raises RunError for an output file with another suffix."""
     if suffix(path) not in allowed:
         raise run.RunError(f"{path} ends in {path.suffix or 'nothing'!r}; this command writes {', '.join(allowed)}")
 
 
 def check_place(path: Path) -> None:
-    """Raises RunError before any work is done for a file to write that is a folder, or in none."""
+    """Raises RunError, before any work is done, for an output file that is a folder or lies in no folder."""
     try:
         os.stat(path)
     except FileNotFoundError:
         pass
-    except OSError as error:  # a file for a folder, a circle of links, a name that is too long
+    except OSError as error:  # a file in place of a folder, a circle of links, a name that is too long
         raise run.RunError(f"{path} cannot be written ({error.strerror}); choose another name") from None
     folder = path.resolve().parent
     if path.is_dir():
@@ -226,7 +225,7 @@ def check_place(path: Path) -> None:
 
 def _check_access(folder: Path) -> None:
     if not os.access(folder, os.W_OK):
-        raise run.RunError(f"the folder {folder} is not yours to write to; choose another")
+        raise run.RunError(f"you may not write to the folder {folder}; choose another")
 
 
 def save_array(path: Path, array: np.ndarray, name: str) -> None:
@@ -271,11 +270,10 @@ def tile(x: np.ndarray, gap: int = 1) -> np.ndarray:
 
 
 def places_for(files: Sequence[Path], source: Path, out: Path) -> list[Path]:
-    """Where what is made of each image of a source is written: one file as `out` says, those of a folder, or into
-    one, as .png.
+    """The output files for the images of a source: `out` for one image, and .png files in the folder `out` otherwise.
 
-    Where two would meet, a.jpg and a.png, all but the .png keep their whole names: a.jpg.png. Raises RunError for
-    places that cannot be written, or that hold one of the images.
+    If two names would be equal, as of a.jpg and a.png, all but the .png keep their suffix: a.jpg.png. Raises RunError
+    for files that cannot be written, and for those that are among the images.
     """
     if source.is_dir() and out.suffix and not out.is_dir():
         raise run.RunError(f"{source} is a folder and {out} looks like a file; name a folder to write to")
@@ -293,7 +291,7 @@ def places_for(files: Sequence[Path], source: Path, out: Path) -> list[Path]:
     read, often = {identity(file) for file in files}, Counter(paths)
     for path in paths:
         if path.exists() and identity(path) in read:
-            raise run.RunError(f"{path} would be overwritten by what is restored from it; write to another place")
+            raise run.RunError(f"{path} is an input and would be overwritten; write to another place")
         if kept := _kept_by_run(path):
             raise run.RunError(f"{path} would overwrite {kept}, which belongs to the run there; write to another place")
         if often[path] > 1:
@@ -304,7 +302,7 @@ def places_for(files: Sequence[Path], source: Path, out: Path) -> list[Path]:
 def sprite(x: np.ndarray, largest: int = 8192) -> np.ndarray:
     """Images [N, H, W, C] row by row in a square grid without gaps: uint8 [rows, columns, 3].
 
-    Raises RunError where that is more than the 8192 pixels a side that the projector takes.
+    Raises RunError for a grid of more than 8192 pixels a side, the projector's limit.
     """
     n, height, width, channels = x.shape
     side = int(np.ceil(n**0.5))

@@ -3,8 +3,8 @@
 The encoder is StableHLO (`jax.export`), so searching needs neither the run nor its network's code: this module
 imports JAX and NumPy alone, no algorithm, no network, neither flax nor optax.
 
-`encode` runs that program. An index is therefore code: search only those that you made or whose maker you trust. Its
-checksum, SHA-256 of all parts, shows damage and parts that do not belong together; it does not show who made the file.
+`encode` runs that program. An index is therefore code: search only your own, or those of a maker you trust. Its
+checksum, SHA-256 of all parts, shows damage and parts of different indexes; it does not show the maker.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ from . import retrieval
 from .disk import RunError, strict, written
 
 Metric = Literal["euclidean", "cosine"]
-PARTS = ("encoder", "codes", "names", "about", "sha256")  # what the file holds
+PARTS = ("encoder", "codes", "names", "about", "sha256")  # of the file
 
 
 class Index(NamedTuple):
-    """What is searched."""
+    """The codes to search, and their encoder."""
 
     encoder: bytes  # exported [b, *shape] -> [b, K]
     codes: np.ndarray  # [N, K] float32
-    names: np.ndarray  # [N] str, what each example is called
+    names: np.ndarray  # [N] str, of the examples
     about: dict[str, Any]  # shape of an example; whether images are resized; vocabulary of documents; the run
 
     @property
@@ -41,15 +41,15 @@ class Index(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """Something found."""
+    """A code found by a search."""
 
     place: int  # in the index
     name: str
-    distance: float  # of codes; or the bits that differ, for a search by Hamming ball
+    distance: float  # of codes; for a search by Hamming ball the number of differing bits
 
 
 def checksum(index: Index) -> str:
-    """SHA-256 of all parts and their shapes: which encoder made which codes of what."""
+    """SHA-256 of all parts and their shapes, which binds codes to their encoder and run."""
     about = json.dumps(strict(index.about), sort_keys=True, allow_nan=False)
     names = json.dumps([str(name) for name in index.names])
     total = hashlib.sha256()
@@ -68,11 +68,11 @@ def save(index: Index, path: Path) -> None:
 
 
 def load(path: Path) -> Index:
-    """Reads what `save` wrote. Raises RunError for anything else."""
+    """Reads an index. Raises RunError for any other file, and for damage."""
     if not path.is_file():
         raise RunError(f"there is no index {path}; ae-jax index WORKDIR DATA {path} makes one")
-    if not zipfile.is_zipfile(path):  # what NumPy would say of it is advice to unpickle it
-        raise RunError(f"{path} is not an index, but no .npz file at all; ae-jax index makes one")
+    if not zipfile.is_zipfile(path):  # NumPy's message would advise to unpickle the file
+        raise RunError(f"{path} is not an index, as it is not a .npz file; ae-jax index makes one")
     try:
         with np.load(path, allow_pickle=False) as file:
             parts = {name: file[name] for name in PARTS if name in file.files}
@@ -82,22 +82,20 @@ def load(path: Path) -> Index:
         encoder, codes, names, about, sha256 = parts.values()
         found = Index(encoder.tobytes(), codes, names, json.loads(str(about)))
         if checksum(found) != str(sha256):
-            raise ValueError("its parts do not have the checksum that was written with them")
+            raise ValueError("the checksum of its parts differs from the one in it")
     except RunError:
         raise
-    except Exception as error:  # NumPy and zlib raise whatever their readers stumble on, struct.error too
-        raise RunError(
-            f"the index {path} is damaged, or was changed ({error}); make it again with ae-jax index"
-        ) from None
+    except Exception as error:  # NumPy and zlib raise errors of many kinds, struct.error too
+        raise RunError(f"the index {path} is damaged or changed ({error}); make it again with ae-jax index") from None
     if codes.ndim != 2 or codes.dtype.kind != "f" or not len(codes) or names.shape != codes.shape[:1]:
         raise RunError(f"{path} is not an index (codes {codes.shape}, names {names.shape}); ae-jax index makes one")
     if not np.isfinite(codes).all():
-        raise RunError(f"{path} holds codes that are NaN or infinite; make it again from a run whose codes are numbers")
+        raise RunError(f"{path} holds codes that are NaN or infinite; make it again from a run with finite codes")
     return found
 
 
 def about(path: Path) -> dict[str, Any] | None:
-    """What an index says of itself; None of any other file."""
+    """The `about` of an index; None for any other file."""
     try:
         with zipfile.ZipFile(path) as file:
             there = {f"{part}.npy" for part in PARTS} <= set(file.namelist())
@@ -107,7 +105,7 @@ def about(path: Path) -> dict[str, Any] | None:
 
 
 def encode(index: Index, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
-    """Codes by the index's own encoder, a program that comes with the file. [N, *shape] -> [N, K].
+    """Codes by the encoder in the index, which is a program. [N, *shape] -> [N, K].
 
     Raises RunError for examples of another shape, and for an encoder that cannot be read.
     """
@@ -116,17 +114,17 @@ def encode(index: Index, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
     try:
         call = jax.jit(jax_export.deserialize(bytearray(index.encoder)).call)
         call.lower(jax.ShapeDtypeStruct(x.shape, jnp.float32))  # reads the StableHLO inside
-    except Exception as error:  # whatever the reader of a broken program stumbles on: struct.error, ValueError, ...
+    except Exception as error:  # a broken program raises errors of many kinds: struct.error, ValueError, ...
         raise RunError(
-            f"the encoder of this index cannot be read ({type(error).__name__}): it is damaged, or made by another "
-            "version of JAX; make the index again with ae-jax index"
+            f"the encoder of this index cannot be read ({type(error).__name__}): it is damaged, or of another version "
+            "of JAX; make the index again with ae-jax index"
         ) from error
     chunks = [np.asarray(call(jnp.asarray(x[i : i + batch_size]))) for i in range(0, len(x), batch_size)]
     return np.concatenate(chunks)
 
 
 def search(index: Index, codes: np.ndarray, k: int, metric: Metric = "euclidean") -> list[list[Hit]]:
-    """The k nearest to each query's code, by comparison with all. codes [Q, K] -> Q lists."""
+    """The k codes nearest to each query's code, by comparison with all. codes [Q, K] -> Q lists."""
     base, queries = jnp.asarray(index.codes), jnp.asarray(codes)
     search = retrieval.by_cosine if metric == "cosine" else retrieval.nearest
     places, distances = map(np.asarray, search(base, queries, min(k, len(index.codes))))
@@ -134,10 +132,10 @@ def search(index: Index, codes: np.ndarray, k: int, metric: Metric = "euclidean"
 
 
 def search_ball(index: Index, codes: np.ndarray, k: int, radius: int) -> tuple[list[list[Hit]], list[int]]:
-    """At most k whose bits differ in at most `radius` places from the query's, found by address; how many there are.
+    """At most k codes whose bits differ from the query's in at most `radius` places, and the number of all such codes.
 
-    Fewest bits first, of equals by Euclidean distance of the codes. Bits: each unit above or below its median over
-    the index. codes [Q, K], K <= 64 -> Q lists, Q counts.
+    Fewest bits come first, and among equals the smallest Euclidean distance of codes. A unit's bit is 1 above its
+    median over the index. codes [Q, K], K <= 64 -> Q lists, Q counts.
     """
     middle = retrieval.thresholds(index.codes)
     table = retrieval.addresses(index.codes > middle)

@@ -1,4 +1,4 @@
-"""A run's settings, as `config.json` keeps them, and how to build what they say."""
+"""A run's settings, as `config.json` keeps them, and the algorithm that they describe."""
 
 import inspect
 from dataclasses import asdict, dataclass, field, replace
@@ -36,13 +36,13 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a run's numbers depend on, besides what `run.circumstances` tells."""
+    """Everything that a run's numbers depend on, besides `run.circumstances`."""
 
     algorithm: str
     network: str
     data: str
-    latents: int  # 0, where a network has no dense layers: what its maps give, see `sized`
-    epochs: int | None  # None, before the data are known: by the algorithm's `Defaults`, see `completed`
+    latents: int  # 0 for a network without dense layers: the size of its last maps, see `sized`
+    epochs: int | None  # None: the algorithm's `Defaults` choose them for the data, see `completed`
     batch_size: int
     seeds: tuple[int, ...]
     hyper: dict[str, Any] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Settings:
     best: str = "loss"
     patience: int | None = None
     noise: CorruptionName | None = None
-    noise_level: float | None = None  # its default
+    noise_level: float | None = None  # None: the noise's default
     precision: PrecisionName = "float32"
     shard_size: int | None = None  # examples; None: all data in memory; 0: streamed in shards of a size that fits
 
@@ -62,12 +62,12 @@ class Settings:
         run.check_length(1 if self.epochs is None else self.epochs, self.batch_size)
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` takes back."""
+        """The settings in JSON's types; `from_json` reads them."""
         return asdict(self)
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Settings":
-        """Settings from a config.json. Raises RunError where it is of another version."""
+        """Settings from a config.json. Raises RunError for one of another version."""
         try:
             rest = {k: _tuples(v) for k, v in content.items() if k != "optimizer"}
             return Settings(**rest, optimizer=OptimizerSettings(**content["optimizer"]))
@@ -79,7 +79,7 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
     """The optax optimizer for a run of `epochs` epochs of `steps` steps.
 
     Clipping by the global norm comes first, then the method, then decoupled weight decay on weights (not
-    biases), then the learning rate: linear warm-up, and what the schedule says for the rest.
+    biases), then the learning rate: a linear warm-up, then the schedule.
     """
     total = epochs * steps
     if not 0 <= settings.warmup_epochs < epochs:
@@ -89,9 +89,7 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
     POSITIVE.check("clip", settings.clip)
     NOT_NEGATIVE.check("weight_decay", settings.weight_decay)
     if not 0 <= settings.momentum < 1:
-        raise ValueError(
-            f"momentum is {settings.momentum}; it must be at least 0 and less than 1, or updates only grow"
-        )
+        raise ValueError(f"momentum is {settings.momentum}; it must be at least 0 and less than 1")
     methods = {
         "adam": lambda: optax.scale_by_adam(),
         "sgd": lambda: optax.trace(settings.momentum),
@@ -117,13 +115,13 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
 
 
 def heads(algorithm: str) -> Heads:
-    """What the algorithm's encoder must emit, from the annotation of its network."""
+    """The output that the algorithm's encoder must have, from the annotation of its network."""
     annotation = inspect.get_annotations(ALGORITHMS[algorithm], eval_str=True)["net"]
     return next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Heads)), Heads(1))
 
 
 def sized(settings: Settings, shape: tuple[int, ...]) -> Settings:
-    """The settings with as many latents as the last maps hold, where they ask for 0 on a net without dense layers."""
+    """The settings with the size of the last maps as latents, if they have 0 latents and a net without dense layers."""
     options = settings.network_options
     if settings.latents or options.get("dense", True) or settings.network != "conv" or len(shape) != 3:
         return settings
@@ -133,18 +131,20 @@ def sized(settings: Settings, shape: tuple[int, ...]) -> Settings:
 
 
 def defaults(algorithm: str) -> Defaults:
-    """What the algorithm is trained with where nothing else is asked."""
+    """The algorithm's defaults on the command line."""
     return DEFAULTS.get(algorithm, Defaults("not registered"))
 
 
 def network_options(algorithm: str, network: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The options of a network: those given, over those that the algorithm's own network has by default."""
+    """The options of a network: the algorithm's defaults for its own network, overridden by the given ones."""
     return {**(defaults(algorithm).network if network == heads(algorithm).network else {}), **given}
 
 
 def completed(settings: Settings, examples: int, kind: DataKind) -> Settings:
-    """The settings with numbers where they were left to the algorithm and the data: epochs, epochs of pretraining, and
-    the likelihood: multinomial of counted words, Gaussian or squared of values outside [0, 1], else the algorithm's.
+    """The settings with every value that depends on the data filled in: epochs, epochs of pretraining, likelihood.
+
+    The likelihood is multinomial for counted words, Gaussian or squared for values outside [0, 1], else the algorithm's
+    default.
     """
     own, hyper = defaults(settings.algorithm), dict(settings.hyper)
     if hyper.get("likelihood", "") is None:
@@ -156,7 +156,7 @@ def completed(settings: Settings, examples: int, kind: DataKind) -> Settings:
 
 
 def likelihood(algorithm: str, kind: DataKind) -> str:
-    """The likelihood of an algorithm that has the choice, by the kind of the data."""
+    """The default likelihood of an algorithm with that option, for a kind of data."""
     parameter = inspect.signature(ALGORITHMS[algorithm], eval_str=True).parameters["likelihood"]
     unit = defaults(algorithm).hyper.get("likelihood", parameter.default)
     real = "gaussian" if "gaussian" in get_args(parameter.annotation) else "squared"
@@ -174,18 +174,21 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     _known(settings.network_options, make_net, f"the network {settings.network}")
     needs = heads(settings.algorithm)
     options = settings.network_options
-    if needs.activation != "linear":  # what the algorithm's codes are, unless the user says otherwise
+    if needs.activation != "linear":  # the default activation of the algorithm's codes
         if "code_activation" not in inspect.signature(make_net).parameters:
-            raise ValueError(f"{settings.algorithm} needs {needs.activation} codes, which {settings.network} has not")
+            raise ValueError(
+                f"{settings.algorithm} needs {needs.activation} codes, which the network {settings.network} cannot "
+                "give: choose another network"
+            )
         options = {"code_activation": needs.activation} | options
     net: Autoencoder = make_net(shape, settings.latents, heads=needs.number, **options)
     if settings.noise is not None and (net.corrupt is not None or settings.algorithm == "denoising"):
         raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")
     if settings.noise is None and settings.noise_level is not None:
-        raise ValueError(f"noise_level is {settings.noise_level} and there is no noise: give its kind, noise, too")
+        raise ValueError(f"noise_level is {settings.noise_level} without a noise: give the kind of noise, too")
     steps = -(-examples // settings.batch_size)
     if (epochs := settings.epochs) is None:
-        raise ValueError("the settings leave the epochs open: complete them for the data, settings.completed")
+        raise ValueError("epochs is None: give a number, or complete the settings for the data by settings.completed")
 
     def on(net: Autoencoder) -> Algorithm:
         noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
@@ -195,20 +198,20 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
         raise ValueError(f"precision is {settings.precision!r}; it must be one of {', '.join(get_args(PrecisionName))}")
     if settings.precision == "float32":
         return on(net)
-    # Learning is in few bits; what is measured, drawn and exported is in all of them, so that numbers compare.
+    # Only learning is in few bits: metrics, samples and exports stay in float32, so that numbers compare.
     return on(net)._replace(rule=on(rounded(net, jnp.dtype(settings.precision))).rule)
 
 
 def check_updates(settings: Settings, examples: int) -> None:
-    """Raises ValueError where a warm-up or annealing of the algorithm's goes on beyond the run's last update."""
+    """Raises ValueError if a warm-up or annealing of the algorithm lasts beyond the run's last update."""
     assert settings.epochs is not None  # see `completed`
     steps = -(-examples // settings.batch_size)
     total = settings.epochs * steps
     for name, arrival in asked_of(ALGORITHMS[settings.algorithm], Updates).items():
         if (given := settings.hyper.get(name) or 0) >= total:
             raise ValueError(
-                f"{name} is {given}, and the run has {total} updates ({settings.epochs} epochs of {steps}), so that no "
-                f"update would have {arrival.what}: train for more epochs, or make {name} less than {total}"
+                f"{name} is {given}, and the run has {total} updates ({settings.epochs} epochs of {steps}): no update "
+                f"would have {arrival.what}. Train for more epochs, or make {name} less than {total}"
             )
 
 
@@ -226,7 +229,7 @@ def _known(options: dict[str, Any], make: Any, what: str) -> None:
 
 
 def _tuples(value: Any) -> Any:
-    """Lists, all that JSON knows, as the tuples they were."""
+    """Lists of JSON as tuples."""
     if isinstance(value, dict):
         return {k: _tuples(v) for k, v in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -157,7 +157,7 @@ def test_an_error_of_the_system_is_told_and_nothing_is_moved(folder, monkeypatch
             with pytest.raises(run.RunError, match=os.strerror(number)) as told:
                 use()
             assert "damaged" not in str(told.value)
-            assert "left as it is" in str(told.value)
+            assert "stays in place" in str(told.value)
     assert {path: path.read_bytes() for path in files(folder)} == before
     assert folder.restore(state())[0] == 4  # as the message says
 
@@ -181,14 +181,14 @@ def test_what_a_library_says_of_whole_files_is_no_damage(folder, monkeypatch, er
     with monkeypatch.context() as patched:
         patched.setattr(ocp.StandardCheckpointer, "restore", failing)
         for use in (lambda: folder.restore(state()), folder.params):
-            with pytest.raises(run.RunError, match="left as it is") as told:
+            with pytest.raises(run.RunError, match="stays in place") as told:
                 use()
             assert "damaged" not in str(told.value)
     assert folder.restore(state())[0] == 4
 
 
 def test_a_checkpoint_of_another_structure_is_told_in_names_and_left(folder):
-    with pytest.raises(run.RunError, match="another structure") as told:
+    with pytest.raises(run.RunError, match="its structure differs from this run's") as told:
         folder.restore(state(groups=("encoder", "critic")))
     assert "params/critic/kernel: nothing there, float32[2, 2, 3] now" in str(told.value)
     assert folder.restore(state())[0] == 4
@@ -252,7 +252,7 @@ def test_an_error_of_the_system_is_no_damage_in_schema_1_either(folder, monkeypa
     aged(folder)
     with monkeypatch.context() as patched:
         patched.setattr(ocp.StandardCheckpointer, "restore", failing)
-        with pytest.raises(run.RunError, match="left as it is"):
+        with pytest.raises(run.RunError, match="stays in place"):
             folder.restore(state())
     assert folder.restore(state())[0] == 4
 

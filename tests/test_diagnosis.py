@@ -20,7 +20,7 @@ def test_codes_that_say_nothing_or_little():
     z = RNG.normal(size=(300, 10))
     assert diagnosis.code(z) == ""
     assert diagnosis.code(z[:1]) == ""
-    assert diagnosis.code(0 * z + 3) == "the code is constant: 300 test examples have the same"
+    assert diagnosis.code(0 * z + 3) == "the code is constant: all 300 test examples have the same code"
     assert diagnosis.code(0 * z).startswith("the code is constant")
     assert diagnosis.code(z * np.r_[np.ones(5), np.full(5, 1e-3)]) == ""  # half of them is not most
     assert diagnosis.code(z * np.r_[np.ones(4), np.full(6, 1e-3)]).startswith("6 of 10 code units are dead")

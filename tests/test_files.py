@@ -80,7 +80,7 @@ def test_no_command_writes_over_what_it_reads(command, way, x, no_work):
         "index": lambda: commands.make_index(Path("run"), source, out),
         "evaluate": lambda: commands.evaluate(Path("run"), source, out=out),
     }[command]
-    with pytest.raises(run.RunError, match=r"would be overwritten, and it is read .*write to another place"):
+    with pytest.raises(run.RunError, match=r"is an input .* and would be overwritten; write to another place"):
         call()
     assert unchanged(Path(source), before)
 
@@ -160,7 +160,7 @@ def test_a_file_that_cannot_be_written_is_refused_first(x, tmp_path, no_work, mo
         with pytest.raises(run.RunError, match=told):
             commands.encode(Path("run"), "x.npy", Path(out))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(run.RunError, match="not yours to write to"):
+    with pytest.raises(run.RunError, match="you may not write to the folder"):
         commands.encode(Path("run"), "x.npy", Path("z.npy"))
 
 

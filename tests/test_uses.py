@@ -156,7 +156,7 @@ def test_search_refuses_what_does_not_fit(indexed, tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "broken.npz").write_bytes(indexed.read_bytes()[:1000])
     for name in ("codes.npy", "a.png", "broken.npz"):
-        with pytest.raises(run.RunError, match=r"not an index, but no \.npz file at all") as told:
+        with pytest.raises(run.RunError, match=r"not an index, as it is not a \.npz file") as told:
             index.load(tmp_path / name)
         assert "pickle" not in str(told.value)
     whole = bytearray(indexed.read_bytes())
@@ -239,9 +239,9 @@ def test_documents_are_trained_on_indexed_and_found(tmp_path):
     assert commands.search(tmp_path / "i.npz", "Pipeline")[1] == ["Pipeline"]  # one known word is a document, too
     assert len(commands.search(tmp_path / "i.npz", "crude oil " * 100, k=3)[2][0]) == 3  # no file's name is so long
     (tmp_path / "strange.txt").write_text("zzz qqq")
-    with pytest.raises(run.RunError, match=r"none of the 10 words that this run or index knows$"):
+    with pytest.raises(run.RunError, match=r"none of the 10 words of this run or index$"):
         commands.search(tmp_path / "i.npz", str(tmp_path / "strange.txt"))
-    with pytest.raises(run.RunError, match=r"none of the 10 words .* no file or folder is called so"):
+    with pytest.raises(run.RunError, match=r"none of the 10 words .* no file or folder has that name"):
         commands.search(tmp_path / "i.npz", "stranger")
     with pytest.raises(run.RunError, match="no file or folder"):
         commands.search(tmp_path / "i.npz", "nothere.txt")
