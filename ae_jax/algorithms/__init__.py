@@ -108,10 +108,10 @@ MEMBERS: tuple[Member, ...] = (
     Member(
         semantic_hashing,
         Defaults(
-            "32 bits; Salakhutdinov & Hinton (2009) have 20 to 128, and saturating hidden units. Trial: held-out "
-            "digits keep .81. Of MNIST's bits 22 are stuck after 1500 steps with rectified units, and 5 with tanh.",
+            "32 bits and logistic units: Salakhutdinov & Hinton (2009). Trial: no bit is stuck on held-out digits and "
+            "MNIST, .79 and .64 explained after 5000 steps; of MNIST's, 22 are with rectified units, 4 with tanh.",
             32,
-            network={"activation": "tanh"},
+            network={"activation": "sigmoid"},
         ),
     ),
     Member(
