@@ -113,7 +113,7 @@ def test_a_set_says_how_many_have_no_label(tmp_path):
     assert "of 3, no labels, from" in str(data.load(tmp_path / "x.npz"))
 
 
-@pytest.mark.parametrize(("y", "told"), [(2 * (Y > 0) - 1, "that are -1 and 1"), (Y - 2, "from -2 to 0")])
+@pytest.mark.parametrize(("y", "told"), [(2 * (Y > 0) - 1, "-1 and 1, and -1 means no label"), (Y - 2, "from -2 to 0")])
 def test_labels_of_another_convention_are_refused(tmp_path, y, told):
     np.savez(tmp_path / "x.npz", x=np.zeros((60, 3), np.float32), y=y)
     with pytest.raises(data.DataError, match=rf"labels {told}.* number the classes from 0"):

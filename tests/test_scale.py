@@ -116,10 +116,10 @@ def test_dark_bytes_are_told_once_and_said_to_be_zeros_and_ones_by_a_scale(tmp_p
 @pytest.mark.parametrize(
     ("x", "scale", "message"),
     [
-        (np.array([[0, 2]], np.uint8), 1, "uint8 with values from 0 to 2, outside 0 to 1, which scale=1 stands for"),
+        (np.array([[0, 2]], np.uint8), 1, "uint8 with values from 0 to 2, outside 0 to 1, the range of scale=1"),
         (np.array([[-1, 1]]), 1, "int64 with values from -1 to 1, outside 0 to 1"),
         (np.array([[0, 2]]), None, "int64 with values from 0 to 2, .* train with scale=255, save it as uint8"),
-        (np.array([[0, 1]], np.uint8), 0, "scale=0: .* must be a positive number"),
+        (np.array([[0, 1]], np.uint8), 0, "scale=0: .* must be positive and finite"),
         (np.array([[0, 1]], np.uint8), -1, "scale=-1: "),
         (np.array([[0, 1]], np.uint8), float("nan"), "scale=nan: "),
         (np.array([[0, 1.0000001]], np.float32), None, r"values from 0 to 1.0000001, outside \[0, 1\]"),

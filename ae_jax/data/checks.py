@@ -1,4 +1,4 @@
-"""Arrays that look right and mean something else: channels before rows, labels of other conventions."""
+"""Checks of arrays with other conventions: channels before rows, other kinds of labels."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ CHANNELS = (1, 3, 4)
 
 
 def transposition(shape: Sequence[int]) -> tuple[int, ...] | None:
-    """How the axes of images [N, C, H, W] or [H, W, C, N] become [N, H, W, C]; None where nothing says that they must.
+    """The axes that transpose images [N, C, H, W] or [H, W, C, N] to [N, H, W, C]; None for arrays that look right.
 
-    Channels are 1, 3 or 4. An array is of the first kind where the last axis is none of these and makes a picture with
-    the one before it, at most four times as long as broad; of the second where its first two axes do, and are as long.
+    Channels are 1, 3 or 4, and the last axis is longer. [N, C, H, W] has C second and H, W at most 4 to 1 or 1 to 4;
+    [H, W, C, N] has C third and H = W.
     """
     if len(shape) != 4 or shape[3] <= max(CHANNELS):
         return None
@@ -26,12 +26,12 @@ def transposition(shape: Sequence[int]) -> tuple[int, ...] | None:
 
 
 def check_channels(shape: Sequence[int], what: str) -> None:
-    """Raises DataError for images whose channels do not come last."""
+    """Raises DataError for images whose channels do not come last, by their shape."""
     if (axes := transposition(shape)) is not None:
         order = "[N, C, H, W]" if axes[0] == 0 else "[H, W, C, N]"
         raise DataError(
             f"{what} has the shape {tuple(shape)}, which looks like images {order}; channels come last here: save "
-            f"x.transpose{axes}. If the order is right as it is, save the examples flat, [N, D]"
+            f"x.transpose{axes}. If the order is right already, save the examples flat, [N, D]"
         )
 
 
@@ -39,8 +39,8 @@ def check_labels(y: np.ndarray, count: int, what: str) -> np.ndarray:
     """Labels as int32 [N], -1 for none.
 
     Raises:
-        DataError: another shape, as one-hot labels have, or labels that are not whole numbers from -1 on; also -1 and 1
-            alone, as those of two classes are written elsewhere.
+        DataError: another shape, such as one-hot labels, labels that are not whole numbers of at least -1, and labels
+            -1 and 1 alone, which elsewhere name two classes.
     """
     y = np.asarray(y)
     if y.shape != (count,):
@@ -59,5 +59,5 @@ def check_labels(y: np.ndarray, count: int, what: str) -> np.ndarray:
     if high > np.iinfo(np.int32).max or low < -1:
         raise DataError(f"{what} has labels from {low} to {high}; number the classes from 0, -1 for no label")
     if low == -1 and set(np.unique(y).tolist()) == {-1, 1}:
-        raise DataError(f"{what} has labels that are -1 and 1; -1 is no label here: number the classes from 0")
+        raise DataError(f"{what} has labels -1 and 1, and -1 means no label here: number the classes from 0")
     return y.astype(np.int32)

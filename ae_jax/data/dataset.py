@@ -1,4 +1,4 @@
-"""What `load` gives back, and how arrays of any kind become batches in [0, 1]."""
+"""`Dataset`, the result of `load`, and the conversion of arrays of any dtype to batches in [0, 1]."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,11 @@ from ..core import Batch
 
 
 class DataError(ValueError):
-    """Data that cannot be found, read, or used as it is; the message says what to do."""
+    """Data that cannot be found, read or used; the message says what to do."""
 
 
 def expanded(path: str | Path) -> Path:
-    """A path with ~ replaced by the home folder. Raises DataError where that cannot be known."""
+    """A path with ~ replaced by the home folder. Raises DataError if there is no home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -25,7 +25,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def check_sizes(**sizes: Any) -> None:
-    """Raises DataError, naming the option, for a number of pixels or examples below one; None and words are let by."""
+    """Raises DataError, naming the option, for a number of pixels or examples below 1; None and words pass."""
     for name, size in sizes.items():
         numbers = size if isinstance(size, tuple | list) else () if isinstance(size, str) or size is None else (size,)
         if any(n < 1 for n in numbers):
@@ -33,13 +33,13 @@ def check_sizes(**sizes: Any) -> None:
 
 
 def no_option(unknown: Sequence[str], known: Sequence[str]) -> str:
-    """What is said of options that a source has not; written as arguments, which the command line turns to flags."""
+    """A message on options that a source lacks, written as arguments; the command line turns these into flags."""
     takes = f"it takes {', '.join(f'{name}=' for name in known)}" if known else "it takes none"
     return f"no option {', '.join(f'{name}=' for name in unknown)}; {takes}"
 
 
 def refuse(bad: Sequence[str]) -> None:
-    """Raises DataError that tells what is wrong with files, with all of them at once (ten of more); not of none."""
+    """Raises one DataError for all bad files, with the messages of the first ten; does nothing for an empty list."""
     if not bad:
         return
     if len(bad) == 1:
@@ -55,14 +55,14 @@ class Dataset:
     name: str
     train: Batch  # x [N, H, W, C] or [N, D], y [N] int32 or None; NumPy arrays
     test: Batch
-    source: str  # where it came from
-    validation: Batch | None = None  # where the source has its own
-    classes: tuple[str, ...] = ()  # names of the labels, where they have names
+    source: str  # the place or package that the data came from
+    validation: Batch | None = None  # the source's own validation split
+    classes: tuple[str, ...] = ()  # names of the labels, if they have names
     factors: tuple[np.ndarray, np.ndarray] | None = None  # generative factors of train and test, each [N, F]
     factor_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()  # the words that x [N, V] counts, for documents
-    test_names: tuple[str, ...] = ()  # what the test examples are called, where each is a file
-    scale: float | None = None  # the integer that stands for 1.0, where one was said; None: see `white`
+    test_names: tuple[str, ...] = ()  # the files of the test examples, if each is a file
+    scale: float | None = None  # the integer that means 1.0, if one was given; None: see `white`
 
     def __iter__(self) -> Iterator[Batch]:
         return iter((self.train, self.test))
@@ -79,7 +79,7 @@ class Dataset:
 
 
 def _labels(y: dict[str, Any]) -> str:
-    """How many classes train has, and how many examples of each split have no label."""
+    """The number of classes in train, and the number of examples without a label in each split."""
     known = {split: np.asarray(of)[labelled(of)] for split, of in y.items() if of is not None}
     if not any(map(len, known.values())):
         return "no labels"
@@ -96,35 +96,35 @@ def make_batch(x: Any, y: Any = None) -> Batch:
     return Batch(x, None if y is None else np.asarray(y, np.int32))  # pyright: ignore[reportArgumentType]
 
 
-# what stands for 1.0 in a type of integers that says it, in any order of bytes
+# the number that means 1.0 in the integer types that have one, in any order of bytes
 WHITE = {"u1": 255, "u2": 65535}
 
 
 def ranged(dtype: Any) -> bool:
-    """Whether the range of a type says what stands for 1.0: of uint8 and uint16."""
+    """Whether the type is uint8 or uint16, whose range says which number means 1.0."""
     return np.dtype(dtype).str[1:] in WHITE
 
 
 def white(dtype: Any, scale: float | None = None) -> float:
-    """The number that stands for 1.0 in an array of that type: 255 in uint8, 65535 in uint16, 1 in all others.
+    """The number that means 1.0 in an array of that type: 255 in uint8, 65535 in uint16, 1 in all others.
 
-    A `scale` says another one for integers. Bool and floats are as they are. The values are never looked at.
+    `scale` is another number for integers. Bool and floats stay as they are. The values do not matter.
     """
     dtype = np.dtype(dtype)
     return (scale or WHITE.get(dtype.str[1:], 1)) if dtype.kind in "iu" else 1
 
 
 def check_scale(scale: float | None) -> None:
-    """Raises DataError for a scale that divides nothing into [0, 1]."""
+    """Raises DataError unless the scale is positive and finite."""
     if scale is not None and not 0 < scale < np.inf:
-        raise DataError(f"scale={scale}: the integer that stands for 1.0 must be a positive number, such as 1 or 255")
+        raise DataError(f"scale={scale}: the integer that means 1.0 must be positive and finite, such as 1 or 255")
 
 
 def tell_nearly_black(dtype: Any, what: str, seen: str = "") -> None:
-    """A line on stderr for integers of which none exceeds 1: by the range of their type they are nearly black."""
+    """A line on stderr for uint8 or uint16 without a value above 1, which is nearly black by the type's range."""
     print(
         f"note: no value{seen} of {what} exceeds 1, and {dtype} is read as 0 to {white(dtype):g}, so all is nearly "
-        "black. Where 1 means 1.0, save it as bool, or train with scale=1 (--data-scale 1)",
+        "black. If 1 means 1.0, save the data as bool, or train with scale=1 (--data-scale 1)",
         file=sys.stderr,
     )
 
@@ -132,14 +132,14 @@ def tell_nearly_black(dtype: Any, what: str, seen: str = "") -> None:
 def unit_interval(
     arrays: Sequence[np.ndarray], what: str, scale: float | None = None, tell: bool = True
 ) -> list[np.ndarray]:
-    """The splits of one source as float32 in [0, 1], each divided by what is `white` in its type.
+    """The splits of one source as float32 in [0, 1], each divided by the `white` of its type.
 
     uint8 is divided by 255 and uint16 by 65535, or integers of any type by `scale`. Bool, floats, and other integers
-    are as they are. Arrays of images [N, H, W] gain a channel axis. Bytes that are all dark are told on stderr, where
-    `tell`.
+    stay as they are. Arrays of images [N, H, W] gain a channel axis. With `tell`, a line on stderr reports integers
+    that are all dark.
 
     Raises:
-        DataError: values outside [0, 1], NaN, another type, no examples, or examples of other shapes.
+        DataError: values outside [0, 1], NaN, another type, no examples, or examples of different shapes.
     """
     check_scale(scale)
     if any(a.ndim not in (2, 3, 4) for a in arrays):
@@ -156,11 +156,11 @@ def unit_interval(
 
 
 def _scaled(a: np.ndarray, what: str, scale: float | None) -> np.ndarray:
-    """One array as float32 in [0, 1]. Raises DataError where it is not."""
+    """One array as float32 in [0, 1]. Raises DataError for other values."""
     if a.dtype.kind not in "biuf":
-        raise DataError(f"{what} holds {a.dtype}; it must be uint8, bool or floating point, or other whole numbers")
+        raise DataError(f"{what} holds {a.dtype}; it must hold integers, bool or floats")
     one = white(a.dtype, scale)
-    with np.errstate(over="ignore"):  # beyond the largest float32 is outside, too
+    with np.errstate(over="ignore"):  # a value beyond the largest float32 is outside [0, 1]
         x = a.astype(np.float32)
     if one != 1:
         np.divide(x, np.float32(one), out=x)
@@ -173,14 +173,14 @@ def _scaled(a: np.ndarray, what: str, scale: float | None) -> np.ndarray:
     if a.dtype.kind == "f":
         raise DataError(
             f"{what} has {found}, outside [0, 1]; scale it before saving: "
-            "x / 255 for bytes kept as floats, (x - x.min()) / (x.max() - x.min()) otherwise"
+            "x / 255 for bytes stored as floats, (x - x.min()) / (x.max() - x.min()) otherwise"
         )
     if scale is None:
         raise DataError(
-            f"{what} is {a.dtype} with {found}, a type that does not say what 1.0 is: train with scale=255, "
-            "save it as uint8 (0 to 255), or divide it yourself and save it as float32 in [0, 1]"
+            f"{what} is {a.dtype} with {found}, and this type does not say which number means 1.0: train with "
+            "scale=255, save it as uint8 (0 to 255), or divide it yourself and save it as float32 in [0, 1]"
         )
-    raise DataError(f"{what} is {a.dtype} with {found}, outside 0 to {scale:g}, which scale={scale:g} stands for")
+    raise DataError(f"{what} is {a.dtype} with {found}, outside 0 to {scale:g}, the range of scale={scale:g}")
 
 
 def shuffled(count: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What in a folder is data: which of its files are read, as which splits and classes, and what is left out, said."""
+"""The data in a folder: the files that are read, their splits and classes, and a line on files left out."""
 
 import os
 import sys
@@ -12,18 +12,18 @@ from .dataset import DataError
 
 Kind = Literal["images", "texts", "arrays"]
 
-# what the folders of each split are called
+# the names of each split's folder
 NAMES = {"train": ("train", "training"), "test": ("test", "testing"), "validation": ("valid", "validation", "val")}
 TEXTS = (".txt", ".text", ".md")
-# texts about the data, where they lie beside it
+# names of texts about the data
 ABOUT = ("readme", "license", "licence", "copying", "copyright", "notice", "citation", "authors", "changelog")
 
 
 class Listed(NamedTuple):
-    """What lies below a folder."""
+    """The files below a folder."""
 
-    files: list[Path]  # in the order of their names
-    own: list[Path]  # files and folders that ae_jax wrote, which are not among these
+    files: list[Path]  # in the order of their names, without `own`
+    own: list[Path]  # files and folders that ae_jax wrote
 
 
 class Found(NamedTuple):
@@ -31,11 +31,11 @@ class Found(NamedTuple):
 
     roots: dict[str, Path]  # the folder of each split
     files: dict[str, list[Path]]  # of each split, in the order of their names
-    left_out: list[str]  # which files and folders, and why
-    notes: list[str]  # what else to say
+    left_out: list[str]  # files and folders, with the reasons
+    notes: list[str]  # further lines to print
 
     def tell(self) -> None:
-        """A line on stderr for what was left out, and one for each note."""
+        """Prints a line on stderr for the files left out, and one for each note."""
         for line in [f"left out: {'; '.join(self.left_out)}"] * bool(self.left_out) + self.notes:
             print(line, file=sys.stderr)
 
@@ -48,20 +48,20 @@ def image_suffixes() -> frozenset[str]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run of ae_jax."""
+    """Whether a folder is a run of ae_jax."""
     beside = ("lock", "checkpoints", "log.jsonl", "results.json")
     return (folder / "config.json").is_file() and any((folder / name).exists() for name in beside)
 
 
 def is_own(folder: Path) -> bool:
-    """Whether ae_jax wrote a folder: a run's, or codes for the Embedding Projector."""
+    """Whether ae_jax wrote a folder: a run, or codes for the Embedding Projector."""
     return is_run(folder) or (folder / "projector_config.pbtxt").is_file()
 
 
 def listed(root: Path) -> Listed:
-    """The files below a folder, none hidden, nor in a hidden folder or one that ae_jax wrote.
+    """The files below a folder, without hidden files and folders, and without those that ae_jax wrote.
 
-    Links to folders elsewhere are followed; those to folders in `root`, or around it, would only repeat files.
+    Links to folders elsewhere are followed. Links to folders in `root`, or around it, are not: they would repeat files.
     """
     files, own, top = [], [], root.resolve()
 
@@ -93,7 +93,7 @@ def listed(root: Path) -> Listed:
 
 
 def tell_left_out(root: Path, kind: Kind) -> None:
-    """A line on stderr for what `listed` and `text_files` leave out."""
+    """Prints a line on stderr for the files that `listed` and `text_files` leave out."""
     there = listed(root)
     if told := _own(there.own, root) + (
         _described(_without_about(there.files, root)[1], root) if kind == "texts" else []
@@ -110,8 +110,8 @@ def _described(texts: Sequence[Path], root: Path) -> list[str]:
 
 
 def _without_about(files: Sequence[Path], *beside: Path) -> tuple[list[Path], list[Path]]:
-    """The texts among files, and those of them that lie in a folder of `beside` and are about the data; where there
-    are no others, these are the data.
+    """(texts that are data, texts about the data) among files. A text in a folder of `beside` is about the data by its
+    name; if all texts are, they are the data.
     """
     texts = [p for p in files if suffix(p) in TEXTS]
     about = [p for p in texts if p.parent in beside and _about(p)]
@@ -119,7 +119,7 @@ def _without_about(files: Sequence[Path], *beside: Path) -> tuple[list[Path], li
 
 
 def text_files(path: Path) -> list[Path]:
-    """The text files below a folder, without those directly in it that are about the others; see `listed`."""
+    """The text files below a folder, without texts about the data directly in it; see `listed`."""
     return _without_about(listed(path).files, path)[0]
 
 
@@ -129,7 +129,7 @@ def visible_files(root: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def _sorted_by_kind(files: Sequence[Path]) -> dict[Kind, list[Path]]:
-    """The files of each kind; labels of arrays are no arrays."""
+    """The files of each kind, without arrays of labels."""
     suffixes: dict[Kind, Collection[str]] = {"images": image_suffixes(), "texts": TEXTS, "arrays": (".npy",)}
     kinds: dict[Kind, list[Path]] = {kind: [p for p in files if suffix(p) in of] for kind, of in suffixes.items()}
     kinds["arrays"] = [p for p in kinds["arrays"] if not p.name.lower().endswith(".labels.npy")]
@@ -141,7 +141,7 @@ def _about(file: Path) -> bool:
 
 
 def some(things: Sequence[Path | str], root: Path, most: int = 3) -> str:
-    """The first names of files or folders, as they are called from a folder."""
+    """The first names of files or folders, below `root`."""
     names = [str(p.relative_to(root)) if isinstance(p, Path) else p for p in things[:most]]
     return ", ".join(names) + ", ..." * (len(things) > most)
 
@@ -153,13 +153,13 @@ def many(count: int, what: str) -> str:
 
 
 def kind_of(path: Path) -> Kind:
-    """The kind of data in a folder: images, texts or arrays; images where there is nothing.
+    """The kind of data in a folder: images, texts or arrays; images if it has no data.
 
-    Texts beside as many images, or beside arrays, are about these. Raises DataError for arrays beside images, and for
-    images beside more texts: nobody can know which of the two is the data.
+    Texts beside at least as many images, or beside arrays, are about these. Raises DataError for arrays beside images,
+    and for images beside more texts, where either could be the data.
     """
     if is_run(path):
-        raise DataError(f"{path} is the folder of a run, which holds no data: name the folder or file that does")
+        raise DataError(f"{path} is the folder of a run, which holds no data: name a folder or file of data")
     kinds = _sorted_by_kind(listed(path).files)
     kinds["texts"] = [p for p in kinds["texts"] if not _about(p)] or kinds["texts"]
     images = kinds["images"]
@@ -167,14 +167,14 @@ def kind_of(path: Path) -> Kind:
     if images and (kinds["arrays"] or len(kinds["texts"]) > len(images)):
         raise DataError(
             f"{path} holds {many(len(kinds[other]), other)} ({some(kinds[other], path)}) and "
-            f"{many(len(images), 'images')} ({some(images, path)}): move the ones or the others to another folder, or "
-            "name a folder or file that holds only what is to be learned"
+            f"{many(len(images), 'images')} ({some(images, path)}): move one kind to another folder, or name a folder "
+            "or file with one kind"
         )
     return "arrays" if kinds["arrays"] else "texts" if kinds["texts"] and not kinds["images"] else "images"
 
 
 def split_folders(path: Path, files: Sequence[Path]) -> dict[str, Path]:
-    """The folder of each split that a folder has, by the files to be read; where it has none, it is train itself.
+    """The folder of each split, among the folders of the files to read; without any, the folder itself is train.
 
     Raises DataError for two folders of one split, and for a test or validation split without a train split.
     """
@@ -190,10 +190,10 @@ def split_folders(path: Path, files: Sequence[Path]) -> dict[str, Path]:
     if roots and "train" not in roots:
         held = ", ".join(root.name for root in roots.values())
         raise DataError(
-            f"{path} has the folder {held} and none called train: move the examples to learn from into a folder train, "
+            f"{path} has the folder {held} and no folder train: move the training examples into a folder train, "
             f"or give {held} another name if it is a class"
         )
-    # a test split may be there and empty, which is told; nothing else may
+    # an empty test or validation folder is a split without files
     for split in ("test", "validation") if roots else ():
         empty = [p for p in path.iterdir() if p.is_dir() and p.name.lower() in NAMES[split] and not is_own(p)]
         if split not in roots and empty:
@@ -202,16 +202,16 @@ def split_folders(path: Path, files: Sequence[Path]) -> dict[str, Path]:
 
 
 def look(path: Path, kind: Kind) -> Found:
-    """The files of one kind in a folder, by split. Raises DataError where files cannot be told to belong to the data.
+    """The files of one kind in a folder, by split. Raises DataError for files beside a lone folder `train`.
 
-    Subfolders `train` and `test` (and `valid`) are the splits, if there. Left out, and said: folders that ae_jax wrote,
-    files of other kinds, texts that are about the data, and what lies beside the splits.
+    Subfolders `train` and `test` (and `valid`) are the splits. Left out are folders that ae_jax wrote, files of other
+    kinds, texts about the data, and files beside the splits.
     """
     there = listed(path)
     kinds = _sorted_by_kind(there.files)
     mine, left_out, notes = kinds[kind], [], []
     roots = split_folders(path, mine)
-    if kind == "arrays":  # lie directly in their split
+    if kind == "arrays":  # only those directly in their split
         deep = [p for p in mine if p.parent not in roots.values()]
         mine = [p for p in mine if p.parent in roots.values()]
         left_out += [f"{many(len(deep), kind)} in folders below ({some(deep, path)})"] * bool(deep)
@@ -225,8 +225,8 @@ def look(path: Path, kind: Kind) -> Found:
         if len(roots) == 1:
             (train,) = roots.values()
             raise DataError(
-                f"{path} has a folder {train.name} and {told} beside it: move these into it, or out of {path}, or give "
-                f"{train.name} another name if it is a class"
+                f"{path} has a folder {train.name} and {told} beside it: move the files into it or out of {path}, or "
+                f"give {train.name} another name if it is a class"
             )
         left_out.append(f"{told} in no split")
     for other in kinds:
@@ -240,7 +240,7 @@ def look(path: Path, kind: Kind) -> Found:
 
 
 def _of_classes(roots: dict[str, Path], files: dict[str, list[Path]], left_out: list[str], kind: Kind) -> list[str]:
-    """Notes on classes that one split alone has; adds folders without files to those left out."""
+    """Notes on classes that train lacks; adds folders without files to `left_out`."""
     classes = {split: {_class(p, roots[split]) for p in found} - {None} for split, found in files.items()}
     if not any(classes.values()):
         return []
@@ -262,15 +262,15 @@ def _of_classes(roots: dict[str, Path], files: dict[str, list[Path]], left_out: 
 
 
 def _class(file: Path, root: Path) -> str | None:
-    """The name of a file's class, its folder in that of the split; None where it lies directly there."""
+    """The name of a file's class, its folder in that of the split; None for a file directly in the split."""
     parts = file.relative_to(root).parts
     return normalize("NFC", parts[0]) if len(parts) > 1 else None
 
 
 def class_labels(roots: dict[str, Path], files: dict[str, list[Path]]) -> tuple[tuple[str, ...], dict[str, list[int]]]:
-    """The names of the class folders, none where the files lie directly in their split, and every file's label.
+    """The names of the class folders, and every file's label; both empty for files directly in their split.
 
-    Raises DataError where some lie directly there and others in class folders.
+    Raises DataError if some files lie directly in their split and others in class folders.
     """
     names = {split: [_class(p, roots[split]) for p in found] for split, found in files.items()}
     direct = [p for split, found in files.items() for p in found if _class(p, roots[split]) is None]
@@ -280,7 +280,7 @@ def class_labels(roots: dict[str, Path], files: dict[str, list[Path]]) -> tuple[
         where = ", ".join(str(root) for root in roots.values())
         raise DataError(
             f"{where}: some files lie directly there ({', '.join(p.name for p in direct[:3])}"
-            f"{', ...' * (len(direct) > 3)}) and others in class folders; choose one of the two"
+            f"{', ...' * (len(direct) > 3)}) and others in class folders: move all or none into class folders"
         )
     classes = tuple(sorted({str(name) for found in names.values() for name in found}))
     place = {name: label for label, name in enumerate(classes)}
