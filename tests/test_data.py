@@ -315,7 +315,7 @@ def test_damaged_sets_and_wrong_features_are_named(rings, tmp_path):
         load()
     first = 16 + struct.unpack_from("<Q", whole)[0]
     file.write_bytes(whole[first:])
-    with pytest.raises(data.DataError, match=f"{file.name} holds 8 records and 9 by"):
+    with pytest.raises(data.DataError, match=f"{file.name} holds 8 records, and dataset_info.json says 9"):
         load()
     file.write_bytes(b"".join(frame(raw.replace(b"PNG", b"XXX")) for raw in records))
     with pytest.raises(data.DataError, match=f"{file.name} is damaged at record 0"):
@@ -349,7 +349,7 @@ def test_without_network_and_data_two_sentences_say_what_to_do(tmp_path):
         data.load("fashion_mnist", data_dir=tmp_path)
     text = str(error.value)
     assert time.perf_counter() - began < 20  # tfds itself tries for 200 s
-    assert text.startswith(f"fashion_mnist was looked for in {tmp_path}, where it is not prepared, and ")
+    assert text.startswith(f"fashion_mnist is not prepared in {tmp_path}, and ")
     assert "cannot be reached" in text
     assert "digits, photos, shapes" in text
     assert "TFDS_DATA_DIR" in text

@@ -114,7 +114,7 @@ def ends(whole):
 def test_a_cut_or_empty_record_file_is_named(tmp_path, load, left):
     file = prepared(tmp_path, {"train": [0, 1, 2], "test": [0, 1]}) / "toy-train.tfrecord-00000-of-00001"
     file.write_bytes(file.read_bytes()[:left])
-    told = "is cut short: its record 0, at byte 0," if left else "holds 0 records and 3 by dataset_info.json"
+    told = "is cut short: its record 0, at byte 0," if left else "holds 0 records, and dataset_info.json says 3"
     with pytest.raises(data.DataError, match=f"{file.name} {told}"):
         load("toy", data_dir=tmp_path)
 
@@ -506,7 +506,7 @@ def test_arrays_of_a_file_that_are_not_used_are_told(tmp_path, capsys):
     assert data.load(tmp_path / "a.npz").factor_names == ("a", "b")
     assert capsys.readouterr().err == ""
     np.savez(tmp_path / "a.npz", X=x, x=x)
-    with pytest.raises(data.DataError, match="differ in capitals alone"):
+    with pytest.raises(data.DataError, match="differ only in capitals"):
         data.load(tmp_path / "a.npz")
 
 

@@ -105,7 +105,7 @@ def test_dark_bytes_are_told_once_and_said_to_be_zeros_and_ones_by_a_scale(tmp_p
     np.save(tmp_path / "x.npy", DARK)
     data.open_stream(tmp_path / "x.npy")
     (told,) = capsys.readouterr().err.splitlines()
-    assert "that was looked at" in told
+    assert "in a sample" in told
     assert set(np.unique(streamed(data.open_stream(tmp_path / "x.npy", scale=1).train))) == {0.0, 1.0}
     assert not capsys.readouterr().err
     np.savez(tmp_path / "bright.npz", train=DARK, test=np.full_like(DARK[:5], 2))

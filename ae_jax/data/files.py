@@ -12,7 +12,7 @@ from ..core import Batch
 from .checks import check_channels, check_labels
 from .dataset import DataError, Dataset, expanded, from_parts, make_batch, unit_interval
 
-# what each part is called in the `.npz` files that people have
+# common names of each part in `.npz` files
 NAMES = {
     "train": ("train", "x_train", "train_x", "train_images"),
     "test": ("test", "x_test", "test_x", "test_images"),
@@ -31,18 +31,18 @@ def _first(found: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray |
 
 
 def header(path: Path) -> np.memmap:
-    """The array of a .npy file, not read yet. Raises ValueError where the file is cut or longer than it says."""
+    """The array of a .npy file, not read yet. Raises ValueError unless the file is as long as its header says."""
     mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     size, wanted = path.stat().st_size, mapped.offset + mapped.nbytes
     if size != wanted:
-        raise ValueError(f"it has {size} bytes, and by its own header {wanted}")
+        raise ValueError(f"it has {size} bytes, and its header says {wanted}")
     return mapped
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file by name, or that of a .npy file as "x".
+    """The arrays of a .npz file by name, or the array of a .npy file as "x".
 
-    Raises DataError for a file that is no such thing, is cut or longer than it says, or fails a checksum of the .npz.
+    Raises DataError for a file of another format, of another length than its header says, or with a wrong checksum.
     """
     try:
         if not zipfile.is_zipfile(path):
@@ -55,12 +55,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                     array = name.endswith(".npy")
                     if array:
                         found[name.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
-                    if file.read() and array:  # to its end, where the checksum is compared
-                        raise ValueError(f"{name} in it is longer than its own header says")
+                    if file.read() and array:  # zipfile compares the checksum at the end
+                        raise ValueError(f"{name} in it is longer than its header says")
         return found
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # whatever damaged bytes lead to: tokenize.TokenError, zlib.error, MemoryError, ...
+    except Exception as error:  # damaged bytes raise errors of many kinds: tokenize.TokenError, zlib.error, ...
         why = "it holds Python objects, or is damaged" if "pickle" in str(error) else str(error) or type(error).__name__
         wanted = "write it again, with numpy.save and an array of numbers"
         raise DataError(f"{path} cannot be read as a NumPy file ({why}); {wanted}") from error
@@ -71,20 +71,20 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
     or `x` and `y`, or one array of any name. Generative `factors` [N, F] and their `factor_names` come along.
 
     Args:
-        path: the file; x [N, D], [N, H, W] or [N, H, W, C]; y [N] whole numbers. 255 of uint8 and 65535 of uint16 are
-            1.0; bool, floats and other integers are as they are, in [0, 1].
-        scale: the integer that stands for 1.0, of any type of integers: 1 for zeros and ones saved as uint8.
-        test_fraction: how much to hold out where the file has no test split.
+        path: the file; x [N, D], [N, H, W] or [N, H, W, C]; y [N] whole numbers. 255 in uint8 and 65535 in uint16 mean
+            1.0; bool, floats and other integers stay as they are, in [0, 1].
+        scale: the integer that means 1.0, in any integer type: 1 for zeros and ones saved as uint8.
+        test_fraction: the fraction to hold out if the file has no test split.
         seed: of that split.
 
     Raises:
-        DataError: unreadable, no such arrays, or values that `unit_interval` refuses.
+        DataError: an unreadable file, one without these arrays, or values that `unit_interval` refuses.
     """
     path = expanded(path)
     stored = read_arrays(path)
     found = {name.lower(): array for name, array in stored.items()}
     if len(found) < len(stored):
-        raise DataError(f"{path} holds names that differ in capitals alone, {sorted(stored)}: leave one of each")
+        raise DataError(f"{path} holds names that differ only in capitals, {sorted(stored)}: leave one of each")
     parts = {part: x for part, names in NAMES.items() if (x := _first(found, names)) is not None}
     labels, factors = ({part: _first(found, names[part]) for part in parts} for names in (LABELS, FACTORS))
     if "train" not in parts:

@@ -28,8 +28,8 @@ Crop = Size | Literal["square"]
 def decode(file: str | Path | bytes, colour: bool | None = None, deep: bool = False) -> np.ndarray:
     """An encoded image as uint8 [H, W, C], C = 3 for `colour`, 1 for grey, and by the image itself for None.
 
-    White is 255. Of sixteen bits a pixel the eight high ones are kept, or all where `deep`: then it is uint16, and
-    white is 65535. What is transparent is laid on white; a camera's rotation is applied to files.
+    White is 255. Of 16 bits a pixel the 8 high ones are kept; with `deep` all are, as uint16 with white at 65535.
+    Transparent pixels become white; a camera's rotation is applied to files.
     """
     from PIL import Image, ImageOps
 
@@ -55,7 +55,7 @@ def decode(file: str | Path | bytes, colour: bool | None = None, deep: bool = Fa
 
 
 def of_one_depth(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Images in uint8 and uint16, all in uint16 where one is; 257 is 65535 / 255, so that no brightness changes."""
+    """Images in uint8, or all in uint16 if one is. The factor is 257 = 65535 / 255, so brightness does not change."""
     if not any(image.dtype == np.uint16 for image in images):
         return list(images)
     return [image if image.dtype == np.uint16 else image.astype(np.uint16) * np.uint16(257) for image in images]
@@ -104,7 +104,7 @@ def scaled(image: np.ndarray, size: tuple[int, int], filter: Any) -> np.ndarray:
     to = lambda plane: np.asarray(Image.fromarray(plane).resize((size[1], size[0]), filter))
     if image.dtype == np.uint8:
         return to(image[..., 0] if image.shape[-1] == 1 else image).reshape(*size, -1)
-    # Pillow filters sixteen bits as floats alone, a channel at a time
+    # Pillow filters 16 bits only as floats, one channel at a time
     planes = [to(np.ascontiguousarray(image[..., c], np.float32)) for c in range(image.shape[-1])]
     return np.clip(np.rint(np.stack(planes, -1)), 0, white(image.dtype)).astype(image.dtype)
 
@@ -124,17 +124,17 @@ def read_images(
 ) -> list[np.ndarray]:
     """The images of a folder and all below it, or of a list of files, each uint8 [H, W, C], not all of one size.
 
-    White is 255. What is transparent is laid on white.
+    White is 255. Transparent pixels become white.
 
     Args:
         files: a folder, or files.
         colour: three channels or one; by default three if any of them has colour.
         crop: cut the centre to this size, or to the largest "square".
         resize: then scale to this size.
-        deep: keep all of sixteen bits a pixel: where an image has them, all are uint16, and white is 65535.
+        deep: keep all 16 bits a pixel: if one image has them, all are uint16, and white is 65535.
 
     Raises:
-        DataError: no images, a size below one, or some that are broken or smaller than the crop, which it names.
+        DataError: no images, a size below 1, and broken images or images smaller than the crop, by name.
     """
     check_sizes(crop=crop, resize=resize)
     paths = image_files(Path(files)) if isinstance(files, str | Path) else [Path(file) for file in files]
@@ -166,7 +166,7 @@ def folder(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
-    """A folder of images in any format that Pillow reads, white as 1.0; what is transparent is laid on white.
+    """A folder of images in any format that Pillow reads. White is 1.0; transparent pixels become white.
 
     Subfolders `train` and `test` (and `valid`) are its splits, if there; subfolders below are its classes.
 
@@ -182,8 +182,8 @@ def folder(
         seed: of that split and of the patches.
 
     Raises:
-        DataError: no images, broken ones (named), a size or count below one, or differing sizes with neither crop,
-            resize nor patch.
+        DataError: no images, broken images (by name), a size or count below 1, or images of different sizes without
+            crop, resize or patch.
     """
     path = expanded(path)
     check_sizes(crop=crop, resize=resize, patch=patch, count=count, test_count=test_count)
@@ -227,7 +227,7 @@ def _patched(
     test_fraction: float,
     seed: int,
 ) -> Dataset:
-    """Patches whose train, test and validation parts come from different images; as many of the last as of test."""
+    """Patches whose train, test and validation parts come from different images; validation has as many as test."""
     source = str(path)
     images = dict(images)
     if "test" not in images and "validation" in images:

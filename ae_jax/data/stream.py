@@ -1,9 +1,9 @@
 """Data larger than memory: sources that read any of their examples on demand, and streams of shards of them.
 
-A shard is many batches in one array, and for learning it is what a set in memory is: a compiled sweep shuffles it
-and passes over it, while a thread reads the next one (`prefetched`). So at most three shards are in memory, and no
-Python runs for a batch. Which examples are in shard s of epoch e is a pure function of the stream's seed, e and s:
-a position is two numbers.
+A shard is many batches in one array. Learning treats it as a set in memory: a compiled sweep shuffles it and passes
+over it, while a thread reads the next one (`prefetched`). So at most three shards are in memory, and no Python runs for
+a batch. The examples in shard s of epoch e are a pure function of the stream's seed, e and s, so a position is two
+numbers.
 """
 
 import itertools
@@ -40,27 +40,27 @@ from .folders import Found, Kind, class_labels, kind_of, look
 
 T = TypeVar("T")
 U = TypeVar("U")
-SHARD_BYTES = 2**28  # of a shard as float32, where no size is given
+SHARD_BYTES = 2**28  # of a shard as float32, by default
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Examples that lie elsewhere."""
+    """Examples outside memory, read on demand."""
 
     name: str
     shape: tuple[int, ...]  # of one example
     blocks: np.ndarray  # [M, 2], first example and the one after the last: neighbours that stay together
     read: Callable[[np.ndarray], Batch]  # rising numbers of examples [n] -> x [n, *shape] as it lies there, y [n]
-    scale: float | None = None  # the integer of x that stands for 1.0; None: see `dataset.white`
-    dark: Any = None  # the type of integers of which none exceeds 1 in the examples that were looked at
+    scale: float | None = None  # the integer of x that means 1.0; None: see `dataset.white`
+    dark: Any = None  # the integer type of x, if no value in a sample exceeds 1
 
     def __len__(self) -> int:
         return int((self.blocks[:, 1] - self.blocks[:, 0]).sum())
 
     def raw(self, index: np.ndarray) -> Batch:
-        """The examples of those numbers, rising, as NumPy arrays: x uint8 or uint16 as it is, or float32 in [0, 1].
+        """The examples with these ascending numbers, as NumPy arrays: x stays uint8 or uint16, or is float32 in [0, 1].
 
-        Raises DataError for values that are not in [0, 1], or NaN.
+        Raises DataError for values outside [0, 1], and NaN.
         """
         x, y = self.read(index)
         x = np.asarray(x)
@@ -69,38 +69,38 @@ class Source:
         return make_batch(x.astype(x.dtype.newbyteorder("="), copy=False), y)
 
     def floats(self, raw: Batch) -> Batch:
-        """What was read, and put on the device or devices, as float32 in [0, 1]."""
+        """A result of `raw`, already on the devices, as float32 in [0, 1]."""
         if not ranged(raw.x.dtype):
             return raw
         return raw._replace(x=_looked_up(raw.x, levels(np.dtype(raw.x.dtype), self.scale)))
 
     def batch(self, index: np.ndarray) -> Batch:
-        """The examples of those numbers, rising, on the device as float32 in [0, 1]. Raises DataError like `raw`."""
+        """The examples with these ascending numbers, on the device, float32 in [0, 1]. Raises DataError like `raw`."""
         return jax.block_until_ready(self.floats(jax.tree.map(jnp.asarray, self.raw(index))))
 
 
 @lru_cache(maxsize=8)
 def levels(dtype: np.dtype, scale: float | None) -> np.ndarray:
-    """What each number of uint8 [256] or uint16 [65536] stands for: the floats of `unit_interval`."""
+    """The float of `unit_interval` for each number of uint8 [256] or uint16 [65536]."""
     return np.arange(np.iinfo(dtype).max + 1, dtype=np.float32) / np.float32(white(dtype, scale))
 
 
 @jax.jit
 def _looked_up(x: Array, levels: Any) -> Array:
-    """The very floats that NumPy gives, of integers, of which a device is sent a quarter or half as many bytes."""
-    return levels[x.astype(jnp.int32)]  # a division would be turned into a product, which rounds differently
+    """The floats of integers, with NumPy's bits; integers take a quarter or half the bytes on their way to a device."""
+    return levels[x.astype(jnp.int32)]  # XLA would turn a division into a product, which rounds differently
 
 
 @jax.jit
 def _drawn(x: Array, index: Any, seed: Any) -> Array:
-    """Binary pixels, those of each example by its own number: the same in whatever shard it comes."""
+    """Binary pixels, drawn for each example by its own number: the same in every shard."""
     key = address(jax.random.wrap_key_data(seed), "binarisation")
     one = lambda i, x: jax.random.bernoulli(address(key, i), x).astype(x.dtype)
     return jax.vmap(one)(index, x)
 
 
 def blocks_of(count: int, size: int | None = None) -> np.ndarray:
-    """Blocks [M, 2] of `count` examples; of 256 by default, or less where that were fewer than 100 blocks."""
+    """Blocks [M, 2] of `count` examples; by default of 256, or of fewer so that there are 100 blocks."""
     edges = np.append(np.arange(0, count, size or max(1, min(256, count // 100))), count)
     return np.stack([edges[:-1], edges[1:]], 1)
 
@@ -138,7 +138,7 @@ class Stream:
         return min(self.shard_size, len(self.source) - s * self.shard_size)
 
     def index(self, e: int, s: int) -> np.ndarray:
-        """The numbers of the examples in shard s of epoch e, both counted from 0, rising: whoever learns shuffles."""
+        """The ascending numbers of the examples in shard s of epoch e, both counted from 0; the sweep shuffles them."""
         blocks = self.source.blocks
         blocks = blocks if self.seed is None else blocks[_order(self.seed, e, len(blocks))]
         ends = np.cumsum(blocks[:, 1] - blocks[:, 0])
@@ -150,14 +150,14 @@ class Stream:
         return np.sort(np.concatenate([np.arange(start, stop) for start, stop in runs]))
 
     def read(self, e: int, s: int, part: int = 0, parts: int = 1) -> tuple[np.ndarray, Batch]:
-        """(numbers of the examples in shard s of epoch e, one of so many parts of these as `Source.raw` has it)."""
+        """(numbers of the examples in shard s of epoch e, part `part` of `parts` of these, as from `Source.raw`)."""
         index = self.index(e, s)
         own = np.array_split(index, parts)[part]
-        raw = self.source.raw(own if len(own) else index[:1])  # no source needs to know how nothing is read
+        raw = self.source.raw(own if len(own) else index[:1])  # sources need not support reading nothing
         return index, jax.tree.map(lambda a: a[: len(own)], raw)
 
     def ready(self, index: np.ndarray, raw: Batch) -> Batch:
-        """Those examples, as they were read and put on the device or devices, as they are learned from."""
+        """The examples of `index`, read by `raw` and already on the devices, as float32 and binarised."""
         batch = self.source.floats(raw)
         if self.binarise is not None:
             seed = np.asarray(jax.random.key_data(jax.random.key(self.binarise)))
@@ -169,7 +169,7 @@ class Stream:
         return self._batch(self.index(e, s))
 
     def sample(self, count: int) -> Batch:
-        """At most so many examples, evenly spaced over the source so that sorted ones stay represented."""
+        """At most `count` examples, evenly spaced over the source, so that a sorted set gives all its classes."""
         blocks = self.source.blocks
         lengths = np.concatenate([[0], np.cumsum(blocks[:, 1] - blocks[:, 0])])
         at = np.unique(np.linspace(0, lengths[-1] - 1, min(count, lengths[-1])).astype(np.int64))
@@ -197,9 +197,9 @@ def shard_size(shape: tuple[int, ...], batch_size: int, given: int | None = None
 
 
 def prefetched(load: Callable[[T], U], wanted: Iterable[T]) -> Generator[tuple[T, U], None, None]:
-    """Each wanted thing with what `load` makes of it, in order; a thread loads one ahead of whoever takes them.
+    """Each item of `wanted` with its `load(item)`, in order; a thread loads one item ahead.
 
-    What `load` raises is raised here, in its turn.
+    An error of `load` is raised at its item.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
         ahead: list[Any] = []
@@ -208,7 +208,7 @@ def prefetched(load: Callable[[T], U], wanted: Iterable[T]) -> Generator[tuple[T
             if len(ahead) == 2:
                 now, loading = ahead.pop(0)
                 loaded = loading.result()
-                del loading  # it would keep the shard alive for as long as the next is being worked on
+                del loading  # it would keep the shard in memory during work on the next one
                 yield now, loaded
                 del loaded
         for now, loading in ahead:
@@ -220,16 +220,16 @@ def prefetched(load: Callable[[T], U], wanted: Iterable[T]) -> Generator[tuple[T
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """What `Dataset` is for data in memory."""
+    """The splits of data read on demand, as `Dataset` is for data in memory."""
 
     name: str
     train: Source
     test: Source
-    source: str  # where it came from
+    source: str  # the place or package that the data come from
     validation: Source | None = None
     classes: tuple[str, ...] = ()
-    scale: float | None = None  # the integer that stands for 1.0, where one was said
-    arrays: bool = False  # whether they lie in .npy files, and so may be pieces of larger images
+    scale: float | None = None  # the integer that means 1.0, if one was given
+    arrays: bool = False  # whether examples are in .npy files, and so may be pieces of larger images
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.train.shape))
@@ -255,7 +255,7 @@ def from_sources(
         parts["train"], parts["test"] = split(parts["train"], test_fraction, seed)
         source += f", {test_fraction:g} of it as test by seed {seed}"
     if all(one.dark is not None for one in parts.values()):
-        tell_nearly_black(parts["train"].dark, where, " that was looked at")
+        tell_nearly_black(parts["train"].dark, where, " in a sample")
     shapes = {part: one.shape for part, one in parts.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(f"{name} has examples of different shapes in its splits: {shapes}")
@@ -265,16 +265,16 @@ def from_sources(
 def made(
     name: str, count: int, read: Callable[[np.ndarray], Batch], block: int | None = None, scale: float | None = None
 ) -> Source:
-    """A source of `count` examples by its reader; the shape is learned from a sample. See `dataset.white` for `scale`.
+    """A source of `count` examples by its reader; a sample gives the shape. See `dataset.white` for `scale`.
 
-    Raises DataError where there are none, or of a type that cannot be had in [0, 1].
+    Raises DataError for no examples, and for values that `unit_interval` refuses.
     """
     if count < 1:
         raise DataError(f"{name} holds no examples")
     look = read(np.unique(np.linspace(0, count - 1, min(count, 256)).astype(np.int64)))
     check_channels(np.shape(look.x), name)
     x = np.asarray(look.x)
-    (seen,) = unit_interval([x], name, scale, tell=False)  # told once, of all splits
+    (seen,) = unit_interval([x], name, scale, tell=False)  # `from_sources` prints one note for all splits
     dark = x.dtype if scale is None and ranged(x.dtype) and x.max() <= 1 else None
     shape = seen.shape[1:]
 
@@ -307,7 +307,7 @@ def _opened(path: Path) -> _File:
 
 
 def _rows(files: list[_File], starts: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Rows of the files, as if they were one array: `index` rising. Not mapped: pages would count as memory."""
+    """Rows of the files, as of one array, by an ascending `index`. Not memory-mapped: pages would count as memory."""
     row = int(np.prod(files[0].shape[1:], dtype=np.int64)) * files[0].dtype.itemsize
     out = np.empty((len(index), *files[0].shape[1:]), files[0].dtype)
     flat = memoryview(out.reshape(-1).view(np.uint8))  # pyright: ignore[reportArgumentType]
@@ -335,9 +335,9 @@ def npy_files(root: Path) -> list[Path]:
 
 
 def npy_source(name: str, paths: list[Path], scale: float | None = None) -> Source:
-    """Files of arrays as one source, in their order, labels beside them. See `dataset.white` for `scale`.
+    """Files of arrays as one source, in their order, with labels in files beside them. See `dataset.white` for `scale`.
 
-    Raises DataError where they do not agree.
+    Raises DataError for files of different shapes or dtypes, and for labels that do not fit.
     """
     files = [_opened(path) for path in paths]
     kinds = {(file.shape[1:], str(file.dtype)) for file in files}
@@ -366,13 +366,13 @@ def npy_source(name: str, paths: list[Path], scale: float | None = None) -> Sour
 def npy(path: str | Path, *, scale: float | None = None, test_fraction: float = 0.2, seed: int = 0) -> Sources:
     """A `.npy` file, or a folder of them: x [n, ...] in each, all of one type, scaled as `arrays` scales it.
 
-    Subfolders `train` and `test` (and `valid`) are its splits, if there. The labels of NAME.npy, whole numbers [n],
-    are in NAME.labels.npy beside it, if there.
+    Subfolders `train` and `test` (and `valid`) are its splits. The labels of NAME.npy, whole numbers [n], are in
+    NAME.labels.npy beside it.
 
     Args:
         path: the file or folder.
-        scale: the integer that stands for 1.0, of any type of integers: 1 for zeros and ones saved as uint8.
-        test_fraction: how much to hold out, in runs of neighbours, where there is no folder `test`.
+        scale: the integer that means 1.0, in any integer type: 1 for zeros and ones saved as uint8.
+        test_fraction: the fraction to hold out, in runs of neighbours, if there is no folder `test`.
         seed: of that split.
     """
     check_scale(scale)
@@ -383,7 +383,7 @@ def npy(path: str | Path, *, scale: float | None = None, test_fraction: float = 
 
 
 def write_shards(source: Source, folder: Path | str, rows: int) -> None:
-    """Writes a source as .npy files of `rows` examples, as `npy` reads them, holding one at a time in memory."""
+    """Writes a source as .npy files of `rows` examples, for `npy` to read; one file at a time is in memory."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     stream = Stream(source, rows)
@@ -416,14 +416,14 @@ def images(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Sources:
-    """A folder of images, as `folder` has it, transparency on white; decoded anew in every epoch, on all cores.
+    """A folder of images, as in `folder`, decoded anew in every epoch, on all cores; transparent pixels become white.
 
     Args:
         path: the folder.
         colour: three channels or one; by default three if any of a hundred images has colour.
         crop: cut the centre of each image to this size, or to the largest "square".
         resize: then scale it to this size.
-        test_fraction: how many images to hold out where there is no folder `test`.
+        test_fraction: the fraction of images to hold out if there is no folder `test`.
         seed: of that split.
     """
     from .images import of_one_depth, read_images
@@ -449,12 +449,12 @@ def images(
             if len(shapes) > 1 or image.shape[-1] > channels:
                 raise DataError(
                     f"{files[part][i]} has the shape {image.shape} and others {sorted(shapes - {image.shape})}; pass "
-                    "resize=64 to scale all to one size, and say colour=True or colour=False where they differ in it"
+                    "resize=64 to scale all to one size, or colour=True or colour=False for one number of channels"
                 )
             if image.dtype != depth and depth == np.uint8:
                 raise DataError(
-                    f"{files[part][i]} has sixteen bits a pixel and a hundred others that were looked at have eight: "
-                    "save all images alike"
+                    f"{files[part][i]} has 16 bits a pixel, and a sample of the other images has 8: save all images "
+                    "with one depth"
                 )
             return image if image.dtype == depth else of_one_depth([image, np.empty(0, depth)])[0]
 
@@ -484,17 +484,17 @@ def prepared(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Sources:
-    """A prepared set of TensorFlow Datasets, TFRECORD (without tfds) or what `tfds.data_source` reads.
+    """A prepared set of TensorFlow Datasets: TFRECORD (read without tfds) or any format of `tfds.data_source`.
 
     Args:
         name: such as mnist, cifar10, emnist/letters.
-        data_dir: where prepared sets lie; TFDS_DATA_DIR or ~/tensorflow_datasets by default.
+        data_dir: the folder of prepared sets; TFDS_DATA_DIR or ~/tensorflow_datasets by default.
         image: the feature to take as x; by default that of the supervised pair, or the first image.
         label: the feature to take as y; likewise, or the first class label.
         crop: cut the centre of each image to this size, or to the largest "square".
         resize: then scale it to this size.
-        scale: the integer that stands for 1.0, see `tfds.prepared`.
-        test_fraction: how much to hold out where there is neither a test nor a validation split.
+        scale: the integer that means 1.0, see `tfds.prepared`.
+        test_fraction: the fraction to hold out if there is neither a test nor a validation split.
         seed: of that split.
     """
     from . import tfds
@@ -505,8 +505,8 @@ def prepared(
     path = tfds.find(name, root)
     if path is None:
         raise DataError(
-            f"{name} was looked for in {root}, where it is not prepared: load it once without a stream, which prepares "
-            "it, or name a folder with it by data_dir= or TFDS_DATA_DIR"
+            f"{name} is not prepared in {root}: load it once without a stream, which prepares it, or name the folder "
+            "that has it by data_dir= or TFDS_DATA_DIR"
         )
     found = tfds.described(path, name, image, label)
     scale = tfds.scale_of(found.info, scale)

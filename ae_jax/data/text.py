@@ -1,10 +1,10 @@
 """Documents as bags of words: folders of text files, and Reuters-21578.
 
-Salton's bag of words with Hinton & Salakhutdinov's (2006) normalisation: the commonest words, each document the
-probabilities of its words, for a multinomial likelihood.
+Salton's bag of words with Hinton & Salakhutdinov's (2006) normalisation: a document is the probabilities of its words,
+among the commonest words, for a multinomial likelihood.
 
-Words are the same whatever the form of Unicode they are written in, see `folded`. Scripts that put no spaces between
-words count by pairs of characters, see `tokens`.
+All Unicode forms of a word are one word, see `folded`. Text in scripts without spaces between words counts pairs of
+characters, see `tokens`.
 """
 
 import itertools
@@ -20,13 +20,13 @@ import numpy as np
 from .dataset import DataError, Dataset, check_sizes, expanded, from_parts, make_batch, refuse, shuffled
 from .folders import TEXTS, class_labels, look
 
-SPLIT = {"train": "training/", "test": "test/"}  # what Reuters' documents are called
+SPLIT = {"train": "training/", "test": "test/"}  # how the names of Reuters' documents begin
 
 
 def read_texts(files: Sequence[Path]) -> dict[Path, str]:
-    """The files' texts, without empty ones, of which a line on stderr tells.
+    """The files' texts, without empty ones; a line on stderr names some of these.
 
-    Raises DataError that names those that are not UTF-8 text.
+    Raises DataError, with the names, for files that are not UTF-8 text.
     """
     texts, bad, empty = {}, [], []
     for file in files:
@@ -47,21 +47,21 @@ def read_texts(files: Sequence[Path]) -> dict[Path, str]:
 
 
 def folded(text: str) -> str:
-    """A text in the one form that words are compared in: NFKC, of no case, as Unicode's NFKC_Casefold.
+    """A text in the form for comparing words, Unicode's NFKC_Casefold.
 
-    An accent may be a combining mark; ligatures, full-width letters, capitals and soft hyphens make no other word.
+    Combining accents, ligatures, full-width letters, capitals and soft hyphens do not change a word.
     """
     if text.isascii():
         return text.lower()
     text = unicodedata.normalize("NFKC", text).casefold()
-    # characters that are not seen, but for the space of no width, which parts words
+    # remove invisible characters, except the zero-width space, which separates words
     text = "".join(c for c in text if c == "\u200b" or unicodedata.category(c) != "Cf")
     return unicodedata.normalize("NFKC", text)
 
 
 @cache
 def _pieces() -> Any:
-    """Matches a run of a script without spaces (the group "run"), or a word of two letters or digits at least."""
+    """A pattern for a run of a script without spaces (the group "run"), or a word of at least two letters or digits."""
     import regex
 
     scripts = ("Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar")
@@ -73,8 +73,8 @@ def _pieces() -> Any:
 def tokens(text: str) -> list[str]:
     """The words of a text, `folded`: runs of two or more letters, digits and marks.
 
-    Chinese, Japanese, Thai, Lao, Khmer and Burmese are written without spaces: each pair of neighbouring characters
-    (with the marks on them) is a word there, as in Lucene's CJKAnalyzer, and a character alone is one.
+    Chinese, Japanese, Thai, Lao, Khmer and Burmese are written without spaces. There each pair of neighbouring
+    characters (with their marks) is a word, as in Lucene's CJKAnalyzer, and so is a single character alone.
     """
     import regex
 
@@ -89,7 +89,7 @@ def tokens(text: str) -> list[str]:
 
 
 def counts(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
-    """How often each word of the vocabulary stands in each text, in any case and Unicode form. -> [N, V] float32."""
+    """The count of each word of the vocabulary in each text, in any case and Unicode form. -> [N, V] float32."""
     from sklearn.feature_extraction.text import CountVectorizer
 
     words = [folded(word) for word in vocabulary]
@@ -100,7 +100,7 @@ def counts(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
 
 
 def bags(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
-    """Each text as the probabilities of its words; one without any known word is all zero. -> [N, V] float32."""
+    """Each text as the probabilities of its words; all zero for a text without known words. -> [N, V] float32."""
     table = counts(texts, vocabulary)
     return table / np.maximum(table.sum(1, keepdims=True), 1)
 
@@ -114,28 +114,26 @@ def commonest(texts: Sequence[str], words: int) -> tuple[str, ...]:
     try:
         return tuple(CountVectorizer(analyzer=kept, max_features=words).fit(texts).get_feature_names_out())
     except ValueError:
-        raise DataError("the training texts hold no words but stop words; look at what is in the files") from None
+        raise DataError("the training texts hold only stop words or no words; check the content of the files") from None
 
 
 def texts(
     path: str | Path, *, words: int = 2000, count_words: bool = False, test_fraction: float = 0.2, seed: int = 0
 ) -> Dataset:
-    """A folder of UTF-8 text files (.txt, .text, .md), each a document unless it is empty.
+    """A folder of UTF-8 text files (.txt, .text, .md), each a document: probabilities of words [N, V].
 
-    As probabilities of words [N, V].
-
-    Subfolders `train` and `test` (and `valid`) are its splits, if there; subfolders below are its classes.
+    Empty files are left out. Subfolders `train` and `test` (and `valid`) are splits; subfolders below are classes.
 
     Args:
         path: the folder.
         words: how many of the training documents' commonest words count; stop words do not.
         count_words: give each document's counts of words instead, for the likelihood of the whole of it; squared errors
             and cross-entropies then compare probabilities with counts, and tell nothing.
-        test_fraction: how many documents to hold out where there is no folder `test`.
+        test_fraction: the fraction of documents to hold out if there is no folder `test`.
         seed: of that split.
 
     Raises:
-        DataError: no documents, some that are not text (named), or no words.
+        DataError: no documents, files that are not text, or no words.
     """
     path = expanded(path)
     looked = look(path, "texts")
@@ -178,7 +176,7 @@ def reuters(*, words: int = 2000, count_words: bool = False) -> Dataset:
             and cross-entropies then compare probabilities with counts, and tell nothing.
 
     Raises:
-        DataError: NLTK or its corpus is not there.
+        DataError: NLTK or its corpus is not installed.
     """
     try:
         from nltk.corpus import reuters as corpus
@@ -188,8 +186,8 @@ def reuters(*, words: int = 2000, count_words: bool = False) -> Dataset:
         raise DataError("reuters is read by NLTK, which is not installed: pip install -e '.[experiments]'") from None
     except LookupError:
         raise DataError(
-            "NLTK does not find its corpus reuters in NLTK_DATA or its default folders; where there is a network, "
-            "python -m nltk.downloader reuters brings it. Without: texts of your own, a folder of .txt files."
+            "NLTK does not find its corpus reuters in NLTK_DATA or its default folders: download it by "
+            "python -m nltk.downloader reuters, or give a folder of .txt files of your own."
         ) from None
     topics = corpus.categories()
     raw = _contents(corpus, ids)

@@ -31,7 +31,7 @@ AGAIN = "prepare the set again"
 
 
 def masked_crc(raw: bytes) -> int:
-    """The checksum that TFRECORD keeps of bytes: their CRC-32C, rotated by 15 bits to the right, plus a constant."""
+    """TFRECORD's checksum of bytes: their CRC-32C, rotated by 15 bits to the right, plus a constant."""
     from google_crc32c import value
 
     crc = value(raw)
@@ -41,7 +41,7 @@ def masked_crc(raw: bytes) -> int:
 def _frames(raw: Any, path: Path) -> Iterator[tuple[int, int]]:
     """Start and length of every payload in the bytes of a TFRECORD file.
 
-    A frame is <uint64 length> <crc of the length> <payload> <crc of the payload>. Raises DataError where a length does
+    A frame is <uint64 length> <crc of the length> <payload> <crc of the payload>. Raises DataError if a length does
     not fit its checksum, or the file ends within a frame.
     """
     at = number = 0
@@ -61,7 +61,7 @@ def _damaged(path: Path, number: int, why: str) -> str:
 
 
 def _checked(raw: bytes, path: Path, number: int) -> bytes:
-    """A payload, from the same with its checksum behind it. Raises DataError where the two do not fit."""
+    """The payload of a payload followed by its checksum. Raises DataError if the two do not fit."""
     payload = raw[:-4]
     if masked_crc(payload) != int.from_bytes(raw[-4:], "little"):
         raise DataError(_damaged(path, number, "its checksum does not fit"))
@@ -136,14 +136,14 @@ def example(raw: bytes) -> dict[str, list]:
 
 # ------------------------------------------------------------------------------------------ a prepared folder
 
-# sets whose images are zeros and ones in uint8, where 255 would be white in others
+# sets of zeros and ones in uint8, where 1 and not 255 means 1.0
 BINARY = ("binarized_mnist", "binary_alpha_digits", "dsprites")
 
 
 def prepared_in(data_dir: str | Path | None = None) -> Path:
-    """Where prepared sets lie: the argument, else TFDS_DATA_DIR as it is now, else ~/tensorflow_datasets.
+    """The folder of prepared sets: the argument, else TFDS_DATA_DIR as it is now, else ~/tensorflow_datasets.
 
-    The last is given as it is where there is no home folder: nothing is there then.
+    Without a home folder the ~ stays, and nothing is found there.
     """
     if given := data_dir or os.environ.get("TFDS_DATA_DIR"):
         return expanded(given)
@@ -169,7 +169,7 @@ def find(name: str, data_dir: Path) -> Path | None:
 
 
 def scale_of(info: dict, scale: float | None) -> float | None:
-    """The integer that stands for 1.0 in a set: as it was said, or as the set is known; None: as its dtype says."""
+    """The integer that means 1.0 in a set: the given one, or 1 for the sets in BINARY; None: the dtype decides."""
     return 1 if scale is None and info.get("name") in BINARY else scale
 
 
@@ -252,7 +252,7 @@ def _tfrecord(path: Path, info: dict, split: dict, features: dict, keys: list[st
 
 def _check_count(file: Path, found: int, count: int) -> None:
     if found != count:
-        raise DataError(f"{file} holds {found} records and {count} by dataset_info.json; {AGAIN}")
+        raise DataError(f"{file} holds {found} records, and dataset_info.json says {count}; {AGAIN}")
 
 
 def _random_access_source(path: Path, info: dict, split: dict) -> Any:
@@ -334,7 +334,7 @@ USED = ("train", "test", "validation")
 
 
 def tell_others(found: Prepared, name: str) -> None:
-    """A line on stderr where a set has splits that nothing uses."""
+    """Prints a line on stderr for splits of a set that are not used."""
     if others := sorted(set(found.splits) - set(USED)):
         print(f"left out: the split{'s' * (len(others) > 1)} {', '.join(others)} of {name}", file=sys.stderr)
 
@@ -511,8 +511,8 @@ def prepare(name: str, root: Path, manual_dir: str | Path | None = None) -> Path
     Raises:
         DataError: no tensorflow-datasets, no network (after three seconds, not minutes), no TensorFlow.
     """
-    looked = f"{name} was looked for in {root}, where it is not prepared"
-    elsewhere = f"{WITHOUT}; a folder with a prepared {name} is named by data_dir= or TFDS_DATA_DIR"
+    looked = f"{name} is not prepared in {root}"
+    elsewhere = f"{WITHOUT}; name a folder with a prepared {name} by data_dir= or TFDS_DATA_DIR"
     if root.parts[:1] == ("~",):
         raise DataError(f"{looked}, and there is no home folder to prepare it in. {elsewhere}.")
     try:
@@ -520,7 +520,7 @@ def prepare(name: str, root: Path, manual_dir: str | Path | None = None) -> Path
     except ImportError as error:
         how = "pip install tensorflow-datasets"
         raise DataError(
-            f"{looked}, and to download it needs tensorflow-datasets ({error}): {how}. {elsewhere}."
+            f"{looked}, and downloading it needs tensorflow-datasets ({error}): {how}. {elsewhere}."
         ) from error
     try:
         builder = tfds.builder(name, data_dir=root)
@@ -529,18 +529,18 @@ def prepare(name: str, root: Path, manual_dir: str | Path | None = None) -> Path
         missing = [url for url, file in files.items() if not (manual and file and (manual / file).exists())]
         if (missing or not files) and not reachable(url := next(iter(missing), "https://storage.googleapis.com")):
             host = urllib.parse.urlsplit(url).hostname
-            raise DataError(f"{looked}, and {host}, to download it from, cannot be reached. {elsewhere}.")
+            raise DataError(f"{looked}, and {host}, which has it, cannot be reached. {elsewhere}.")
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual))
     except DataError:
         raise
-    except Exception as error:  # whatever a builder raises, it must not be a screenful
+    except Exception as error:  # a builder's error may fill a screen: keep its first line
         short = str(error).strip().split("\n")[0][:300]
         if "tensorflow" in str(error).lower() and importlib.util.find_spec("tensorflow") is None:
             short = "preparing it needs TensorFlow: pip install tensorflow"
         raise DataError(f"{looked}, and preparing it failed: {short}. {elsewhere}.") from error
     path = find(name, root)
     if path is None:
-        raise DataError(f"{looked}, even now that tensorflow-datasets has prepared it in {builder.data_path}.")
+        raise DataError(f"{looked}, but tensorflow-datasets has prepared it in {builder.data_path}.")
     return path
 
 
@@ -569,8 +569,7 @@ def prepared(
         factors: features to return as generative factors.
         crop: cut the centre of each image to this size, or to the largest "square".
         resize: then scale it to this size.
-        scale: the integer that stands for 1.0; by default 255 of uint8 and 65535 of uint16, but 1 in sets known to
-            hold zeros and ones.
+        scale: the integer that means 1.0; by default 255 for uint8, 65535 for uint16, and 1 for the sets in BINARY.
         test_fraction: how much to hold out where there is neither a test nor a validation split.
         seed: of that split.
 
