@@ -377,15 +377,16 @@ def diagnose(
     measured = {name.partition(" (")[0] for name in metrics}
     unlearned = "test error" in measured and "test reconstruction" not in measured  # a classifier's decoder
     of_seeds = {}
-    for i, seed in enumerate(trained.seeds):
+    for i, seed in enumerate(trained.good):  # as the metrics' values are
+        at = trained.seeds.index(seed)
 
         def value(name: str, i: int = i) -> float | None:  # a stream's names end in the number of examples seen
             found = next((m for known, m in metrics.items() if known.partition(" (")[0] == name), None)
             return None if found is None else found["values"][i]
 
-        z = np.asarray(evaluation.codes.encode(algorithm, trained.of(seed), x))
+        z = np.asarray(evaluation.coded(algorithm, trained.of(seed), x))
         pca = None if diagnosis.binary(z) else value("pca explained_variance")  # bits hold less than PCA's real numbers
-        losses = [row["train"]["loss"][i] for row in trained.history if "loss" in row["train"]]
+        losses = [row["train"]["loss"][at] for row in trained.history if "loss" in row["train"]]
         ran = sum(loss is not None for loss in losses) or len(trained.history)
         of_seeds[seed] = (
             "" if unlearned else diagnosis.reconstruction(value("test explained_variance"), pca),
@@ -393,7 +394,7 @@ def diagnose(
             "" if test.y is None else diagnosis.probe(value("linear_probe_accuracy"), test.y),
             diagnosis.updates(ran, steps, examples),
             diagnosis.falling(losses),
-            diagnosis.stopped(ran, settings.epochs or ran, trained.best_epoch[i]),
+            diagnosis.stopped(ran, settings.epochs or ran, trained.best_epoch[at]),
         )
     return diagnosis.remarks(of_seeds)
 
@@ -620,7 +621,7 @@ def evaluate(
             options = read(source, settings.data_options)
         except data.DataError:  # a streamed run may be evaluated on data in memory
             shards, options = None, data.options_for(source, settings.data_options)
-        settings = Settings(**(vars(settings) | {"data": source, "data_options": options, "shard_size": shards}))
+        settings = replace(settings, data=source, data_options=options, shard_size=shards)
     splits = load_own(opened) if source is None else load(settings)
     check_shape(splits.test.x, opened.shape)
     check_vocabulary(splits.dataset.vocabulary, opened.vocabulary, str(settings.data))
@@ -821,7 +822,7 @@ def restore(
     if source.resolve() in out.resolve().parents:
         below = {file for file in files if out.resolve() in file.resolve().parents}
         if below:
-            print(f"{out} is in the input folder: the {len(below)} images in it are left out", file=sys.stderr)
+            _to_stderr(f"{out} is in the input folder: the {len(below)} images in it are left out")
         files = [file for file in files if file not in below]
     if not files:
         raise run.RunError(f"{source} holds no images in a format that Pillow reads (.png, .jpg, ...)")

@@ -1,6 +1,7 @@
 """A seed that fails ends alone, and is named wherever numbers of the run are; which way a metric is better."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import autoencoder, data, devices, evaluation, networks, run
+from ae_jax import autoencoder, commands, data, devices, evaluation, networks, run
 from ae_jax.algorithms import ALGORITHMS
 from ae_jax.core import Batch, Metrics, Rule, epoch, start
 from ae_jax.settings import heads
@@ -114,6 +115,17 @@ def test_a_stream_of_shards_says_the_same(seeds):
     assert found.good == (good[0],)
     with pytest.raises(run.RunError, match="in epoch 2"):
         run.train(growing(), data.Stream(source, 6, 0), epochs=4, batch_size=6, seeds=bad, progress=False)
+
+
+def test_remarks_are_of_the_seeds_that_did_not_fail(seeds):
+    bad, good = seeds
+    trained = go([bad[0], good[0]], validation=DATA, monitor="elbo")
+    coder = growing()._replace(encode=lambda params, x, key=None: x[:, :2])
+    metrics = {"test explained_variance": {"values": [-1.0]}}  # of the good seed alone
+    asked = SimpleNamespace(batch_size=12, epochs=9), SimpleNamespace(test=DATA)
+    found = commands.diagnose(coder, trained, *asked, 12, metrics)
+    assert "worse than the mean example" in found[0]
+    assert found[-1] == "stopped early at epoch 5 of 9 (the best is 2)"
 
 
 def test_over_a_mesh_too(seeds):

@@ -199,7 +199,7 @@ def battery(
                     found[told(f"test {name}")] = own[name]
                     del found[f"test {name}"]
         found[jacobian_name] = _jacobian(algorithm, params, moved.x)
-        reading = probed(_codes(algorithm, params, seen.x), test_codes) if labelled else {}
+        reading = probed(coded(algorithm, params, seen.x), test_codes) if labelled else {}
         return _in_order(_floats(found) | reading) | {f"pca {name}": value for name, value in baseline.items()}
 
     return measure
@@ -306,7 +306,8 @@ def _assignments(algorithm: Algorithm, params: Params, x: Array) -> Array:
 
 
 @compiled
-def _codes(algorithm: Algorithm, params: Params, x: Array) -> Array:
+def coded(algorithm: Algorithm, params: Params, x: Array) -> Array:
+    """`codes.encode`, compiled once for each algorithm. [N, *shape] -> [N, K]."""
     return codes.encode(algorithm, params, x)
 
 
@@ -327,6 +328,7 @@ __all__ = [
     "better",
     "binomial_interval",
     "clustering",
+    "coded",
     "codes",
     "describe",
     "has_labels",
