@@ -358,7 +358,7 @@ def test_without_network_and_data_two_sentences_say_what_to_do(tmp_path):
 
 
 def test_without_tfds_the_error_says_how_to_get_it(tmp_path, without_tfds):
-    with pytest.raises(data.DataError, match=r"looked for in .*pip install tensorflow-datasets.*digits, photos"):
+    with pytest.raises(data.DataError, match=r"is not prepared in .*pip install tensorflow-datasets.*digits, photos"):
         data.load("mnist", data_dir=tmp_path)
 
 
