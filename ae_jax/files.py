@@ -52,7 +52,7 @@ def read_examples(
     table = data.counts if options.get("count_words") else data.bags  # as in training
     if not source.strip():
         raise run.RunError("the name is empty: give a file, a folder, the name of a data set or, for documents, words")
-    path, name = Path(source).expanduser(), data.is_name(source, options.get("data_dir"))
+    path, name = data.expanded(source), data.is_name(source, options.get("data_dir"))
     there = os.path.exists(path) and not name  # Path.exists raises for words longer than a file's name may be
     if there and path.is_dir():
         data.tell_left_out(path, "texts" if vocabulary else "images")

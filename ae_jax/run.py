@@ -46,6 +46,7 @@ from .core import (
     length,
     start,
 )
+from .data.dataset import expanded
 from .data.stream import Stream
 from .disk import RunError, clean, is_temporary, write_atomically, write_json
 from .evaluation import Better
@@ -236,7 +237,7 @@ class Folder:
     """A run's folder: its config, log, checkpoints and results, held by one process at a time."""
 
     def __init__(self, path: Path | str):
-        self.path = Path(path).expanduser().resolve()  # orbax wants it absolute
+        self.path = expanded(path).resolve()  # orbax wants it absolute
         self._keep = 3
         self.shards = 1  # in an epoch; checkpoints are numbered by shards
         self.partial: dict[str, Any] = {}  # sums over the shards done in the epoch of the restored checkpoint

@@ -6,12 +6,13 @@ import json
 import shutil
 import struct
 import unicodedata
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ae_jax import commands, data, files, settings
+from ae_jax import commands, data, files, run, settings
 from ae_jax.data import tfds
 
 # --------------------------------------------------------------------------------------- prepared sets, by hand
@@ -141,7 +142,7 @@ def test_without_a_home_folder_named_data_are_found_all_the_same(monkeypatch, tm
     monkeypatch.chdir(tmp_path)
     with pytest.raises(data.DataError, match="there is no home folder to prepare it in"):
         data.load("mnist")
-    for told in (data.load, data.open_stream):
+    for told in (data.load, data.open_stream, run.Folder, partial(files.read_examples, shape=(3,))):
         with pytest.raises(data.DataError, match="there is no such home folder"):
             told("~/x.npy")
 
