@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from . import devices
-from .disk import TEMPORARY, RunError, flush_folder, is_temporary, strict, write_json
+from .disk import TEMPORARY, RunError, first_line, flush_folder, is_temporary, strict, write_json
 
 VERSION = 2  # of the layout; 1 had one checksum, over the arrays, and no version, in meta/metadata
 CHUNK = 2**20
@@ -93,8 +93,8 @@ def save(folder: Path, number: int, state: Any, about: dict[str, Any], keep: int
         with contextlib.suppress(OSError):
             shutil.rmtree(temporary)
         raise RunError(
-            f"the checkpoint {place} could not be written ({reason(error)}). Older ones are unchanged: mend the cause, "
-            "and start the same command again to go on from them."
+            f"the checkpoint {place} could not be written ({first_line(error)}). Older ones are unchanged: mend the "
+            "cause, and start the same command again to go on from them."
         ) from error
 
 
@@ -149,10 +149,10 @@ def read(folder: Path, number: int, target: Any = None) -> tuple[Any, dict[str, 
         told = isinstance(error, MemoryError) or any(word in str(error) for word in TOLD)
         if told or "files" in about:  # every bit of the files is right: the checkpoint is not damaged
             raise RunError(
-                f"the checkpoint {place} cannot be read now ({reason(error)}). It stays in place: mend the cause, "
+                f"the checkpoint {place} cannot be read now ({first_line(error)}). It stays in place: mend the cause, "
                 "and start the same command again."
             ) from error
-        raise Damaged(f"{place} is damaged ({reason(error)})") from error
+        raise Damaged(f"{place} is damaged ({first_line(error)})") from error
     values = devices.host(state)
     if "leaves" in about:
         wrong = sorted(name for name, leaf in described(values).items() if about["leaves"].get(name) != leaf)
@@ -178,7 +178,7 @@ def read_meta(place: Path) -> dict[str, Any]:
         if sealed != seal(content):
             raise Damaged(f"{path} has changed since it was written")
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise Damaged(f"{path} is damaged ({reason(error)})") from None
+        raise Damaged(f"{path} is damaged ({first_line(error)})") from None
     if content["version"] > VERSION:
         raise RunError(f"{place} is of a newer ae_jax (schema {content['version']}, {VERSION} here): use that version")
     return content
@@ -240,12 +240,6 @@ def crc_of(path: Path, flush: bool = False) -> int:
 def seal(content: dict[str, Any]) -> int:
     """CRC-32 of JSON's content, independent of white space."""
     return zlib.crc32(json.dumps(content, sort_keys=True).encode())
-
-
-def reason(error: BaseException) -> str:
-    """An error's first line, at most 200 characters of it."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def quiet() -> None:

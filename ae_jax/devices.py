@@ -24,6 +24,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from .disk import first_line
+
 Parallel = Literal["none", "data", "seeds", "both"]
 
 # ------------------------------------------------------------------------------------------- processes
@@ -104,16 +106,15 @@ def leave(status: int) -> NoReturn:
 
 def between(error: Exception) -> bool:
     """Whether an error is one of the way between processes, of whatever type it comes as."""
-    reason = str(error).strip().split("\n")[0].lower()
-    return together() and any(word in reason for word in ("gloo", "collective", "coordination"))
+    said = str(error).strip().split("\n")[0].lower()
+    return together() and any(word in said for word in ("gloo", "collective", "coordination"))
 
 
 def lost(error: Exception) -> str:
     """What to say of an error that arose between processes."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return (
-        f"process {jax.process_index()} of {jax.process_count()} lost another one, or the way to it ({reason}). Start "
-        "all of them again with the same command: they go on from the last checkpoint."
+        f"process {jax.process_index()} of {jax.process_count()} lost another one, or the way to it "
+        f"({first_line(error)}). Start all of them again with the same command: they go on from the last checkpoint."
     )
 
 

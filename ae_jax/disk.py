@@ -20,6 +20,12 @@ class RunError(RuntimeError):
     """A run that cannot start or go on, or a file that cannot be used; the message says why and what to do."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error, at most 200 characters of it; the name of its type if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
 def suffix(path: str | os.PathLike[str]) -> str:
     """The suffix of a file's name, in lower case: ".npy" of X.NPY."""
     return os.path.splitext(os.fspath(path))[1].lower()

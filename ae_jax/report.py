@@ -20,7 +20,7 @@ import numpy as np
 from . import plots
 from .checks import labelled
 from .core import Algorithm, Key, Params
-from .disk import write_atomically
+from .disk import first_line, write_atomically
 from .evaluation import DESCRIPTIONS, describe
 from .losses import squared_error
 
@@ -517,8 +517,8 @@ def write(findings: Findings, folder: str | os.PathLike[str], tell: Callable[[st
 
 def explained(error: BaseException) -> str:
     """An error in a line."""
-    said = (str(error).strip().splitlines() or [""])[0][:200]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    said, kind = first_line(error), type(error).__name__
+    return said if said == kind else f"{kind}: {said}"
 
 
 def page(
