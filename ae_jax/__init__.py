@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 tell_compiler()
 
-MODULES = frozenset(module.name for module in iter_modules([str(Path(__file__).parent)]))  # the disk is looked at once
+MODULES = frozenset(module.name for module in iter_modules([str(Path(__file__).parent)]))  # read from the disk once
 
 
 def __getattr__(name: str) -> Any:

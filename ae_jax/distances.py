@@ -1,8 +1,8 @@
-"""Squared Euclidean distances of pairs, right to a few units in the last places however far from zero the points lie.
+"""Squared Euclidean distances of pairs, precise at any distance of the points from zero.
 
-|a|^2 + |b|^2 - 2 a.b is one matrix product, and cancels where points are nearer to one another than to the origin:
-what is left of near pairs is the rounding of |a|^2. Here the product is taken about the points' mean, and where a pair
-is still near by that measure, differences are taken instead.
+|a|^2 + |b|^2 - 2 a.b is one matrix product, but it cancels for points nearer to one another than to the origin: the
+distance of a near pair is then the rounding of |a|^2. Here the points' mean is the origin, and pairs that are still
+near are measured by differences.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from jax import Array, lax
 
 from .barriers import single
 
-NARROW = 16  # dimensions, up to which differences cost no more than the product
-NEAR = 2.0**-7  # |a - b|^2 over |a|^2 + |b|^2, below which the product has lost seven bits
+NARROW = 16  # dimensions; up to these, differences cost no more than the product
+NEAR = 2.0**-7  # |a - b|^2 over |a|^2 + |b|^2; below this, the product has lost seven bits
 UNROLLED = 32  # dimensions in one pass over the sums
 
 
@@ -50,9 +50,9 @@ def by_differences(a: Array, b: Array) -> Array:
 
 @jax.default_matmul_precision("highest")
 def squared_distances(a: Array, b: Array | None = None) -> Array:
-    """||a_i - b_j||^2 of every pair, never below 0, within 1e-4 of itself. [N, K], [M, K] -> [N, M].
+    """||a_i - b_j||^2 of every pair, never below 0, with a relative error below 1e-4. [N, K], [M, K] -> [N, M].
 
-    Without b, of all pairs within a: symmetric, and 0 on the diagonal. Data of 16 bits are computed in float32.
+    Without b the pairs are those within a: symmetric, and 0 on the diagonal. Data of 16 bits are computed in float32.
     """
     a, to = single(a), single(a if b is None else b)
     if a.shape[1] <= NARROW:

@@ -35,9 +35,9 @@ def bernoulli(key: Key, p: float | Array, shape: tuple[int, ...] | None = None) 
 
 
 def written_out(key: Key) -> Key:
-    """The same key for the generator below, if it is one of JAX's default generator with its default counters.
+    """The same key for the generator below, if it is a key of JAX's default generator with its default counters.
 
-    Under `jax.debug_key_reuse` it is the key as it came: JAX's checker loses sight of one that is wrapped anew.
+    Under `jax.debug_key_reuse` it is the key itself: JAX's checker cannot follow a rewrapped key.
     """
     config: Any = jax.config
     default = str(jax.random.key_impl(key)) == "threefry2x32" and config.jax_threefry_partitionable

@@ -18,9 +18,9 @@ from .losses import sum_examples
 def exact(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
     """By jax.jacfwd, `group` columns at a time, computed again for the gradient: bounded memory. -> [B].
 
-    Of f itself J has a column for each of D inputs; of its pullback, v -> J^T v, a column for each of K outputs. The
-    latter is taken where K is an eighth of D or less, from where it is measured to be faster: through the columns of f
-    a first affine layer costs nothing, as their tangents are rows of its kernel.
+    f has a column of J for each of D inputs; its pullback, v -> J^T v, has one for each of K outputs. The pullback is
+    taken if K <= D / 8, where it was measured to be faster: for the columns of f a first affine layer costs nothing, as
+    the tangents are rows of its kernel.
     """
     outputs = jax.eval_shape(f, x, *fixed).shape[-1]
     return (by_outputs if 8 * outputs <= x[0].size else by_inputs)(f, x, *fixed, group=group)
@@ -59,10 +59,10 @@ def by_outputs(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32
 
 
 def in_blocks(block: Callable[[Array], Array], size: int, group: int, dtype: Any) -> Array:
-    """The sum of `block(along)` over blocks of directions, rows of the identity of that size: `group` at a time at
-    most, and computed again for the gradient where there are several. A last block is filled up with zeros.
+    """The sum of `block(along)` over blocks of directions, the rows of the identity of that size. A block has at most
+    `group` rows; several blocks are computed again for the gradient. Zeros fill up the last one.
     """
-    group = -(-size // -(-size // group))  # as many blocks, as even as can be
+    group = -(-size // -(-size // group))  # the same number of blocks, as even as possible
     along = lambda first: jax.nn.one_hot(first + jnp.arange(group), size, dtype=dtype)  # [group, size]
     if group == size:
         return block(along(0))
@@ -99,7 +99,7 @@ def square_norm(method: str, *, samples: int = 1, group: int = 32) -> Callable[.
     if samples < 1 or group < 1:
         raise ValueError(f"samples is {samples} and group {group}; both must be at least 1")
     known = {
-        # of one affine layer the tangents are rows of its kernel: nothing is thinner
+        # one affine layer's tangents are rows of its kernel, so the columns of f are always cheaper
         "exact": lambda f, layer, key, x, *fixed: (exact if layer is None else by_inputs)(f, x, *fixed, group=group),
         "closed": lambda f, layer, key, x, *fixed: closed(layer, x, *fixed),
         "hutchinson": lambda f, layer, key, x, *fixed: hutchinson(f, x, *fixed, key=key, samples=samples),

@@ -67,8 +67,8 @@ def gaussian_nll(mean: Array, logvar: Array, x: Array) -> Array:
 
 @jax.custom_jvp
 def exp_beyond_linear(v: Array) -> Array:
-    """exp(v) - 1 - v, elementwise: never below 0, and as precise near 0 as elsewhere, like its gradient."""
-    near = jnp.abs(v) < 0.5  # beyond, expm1(v) - v loses two bits
+    """exp(v) - 1 - v, elementwise: never below 0; it and its gradient are as precise near 0 as elsewhere."""
+    near = jnp.abs(v) < 0.5  # beyond, expm1(v) - v loses only two bits
     terms = 8 if v.dtype.itemsize <= 4 else 15
     inside, series = jnp.where(near, v, 0), jnp.ones_like(v)
     for n in range(terms, 2, -1):  # v^2 / 2 (1 + v / 3 (1 + v / 4 (...)))
@@ -111,7 +111,7 @@ NOT_WEIGHTS = (
 
 
 def is_weight(params: Any) -> Any:
-    """Which leaves are weights: matrices and kernels; not biases, nor points among the codes. A tree of bools."""
+    """A tree of bools, True for weights: matrices and kernels, but neither biases nor points among the codes."""
 
     def decays(path: tuple[Any, ...], leaf: Array) -> bool:
         return leaf.ndim >= 2 and not any(getattr(entry, "key", None) in NOT_WEIGHTS for entry in path)

@@ -39,7 +39,7 @@ def regularized(
     """
     p = likelihood_of(likelihood, net)
     hyper["weight_l2"] = weight_l2
-    for name, h in hyper.items():  # a negative weight rewards what it is there to punish
+    for name, h in hyper.items():  # a negative weight would be a reward
         NOT_NEGATIVE.check(name, h)
 
     settled = {name: final(h) for name, h in hyper.items()}

@@ -51,7 +51,7 @@ def noise(key: Key, mean: Array, samples: tuple[int, ...] = ()) -> Array:
 
 
 def placed(eps: Array, mean: Array, logvar: Array) -> Array:
-    """The draw from q that the noise stands for, mean + exp(logvar / 2) * eps."""
+    """The draw from q for this noise, mean + exp(logvar / 2) * eps."""
     mean, logvar = (jnp.expand_dims(a, range(eps.ndim - a.ndim)) for a in (mean, logvar))
     return mean + jnp.exp(0.5 * logvar) * eps
 
@@ -123,7 +123,7 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
         output = settled(net.decode(params, z.reshape(-1, net.latents), key_decoder if train else None))
 
         def weigh(eps: Array, z: Array, output: Array) -> Array:  # by one draw for each example
-            # log q from the noise: a narrow posterior's z is rounded, and z - mean tells no more how far it was drawn
+            # log q from the noise, not from z - mean: the z of a narrow posterior is rounded
             log_ratio = 0.5 * sum_examples(jnp.square(eps) + logvar - jnp.square(z))  # log p(z) - log q(z | x)
             return log_ratio - explain(params, output, batch.x)
 

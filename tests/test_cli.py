@@ -77,9 +77,9 @@ def test_a_reader_that_goes_is_no_error():
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("classifier", "--classes 5", "digits has labels up to 9 and classifier 5 classes: ask for 10 classes$"),
+        ("classifier", "--classes 5", "digits has labels up to 9 and classifier 5 classes: give 10 classes$"),
         ("adversarial_labels", "--labels 100", "1 classes, half of a code of 3: .*10 classes and more than 10 latents"),
-        ("adversarial_style", "--latents 12 --classes 5", "5 classes: ask for 10 classes and more than 10 latents"),
+        ("adversarial_style", "--latents 12 --classes 5", "5 classes: give 10 classes and more than 10 latents"),
     ],
 )
 def test_labels_beyond_the_classes_are_refused(name, options, said, tmp_path):

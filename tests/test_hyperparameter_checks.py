@@ -137,7 +137,7 @@ def test_annealing_without_a_start_and_no_labels_among_labels_are_refused():
     with pytest.raises(ValueError, match="anneal_steps with a start"):
         made("k_sparse", k=1, anneal_steps=5)
     for labels in (0, -1):
-        with pytest.raises(ValueError, match=f"labels is {labels}; use 1 or more"):
+        with pytest.raises(ValueError, match=f"labels is {labels}; give at least 1"):
             made("adversarial_labels", labels=labels)
     made("adversarial_labels", labels=None)
 

@@ -45,7 +45,7 @@ def test_names_meet_neither_numbers_nor_a_split():
 
 @pytest.mark.parametrize("number", [-1, NAMES])
 def test_a_number_that_could_be_a_names_is_refused(number):
-    with pytest.raises(ValueError, match="no number in an address"):
+    with pytest.raises(ValueError, match="the address has the number"):
         address(KEY, "epoch", number)
     assert data(address(KEY, NAMES - 1)) == data(jax.random.fold_in(KEY, NAMES - 1))
 

@@ -76,9 +76,9 @@ def test_a_module_of_another_kind_is_named():
         pass
 
     decoder = MLP((4, 16), nn.relu, lambda h: h, "glorot")
-    with pytest.raises(TypeError, match=r"the encoder is a .*Own; .* modules of flax\.linen"):
+    with pytest.raises(TypeError, match=r"the encoder is a .*Own; wanted: an instance of a flax\.linen module"):
         networks.pair(Own(), decoder, (4, 4, 1), 2)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"the decoder is the class MLP; .* made like Encoder\(\)"):
+    with pytest.raises(TypeError, match=r"the decoder is the class MLP; .* such as Encoder\(\)"):
         networks.pair(decoder, MLP, (4, 4, 1), 2)  # type: ignore[arg-type]
 
 

@@ -1,6 +1,4 @@
-"""One paper a file. `MEMBERS` is the list that the laws test and the command line offers: a member, and what it is
-trained with where nothing else is asked.
-"""
+"""One paper a file. `MEMBERS` lists the members and their defaults, for the laws' tests and the command line."""
 
 from collections.abc import Callable, Mapping
 from math import ceil
@@ -23,29 +21,29 @@ from .semantic_hashing import semantic_hashing
 from .sparse import sparse
 from .vae import vae
 
-LONGEST = 1000  # epochs of a small set, at most
+LONGEST = 1000  # the most epochs by default, reached by small sets
 
 
 class Defaults(NamedTuple):
-    """What a member is trained with by the command line, where nothing else is asked."""
+    """A member's defaults on the command line."""
 
-    why: str  # the paper, or the held-out trial, that the values come from
+    why: str  # the paper or the held-out trial behind the values
     latents: int = 10
     updates: int = 5000  # steps of the whole run; see `epochs`
     batch_size: int = 128
     lr: float = 1e-3  # of Adam
     network: Mapping[str, Any] = {}  # options of the member's own network
-    hyper: Mapping[str, Any] = {}  # hyperparameters, where other than in the member's signature
-    pretraining: int = 0  # steps of pretraining, of a member that has `pretrain_epochs`
+    hyper: Mapping[str, Any] = {}  # hyperparameters that differ from the member's signature
+    pretraining: int = 0  # steps of pretraining, for a member with `pretrain_epochs`
 
     def epochs(self, examples: int, batch_size: int, updates: int | None = None) -> int:
-        """Passes over so many examples that make `updates` steps, this member's by default: from 1 to LONGEST."""
+        """The passes over the examples that make `updates` steps (by default the member's), from 1 to LONGEST."""
         steps = ceil(examples / batch_size)
         return min(ceil((self.updates if updates is None else updates) / steps), LONGEST)
 
 
 class Member(NamedTuple):
-    """An algorithm as it is offered."""
+    """An algorithm and its defaults."""
 
     make: Callable[..., Algorithm]
     defaults: Defaults

@@ -30,13 +30,13 @@ def adversarial_labels(
         net: the network, one head, whose code holds the classes and then the style.
         optimizer: an optax optimizer; each step has one of its own.
         classes: how many classes or clusters; None for half of the code.
-        labels: how many training labels are used, drawn evenly from all classes, 1 at least; None for clusters.
+        labels: the number of training labels, at least 1, drawn evenly from all classes; None for clusters.
         critic_widths: of both critics' hidden layers.
         game_rate: the learning rate of both sides of both games over the optimizer's.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
     """
     if labels is not None and labels < 1:
-        raise ValueError(f"labels is {labels}; use 1 or more, or leave it out for clusters, which need none")
+        raise ValueError(f"labels is {labels}; give at least 1, or leave it out to find clusters without labels")
     coder, size = class_and_style(net, classes)
     base = regularized(coder, optimizer, likelihood)
     prior = lambda key, n, dtype: draw_class_and_style(key, n, size, net.latents, dtype)

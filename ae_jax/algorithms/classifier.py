@@ -27,18 +27,18 @@ def classifier(
 ) -> Algorithm:
     """Softmax regression on the code, -log p(y | encode(x)) in nats, descended in "encoder" and "head".
 
-    The decoder is kept as it came. `stages.resume` lays params pretrained elsewhere over those of `init`.
+    The decoder does not learn. `stages.resume` lays params pretrained elsewhere over those of `init`.
 
     Args:
         net: the network, one head.
         optimizer: an optax optimizer.
         classes: labels are 0 to classes - 1; an example with another teaches nothing, and counts as an error.
-            One below 0 has no label: nll and error of a batch are means over those that have one.
+            A label below 0 means none: nll and error of a batch are means over the labelled examples.
         freeze: train the softmax alone, on a fixed encoder.
         weight_l2: weight of the sum of w^2 over all weights (not biases) that are trained.
         head_l2: weight of the sum of w^2 over the softmax's weights alone, besides.
         likelihood: of the pretraining: squared, bernoulli or multinomial.
-        pretrain_epochs: passes of plain reconstruction in `init`, before any label is seen.
+        pretrain_epochs: passes of plain reconstruction in `init`, without labels.
     Raises ValueError for data without labels, and for fewer than two classes.
     """
     if classes < 2:

@@ -41,7 +41,7 @@ def contractive(
             affine layer and an elementwise activation: by far the fastest) or hutchinson (unbiased, one backward pass
             a sample).
         samples: random vectors that hutchinson averages over.
-        group: columns of the Jacobians, or of the pullbacks', that are computed at a time.
+        group: columns of the Jacobian, or of the pullback's, computed at a time.
         higher: weight of E ||J(x) - J(x + e)||_F^2, e Gaussian: the H of CAE+H; a number or a schedule.
         higher_noise: standard deviation of e.
         corruptions: draws of e that the expectation is averaged over.

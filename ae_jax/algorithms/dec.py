@@ -28,8 +28,8 @@ def dec(
     measured: Count = 256,
     pretrain_epochs: int = 0,
 ) -> Algorithm:
-    """KL(P || Q) in nats: assignments Q are drawn towards their own sharpened form P, which each pass fixes anew: from
-    the encoder and centres as they were when it began, kept in the group "target".
+    """KL(P || Q) in nats: assignments Q move towards their sharpened form P. Each pass fixes P by the encoder and
+    centres at its start, which the group "target" keeps.
 
     Args:
         net: the network, one head.
@@ -38,7 +38,7 @@ def dec(
         weight: of the summed squared error of the reconstruction: 0 is DEC, which leaves the decoder alone; IDEC
             weighs the KL by 0.1 and the error, averaged over pixels, by 1: here 10 / number of pixels.
         measured: examples at once when the clusters' frequencies are measured.
-        pretrain_epochs: of plain reconstruction, before k-means finds the centres; with 0 these are random codes.
+        pretrain_epochs: passes of plain reconstruction before k-means finds centres; with 0 centres are random codes.
     Raises ValueError for fewer than two clusters.
     """
     if clusters < 2:
@@ -46,7 +46,7 @@ def dec(
     begin, settled = pretrained(net, optimizer, "squared", pretrain_epochs), final(weight)
     groups = ("encoder", "centres") + (() if isinstance(weight, int | float) and weight == 0 else ("decoder",))
 
-    def frozen(params: Params, x: Array) -> Params:  # what P is made of; a cluster's frequency is a soft count
+    def frozen(params: Params, x: Array) -> Params:  # the parts of P; a cluster's frequency is a soft count
         frequency = soft_assignment(codes_of(net, params, x, measured), params["centres"]).sum(0)  # [C]
         return {"encoder": params["encoder"], "centres": params["centres"], "frequency": frequency}
 

@@ -26,10 +26,10 @@ Better = Literal["higher", "lower"]
 
 
 class Metric(NamedTuple):
-    """What a metric is, and which way it is better."""
+    """The meaning of a metric, and the direction in which it is better."""
 
     meaning: str
-    better: Better | None = None  # None: neither way, or not by itself
+    better: Better | None = None  # None: neither direction, or not by itself
 
 
 METRICS: dict[str, Metric] = {
@@ -57,7 +57,7 @@ METRICS: dict[str, Metric] = {
     "pseudo_likelihood": Metric(
         "sum over pixels of log p(pixel | all others) in nats, by one pixel drawn for each example", "higher"
     ),
-    "gap": Metric("free energy of the examples above that of the chains, whose gradient is learned from"),
+    "gap": Metric("free energy of the examples minus that of the chains; training descends its gradient"),
     "critic": Metric(
         "loss of the critic that tells codes from the prior's draws, in nats; 2 log 2 where it cannot tell"
     ),
@@ -66,12 +66,12 @@ METRICS: dict[str, Metric] = {
     "class_confusion": Metric("loss of the encoder against the critic of the classes, in nats"),
     "style_critic": Metric("loss of the critic of the styles, in nats; 2 log 2 where it cannot tell"),
     "style_confusion": Metric("loss of the encoder against the critic of the styles, in nats"),
-    "accuracy": Metric("part of the examples whose class is told right", "higher"),
+    "accuracy": Metric("part of the examples whose class is predicted right", "higher"),
     "clustering_accuracy": Metric(
         "part of the examples in the right cluster, under the best one-to-one matching with classes", "higher"
     ),
     "nmi": Metric(
-        "mutual information of told classes, or clusters, and labels, over the mean of their entropies", "higher"
+        "mutual information of predicted classes, or clusters, and labels, over the mean of their entropies", "higher"
     ),
     "linear_probe_accuracy": Metric(
         "of logistic regression from codes to labels, fitted on train, scored on test", "higher"
@@ -102,7 +102,7 @@ _PREFIXES = {
 
 
 def describe(name: str) -> str:
-    """The unit and meaning of a metric in a phrase, and which way it is better; "" for one that is not known."""
+    """The unit, meaning and better direction of a metric in a phrase; "" for an unknown metric."""
     bare = name.partition(" (")[0]
     prefix, _, rest = bare.rpartition(" ")
     metric = METRICS.get(rest)
@@ -113,9 +113,9 @@ def describe(name: str) -> str:
 
 
 def better(name: str) -> Better | None:
-    """Which way a metric is better, by its name alone, with a prefix ("test mse") or a note ("knn_accuracy (k=5)").
+    """The direction in which a metric is better, by its name, also with a prefix ("test mse") or a note ("(k=5)").
 
-    None: neither way, or not by itself, or not known.
+    None: neither direction, not by itself, or unknown.
     """
     metric = METRICS.get(name.partition(" (")[0].rpartition(" ")[2])
     return None if metric is None else metric.better
@@ -135,23 +135,22 @@ def battery(
     jacobian_examples: int | None = 1000,
     probe_examples: int | None = None,
 ) -> Callable[[Params, Key], dict[str, float]]:
-    """Every metric that applies: `battery(algorithm, train, test)` gives a function of one seed's params and a
-    key, and that gives the metrics by name. `describe` tells what a name means.
+    """Every metric that applies: a function of one seed's params and a key that gives the metrics by name.
 
-    Labels (integers, [N]) bring the probes, `log_weight` the likelihood, `corrupt` the denoising. A name says
-    what its number depends on: `(k=...)` the samples or neighbours, `(n=...)` that only so many test examples
-    were measured: evenly spaced ones, or those that have a label, where a label below 0 is none. PCA, which
-    knows no seed, is fitted once, here; what the first seed compiles, the others reuse.
+    Labels (integers, [N]) add the probes, `log_weight` the likelihood, `corrupt` the denoising. A name states the
+    number of samples or neighbours, `(k=...)`, and the number of test examples measured if not all are, `(n=...)`:
+    evenly spaced ones, or those with a label from 0 on. `describe` explains a name. PCA depends on no seed and is
+    fitted once, here; all seeds share compiled programs.
 
     Args:
-        algorithm: what was trained.
+        algorithm: the trained algorithm.
         train: for fitting PCA and probes only.
-        test: what is measured.
+        test: the examples to measure.
         samples: of the importance-sampled likelihood, for each example.
-        neighbours: that vote.
-        probe_l2: strength of the linear probe's penalty, as `probes.fit_linear` has it.
-        resting: activation of a unit that says nothing, for `l0`; -1 for sparse tanh units.
-        awake: how far from it a unit must be to count in `l0`.
+        neighbours: the number that vote.
+        probe_l2: strength of the linear probe's penalty, as in `probes.fit_linear`.
+        resting: activation of a unit at rest, for `l0`; -1 for sparse tanh units.
+        awake: distance from rest from which a unit counts in `l0`.
         likelihood_examples: at most so many test examples for the likelihood; None for all.
         jacobian_examples: at most so many test examples for the Jacobian; None for all.
         probe_examples: at most so many training examples for the probes; None for all.
@@ -206,14 +205,14 @@ def battery(
 
 
 def assignments(algorithm: Algorithm, params: Params, x: Array) -> np.ndarray:
-    """The class or cluster that an algorithm with `predict` tells of each example. [N, *shape] -> [N] integers."""
+    """The class or cluster of each example, by an algorithm with `predict`. [N, *shape] -> [N] integers."""
     return np.asarray(_assignments(algorithm, params, x))
 
 
 def has_labels(train: Batch, test: Batch) -> bool:
-    """Whether there are labels that a probe can learn: one integer an example, and two or more classes.
+    """Whether a probe can learn the labels: one integer for each example, and two or more classes.
 
-    A label below 0 is none, and one of test must be there.
+    A label below 0 means none; test needs at least one label.
     """
     both = [np.asarray(y) for y in (train.y, test.y) if y is not None]
     if len(both) < 2 or not all(y.ndim == 1 and np.issubdtype(y.dtype, np.integer) for y in both):

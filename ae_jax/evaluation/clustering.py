@@ -63,7 +63,7 @@ def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 
         nearest = squared_distances(x, centres).argmin(-1)
         one_hot = jax.nn.one_hot(nearest, clusters, dtype=x.dtype)
         count = one_hot.sum(0)[:, None]
-        # The means of what is left of the old centres: sums of small numbers. An empty cluster's centre stays.
+        # Means of differences from the old centres, which are sums of small numbers. An empty cluster's centre stays.
         moved = one_hot.T @ (x - centres[nearest]) / jnp.maximum(count, 1)
         return centres + moved, nearest, (nearest != labels).any(), steps_made + 1
 
@@ -82,15 +82,15 @@ def _known(clusters: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     clusters, labels = np.asarray(clusters), np.asarray(labels)
     known = labelled(labels)
     if not known.any():
-        raise ValueError(f"none of {len(labels)} examples has a label (all are below 0): clusters agree with nothing")
+        raise ValueError(f"none of {len(labels)} examples has a label (all are below 0): give labels from 0")
     return clusters[known], labels[known]
 
 
 def accuracy(clusters: Any, labels: Any) -> float:
     """Part of the examples in the right cluster, under the one-to-one matching that makes it largest. [N], [N].
 
-    With more clusters than classes, those left over count as wrong. An example whose label is below 0 has none, and
-    does not count here nor in the other scores. Raises ValueError where none has one.
+    With more clusters than classes, the clusters left over count as wrong. A label below 0 means none: such an example
+    counts in no score. Raises ValueError if no example has a label.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -116,8 +116,8 @@ def scores(clusters: Any, labels: Any) -> dict[str, float]:
 
 
 def agreement(predicted: Any, labels: Any, supervised: bool) -> dict[str, float]:
-    """How well classes that a classifier tells, or clusters, fit the labels: {"test accuracy" or "test
-    clustering_accuracy", "test nmi"}. [N], [N].
+    """The agreement of predicted classes or clusters with labels: {"test accuracy" or "test clustering_accuracy",
+    "test nmi"}. [N], [N].
     """
     from sklearn.metrics import normalized_mutual_info_score
 
@@ -128,8 +128,9 @@ def agreement(predicted: Any, labels: Any, supervised: bool) -> dict[str, float]
 
 
 def confusion(predicted: Any, labels: Any) -> tuple[list[int], list[int], list[list[int]]]:
-    """How many examples of each label got each class or cluster: the labels, a row each, the clusters, a column each,
-    and the counts. [N], [N]. Clusters stand in the order that puts the largest counts on the diagonal.
+    """The confusion matrix: its labels (rows), its classes or clusters (columns), and the counts of examples. [N], [N].
+
+    The columns are in the order that puts the largest counts on the diagonal.
     """
     from scipy.optimize import linear_sum_assignment
 

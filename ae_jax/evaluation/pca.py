@@ -72,7 +72,7 @@ def evaluate(pca: PCA, x: Array) -> Metrics:
 def total_variance(x: Array) -> Array:
     """The mean over examples of ||x - mean||^2, about their own mean. [N, ...] -> [].
 
-    0 where no dimension varies by more than the rounding of a mean of equal numbers.
+    It is 0 if no dimension varies by more than the rounding of a mean of equal numbers.
     """
     varies = x.max(0) > x.min(0)
     return squared_error(x, jnp.where(varies, x.mean(0), x[0])).mean()

@@ -120,7 +120,7 @@ def predict_knn(train: Array, labels: Array, codes: Array, neighbours: int, clas
 def linear_probe(train: Array, train_y: Any, test: Array, test_y: Any, *, l2: float = 1.0) -> float:
     """Accuracy on test of `fit_linear` on train. Codes [N, K], labels [N] of integers from 0, or strings.
 
-    An example whose label is below 0 has none, and does not count. Raises ValueError where train or test have no other.
+    An example with a label below 0 does not count. Raises ValueError if train or test have no labels from 0 on.
     """
     NOT_NEGATIVE.check("l2", l2)
     (train, train_y), (test, test_y) = _known(train, train_y), _known(test, test_y)
@@ -140,12 +140,10 @@ def _known(codes: Array, y: Any) -> tuple[Array, np.ndarray]:
     """The codes and labels of examples that have a label."""
     y = np.asarray(y)
     if y.ndim != 1 or len(y) != len(codes):
-        raise ValueError(f"labels have the shape {y.shape}; one of each of {len(codes)} examples is needed, [N]")
+        raise ValueError(f"labels have the shape {y.shape}; give one for each of {len(codes)} examples, [N]")
     known = labelled(y)
     if not known.any():
-        raise ValueError(
-            f"none of {len(y)} examples has a label (all are below 0): nothing can be read off their codes"
-        )
+        raise ValueError(f"none of {len(y)} examples has a label (all are below 0): give labels from 0")
     return (codes, y) if known.all() else (codes[np.flatnonzero(known)], y[known])
 
 

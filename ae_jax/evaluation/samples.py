@@ -16,13 +16,15 @@ from ..distances import in_blocks, squared_distances
 def squared_mmd(a: Array, b: Array, scales: Array | Sequence[float]) -> Array:
     """The squared maximum mean discrepancy by its unbiased estimate, [N, D], [M, D] -> [].
 
-    It is below 0 about as often as above where the two distributions are one: pairs within a set are of different
+    For two equal distributions it is below 0 about as often as above, since pairs within a set are of different
     examples. The kernel is the mean over `scales` s of exp(-||x - y||^2 / (2 s^2)). Gretton et al. (2012), JMLR 13,
     eq. (3). Raises ValueError for a set of fewer than two.
     """
     n, m = len(a), len(b)
     if min(n, m) < 2:
-        raise ValueError(f"the sets have {n} and {m} examples; pairs within each need two at least")
+        raise ValueError(
+            f"the sets have {n} and {m} examples; give at least 2 in each, as pairs within a set are needed"
+        )
 
     def kernel(x: Array, y: Array | None = None) -> Array:
         distances = squared_distances(x, y)
@@ -50,15 +52,15 @@ def parzen_log_likelihood(samples: Array, x: Array, sigma: float | Array) -> Arr
 
 
 def best_sigma(samples: Array, validation: Array, sigmas: Sequence[float]) -> float:
-    """Of these window widths, the one under which validation data are most likely. Never choose it on test data.
+    """The window width under which validation data are most likely. Never choose it on test data.
 
-    Raises ValueError for no widths, one that is not positive and finite, and where no likelihood is a number.
+    Raises ValueError for no widths, for one that is not positive and finite, and if every likelihood is NaN.
     """
     if not len(sigmas) or not all(0 < s < math.inf for s in sigmas):
         raise ValueError(f"the window widths are {list(sigmas)}; give one or more, each positive and finite")
     means = np.array([float(parzen_log_likelihood(samples, validation, s).mean()) for s in sigmas])
     if np.isnan(means).all():
         raise ValueError(
-            "no window width gives a likelihood that is a number: samples or validation data are not finite"
+            "every window width gives a likelihood of NaN: remove samples and validation data that are not finite"
         )
     return float(sigmas[int(np.nanargmax(means))])

@@ -21,7 +21,7 @@ def summarise(values: Sequence[float] | np.ndarray, level: float = 0.95) -> dict
     INSIDE.check("level", level)
     array = _vector("values", values)
     count = len(array)
-    equal = bool((array == array[0]).all())  # whose mean, summed and divided, need not be the value
+    equal = bool((array == array[0]).all())  # the mean of equal values, as sum over count, may round to another
     with np.errstate(invalid="ignore"):  # inf - inf
         summary: dict[str, Any] = {"values": array.tolist(), "mean": float(array[0] if equal else array.mean())}
         if count == 1:

@@ -138,7 +138,7 @@ def pair(
     `output_activation` are what the modules end in; known ones are told on by name, as `Autoencoder.activation` and
     `Autoencoder.output`.
 
-    Raises TypeError for what is no module of flax.linen, one of flax.nnx for instance.
+    Raises TypeError for anything but modules of flax.linen, such as those of flax.nnx.
     `init` raises ValueError for a module that keeps variables besides its params (BatchNorm does), that draws random
     numbers outside training, or whose output has another size.
     """
@@ -148,8 +148,8 @@ def pair(
             kind = module if isinstance(module, type) else type(module)
             given = f"the class {kind.__qualname__}" if kind is module else f"a {kind.__module__}.{kind.__qualname__}"
             raise TypeError(
-                f"the {name} is {given}; a network here is two modules of flax.linen, made like Encoder(), whose "
-                "params are an argument (those of flax.nnx keep their own)"
+                f"the {name} is {given}; wanted: an instance of a flax.linen module, such as Encoder(), whose params "
+                "are an argument (modules of flax.nnx hold their own)"
             )
 
     def first(module: nn.Module, name: str, key: Key, x: Array, wanted: str, fits: Callable[[Any], bool]) -> Any:
