@@ -467,7 +467,7 @@ def test_a_broken_link_is_named(pets):
     ],
 )
 def test_channels_that_come_first_are_told_from_rows(shape, axes):
-    assert data.transposition(shape) == axes
+    assert data.checks.transposition(shape) == axes
 
 
 @pytest.mark.parametrize("name", ["x.npz", "x.npy", "folder"])

@@ -5,7 +5,6 @@ package alone knows TensorFlow Datasets, and imports it only for what TFRECORD d
 """
 
 import difflib
-import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -14,8 +13,7 @@ from typing import Any
 
 from ..disk import suffix
 from .binary import binarise, dynamic_binarise
-from .checks import transposition
-from .dataset import DataError, Dataset, expanded, no_option, unit_interval, validation_split
+from .dataset import DataError, Dataset, check_options, expanded, options_of, unit_interval, validation_split
 from .files import arrays, read_arrays
 from .folders import kind_of, tell_left_out, text_files
 from .images import Crop, Size, folder, image_files, pixels_to_floats, read_images, scaled
@@ -137,15 +135,13 @@ def load(source: str | Path, **options: Any) -> Dataset:
     """
     reader, arguments = _reader(source, options.get("data_dir"))
     tell_shadowed(source, options.get("data_dir"))
-    known = _options(reader)
-    if unknown := sorted(set(options) - set(known)):
-        raise DataError(f"{source} is read by {reader.__name__}, which has {no_option(unknown, known)}")
+    check_options(options, reader, f"{source} is read")
     return reader(*arguments, **options)
 
 
 def options_for(source: str | Path, options: dict[str, Any]) -> dict[str, Any]:
     """Those of the options that the source takes. Raises DataError for no such data."""
-    known = _options(_reader(source, options.get("data_dir"))[0])
+    known = options_of(_reader(source, options.get("data_dir"))[0])
     return {name: value for name, value in options.items() if name in known}
 
 
@@ -172,10 +168,6 @@ def tell_shadowed(source: str | Path, data_dir: str | Path | None = None) -> Non
 def _looks_like_path(source: str | Path) -> bool:
     name = str(source)
     return isinstance(source, Path) or name.startswith((".", "~", os.sep)) or suffix(name) in (".npy", ".npz")
-
-
-def _options(reader: Callable[..., Dataset]) -> list[str]:
-    return [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
 def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[..., Dataset], tuple[Any, ...]]:
@@ -259,7 +251,6 @@ __all__ = [
     "text_files",
     "texts",
     "tokens",
-    "transposition",
     "unit_interval",
     "unwhiten",
     "validation_split",

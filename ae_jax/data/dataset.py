@@ -1,7 +1,8 @@
 """`Dataset`, the result of `load`, and the conversion of arrays of any dtype to batches in [0, 1]."""
 
+import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,18 @@ def check_sizes(**sizes: Any) -> None:
             raise DataError(f"{name}={'x'.join(map(str, numbers))} is too small: {name} must be at least 1")
 
 
-def no_option(unknown: Sequence[str], known: Sequence[str]) -> str:
-    """A message on options that a source lacks, written as arguments; the command line turns these into flags."""
-    takes = f"it takes {', '.join(f'{name}=' for name in known)}" if known else "it takes none"
-    return f"no option {', '.join(f'{name}=' for name in unknown)}; {takes}"
+def options_of(reader: Callable[..., Any]) -> list[str]:
+    """The options of a function that reads a source: its keyword-only parameters."""
+    return [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+
+def check_options(options: Iterable[str], reader: Callable[..., Any], done: str) -> None:
+    """Raises DataError for options that the reader lacks, as arguments; the command line turns these into flags."""
+    known = options_of(reader)
+    if unknown := sorted(set(options) - set(known)):
+        takes = f"it takes {', '.join(f'{name}=' for name in known)}" if known else "it takes none"
+        lacks = ", ".join(f"{name}=" for name in unknown)
+        raise DataError(f"{done} by {reader.__name__}, which has no option {lacks}; {takes}")
 
 
 def refuse(bad: Sequence[str]) -> None:

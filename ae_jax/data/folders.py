@@ -129,11 +129,18 @@ def visible_files(root: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def _sorted_by_kind(files: Sequence[Path]) -> dict[Kind, list[Path]]:
-    """The files of each kind, without arrays of labels."""
-    suffixes: dict[Kind, Collection[str]] = {"images": image_suffixes(), "texts": TEXTS, "arrays": (".npy",)}
-    kinds: dict[Kind, list[Path]] = {kind: [p for p in files if suffix(p) in of] for kind, of in suffixes.items()}
-    kinds["arrays"] = [p for p in kinds["arrays"] if not p.name.lower().endswith(".labels.npy")]
-    return kinds
+    """The files of each kind."""
+    images = image_suffixes()
+    return {
+        "images": [p for p in files if suffix(p) in images],
+        "texts": [p for p in files if suffix(p) in TEXTS],
+        "arrays": [p for p in files if is_array(p)],
+    }
+
+
+def is_array(file: Path) -> bool:
+    """Whether a file has the name of an array of examples; NAME.labels.npy holds labels."""
+    return suffix(file) == ".npy" and not file.name.lower().endswith(".labels.npy")
 
 
 def _about(file: Path) -> bool:

@@ -24,11 +24,12 @@ from ..disk import suffix, written
 from .checks import check_channels, check_labels
 from .dataset import (
     DataError,
+    check_options,
     check_scale,
     check_sizes,
     expanded,
     make_batch,
-    no_option,
+    options_of,
     ranged,
     shuffled,
     tell_nearly_black,
@@ -36,7 +37,7 @@ from .dataset import (
     white,
 )
 from .files import header
-from .folders import Found, Kind, class_labels, kind_of, look
+from .folders import Found, Kind, class_labels, is_array, kind_of, look
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -330,8 +331,7 @@ def _rows(files: list[_File], starts: np.ndarray, index: np.ndarray) -> np.ndarr
 
 def npy_files(root: Path) -> list[Path]:
     """The .npy files directly in a folder that hold examples, in the order of their names."""
-    named = (p for p in root.glob("*") if suffix(p) == ".npy")
-    return sorted(p for p in named if not p.name.lower().endswith(".labels.npy") and not p.name.startswith("."))
+    return sorted(p for p in root.glob("*") if is_array(p) and not p.name.startswith("."))
 
 
 def npy_source(name: str, paths: list[Path], scale: float | None = None) -> Source:
@@ -574,38 +574,33 @@ def open_stream(source: str | Path, **options: Any) -> Sources:
     from . import tell_shadowed
 
     tell_shadowed(source, options.get("data_dir"))
-    reader, known = _reader(source, options.get("data_dir"))
-    if unknown := sorted(set(options) - set(known)):
-        raise DataError(f"{source} is streamed by {reader.__name__}, which has {no_option(unknown, known)}")
+    reader = _reader(source, options.get("data_dir"))
+    check_options(options, reader, f"{source} is streamed")
     return reader(str(source) if reader is prepared else expanded(source), **options)
 
 
 def stream_options_for(source: str | Path, options: dict[str, Any]) -> dict[str, Any]:
     """The options that the source takes as a stream. Raises DataError where it cannot be streamed."""
-    _, known = _reader(source, options.get("data_dir"))
+    known = options_of(_reader(source, options.get("data_dir")))
     return {name: value for name, value in options.items() if name in known}
 
 
-def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[..., Sources], list[str]]:
-    """The function that streams a source, and the names of its options."""
-    import inspect
-
+def _reader(source: str | Path, data_dir: str | Path | None) -> Callable[..., Sources]:
+    """The function that streams a source."""
     from . import NAMED, is_name
     from .tfds import prepared_in
 
     path, name = expanded(source), is_name(source, data_dir)
     if name and str(source) not in NAMED:
-        reader: Callable[..., Sources] = prepared
-    elif not name and path.is_file() and suffix(path) == ".npy":
-        reader = npy
-    elif not name and path.is_dir():
+        return prepared
+    if not name and path.is_file() and suffix(path) == ".npy":
+        return npy
+    if not name and path.is_dir():
         kind = kind_of(path)
         if kind == "texts":
             raise DataError(f"{path} holds texts, which are not streamed but loaded: leave --stream out, or data.load")
-        reader = npy if kind == "arrays" else images
-    else:
-        raise DataError(
-            f"{source} cannot be streamed: that takes a .npy file, a folder of .npy files or of images, or a prepared "
-            f"set of TensorFlow Datasets, in {prepared_in(data_dir)}; what is loaded whole is trained without a stream"
-        )
-    return reader, [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        return npy if kind == "arrays" else images
+    raise DataError(
+        f"{source} cannot be streamed: that takes a .npy file, a folder of .npy files or of images, or a prepared "
+        f"set of TensorFlow Datasets, in {prepared_in(data_dir)}; what is loaded whole is trained without a stream"
+    )
