@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from ..barriers import single
 from ..checks import labelled
 from ..core import Key
 from ..distances import squared_distances
-from ..losses import single
 
 
 class Clusters(NamedTuple):
@@ -86,21 +86,27 @@ def _known(clusters: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     return clusters[known], labels[known]
 
 
+def _matched(clusters: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
+    """The distinct labels and clusters, their joint counts [labels, clusters], and the places in these of the best
+    one-to-one matching.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    rows, true = np.unique(labels, return_inverse=True)
+    columns, found = np.unique(clusters, return_inverse=True)
+    counts = np.zeros((len(rows), len(columns)), int)
+    np.add.at(counts, (true, found), 1)
+    return rows, columns, counts, linear_sum_assignment(counts, maximize=True)
+
+
 def accuracy(clusters: Any, labels: Any) -> float:
     """Part of the examples in the right cluster, under the one-to-one matching that makes it largest. [N], [N].
 
     With more clusters than classes, the clusters left over count as wrong. A label below 0 means none: such an example
     counts in no score. Raises ValueError if no example has a label.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    clusters, labels = _known(clusters, labels)
-    _, found = np.unique(np.asarray(clusters), return_inverse=True)
-    _, true = np.unique(np.asarray(labels), return_inverse=True)
-    together = np.zeros((found.max() + 1, true.max() + 1), int)
-    np.add.at(together, (found, true), 1)
-    rows, columns = linear_sum_assignment(together, maximize=True)
-    return float(together[rows, columns].sum() / len(found))
+    _, _, counts, pairs = _matched(*_known(clusters, labels))
+    return float(counts[pairs].sum() / counts.sum())
 
 
 def scores(clusters: Any, labels: Any) -> dict[str, float]:
@@ -132,13 +138,6 @@ def confusion(predicted: Any, labels: Any) -> tuple[list[int], list[int], list[l
 
     The columns are in the order that puts the largest counts on the diagonal.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    predicted, labels = _known(predicted, labels)
-    rows, true = np.unique(labels, return_inverse=True)
-    columns, found = np.unique(predicted, return_inverse=True)
-    counts = np.zeros((len(rows), len(columns)), int)
-    np.add.at(counts, (true, found), 1)
-    _, matched = linear_sum_assignment(counts, maximize=True)
+    rows, columns, counts, (_, matched) = _matched(*_known(predicted, labels))
     order = [*matched, *sorted(set(range(len(columns))) - set(matched))]
     return rows.tolist(), columns[order].tolist(), counts[:, order].tolist()
