@@ -33,6 +33,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         jax.clear_caches()  # programs compiled the other way
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Frees the programs of a file that is through: those of all files together do not fit into memory."""
+    if nextitem is not None and nextitem.path != item.path:
+        jax.clear_caches()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if os.environ.get("AE_JAX_FULL", "0") == "0":
         waiting = [item for item in items if item.get_closest_marker("full")]
