@@ -396,8 +396,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "cluster_matching",
         "evaluation/clustering.py",
-        "linear_sum_assignment(together, maximize=True)",
-        "linear_sum_assignment(together)",
+        "linear_sum_assignment(counts, maximize=True)",
+        "linear_sum_assignment(counts)",
         "test_clustering.py",
     ),
     Mutant(
