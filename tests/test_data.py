@@ -308,6 +308,8 @@ def test_damaged_sets_and_wrong_features_are_named(rings, tmp_path):
         load(label="colour")
     with pytest.raises(data.DataError, match="feature 'angle' of rings holds numbers that are not whole"):
         load(label="angle")
+    with pytest.raises(data.DataError, match="feature 'angle' of rings holds numbers that are not whole"):
+        data.open_stream("rings", data_dir=tmp_path / "sets", label="angle")
     file = next(folder.glob("rings-train.tfrecord*"))
     whole, records = file.read_bytes(), list(tfds.records(file))
     file.write_bytes(whole[:-10])

@@ -517,7 +517,7 @@ def prepared(
 
         def read(index: np.ndarray) -> Batch:
             x, numbers = row(index)
-            return make_batch(x, numbers[:, 0] if found.label else None)
+            return make_batch(x, tfds.whole(numbers[:, 0], found, name) if found.label else None)
 
         return made(f"{name} {part}", count, read, scale=scale)
 

@@ -333,6 +333,15 @@ def described(
 USED = ("train", "test", "validation")
 
 
+def whole(labels: np.ndarray, found: Prepared, name: str) -> np.ndarray:
+    """The labels. Raises DataError for numbers that are not whole."""
+    if (labels % 1).any():
+        raise DataError(
+            f"feature {found.label!r} of {name} holds numbers that are not whole: no label; name it in factors="
+        )
+    return labels
+
+
 def tell_others(found: Prepared, name: str) -> None:
     """Prints a line on stderr for splits of a set that are not used."""
     if others := sorted(set(found.splits) - set(USED)):
@@ -442,10 +451,9 @@ def read(
     scaled = unit_interval([x for x, _ in loaded.values()], name, scale)
     numbers = {split: n for split, (_, n) in loaded.items()}
     skip = int(label is not None)
-    if label and any((n[:, 0] % 1).any() for n in numbers.values()):
-        raise DataError(f"feature {label!r} of {name} holds numbers that are not whole: no label; name it in factors=")
     labels = {
-        s: check_labels(n[:, 0], len(n), f"feature {label!r} of {name}") if label else None for s, n in numbers.items()
+        split: check_labels(whole(n[:, 0], found, name), len(n), f"feature {label!r} of {name}") if label else None
+        for split, n in numbers.items()
     }
     parts = {split: make_batch(x, labels[split]) for split, x in zip(loaded, scaled, strict=True)}
     tell_others(found, name)
