@@ -40,7 +40,7 @@ from .files import (
     save_examples,
     sprite,
 )
-from .settings import DataKind, Settings, build, check_updates, completed, sized
+from .settings import DataKind, Settings, build, check_momentum, check_updates, completed, sized
 
 # what config.json keeps among the settings, found in the data
 RECORDED = ("shape", "validated", "data_checksum", "vocabulary", "scale", "patches")
@@ -232,6 +232,7 @@ def train(
     devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
     if mesh is not None and mesh.size == 1:
         say("one device does all the work; on CPU, --devices 2 makes two of the cores")
+    check_momentum(settings.optimizer)
     check_updates(settings, examples)
     check_likelihood(settings, splits)
     if settings.batch_size > examples:
@@ -241,7 +242,10 @@ def train(
         say(told)
     # Checks that need no compilation come before anything is written.
     run.check_arguments(settings.seeds, settings.patience, learned.validation)
+    run.traced(algorithm, learned.train)
     run.check_monitor(algorithm, learned.train, settings.best, validated=learned.validation is not None)
+    if settings.best != "loss" and learned.validation is None:
+        say(f"note: best is {settings.best}, which chooses among epochs by held-out data alone: give a validation set")
     folder = run.Folder(workdir)
     if (folder.path / "config.json").exists():  # an older run's settings lack these
         before = folder.config().get("settings", {})
@@ -290,7 +294,7 @@ def train(
             results["devices"] = devices.described(mesh)
             results["remarks"] = diagnose(algorithm, trained, settings, splits, examples, results["metrics"])
             results = strict(results)  # as results.json has them
-            run.write_json(folder.path / "results.json", results)
+            run.write_sealed(folder.path / "results.json", results)
             say("writing the report")
             decorate(folder, algorithm, trained.of(trained.good[0]), splits, results)
     say(table(results))
@@ -955,7 +959,8 @@ def in_chunks(fn: Callable[[Any], Any], x: np.ndarray, size: int = 1000) -> np.n
 def default_workdir(settings: Settings) -> Path:
     """runs/ALGORITHM-DATA-DIGEST: the same settings have the same folder, others another."""
     digest = zlib.crc32(json.dumps(settings.to_json(), sort_keys=True).encode())
-    return Path("runs") / f"{settings.algorithm}-{Path(settings.data).stem}-{digest:08x}"
+    name = Path(os.path.abspath(settings.data)).stem  # of a folder given as . too
+    return Path("runs") / f"{settings.algorithm}-{name}-{digest:08x}"
 
 
 def _to_stderr(*what: Any) -> None:

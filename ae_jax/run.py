@@ -48,12 +48,14 @@ from .core import (
 )
 from .data.dataset import expanded
 from .data.stream import Stream
-from .disk import RunError, clean, is_temporary, write_atomically, write_json
+from .disk import RunError, clean, is_temporary, strict, write_atomically, write_json
 from .evaluation import Better
 from .shards import Sharded, loaded
 
 SEEN = 35  # seconds until all processes must see a file; network file systems cache a folder's content for 30
 SCHEMA = 2  # of config.json; 1 did not record it
+# what results.json has, besides more
+MEASURED = ("seeds", "metrics", "parameters", "seconds", "examples_per_second", "device")
 
 
 class State(NamedTuple):
@@ -303,7 +305,7 @@ class Folder:
                     file=sys.stderr,
                 )
             if changed != "":
-                write_json(config, {"schema": SCHEMA, "settings": settings, **circumstances()})
+                write_sealed(config, {"schema": SCHEMA, "settings": settings, **circumstances()})
             if locked:
                 checkpoints.clean(self.path / "checkpoints")
                 clean(self.path)
@@ -361,7 +363,7 @@ class Folder:
         return "\n".join(f"  {k}: {_brief(before.get(k))} there, {_brief(now.get(k))} now" for k in differ)
 
     def config(self) -> dict[str, Any]:
-        """The content of config.json. Raises RunError if there is none, or if ae-jax did not write it."""
+        """The content of config.json. Raises RunError if there is none, or if it is damaged or another program's."""
         path = self.path / "config.json"
         try:
             content = json.loads(path.read_bytes())
@@ -377,6 +379,11 @@ class Folder:
         schema = content.get("schema", 1)
         if not isinstance(schema, int) or schema > SCHEMA:
             raise RunError(f"{path} was written by a newer ae_jax (schema {schema}, {SCHEMA} here): use that version")
+        if not intact(content):
+            raise RunError(
+                f"{path} has changed since it was written, as its seal shows: restore it or train anew. If you "
+                "changed it yourself, remove the seal from it"
+            )
         return content
 
     def log(self) -> list[dict[str, Any]]:
@@ -393,7 +400,8 @@ class Folder:
                 row = json.loads(line)
             except ValueError:
                 row = None
-            if isinstance(row, dict) and isinstance(row.get("epoch"), int):
+            numbers = ("epoch", "seconds", "examples_per_second")
+            if isinstance(row, dict) and all(isinstance(row.get(name), int | float) for name in numbers):
                 rows.append(row)
             else:
                 unread += 1
@@ -406,6 +414,10 @@ class Folder:
             content = json.loads(path.read_bytes())
             if not isinstance(content, dict):
                 raise ValueError("it is not an object")
+            if not intact(content):
+                raise ValueError("it has changed since it was written")
+            if missing := [name for name in MEASURED if name not in content]:
+                raise ValueError(f"it lacks {', '.join(missing[:3])}")
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -526,6 +538,18 @@ def as_written(tree: Any) -> Any:
     if isinstance(tree, list) or type(tree) is tuple:
         return [as_written(part) for part in tree]
     return tree if not hasattr(tree, "_fields") else type(tree)(*map(as_written, tree))
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file whole or not at all, with a checksum of its content under "seal". See `intact`."""
+    content = json.loads(json.dumps(strict(content)))
+    write_json(path, content | {"seal": checkpoints.seal(content)})
+
+
+def intact(content: dict[str, Any]) -> bool:
+    """Whether the content of a JSON file matches its seal, which is removed; older files have none, and match."""
+    sealed = content.pop("seal", None)
+    return sealed is None or sealed == checkpoints.seal(content)
 
 
 def append(path: Path, line: str) -> None:
@@ -876,6 +900,23 @@ def check_seeds(seeds: Sequence[int]) -> None:
         raise ValueError(f"seeds are {list(seeds)}; each must be below 2^32 = {2**32}, where JAX's keys repeat")
 
 
+def traced(algorithm: Algorithm, data: Batch | Stream, validated: bool = False) -> Metrics:
+    """The shapes of the metrics of a first pass over the data, or of evaluation if `validated`; compiles nothing.
+
+    Raises the algorithm's own errors for data that it cannot learn from, such as data without labels.
+    """
+
+    def measured(data: Batch, key: Key) -> Metrics:
+        rule = epoch(algorithm, len(data.x))
+        params, memory, key_run = start(algorithm.init, rule, data, key)
+        return algorithm.evaluate(params, data, key) if validated else rule.update(params, memory, data, key_run)[2]
+
+    if isinstance(data, Stream):  # `init` sees the first shard
+        size = data.size(0)
+        data = jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype), data.sample(1))
+    return jax.eval_shape(measured, data, jax.random.key(0))
+
+
 def check_monitor(
     algorithm: Algorithm, data: Batch | Stream, monitor: str, better: Better | None = None, validated: bool = False
 ) -> Better:
@@ -887,13 +928,7 @@ def check_monitor(
     if monitor == "loss":  # every algorithm has it
         return way or "lower"
 
-    def measured(data: Batch, key: Key) -> Metrics:
-        rule = epoch(algorithm, len(data.x))
-        params, memory, key_run = start(algorithm.init, rule, data, key)
-        return algorithm.evaluate(params, data, key) if validated else rule.update(params, memory, data, key_run)[2]
-
-    some = data.sample(min(128, len(data.source))) if isinstance(data, Stream) else data
-    names = sorted(jax.eval_shape(measured, some, jax.random.key(0)))
+    names = sorted(traced(algorithm, data, validated))
     useful = [name for name in names if evaluation.better(name)]
     if monitor not in names:
         raise ValueError(f"best is {monitor!r}; this run measures {names}, and {useful} can choose an epoch")

@@ -202,6 +202,12 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     return on(net)._replace(rule=on(rounded(net, jnp.dtype(settings.precision))).rule)
 
 
+def check_momentum(settings: OptimizerSettings) -> None:
+    """Raises ValueError for a momentum other than the default and an optimizer that has none."""
+    if settings.name != "sgd" and settings.momentum != OptimizerSettings.momentum:
+        raise ValueError(f"momentum is {settings.momentum}, and {settings.name} has none: choose optimizer=sgd")
+
+
 def check_updates(settings: Settings, examples: int) -> None:
     """Raises ValueError if a warm-up or annealing of the algorithm lasts beyond the run's last update."""
     assert settings.epochs is not None  # see `completed`

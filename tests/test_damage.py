@@ -218,7 +218,7 @@ def aged(folder):
     (place / "meta" / "metadata").write_text(json.dumps(old))
     (place / "_CHECKPOINT_METADATA").write_text("{}")
     config = json.loads((folder.path / "config.json").read_text())
-    del config["schema"]
+    del config["schema"], config["seal"]
     (folder.path / "config.json").write_text(json.dumps(config))
     return place
 

@@ -16,7 +16,7 @@ import pytest
 
 from ae_jax import autoencoder, commands, evaluation, networks, run
 from ae_jax.core import Batch
-from ae_jax.settings import Settings, build
+from ae_jax.settings import OptimizerSettings, Settings, build
 
 DATA = Batch(jnp.asarray(np.random.default_rng(0).random((20, 4)), jnp.float32))
 
@@ -252,6 +252,10 @@ SETTINGS = dict(
         ({"patience": 3}, {}, "needs held-out data"),
         ({"patience": 0, "validation": 0.2}, {}, "patience is 0"),
         ({"hyper": {"nonsense": 1}}, {}, "has no nonsense"),
+        ({"noise": "low_resolution", "noise_level": 100}, {}, "cannot be shrunk 100 times"),
+        ({"algorithm": "adversarial_style", "data": "photos", "latents": 4}, {}, "these data have none"),
+        ({"algorithm": "dec", "hyper": {"clusters": 2000, "pretrain_epochs": 1}}, {}, "2000 clusters of 1437"),
+        ({"optimizer": OptimizerSettings(momentum=0.5)}, {}, "adam has none: choose optimizer=sgd"),
     ],
 )
 def test_what_can_be_found_wrong_early_is_found_before_anything_is_written(tmp_path, settings, options, match):
