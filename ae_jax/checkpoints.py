@@ -81,14 +81,10 @@ def save(folder: Path, number: int, state: Any, about: dict[str, Any], keep: int
                 remove(folder / str(old))
 
     try:
-        said = devices.in_first(lambda: temporary.mkdir(parents=True))
-        if said is not None:
-            raise RunError(said)
+        devices.in_first(lambda: temporary.mkdir(parents=True))
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
             writer.save(temporary / "state", args=ocp.args.StandardSave(state))
-        said = devices.in_first(commit)
-        if said is not None:
-            raise RunError(said)
+        devices.in_first(commit)
     except Exception as error:
         with contextlib.suppress(OSError):
             shutil.rmtree(temporary)

@@ -24,7 +24,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from .disk import first_line
+from .disk import RunError, first_line
 
 Parallel = Literal["none", "data", "seeds", "both"]
 
@@ -144,13 +144,13 @@ def told(text: str) -> list[str]:
     return [bytes(row).rstrip(b"\0").decode() for row in np.asarray(rows, np.uint8)]
 
 
-def in_first(fn: Callable[[], Any]) -> str | None:
-    """Runs `fn` in the first process while the others wait. What it raises is raised there; the others, who shall not
-    go on either, get the message.
+def in_first(fn: Callable[[], Any]) -> None:
+    """Runs `fn` in the first process while the others wait. An error ends all: the first raises it, the others raise
+    RunError with its message.
     """
     if jax.process_count() == 1:
         fn()
-        return None
+        return
     from jax.experimental import multihost_utils
 
     error, said = None, b""
@@ -162,7 +162,8 @@ def in_first(fn: Callable[[], Any]) -> str | None:
     told = multihost_utils.broadcast_one_to_all(np.frombuffer(said.ljust(4096, b"\0"), np.uint8))
     if error is not None:
         raise error
-    return bytes(np.asarray(told, np.uint8)).rstrip(b"\0").decode(errors="replace") or None
+    if message := bytes(np.asarray(told, np.uint8)).rstrip(b"\0").decode(errors="replace"):
+        raise RunError(message)
 
 
 def flat(settings: dict[str, Any], path: str = "") -> dict[str, Any]:

@@ -258,8 +258,7 @@ class Folder:
         check_keep(keep)
         token = devices.told(secrets.token_hex(8))[0]
         with contextlib.ExitStack() as stack:
-            if (said := devices.in_first(lambda: stack.enter_context(self._held(settings, token)))) is not None:
-                raise RunError(said)
+            devices.in_first(lambda: stack.enter_context(self._held(settings, token)))
             self._seen(token)
             self._keep = keep
             yield self

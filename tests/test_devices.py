@@ -632,7 +632,7 @@ def fail():
     raise ValueError("only the first one knows")
 try:
     said = devices.in_first(fail)
-except ValueError as error:
+except (run.RunError, ValueError) as error:
     said = str(error)
 assert said == "only the first one knows", said
 try:
