@@ -56,7 +56,7 @@ def check_optimizer(optimizer: Any) -> Any:
     return optimizer
 
 
-def check_range(params: Any) -> Any:
+def check_dtype(params: Any) -> Any:
     """The params. Raises ValueError for float16."""
     if any(leaf.dtype == jnp.float16 for leaf in jax.tree.leaves(params)):
         raise ValueError(

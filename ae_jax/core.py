@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from .checks import check_batch, check_loss, check_optimizer, check_range
+from .checks import check_batch, check_dtype, check_loss, check_optimizer
 from .checks import final as final
 from .keys import Key, address
 
@@ -142,7 +142,7 @@ def descend(
         metrics = {name: value}, jax.tree.map(jnp.mean, result.metrics), scheduled
         return {**params, **stepped, **result.patch}, Descent(memory.step + 1, state), union(*metrics)
 
-    return Rule(lambda p: Descent(jnp.zeros((), jnp.int32), optimizer.init(check_range(chosen_of(p)))), update)
+    return Rule(lambda p: Descent(jnp.zeros((), jnp.int32), optimizer.init(check_dtype(chosen_of(p)))), update)
 
 
 def assign(fn: Callable[[Params, Batch, Key], Params]) -> Rule:

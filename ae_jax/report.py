@@ -21,7 +21,7 @@ from . import plots
 from .checks import labelled
 from .core import Algorithm, Key, Params
 from .disk import first_line, write_atomically
-from .evaluation import DESCRIPTIONS, describe
+from .evaluation import METRICS, describe
 from .losses import squared_error
 
 if TYPE_CHECKING:
@@ -696,8 +696,8 @@ def _heading(title: str) -> str:
 
 
 def _ordered(metrics: Iterable[str]) -> list[str]:
-    """As `evaluation.DESCRIPTIONS` has them; those it does not know behind, by name."""
-    known = list(DESCRIPTIONS)
+    """As `evaluation.METRICS` has them; those it does not know behind, by name."""
+    known = list(METRICS)
 
     def place(name: str) -> tuple[bool, int, str]:
         bare = name.partition(" (")[0]

@@ -16,9 +16,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from . import devices
-from .core import Algorithm, Batch, Key, Metrics, Params, average
+from .core import Algorithm, Batch, Key, Metrics, Params
 from .data.stream import Stream, prefetched
-from .programs import compiled
+from .evaluation import averaged
 
 
 def loaded(stream: Stream, wanted: Iterable[tuple[int, int]], mesh: Mesh | None = None) -> Generator[Batch, None, None]:
@@ -133,11 +133,6 @@ def average_stream(algorithm: Algorithm, stream: Stream, params: Params, key: Ke
     """
     total: dict[str, Any] = {}
     for s, shard in enumerate(in_order(stream)):
-        found = _averaged(algorithm, params, shard, key, np.int32(s * stream.shard_size))
+        found = averaged(algorithm, params, shard, key, np.int32(s * stream.shard_size))
         total = _added(total, found, len(shard.x))
     return _mean(total, len(stream.source))
-
-
-@compiled
-def _averaged(algorithm: Algorithm, params: Params, shard: Batch, key: Key, first: Any) -> Metrics:
-    return average(algorithm.evaluate, params, shard, key, first=first)

@@ -462,7 +462,7 @@ def test_labels_that_a_probe_can_learn(y, labelled):
 def test_descriptions():
     assert evaluation.describe("test mse").startswith("on test: squared error")
     assert evaluation.describe("pca knn_accuracy (k=5)").startswith("PCA with as many components: of a vote")
-    assert evaluation.describe("l0") == evaluation.DESCRIPTIONS["l0"]
+    assert evaluation.describe("l0") == evaluation.METRICS["l0"].meaning
     assert evaluation.describe("test something_new") == ""
 
 

@@ -13,7 +13,7 @@ import pytest
 from probes import bars
 
 import ae_jax
-from ae_jax import evaluation, networks, shards
+from ae_jax import evaluation, networks
 from ae_jax.algorithms import autoencoder, denoising
 from ae_jax.experiment import codes, evaluate, keys, mapped
 from ae_jax.programs import compiled
@@ -78,7 +78,7 @@ def test_a_measured_algorithm_is_forgotten_with_its_closures(noisy):
     params = algorithm.init(jax.random.key(0), DATA)
     measure = evaluation.battery(algorithm, DATA, DATA, samples=2)
     assert "test loss" in measure(params, jax.random.key(1))
-    shards._averaged(algorithm, params, DATA, jax.random.key(2), 0)
+    evaluation.averaged(algorithm, params, DATA, jax.random.key(2), 0)
     kept = [weakref.ref(fn) for fn in (algorithm.evaluate, algorithm.encode, algorithm.reconstruct)]
     algorithm = measure = net = None
     gc.collect()

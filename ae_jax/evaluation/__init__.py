@@ -6,7 +6,7 @@ but for the corruption of metrics whose name begins with "denoised" and of those
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +92,6 @@ METRICS: dict[str, Metric] = {
     "weight_l1": Metric("sum of the weights' magnitudes, before its weight"),
     "weight_l2": Metric("half the sum of the weights' squares, before its weight"),
 }
-DESCRIPTIONS: dict[str, str] = {name: metric.meaning for name, metric in METRICS.items()}
 
 _PREFIXES = {
     "test": "on test: {}",
@@ -193,7 +192,7 @@ def battery(
             agree = clustering.agreement(predicted, test.y, supervised=algorithm.classes is not None)
             found |= {told(name): value for name, value in agree.items()}
             if counted and "test error" in found:  # what is measured by labels alone
-                own = _own(algorithm, params, known, key_test)
+                own = averaged(algorithm, params, known, key_test)
                 for name in ("loss", "nll", "error"):
                     found[told(f"test {name}")] = own[name]
                     del found[f"test {name}"]
@@ -228,8 +227,8 @@ def _known(data: Batch) -> Batch:
 
 
 def _in_order(metrics: dict[str, float]) -> dict[str, float]:
-    """Sorted as DESCRIPTIONS are; metrics of an algorithm's own come after the loss."""
-    known = list(DESCRIPTIONS)
+    """Sorted as METRICS are; metrics of an algorithm's own come after the loss."""
+    known = list(METRICS)
 
     def place(name: str) -> int:
         bare = name.partition(" (")[0].rpartition(" ")[2]
@@ -273,8 +272,9 @@ def _on_test(
 
 
 @compiled
-def _own(algorithm: Algorithm, params: Params, test: Batch, key: Key) -> Metrics:
-    return average(algorithm.evaluate, params, test, key)
+def averaged(algorithm: Algorithm, params: Params, data: Batch, key: Key, first: Any = 0) -> Metrics:
+    """The algorithm's own metrics, averaged over data whose first example has the number `first`."""
+    return average(algorithm.evaluate, params, data, key, first=first)
 
 
 @compiled
@@ -318,11 +318,11 @@ def _pca_errors(fitted: pca.PCA, x: Array) -> Metrics:
 
 
 __all__ = [
-    "DESCRIPTIONS",
     "METRICS",
     "Metric",
     "artefacts",
     "assignments",
+    "averaged",
     "battery",
     "better",
     "binomial_interval",
