@@ -23,95 +23,95 @@ Autoencoders in JAX: train one, look at it, use it.
 
   train ALGORITHM       train on a data set, with one seed or many at once, and write a report
   evaluate WORKDIR      every metric of every seed again, on the same data or another source
-  encode WORKDIR IN OUT     examples to codes
-  decode WORKDIR IN OUT     codes to examples
+  encode WORKDIR IN OUT     codes of examples
+  decode WORKDIR IN OUT     examples of codes
   sample WORKDIR OUT        new examples of a generative model
   report WORKDIR        write report.html again
   export WORKDIR OUT    encoder and decoder as StableHLO, usable without this package
   index WORKDIR DATA INDEX  codes of many examples, to search
-  search INDEX QUERY    what resembles an image, a document or an array
-  restore WORKDIR IN OUT    images of any size, as the run was trained to restore patches
+  search INDEX QUERY    the nearest codes to an image, a document or an array
+  restore WORKDIR IN OUT    images of any size, denoised, filled in or sharpened
   project WORKDIR [OUT]     codes, labels and pictures for the Embedding Projector
   list                  algorithms, networks, data and metrics, a line each
 
-ae-jax COMMAND --help tells each one's options. To begin:
+ae-jax COMMAND --help lists the options of a command. To begin:
   ae-jax train vae --data digits --epochs 100 --seeds 5
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """What every training has, whatever the algorithm."""
+    """The options of training that all algorithms share."""
 
     data: str = "digits"
-    """A name (see ae-jax list, or of TensorFlow Datasets), a .npy or .npz file, a folder of images or of .txt files.
-    A name wins over a folder that is called the same: write ./NAME for that."""
+    """A name (of ae-jax list, or of TensorFlow Datasets), a .npy or .npz file, a folder of images or of .txt files.
+    A name wins over a folder of that name: write ./NAME for the folder."""
     stream: bool = False
-    """Read the data in shards while learning, never all at once, and of many processes each its own part: from a .npy
-    file, a folder of .npy files or of images, or a prepared set of TensorFlow Datasets."""
+    """Read the data in shards while learning, never all at once; each of many processes reads its own part. For a .npy
+    file, a folder of .npy files or of images, and a prepared set of TensorFlow Datasets."""
     shard_size: int | None = None
-    """Examples in a shard of --stream, a multiple of the batch size; by default what makes 256 MiB of float32."""
+    """Examples in a shard of --stream, a multiple of the batch size; by default as many as make 256 MiB of float32."""
     epochs: int | None = None
     """Passes over the training set."""
     batch_size: int | None = None
     """Examples in a step."""
     seeds: int | None = None
-    """Train so many independent runs, seeds 0 to N-1, as one compiled program."""
+    """Train N independent runs, seeds 0 to N-1, as one compiled program."""
     seed: int = 0
-    """Train this one seed; it gives what it gives among --seeds."""
+    """Train this one seed; its result is the same as among --seeds."""
     latents: int | None = None
-    """Size of the code; with --dense False what the last feature maps hold."""
+    """Size of the code; with --dense False the size of the last feature maps."""
     network: Literal["mlp", "linear", "conv", "rbm"] | None = None
     """See ae-jax list; by default the algorithm's own, rbm for rbm and mlp for all others."""
     workdir: Path | None = None
-    """Folder of the run; by default one under runs/ that the settings name. The same command goes on there."""
+    """Folder of the run; by default a folder under runs/, named by the settings. The same command resumes the run."""
     lr: float | None = None
     """Learning rate."""
     optimizer: Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"] = "adam"
     """Optimization method."""
     momentum: float = 0.9
-    """Of sgd."""
+    """Momentum of sgd."""
     schedule: Literal["constant", "cosine", "linear", "exponential"] = "constant"
-    """Of the learning rate, after the warm-up: cosine and linear fall to 0, exponential to a hundredth."""
+    """Schedule of the learning rate after the warm-up: cosine and linear fall to 0, exponential to a hundredth."""
     warmup_epochs: float = 0.0
-    """Raise the learning rate linearly from 0 over so many epochs."""
+    """Epochs in which the learning rate rises linearly from 0."""
     clip: float | None = None
     """Largest global norm of the gradient."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW), on weights, not biases."""
     binarise: Literal["static", "dynamic"] | None = None
-    """Draw binary pixels with the grey values as probabilities: once, or afresh in every step."""
+    """Draw binary pixels with the grey values as probabilities: once (static), or anew in every step (dynamic)."""
     noise: Literal["masking", "gaussian", "salt_and_pepper", "patches", "bar", "grey", "low_resolution"] | None = None
     """Corrupt the input in training: the denoising form of any algorithm."""
     noise_level: float | None = None
     """Fraction of elements, area, width (0.25 by default) or colour (1); standard deviation of the Gaussian (0.25);
     factor of low resolution (2)."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the network's arithmetic in training; parameters, losses and all that is measured stay float32."""
+    """Precision of the network's arithmetic in training; parameters, losses and metrics stay float32."""
     validation: float = 0.0
-    """Fraction of the training set held out; the best epoch on it is the one that is used."""
+    """Fraction of the training set held out; the run keeps the params of the best epoch on it."""
     best: str = "loss"
-    """The metric that chooses the best epoch; ae-jax list says which way each is better."""
+    """The metric that chooses the best epoch; ae-jax list gives the better direction of each."""
     patience: int | None = None
-    """Stop a seed after so many epochs without a better validation metric."""
+    """Epochs without a better validation metric after which a seed stops."""
     likelihood_samples: int = 100
     """Importance samples for the log-likelihood of models that have one."""
     every_epochs: int = 10
-    """Checkpoint after so many epochs,"""
+    """Epochs between checkpoints,"""
     every_minutes: float = 5.0
-    """or after so many minutes, whichever comes first."""
+    """or minutes between checkpoints, whichever comes first."""
     keep: int = 3
-    """Checkpoints to keep; the best epoch's params are within each."""
+    """Number of checkpoints to keep; each holds the best epoch's params, too."""
     parallel: Literal["none", "data", "seeds", "both"] = "none"
-    """How many devices share the work: each batch split over them, the seeds spread over them, or both."""
+    """Work of many devices: each batch split over them (data), the seeds spread over them (seeds), or both."""
     devices: int | None = None
-    """How many devices, of all processes; by default all there are. One process on CPU makes so many of its cores."""
+    """Number of devices, over all processes; by default all. On CPU one process makes this number out of its cores."""
     coordinator: str | None = None
     """HOST:PORT of the first of many processes that train together; auto on Slurm, Kubernetes, Open MPI and TPU."""
     processes: int | None = None
-    """How many processes there are, with --coordinator HOST:PORT."""
+    """Number of processes, with --coordinator HOST:PORT."""
     process: int | None = None
-    """Which of the processes this one is, from 0."""
+    """Number of this process, from 0."""
     quiet: bool = False
     """Show nothing but errors."""
 
@@ -120,7 +120,7 @@ class TrainOptions:
 
 
 def plain(annotation: Any) -> Any:
-    """The annotation without what a command line cannot give: functions among the members of a union, and ranges."""
+    """The annotation without parts that a command line cannot give: functions in a union, and ranges."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) not in (Union, types.UnionType):
@@ -156,19 +156,19 @@ def merged(makers: dict[str, Callable[..., Any]]) -> dict[str, tuple[Any, Any, s
 
 
 def shown(value: Any) -> str:
-    """A value as one types it: 1000 500 for (1000, 500)."""
+    """A value as typed on the command line: 1000 500 for (1000, 500)."""
     return " ".join(map(str, value)) or "()" if isinstance(value, tuple) else str(value)
 
 
 def typed(argument: str) -> list[str]:
-    """An argument as tyro takes it: "(1000, 500)", as Python writes it, is 1000 and 500, and "()" nothing."""
+    """An argument as tyro takes it: Python's "(1000, 500)" becomes 1000 and 500, and "()" nothing."""
     inside = re.fullmatch(r"\(((?:[-+.\de]+,\s*)*(?:[-+.\de]+)?)\)", argument.strip())
     return inside[1].replace(",", " ").split() if inside else [argument]
 
 
 def hyperparameters(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
-    """The options of an algorithm, as `options_of` has them, with the defaults that it is offered with. What depends
-    on the data is None, and its help says how it is found: see `settings.completed`.
+    """The options of an algorithm, as from `options_of`, with its defaults on the command line. A default that depends
+    on the data is None, and its help gives the rule: see `settings.completed`.
     """
     from .algorithms import ALGORITHMS
     from .settings import defaults, likelihood
@@ -181,17 +181,17 @@ def hyperparameters(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
     if "likelihood" in options:
         kind, _, text = options["likelihood"]
         unit, real = (likelihood(algorithm, of) for of in ("unit", "real"))
-        by_data = f"{unit}; multinomial of counted words, {real} of values outside [0, 1]"
+        by_data = f"{unit}; multinomial for counted words, {real} for values outside [0, 1]"
         options["likelihood"] = (kind | None, None, f"{text.rstrip('.')}. By default {by_data}.")
     if "pretrain_epochs" in options:
         kind, _, text = options["pretrain_epochs"]
-        by_data = f"so many that they make {own.pretraining:,} steps"
+        by_data = f"as many as make {own.pretraining:,} steps"
         options["pretrain_epochs"] = (kind | None, None, f"{text.rstrip('.')}. By default {by_data}.")
     return options
 
 
 def of_networks(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
-    """The options of all networks, as `merged` has them; the help says what the algorithm's own network has."""
+    """The options of all networks, as from `merged`; the help adds the defaults of the algorithm's own network."""
     from .networks import NETWORKS
     from .settings import defaults
 
@@ -205,11 +205,11 @@ def training_options(algorithm: str) -> type[TrainOptions]:
     from .settings import defaults
 
     own = defaults(algorithm)
-    by_data = f"(default: what makes {own.updates:,} steps, {LONGEST} at most)"
+    by_data = f"(default: as many as make {own.updates:,} steps, at most {LONGEST})"
     told = tyro.conf.arg(help="Passes over the training set.", help_behavior_hint=by_data)
     epochs: Any = Annotated[int | None, told]
     size = tyro.conf.arg(
-        help="Size of the code; with --dense False what the last feature maps hold.",
+        help="Size of the code; with --dense False the size of the last feature maps.",
         help_behavior_hint=f"(default: {own.latents})",
     )
     latents: Any = Annotated[int | None, size]
@@ -223,12 +223,12 @@ def training_options(algorithm: str) -> type[TrainOptions]:
 
 
 def data_flag(option: str) -> str:
-    """An option of a data source as a flag's name."""
+    """The name of the flag for an option of a data source."""
     return option if option.startswith("data_") else f"data_{option}"
 
 
 def train_options(algorithm: str) -> Any:
-    """A dataclass of all that `ae-jax train ALGORITHM` takes, in groups whose names are not part of the flags."""
+    """A dataclass of all options of `ae-jax train ALGORITHM`, in groups whose names are not part of the flags."""
     from . import data
 
     def group(title: str, options: dict[str, tuple[Any, Any, str]], hint: str | None) -> Any:
@@ -251,19 +251,19 @@ def train_options(algorithm: str) -> Any:
         for option in (field.name for field in dataclasses.fields(kind)):
             if option in owner:
                 raise ValueError(
-                    f"{option} is an option of {owner[option]} and one of {owners.get(part, 'the data')}: "
-                    "on the command line they would be one flag; give one of the two another name"
+                    f"{option} is an option of {owner[option]} and one of {owners.get(part, 'the data')}, and both "
+                    "would be one flag: give one of the two another name"
                 )
             owner[option] = owners.get(part, "the data")
     fields = [(name, kind, dataclasses.field(default=kind())) for name, kind in groups.items()]
     return tyro.conf.OmitArgPrefixes[dataclasses.make_dataclass("Options", fields, frozen=True)]
 
 
-LARGEST = 2**31 - 1  # of whole numbers: what an int32 holds
+LARGEST = 2**31 - 1  # the largest int32
 
 
 def check_numbers(options: Mapping[str, Any]) -> None:
-    """Raises ValueError for a number that no option can mean: NaN, or a whole one beyond `LARGEST`, 2^32 of keys."""
+    """Raises ValueError for NaN, for integers beyond `LARGEST`, and for seeds of 2^32 or more."""
 
     def numbers(value: Any) -> Iterator[int | float]:
         if isinstance(value, (tuple, list)):
@@ -293,7 +293,7 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
         check_numbers(vars(group))
     options: TrainOptions = parsed.training
     if options.seeds is not None and options.seed:
-        raise ValueError("--seeds N trains the seeds 0 to N-1 and --seed S one seed: give one of the two")
+        raise ValueError("--seeds N trains the seeds 0 to N-1, and --seed S one seed: give one of the two")
     if options.shard_size is not None and not options.stream:
         raise ValueError("--shard-size is the size of the shards of a stream: give --stream with it")
     if options.shard_size is not None and options.shard_size < 1:
@@ -354,15 +354,17 @@ def train(arguments: list[str]) -> None:
     lines = "\n".join(f"  {name:<20}{summary(make)}" for name, make in ALGORITHMS.items())
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: ae-jax train ALGORITHM [options]\n\nalgorithms:\n{lines}\n")
-        print("ae-jax train ALGORITHM --help tells its options.")
+        print("ae-jax train ALGORITHM --help lists its options.")
         return
     name, *rest = arguments
     if name not in ALGORITHMS:
         if name.startswith("-"):
-            raise ValueError(f"the algorithm comes first: ae-jax train ALGORITHM {name} ...; there are\n{lines}")
+            raise ValueError(
+                f"the algorithm comes first: ae-jax train ALGORITHM {name} ...; the algorithms are\n{lines}"
+            )
         near = difflib.get_close_matches(name, ALGORITHMS, 1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"the algorithm {name!r} is not known.{hint} There are\n{lines}")
+        raise ValueError(f"the algorithm {name!r} is not known.{hint} The algorithms are\n{lines}")
     make = ALGORITHMS[name]
     told = inspect.getdoc(make).split("Args:")[0].strip()  # type: ignore[union-attr]
     description = f"{summary(sys.modules[make.__module__])}\n\n{told}\n\nDefaults: {defaults(name).why}"
@@ -391,7 +393,7 @@ def train(arguments: list[str]) -> None:
         mesh=devices.layout(options.parallel, len(settings.seeds), options.devices),
     )
     if failed := results.get("failed"):
-        raise run.RunError(f"{run.failures(failed)}; the numbers above are of the others")
+        raise run.RunError(f"{run.failures(failed)}; the numbers above are of the other seeds")
     if results and not (workdir / "report.html").exists():
         raise run.RunError(f"{workdir} has no report; its results.json is whole")
 
@@ -405,7 +407,7 @@ def evaluate(
         workdir: folder of the run.
         data: another source to measure on, of the same shape; by default the run's own.
         samples: importance samples for the log-likelihood.
-        out: write the results here too, as JSON.
+        out: a JSON file for the results.
         quiet: show nothing but errors.
     """
     from . import commands
@@ -424,9 +426,8 @@ def encode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None,
         source: a folder of images (or, for documents, of text files), one such file, a .npy or .npz file, or a data
             set's name.
         out: .npy or .npz file to write, [N, K].
-        seed: which of the run's seeds; the first by default.
-        resize: scale images to the size that the run was trained on, cut first as its own were, also where its own
-            needed neither; what is transparent is laid on white.
+        seed: one of the run's seeds; the first by default.
+        resize: scale images to the run's size, after its own crop; transparent pixels become white.
     """
     from . import commands
 
@@ -440,7 +441,7 @@ def decode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None)
         workdir: folder of the run.
         source: a .npy or .npz file of codes [N, K].
         out: .npy or .npz file to write, or a .png for a grid of images.
-        seed: which of the run's seeds; the first by default.
+        seed: one of the run's seeds; the first by default.
     """
     from . import commands
 
@@ -461,8 +462,8 @@ def sample(
     Args:
         workdir: folder of the run.
         out: .npy or .npz file to write, or a .png for a grid of images.
-        n: how many.
-        seed: which of the run's seeds; the first by default.
+        n: the number of examples.
+        seed: one of the run's seeds; the first by default.
         key: seed of the draw.
     """
     from . import commands
@@ -487,7 +488,7 @@ def export(workdir: Path, out: Path, /, *, seed: int | None = None) -> None:
     Args:
         workdir: folder of the run.
         out: folder to write to.
-        seed: which of the run's seeds; the first by default.
+        seed: one of the run's seeds; the first by default.
     """
     from . import commands
 
@@ -501,9 +502,8 @@ def index(workdir: Path, source: str, out: Path, /, *, seed: int | None = None, 
         workdir: folder of the run.
         source: a folder of images (or, for documents, of text files), a .npy or .npz file, or a data set's name.
         out: .npz file to write.
-        seed: which of the run's seeds; the first by default.
-        resize: scale images to the size that the run was trained on, cut first as its own were, also where its own
-            needed neither, and queries, too; what is transparent is laid on white.
+        seed: one of the run's seeds; the first by default.
+        resize: scale images, and later queries, to the run's size, after its own crop; transparent pixels become white.
     """
     from . import commands
 
@@ -521,17 +521,17 @@ def search(
     radius: int | None = None,
     metric: Literal["euclidean", "cosine"] | None = None,
 ) -> None:
-    """Find what resembles a query in an index.
+    """Find the examples of an index that are nearest to a query.
 
-    An index holds the encoder as a program, and searching runs it: take an index only from someone whose programs you
-    would run. Its checksum shows damage, not who made it.
+    An index holds the encoder as a program, and searching runs it: search only an index whose maker you would trust
+    with a program. Its checksum shows damage, not the maker.
 
     Args:
-        index: the index.
-        query: one or many: an image or a folder of them, a text file, a few words, a .npy or .npz file.
-        k: how many to find.
-        radius: look only at the addresses whose bits differ in at most so many places, instead of at every code.
-        metric: distance of codes, euclidean by default; it does not go with radius, which counts bits.
+        index: file of the index.
+        query: an image or a folder of images, a text file, a few words, a .npy or .npz file.
+        k: the number of examples to find.
+        radius: search only the addresses whose bits differ in at most RADIUS places, instead of every code.
+        metric: distance of codes, euclidean by default; not with radius, which counts bits.
     """
     from . import commands
 
@@ -540,22 +540,22 @@ def search(
         print(name, *(f"  {hit.distance:10.4g}  {hit.name}" for hit in hits), sep="\n")
         if radius is not None:
             shown = f", {len(hits)} of them shown" if len(hits) < size else ""
-            print(f"  {size:,} within {counted(radius, 'bit')}{shown}" if hits else "  nothing within that radius")
+            print(f"  {size:,} within {counted(radius, 'bit')}{shown}" if hits else "  no code within that radius")
     held = f"{counted(len(found.searched.codes), 'code')}, {index.stat().st_size / 1024:,.0f} KB"
     print(f"{held}, {1000 * found.seconds:.3g} ms a query")
 
 
 def restore(workdir: Path, source: Path, out: Path, /, *, seed: int | None = None, scale: int | None = None) -> None:
-    """Reconstruct images of any size, tile by tile: denoise, fill in, sharpen, as the run was trained to.
+    """Restore images of any size, tile by tile: denoise, fill in or sharpen, as the run learned.
 
     Args:
-        workdir: folder of a run that was trained with corruption or noise, on patches of images (--data-patch); one
+        workdir: folder of a run that was trained with corruption or noise, on patches of images (--data-patch); a run
             trained on whole images restores images of their size.
-        source: an image, or a folder of them; what is transparent is laid on white.
+        source: an image, or a folder of images; transparent pixels become white.
         out: the .png or .jpg to write; or a folder, for .png images of the same names.
-        seed: which of the run's seeds; the first by default.
-        scale: of a run that learned to sharpen: enlarge by this first; by default the factor it learned, and 1 takes
-            images that are enlarged already.
+        seed: one of the run's seeds; the first by default.
+        scale: factor by which to enlarge images first, for a run that learned to sharpen; by default the factor it
+            learned. Give 1 for images that are enlarged already.
     """
     from . import commands, run
 
@@ -578,9 +578,9 @@ def project(
 
     Args:
         workdir: folder of the run.
-        out: folder to write to; by default the run's own, projector.
-        seed: which of the run's seeds; the first by default.
-        n: how many examples.
+        out: folder to write to; by default the folder projector in the run's.
+        seed: one of the run's seeds; the first by default.
+        n: the number of examples.
     """
     from . import commands
 
@@ -648,7 +648,7 @@ def dispatch(arguments: list[str]) -> None:
 
 
 def named_positions(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, whose help calls its positional arguments by name, WORKDIR, rather than by type, PATH."""
+    """The command, whose help shows its positional arguments by name, WORKDIR, rather than by type, PATH."""
 
     @functools.wraps(command)
     def call(*args: Any, **kwargs: Any) -> None:
@@ -670,7 +670,7 @@ def named_positions(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def as_flags(message: str) -> str:
-    """A message with options of data and training as one types them here: resize=64 becomes --data-resize 64."""
+    """A message with options of data and training as flags: resize=64 becomes --data-resize 64."""
     from . import data
 
     flags = {field.name: field.name for field in dataclasses.fields(TrainOptions)}
@@ -680,11 +680,11 @@ def as_flags(message: str) -> str:
 
 
 def as_line(error: BaseException) -> str:
-    """What an error says; of a file, its name and what is the matter."""
+    """The text of an error; for a file, its name and the reason."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     if isinstance(error, MemoryError) or type(error).__name__ == "JaxRuntimeError":
-        return (str(error).strip().splitlines() or ["no more than that is known"])[0][:200]
+        return (str(error).strip().splitlines() or ["the system gives no details"])[0][:200]
     return str(error)
 
 
@@ -695,13 +695,13 @@ def main() -> None:
     from . import devices, run
 
     run.cache_compilations()
-    for stream in (sys.stdout, sys.stderr):  # a name with characters that a terminal has not costs no output
+    for stream in (sys.stdout, sys.stderr):  # print characters that the terminal lacks as escapes
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
     try:
         dispatch(sys.argv[1:])
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has had enough, as in `ae-jax list | head`
+    except BrokenPipeError:  # the reader has closed the pipe, as in `ae-jax list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the exit fails again
         sys.exit(128 + signal.SIGPIPE)
     except run.Interrupted as stop:
@@ -716,9 +716,7 @@ def main() -> None:
         if os.environ.get("AE_JAX_TRACEBACK") or (of_jax and not full and not devices.together()):
             raise
         if full:
-            said = (
-                f"memory is full ({as_line(error)}): ask for less at once, a smaller --batch-size, fewer --seeds or -n"
-            )
+            said = f"memory is full ({as_line(error)}): give a smaller --batch-size or -n, or fewer --seeds"
         else:
             said = devices.lost(error) if of_jax or devices.between(error) else as_flags(as_line(error))
         print(f"ae-jax: {said}", file=sys.stderr)

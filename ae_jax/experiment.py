@@ -92,13 +92,13 @@ def _coded(algorithm: Algorithm, params: Params, x: Array) -> Array:
 
 
 def with_labels(loaded: Dataset) -> Dataset:
-    """The data. Raises ValueError where an example of train or test has no label."""
+    """The data. Raises ValueError if an example of train or test has no label."""
     for split, y in (("train", loaded.train.y), ("test", loaded.test.y)):
         if y is None or not labelled(y).all():
             lacking = "none of them has one" if y is None else f"{(~labelled(y)).sum()} of {len(y)} have none"
             raise ValueError(
-                f"this experiment needs a label of every example, and of {split} of {loaded.name} {lacking}; choose "
-                "data with labels, such as mnist or digits"
+                f"this experiment needs a label for every example, and of the {split} set of {loaded.name} {lacking}; "
+                "choose data with labels, such as mnist or digits"
             )
     return loaded
 
@@ -124,19 +124,19 @@ def probed(codes: Sequence[np.ndarray], labels: Sequence[Any], *, l2: float = 1.
     """Errors in % of a linear classifier fitted to the first of several sets of codes, on each of the others.
 
     codes: each [S, N, D]; labels: each [N], or [S, N] where seeds differ, integers from 0.
-    Examples whose label is below 0 have none, and do not count. Raises ValueError for these where seeds differ.
+    Examples with a label below 0 do not count. Raises ValueError for such examples if they differ between seeds.
     -> [len(codes) - 1, S]. All seeds in one program; L-BFGS stops at 1e-4 or after 300 steps, where these errors
     no longer move.
     """
     if any(np.ndim(y) > 1 and not labelled(y).all() for y in labels):
-        raise ValueError("some examples have no label, others in each seed: leave them out, or choose data with labels")
+        raise ValueError("each seed has other examples without a label: leave these out, or choose data with labels")
     known = [labelled(y) if np.ndim(y) == 1 else slice(None) for y in labels]
     codes, labels = (
         [z[:, of] for z, of in zip(codes, known, strict=True)],
         [np.asarray(y)[of] for y, of in zip(labels, known, strict=True)],
     )
     if not all(y.size for y in labels):
-        raise ValueError("this experiment classifies codes, and no example of one part has a label: choose other data")
+        raise ValueError("this experiment classifies codes, and train or test has no labels: choose data with labels")
     classes = 1 + max(int(np.max(y)) for y in labels)
     whole = tuple(jnp.broadcast_to(jnp.asarray(y), z.shape[:2]) for z, y in zip(codes, labels, strict=True))
     return np.asarray(_probed(tuple(map(jnp.asarray, codes)), whole, l2, classes)).T
@@ -234,8 +234,8 @@ def record(
         claims: metrics (mostly differences) said, before the run, to lie above 0, and what that means. A claim
             holds where the whole 95 % interval over seeds does.
         notes: what a reader should know: where the protocol departs from the paper's, where we fall short.
-        figure: a matplotlib Figure, or a function that draws it, saved beside the record as `<name>.png`, or .jpg,
-            once the record is written: one that cannot be drawn costs nothing else.
+        figure: a matplotlib Figure, or a function that draws it, saved beside the record as `<name>.png` or .jpg after
+            the record is written: an error in drawing leaves the record whole.
         out: the folder.
 
     Raises:
@@ -266,7 +266,7 @@ def record(
             drawn: Any = figure() if callable(figure) else figure
             row["picture"] = plots.save_small(drawn, path).name
             write_json(path, row)
-        except Exception as error:  # drawing fails in its libraries' ways, and the record does not depend on it
+        except Exception as error:  # drawing libraries raise errors of any kind, and the record does not depend on them
             if os.environ.get("AE_JAX_TRACEBACK"):
                 raise
             print(f"warning: {path} is written without its picture ({explained(error)})", file=sys.stderr)

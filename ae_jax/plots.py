@@ -31,7 +31,7 @@ WIDTH = 1000  # dots, that a picture of examples aims at
 INK, FAINT, GRID = "#333333", "#777777", "#e4e4e4"
 BLUE, ORANGE, GREEN = "#2166ac", "#d6670b", "#1b7837"  # apart in luminance too, for any kind of colour vision
 SMALL, NORMAL = 8.5, 9.5  # points
-MISSING = "\ufffd"  # stands for a character that no font has
+MISSING = "\ufffd"  # in place of a character that no font has
 
 Limits = tuple[float, float]  # the values drawn black and white
 
@@ -382,7 +382,7 @@ def scatter(
         bar.ax.tick_params(labelsize=SMALL)
     else:
         which = np.searchsorted(kinds, labels)
-        known = labelled(kinds)  # those without a label come first
+        known = labelled(kinds)  # examples without a label come first
         palette = np.concatenate([np.tile(to_rgba(FAINT), ((~known).sum(), 1)), _palette(known.sum())])
         axes.scatter(*at.T, c=palette[which], **dots)
         columns = 1 + (len(kinds) > 10)
@@ -390,7 +390,7 @@ def scatter(
         if size == 1:
             axes.set_yticks(kinds, named, fontfamily=fonts)
             return figure
-        beside = columns * (0.35 + 0.08 * max(map(len, named)))  # inches that the names take
+        beside = columns * (0.35 + 0.08 * max(map(len, named)))  # width of the names in inches
         figure.set_figwidth(max(figure.get_figwidth(), 3.2 + beside))
         for colour in palette:
             axes.scatter([], [], color=colour, s=18, label="class")
@@ -398,7 +398,7 @@ def scatter(
             loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=SMALL, labelcolor=INK,
             handletextpad=0.1, title="label", title_fontsize=SMALL, ncols=columns,
         )  # fmt: skip
-        for text, name in zip(legend.get_texts(), named, strict=True):  # as a label, a name like _a would be left out
+        for text, name in zip(legend.get_texts(), named, strict=True):  # matplotlib leaves out labels such as _a
             text.set(text=name, fontfamily=fonts)
     if outline is not None and size > 1:
         (x0, x1), (y0, y1) = outline
@@ -421,11 +421,11 @@ def histogram(values: np.ndarray, title: str, name: str, marks: Mapping[str, flo
 
 
 def legible(kinds: Sequence[float], classes: Sequence[str], most: int) -> tuple[list[str], list[str]]:
-    """The classes of these labels by names that can be drawn, each its own, and the fonts to draw them in.
+    """A distinct name that can be drawn for the class of each label, and the fonts to draw the names in.
 
-    A label without a name stands for itself. Names are cut to `most` characters, and control characters become
-    spaces. A character that no installed font has becomes U+FFFD. Where that makes two names one, or leaves signs
-    out, the label is added.
+    A label without a name is its own name. Names are cut to `most` characters, and control characters become spaces. A
+    character that no installed font has becomes U+FFFD. The label is added to names with such a character, and to equal
+    names.
     """
     named = [str(classes[int(k)]) if 0 <= k < len(classes) else f"{k:g}" for k in kinds]
     named = ["no label" if isinstance(k, int) and k < 0 else name for k, name in zip(kinds, named, strict=True)]
@@ -437,12 +437,14 @@ def legible(kinds: Sequence[float], classes: Sequence[str], most: int) -> tuple[
         shown.append((name if len(name) <= most else f"{name[: most - 1]}…") or "(no name)")
     unclear = [MISSING in name or shown.count(name) > 1 for name in shown]
     told = [f"{name} ({kind:g})" if which else name for name, kind, which in zip(shown, kinds, unclear, strict=True)]
-    return [name.replace("$", r"\$") for name in told], list(fonts)  # an even number of $ would be mathematics
+    return [name.replace("$", r"\$") for name in told], list(
+        fonts
+    )  # matplotlib reads text between two $ as mathematics
 
 
 @lru_cache
 def fonts_for(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The default font, with those installed that have what it lacks; and the characters that none of them has."""
+    """The default font, with installed fonts for the characters that it lacks; and the characters that no font has."""
     from matplotlib import font_manager, rcParams
 
     def has(family: str | None) -> set[str]:
@@ -450,13 +452,15 @@ def fonts_for(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[st
             wanted = font_manager.FontProperties(family=family)
             path = font_manager.findfont(wanted, fallback_to_default=family is None)
             return set(map(chr, font_manager.get_font(path).get_charmap()))
-        except (ValueError, RuntimeError, OSError):  # one that is gone, or of a kind that FreeType cannot draw
+        except (ValueError, RuntimeError, OSError):  # a font file that is gone, or that FreeType cannot draw
             return set()
 
     lacking = {c for c in characters if category(c) not in ("Cc", "Cf", "Zs", "Zl", "Zp")} - has(None)
     families = list(rcParams["font.family"])
     others = {font.name for font in font_manager.fontManager.ttflist} if lacking else set()
-    for family in sorted(name for name in others if not name.startswith("Last Resort")):  # which has boxes for all
+    for family in sorted(
+        name for name in others if not name.startswith("Last Resort")
+    ):  # this font has a box for every character
         if lacking & (found := has(family)):
             families.append(family)
             lacking -= found

@@ -235,7 +235,7 @@ class Section(NamedTuple):
 
 
 def sections(f: Findings) -> list[Section]:
-    """The report's pictures by section, made as they are looked at."""
+    """The report's pictures by section; each is made when it is iterated over."""
     seeds = f.results.get("seeds") or [0]
     of = f"Of seed {seeds[0]}, on the test set." if len(seeds) > 1 else "On the test set."
     curves = "Mean over the seeds at each epoch, the 95% interval of that mean shaded." if len(seeds) > 1 else ""
@@ -482,8 +482,8 @@ figcaption { font-size: .88rem; line-height: 1.45; margin-top: .45rem; max-width
 def write(findings: Findings, folder: str | os.PathLike[str], tell: Callable[[str], None] | None = None) -> Path:
     """Writes `report.html` and `pictures/*.png` under the folder, each whole or not at all; returns the page's path.
 
-    `tell` is given a line for each error that kept parts of the page from being made, and the page has the others;
-    without it the first error is raised.
+    With `tell`, an error in a part of the page becomes a line for `tell`, and the page has the other parts; without it
+    the first error is raised.
     """
     folder = Path(folder)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
@@ -493,7 +493,7 @@ def write(findings: Findings, folder: str | os.PathLike[str], tell: Callable[[st
         """A part of the page, or the reason why it is missing."""
         try:
             return make()
-        except Exception as error:  # fonts, pictures and names fail in their libraries' ways
+        except Exception as error:  # drawing libraries raise errors of any kind
             if tell is None:
                 raise
             reason = explained(error)
@@ -516,7 +516,7 @@ def write(findings: Findings, folder: str | os.PathLike[str], tell: Callable[[st
 
 
 def explained(error: BaseException) -> str:
-    """An error in a line."""
+    """An error as one line."""
     said, kind = first_line(error), type(error).__name__
     return said if said == kind else f"{kind}: {said}"
 
@@ -524,7 +524,7 @@ def explained(error: BaseException) -> str:
 def page(
     f: Findings, shown: Callable[[Picture | Listing], str], attempt: Callable[[str, Callable[[], str]], str]
 ) -> str:
-    """The page as text. `shown` makes a picture's HTML; `attempt(name, make)` calls what makes a part of the page."""
+    """The page as text. `shown` makes a picture's HTML; `attempt(name, make)` makes a part of the page by `make()`."""
     parts: list[tuple[str, str]] = [("Results", attempt("Results", lambda: _results(f.results)))]
     for section in sections(f):
         charts: list[str] = []
@@ -604,9 +604,9 @@ def _results(results: Mapping[str, Any]) -> str:
 
 
 def _remarks(found: Sequence[str]) -> str:
-    """What went wrong, see `diagnosis`."""
+    """The remarks of `diagnosis` on what went wrong."""
     items = "".join(f"<li>{_text(remark)}</li>" for remark in found)
-    return f"<p>What to know of this training:</p><ul>{items}</ul>" if found else ""
+    return f"<p>Remarks on this training:</p><ul>{items}</ul>" if found else ""
 
 
 def _confusion(found: Mapping[str, Any] | None) -> str:
@@ -614,7 +614,7 @@ def _confusion(found: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
     rows = [_row(name, list(map(str, row))) for name, row in zip(found["labels"], found["counts"], strict=True)]
-    said = "Test examples of each label, a row, by the class or cluster that the first seed tells of them, a column."
+    said = "Test examples by label (rows) and by the class or cluster that the first seed predicts (columns)."
     return _table(["label", *found["told"]], rows) + f"<p><small>{said}</small></p>"
 
 

@@ -26,9 +26,9 @@ LONGEST = 64  # bits of an address
 def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     """The k nearest of `base` to each query by Euclidean distance, nearest first; of equals, the earlier.
 
-    Distances by one matrix product, less what their rounding may be, pick a few candidates more than needed, which are
-    then measured by differences. Where that proves no others to be farther, all are measured by differences. Memory:
-    about 64 MiB besides the codes. For the cosine, see `by_cosine`.
+    One matrix product gives lower bounds of the distances, and picks a few candidates more than needed; differences
+    measure these. If the bounds do not prove all others farther, differences measure all. Memory: about 64 MiB besides
+    the codes. For the cosine, see `by_cosine`.
 
     Args:
         base: [N, K].
@@ -55,8 +55,8 @@ def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     def search(codes: Array) -> tuple[Array, Array]:  # [q, K]
         here = codes - centre
         scores = here @ moved.T - half  # (|c|^2 - |b - c|^2) / 2, at most
-        least, near = lax.optimization_barrier(lax.top_k(scores, some))  # or XLA sorts all, as the last is used alone
-        near = jnp.sort(near, -1)  # so that of equal distances the earlier counts, as it would in a search
+        least, near = lax.optimization_barrier(lax.top_k(scores, some))  # else XLA sorts all, for the last score alone
+        near = jnp.sort(near, -1)  # among equal distances the earlier code comes first
         squared, best = lax.top_k(-jnp.square(base[near] - codes[:, None]).sum(-1), k)
         picked = jnp.take_along_axis(near, best, -1), -squared
         if some == count:
@@ -72,7 +72,7 @@ def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
 def unit(codes: Array) -> Array:
     """Codes at unit length; zero stays zero. [N, K] -> [N, K]."""
     largest = jnp.abs(codes).max(-1, keepdims=True)
-    codes = codes / jnp.where(largest > 0, largest, 1)  # or the squares of small codes are 0, of large ones infinite
+    codes = codes / jnp.where(largest > 0, largest, 1)  # else squares of small codes are 0, and of large ones infinite
     length = jnp.linalg.norm(codes, axis=-1, keepdims=True)
     return codes / jnp.where(length > 0, length, 1)
 
@@ -80,8 +80,8 @@ def unit(codes: Array) -> Array:
 def by_cosine(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     """The k of `base` with the largest cosine to each query, largest first; of equals, the earlier.
 
-    A code that is zero has no direction: it comes after all others, at a distance of 2, which is that of opposite
-    directions. A query that is zero is as far from all.
+    A code of zeros has no direction: it comes after all others, at the distance 2 of opposite directions. A query of
+    zeros is at distance 2 from all codes.
 
     Args:
         base: [N, K].
@@ -93,7 +93,7 @@ def by_cosine(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     """
     directions = unit(base)
     dead = ~(directions != 0).any(-1)
-    # one more dimension, in which dead codes lie 2 from all, and so as far as opposite ones
+    # one more dimension puts codes of zeros as far from all as opposite directions are
     apart = jnp.concatenate([directions, jnp.where(dead, jnp.sqrt(3.0001), 0)[:, None].astype(directions.dtype)], -1)
     asked = unit(queries)
     alive = (asked != 0).any(-1, keepdims=True)

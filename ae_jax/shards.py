@@ -80,7 +80,7 @@ class Sharded:
         self._feed.close()
 
     def epoch(self, e: int, state: Any) -> tuple[Any, dict[str, Metrics]]:
-        """Epoch e, counted from 1, or what is left of it: state and metrics, by seed; cut short where all failed."""
+        """Epoch e, counted from 1, or the rest of it: state and metrics, by seed. It ends early if all seeds failed."""
         stream, place = self._stream, self._place if e == self._done + 1 else {}
         total = {k: np.asarray(m, np.float64) for k, m in place.get("sums", {}).items()}  # None: NaN
         began, alive = time.perf_counter() - place.get("seconds", 0.0), devices.host(state.failed) == 0

@@ -1,11 +1,11 @@
-"""Every member with no options: what `ae-jax train MEMBER --data SET` gives, and how long the command takes.
+"""Trains every member with no options, `ae-jax train MEMBER --data SET`, and records its metrics and seconds.
 
     .venv/bin/python scripts/members.py                    # digits and MNIST, members that are not in the record yet
     .venv/bin/python scripts/members.py --data digits --members vae rbm --again
 
-Each command is a process of its own, from its start to its end, and each member is written into results/members.json
-as soon as it is measured; `python scripts/table.py` puts the table on results/README.md. A busy machine is told on:
-its seconds are no measure of the member's.
+Each command is a process of its own, timed from start to end. Each member is written to results/members.json as soon
+as it is measured; `python scripts/table.py` puts the table on results/README.md. The record notes a busy machine, whose
+seconds do not measure the member.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from ae_jax.algorithms import ALGORITHMS
 from ae_jax.disk import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-METRICS = {  # a column of the table, and the metric that it is
+METRICS = {  # column of the table -> metric
     "explained variance": "test explained_variance",
     "probe": "linear_probe_accuracy",
     "k-NN": "knn_accuracy",
@@ -36,7 +36,7 @@ METRICS = {  # a column of the table, and the metric that it is
 
 
 def row(results: dict[str, Any], settings: dict[str, Any], seconds: float, load: float, cores: int) -> dict[str, Any]:
-    """What the record keeps of one command: from its results.json and config.json, its time, and the machine's load."""
+    """The record of one command: from its results.json and config.json, its seconds, and the machine's load."""
     metrics = {name.partition(" (")[0]: m["mean"] for name, m in results["metrics"].items()}
     if "test error" in metrics and "test reconstruction" not in metrics:  # a classifier, whose decoder learns nothing
         del metrics["test explained_variance"]
@@ -53,7 +53,7 @@ def row(results: dict[str, Any], settings: dict[str, Any], seconds: float, load:
 
 
 def measure(member: str, data: str) -> dict[str, Any]:
-    """Trains one member by its default options. Raises RuntimeError with what the command said where it fails."""
+    """Trains one member by its default options. Raises RuntimeError with the command's message if it fails."""
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "ae_jax", "train", member, "--data", data, "--workdir", f"{folder}/run"]
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=["digits", "mnist"], help="data sets (default: digits mnist)")
     parser.add_argument("--members", nargs="+", default=list(ALGORITHMS), choices=list(ALGORITHMS), metavar="MEMBER")
-    parser.add_argument("--again", action="store_true", help="measure those again that are in the record")
+    parser.add_argument("--again", action="store_true", help="measure members again that are in the record")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "members.json")
     args = parser.parse_args()
     failed = []

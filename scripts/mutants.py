@@ -1,4 +1,4 @@
-"""Planted defects: each changes one place of the package, and the named fast tests are to fail."""
+"""Planted defects: each changes one place of the package, and its named fast tests must fail."""
 
 from typing import NamedTuple
 

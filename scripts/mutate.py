@@ -1,10 +1,10 @@
-"""Plants defects in a copy of the package, one at a time, and runs the tests that are to find them.
+"""Plants defects in a copy of the package, one at a time, and runs the tests that must find them.
 
     scripts/mutate                    all of scripts/mutants.py
     scripts/mutate kl_sign cd_sign    some
     scripts/mutate --record --jobs 2  writes results/mutation.json, with two at a time
 
-A test that fails because of a defect kills it. The exit status is 1 where one is alive or no longer fits the code.
+A defect is killed if a test fails. The exit status is 1 if a defect is alive or no longer fits the code.
 """
 
 import argparse
@@ -24,18 +24,18 @@ from mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("ae_jax", "tests", "experiments", "scripts", "docs", "results", "pyproject.toml", "README.md")
-FAILED = 1  # pytest's exit status where a test failed; another one is no kill
+FAILED = 1  # pytest's exit status for a failed test; another status is no kill
 
 
 def planted(mutant: Mutant, text: str) -> str:
-    """The text with the defect. Raises ValueError where the old text does not stand there exactly once."""
+    """The text with the defect. Raises ValueError unless the old text occurs in it exactly once."""
     if (found := text.count(mutant.old)) != 1:
         raise ValueError(f"{mutant.name}: the old text stands {found} times in {mutant.file}, not once")
     return text.replace(mutant.old, mutant.new)
 
 
 def copy(folder: Path) -> None:
-    """What the tests need of the repository."""
+    """Copies the parts of the repository that the tests need."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():

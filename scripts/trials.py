@@ -1,11 +1,11 @@
-"""What a run survives: `python scripts/trials.py` kills runs, flips bits of checkpoints, fills disks, and counts.
+"""Trials of damage: `python scripts/trials.py` kills runs, flips bits of checkpoints, fills disks, and counts failures.
 
-Over four members (convolutional, adversarial, an RBM with persistent chains, a VAE on a stream of shards), each of two
-seeds in one folder. A kill is SIGKILL at a random moment, from the opening of the folder to the last checkpoint; after
-the kills a run must end with the bits of one that was never stopped. A flip is one random bit of a checkpoint's files;
-what is read afterwards must be the same bits, or refused. The disk is a small tmpfs where this user may mount one, else
-a limit on the size of a file. Prints counts, and writes results/trials.json with --out. Exit status 1 where any trial
-went wrong.
+The runs are of four members (convolutional, adversarial, an RBM with persistent chains, a VAE on a stream of shards),
+each with two seeds in one folder. A kill is SIGKILL at a random moment between the opening of the folder and the last
+checkpoint; after the kills a run must end with the bits of an uninterrupted one. A flip changes one random bit of a
+checkpoint's files; a reader must get the same bits, or an error. The full disk is a small tmpfs if this user may mount
+one, else a limit on the size of a file. The script prints counts, and writes them to the file of --out. Its exit status
+is 1 if any trial went wrong.
 """
 
 import argparse

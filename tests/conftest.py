@@ -1,14 +1,14 @@
-"""What all tests share: how programs are compiled, and which tests wait for a full run.
+"""Settings of all tests: how programs are compiled, and which tests need a full run.
 
-Most of a run is compiling, so compiled programs are kept between runs, as `ae-jax` keeps them, and are compiled
-without most optimisations, which take half of the time. Tests marked `optimised` compile as a user does: those of
-bits, of rounding, of speed and of memory.
+Most of a run is compiling. So compiled programs are kept between runs, as `ae-jax` keeps them, and are compiled without
+most optimisations, which take half of the time. Tests marked `optimised`, of bits, rounding, speed and memory, compile
+as a user does.
 
-Tests marked `full` run with AE_JAX_FULL=1 alone. Each says why at its marker:
+Tests marked `full` run only with AE_JAX_FULL=1. Each marker gives the reason:
 
 - test_laws.py: the laws that compile a program of their own (mapped over seeds, evaluation in batches, eight devices)
-  on the further forms of an algorithm. Each algorithm's own form is held by every law in every run, and each further
-  form by the laws that share its compiled epoch.
+  on the further forms of an algorithm. Every run tests each algorithm's own form by every law, and each further form by
+  the laws that share its compiled epoch.
 """
 
 import os

@@ -154,8 +154,8 @@ def ends(monkeypatch, capsys, *arguments):
         (OSError(28, "No space left on device", "x.npy"), "ae-jax: x.npy: No space left on device\n"),
         (run.RunError("a sentence"), "ae-jax: a sentence\n"),
         (data.DataError("pass resize=64"), "ae-jax: pass --data-resize 64\n"),
-        (MemoryError(), "ae-jax: memory is full (no more than that is known): ask for less at once"),
-        (MemoryError("Unable to allocate 9 TiB"), "ae-jax: memory is full (Unable to allocate 9 TiB): ask for less"),
+        (MemoryError(), "ae-jax: memory is full (the system gives no details): give a smaller --batch-size"),
+        (MemoryError("Unable to allocate 9 TiB"), "ae-jax: memory is full (Unable to allocate 9 TiB): give a smaller"),
         (
             jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 bytes\nmore"),
             "memory is full (RESOURCE_EXHAUSTED: 9 bytes)",

@@ -46,9 +46,9 @@ def test_errors_of_experiments_are_those_of_the_labelled_alone():
     z = CODES[None]
     alone = experiment.probed([z[:, KNOWN], z[:, KNOWN]], [Y[KNOWN], Y[KNOWN]])
     np.testing.assert_array_equal(experiment.probed([z, z], [HIDDEN, HIDDEN]), alone)
-    with pytest.raises(ValueError, match="some examples have no label"):
+    with pytest.raises(ValueError, match="each seed has other examples without a label"):
         experiment.probed([z, z], [HIDDEN[None], HIDDEN[None]])
-    with pytest.raises(ValueError, match="no example of one part has a label"):
+    with pytest.raises(ValueError, match="train or test has no labels"):
         experiment.probed([z, z], [Y, np.full(60, -1)])
 
 
