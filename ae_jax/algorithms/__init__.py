@@ -64,20 +64,31 @@ MEMBERS: tuple[Member, ...] = (
             hyper={"target": 0.1, "weight": 1.0},
         ),
     ),
-    Member(contractive, Defaults("Rifai et al. (2011): a weight of 0.1.", updates=3000)),
+    Member(
+        contractive,
+        Defaults(
+            "Rifai et al. (2011): a weight of 0.1. Trial: .87 of held-out digits; at a weight of 1, .81.",
+            updates=3000,
+        ),
+    ),
     Member(vae, Defaults("trial: after 5000 steps the bound on held-out digits is within 0.2 nats of its best.")),
     Member(iwae, Defaults("as vae; 5 samples, as in Burda et al. (2016).")),
     Member(
         classifier,
         Defaults(
-            "Hinton & Salakhutdinov (2006) pretrain, then fine-tune for few passes.", updates=2000, pretraining=3000
+            "Hinton & Salakhutdinov (2006) pretrain, then fine-tune for few passes; trial: .99 of held-out digits are "
+            "right, .97 without pretraining.",
+            updates=2000,
+            pretraining=3000,
         ),
     ),
     Member(
         dec,
         Defaults(
-            "Xie et al. (2016): pretrain, and have as many latents as clusters.",
-            updates=2000,
+            "Xie et al. (2016): pretrain, and have as many latents as clusters. Trial: with a weight of 0.02 "
+            "clusters of held-out digits agree with the labels (NMI .90) as without (.86), and .63 of the variance is "
+            "kept, not .09.",
+            updates=4000,
             pretraining=3000,
             hyper={"weight": 0.02},
         ),
