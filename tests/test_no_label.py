@@ -147,9 +147,9 @@ def test_an_experiment_on_labels_needs_one_of_every_example():
     x = np.zeros((60, 3), np.float32)
     dataset = lambda train, test: data.Dataset("toy", make_batch(x, train), make_batch(x, test), "here")
     assert experiment.with_labels(dataset(Y, Y)).name == "toy"
-    with pytest.raises(ValueError, match="of test of toy 15 of 60 have none; choose data with labels"):
+    with pytest.raises(ValueError, match="of the test set of toy 15 of 60 have none; choose data with labels"):
         experiment.with_labels(dataset(Y, HIDDEN))
-    with pytest.raises(ValueError, match="of train of toy none of them has one"):
+    with pytest.raises(ValueError, match="of the train set of toy none of them has one"):
         experiment.with_labels(dataset(None, Y))
 
 
