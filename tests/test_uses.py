@@ -145,7 +145,7 @@ def test_search_refuses_what_does_not_fit(indexed, tmp_path):
     np.save(tmp_path / "wide.npy", np.zeros((1, 9, 9), np.float32))
     with pytest.raises(run.RunError, match="shape"):
         commands.search(indexed, str(tmp_path / "wide.npy"))
-    with pytest.raises(run.RunError, match="at least one"):
+    with pytest.raises(run.RunError, match="k is 0; it must be at least 1"):
         commands.search(indexed, "digits", k=0)
     with pytest.raises(run.RunError, match="no index"):
         index.load(tmp_path / "none.npz")
