@@ -162,8 +162,8 @@ def shown(value: Any) -> str:
 
 def typed(argument: str) -> list[str]:
     """An argument as tyro takes it: Python's "(1000, 500)" becomes 1000 and 500, and "()" nothing."""
-    inside = re.fullmatch(r"\(((?:[-+.\de]+,\s*)*(?:[-+.\de]+)?)\)", argument.strip())
-    return inside[1].replace(",", " ").split() if inside else [argument]
+    inside = re.fullmatch(r"(?:(--[\w-]+)=)?\(((?:[-+.\de]+,\s*)*(?:[-+.\de]+)?)\)", argument.strip())
+    return [inside[1]] * bool(inside[1]) + inside[2].replace(",", " ").split() if inside else [argument]
 
 
 def hyperparameters(algorithm: str) -> dict[str, tuple[Any, Any, str]]:

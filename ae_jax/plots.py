@@ -11,6 +11,7 @@ Pictures of images keep their pixels square and sharp: every pixel is `zoom` x `
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -447,13 +448,19 @@ def fonts_for(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[st
     """The default font, with installed fonts for the characters that it lacks; and the characters that no font has."""
     from matplotlib import font_manager, rcParams
 
+    logger = logging.getLogger(font_manager.__name__)
+
     def has(family: str | None) -> set[str]:
+        level = logger.level
+        logger.setLevel(logging.ERROR)  # or each font without the normal weight is told
         try:
             wanted = font_manager.FontProperties(family=family)
             path = font_manager.findfont(wanted, fallback_to_default=family is None)
             return set(map(chr, font_manager.get_font(path).get_charmap()))
         except (ValueError, RuntimeError, OSError):  # a font file that is gone, or that FreeType cannot draw
             return set()
+        finally:
+            logger.setLevel(level)
 
     lacking = {c for c in characters if category(c) not in ("Cc", "Cf", "Zs", "Zl", "Zp")} - has(None)
     families = list(rcParams["font.family"])

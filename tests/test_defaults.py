@@ -105,6 +105,8 @@ def test_settings_that_leave_the_epochs_open_are_not_built():
 )
 def test_widths_are_taken_as_help_and_python_write_them(typed, taken):
     assert asked("autoencoder", "--hidden", *typed).network_options["hidden"] == taken
+    if len(typed) == 1:
+        assert asked("autoencoder", f"--hidden={typed[0]}").network_options["hidden"] == taken
 
 
 def test_only_a_tuple_of_numbers_is_taken_apart():

@@ -245,6 +245,15 @@ def test_a_text_about_the_data_is_no_document_without_classes_either(tmp_path, c
     assert "left out: README.md, train/README.md, about the data" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["pets", "books"])
+def test_a_packed_file_beside_the_data_is_named(kind, request, capsys):
+    folder = request.getfixturevalue(kind)
+    before = data.load(folder)
+    np.savez(folder / "codes.npz", x=np.zeros((3, 2)))
+    same(data.load(folder), before)
+    assert capsys.readouterr().err == "left out: 1 .npz file (codes.npz)\n"
+
+
 def test_folders_of_nothing_but_readmes_are_documents(tmp_path):
     for i in range(4):
         write(tmp_path / f"repository{i}" / "README.md", "wave harbour")

@@ -240,6 +240,8 @@ def look(path: Path, kind: Kind) -> Found:
         strange = [p for p in kinds[other] if not (other == "texts" and _about(p))]
         if other != kind and strange:
             left_out.append(f"{many(len(strange), other)} ({some(strange, path)})")
+    packed = [p for p in there.files if suffix(p) == ".npz"]  # load takes one by its own name
+    left_out += [f"{many(len(packed), '.npz file')} ({some(packed, path)})"] * bool(packed)
     left_out += _own(there.own, path)
     if kind != "arrays":
         notes += _of_classes(roots, files, left_out, kind)
