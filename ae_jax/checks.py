@@ -48,6 +48,12 @@ def check_batch(data: Any) -> None:
         raise TypeError(f"the data are of type {type(data).__name__}, not Batch: give {part}")
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Raises ValueError unless a batch has at least one example."""
+    if known(batch_size) and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; a batch has at least 1 example")
+
+
 def check_optimizer(optimizer: Any) -> Any:
     """The optimizer. Raises TypeError for anything else, such as a learning rate."""
     if not all(callable(getattr(optimizer, part, None)) for part in ("init", "update")):

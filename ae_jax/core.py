@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from .checks import check_batch, check_dtype, check_loss, check_optimizer
+from .checks import check_batch, check_batch_size, check_dtype, check_loss, check_optimizer
 from .checks import final as final
 from .keys import Key, address
 
@@ -207,15 +207,15 @@ def length(data: Batch) -> int:
 
 
 def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
-    """One pass over a dataset, shuffled by the key: a rule on batches becomes a rule on datasets. Every example is
-    used once: a last, shorter batch counts by its size in the metrics. The order is drawn with `address(key, "order")`,
-    step t has `address(key, "step", t)`. `sharding` lays full batches over devices.
+    """One pass over a dataset, shuffled by the key: a rule on batches becomes a rule on datasets. Every example is used
+    once; a last, shorter batch counts by its size in the metrics. `address(key, "order")` draws the order, step t has
+    `address(key, "step", t)`. `sharding` lays full batches over devices. Raises ValueError for a batch size below 1.
     """
+    check_batch_size(batch_size)
 
     def update(params: Params, memory: Memory, data: Batch, key: Key):
         steps, rest = divmod(length(data), size := min(batch_size, len(data.x)))
-        key_order, key_steps = address(key, "order"), address(key, "step")
-        order = jax.random.permutation(key_order, len(data.x))
+        key_steps, order = address(key, "step"), jax.random.permutation(address(key, "order"), len(data.x))
 
         def batch(t: Array | int, length: int) -> Batch:
             index = lax.dynamic_slice_in_dim(order, t * size, length)

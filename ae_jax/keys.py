@@ -7,6 +7,7 @@ A function does one of three things with its key: it draws from it once, splits 
 import zlib
 
 import jax
+import numpy as np
 from jax import Array
 
 Key = Array  # a typed key, jax.random.key(seed)
@@ -20,12 +21,15 @@ def address(key: Key, *path: str | int | Array) -> Key:
     bit set. In JAX `split(key)[i] == fold_in(key, i)`: a number and a split may give one key, a name gives neither's,
     since numbers lie below 2^31. For two uses of one key, name each.
 
-    Raises ValueError for a number outside [0, 2^31), unless it is traced.
+    Raises ValueError for a number outside [0, 2^31), unless it is traced, and TypeError for a part that is neither a
+    name nor a whole number.
     """
     for part in path:
         if isinstance(part, str):
             part = zlib.crc32(part.encode()) | NAMES
-        elif isinstance(part, int) and not 0 <= part < NAMES:
+        elif isinstance(part, bool) or not jax.numpy.issubdtype(jax.numpy.result_type(part), jax.numpy.integer):
+            raise TypeError(f"the address has the part {part!r}: give a name or a whole number")
+        elif isinstance(part, int | np.integer) and not 0 <= part < NAMES:
             raise ValueError(f"the address has the number {part}: give one from 0 to {NAMES - 1}, or a name")
         key = jax.random.fold_in(key, part)
     return key

@@ -400,7 +400,8 @@ class Folder:
             except ValueError:
                 row = None
             numbers = ("epoch", "seconds", "examples_per_second")
-            if isinstance(row, dict) and all(isinstance(row.get(name), int | float) for name in numbers):
+            whole = isinstance(row, dict) and intact(row)
+            if whole and all(isinstance(row.get(name), int | float) for name in numbers):
                 rows.append(row)
             else:
                 unread += 1
@@ -543,6 +544,11 @@ def write_sealed(path: Path, content: dict[str, Any]) -> None:
     """Writes a JSON file whole or not at all, with a checksum of its content under "seal". See `intact`."""
     content = json.loads(json.dumps(strict(content)))
     write_json(path, content | {"seal": checkpoints.seal(content)})
+
+
+def sealed(row: dict[str, Any]) -> str:
+    """A row as a line of log.jsonl, with its checksum under "seal". See `intact`."""
+    return json.dumps(row | {"seal": checkpoints.seal(row)}) + "\n"
 
 
 def intact(content: dict[str, Any]) -> bool:
@@ -744,6 +750,7 @@ def train(
         ValueError: arguments that do not fit.
     """
     check_length(epochs, batch_size)
+    seeds = [int(s) if s == int(s) else s for s in seeds]
     check_arguments(seeds, patience, validation)
     if isinstance(validation, Stream) and not isinstance(data, Stream):
         raise ValueError("the validation set is a stream and the training set a Batch: give both as one kind")
@@ -774,7 +781,7 @@ def train(
             lines = f"{unread} line{'s' * (unread > 1)}"
             print(f"log.jsonl: {lines} could not be read and will be dropped; the rest stays", file=sys.stderr)
         if writes:
-            write_atomically(folder.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in history).encode())
+            write_atomically(folder.path / "log.jsonl", "".join(map(sealed, history)).encode())
 
     def between(e: int, state: State, place: dict[str, Any]) -> None:
         """Between two shards of epoch e: saves if that is due or a signal came, and stops for the signal."""
@@ -835,7 +842,7 @@ def train(
                     raise Interrupted(f"Stopped after epoch {e} of {epochs}; nothing is saved.", stop)
                 continue
             if writes:
-                append(folder.path / "log.jsonl", json.dumps(row) + "\n")
+                append(folder.path / "log.jsonl", sealed(row))
             due = e - saved >= every_epochs or devices.worst(time.monotonic() - saved_at >= 60 * every_minutes)
             if last or due or stop:
                 folder.save(e, state)
@@ -893,8 +900,9 @@ def check_saving(every_epochs: int, every_minutes: float, keep: int) -> None:
 
 def check_seeds(seeds: Sequence[int]) -> None:
     """Raises ValueError unless all seeds give different keys: JAX takes a seed modulo 2^32."""
-    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise ValueError(f"seeds are {list(seeds)}; give one or more different numbers, none negative")
+    whole = all(isinstance(seed, int) for seed in seeds)
+    if not seeds or not whole or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise ValueError(f"seeds are {list(seeds)}; give one or more different whole numbers, none negative")
     if max(seeds) >= 2**32:
         raise ValueError(f"seeds are {list(seeds)}; each must be below 2^32 = {2**32}, where JAX's keys repeat")
 
