@@ -215,7 +215,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "order_without_key",
         "core.py",
-        "jax.random.permutation(key_order, len(data.x))",
+        'jax.random.permutation(address(key, "order"), len(data.x))',
         "jax.random.permutation(jax.random.key(0), len(data.x))",
         "test_core.py -k sweep",
     ),

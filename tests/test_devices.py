@@ -33,7 +33,8 @@ from ae_jax.core import Batch
 
 where = Path(sys.argv[1])
 x = data.load("digits").train.x
-algorithm = vae(networks.mlp((8, 8, 1), 3, hidden=(16,), heads=2, dropout=0.1), optax.adam(1e-2))
+# eps: Adam makes a whole step of a gradient near 0, whose sign is that of its rounding
+algorithm = vae(networks.mlp((8, 8, 1), 3, hidden=(16,), heads=2, dropout=0.1), optax.adam(1e-2, eps=1e-4))
 
 def flat(trained):
     return np.concatenate([np.ravel(a) for a in jax.tree.leaves(trained.params)])
