@@ -9,6 +9,7 @@ Tests marked `full` run only with AE_JAX_FULL=1. Each marker gives the reason:
 - test_laws.py: the laws that compile a program of their own (mapped over seeds, evaluation in batches, eight devices)
   on the further forms of an algorithm. Every run tests each algorithm's own form by every law, and each further form by
   the laws that share its compiled epoch.
+- test_defaults.py: whole trainings by the defaults, but for two quick members; results/members.json has all members.
 """
 
 import os

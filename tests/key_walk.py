@@ -78,7 +78,7 @@ def _step(eqn: Any, args: list[Any], found: list[Use]) -> list[Any]:
     """The values of an equation's results."""
     name, nothing = eqn.primitive.name, [UNKNOWN] * len(eqn.outvars)
     if name == "scan":
-        return _scan(eqn.params, args, found)
+        return _scan(eqn, args, found)
     if name == "while":
         return _while(eqn.params, args, found)
     if name == "cond":
@@ -86,10 +86,9 @@ def _step(eqn: Any, args: list[Any], found: list[Use]) -> list[Any]:
         branches = eqn.params["branches"]
         if index is UNKNOWN:  # either may run: the results agree where both know them, and only one uses keys here
             for branch in branches:
-                _follow(branch.jaxpr, branch.consts, rest, found)
+                _follow(*_open(branch), rest, found)
             return nothing
-        branch = branches[int(index)]
-        return _follow(branch.jaxpr, branch.consts, rest, found)
+        return _follow(*_open(branches[int(index)]), rest, found)
     for inner in eqn.params.values():
         if isinstance(inner, ClosedJaxpr) and len(inner.jaxpr.invars) == len(args):
             return _follow(inner.jaxpr, inner.consts, args, found)
@@ -110,13 +109,24 @@ def _step(eqn: Any, args: list[Any], found: list[Use]) -> list[Any]:
     return list(result) if eqn.primitive.multiple_results else [result]
 
 
-def _scan(params: Any, args: list[Any], found: list[Use]) -> list[Any]:
-    closed, consts, carried = params["jaxpr"], params["num_consts"], params["num_carry"]
+def _open(jaxpr: Any) -> tuple[Jaxpr, Sequence[Any]]:
+    """A jaxpr and its constants, which newer JAX passes as arguments."""
+    return (jaxpr.jaxpr, jaxpr.consts) if isinstance(jaxpr, ClosedJaxpr) else (jaxpr, ())
+
+
+def _scan(eqn: Any, args: list[Any], found: list[Use]) -> list[Any]:
+    params, (inner, constants) = eqn.params, _open(eqn.params["jaxpr"])
+    # What is scanned over, and stacked, has one more axis outside than inside.
+    scanned = sum(len(out.aval.shape) > len(own.aval.shape) for out, own in zip(eqn.invars, inner.invars, strict=True))
+    carried = sum(
+        len(out.aval.shape) == len(own.aval.shape) for out, own in zip(eqn.outvars, inner.outvars, strict=True)
+    )
+    consts = len(args) - carried - scanned
     fixed, carry, xs = args[:consts], args[consts : consts + carried], args[consts + carried :]
     rows = []
     for i in range(params["length"])[:: -1 if params["reverse"] else 1]:
         now = [x if x is UNKNOWN else x[i] for x in xs]
-        out = _follow(closed.jaxpr, closed.consts, [*fixed, *carry, *now], found)
+        out = _follow(inner, constants, [*fixed, *carry, *now], found)
         carry = out[:carried]
         rows.append(out[carried:])
     rows = rows[:: -1 if params["reverse"] else 1]
@@ -128,9 +138,9 @@ def _while(params: Any, args: list[Any], found: list[Use]) -> list[Any]:
     n, m = params["cond_nconsts"], params["body_nconsts"]
     cond, body, carry = params["cond_jaxpr"], params["body_jaxpr"], args[n + m :]
     while True:
-        (go,) = _follow(cond.jaxpr, cond.consts, [*args[:n], *carry], [])
+        (go,) = _follow(*_open(cond), [*args[:n], *carry], [])
         if go is not UNKNOWN and not go:
             return carry
-        carry = _follow(body.jaxpr, body.consts, [*args[n : n + m], *carry], found)
+        carry = _follow(*_open(body), [*args[n : n + m], *carry], found)
         if go is UNKNOWN:  # once stands for all: its keys, if any, must not come from outside the loop
             return [UNKNOWN] * len(carry)

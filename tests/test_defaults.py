@@ -178,7 +178,11 @@ LEAST = {
 QUICK = ("autoencoder", "rbm")
 
 
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in sorted(LEAST)])
+WHOLE = pytest.mark.full("trains a member whole; results/members.json keeps the numbers of all")
+
+
+@pytest.mark.optimised
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=WHOLE) for n in sorted(LEAST)])
 def test_defaults_keep_what_a_person_can_use(name):
     train, test = data.load("digits")
     chosen = settings.completed(asked(name), len(train.x), "unit")
