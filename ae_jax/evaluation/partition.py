@@ -98,7 +98,7 @@ def ais(
 
     def step(carry: tuple[Array, Array], t: Array):
         v, weight = carry
-        before, beta = ((t + s) / temperatures for s in (0, 1))
+        before, beta = ((t + s).astype(bias.dtype) / temperatures for s in (0, 1))
         weight += log_mass(v, beta) - log_mass(v, before)
         key_hidden, key_visible = jax.random.split(address(key_walk, t))
         h = machine.hidden.draw(key_hidden, beta * machine.net.encode(params, v))
@@ -108,7 +108,7 @@ def ais(
     key_begin, key_walk = jax.random.split(key)
     begin = machine.visible.draw(key_begin, jnp.broadcast_to(start, (chains, *machine.net.shape)))
     zero = jnp.zeros(chains, bias.dtype)
-    (_, weight), _ = lax.scan(step, (begin, zero), jnp.arange(temperatures, dtype=bias.dtype))
+    (_, weight), _ = lax.scan(step, (begin, zero), jnp.arange(temperatures))
     at_base = machine.visible.partition(start).sum() + machine.net.latents * machine.hidden.partition(
         jnp.zeros((), bias.dtype)
     )
