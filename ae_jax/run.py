@@ -400,8 +400,9 @@ class Folder:
             except ValueError:
                 row = None
             numbers = ("epoch", "seconds", "examples_per_second")
-            whole = isinstance(row, dict) and intact(row)
-            if whole and all(isinstance(row.get(name), int | float) for name in numbers):
+            if not isinstance(row, dict) or not intact(row):
+                unread += 1
+            elif all(isinstance(row.get(name), int | float) for name in numbers):
                 rows.append(row)
             else:
                 unread += 1
