@@ -554,8 +554,8 @@ def restore(workdir: Path, source: Path, out: Path, /, *, seed: int | None = Non
         source: an image, or a folder of images; transparent pixels become white.
         out: the .png or .jpg to write; or a folder, for .png images of the same names.
         seed: one of the run's seeds; the first by default.
-        scale: factor by which to enlarge images first, for a run that learned to sharpen; by default the factor it
-            learned. Give 1 for images that are enlarged already.
+        scale: enlarge images by this factor first; only for a run that learned to sharpen, which has its own factor
+            as the default. Give 1 for images that are enlarged already.
     """
     from . import commands, run
 

@@ -891,7 +891,7 @@ def of_patches(settings: Settings, streams: Streams | None = None) -> bool:
 
 
 def enlargement(settings: Settings, scale: int | None) -> int:
-    """The factor by which images are enlarged before a run sharpens them: by default the one that it learned.
+    """How many times images are enlarged before a run sharpens them. The default is the factor in its settings.
 
     Raises RunError for a factor other than the learned one or 1, and for one above 1 in a run that learned none.
     """

@@ -64,7 +64,7 @@ class Autoencoder(NamedTuple):
     corrupt: Callable[[Array, Key], Array] | None = None  # (x, key) -> x, acting before `encode` in training
     activation: str | None = None  # the name of the code's activation; None if unknown
     output: str | None = None  # the name of the output's activation; None if unknown
-    beside: str = ""  # inputs of the output of `apply` besides the code, in words; "" for none
+    beside: str = ""  # in words, what `apply` decodes in addition to the code; "" for nothing
 
 
 class Heads(NamedTuple):

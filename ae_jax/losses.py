@@ -107,7 +107,7 @@ NOT_WEIGHTS = (
     "bias",
     "centres",
     "likelihood",
-)  # groups and names of params that no decay acts on, whatever their shape
+)  # groups and names of params without decay, of any shape
 
 
 def is_weight(params: Any) -> Any:

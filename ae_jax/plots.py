@@ -452,7 +452,7 @@ def fonts_for(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[st
 
     def has(family: str | None) -> set[str]:
         level = logger.level
-        logger.setLevel(logging.ERROR)  # or each font without the normal weight is told
+        logger.setLevel(logging.ERROR)  # else it warns of each font that lacks the normal weight
         try:
             wanted = font_manager.FontProperties(family=family)
             path = font_manager.findfont(wanted, fallback_to_default=family is None)

@@ -27,8 +27,8 @@ def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     """The k nearest of `base` to each query by Euclidean distance, nearest first; of equals, the earlier.
 
     One matrix product gives lower bounds of the distances, and picks a few candidates more than needed; differences
-    measure these. If the bounds do not prove all others farther, differences measure all. Memory: about 64 MiB besides
-    the codes. For the cosine, see `by_cosine`.
+    measure these. If a bound leaves room for a nearer one, differences measure all. Memory: the codes and about 64 MiB.
+    For the cosine, see `by_cosine`.
 
     Args:
         base: [N, K].

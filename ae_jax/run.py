@@ -54,7 +54,7 @@ from .shards import Sharded, loaded
 
 SEEN = 35  # seconds until all processes must see a file; network file systems cache a folder's content for 30
 SCHEMA = 2  # of config.json; 1 did not record it
-# what results.json has, besides more
+# results.json has at least these
 MEASURED = ("seeds", "metrics", "parameters", "seconds", "examples_per_second", "device")
 
 
@@ -400,9 +400,7 @@ class Folder:
             except ValueError:
                 row = None
             numbers = ("epoch", "seconds", "examples_per_second")
-            if not isinstance(row, dict) or not intact(row):
-                unread += 1
-            elif all(isinstance(row.get(name), int | float) for name in numbers):
+            if isinstance(row, dict) and intact(row) and all(isinstance(row.get(n), int | float) for n in numbers):
                 rows.append(row)
             else:
                 unread += 1
@@ -591,7 +589,7 @@ def checksum(tree: Any) -> int:
 
 
 def circumstances() -> dict[str, Any]:
-    """Versions, device and commit: a number depends on these besides its settings."""
+    """Versions, device and commit: results depend on these and on the settings."""
     from importlib.metadata import version
 
     device = jax.devices()[0]
