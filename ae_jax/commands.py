@@ -643,7 +643,7 @@ def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resiz
     opened = open_run(workdir, seed)
     check_output(out, opened.settings.data)
     x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
-    codes = in_chunks(functools.partial(opened.algorithm.encode, opened.params), x)
+    codes = in_chunks(opened.algorithm.encode, opened.params, x)
     save_array(out, codes, "codes")
     return codes
 
@@ -665,7 +665,7 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
         if indexed.get("seed", opened.seed) != opened.seed:
             raise run.RunError(f"{source} is an index of seed {indexed['seed']}: give --seed {indexed['seed']}")
     codes = check_codes(codes, opened.settings.latents, source)
-    x = in_chunks(functools.partial(opened.algorithm.decode, opened.params), codes)
+    x = in_chunks(opened.algorithm.decode, opened.params, codes)
     save_examples(out, x)
     return x
 
@@ -741,7 +741,8 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
     opened = open_run(workdir, seed)
     check_output(out, opened.settings.data)
     x, names = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
-    encode = functools.partial(opened.algorithm.encode, opened.params)
+    program = exported(functools.partial(opened.algorithm.encode, opened.params), opened.shape)
+    codes = in_chunks(opened.algorithm.encode, opened.params, x)
     about = {
         "shape": list(opened.shape),
         "resize": resize,
@@ -749,7 +750,7 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
         "vocabulary": list(opened.vocabulary),
         "run": opened.folder.config(),
     }
-    made = index.Index(exported(encode, opened.shape), in_chunks(encode, x), np.array(names), about)
+    made = index.Index(program, codes, np.array(names), about)
     index.save(made, out)
     return made
 
@@ -831,7 +832,7 @@ def restore(
     if not files:
         raise run.RunError(f"{source} holds no images in a format that Pillow reads (.png, .jpg, ...)")
     paths = places_for(files, source, out)
-    reconstruct = jax.jit(functools.partial(opened.algorithm.reconstruct, opened.params))
+    reconstruct = functools.partial(jax.jit(opened.algorithm.reconstruct), opened.params)
     height, width, channels = opened.shape
     written, refused = [], []
     for file, path in zip(files, paths, strict=True):
@@ -920,7 +921,7 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) ->
         raise run.RunError(f"{n} examples are asked for; project at least 1 (-n)")
     splits = load_own(opened)
     x, y = np.asarray(splits.test.x[:n]), splits.test.y
-    codes = in_chunks(functools.partial(opened.algorithm.encode, opened.params), x)
+    codes = in_chunks(opened.algorithm.encode, opened.params, x)
     out.mkdir(parents=True, exist_ok=True)
     written = {"vectors.tsv": "".join("\t".join(f"{v:.6g}" for v in code) + "\n" for code in codes).encode()}
     config = 'embeddings {\n  tensor_path: "vectors.tsv"\n'
@@ -950,10 +951,10 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) ->
 # ---------------------------------------------------------------------------------------------- helpers
 
 
-def in_chunks(fn: Callable[[Any], Any], x: np.ndarray, size: int = 1000) -> np.ndarray:
-    """`fn` over the leading axis, `size` examples at a time."""
+def in_chunks(fn: Callable[[Params, Any], Any], params: Params, x: np.ndarray, size: int = 1000) -> np.ndarray:
+    """`fn(params, x)` over the leading axis of x, `size` examples at a time."""
     fn = jax.jit(fn)
-    return np.concatenate([np.asarray(fn(x[i : i + size])) for i in range(0, len(x), size)])
+    return np.concatenate([np.asarray(fn(params, x[i : i + size])) for i in range(0, len(x), size)])
 
 
 def default_workdir(settings: Settings) -> Path:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.export
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tyro
+from jaxprs import constants
 from PIL import Image
 
 from ae_jax import cli, commands, corruption, data, files, index, restoration, retrieval, run, settings
@@ -54,6 +56,34 @@ def test_an_index_finds_what_it_holds_and_its_neighbours(digits, indexed, tmp_pa
     out = capsys.readouterr().out
     assert "digits[9]" in out
     assert "ms a query" in out
+
+
+def test_programs_take_parameters_and_hold_none(digits, tmp_path, monkeypatch):
+    """Constants are compiled in: slow to compile, and large."""
+    held, jit = [], jax.jit
+
+    def watched(fn, **options):
+        program = jit(fn, **options)
+
+        def call(*args):
+            held.append(constants(fn, *args, **options))
+            return program(*args)
+
+        return call
+
+    monkeypatch.setattr(commands, "jax", SimpleNamespace(**vars(jax) | {"jit": watched}))
+    monkeypatch.setattr(commands, "check_restores", lambda *_: None)
+    np.save(tmp_path / "x.npy", np.asarray(data.load("digits").test.x[:3]))
+    Image.fromarray(np.full((8, 8), 90, np.uint8)).save(tmp_path / "x.png")
+    codes = commands.encode(digits, str(tmp_path / "x.npy"), tmp_path / "z.npy")
+    commands.decode(digits, str(tmp_path / "z.npy"), tmp_path / "back.npy")
+    commands.restore(digits, tmp_path / "x.png", tmp_path / "restored.png")
+    commands.project(digits, tmp_path / "p", n=3)
+    assert held == [[]] * 4
+    opened = commands.open_run(digits)
+    closure = partial(opened.algorithm.encode, opened.params)
+    np.testing.assert_array_equal(codes, jit(closure)(np.load(tmp_path / "x.npy")))
+    assert (64, 8) in constants(closure, np.zeros((1, 8, 8, 1), np.float32))
 
 
 def test_an_index_is_decoded_by_the_run_that_made_it_alone(digits, indexed, tmp_path):
