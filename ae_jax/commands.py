@@ -434,8 +434,7 @@ def exactly(
 ) -> dict[str, float]:
     """What was found on some examples of a stream, with what can be had of all in its place."""
     assert splits.streams is not None
-    key_test, *_ = jax.random.split(key, 3)  # as the battery has it
-    means = shards.average_stream(algorithm, splits.streams.test, params, key_test)
+    means = shards.average_stream(algorithm, splits.streams.test, params, address(key, "test"))
     exact = {f"test {name}": float(value) for name, value in means.items()}
     seen = (len(splits.test.x), len(splits.train.x))
     if seen == (len(splits.streams.test.source), len(splits.streams.train.source)):

@@ -439,7 +439,7 @@ def test_battery_of_a_generative_model(digits):
     np.testing.assert_allclose(got["test elbo"], -got["test nll"] - got["test kl"], rtol=1e-5)
     tenth = np.linspace(0, 359, 10).astype(int)
     part = Batch(test.x[tenth])
-    expected = likelihood.log_likelihood(algorithm, params, part, jax.random.split(key, 3)[1], 4).mean()
+    expected = likelihood.log_likelihood(algorithm, params, part, address(key, "likelihood"), 4).mean()
     np.testing.assert_allclose(got["test log_likelihood (k=4, n=10)"], expected, rtol=1e-5)
 
 

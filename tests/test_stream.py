@@ -317,7 +317,7 @@ def test_the_commands_train_and_evaluate_on_a_stream(tmp_path):
     assert again["metrics"] == results["metrics"]
     assert "330 train + 70 test" in again["data"]
     opened = commands.open_run(tmp_path / "run")
-    key = jax.random.split(address(jax.random.key(0), "evaluation"), 3)[0]
+    key = address(jax.random.key(0), "evaluation", "test")
     test_x = data.Stream(data.open_stream(tmp_path / "set").test, 70, binarise=1).load(0, 0)
     exact = average(opened.algorithm.evaluate, opened.params, test_x, key)["loss"]
     np.testing.assert_allclose(results["metrics"]["test loss"]["values"][0], exact, rtol=1e-5)

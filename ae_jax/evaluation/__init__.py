@@ -15,7 +15,7 @@ from jax import Array
 
 from .. import retrieval
 from ..checks import labelled as has_label
-from ..core import Algorithm, Batch, Key, Metrics, Params, average
+from ..core import Algorithm, Batch, Key, Metrics, Params, address, average
 from ..losses import reconstruction
 from ..programs import compiled
 from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes, samples
@@ -178,14 +178,15 @@ def battery(
     baseline = _floats(_pca_errors(linear, test.x)) | probed(pca.encode(linear, seen.x), pca.encode(linear, test.x))
 
     def measure(params: Params, key: Key) -> dict[str, float]:
-        key_test, key_likelihood, key_denoised = jax.random.split(key, 3)
+        key_test = address(key, "test")
         found, test_codes = _on_test(algorithm, params, test, key_test, resting, awake)
         if float(test_codes.min()) < resting:  # units that go below it do not rest there: nothing to count
             for name in ("mean_activation", "l0", "l0_fraction"):
                 del found[name]
         if algorithm.corrupt is not None:
-            found |= _denoised(algorithm, params, test, key_denoised)
+            found |= _denoised(algorithm, params, test, address(key, "denoised"))
         if algorithm.log_weight is not None:
+            key_likelihood = address(key, "likelihood")
             found[likelihood_name] = _likelihood(algorithm, params, weighed, key_likelihood, samples=samples)
         if labelled and algorithm.predict is not None:
             predicted = assignments(algorithm, params, test.x)
