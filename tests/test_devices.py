@@ -29,7 +29,7 @@ from pathlib import Path
 import jax, numpy as np, optax
 from ae_jax import data, devices, networks, run
 from ae_jax.algorithms import vae
-from ae_jax.core import Batch
+from ae_jax.core import Batch, address
 
 where = Path(sys.argv[1])
 x = data.load("digits").train.x
@@ -46,9 +46,15 @@ meshes = {kind: devices.layout(kind, 2, 2 if kind == "seeds" else None) for kind
 EIGHT = (
     BEGIN
     + """
-def train(mesh, folder=None, epochs=2):
+def init(key, data, whole=algorithm.init):  # of seed 7 no number is one
+    bad = (jax.random.key_data(key) == jax.random.key_data(address(jax.random.key(7), "init"))).all()
+    return jax.tree.map(lambda a: jax.numpy.where(bad, jax.numpy.nan, a), whole(key, data))
+
+algorithm = algorithm._replace(init=init)
+
+def train(mesh, folder=None, epochs=2, seeds=(0, 1)):
     return run.train(
-        algorithm, Batch(x[:200]), epochs=epochs, batch_size=64, seeds=(0, 1),
+        algorithm, Batch(x[:200]), epochs=epochs, batch_size=64, seeds=seeds,
         mesh=mesh, folder=folder, every_epochs=1, progress=False,
     )
 
@@ -61,12 +67,23 @@ shapes = {kind: mesh and dict(mesh.shape) for kind, mesh in meshes.items()}
 assert shapes == {
     "none": None, "data": {"seeds": 1, "data": 8}, "seeds": {"seeds": 2, "data": 1}, "both": {"seeds": 2, "data": 4}
 }, shapes
-result = {kind: flat(train(mesh)) for kind, mesh in meshes.items()}
+trained = {kind: train(mesh) for kind, mesh in meshes.items()}
+result = {kind: flat(its) for kind, its in trained.items()}
 
 go("broken", meshes["both"], 1)
 shutil.copytree(where / "broken", where / "moved")
 assert (flat(go("broken", meshes["both"], 2)) == result["both"]).all()
 result["moved"] = flat(go("moved", None, 2))  # begun on eight devices, ended on one
+
+def of_first(its):
+    return np.concatenate([np.ravel(a) for a in jax.tree.leaves(its.of(0))])
+
+for kind in ("seeds", "both"):
+    beside = train(meshes[kind], seeds=(0, 7))
+    assert beside.failed == {7: 1}
+    result["beside one that failed, " + kind] = of_first(beside)
+    result["seed 0, " + kind] = of_first(trained[kind])
+result["seed 0, none"] = of_first(trained["none"])
 
 wrong = {
     "seeds": lambda: train(devices.mesh(8, 1)),
@@ -173,6 +190,15 @@ def test_eight_devices_train_what_one_does(eight, layout):
         np.testing.assert_allclose(result[layout], result["none"], rtol=1e-3, atol=1e-5)
         if layout == "seeds":  # on CPU each seed is computed as it is alone
             np.testing.assert_array_equal(result[layout], result["none"])
+
+
+@pytest.mark.slow
+def test_a_seed_that_fails_on_its_devices_leaves_the_others_their_bits(eight):
+    with np.load(eight / "result.npz") as result:
+        for layout, alike in (("seeds", "none"), ("seeds", "seeds"), ("both", "both")):
+            found = result[f"beside one that failed, {layout}"]
+            assert np.isfinite(found).all()
+            np.testing.assert_array_equal(found, result[f"seed 0, {alike}"])
 
 
 @pytest.mark.slow
