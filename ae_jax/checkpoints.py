@@ -108,8 +108,27 @@ def clean(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def read(folder: Path, number: int, target: Any = None) -> tuple[Any, dict[str, Any]]:
-    """(state, about) of a checkpoint: the state like `target`, or as nested dicts and lists on this process's device.
+def checked(place: Path) -> dict[str, Any]:
+    """What a checkpoint's meta.json says, after a look at every bit of its files.
+
+    Raises Damaged for a file that has changed since it was written, OSError for one that cannot be read now, RunError
+    for a newer version's.
+    """
+    about = read_meta(place)
+    for name, crc in about.get("files", {}).items():
+        with broken_where_missing(place / name):
+            if crc_of(place / name) != crc:
+                raise Damaged(f"{place / name} has changed since it was written")
+    return about
+
+
+def read(
+    folder: Path, number: int, target: Any = None, about: dict[str, Any] | None = None
+) -> tuple[Any, dict[str, Any]]:
+    """(state, about) of a checkpoint: the state like `target`, which all processes read together, or as nested dicts
+    and lists on a device of this process, which reads alone.
+
+    `about` is what `checked` has found; without it the files are checked here.
 
     Raises:
         Damaged: a file or an array has changed since it was written.
@@ -121,13 +140,11 @@ def read(folder: Path, number: int, target: Any = None) -> tuple[Any, dict[str, 
 
     quiet()
     place = folder / str(number)
-    about = read_meta(place)
-    for name, crc in about.get("files", {}).items():
-        with broken_where_missing(place / name):
-            if crc_of(place / name) != crc:
-                raise Damaged(f"{place / name} has changed since it was written")
+    about = checked(place) if about is None else about
+    me = jax.process_index()
+    alone = {"primary_host": me, "active_processes": {me}} if target is None else {}  # waits for no other process
     try:
-        with ocp.StandardCheckpointer() as reader:
+        with ocp.StandardCheckpointer(multiprocessing_options=ocp.options.MultiprocessingOptions(**alone)) as reader:
             tree: Any = reader.metadata(place / "state")
             tree = tree.item_metadata.tree
             if target is None:

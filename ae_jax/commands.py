@@ -247,19 +247,28 @@ def train(
     if settings.best != "loss" and learned.validation is None:
         say(f"note: best is {settings.best}, which chooses among epochs by held-out data alone: give a validation set")
     folder = run.Folder(workdir)
-    if (folder.path / "config.json").exists():  # an older run's settings lack these
-        before = folder.config().get("settings", {})
-        recorded = {k: v for k, v in recorded.items() if k in before or k not in ("scale", "patches")}
-    with folder.opened(recorded, keep=keep):
-        results = None
+
+    def known() -> dict[str, Any]:
+        """The settings to record; those of an older run lack some."""
+        if not (folder.path / "config.json").exists():
+            return recorded
+        before = folder.config()["settings"]
+        return {k: v for k, v in recorded.items() if k in before or k not in ("scale", "patches")}
+
+    def found() -> dict[str, Any] | None:
+        """The results of a finished run."""
         try:
             results = folder.results()
         except run.RunError as error:
             _to_stderr(f"{error} That is done now.")
+            return None
         if results is not None and not folder.whole():
             _to_stderr(f"{folder.path} is finished, and its last checkpoint is damaged: its epochs are run again")
-            results = None
-        if results is not None:
+            return None
+        return results
+
+    with folder.opened(devices.decided(known), keep=keep):
+        if (results := devices.decided(found)) is not None:
             say(f"{folder.path} is finished; here is what it found.")
             if devices.first() and not (folder.path / "report.html").exists():
                 decorate(folder, algorithm, open_run(folder.path).params, splits, results)
@@ -269,7 +278,7 @@ def train(
                 + ("" if sys.stderr.isatty() else " (log.jsonl there gains a row an epoch)")
             )
             assert settings.epochs is not None  # see completed
-            if epochs := settings.hyper.get("pretrain_epochs"):
+            if devices.first() and (epochs := settings.hyper.get("pretrain_epochs")) and not folder.begun():
                 seen = " on the first shard" if splits.streams and splits.streams.train.shards > 1 else ""
                 say(f"pretraining an autoencoder for {epochs} epochs{seen} (--pretrain-epochs)")
             trained = run.train(
@@ -522,6 +531,8 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
     if seed is not None and seed not in settings.seeds:
         raise run.RunError(f"{folder.path} has no seed {seed}; it was trained with {list(settings.seeds)}")
     epoch, state = folder.params()
+    if epoch == 0:
+        _to_stderr(f"{folder.path} has not ended its first epoch: its parameters are those of a checkpoint before that")
     chosen = state.best if content["validated"] else state.params
     trained = run.trained(state, jax.tree.map(jnp.asarray, chosen), settings.seeds, folder.log())
     if seed is None:

@@ -24,7 +24,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from .disk import RunError, first_line
+from .disk import RunError, first_line, strict
 
 Parallel = Literal["none", "data", "seeds", "both"]
 
@@ -164,6 +164,15 @@ def in_first(fn: Callable[[], Any]) -> None:
         raise error
     if message := bytes(np.asarray(told, np.uint8)).rstrip(b"\0").decode(errors="replace"):
         raise RunError(message)
+
+
+def decided(fn: Callable[[], Any]) -> Any:
+    """What `fn` returns in the first process, for all, in JSON's types; the others do not call it. So processes decide
+    alike by what lies in a shared folder, where one may see a file a moment before another. For errors see `in_first`.
+    """
+    found: list[Any] = []
+    in_first(lambda: found.append(fn()))
+    return json.loads(told(json.dumps(strict(found[0])) if found else "")[0])
 
 
 def flat(settings: dict[str, Any], path: str = "") -> dict[str, Any]:

@@ -17,8 +17,9 @@ BATCH = 128  # examples in a step of pretraining
 def pretrained(net: Autoencoder, optimizer: Optimizer, likelihood: LikelihoodName, epochs: int) -> Init:
     """The network's `init`, followed by `epochs` passes of plain reconstruction over the data of init.
 
-    It is a pure function of key and data, as any init, so a resumed run begins with the same bits. The optimizer starts
-    anew afterwards. With 0 epochs it is `net.init` itself. Raises ValueError for negative epochs.
+    It is a pure function of key and data, as any init. `run.train` saves a long start as epoch 0, and no resumed run
+    repeats it. The optimizer starts anew afterwards. With 0 epochs it is `net.init` itself. Raises ValueError for
+    negative epochs.
     """
     if epochs < 0:
         raise ValueError(f"pretrain_epochs is {epochs}; give a number of passes, or 0 for no pretraining")

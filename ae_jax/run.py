@@ -10,6 +10,7 @@ moment and started again ends with the bits of an uninterrupted one.
 import contextlib
 import errno
 import fcntl
+import functools
 import itertools
 import json
 import os
@@ -18,6 +19,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,6 +55,7 @@ from .evaluation import Better
 from .shards import Sharded, loaded
 
 SEEN = 35  # seconds until all processes must see a file; network file systems cache a folder's content for 30
+LONG = 10  # seconds of a start from which its state is saved
 SCHEMA = 2  # of config.json; 1 did not record it
 # results.json has at least these
 MEASURED = ("seeds", "metrics", "parameters", "seconds", "examples_per_second", "device")
@@ -132,11 +135,11 @@ def _programs(
     rule = epoch(algorithm, batch_size, devices.batches(mesh))
     worst = jnp.inf if better == "lower" else -jnp.inf
 
-    def begin(data: Batch, seeds: Array) -> tuple[State, Key]:
-        def one(key: Key) -> tuple[State, Key]:
+    def begin(data: Batch, keys: Key) -> State:
+        def one(key: Key) -> State:
             params, memory, _ = start(algorithm.init, rule, data, key)
             none = jnp.zeros((), jnp.int32)
-            state = State(
+            return State(
                 params=params,
                 memory=memory,
                 best=params if validated else {},
@@ -145,9 +148,8 @@ def _programs(
                 active=jnp.asarray(True),
                 failed=none,
             )
-            return state, key
 
-        return map_seeds(one)(jax.random.wrap_key_data(seeds))
+        return map_seeds(one)(keys)
 
     def learn(state: State, key_seed: Key, number: Array, data: Batch):
         """Pass `number`, counted from 0, over data: a whole training set, or a shard of one."""
@@ -293,7 +295,7 @@ class Folder:
             os.fsync(lock.fileno())
             changed = self._changed(settings) if config.exists() else None
             if changed:
-                if checkpoints.numbers(self.path / "checkpoints") or self._finished() or self._aside():
+                if self.begun() or self._finished() or self._aside():
                     raise RunError(
                         f"{self.path} holds a run with other settings:\n{changed}\n"
                         "Give the same settings to go on; for others (more epochs, too) choose another --workdir."
@@ -443,19 +445,26 @@ class Folder:
         then moves nothing.
         """
         folder = self.path / "checkpoints"
-        steps = sorted(self._numbers(), reverse=True)
-        self.partial = {}
-        for number in steps:
-            found: tuple[int, State, dict[str, Any]] | None = None
-            wrong: RunError | None = None
+
+        def together(number: int, read: Callable[[], Any]) -> tuple[Any, RunError | None]:
+            """(what `read` gives, None), or (None, the damage or None) where any process finds damage."""
+            found = wrong = None
             try:
-                found = self._read(number, target)
+                found = read()
             except RunError as error:
                 wrong = error
-            # All processes decide together, even if only one could not read its part.
             if (bad := devices.worst(0 if wrong is None else 1 if isinstance(wrong, checkpoints.Damaged) else 2)) == 2:
                 raise wrong or RunError(f"another process cannot read the checkpoint {folder / str(number)} now")
-            if not bad and found is not None:
+            return None if bad else found, wrong
+
+        steps = sorted(devices.decided(self._numbers), reverse=True)
+        self.partial = {}
+        for number in steps:
+            # To read is to wait for the other processes, so all read where each has found the files whole.
+            found, wrong = together(number, functools.partial(self._about, number))
+            if found is not None:
+                found, wrong = together(number, functools.partial(self._read, number, target, found))
+            if found is not None:
                 e, state, self.partial = found
                 return e, state
             aside = unused(self.path / f"damaged-checkpoint-{number}")
@@ -489,16 +498,20 @@ class Folder:
         raise RunError(f"{self.path} removes its checkpoints faster than they can be read: try again, or --keep more")
 
     def whole(self) -> bool:
-        """Whether the newest checkpoint is undamaged, or there never was one; the same in all processes."""
-        steps, bad = self._numbers(), 0
+        """Whether the newest checkpoint is undamaged, or there never was one."""
+        steps = self._numbers()
         try:
             if steps:
                 self._read(steps[-1], None)
         except checkpoints.Damaged:
-            bad = 1
+            return False
         except RunError:  # the checkpoint is not damaged
             pass
-        return not devices.worst(bad if steps else int(bool(self._aside())))
+        return bool(steps) or not self._aside()
+
+    def begun(self) -> bool:
+        """Whether there is a checkpoint."""
+        return bool(self._numbers())
 
     def _numbers(self) -> list[int]:
         try:
@@ -506,21 +519,35 @@ class Folder:
         except OSError as error:
             raise RunError(f"{self.path / 'checkpoints'} cannot be read now ({error.strerror})") from error
 
-    def _read(self, number: int, target: State | None) -> tuple[int, State, dict[str, Any]]:
+    def _about(self, number: int) -> dict[str, Any]:
+        """`checkpoints.checked`, with a RunError for an OSError."""
+        with self._readable(number) as place:
+            return checkpoints.checked(place)
+
+    @contextlib.contextmanager
+    def _readable(self, number: int) -> Iterator[Path]:
+        """The place of a checkpoint; raises RunError for an OSError."""
+        place = self.path / "checkpoints" / str(number)
+        try:
+            yield place
+        except OSError as error:
+            raise RunError(
+                f"the checkpoint {place} cannot be read now ({error.strerror or error}). It stays in place: mend the "
+                "cause, and start the same command again."
+            ) from error
+
+    def _read(
+        self, number: int, target: State | None, about: dict[str, Any] | None = None
+    ) -> tuple[int, State, dict[str, Any]]:
         """(epoch, state, place within the next epoch) of a checkpoint, with every bit checked.
 
         Raises Damaged, or RunError if something else prevents reading.
         """
-        folder = self.path / "checkpoints"
-        try:
-            old = "checksum" in checkpoints.read_meta(folder / str(number))  # schema 1, where one failure ended all
+        with self._readable(number) as place:
+            about = checkpoints.checked(place) if about is None else about
+            old = "checksum" in about  # schema 1, where one failure ended all
             wanted = None if target is None else {k: v for k, v in target._asdict().items() if not old or k != "failed"}
-            tree, about = checkpoints.read(folder, number, wanted)
-        except OSError as error:
-            raise RunError(
-                f"the checkpoint {folder / str(number)} cannot be read now ({error.strerror or error}). It stays in "
-                "place: mend the cause, and start the same command again."
-            ) from error
+            tree, about = checkpoints.read(place.parent, number, wanted, about)
         if old:
             fields = tuple(tree[name] for name in State._fields if name != "failed")
             if about["checksum"] != checksum(devices.host(as_written(fields))):
@@ -666,8 +693,11 @@ def _processor() -> int:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Collects the first SIGINT or SIGTERM; a second signal of either kind has its usual effect."""
+def _interruptible(what: str) -> Iterator[list[int]]:
+    """Collects the first SIGINT or SIGTERM; a second signal of either kind has its usual effect.
+
+    A line on stderr says that `what` will be finished.
+    """
     seen: list[int] = []
     before = {}
 
@@ -675,7 +705,7 @@ def _interruptible() -> Iterator[list[int]]:
         seen.append(number)
         for n, old in before.items():
             signal.signal(n, old)
-        print("\nFinishing the epoch, then saving; once more stops at once.", file=sys.stderr)
+        print(f"\nFinishing {what}, then saving; once more stops at once.", file=sys.stderr)
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -687,6 +717,19 @@ def _interruptible() -> Iterator[list[int]]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def _computed(tree: Any) -> Any:
+    """The arrays, once they are computed. Handlers of signals run meanwhile, which `jax.block_until_ready` delays."""
+
+    def wait() -> None:
+        with contextlib.suppress(Exception):  # raised below
+            jax.block_until_ready(tree)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    thread.join()
+    return jax.block_until_ready(tree)
 
 
 class Interrupted(RunError):
@@ -735,7 +778,8 @@ def train(
         better: the direction in which `monitor` is better, "higher" or "lower"; by default that of
             `evaluation.METRICS`.
         patience: stop a seed after so many epochs without a better `monitor`.
-        folder: an opened `Folder` for the log and checkpoints; the run resumes from its last checkpoint.
+        folder: an opened `Folder` for the log and checkpoints; the run resumes from its last checkpoint. A start that
+            takes long, such as one with pretraining, is saved as epoch 0, so that it is not repeated.
         every_epochs: checkpoint after so many epochs,
         every_minutes: or after so many minutes, whichever comes first; and always at the end.
         progress: show a bar (on a terminal only).
@@ -764,23 +808,37 @@ def train(
     held_out = validation if isinstance(validation, Stream) else devices.everywhere(validation, mesh)
     data = data if stream else devices.everywhere(data, mesh)
     numbers = np.stack([jax.random.key_data(jax.random.key(s)) for s in seeds])
-    state, keys = begin(next(loaded(stream, [(0, 0)], mesh)) if stream else data, numbers)
+    where = None if mesh is None else devices.shardings(mesh)[0]
+    keys = jax.jit(jax.random.wrap_key_data, out_shardings=where)(numbers)
     progress, writes = progress and devices.first(), devices.first()
 
-    done, history = 0, []
+    done, history, state = 0, [], None
     if folder is not None:
-        if (found := folder.restore(state)) is not None:
+        where = where or jnp.zeros(()).sharding
+        like = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where)
+        if (found := folder.restore(jax.tree.map(like, jax.eval_shape(begin, seen(data), keys)))) is not None:
             done, state = found
             if progress:
                 part = f" and {folder.partial['shard']} of {shards} shards of the next" if folder.partial else ""
                 print(f"going on after epoch {done} of {epochs}{part}", file=sys.stderr)
-        history, unread = folder.read_log()
+        history, unread = devices.decided(folder.read_log)
         history = [row for row in history if row["epoch"] <= done]
         if unread and writes:
             lines = f"{unread} line{'s' * (unread > 1)}"
             print(f"log.jsonl: {lines} could not be read and will be dropped; the rest stays", file=sys.stderr)
         if writes:
             write_atomically(folder.path / "log.jsonl", "".join(map(sealed, history)).encode())
+
+    if state is None:
+        began = time.perf_counter()
+        with _interruptible("the start, with its pretraining if it has one") as signals:
+            state = _computed(begin(next(loaded(stream, [(0, 0)], mesh)) if stream else data, keys))
+        stop = devices.worst(signals[0] if signals else 0)
+        if folder is not None and devices.worst(stop or time.perf_counter() - began >= LONG):
+            folder.save(0, state)
+        if stop:
+            kept = f"saved in {folder.path}. Start the same command again to go on from there" if folder else None
+            raise Interrupted(f"Stopped at the end of the start, before epoch 1; {kept or 'nothing is saved'}.", stop)
 
     def between(e: int, state: State, place: dict[str, Any]) -> None:
         """Between two shards of epoch e: saves if that is due or a signal came, and stops for the signal."""
@@ -805,7 +863,7 @@ def train(
             advance = advance.lower(state, keys, np.int32(0), data, held_out).compile()
     saved, saved_at = done, time.monotonic()
     ending = contextlib.closing(advance) if isinstance(advance, Sharded) else contextlib.nullcontext()
-    with ending, _interruptible() as signals, _bar(epochs, done, progress) as bar:
+    with ending, _interruptible("the epoch") as signals, _bar(epochs, done, progress) as bar:
         for e in range(done + 1, epochs + 1):
             running = devices.host(state.active)
             if not running.any():
@@ -917,10 +975,15 @@ def traced(algorithm: Algorithm, data: Batch | Stream, validated: bool = False) 
         params, memory, key_run = start(algorithm.init, rule, data, key)
         return algorithm.evaluate(params, data, key) if validated else rule.update(params, memory, data, key_run)[2]
 
-    if isinstance(data, Stream):  # `init` sees the first shard
-        size = data.size(0)
-        data = jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype), data.sample(1))
-    return jax.eval_shape(measured, data, jax.random.key(0))
+    return jax.eval_shape(measured, seen(data), jax.random.key(0))
+
+
+def seen(data: Batch | Stream) -> Batch:
+    """The data that `init` sees; of a stream the shapes of its first shard."""
+    if not isinstance(data, Stream):
+        return data
+    like = lambda a: jax.ShapeDtypeStruct((data.size(0), *a.shape[1:]), a.dtype)
+    return jax.tree.map(like, data.sample(1))
 
 
 def check_monitor(
@@ -963,7 +1026,7 @@ def _not_finite(e: int, seeds: Sequence[int], saved: int, folder: Folder | None)
     which = ", ".join(map(str, seeds))
     last = (
         "Nothing was saved yet."
-        if folder is None or saved == 0
+        if folder is None or not folder.begun()
         else f"The checkpoint of epoch {saved} in {folder.path / 'checkpoints'} is still good."
     )
     return (

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import cli, commands, data, devices, networks, run
+from ae_jax import checkpoints, cli, commands, data, devices, networks, run
 from ae_jax.algorithms import autoencoder, vae
 from ae_jax.core import Batch
 from ae_jax.settings import Settings
@@ -388,6 +388,61 @@ def test_processes_that_save_at_different_times_do_not_train(wrong, as_processes
     assert not (tmp_path / "run").exists()
 
 
+def test_the_first_process_decides_and_the_others_do_not_look(as_processes):
+    def found():
+        assert jax.process_index() == 0
+        return {"epochs": (1, 2), "loss": float("nan")}
+
+    assert as_processes(lambda i: devices.decided(found), 3) == [{"epochs": [1, 2], "loss": None}] * 3
+    assert as_processes(lambda i: devices.decided(lambda: None), 2) == [None, None]
+    errors = as_processes(lambda i: devices.decided(lambda: {}["missing"]), 2)
+    assert [type(error) for error in errors] == [KeyError, run.RunError]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_no_process_trains_a_run_that_another_takes_for_finished(finished, as_processes, tmp_path, monkeypatch):
+    """Each sees other files, as on a file system that shows some late."""
+    settings = Settings("autoencoder", "mlp", "digits", latents=2, epochs=1, batch_size=32, seeds=(0,))
+    results = {"seeds": [0], "metrics": {}, "parameters": 1, "seconds": 1.0, "examples_per_second": 1.0, "device": "x"}
+    sees = lambda: (jax.process_index() == 0) == finished
+
+    def trains(*_, **__):
+        raise InterruptedError
+
+    monkeypatch.setattr(run.Folder, "results", lambda folder: results if sees() else None)
+    monkeypatch.setattr(run.Folder, "whole", lambda folder: True)
+    monkeypatch.setattr(run, "train", trains)
+    monkeypatch.setattr(commands, "open_run", lambda path: run.Trained({}, (0,), [], [1]))
+    monkeypatch.setattr(commands, "decorate", lambda *_: None)
+    train = lambda i: commands.train(settings, tmp_path / "run", quiet=True, mesh=devices.mesh())
+    for found in as_processes(train, 2):
+        assert found == results if finished else isinstance(found, InterruptedError)
+
+
+def test_a_checkpoint_that_one_process_finds_damaged_is_read_by_none(as_processes, tmp_path, monkeypatch):
+    for number in (3, 5):
+        (tmp_path / "checkpoints" / str(number)).mkdir(parents=True)
+    state = run.State({}, (), {}, *np.zeros((4, 1)))
+    read = []
+
+    def checked(place):
+        if (place.name, jax.process_index()) == ("5", 1):
+            raise checkpoints.Damaged("of process 1")
+        return {}
+
+    def reads(folder, number, target, about):
+        read.append((jax.process_index(), number))
+        return state._asdict(), {"epoch": number, "partial": {}}
+
+    monkeypatch.setattr(checkpoints, "checked", checked)
+    monkeypatch.setattr(checkpoints, "read", reads)
+    numbers = lambda folder: [3, 5] if jax.process_index() == 0 else [3]  # the other sees it late
+    monkeypatch.setattr(run.Folder, "_numbers", numbers)
+    assert [found[0] for found in as_processes(lambda i: run.Folder(tmp_path).restore(state), 2)] == [3, 3]
+    assert sorted(read) == [(0, 3), (1, 3)]
+    assert (tmp_path / "damaged-checkpoint-5").is_dir()
+
+
 def test_all_processes_see_the_folder_or_none_trains(as_processes, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "SEEN", 0.3)
     where = lambda i: tmp_path / ("other" if i == 2 else "shared")
@@ -633,6 +688,8 @@ for epochs in (1, 2):  # goes on from what both have written
         trained = run.train(
             algorithm, data, epochs=epochs, batch_size=32, seeds=(0, 1), folder=folder, mesh=mesh, every_epochs=1
         )
+if process == "0":  # alone, as a report is written
+    assert folder.whole() and folder.params()[0] == 2
 flat = np.concatenate([np.ravel(a) for a in jax.tree.leaves(trained.params)])
 np.save(where + f"/{process}.npy", flat)
 

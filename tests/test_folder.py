@@ -295,6 +295,15 @@ def test_a_failed_seed_is_refused_by_name_and_another_is_the_first(partly, capsy
         commands.open_run(folder.path, 4)
 
 
+def test_a_run_that_has_saved_its_start_alone_says_so(partly, capsys):
+    folder, _ = partly
+    state = folder.params()[1]
+    shutil.rmtree(folder.path / "checkpoints" / "3")
+    folder.save(0, state._replace(failed=0 * state.failed))
+    assert commands.open_run(folder.path).epoch == 0
+    assert "has not ended its first epoch" in capsys.readouterr().err
+
+
 def test_results_say_which_seeds_their_means_are_over(partly, monkeypatch):
     folder, algorithm = partly
     monkeypatch.setattr(evaluation, "battery", lambda *_, **__: lambda params, key: {"test elbo": -5.0})

@@ -125,17 +125,16 @@ def test_the_programs_of_a_run_use_no_key_twice():
     algorithm = sparse(net, optax.adam(1e-2), target=0.2)
     begin, advance, *_ = run._programs(algorithm, 4, dynamic_binarise, "loss", "lower", None, validated=True)
 
-    def started(e, seeds, data):
-        state, keys = begin(data, seeds)
-        return advance(state, keys, e, data, data)
+    def started(e, keys, data):
+        return advance(begin(data, keys), keys, e, data, data)
 
-    drawn, seeds = [], jax.random.key_data(jax.random.split(KEY, 2))
+    drawn, keys = [], jax.random.split(KEY, 2)
     for e in (1, 2):  # each by itself: the noise of held-out examples is the same after every epoch
-        found = key_walk.uses(partial(started, e), seeds, DATA)
+        found = key_walk.uses(partial(started, e), keys, DATA)
         assert not key_walk.reused(found)
         drawn.append({use.key for use in found if use.what == "draw"})
     assert len(drawn[0]) == len(drawn[1]) > 15
-    start = key_walk.uses(lambda seeds, data: begin(data, seeds), seeds, DATA)
+    start = key_walk.uses(lambda keys, data: begin(data, keys), keys, DATA)
     at_start = {use.key for use in start if use.what == "draw"}
     assert drawn[0] & drawn[1] == at_start
 

@@ -1,4 +1,7 @@
-"""Pretraining within `init`: a pure function of key and data, on which a run begins and goes on with the same bits."""
+"""Pretraining within `init`: a pure function of key and data, which a run computes once and goes on from."""
+
+import os
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +71,58 @@ def test_a_run_with_pretraining_goes_on_with_the_same_bits(data, tmp_path):
     train(tmp_path / "stopped", 1)
     a, b = train(tmp_path / "stopped", 3), train(tmp_path / "whole", 3)
     assert run.checksum(a) == run.checksum(b)
+
+
+class Killed(BaseException):
+    """Stops a run that shall have no chance to say goodbye."""
+
+
+def started(at_start, folder, data, kill_at=None):
+    """dec on data, and `at_start()` wherever its start is computed; killed once epoch `kill_at` is saved."""
+    algorithm = dec(net(), ADAM, clusters=3, pretrain_epochs=3)
+
+    def init(key, data):
+        jax.debug.callback(at_start)
+        return algorithm.init(key, data)
+
+    def save(e, state, partial=None):
+        run.Folder.save(opened, e, state, partial)
+        if e == kill_at:
+            raise Killed
+
+    with run.Folder(folder).opened({}) as opened:
+        opened.save = save
+        member = algorithm._replace(init=init)
+        return run.train(member, data, epochs=3, batch_size=64, folder=opened, every_epochs=1, progress=False).params
+
+
+def test_a_long_start_is_saved_and_never_repeated(data, tmp_path, monkeypatch):
+    starts, folder = [], run.Folder(tmp_path / "killed")
+    whole = started(lambda: None, tmp_path / "whole", data)
+    monkeypatch.setattr(run, "LONG", 0)
+    for e in (0, 1):
+        with pytest.raises(Killed):
+            started(lambda e=e: starts.append(e), folder.path, data, kill_at=e)
+        assert folder.params()[0] == e
+        assert len(folder.log()) == e
+    assert run.checksum(started(lambda: starts.append(2), folder.path, data)) == run.checksum(whole)
+    assert starts == [0]
+    assert [row["epoch"] for row in folder.log()] == [1, 2, 3]
+
+
+def test_a_signal_during_the_start_ends_the_run_at_its_end_with_its_state_saved(data, tmp_path, capsys):
+    signals, folder = [], tmp_path / "stopped"
+
+    def stop():
+        signals.append(os.kill(os.getpid(), signal.SIGINT))
+
+    with pytest.raises(run.Interrupted, match=r"end of the start, before epoch 1; saved in .*Start the same command"):
+        started(stop, folder, data)
+    assert "Finishing the start, with its pretraining" in capsys.readouterr().err
+    assert run.Folder(folder).params()[0] == 0
+    broken = started(stop, folder, data)
+    assert len(signals) == 1
+    assert run.checksum(broken) == run.checksum(started(lambda: None, tmp_path / "whole", data))
 
 
 def test_agreement_with_labels():
