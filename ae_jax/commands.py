@@ -22,7 +22,7 @@ from . import corruption, data, devices, diagnosis, evaluation, index, report, r
 from .algorithms import ALGORITHMS
 from .checks import labelled
 from .core import Algorithm, Batch, Key, Params, address
-from .disk import strict, suffix
+from .disk import PROJECTED, strict, suffix
 from .evaluation.statistics import summarise
 from .files import (
     cell,
@@ -499,6 +499,11 @@ class Opened(NamedTuple):
     trained: run.Trained  # of all seeds
     patches: bool  # whether its examples are, or may be, pieces of larger images
 
+    @property
+    def sources(self) -> list[Path]:
+        """The user's files and folders that its data are read from."""
+        return data.paths_of(self.settings.data, self.settings.data_options)
+
 
 def data_options(content: dict[str, Any]) -> dict[str, Any]:
     """The options for reading a run's data and its later inputs, out of the settings in its config.json."""
@@ -627,7 +632,7 @@ def evaluate(
     opened = open_run(workdir)
     settings = opened.settings
     if out is not None:
-        check_output(out, settings.data)
+        check_output(out, *opened.sources)
     if source is not None:
         shards = settings.shard_size
         try:
@@ -651,7 +656,7 @@ def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resiz
     check_suffix(out, (".npy", ".npz"))
     check_output(out, source)
     opened = open_run(workdir, seed)
-    check_output(out, opened.settings.data)
+    check_output(out, *opened.sources)
     x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
     codes = in_chunks(opened.algorithm.encode, opened.params, x)
     save_array(out, codes, "codes")
@@ -663,7 +668,7 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
     check_suffix(out, (".npy", ".npz", ".png"))
     check_output(out, source)
     opened = open_run(workdir, seed)
-    check_output(out, opened.settings.data)
+    check_output(out, *opened.sources)
     codes, indexed = read_array(Path(source)), index.about(Path(source))
     if indexed is not None:
         theirs = indexed["run"]["settings"]
@@ -685,7 +690,7 @@ def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int =
     check_suffix(out, (".npy", ".npz", ".png"))
     check_output(out)
     opened = open_run(workdir, seed)
-    check_output(out, opened.settings.data)
+    check_output(out, *opened.sources)
     if n < 1:
         raise run.RunError(f"n is {n}; it must be at least 1")
     if not 0 <= key < 2**32:
@@ -749,7 +754,7 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
     check_suffix(out, (".npz",))
     check_output(out, source)
     opened = open_run(workdir, seed)
-    check_output(out, opened.settings.data)
+    check_output(out, *opened.sources)
     x, names = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
     program = exported(functools.partial(opened.algorithm.encode, opened.params), opened.shape)
     codes = in_chunks(opened.algorithm.encode, opened.params, x)
@@ -841,7 +846,7 @@ def restore(
         files = [file for file in files if file not in below]
     if not files:
         raise run.RunError(f"{source} holds no images in a format that Pillow reads (.png, .jpg, ...)")
-    paths = places_for(files, source, out)
+    paths = places_for(files, source, out, *opened.sources)
     reconstruct = functools.partial(jax.jit(opened.algorithm.reconstruct), opened.params)
     height, width, channels = opened.shape
     written, refused = [], []
@@ -916,9 +921,6 @@ def enlargement(settings: Settings, scale: int | None) -> int:
     return learned if scale is None else scale
 
 
-PROJECTED = ("vectors.tsv", "metadata.tsv", "sprite.png", "projector_config.pbtxt")
-
-
 def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) -> list[Path]:
     """Codes of the first n test examples as TensorBoard's Embedding Projector reads them: the files written.
 
@@ -926,7 +928,7 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) ->
     projector_config.pbtxt; projector.tensorflow.org loads the first two by hand.
     """
     opened = open_run(workdir, seed)
-    check_folder(out, PROJECTED, opened.settings.data)
+    check_folder(out, PROJECTED, *opened.sources)
     if n < 1:
         raise run.RunError(f"{n} examples are asked for; project at least 1 (-n)")
     splits = load_own(opened)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and the error for a folder or file that cannot be used."""
+"""Files written whole or not at all, the names of a run's own files, and the error for what cannot be used."""
 
 import contextlib
 import errno
@@ -13,6 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 TEMPORARY = (".ae_jax-", ".tmp")  # start and end of an unfinished file's name; a kill -9 can leave one
+# a run's own files and folders: what training writes, and what is drawn; other files in its folder are the user's
+LOCK = "lock"
+LEARNED = ("config.json", LOCK, "log.jsonl", "checkpoints", "results.json")
+OF_RUN = (*LEARNED, "report.html", "pictures")
+ASIDE = "damaged-checkpoint-"  # start of the name of a checkpoint that was moved aside
+PROJECTED = ("vectors.tsv", "metadata.tsv", "sprite.png", "projector_config.pbtxt")  # for the Embedding Projector
 UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}  # of file systems that cannot flush a folder
 
 
@@ -34,6 +40,27 @@ def suffix(path: str | os.PathLike[str]) -> str:
 def is_temporary(name: str) -> bool:
     """Whether a file of this name is an unfinished one of `written`."""
     return name.startswith(TEMPORARY[0]) and name.endswith(TEMPORARY[1])
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run of ae_jax: it has a config.json, and another file that training writes."""
+    config, *others = LEARNED
+    return (folder / config).is_file() and any((folder / name).exists() for name in others)
+
+
+def is_projected(folder: Path) -> bool:
+    """Whether a folder holds codes for the Embedding Projector."""
+    return (folder / PROJECTED[-1]).is_file()
+
+
+def kept_by_run(path: Path) -> str:
+    """The file or folder of a run that a file written to this path would change, or ""."""
+    path = path.resolve()
+    for folder in path.parents:
+        first = path.relative_to(folder).parts[0]
+        if (first in OF_RUN or first.startswith(ASIDE)) and is_run(folder):
+            return first
+    return ""
 
 
 def clean(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import data, run
-from .disk import suffix
+from .disk import kept_by_run, suffix
 
 
 def check_shape(x: Any, shape: tuple[int, ...]) -> None:
@@ -156,36 +156,30 @@ def check_codes(codes: np.ndarray, latents: int, source: str) -> np.ndarray:
     return codes
 
 
-# a run's files in its folder; other files there are the user's own
-OWN = ("config.json", "log.jsonl", "results.json", "report.html", "lock", "checkpoints", "pictures")
-
-
 def check_output(out: Path, *sources: str | Path) -> None:
     """Raises RunError, before any work is done, for a file that cannot or must not be written.
 
     A command must not write over its input (one of `sources` or a file in their folders, by any path or link), nor over
-    a file of a run.
+    a file of a run, nor add a file to the data in a folder.
     """
     check_place(out)
-    if kept := _kept_by_run(out):
+    if kept := kept_by_run(out):
         raise run.RunError(f"{out} would overwrite {kept}, which belongs to the run there; write to another place")
-    for source in sources if out.exists() else ():
-        path = data.expanded(source)
-        if not os.path.exists(path) or data.is_name(source):  # os.path: words may be too long for a file's name
-            continue
-        read = [path] if path.is_file() else [*data.npy_files(path), *data.image_files(path), *data.text_files(path)]
-        if any(os.path.samefile(file, out) for file in read):
-            raise run.RunError(f"{out} is an input ({source}) and would be overwritten; write to another place")
+    _check_sources(out, *sources)
 
 
-def _kept_by_run(path: Path) -> str:
-    """The file or folder of a run that a file written to this path would change, or ""."""
-    path = path.resolve()
-    for folder in path.parents:
-        first = path.relative_to(folder).parts[0]
-        if (first in OWN or first.startswith("damaged-checkpoint")) and (folder / "config.json").is_file():
-            return first
-    return ""
+def _check_sources(out: Path, *sources: str | Path) -> None:
+    """Raises RunError for an output that is, or would be, a file of the sources."""
+    for named, path in ((source, path) for source in sources for path in data.paths_of(source)):
+        there = out.exists()
+        if there and any(os.path.exists(file) and os.path.samefile(file, out) for file in data.files_read(path)):
+            raise run.RunError(f"{out} is an input ({named}) and would be overwritten; write to another place")
+        if data.would_read(path, out):
+            among = f"as one of the data in {path}" if path.is_dir() else f"as the labels of {path}"
+            raise run.RunError(
+                f"{out} would be read {among} from then on; write to a folder without data, such as "
+                f"{path.resolve().parent if path.is_dir() else 'that of the run'}"
+            )
 
 
 def check_folder(path: Path, names: Sequence[str] = (), *sources: str | Path) -> None:
@@ -196,9 +190,11 @@ def check_folder(path: Path, names: Sequence[str] = (), *sources: str | Path) ->
     if not there.is_dir():
         raise run.RunError(f"the folder {path} cannot be made: {there} is a file")
     _check_access(there)
-    if path.exists():
-        for name in names:
+    for name in names:
+        if path.exists():
             check_output(path / name, *sources)
+        else:
+            _check_sources(path / name, *sources)
 
 
 def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
@@ -269,11 +265,12 @@ def tile(x: np.ndarray, gap: int = 1) -> np.ndarray:
     return np.round(255 * grid).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
 
 
-def places_for(files: Sequence[Path], source: Path, out: Path) -> list[Path]:
+def places_for(files: Sequence[Path], source: Path, out: Path, *learned: str | Path) -> list[Path]:
     """The output files for the images of a source: `out` for one image, and .png files in the folder `out` otherwise.
 
     If two names would be equal, as of a.jpg and a.png, all but the .png keep their suffix: a.jpg.png. Raises RunError
-    for files that cannot be written, and for those that are among the images.
+    for files that cannot be written, for those that are among the images, and for those that would be among the data
+    `learned`.
     """
     if source.is_dir() and out.suffix and not out.is_dir():
         raise run.RunError(f"{source} is a folder and {out} looks like a file; name a folder to write to")
@@ -287,12 +284,14 @@ def places_for(files: Sequence[Path], source: Path, out: Path) -> list[Path]:
         check_suffix(out, (".png", ".jpg", ".jpeg"))
         check_place(out)
         paths = [out]
+    for path in {path.parent: path for path in paths}.values():
+        _check_sources(path, *learned)
     identity = lambda path: (path.stat().st_dev, path.stat().st_ino)
     read, often = {identity(file) for file in files}, Counter(paths)
     for path in paths:
         if path.exists() and identity(path) in read:
             raise run.RunError(f"{path} is an input and would be overwritten; write to another place")
-        if kept := _kept_by_run(path):
+        if kept := kept_by_run(path):
             raise run.RunError(f"{path} would overwrite {kept}, which belongs to the run there; write to another place")
         if often[path] > 1:
             raise run.RunError(f"several images of {source} would be written to {path}; rename all of them but one")

@@ -50,7 +50,7 @@ from .core import (
 )
 from .data.dataset import expanded
 from .data.stream import Stream
-from .disk import RunError, clean, is_temporary, strict, write_atomically, write_json
+from .disk import ASIDE, LOCK, RunError, clean, is_temporary, strict, write_atomically, write_json
 from .evaluation import Better
 from .shards import Sharded, loaded
 
@@ -271,7 +271,7 @@ class Folder:
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; a run needs a folder: choose another --workdir")
         if self.path.exists() and not config.exists():
-            known = {"lock"}  # left by a run that was killed before it wrote anything
+            known = {LOCK}  # left by a run that was killed before it wrote anything
             if found := sorted({p.name for p in self.path.iterdir() if not is_temporary(p.name)} - known):
                 raise RunError(
                     f"{self.path} is not empty and not a run of ae-jax (it has {', '.join(found[:3])} and no "
@@ -333,7 +333,7 @@ class Folder:
 
     def _aside(self) -> list[Path]:
         """Damaged checkpoints that were moved aside."""
-        return sorted(self.path.glob("damaged-checkpoint-*"))
+        return sorted(self.path.glob(f"{ASIDE}*"))
 
     def _seen(self, token: str) -> None:
         """Raises RunError in all processes unless each finds the first one's token in its own folder: all write the
@@ -467,14 +467,14 @@ class Folder:
             if found is not None:
                 e, state, self.partial = found
                 return e, state
-            aside = unused(self.path / f"damaged-checkpoint-{number}")
+            aside = unused(self.path / f"{ASIDE}{number}")
             devices.in_first(lambda: os.replace(folder / str(number), aside))
             if wrong is not None:
                 e = number // self.shards
                 print(f"The checkpoint of epoch {e} is damaged ({wrong}); moved to {aside}.", file=sys.stderr)
         if steps:
             raise RunError(
-                f"every checkpoint in {self.path} is damaged (moved aside as damaged-checkpoint-*). "
+                f"every checkpoint in {self.path} is damaged (moved aside as {ASIDE}*). "
                 "Start the same command again to train from the beginning."
             )
         return None

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ae_jax import cli, commands, data, experiment, files, plots, run
 from ae_jax.disk import strict, suffix, write_json
+from ae_jax.settings import Settings
 
 RNG = np.random.default_rng(0)
 X = RNG.random((6, 8, 8, 1), dtype=np.float32)
@@ -91,7 +92,91 @@ def test_no_command_writes_over_a_file_of_the_folder_it_reads(name, tmp_path):
     (tmp_path / "set" / name).write_bytes(b"kept")
     with pytest.raises(run.RunError, match="would be overwritten"):
         files.check_output(tmp_path / "set" / name, str(tmp_path / "set"))
-    files.check_output(tmp_path / "set" / "new.npy", str(tmp_path / "set"))
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A folder `set` of images in classes, a run in it, and links: `again` to `set`, `set/more` to `elsewhere`."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("set/cats/0.png", "set/dogs/0.png", "elsewhere/0.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RNG.integers(0, 255, (8, 8), np.uint8)).save(name)
+    Path("again").symlink_to("set")
+    Path("set/more").symlink_to(tmp_path / "elsewhere")
+    Path("set/.cache").mkdir()
+    for name in ("config.json", "lock"):
+        Path("set/run").mkdir(exist_ok=True)
+        Path("set/run", name).write_text("{}")
+    return tmp_path
+
+
+INSIDE = ("set/z.npy", "set/cats/Z.PNG", "again/z.npy", "elsewhere/z.png", "set/../set/dogs/z.npy")
+APART = ("z.npy", "set/z.npz", "set/z.json", "set/run/z.npy", "set/.cache/z.npy", "elsewhere/.z.png")
+
+
+@pytest.mark.parametrize("place", INSIDE)
+def test_no_command_adds_to_the_data_in_a_folder(place, pictures):
+    before = data.load("set")
+    with pytest.raises(run.RunError, match=r"would be read as one of the data in set from then on; write to") as error:
+        files.check_output(Path(place), "set")
+    advised = Path(str(error.value).rpartition("such as ")[2])
+    assert advised == pictures
+    files.check_output(advised / Path(place).name, "set")
+    Path(place).write_bytes(b"")  # what was refused would have changed the data
+    with pytest.raises(data.DataError):
+        data.load("set")
+    assert before.classes == ("cats", "dogs", "more")
+
+
+@pytest.mark.parametrize("place", APART)
+def test_what_is_no_data_may_be_written_among_them(place, pictures):
+    before = data.load("set")
+    files.check_output(Path(place), "set")
+    Path(place).write_bytes(b"")
+    now = data.load("set")
+    for old, new in zip(before, now, strict=True):
+        np.testing.assert_array_equal(old.x, new.x)
+        np.testing.assert_array_equal(old.y, new.y)
+
+
+def test_no_folder_of_output_becomes_data(pictures):
+    for out in ("set/new", "set", "set/cats", "elsewhere/new"):
+        with pytest.raises(run.RunError, match="would be read as one of the data in set from then on"):
+            files.check_folder(Path(out), ("vectors.tsv", "sprite.png"), "set")
+    for out in ("new", "set/run/projector"):
+        files.check_folder(Path(out), ("vectors.tsv", "sprite.png"), "set")
+    with pytest.raises(run.RunError, match="would be read as one of the data in set from then on"):
+        files.places_for([Path("elsewhere/0.png")], Path("elsewhere"), Path("set/restored"), "set")
+
+
+def test_the_labels_of_a_file_of_arrays_are_not_written(x):
+    with pytest.raises(run.RunError, match=r"would be read as the labels of x\.npy"):
+        files.check_output(Path("x.labels.npy"), "x.npy")
+    files.check_output(Path("x.codes.npy"), "x.npy")
+
+
+def test_a_run_writes_nothing_into_the_folder_it_learned_from(pictures, monkeypatch):
+    settings = Settings(algorithm="vae", network="mlp", data="set", latents=2, epochs=1, batch_size=1, seeds=(0,))
+    opened = commands.Opened(**(dict.fromkeys(commands.Opened._fields) | {"settings": settings}))
+    monkeypatch.setattr(commands, "open_run", lambda *_: opened)
+    monkeypatch.setattr(commands, "check_restores", lambda *_: None)
+    here, out = Path("set/run"), Path("set/cats/z.npy")
+    for call in (
+        lambda: commands.encode(here, "elsewhere.npy", out),
+        lambda: commands.decode(here, "elsewhere.npy", out),
+        lambda: commands.sample(here, 1, out),
+        lambda: commands.project(here, Path("set/cats")),
+        lambda: commands.evaluate(here, out=out),
+        lambda: commands.restore(here, Path("elsewhere"), Path("set/new")),
+    ):
+        with pytest.raises(run.RunError, match="would be read as one of the data in set from then on"):
+            call()
+
+
+def test_the_sources_of_a_run_are_those_of_its_options_too(pictures):
+    assert data.paths_of("digits") == data.paths_of("words that are no file") == []
+    assert data.paths_of("variants", {"of": "set", "photographs": "elsewhere"}) == [Path("set"), Path("elsewhere")]
+    assert data.paths_of("variants", {"of": "digits"}) == []
 
 
 def test_the_data_of_a_run_are_not_written_over(trained, x, monkeypatch):

@@ -233,7 +233,23 @@ def test_a_text_about_the_data_drops_no_labels(books, name, capsys):
     before = data.load(books)
     write(books / name, "licence citation")
     same(data.load(books), before)
-    assert capsys.readouterr().err == f"left out: {name}, about the data\n"
+    assert capsys.readouterr().err == f"left out: 1 text about the data ({name})\n"
+    for folder in ("sea", "wood/deep"):
+        write(books / folder / name, "licence citation")
+    same(data.load(books), before)
+    told = f"left out: 3 texts about the data ({name}, sea/{name}, wood/deep/{name})\n"
+    assert capsys.readouterr().err == told
+    x, _ = files.read_examples(str(books), (2,), ("oak", "sail"))
+    assert len(x) == 8
+    assert capsys.readouterr().err == told
+
+
+def test_a_class_of_texts_about_the_data_alone_is_told(books, capsys):
+    before = data.load(books)
+    write(books / "later" / "README.md", "to come")
+    same(data.load(books), before)
+    told = "left out: 1 text about the data (later/README.md); a folder without texts (later)\n"
+    assert capsys.readouterr().err == told
 
 
 def test_a_text_about_the_data_is_no_document_without_classes_either(tmp_path, capsys):
@@ -242,7 +258,7 @@ def test_a_text_about_the_data_is_no_document_without_classes_either(tmp_path, c
     write(tmp_path / "train" / "README.md", "licence citation")
     write(tmp_path / "README.md", "licence citation")
     assert data.load(tmp_path).vocabulary == ("harbour", "wave")
-    assert "left out: README.md, train/README.md, about the data" in capsys.readouterr().err
+    assert "left out: 2 texts about the data (README.md, train/README.md)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["pets", "books"])
@@ -388,7 +404,7 @@ def test_documents_that_are_encoded_leave_out_the_same(books, capsys):
     write(books / "README.md", "licence citation")
     _, names = files.read_examples(str(books), (2,), ("oak", "sail"))
     assert names == [f"{name}/{i}.txt" for name in ("sea", "wood") for i in range(4)]
-    assert capsys.readouterr().err == "left out: README.md, about the data\n"
+    assert capsys.readouterr().err == "left out: 1 text about the data (README.md)\n"
 
 
 def test_codes_for_the_projector_beside_images_are_no_images(tmp_path, capsys):

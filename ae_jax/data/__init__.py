@@ -15,7 +15,7 @@ from ..disk import suffix
 from .binary import binarise, dynamic_binarise
 from .dataset import DataError, Dataset, check_options, expanded, options_of, unit_interval, validation_split
 from .files import arrays, read_arrays
-from .folders import kind_of, tell_left_out, text_files
+from .folders import files_read, kind_of, tell_left_out, text_files, would_read
 from .images import Crop, Size, folder, image_files, pixels_to_floats, read_images, scaled
 from .sprites import render, shapes
 from .stream import (
@@ -158,6 +158,16 @@ def is_name(source: str | Path, data_dir: str | Path | None = None) -> bool:
     return name in NAMED or find(name, prepared_in(data_dir)) is not None
 
 
+def paths_of(source: str | Path, options: dict[str, Any] | None = None) -> list[Path]:
+    """The user's files and folders that a source is read from: none for a name, but for the options of `variants`."""
+    options = options or {}
+    if is_name(source, options.get("data_dir")):
+        photographs = [Path(options["photographs"])] if options.get("photographs") else []
+        return [path for part in (options.get("of"), *photographs) if part for path in paths_of(part)]
+    path = expanded(source)
+    return [path] * os.path.exists(path)  # Path.exists raises for words longer than a file's name may be
+
+
 def tell_shadowed(source: str | Path, data_dir: str | Path | None = None) -> None:
     """A line on stderr where a name hides a file or folder that is called the same."""
     if is_name(source, data_dir) and os.path.exists(source):
@@ -218,6 +228,7 @@ __all__ = [
     "counts",
     "digits",
     "dynamic_binarise",
+    "files_read",
     "fit_whitening",
     "folder",
     "generated",
@@ -232,6 +243,7 @@ __all__ = [
     "options_for",
     "patch_deviation",
     "patches",
+    "paths_of",
     "photos",
     "pixels_to_floats",
     "prefetched",
@@ -258,5 +270,6 @@ __all__ = [
     "variants",
     "whiten",
     "whiten_spectrum",
+    "would_read",
     "write_shards",
 ]

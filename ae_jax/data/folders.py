@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from unicodedata import normalize
 
-from ..disk import suffix
+from ..disk import is_projected, is_run, suffix
 from .dataset import DataError
 
 Kind = Literal["images", "texts", "arrays"]
@@ -24,6 +24,7 @@ class Listed(NamedTuple):
 
     files: list[Path]  # in the order of their names, without `own`
     own: list[Path]  # files and folders that ae_jax wrote
+    folders: list[Path]  # those that the files lie in, and others without files
 
 
 class Found(NamedTuple):
@@ -47,15 +48,9 @@ def image_suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder is a run of ae_jax."""
-    beside = ("lock", "checkpoints", "log.jsonl", "results.json")
-    return (folder / "config.json").is_file() and any((folder / name).exists() for name in beside)
-
-
 def is_own(folder: Path) -> bool:
     """Whether ae_jax wrote a folder: a run, or codes for the Embedding Projector."""
-    return is_run(folder) or (folder / "projector_config.pbtxt").is_file()
+    return is_run(folder) or is_projected(folder)
 
 
 def listed(root: Path) -> Listed:
@@ -63,13 +58,14 @@ def listed(root: Path) -> Listed:
 
     Links to folders elsewhere are followed. Links to folders in `root`, or around it, are not: they would repeat files.
     """
-    files, own, top = [], [], root.resolve()
+    files, own, folders, top = [], [], [], root.resolve()
 
     def around(folder: Path) -> bool:
         to = folder.resolve()
         return to.is_relative_to(top) or top.is_relative_to(to)
 
     def walk(folder: Path, linked: tuple[Path, ...]) -> None:
+        folders.append(folder)
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
@@ -79,7 +75,7 @@ def listed(root: Path) -> Listed:
             if entry.name.startswith("."):
                 continue
             if not entry.is_dir():
-                sprite = entry.name == "sprite.png" and (folder / "projector_config.pbtxt").is_file()
+                sprite = entry.name == "sprite.png" and is_projected(folder)
                 (own if sprite else files).append(path)
             elif is_own(path):
                 own.append(path)
@@ -89,15 +85,43 @@ def listed(root: Path) -> Listed:
                 walk(path, (*linked, path.resolve()))
 
     walk(root, ())
-    return Listed(sorted(files), own)
+    return Listed(sorted(files), own, folders)
+
+
+def readable() -> frozenset[str]:
+    """The suffixes of all files that are data in a folder: images, texts and arrays."""
+    return image_suffixes() | {*TEXTS, ".npy"}
+
+
+def files_read(source: Path) -> list[Path]:
+    """The file itself, or the files below a folder that are data of any kind; see `listed`."""
+    kinds = readable()
+    return [file for file in listed(source).files if suffix(file) in kinds] if source.is_dir() else [source]
+
+
+def would_read(source: Path, path: Path) -> bool:
+    """Whether a file at `path`, there or not, would be read with the source: as one of the data in its folder, or as
+    the labels of its .npy file.
+
+    Data of any kind count, since an array beside images is taken for the data, or refused. Links are resolved.
+    """
+    places = {path.parent.resolve() / path.name, path.resolve()}
+    if not source.is_dir():
+        return suffix(source) == ".npy" and source.resolve().with_suffix(".labels.npy") in places
+    if all(suffix(place) not in readable() for place in places):
+        return False
+    folders = {folder.resolve() for folder in listed(source).folders}
+    for place in places:
+        there = next(folder for folder in place.parents if folder.is_dir())
+        if there in folders and not any(part.startswith(".") for part in place.relative_to(there).parts):
+            return True
+    return False
 
 
 def tell_left_out(root: Path, kind: Kind) -> None:
     """Prints a line on stderr for the files that `listed` and `text_files` leave out."""
     there = listed(root)
-    if told := _own(there.own, root) + (
-        _described(_without_about(there.files, root)[1], root) if kind == "texts" else []
-    ):
+    if told := _own(there.own, root) + (_described(_without_about(there.files)[1], root) if kind == "texts" else []):
         print(f"left out: {'; '.join(told)}", file=sys.stderr)
 
 
@@ -106,21 +130,21 @@ def _own(paths: Sequence[Path], root: Path) -> list[str]:
 
 
 def _described(texts: Sequence[Path], root: Path) -> list[str]:
-    return [f"{some(texts, root)}, about the data"] * bool(texts)
+    return [f"{many(len(texts), 'texts')} about the data ({some(texts, root)})"] * bool(texts)
 
 
-def _without_about(files: Sequence[Path], *beside: Path) -> tuple[list[Path], list[Path]]:
-    """(texts that are data, texts about the data) among files. A text in a folder of `beside` is about the data by its
-    name; if all texts are, they are the data.
+def _without_about(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """(texts that are data, texts about the data) among files. The name of a text says whether it is about the data,
+    in a class folder too; if all texts are about them, they are the data.
     """
     texts = [p for p in files if suffix(p) in TEXTS]
-    about = [p for p in texts if p.parent in beside and _about(p)]
-    return (texts, []) if len(about) == len(texts) else ([p for p in texts if p not in about], about)
+    data = [p for p in texts if not _about(p)]
+    return (data, [p for p in texts if _about(p)]) if data else (texts, [])
 
 
 def text_files(path: Path) -> list[Path]:
-    """The text files below a folder, without texts about the data directly in it; see `listed`."""
-    return _without_about(listed(path).files, path)[0]
+    """The text files below a folder, without texts about the data; see `listed`."""
+    return _without_about(listed(path).files)[0]
 
 
 def visible_files(root: Path, suffixes: Collection[str]) -> list[Path]:
@@ -168,7 +192,7 @@ def kind_of(path: Path) -> Kind:
     if is_run(path):
         raise DataError(f"{path} is the folder of a run, which holds no data: name a folder or file of data")
     kinds = _sorted_by_kind(listed(path).files)
-    kinds["texts"] = [p for p in kinds["texts"] if not _about(p)] or kinds["texts"]
+    kinds["texts"], _ = _without_about(kinds["texts"])
     images = kinds["images"]
     other: Kind = "arrays" if kinds["arrays"] else "texts"
     if images and (kinds["arrays"] or len(kinds["texts"]) > len(images)):
@@ -223,7 +247,7 @@ def look(path: Path, kind: Kind) -> Found:
         mine = [p for p in mine if p.parent in roots.values()]
         left_out += [f"{many(len(deep), kind)} in folders below ({some(deep, path)})"] * bool(deep)
     if kind == "texts":
-        mine, about = _without_about(mine, path, *roots.values())
+        mine, about = _without_about(mine)
         left_out += _described(about, path)
     files = {split: [p for p in mine if p.is_relative_to(root)] for split, root in roots.items()}
     inside = {p for of in files.values() for p in of}
