@@ -1,7 +1,7 @@
 """The edge of `experiments/`: measuring many seeds at once, and the record that an experiment leaves.
 
 An experiment is a function `main(*, seeds: int = 5, epochs: int = 10, ...)` whose keyword arguments are its
-whole configuration. It trains with `run.train`, measures with `mapped` or `over_seeds`, and ends in `record`,
+whole configuration. It trains with `run.train`, measures with `mapped`, and ends in `record`,
 which writes `results/<name>.json`. Nothing here is needed to use the library.
 """
 
@@ -61,14 +61,6 @@ def mapped(fn: Callable[..., Any]) -> Callable[..., Any]:
 @compiled
 def _mapped(fn: Callable[..., Any], members: Any, *shared: Any) -> Any:
     return map_seeds(lambda one: fn(one, *shared))(members)
-
-
-def over_seeds(fn: Callable[..., Any], *args: Any, seeds: Sequence[int]) -> Any:
-    """The pure `fn(key, *args)` with `jax.random.key(s)` for each seed, as one compiled program (see `mapped`).
-
-    Every result has a leading axis [S].
-    """
-    return mapped(fn)(keys(seeds), *args)
 
 
 def evaluate(algorithm: Algorithm, params: Params, data: Batch, seeds: Sequence[int]) -> Metrics:

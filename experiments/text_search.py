@@ -18,6 +18,7 @@ import optax
 from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import denoising
+from ae_jax.distances import by_differences
 from ae_jax.evaluation import retrieval
 from ae_jax.experiment import banded, codes, command, record
 from ae_jax.run import train
@@ -39,9 +40,9 @@ def precision(z: np.ndarray, topics: np.ndarray, measure: str) -> np.ndarray:
     shared = topics.astype(np.float32) @ topics.T.astype(np.float32) > 0
     totals = np.zeros(len(CUTS))
     for i in range(0, len(z), 500):
-        likeness = z[i : i + 500] @ z.T - np.square(z).sum(1) / 2  # falls as the distance rises
-        likeness[np.arange(len(likeness)), np.arange(i, i + len(likeness))] = -np.inf  # a query is not among the found
-        order = np.argsort(-likeness, axis=1, kind="stable")[:, : max(CUTS)]
+        apart = np.array(by_differences(jnp.asarray(z[i : i + 500]), jnp.asarray(z)))
+        apart[np.arange(len(apart)), np.arange(i, i + len(apart))] = np.inf  # a query is not among the found
+        order = np.argsort(apart, axis=1, kind="stable")[:, : max(CUTS)]
         relevant = np.take_along_axis(shared[i : i + 500], order, 1)
         totals += [retrieval.precision_at(relevant, min(cut, len(z) - 1)).sum() for cut in CUTS]
     return 100 * totals / len(z)

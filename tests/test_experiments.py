@@ -16,7 +16,7 @@ import pytest
 
 from ae_jax import networks
 from ae_jax.core import Batch
-from ae_jax.experiment import Published, over_seeds, probe_errors, record, table, verdict
+from ae_jax.experiment import Published, keys, mapped, probe_errors, record, table, verdict
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 SMALL = {
@@ -310,11 +310,27 @@ def test_code_shift_is_the_noise_over_the_spread():
     assert float(shift(net, params, jax.random.key(2), x, 0.5)) == pytest.approx(0.25, rel=0.02)
 
 
-def test_over_seeds_is_a_loop_over_seeds():
+def test_a_mapped_function_is_a_loop_over_seeds():
     draw = lambda key, scale: scale * jax.random.normal(key, (4,))
-    got = over_seeds(draw, jnp.asarray(3.0), seeds=[4, 7])
+    got = mapped(draw)(keys([4, 7]), jnp.asarray(3.0))
     expected = np.stack([draw(jax.random.key(s), 3.0) for s in (4, 7)])
     np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [2, 10, 50])
+def test_documents_are_ranked_as_in_float64(size):
+    rng = np.random.default_rng(size)
+    z, topics = rng.integers(0, 4, (60, size)) + 4096, rng.random((60, 5)) < 0.3  # many are equally far
+    apart = np.square(z[:, None] - z[None]).sum(-1, dtype=np.float64)
+    np.fill_diagonal(apart, np.inf)
+    shared = topics.astype(int) @ topics.T > 0
+    relevant = np.take_along_axis(shared, np.argsort(apart, axis=1, kind="stable"), 1)
+    module = load("text_search")
+    expected = [100 * relevant[:, : min(cut, 59)].mean() for cut in module.CUTS]
+    got = module.precision(z.astype(np.float32), topics, "distance")
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    product = z.astype(np.float32) @ z.T.astype(np.float32)  # |z|^2 is more than 2^24: a product of float32 ties others
+    assert (product != z @ z.T).any()
 
 
 def test_probe_needs_labels():
