@@ -291,7 +291,7 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
 
     for group in vars(parsed).values():
         check_numbers(vars(group))
-    options: TrainOptions = parsed.training
+    options: Any = parsed.training  # of `training_options`, where batch_size and lr are never None
     if options.seeds is not None and options.seed:
         raise ValueError("--seeds N trains the seeds 0 to N-1, and --seed S one seed: give one of the two")
     if options.shard_size is not None and not options.stream:
@@ -305,25 +305,25 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
         return {name: value for name, value in vars(group).items() if value is not None}
 
     sources = {data_flag(name): name for name in merged(data.OPTIONS)}
-    own, network = of.defaults(algorithm), options.network or heads(algorithm).network
+    network = options.network or heads(algorithm).network
     network_options = of.network_options(algorithm, network, given(parsed.networks))
     latents = options.latents
     if latents is None:
-        latents = own.latents if network_options.get("dense", True) else 0  # see settings.sized
+        latents = of.defaults(algorithm).latents if network_options.get("dense", True) else 0  # see settings.sized
     return Settings(
         algorithm=algorithm,
         network=network,
         data=options.data,
         latents=latents,
         epochs=options.epochs,
-        batch_size=own.batch_size if options.batch_size is None else options.batch_size,
+        batch_size=options.batch_size,
         seeds=tuple(range(options.seeds)) if options.seeds is not None else (options.seed,),
         hyper=dict(vars(getattr(parsed, algorithm))),
         network_options=network_options,
         data_options={sources[flag]: value for flag, value in given(parsed.sources).items()},
         optimizer=OptimizerSettings(
             options.optimizer,
-            own.lr if options.lr is None else options.lr,
+            options.lr,
             options.schedule,
             options.warmup_epochs,
             options.clip,

@@ -230,11 +230,6 @@ def tied_precision_at(relevant: np.ndarray, distances: np.ndarray, k: int) -> np
     return ((relevant & nearer).sum(1) + (relevant & tied).sum(1) * room / tied.sum(1)) / k
 
 
-def recall_at(relevant: np.ndarray, k: int) -> np.ndarray:
-    """Part of all relevant ones that is among the first k. Whole rankings, bool [Q, N] -> [Q]; 0 where none is."""
-    return relevant[:, :k].sum(1) / np.maximum(relevant.sum(1), 1)
-
-
 def average_precision(relevant: np.ndarray) -> np.ndarray:
     """Mean, over the relevant ones, of the precision where each stands; its mean over queries is the MAP.
 

@@ -19,8 +19,8 @@ def greedy(
 ) -> tuple[list[Params], list[Metrics]]:
     """Trains each layer on the clean codes of the one below it; layer i's run has `address(key, "layer", i)`.
 
-    The codes are those of `Algorithm.encode`. A `networks.stack` of the layers' networks codes alike where that is the
-    network's own `encode`; what an algorithm does to it besides (a choice of the k largest) it lacks.
+    The codes are those of `Algorithm.encode`. A `networks.stack` of the layers has the networks' own `encode`, which
+    gives the same codes unless an algorithm changes them, as `k_sparse` keeps the k largest.
 
     Args:
         layers: an algorithm for each layer, bottom first, the first on the data itself.
@@ -49,30 +49,33 @@ def greedy(
 
 
 def resume(init: Init, given: Params) -> Init:
-    """An init that lays groups of params from an earlier stage over those it draws."""
+    """An init that draws params by `init` and replaces groups of them by those of an earlier stage, `given`."""
     return lambda key, data: init(key, data) | given
 
 
 def fit_best(
     init: Init, rule: Rule, data: Batch, key: Key, epochs: int, score: Callable[[Params], Array]
 ) -> tuple[Params, Metrics]:
-    """`core.fit`, but of the epoch with the lowest score; of equals the first. The run itself is that of `fit`.
+    """`core.fit`, returning the params of the epoch with the lowest score, the first of equals.
+
+    A score of NaN is never the lowest; if all are NaN, the first epoch's params are returned.
 
     Args:
         init: as `fit` takes it.
         rule: on datasets, see `core.epoch`.
         data: the training set.
         key: of the run.
-        epochs: passes, of which one at least.
-        score: of params, [], after every epoch: an error on a validation set.
+        epochs: passes over the data, at least 1.
+        score: params -> [], an error on a validation set, computed after every epoch.
 
     Returns:
-        that epoch's params, and each metric [epochs], with the score among them.
+        the params of that epoch, and the metrics of all, [epochs] each, with `score` among them.
 
-    Raises ValueError for no epochs. A score that is not a number is no best; if none ever is, the first epoch counts.
+    Raises:
+        ValueError: no epochs.
     """
     if epochs < 1:
-        raise ValueError(f"epochs is {epochs}; of at least one the best can be taken")
+        raise ValueError(f"epochs is {epochs}; it must be at least 1")
     params, memory, key_epochs = start(init, rule, data, key)
 
     def step(carry, e: Array):
