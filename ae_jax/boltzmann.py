@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from . import draws
+from .checks import check_choice
 from .core import Autoencoder, Heads, Key, Params, address
 from .losses import softplus, sum_examples, takes_logits, weights
 from .recode import linear_code, of_code_alone
@@ -111,9 +112,8 @@ class Machine(NamedTuple):
 
 def machine(net: Autoencoder, visible: UnitsName = "bernoulli", hidden: UnitsName = "bernoulli") -> Machine:
     """Raises ValueError for an unknown name, Gaussian units on both sides, or a network that corrupts."""
-    for side, name in (("visible", visible), ("hidden", hidden)):
-        if name not in UNITS:
-            raise ValueError(f"{side} is {name!r}; units are one of {sorted(UNITS)}")
+    check_choice("visible", visible, UNITS)
+    check_choice("hidden", hidden, UNITS)
     if visible == hidden == "gaussian":
         raise ValueError("visible and hidden are both gaussian, which has no Z for large weights: make one bernoulli")
     if net.corrupt is not None:

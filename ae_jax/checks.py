@@ -1,6 +1,6 @@
 """Checks of arguments before anything is computed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import chex
@@ -19,6 +19,24 @@ def known(value: Any) -> bool:
     A hyperparameter that jax.vmap maps over, or that jit or grad traces, is not: the caller keeps to its range.
     """
     return not isinstance(value, Tracer)
+
+
+def check_choice(
+    what: str, chosen: Any, known: Iterable[str], more: str = "", error: type[Exception] = ValueError
+) -> None:
+    """Raises ValueError, or the error given, unless `chosen` is one of the known names.
+
+    `more` ends the sentence, with what else the caller takes.
+    """
+    if chosen not in (names := tuple(known)):
+        raise error(f"{what} is {chosen!r}; it must be one of {', '.join(names)}{more}")
+
+
+def check_names(what: str, given: Iterable[str], known: Iterable[str], error: type[Exception] = ValueError) -> None:
+    """Raises ValueError, or the error given, for names, such as those of options, that `what` lacks."""
+    names = tuple(known)
+    if unknown := sorted(set(given) - {*names}):
+        raise error(f"{what} has no {', '.join(unknown)}; it has {', '.join(names) or 'none'}")
 
 
 def final(hyper: float | Callable[[Any], Any]) -> float | Array:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from . import draws
-from .checks import known
+from .checks import check_choice, known
 from .core import Autoencoder, Key, Params
 from .ranges import NOT_NEGATIVE, PORTION
 
@@ -114,7 +114,7 @@ def low_resolution(factor: float = FACTOR) -> Corruption:
 
 def corruption(kind: CorruptionName | Corruption, level: float | None = None) -> Corruption:
     """A corruption by name and level (None: its default), or the function itself."""
-    known = {
+    kinds = {
         "masking": masking,
         "gaussian": gaussian,
         "salt_and_pepper": salt_and_pepper,
@@ -125,9 +125,8 @@ def corruption(kind: CorruptionName | Corruption, level: float | None = None) ->
     }
     if callable(kind):
         return kind
-    if kind not in known:
-        raise ValueError(f"corruption is {kind!r}; it must be one of {sorted(known)} or a function (x, key) -> x")
-    return known[kind]() if level is None else known[kind](level)
+    check_choice("corruption", kind, kinds, " or a function (x, key) -> x")
+    return kinds[kind]() if level is None else kinds[kind](level)
 
 
 def corrupted(net: Autoencoder, corrupt: Corruption) -> Autoencoder:

@@ -24,6 +24,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from .checks import check_choice
 from .disk import RunError, first_line, strict
 
 Parallel = Literal["none", "data", "seeds", "both"]
@@ -255,8 +256,7 @@ def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh |
     Raises:
         ValueError: another name, devices that are not there, or processes that ask for different ones.
     """
-    if parallel not in get_args(Parallel):
-        raise ValueError(f"parallel is {parallel!r}; it must be one of {', '.join(get_args(Parallel))}")
+    check_choice("parallel", parallel, get_args(Parallel))
     agree({"parallel": parallel, "seeds": seeds, "devices": devices})  # before one of them alone finds fault with it
     if parallel == "none":
         if devices not in (None, 1):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from .checks import check_choice
 from .core import Key
 from .losses import sum_examples
 
@@ -104,6 +105,5 @@ def square_norm(method: str, *, samples: int = 1, group: int = 32) -> Callable[.
         "closed": lambda f, layer, key, x, *fixed: closed(layer, x, *fixed),
         "hutchinson": lambda f, layer, key, x, *fixed: hutchinson(f, x, *fixed, key=key, samples=samples),
     }
-    if method not in known:
-        raise ValueError(f"penalty is {method!r}; it must be one of {sorted(known)}")
+    check_choice("penalty", method, known)
     return known[method]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from .barriers import computed, single
+from .checks import check_choice
 from .core import Autoencoder, Metrics
 
 LikelihoodName = Literal["squared", "bernoulli", "multinomial"]
@@ -164,8 +165,7 @@ def likelihood(name: LikelihoodName, net: Autoencoder | None = None) -> Likeliho
             multinomial_nll, lambda output: jax.nn.softmax(output.reshape(output.shape[0], -1)).reshape(output.shape)
         ),
     }
-    if name not in known:
-        raise ValueError(f"likelihood is {name!r}; it must be one of {sorted(known)}")
+    check_choice("likelihood", name, known)
     if net is not None and name != "squared":
         takes_logits(net, f"the likelihood {name}")
     return known[name]

@@ -10,6 +10,7 @@ import optax
 
 from . import pretraining, run
 from .algorithms import ALGORITHMS, DEFAULTS, Defaults
+from .checks import check_choice, check_names
 from .core import Algorithm, Autoencoder, Heads, Optimizer
 from .corruption import CorruptionName, corrupted, corruption
 from .losses import is_weight
@@ -17,6 +18,7 @@ from .networks import NETWORKS, PrecisionName, rounded
 from .ranges import NOT_NEGATIVE, POSITIVE, Updates, asked_of
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
+GIVEN = {"net", "optimizer", "shape", "latents", "heads"}  # parameters of makers that are no options
 DataKind = Literal["words", "unit", "real"]  # counted words; values in [0, 1]; others
 ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
 
@@ -104,11 +106,13 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
         "linear": lambda: optax.linear_schedule(settings.lr, 0.0, rest),
         "exponential": lambda: optax.exponential_decay(settings.lr, rest, 0.01),
     }
-    rate = _named(schedules, settings.schedule, "schedule")()
+    check_choice("schedule", settings.schedule, schedules)
+    check_choice("optimizer", settings.name, methods)
+    rate = schedules[settings.schedule]()
     if warm:
         rate = optax.join_schedules([optax.linear_schedule(0.0, settings.lr, warm), rate], [warm])
     parts = [optax.clip_by_global_norm(settings.clip)] if settings.clip is not None else []
-    parts.append(_named(methods, settings.name, "optimizer")())
+    parts.append(methods[settings.name]())
     if settings.weight_decay:
         parts.append(optax.add_decayed_weights(settings.weight_decay, mask=is_weight))
     return optax.chain(*parts, optax.scale_by_learning_rate(rate))
@@ -168,8 +172,9 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
 
     Raises ValueError for an unknown name or an option that the algorithm or network does not have.
     """
-    make = _named(ALGORITHMS, settings.algorithm, "algorithm")
-    make_net = _named(NETWORKS, settings.network, "network")
+    check_choice("algorithm", settings.algorithm, ALGORITHMS)
+    check_choice("network", settings.network, NETWORKS)
+    make, make_net = ALGORITHMS[settings.algorithm], NETWORKS[settings.network]
     _known(settings.hyper, make, f"the algorithm {settings.algorithm}")
     _known(settings.network_options, make_net, f"the network {settings.network}")
     needs = heads(settings.algorithm)
@@ -194,8 +199,7 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
         noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
         return make(noisy, optimizer(settings.optimizer, epochs, steps), **settings.hyper)
 
-    if settings.precision not in get_args(PrecisionName):
-        raise ValueError(f"precision is {settings.precision!r}; it must be one of {', '.join(get_args(PrecisionName))}")
+    check_choice("precision", settings.precision, get_args(PrecisionName))
     if settings.precision == "float32":
         return on(net)
     # Only learning is in few bits: metrics, samples and exports stay in float32, so that numbers compare.
@@ -221,17 +225,8 @@ def check_updates(settings: Settings, examples: int) -> None:
             )
 
 
-def _named(known: dict[str, Any], name: str, what: str) -> Any:
-    if name not in known:
-        raise ValueError(f"the {what} {name!r} is not known; there are {', '.join(sorted(known))}")
-    return known[name]
-
-
 def _known(options: dict[str, Any], make: Any, what: str) -> None:
-    has = set(inspect.signature(make).parameters)
-    if unknown := sorted(set(options) - has):
-        offered = sorted(has - {"net", "optimizer", "shape", "latents", "heads"})
-        raise ValueError(f"{what} has no {', '.join(unknown)}; it has {', '.join(offered)}")
+    check_names(what, options, sorted({*inspect.signature(make).parameters} - GIVEN))
 
 
 def _tuples(value: Any) -> Any:

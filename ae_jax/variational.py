@@ -14,7 +14,7 @@ from jax import Array
 
 from . import draws
 from .barriers import settled
-from .checks import known
+from .checks import check_choice, known
 from .core import Autoencoder, Batch, Heads, Key, Params
 from .losses import gaussian_nll, sum_examples, takes_logits
 from .losses import likelihood as likelihood_of
@@ -65,8 +65,7 @@ def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None)
     Raises ValueError for another name, a sigma that is not positive or of another likelihood, and
     for a network whose code is not linear, whose output is no logits, or which makes more of an input than its code.
     """
-    if likelihood not in get_args(Observation):
-        raise ValueError(f"likelihood is {likelihood!r}; it must be one of {', '.join(get_args(Observation))}")
+    check_choice("likelihood", likelihood, get_args(Observation))
     POSITIVE.check("sigma", sigma)
     if sigma is not None and likelihood != "gaussian":
         raise ValueError(f"sigma is of the gaussian likelihood; the {likelihood} one has none")

@@ -217,8 +217,8 @@ def test_every_option_of_an_algorithm_and_network_is_a_documented_flag(name):
         (["train", "vae", "--seeds", "2", "--seed", "3"], "one of the two"),
         (["train", "vae", "--network", "linear", "--hidden", "3"], "the network linear has no hidden; it has tied"),
         (["train", "autoencoder", "--likelihood", "bernoulli", "--output-activation", "sigmoid"], "takes logits"),
-        (["train", "vae", "--data-patch", "8"], "no option --data-patch; it takes none"),
-        (["train", "vae", "--data", "photos", "--data-words", "8"], "it takes --data-patch, --data-count,"),
+        (["train", "vae", "--data-patch", "8"], "which has no --data-patch; it has none"),
+        (["train", "vae", "--data", "photos", "--data-words", "8"], "it has --data-patch, --data-count,"),
         (
             ["train", "vae", "--data", "pictures", "--data-count", "8"],
             "--data-count and --data-test-count are numbers",

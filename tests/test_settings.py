@@ -82,8 +82,8 @@ def test_clipping_bounds_the_global_norm():
         ({"lr": 0.0}, "lr is 0"),
         ({"clip": -1.0}, "clip is -1"),
         ({"warmup_epochs": 4.0}, "warmup_epochs is 4"),
-        ({"name": "adamant"}, "optimizer 'adamant'.*adam"),
-        ({"schedule": "cosin"}, "schedule 'cosin'.*cosine"),
+        ({"name": "adamant"}, "optimizer is 'adamant'; it must be one of adam,"),
+        ({"schedule": "cosin"}, "schedule is 'cosin'; it must be one of .*cosine"),
     ],
 )
 def test_wrong_optimizers(wrong, match):
@@ -94,8 +94,8 @@ def test_wrong_optimizers(wrong, match):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"algorithm": "vea"}, "algorithm 'vea' is not known; there are .*autoencoder"),
-        ({"network": "cnn"}, "network 'cnn' is not known; there are conv"),
+        ({"algorithm": "vea"}, "algorithm is 'vea'; it must be one of .*autoencoder"),
+        ({"network": "cnn"}, "network is 'cnn'; it must be one of .*conv"),
         ({"hyper": {"beta": 1.0}}, "autoencoder has no beta"),
         ({"network_options": {"heads_up": 1}}, "mlp has no heads_up"),
         ({"hyper": {"likelihood": "bernoulli"}, "network_options": {"output_activation": "sigmoid"}}, "takes logits"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import labelled
+from ..checks import check_names, labelled
 from ..core import Batch
 
 
@@ -40,11 +40,8 @@ def options_of(reader: Callable[..., Any]) -> list[str]:
 
 def check_options(options: Iterable[str], reader: Callable[..., Any], done: str) -> None:
     """Raises DataError for options that the reader lacks, as arguments; the command line turns these into flags."""
-    known = options_of(reader)
-    if unknown := sorted(set(options) - set(known)):
-        takes = f"it takes {', '.join(f'{name}=' for name in known)}" if known else "it takes none"
-        lacks = ", ".join(f"{name}=" for name in unknown)
-        raise DataError(f"{done} by {reader.__name__}, which has no option {lacks}; {takes}")
+    given, known = ([f"{name}=" for name in names] for names in (options, options_of(reader)))
+    check_names(f"{done} by {reader.__name__}, which", given, known, DataError)
 
 
 def refuse(bad: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from ..checks import check_choice
 from .dataset import DataError, Dataset, expanded, make_batch, take
 from .folders import NAMES
 from .images import read_images
@@ -52,8 +53,7 @@ def variant(
     Raises:
         DataError: an unknown kind, no photographs where they are needed, no labels, images in colour, or too few.
     """
-    if kind not in get_args(Variant):
-        raise DataError(f"kind is {kind!r}; it must be one of {', '.join(get_args(Variant))}")
+    check_choice("kind", kind, get_args(Variant), error=DataError)
     shape = source.train.x.shape[1:]
     if source.train.y is None or len(shape) != 3 or shape[-1] != 1:
         raise DataError(f"variants are made of grey images with labels; {source} does not have both")

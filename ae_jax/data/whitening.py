@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ..checks import check_choice
 from .dataset import DataError
 
 
@@ -69,8 +70,7 @@ def fit_whitening(
     Raises:
         DataError: more components than dimensions, or, without eps, directions in which x does not vary.
     """
-    if kind not in ("pca", "zca"):
-        raise DataError(f"kind is {kind!r}; it must be pca or zca")
+    check_choice("kind", kind, ("pca", "zca"), error=DataError)
     flat = np.asarray(x, np.float64).reshape(len(x), -1)
     if len(flat) < 2:
         raise DataError(f"whitening was given {len(flat)} examples; it needs two at least")

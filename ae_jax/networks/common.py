@@ -17,7 +17,7 @@ from flax import linen as nn
 from jax import Array
 
 from .. import draws
-from ..checks import known
+from ..checks import check_choice, known
 from ..core import Autoencoder, Batch, Key, Params
 from ..recode import of_code_alone, through
 
@@ -54,8 +54,7 @@ def activation(which: ActivationName | Activation) -> Activation:
     """An activation by name, or the function itself. Raises ValueError for an unknown name."""
     if callable(which):
         return which
-    if which not in ACTIVATIONS:
-        raise ValueError(f"activation is {which!r}; it must be one of {sorted(ACTIVATIONS)} or a function")
+    check_choice("activation", which, ACTIVATIONS, " or a function")
     return ACTIVATIONS[which]
 
 
@@ -63,8 +62,7 @@ def initializers(which: InitName | Initializer, fan_in: int) -> tuple[Initialize
     """(kernel_init, bias_init) by name, for a layer with `fan_in` inputs to each unit; a function is the kernel's."""
     if callable(which):
         return which, nn.initializers.zeros
-    if which not in KERNELS:
-        raise ValueError(f"init is {which!r}; it must be one of {sorted(KERNELS)}")
+    check_choice("init", which, KERNELS, " or a function")
     if which != "uniform":
         return KERNELS[which], nn.initializers.zeros
     bound = fan_in**-0.5
