@@ -19,6 +19,14 @@ NEAR = 2.0**-7  # |a - b|^2 over |a|^2 + |b|^2; below this, the product has lost
 UNROLLED = 32  # dimensions in one pass over the sums
 
 
+def exponent(x: Array) -> Array:
+    """The power of two e, [] int32, for which the largest |x| / 2^e is in [0.5, 1); 0 for zeros.
+
+    Squares of `jnp.ldexp(x, -e)` neither underflow to 0 nor overflow, and its bits are those of x.
+    """
+    return jnp.frexp(jnp.abs(x).max())[1]
+
+
 def in_blocks(f: Callable[[Array], Any], x: Array, size: int) -> Any:
     """f of [size, ...], applied to all of x [N, ...] one block after another; results [N, ...].
 

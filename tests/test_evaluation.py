@@ -159,6 +159,9 @@ def test_explained_variance_is_about_the_mean(digits):
     np.testing.assert_allclose(pca.explained_variance(error, x + 7), expected, rtol=1e-4)  # wherever zero lies
     constant = np.square(x - x.mean(0)).sum(1)
     np.testing.assert_allclose(pca.explained_variance(constant, x), 0, atol=1e-6)
+    far = np.float32(1e-3 * x + 1e3)
+    spread = np.square(np.float64(far) - np.float64(far).mean(0)).sum(1).mean()
+    np.testing.assert_allclose(pca.total_variance(jnp.asarray(far)), spread, rtol=1e-4)
 
 
 # ----------------------------------------------------------------------------------------------------- probes
@@ -201,6 +204,61 @@ def test_linear_probe_does_not_see_scale_or_dead_units(digits, linear_codes):
     np.testing.assert_allclose(scaled.weights[10:], 0, atol=1e-3)
     again = probes.fit_linear(z, train.y, 10)
     np.testing.assert_array_equal(again.weights, plain.weights)
+
+
+@pytest.mark.parametrize(
+    ("size", "offset"), [(1.0, 0.0), (1e-3, 1e3), (1e-20, 0.0), (1e20, 0.0), (1e-20, 1e-17)], ids=str
+)
+def test_units_are_standardised_at_any_size_and_distance_from_zero(size, offset):
+    x = np.random.default_rng(0).normal(size=(200, 3)) * [1, 3, 0.5]
+    codes = np.float32(size * x + offset)
+    reference = StandardScaler().fit(np.float64(codes))
+    mean, scale = probes.standardise(jnp.asarray(codes))
+    np.testing.assert_allclose(scale, np.float64(codes).std(0), rtol=1e-5)
+    np.testing.assert_allclose(mean, reference.mean_, rtol=2e-7, atol=1e-6 * size)
+
+
+def test_a_unit_that_varies_by_rounding_alone_is_constant():
+    ones = np.float32(np.random.default_rng(0).integers(0, 2, 100))
+    for value in np.float32([1e3, 1e-20, 1e20, 0.1]):
+        steps = np.nextafter(value, np.float32(np.inf)) * ones + value * (1 - ones)
+        _, scale = probes.standardise(jnp.asarray(steps[:, None]))
+        assert scale[0] == pytest.approx(value, rel=1e-6)
+    assert probes.standardise(jnp.zeros((5, 1)))[1][0] == 1
+
+
+@pytest.mark.parametrize("factor", [1e-20, 1e20])
+def test_probes_do_not_see_the_size_of_codes(digits, linear_codes, factor):
+    (train, test), small = digits, [np.float32(factor) * z for z in linear_codes]
+    for probe in (probes.linear_probe, probes.knn_accuracy):
+        plain = probe(linear_codes[0], train.y, linear_codes[1], test.y)
+        assert plain > 0.8
+        assert abs(probe(small[0], train.y, small[1], test.y) - plain) <= 1.1 / len(test.y)
+
+
+def test_a_probe_reads_codes_far_from_zero(digits, linear_codes):
+    train, test = digits
+    both = [np.float32(1e-3 * z + 1e3) for z in linear_codes]
+    scaler = StandardScaler().fit(np.float64(both[0]))
+    x, x_test = (scaler.transform(np.float64(z)) for z in both)
+    reference = LogisticRegression(tol=1e-6, max_iter=5000).fit(x, train.y).score(x_test, test.y)
+    assert reference > 0.7
+    assert abs(probes.linear_probe(both[0], train.y, both[1], test.y) - reference) <= 2.1 / len(test.y)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(("size", "offset"), [(1e-20, 0.0), (1e18, 0.0), (1e-3, 1e3)])
+def test_principal_components_do_not_see_size_or_offset(size, offset, exact):
+    rng = np.random.default_rng(0)
+    x = np.float32(size * (rng.normal(size=(300, 8)) * np.geomspace(1, 0.1, 8)) + offset)
+    reference = PCA(3, svd_solver="full").fit(np.float64(x))
+    fitted = pca.fit(jnp.asarray(x), 3, exact)
+    alike = np.abs((np.asarray(fitted.components) * reference.components_).sum(1))
+    np.testing.assert_allclose(alike, 1, atol=1e-4)
+    variances = reference.explained_variance_ * (299 / 300)
+    if variances.min() > 1e-37:  # smaller ones are 0 in float32
+        np.testing.assert_allclose(fitted.variances, variances, rtol=1e-4)
+    np.testing.assert_allclose(fitted.mean, reference.mean_, rtol=2e-7, atol=1e-6 * size)
 
 
 @pytest.mark.parametrize("neighbours", [1, 2, 5])

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from ..core import Metrics, address
+from ..distances import exponent
 from ..losses import reconstruction, squared_error
 
 
@@ -37,8 +38,10 @@ def fit(x: Array, components: int, exact: bool | None = None) -> PCA:
     if components < 1 or not count:
         raise ValueError(f"PCA was asked for {components} components of {count} examples; both must be at least 1")
     kept = min(components, count, size)
-    mean = x.mean(0)
-    flat = (x - mean).reshape(count, size)
+    moved = x - x[0]  # exact for data far from zero, whose mean is rounded
+    centre = moved.mean(0)
+    scale = exponent(moved - centre)  # squares of small data are 0
+    flat = jnp.ldexp(moved - centre, -scale).reshape(count, size)
     if size <= 2048 if exact is None else exact:
         variances, vectors = jnp.linalg.eigh(flat.T @ flat / count)
     else:
@@ -49,7 +52,7 @@ def fit(x: Array, components: int, exact: bool | None = None) -> PCA:
         variances, rotation = jnp.linalg.eigh(inside.T @ inside / count)
         vectors = basis @ rotation
     top = vectors[:, ::-1][:, :kept].T.reshape(kept, *shape)
-    return PCA(mean, top, jnp.maximum(variances[::-1][:kept], 0))
+    return PCA(x[0] + centre, top, jnp.ldexp(jnp.maximum(variances[::-1][:kept], 0), 2 * scale))
 
 
 @jax.default_matmul_precision("highest")
@@ -72,10 +75,10 @@ def evaluate(pca: PCA, x: Array) -> Metrics:
 def total_variance(x: Array) -> Array:
     """The mean over examples of ||x - mean||^2, about their own mean. [N, ...] -> [].
 
-    It is 0 if no dimension varies by more than the rounding of a mean of equal numbers.
+    It is 0 if no dimension varies, since differences from the first example have a mean without rounding.
     """
-    varies = x.max(0) > x.min(0)
-    return squared_error(x, jnp.where(varies, x.mean(0), x[0])).mean()
+    moved = x - x[0]
+    return squared_error(moved, moved.mean(0)).mean()
 
 
 def explained_variance(error: Array, x: Array) -> Array:

@@ -12,6 +12,7 @@ import optax
 from jax import Array, lax
 
 from ..checks import labelled
+from ..distances import exponent
 from ..ranges import NOT_NEGATIVE
 from ..retrieval import nearest
 
@@ -28,11 +29,19 @@ class Probe(NamedTuple):
 
 
 def standardise(codes: Array) -> tuple[Array, Array]:
-    """(mean, scale) of each unit; a unit that does not vary, rounding apart, has scale 1. [N, K] -> [K], [K]."""
-    mean = codes.mean(0)
-    std = jnp.sqrt(jnp.square(codes - mean).mean(0))
-    noise = 10 * jnp.finfo(codes.dtype).eps * jnp.abs(codes).max(0)
-    return mean, jnp.where(std > noise, std, 1)
+    """(mean, scale) of each unit; one that does not vary, rounding apart, has its largest magnitude as scale, or 1.
+
+    Codes have any size and distance from zero: differences from the first code, over the largest of them, are squared.
+    [N, K] -> [K], [K].
+    """
+    moved = codes - codes[0]
+    size = jnp.abs(moved).max(0)
+    part = moved / jnp.where(size > 0, size, 1)
+    centre = part.mean(0)
+    std = size * jnp.sqrt(jnp.square(part - centre).mean(0))
+    largest = jnp.abs(codes).max(0)
+    rounding = 2 * jnp.finfo(codes.dtype).eps * largest  # two to four steps between neighbouring floats
+    return codes[0] + size * centre, jnp.where(std > rounding, std, jnp.where(largest > 0, largest, 1))
 
 
 @partial(jax.jit, static_argnames=("classes", "max_steps", "standard"))
@@ -113,7 +122,8 @@ def predict_knn(train: Array, labels: Array, codes: Array, neighbours: int, clas
     Returns:
         [M], classes.
     """
-    near, _ = nearest(train, codes, neighbours)
+    up = -exponent(train)  # squares of small codes are 0
+    near, _ = nearest(jnp.ldexp(train, up), jnp.ldexp(codes, up), neighbours)
     return jax.vmap(lambda votes: jnp.argmax(jnp.bincount(votes, length=classes)))(labels[near])
 
 
