@@ -107,3 +107,12 @@ def labelled(y: Any) -> np.ndarray:
     """Which examples have a label: a negative one means none, as -1 does in TensorFlow Datasets. [N] -> [N], bool."""
     y = np.asarray(y)
     return y >= 0 if np.issubdtype(y.dtype, np.signedinteger) else np.ones(y.shape, bool)
+
+
+def length(data: Any) -> int:
+    """The number of examples. Raises TypeError unless `data` is a Batch, ValueError for none or for unequal lengths."""
+    check_batch(data)
+    lengths = {len(leaf) for leaf in jax.tree.leaves(data)}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"a batch has lengths {sorted(lengths)}: give at least 1 example, and as many labels")
+    return len(data.x)

@@ -171,7 +171,7 @@ def hyperparameters(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
     on the data is None, and its help gives the rule: see `settings.completed`.
     """
     from .algorithms import ALGORITHMS
-    from .settings import defaults, likelihood
+    from .settings import default_classes, defaults, likelihood
 
     own = defaults(algorithm)
     options = {
@@ -187,6 +187,9 @@ def hyperparameters(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
         kind, _, text = options["pretrain_epochs"]
         by_data = f"as many as make {own.pretraining:,} steps"
         options["pretrain_epochs"] = (kind | None, None, f"{text.rstrip('.')}. By default {by_data}.")
+    if default_classes(algorithm) is not None:
+        kind, _, text = options["classes"]
+        options["classes"] = (kind | None, None, f"{text.rstrip('.')}. By default as many as the training labels have.")
     return options
 
 

@@ -176,7 +176,12 @@ def check_classes(algorithm: Algorithm, settings: Settings, y: Any) -> str:
                 f"{settings.data} have one (-1 is none): "
                 + (f"give --labels {known} or fewer" if known else "choose data with labels")
             )
-    if y is None or algorithm.classes is None or (there := 1 + int(np.max(y))) <= algorithm.classes:
+    return "" if y is None or algorithm.classes is None else check_labels(algorithm, settings, y)
+
+
+def check_labels(algorithm: Algorithm, settings: Settings, y: Any) -> str:
+    """The note and the first ValueError of `check_classes`, for labels y."""
+    if algorithm.classes is None or (there := 1 + int(np.max(y))) <= algorithm.classes:
         return ""
     # by default the classes are half of a code that has them as a part: see labels.class_and_style
     option = inspect.signature(ALGORITHMS[settings.algorithm]).parameters.get("classes")
@@ -186,6 +191,40 @@ def check_classes(algorithm: Algorithm, settings: Settings, y: Any) -> str:
     if half and "labels" not in settings.hyper:
         return f"note: {beyond}: images of the others teach no class (to change it: --classes {there}, more --latents)"
     raise ValueError(f"{beyond}: give {there} classes" + (f" and more than {there} latents" if coded else ""))
+
+
+def bounded(stream: data.Stream, algorithm: Algorithm, settings: Settings) -> data.Stream:
+    """The stream; reading raises the error of `check_labels`, since a sample need not hold the largest label."""
+    read = stream.source.read
+
+    def checked(index: np.ndarray) -> Batch:
+        batch = read(index)
+        if batch.y is not None:
+            check_labels(algorithm, settings, batch.y)
+        return batch
+
+    return replace(stream, source=replace(stream.source, read=checked))
+
+
+def classes_of(splits: Splits) -> int | None:
+    """The number of classes in the training labels: 1 + the largest; of a stream, of a sample or as its source tells.
+
+    None without labels.
+    """
+    y = splits.train.y
+    told = (splits.streams.train.source.classes or 0) if splits.streams else 0
+    return max(1 + int(np.max(y)), told) if y is not None and labelled(y).any() else None
+
+
+def check_validation_labels(algorithm: Algorithm, settings: Settings, validation: Any) -> None:
+    """Raises ValueError where the metrics need labels, and no validation example has one."""
+    if not isinstance(validation, Batch) or algorithm.classes is None or algorithm.decodes:
+        return
+    if validation.y is None or not labelled(validation.y).any():
+        raise ValueError(
+            f"{settings.algorithm} is measured by labels, and none of {len(validation.x)} validation examples of "
+            f"{settings.data} has one (-1 is none): hold out more examples (--validation), or none"
+        )
 
 
 def train(
@@ -216,7 +255,7 @@ def train(
     shape = splits.train.x.shape[1:]
     learned: Any = splits.streams or splits  # both have train and validation
     examples = len(splits.streams.train.source if splits.streams else splits.train.x)
-    settings = completed(sized(settings, shape), examples, kind_of(splits))
+    settings = completed(sized(settings, shape), examples, kind_of(splits), classes_of(splits))
     recorded = settings.to_json() | {
         "shape": list(shape),
         "validated": learned.validation is not None,
@@ -240,6 +279,9 @@ def train(
     algorithm = build(settings, shape, examples)
     if told := check_classes(algorithm, settings, splits.train.y):
         say(told)
+    check_validation_labels(algorithm, settings, learned.validation)
+    if splits.streams is not None:
+        learned = splits.streams._replace(train=bounded(splits.streams.train, algorithm, settings))
     # Checks that need no compilation come before anything is written.
     run.check_arguments(settings.seeds, settings.patience, learned.validation)
     run.traced(algorithm, learned.train)
@@ -387,8 +429,6 @@ def diagnose(
     """Remarks on what went wrong in a training, see `diagnosis`."""
     test, steps = splits.test, -(-examples // settings.batch_size)
     x = jnp.asarray(test.x[:SAMPLED])
-    measured = {name.partition(" (")[0] for name in metrics}
-    unlearned = "test error" in measured and "test reconstruction" not in measured  # a classifier's decoder
     of_seeds = {}
     for i, seed in enumerate(trained.good):  # as the metrics' values are
         at = trained.seeds.index(seed)
@@ -402,7 +442,7 @@ def diagnose(
         losses = [row["train"]["loss"][at] for row in trained.history if "loss" in row["train"]]
         ran = sum(loss is not None for loss in losses) or len(trained.history)
         of_seeds[seed] = (
-            "" if unlearned else diagnosis.reconstruction(value("test explained_variance"), pca),
+            diagnosis.reconstruction(value("test explained_variance"), pca),
             diagnosis.code(z),
             "" if test.y is None else diagnosis.probe(value("linear_probe_accuracy"), test.y),
             diagnosis.updates(ran, steps, examples),
@@ -445,12 +485,17 @@ def exactly(
     assert splits.streams is not None
     means = shards.average_stream(algorithm, splits.streams.test, params, address(key, "test"))
     exact = {f"test {name}": float(value) for name, value in means.items()}
-    seen = (len(splits.test.x), len(splits.train.x))
-    if seen == (len(splits.streams.test.source), len(splits.streams.train.source)):
-        return found | exact
-    note = f"of {seen[1]} + {seen[0]}"
-    named = lambda name: f"{name[:-1]}, {note})" if name.endswith(")") else f"{name} ({note})"
-    return {name if name in exact else named(name): exact.get(name, value) for name, value in found.items()}
+    exact = evaluation.of_known(exact, len(splits.streams.test.source))
+    whole = {name.partition(" (")[0]: name for name in exact}
+    seen, note = (len(splits.test.x), len(splits.train.x)), ""
+    if seen != (len(splits.streams.test.source), len(splits.streams.train.source)):
+        note = f"of {seen[1]} + {seen[0]}"
+
+    def named(name: str) -> str:
+        return name if not note else f"{name[:-1]}, {note})" if name.endswith(")") else f"{name} ({note})"
+
+    names = {name: whole.get(name.partition(" (")[0]) or named(name) for name in found}
+    return {names[name]: exact.get(names[name], value) for name, value in found.items()} | exact
 
 
 def count_parameters(algorithm: Algorithm, params: Params) -> int:
@@ -669,6 +714,7 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
     check_output(out, source)
     opened = open_run(workdir, seed)
     check_output(out, *opened.sources)
+    check_decodes(opened, workdir, "train another member, such as autoencoder")
     codes, indexed = read_array(Path(source)), index.about(Path(source))
     if indexed is not None:
         theirs = indexed["run"]["settings"]
@@ -707,23 +753,23 @@ def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int =
 
 
 def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
-    """The encoder and decoder as StableHLO, parameters inside, batch size open, for cpu, cuda and tpu.
+    """The encoder, and a decoder that learned, as StableHLO: parameters inside, batch size open, for cpu, cuda and tpu.
 
     `jax.export.deserialize(open(path, "rb").read()).call(x)` runs one without this package.
     """
     opened = open_run(workdir, seed)
     check_folder(out, ("encoder.stablehlo", "decoder.stablehlo", "signature.json"))
-    parts = {
-        "encoder": (opened.algorithm.encode, opened.shape),
-        "decoder": (opened.algorithm.decode, (opened.settings.latents,)),
-    }
+    parts: dict[str, Any] = {"encoder": (opened.algorithm.encode, opened.shape)}
+    if opened.algorithm.decodes:
+        parts["decoder"] = (opened.algorithm.decode, (opened.settings.latents,))
     programs = {n: exported(functools.partial(fn, opened.params), shape) for n, (fn, shape) in parts.items()}
     out.mkdir(parents=True, exist_ok=True)
     for name, program in programs.items():
         run.write_atomically(out / f"{name}.stablehlo", program)
+    code, example = ["b", opened.settings.latents], ["b", *opened.shape]
+    ends = {"encoder": {"in": example, "out": code}, "decoder": {"in": code, "out": example}}
     signature = {
-        "encoder": {"in": ["b", *opened.shape], "out": ["b", opened.settings.latents], "dtype": "float32"},
-        "decoder": {"in": ["b", opened.settings.latents], "out": ["b", *opened.shape], "dtype": "float32"},
+        **{name: {**ends[name], "dtype": "float32"} for name in programs},
         "use": "jax.export.deserialize(open('encoder.stablehlo', 'rb').read()).call(x)",
         "jax": jax.__version__,
         "run": opened.folder.config(),
@@ -880,8 +926,16 @@ def check_restores(opened: Opened, workdir: Path) -> None:
             f"{workdir} never saw corrupted images, so it has not learned to restore any: train denoising, or any "
             "algorithm with --noise"
         )
-    if opened.settings.algorithm == "classifier":  # its decoder does not learn
-        raise run.RunError(f"{workdir} learned to classify, not to reconstruct: train denoising")
+    check_decodes(opened, workdir, "train denoising")
+
+
+def check_decodes(opened: Opened, workdir: Path, instead: str) -> None:
+    """Raises RunError for a run whose decoder learned nothing; `instead` is the advice."""
+    if not opened.algorithm.decodes:
+        raise run.RunError(
+            f"{workdir} learned to classify, not to reconstruct, and the decoder of {opened.settings.algorithm} "
+            f"learns nothing: {instead}"
+        )
 
 
 def unfit(image: np.ndarray, opened: Opened) -> str:

@@ -15,7 +15,9 @@ from jax import Array, lax
 
 from .checks import check_batch, check_batch_size, check_dtype, check_loss, check_optimizer
 from .checks import final as final
+from .checks import length as length
 from .keys import Key, address
+from .means import means, of_labelled, shares
 
 Params = dict[str, Any]  # named groups: "encoder", "decoder", "critic", "codebook", "rho", "chains"
 Memory = Any  # a rule's state between updates: optimizer state, step counters
@@ -92,6 +94,7 @@ class Algorithm(NamedTuple):
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any
     statistics: tuple[str, ...] = ()  # the groups of params that are measured or drawn, not learned
+    decodes: bool = True  # False: the decoder learns nothing, so nothing decoded is measured, shown or written
     classes: int | None = None  # learns from labels 0 to classes - 1; None: learns without labels
     predict: Callable[[Params, Array], Array] | None = None  # x -> its class or cluster, [B] integers
 
@@ -139,7 +142,7 @@ def descend(
         line_search = {"value": value, "grad": gradient, "value_fn": lambda c: objective(c)[0]}
         updates, state = optimizer.update(gradient, memory.optimizer, chosen, **line_search)
         stepped: Any = optax.apply_updates(chosen, updates)
-        metrics = {name: value}, jax.tree.map(jnp.mean, result.metrics), scheduled
+        metrics = {name: value}, means(result.metrics), scheduled
         return {**params, **stepped, **result.patch}, Descent(memory.step + 1, state), union(*metrics)
 
     return Rule(lambda p: Descent(jnp.zeros((), jnp.int32), optimizer.init(check_dtype(chosen_of(p)))), update)
@@ -192,18 +195,9 @@ def repeat(rule: Rule, times: int) -> Rule:
 
     def update(params: Params, memory: Memory, batch: Batch, key: Key):
         params, memory, metrics = _scan(rule, params, memory, lambda t: batch, key, times)
-        return params, memory, jax.tree.map(lambda m: m.mean(0), metrics)
+        return params, memory, means(metrics, lambda m: m.mean(0))
 
     return Rule(rule.init, update)
-
-
-def length(data: Batch) -> int:
-    """The number of examples. Raises TypeError unless `data` is a Batch, ValueError for none or for unequal lengths."""
-    check_batch(data)
-    lengths = {len(leaf) for leaf in jax.tree.leaves(data)}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(f"a batch has lengths {sorted(lengths)}: give at least 1 example, and as many labels")
-    return len(data.x)
 
 
 def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
@@ -223,11 +217,11 @@ def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = 
             return lax.with_sharding_constraint(picked, sharding) if sharding and length == batch_size else picked
 
         params, memory, metrics = _scan(rule, params, memory, lambda t: batch(t, size), key_steps, steps)
-        metrics = jax.tree.map(lambda m: m.mean(0), metrics)
+        metrics = jax.tree.map(lambda m: m.mean(0), shares(metrics))
         if rest:
             params, memory, last = rule.update(params, memory, batch(steps, rest), address(key_steps, steps))
-            metrics = jax.tree.map(lambda m, n: m + (n - m) * rest / len(data.x), metrics, last)
-        return params, memory, metrics
+            metrics = jax.tree.map(lambda m, n: m + (n - m) * rest / len(data.x), metrics, shares(last))
+        return params, memory, of_labelled(metrics)
 
     return Rule(rule.init, update)
 
@@ -266,5 +260,5 @@ def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: 
 
 
 def average(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 500, first=0) -> Metrics:
-    """The exact mean over a dataset of every metric, whatever the batch size: each [...]."""
-    return jax.tree.map(lambda m: m.mean(0), each(evaluate, params, data, key, batch_size, first))
+    """The exact mean over a dataset of every metric, whatever the batch size: each [...]. See `means.LABELLED`."""
+    return means(each(evaluate, params, data, key, batch_size, first), lambda m: m.mean(0))

@@ -57,10 +57,11 @@ class Findings(NamedTuple):
     results: dict[str, Any]  # as in results.json
     history: list[dict[str, Any]]  # as in log.jsonl
     originals: np.ndarray  # [n, *shape], drawn at random from the test set
-    reconstructions: np.ndarray  # [n, *shape], of `corrupted` where there is one
-    errors: np.ndarray  # [N], ||x_hat - x||^2 of every test example, summed over dimensions
-    ranked: dict[str, Ranked]  # "worst", "median" and "best" by error
     codes: np.ndarray  # [N, K]
+    # None and {} where the decoder learns nothing, as `walk` is:
+    reconstructions: np.ndarray | None = None  # [n, *shape], of `corrupted` where there is one
+    errors: np.ndarray | None = None  # [N], ||x_hat - x||^2 of every test example, summed over dimensions
+    ranked: Mapping[str, Ranked] = {}  # "worst", "median" and "best" by error
     corrupted: np.ndarray | None = None  # [n, *shape], as training saw them
     samples: np.ndarray | None = None  # [n, *shape]
     walk: Walk | None = None
@@ -96,8 +97,9 @@ def gather(
         raise ValueError("the test set is empty: a report needs at least one example to show")
 
     @jax.jit
-    def look(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return algorithm.encode(params, x), squared_error(algorithm.reconstruct(params, x), x)
+    def look(params: Params, x: jax.Array) -> tuple[jax.Array, ...]:
+        z = algorithm.encode(params, x)
+        return (z, squared_error(algorithm.reconstruct(params, x), x)) if algorithm.decodes else (z,)
 
     reconstruct = jax.jit(algorithm.reconstruct)
     decode = jax.jit(algorithm.decode)
@@ -105,7 +107,7 @@ def gather(
     def pick(indices: np.ndarray) -> np.ndarray:
         return np.asarray(x[indices])
 
-    codes, errors = _chunks(lambda part: look(params, part), x)
+    codes, *errors = _chunks(lambda part: look(params, part), x)
     wide = plots.columns(shape)
     chosen = np.asarray(jax.random.permutation(key_choice, count)[: 2 * wide])
     originals = pick(chosen)
@@ -116,6 +118,14 @@ def gather(
     def rank(indices: np.ndarray) -> Ranked:
         return Ranked(indices, pick(indices), np.asarray(reconstruct(params, pick(indices))))
 
+    def decoded() -> dict[str, Any]:
+        return {
+            "reconstructions": np.asarray(reconstruct(params, originals if corrupted is None else corrupted)),
+            "errors": errors[0],
+            "ranked": {name: rank(i) for name, i in plots.extremes(errors[0], min(8, wide)).items()},
+            "walk": _walk(lambda z: decode(params, z), codes, shape),
+        }
+
     sample = None if algorithm.sample is None else jax.jit(algorithm.sample, static_argnums=2)
     features, units = first_layer(params, shape)
     return Findings(
@@ -124,13 +134,10 @@ def gather(
         results=results,
         history=history,
         originals=originals,
-        reconstructions=np.asarray(reconstruct(params, originals if corrupted is None else corrupted)),
-        errors=errors,
-        ranked={name: rank(i) for name, i in plots.extremes(errors, min(8, wide)).items()},
         codes=codes,
+        **(decoded() if algorithm.decodes else {}),
         corrupted=corrupted,
         samples=None if sample is None else np.asarray(sample(params, key_sample, min(8, wide) ** 2)),
-        walk=_walk(lambda z: decode(params, z), codes, shape),
         labels=None if y is None or np.ndim(y) != 1 or not labelled(y).any() else np.asarray(y),
         classes=tuple(classes),
         vocabulary=tuple(vocabulary),
@@ -265,9 +272,12 @@ def _learning(f: Findings) -> Iterator[Picture]:
 
 
 def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
+    made, errors = f.reconstructions, f.errors
+    if made is None or errors is None:
+        return
     if f.vocabulary:
-        yield from _rewritten(f)
-        yield _spread(f)
+        yield from _rewritten(f, made, errors)
+        yield _spread(errors)
         return
     shape = f.originals.shape[1:]
     image = plots.is_image(shape)
@@ -281,34 +291,32 @@ def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
             f"Test examples, drawn at random; the same, corrupted as in training; and {'below' if image else 'over'} "
             "them what the network makes of the corrupted ones. Look for what it removes, and what it invents."
         )
-    draw = partial(plots.reconstructions, f.originals, f.reconstructions, f.corrupted, bounds)
+    draw = partial(plots.reconstructions, f.originals, made, f.corrupted, bounds)
     yield Picture("reconstructions", draw, caption + scale)
     clean = "" if f.corrupted is None else " The inputs here are clean."
     draw = partial(
         plots.ranked,
         {name: group.originals for name, group in f.ranked.items()},
         {name: group.reconstructions for name, group in f.ranked.items()},
-        {name: f.errors[group.indices] for name, group in f.ranked.items()},
+        {name: errors[group.indices] for name, group in f.ranked.items()},
         bounds,
     )
     yield Picture(
         "worst_median_best",
         draw,
-        f"The worst, the median and the best of all {len(f.errors):,} test examples by squared error summed over an "
+        f"The worst, the median and the best of all {len(errors):,} test examples by squared error summed over an "
         f"example{', written below each pair' if image else ''}.{clean} The worst show what the code has no room "
         f"for: {'rare shapes, ' if image else 'rare, '}mislabelled or broken data.",
     )
-    yield _spread(f)
+    yield _spread(errors)
 
 
-def _spread(f: Findings) -> Picture:
+def _spread(errors: np.ndarray) -> Picture:
     """How the errors of the test set are distributed."""
-    marks = {"median": float(np.median(f.errors)), "mean": float(np.mean(f.errors))}
+    marks = {"median": float(np.median(errors)), "mean": float(np.mean(errors))}
     return Picture(
         "errors",
-        partial(
-            plots.histogram, f.errors, "error of each test example", "squared error, summed over an example", marks
-        ),
+        partial(plots.histogram, errors, "error of each test example", "squared error, summed over an example", marks),
         "How errors spread over the test set. A long tail means that a few examples are hardly coded at all.",
         "chart",
     )
@@ -320,19 +328,19 @@ def words(vocabulary: Sequence[str], x: np.ndarray, most: int = 8) -> str:
     return ", ".join(str(vocabulary[i]) for i in order if x[i] > 0) or "(none)"
 
 
-def _rewritten(f: Findings) -> Iterator[Listing]:
+def _rewritten(f: Findings, made: np.ndarray, errors: np.ndarray) -> Iterator[Listing]:
     """Documents by their commonest words, beside the likeliest ones of what is made of their codes."""
     tell = lambda x: words(f.vocabulary, x)
     seen = [f.originals] if f.corrupted is None else [f.originals, f.corrupted]
-    rows = [[tell(x) for x in row] for row in zip(*seen, f.reconstructions, strict=True)][:10]
+    rows = [[tell(x) for x in row] for row in zip(*seen, made, strict=True)][:10]
     head = ["document", *(["as training saw it"] if f.corrupted is not None else []), "reconstruction"]
     yield Listing(head, rows, "Test documents, drawn at random: their commonest words, and the likeliest of each code.")
     rows = [
-        [name, plots.number(float(f.errors[i])), tell(x), tell(made)]
+        [name, plots.number(float(errors[i])), tell(x), tell(x_hat)]
         for name, group in f.ranked.items()
-        for i, x, made in list(zip(*group, strict=True))[:3]
+        for i, x, x_hat in list(zip(*group, strict=True))[:3]
     ]
-    told = f"The worst, the median and the best of all {len(f.errors):,} test documents by squared error summed over "
+    told = f"The worst, the median and the best of all {len(errors):,} test documents by squared error summed over "
     yield Listing(
         ["", "error", "document", "reconstruction"],
         rows,

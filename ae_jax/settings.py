@@ -144,8 +144,9 @@ def network_options(algorithm: str, network: str, given: dict[str, Any]) -> dict
     return {**(defaults(algorithm).network if network == heads(algorithm).network else {}), **given}
 
 
-def completed(settings: Settings, examples: int, kind: DataKind) -> Settings:
-    """The settings with every value that depends on the data filled in: epochs, epochs of pretraining, likelihood.
+def completed(settings: Settings, examples: int, kind: DataKind, classes: int | None = None) -> Settings:
+    """The settings with every value that depends on the data filled in: epochs, epochs of pretraining, likelihood, and
+    the classes of a member that has a number of them by default.
 
     The likelihood is multinomial for counted words, Gaussian or squared for values outside [0, 1], else the algorithm's
     default.
@@ -155,8 +156,16 @@ def completed(settings: Settings, examples: int, kind: DataKind) -> Settings:
         hyper["likelihood"] = likelihood(settings.algorithm, kind)
     if hyper.get("pretrain_epochs", 0) is None:
         hyper["pretrain_epochs"] = own.epochs(examples, pretraining.BATCH, own.pretraining)
+    if hyper.get("classes", 0) is None and (fixed := default_classes(settings.algorithm)) is not None:
+        hyper["classes"] = fixed if classes is None else classes
     epochs = own.epochs(examples, settings.batch_size) if settings.epochs is None else settings.epochs
     return replace(settings, epochs=epochs, hyper=hyper)
+
+
+def default_classes(algorithm: str) -> int | None:
+    """The number of classes by default of an algorithm in Python; None if it has none, or another rule."""
+    parameter = inspect.signature(ALGORITHMS[algorithm]).parameters.get("classes")
+    return None if parameter is None else parameter.default
 
 
 def likelihood(algorithm: str, kind: DataKind) -> str:

@@ -18,7 +18,9 @@ from jax.sharding import PartitionSpec as P
 from . import devices
 from .core import Algorithm, Batch, Key, Metrics, Params
 from .data.stream import Stream, prefetched
+from .disk import RunError
 from .evaluation import averaged
+from .means import LABELLED, of_labelled, shares
 
 
 def loaded(stream: Stream, wanted: Iterable[tuple[int, int]], mesh: Mesh | None = None) -> Generator[Batch, None, None]:
@@ -110,7 +112,10 @@ class Sharded:
         for shard in in_order(held_out, self._mesh) if isinstance(held_out, Stream) else [held_out]:
             metrics = self._measure[len(shard.x)](state, self._keys, np.uint32(first), shard)
             total, first = _added(total, metrics, len(shard.x)), first + len(shard.x)
-        return _mean(total, first)
+        means = _mean(total, first)
+        if LABELLED in means and (means[LABELLED] == 0).all():
+            raise RunError(f"none of {first} validation examples has a label (-1 is none): hold out more, or none")
+        return means
 
 
 def in_order(stream: Stream, mesh: Mesh | None = None) -> Generator[Batch, None, None]:
@@ -120,11 +125,12 @@ def in_order(stream: Stream, mesh: Mesh | None = None) -> Generator[Batch, None,
 
 def _added(total: dict[str, Any], metrics: Metrics, n: int) -> dict[str, Any]:
     """Sums over examples, float64: a product by n, divided by n, is what it was."""
-    return {k: total.get(k, 0.0) + n * np.asarray(m, np.float64) for k, m in metrics.items()}
+    metrics = shares({k: np.asarray(m, np.float64) for k, m in metrics.items()})
+    return {k: total.get(k, 0.0) + n * m for k, m in metrics.items()}
 
 
 def _mean(total: dict[str, Any], n: int) -> Any:
-    return {k: np.asarray(m / n, np.float32) for k, m in total.items()}
+    return {k: np.asarray(m, np.float32) for k, m in of_labelled({k: m / n for k, m in total.items()}).items()}
 
 
 def average_stream(algorithm: Algorithm, stream: Stream, params: Params, key: Key) -> Metrics:

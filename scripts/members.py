@@ -38,8 +38,6 @@ METRICS = {  # column of the table -> metric
 def row(results: dict[str, Any], settings: dict[str, Any], seconds: float, load: float, cores: int) -> dict[str, Any]:
     """The record of one command: from its results.json and config.json, its seconds, and the machine's load."""
     metrics = {name.partition(" (")[0]: m["mean"] for name, m in results["metrics"].items()}
-    if "test error" in metrics and "test reconstruction" not in metrics:  # a classifier, whose decoder learns nothing
-        del metrics["test explained_variance"]
     return {
         "metrics": {label: metrics[name] for label, name in METRICS.items() if name in metrics},
         "seconds": round(seconds, 1),

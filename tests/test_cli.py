@@ -74,6 +74,42 @@ def test_a_reader_that_goes_is_no_error():
     assert process.returncode == 128 + signal.SIGPIPE
 
 
+def test_classes_follow_the_labels_unless_asked_for(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", x=rng.random((40, 4)).astype(np.float32), y=rng.permutation(np.arange(40) % 3))
+    options = ["--data", str(tmp_path / "x.npz"), "--pretrain-epochs", "0"]
+    for given, classes in ([], 3), (["--classes", "7"], 7):
+        train("classifier", where := tmp_path / str(classes), *options, *given)
+        assert json.loads((where / "config.json").read_text())["settings"]["hyper"]["classes"] == classes
+        assert commands.open_run(where).params["head"]["bias"].shape == (classes,)
+    with pytest.raises(SystemExit):
+        cli.dispatch(["train", "classifier", "--help"])
+
+
+def test_nothing_decoded_is_shown_or_written_where_the_decoder_learns_nothing(tmp_path, capsys):
+    run_, codes = tmp_path / "run", tmp_path / "z.npy"
+    options = ["--epochs", "1", "--pretrain-epochs", "1", "--latents", "3", "--hidden", "8", "--noise", "masking"]
+    cli.dispatch(["train", "classifier", "--workdir", str(run_), *options])
+    shown = capsys.readouterr().out
+    results, page = json.loads((run_ / "results.json").read_text()), (run_ / "report.html").read_text()
+    for told in ("explained_variance", "mse", "denoised", "squared_error", "cross_entropy"):
+        assert not [name for name in results["metrics"] if told in name]
+        assert told not in shown
+        assert f"test {told}" not in page
+    assert {"test loss", "test error", "test accuracy", "pca linear_probe_accuracy"} <= set(results["metrics"])
+    pictures = {p.stem for p in (run_ / "pictures").glob("*.png")}
+    assert "codes" in pictures
+    assert not pictures & {"reconstructions", "worst_median_best", "errors", "walk", "samples"}
+    assert "Reconstruction" not in page
+    np.save(codes, np.zeros((2, 3), np.float32))
+    with pytest.raises(run.RunError, match=r"learned to classify, .* classifier learns nothing: train another"):
+        commands.decode(run_, str(codes), tmp_path / "x.npy")
+    assert not (tmp_path / "x.npy").exists()
+    files = commands.export(run_, tmp_path / "out")
+    assert sorted(p.name for p in files) == ["encoder.stablehlo", "signature.json"]
+    assert "decoder" not in json.loads(files[-1].read_text())
+
+
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [

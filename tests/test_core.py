@@ -257,8 +257,8 @@ def test_the_statistics_of_an_algorithm_come_before_its_pass():
 PACKAGE = Path(ae_jax.__file__).parent
 ONLY = {"flax": "networks", "tensorflow_datasets": "data", "orbax": "checkpoints"}
 SHARED = {"core", "losses", "corruption", "boltzmann", "variational", "regularized", "autoregressive", "critic"}
-SHARED |= {"priors", "labels", "jacobians", "checks", "recode", "draws", "barriers", "pretraining", "ranges"}
-BELOW = {"keys", "checks"}  # all that core stands on
+SHARED |= {"priors", "labels", "jacobians", "checks", "recode", "draws", "barriers", "pretraining", "ranges", "means"}
+BELOW = {"keys", "checks", "means"}  # all that core stands on
 PURE = SHARED | {"retrieval", "diagnosis", "optimizers", "networks", "algorithms", "evaluation"}
 IMPURE = {"os", "sys", "time", "argparse", "logging", "datetime", "pathlib", "subprocess", "random", "tyro", "tqdm"}
 

@@ -287,6 +287,7 @@ def test_both_formats_are_read(rings, form):
     np.testing.assert_array_equal(small.train.x, train.x[:, 1:5, :4])
     streamed = data.open_stream("rings", data_dir=root / form)
     assert streamed.classes == loaded.classes
+    assert (streamed.train.classes, streamed.test.classes) == (3, 3)
     for part in ("train", "test"):
         shard = data.Stream(getattr(streamed, part), 9).load(0, 0)
         np.testing.assert_array_equal(shard.x, getattr(loaded, part).x)

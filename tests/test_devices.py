@@ -165,6 +165,32 @@ np.savez(where / "result.npz", **result)
 )
 
 
+LABELS = (
+    BEGIN
+    + """
+from ae_jax.algorithms import classifier
+
+y = np.where(np.arange(205) < 140, -1, np.arange(205) % 3)  # of 64 in a batch, another share has a label each time
+tuned = classifier(networks.mlp((8, 8, 1), 3, hidden=(16,)), optax.adam(1e-2), classes=3)
+source = data.stream.made("partly", 205, lambda index: Batch(x[:205][index], y[index].astype(np.int32)))
+memory = data.Stream(source, 205).load(0, 0)
+result = {}
+for kind in ("none", "data", "both"):
+    for name, train, held in (
+        ("memory", memory, memory), ("stream", data.Stream(source, 64, seed=0), data.Stream(source, 64))
+    ):
+        trained = run.train(
+            tuned, train, epochs=1, batch_size=64, seeds=(0, 1), validation=held, mesh=meshes[kind], progress=False
+        )
+        wrong = [np.mean(tuned.predict(trained.of(s), memory.x)[140:] != y[140:]) for s in (0, 1)]
+        row = trained.history[0]
+        result[f"{kind} {name}"] = np.array([wrong, row["validation"]["error"]])
+        result[f"{kind} {name} labelled"] = np.array([row[part]["labelled"] for part in ("train", "validation")])
+np.savez(where / "result.npz", **result)
+"""
+)
+
+
 def environment(**more):
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"} | more
@@ -209,6 +235,17 @@ def test_a_stream_feeds_eight_devices_as_it_does_one(tmp_path):
             np.testing.assert_allclose(result[name], result[f"{what} none"], rtol=1e-3, atol=1e-5)
             if layout == "seeds":
                 np.testing.assert_array_equal(result[name], result[f"{what} none"])
+
+
+@pytest.mark.slow
+def test_eight_devices_average_over_the_labelled_examples(tmp_path):
+    with np.load(on_eight(LABELS, tmp_path) / "result.npz") as result:
+        assert len(result) == 12
+        for name in result:
+            if name.endswith("labelled"):
+                np.testing.assert_allclose(result[name], 65 / 205, rtol=1e-6)
+            else:
+                np.testing.assert_allclose(result[name][1], result[name][0], rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import commands, data, diagnosis, evaluation, experiment, networks, plots, settings
+from ae_jax import commands, data, diagnosis, evaluation, experiment, losses, networks, plots, run, settings, shards
 from ae_jax.algorithms import autoencoder, classifier
-from ae_jax.core import Batch
+from ae_jax.core import Batch, average, epoch
 from ae_jax.data.dataset import make_batch
 from ae_jax.evaluation import clustering, probes
 
@@ -74,8 +74,9 @@ def test_a_metric_of_labels_says_of_how_many_it_is(measured):
     for name in ("linear_probe_accuracy", "test accuracy", "test nmi", "test loss", "test nll", "test error"):
         assert whole[f"{name} (n=45)"] == pytest.approx(some[name], rel=1e-6), name
         assert name not in whole
+    assert not [name for name in whole if "labelled" in name]
     assert whole["knn_accuracy (k=5, n=45)"] == some["knn_accuracy (k=5)"]
-    assert "test mse" in whole  # of all
+    assert "jacobian_norm" in whole  # of all
     assert evaluation.describe("linear_probe_accuracy (n=45)") == evaluation.describe("linear_probe_accuracy")
 
 
@@ -89,6 +90,82 @@ def test_a_classifier_learns_from_the_labelled_of_a_batch_alone(measured):
     none = algorithm.evaluate(params, whole._replace(y=np.full(60, -1, np.int32)), jax.random.key(0))
     assert not none["nll"].any()
     assert not none["error"].any()
+
+
+MANY = 100
+SEEN = RNG.random((MANY, 6)).astype(np.float32)
+CLASS = (SEEN[:, 0] > SEEN[:, 1]).astype(int) + (SEEN[:, 2] > 0.5)
+FEW = np.where(np.arange(MANY) < 70, -1, CLASS)  # the last 30 % have a label: batches differ, and many have none
+
+
+def read_partly(index):
+    return make_batch(SEEN[index], FEW[index])
+
+
+def by_numpy(algorithm, params, l2):
+    """Loss, negative log-likelihood and error over the labelled examples, in float64."""
+    x, y = SEEN[FEW >= 0], FEW[FEW >= 0]
+    head = jax.tree.map(np.float64, params["head"])
+    logits = np.float64(algorithm.encode(params, x)) @ head["kernel"] + head["bias"]
+    nll = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y])
+    squares = sum(np.square(np.float64(w)).sum() for w in losses.weights([params["encoder"], params["head"]]))
+    return {"loss": nll + l2 * squares, "nll": nll, "error": np.mean(logits.argmax(1) != y), "labelled": 0.3}
+
+
+@pytest.mark.parametrize("size", [None, 40, 100])
+def test_held_out_metrics_are_means_over_the_labelled_in_memory_and_in_streams(size):
+    algorithm = classifier(networks.mlp((6,), 2, hidden=(4,)), optax.adam(1e-2), classes=3, weight_l2=0.01)
+    held = train = read_partly(np.arange(MANY))
+    if size is not None:
+        source = data.stream.made("partly", MANY, read_partly)
+        train, held = data.Stream(source, size, seed=0), data.Stream(source, size)
+    options = {"epochs": 1, "batch_size": 10, "seeds": (0, 1), "validation": held, "progress": False}
+    trained = run.train(algorithm, train, **options)
+    for i, seed in enumerate(trained.seeds):
+        expected = by_numpy(algorithm, trained.of(seed), 0.01)
+        found = {name: values[i] for name, values in trained.history[0]["validation"].items()}
+        assert found == pytest.approx(expected, rel=1e-5)
+        if size is not None:
+            mean = shards.average_stream(algorithm, held, trained.of(seed), jax.random.key(0))
+            assert mean == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 100])
+def test_training_metrics_are_means_over_the_labelled_whatever_the_batch(batch_size):
+    algorithm = classifier(networks.mlp((6,), 2, hidden=(4,)), optax.sgd(0.0), classes=3)
+    whole = read_partly(np.arange(MANY))
+    params = jax.jit(algorithm.init)(jax.random.key(0), whole)
+    params["head"]["kernel"] = jax.random.normal(jax.random.key(1), (2, 3))
+    rule = epoch(algorithm, batch_size)
+    metrics = jax.jit(rule.update)(params, rule.init(params), whole, jax.random.key(2))[2]
+    assert metrics == pytest.approx(by_numpy(algorithm, params, 0.0), rel=1e-5)
+    for size in (3, 100):
+        held = average(algorithm.evaluate, params, whole, jax.random.key(2), size)
+        assert held == pytest.approx(by_numpy(algorithm, params, 0.0), rel=1e-5)
+
+
+def test_a_validation_set_without_any_label_is_refused(tmp_path):
+    parts = {"x_train": SEEN, "y_train": CLASS, "x_test": SEEN, "y_test": CLASS, "x_valid": SEEN}
+    np.savez(tmp_path / "x.npz", **parts, y_valid=np.full(MANY, -1))
+    given = settings.Settings("classifier", "mlp", str(tmp_path / "x.npz"), 2, 1, 10, (0,), {"classes": 3})
+    with pytest.raises(ValueError, match=r"none of 100 validation examples of .* has one"):
+        commands.train(given, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+    source = data.stream.made("none", MANY, lambda index: make_batch(SEEN[index], np.full(len(index), -1)))
+    algorithm = classifier(networks.mlp((6,), 2, hidden=()), optax.adam(1e-2), classes=3)
+    held, train = (data.Stream(of, MANY) for of in (source, data.stream.made("partly", MANY, read_partly)))
+    with pytest.raises(run.RunError, match="none of 100 validation examples has a label"):
+        run.train(algorithm, train, epochs=1, validation=held, progress=False)
+
+
+def test_a_test_set_without_labels_is_measured_by_the_code_alone():
+    algorithm = classifier(networks.mlp((6,), 2, hidden=()), optax.adam(1e-3), classes=3)
+    train = make_batch(SEEN, CLASS)
+    params = jax.jit(algorithm.init)(jax.random.key(0), train)
+    for y in (None, np.full(MANY, -1)):
+        found = evaluation.battery(algorithm, train, make_batch(SEEN, y))(params, jax.random.key(1))
+        assert "jacobian_norm" in found
+        assert not [name for name in found if "loss" in name or "error" in name or "accuracy" in name]
 
 
 def test_without_any_label_nothing_is_probed():

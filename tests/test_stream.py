@@ -286,6 +286,35 @@ def test_stopped_or_killed_between_shards_it_goes_on_to_the_bits_of_an_unbroken_
     assert strip(folder.log()) == strip(unbroken.history)
 
 
+def labelled_files(path, y):
+    folder_of(path, RNG.integers(0, 256, (len(y), 6), dtype=np.uint8), np.asarray(y, np.int32), rows=64)
+    return str(path)
+
+
+def test_a_label_beyond_the_classes_is_refused_where_a_shard_has_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "SAMPLED", 5)
+    y = np.arange(256) % 3
+    y[201] = 7  # in no sample of five
+    options = {"network_options": {"hidden": (4,)}, "shard_size": 64, "hyper": {"classes": 3}}
+    asked = Settings("classifier", "mlp", labelled_files(tmp_path / "set", y), 2, 1, 32, (0,), **options)
+    with pytest.raises(ValueError, match="has labels up to 7 and classifier 3 classes: give 8 classes"):
+        commands.train(asked, tmp_path / "run", quiet=True)
+
+
+def test_a_source_tells_its_number_of_classes(tmp_path):
+    y = np.arange(256) % 3
+    y[201] = 7
+    source = data.open_stream(labelled_files(tmp_path / "set", y)).train
+    assert source.classes == 8
+    assert streams.split(source, 0.5, 0)[0].classes == 8
+    assert memory().classes is None
+    for name in ("a", "b", "c"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(np.full((4, 4), i, np.uint8)).save(tmp_path / "images" / name / f"{i}.png")
+    assert data.open_stream(tmp_path / "images").train.classes == 3
+
+
 def test_memory_holds_three_shards_at_most(tmp_path):
     """A set 40 shards long; the most bytes of examples alive at once, as the device knows them."""
     size, width = 640, 512

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
 from ..labels import cross_entropy
-from ..losses import LikelihoodName, l2, reconstruction
+from ..losses import LikelihoodName, l2
 from ..losses import likelihood as likelihood_of
+from ..means import LABELLED, means
 from ..pretraining import pretrained
 from ..ranges import Weight, checked
 
@@ -27,13 +28,14 @@ def classifier(
 ) -> Algorithm:
     """Softmax regression on the code, -log p(y | encode(x)) in nats, descended in "encoder" and "head".
 
-    The decoder does not learn. `stages.resume` lays params pretrained elsewhere over those of `init`.
+    The decoder learns in pretraining alone, so nothing decoded is measured or shown. `stages.resume` lays params
+    pretrained elsewhere over those of `init`.
 
     Args:
         net: the network, one head.
         optimizer: an optax optimizer.
-        classes: labels are 0 to classes - 1; an example with another teaches nothing, and counts as an error.
-            A label below 0 means none: nll and error of a batch are means over the labelled examples.
+        classes: labels are 0 to classes - 1; an example with another teaches nothing, and counts as an error. A label
+            below 0 means none: loss, nll and error are means over the labelled examples.
         freeze: train the softmax alone, on a fixed encoder.
         weight_l2: weight of the sum of w^2 over all weights (not biases) that are trained.
         head_l2: weight of the sum of w^2 over the softmax's weights alone, besides.
@@ -55,30 +57,28 @@ def classifier(
     def logits_of(params: Params, x: jax.Array, key: Key | None = None) -> jax.Array:  # [B, classes]
         return net.encode(params, x, key) @ params["head"]["kernel"] + params["head"]["bias"][None]
 
-    def terms(params: Params, batch: Batch, key: Key | None, weight_l2, head_l2) -> Loss:
+    def terms(params: Params, batch: Batch, key: Key | None, weight_l2, head_l2) -> Metrics:  # each [B]
         if batch.y is None:
             raise ValueError("a classifier learns from labels and these data have none: choose data with labels")
         nll = cross_entropy(logits := logits_of(params, batch.x, key), batch.y)
-        wrong = (logits.argmax(-1) != batch.y).astype(logits.dtype)
-        labelled = (batch.y >= 0).astype(logits.dtype)
-        share = labelled / jnp.maximum(labelled.mean(), 1 / len(labelled))  # the batch's mean is over the labelled
+        known = (batch.y >= 0).astype(logits.dtype)
         decay = weight_l2 * l2({group: params[group] for group in groups}) + head_l2 * l2(params["head"])
-        return Loss(share * nll + decay, {"nll": share * nll, "error": share * wrong})
+        return {"loss": nll + decay, "nll": nll, "error": known * (logits.argmax(-1) != batch.y), LABELLED: known}
 
-    reconstruct = lambda params, x: mean(net.apply(params, x)[1])
-
-    def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        result = terms(params, batch, None, *settled)
-        return {"loss": result.value, **result.metrics, **reconstruction(reconstruct(params, batch.x), batch.x)}
+    def loss(params: Params, batch: Batch, key: Key, weight_l2, head_l2) -> Loss:
+        metrics = terms(params, batch, key, weight_l2, head_l2)
+        value = means(metrics)["loss"]  # over the labelled examples of the batch
+        return Loss(value, {name: m for name, m in metrics.items() if name != "loss"})
 
     return Algorithm(
         init=init,
-        rule=descend(terms, optimizer, wrt=groups, weight_l2=weight_l2, head_l2=head_l2),
-        evaluate=evaluate,
+        rule=descend(loss, optimizer, wrt=groups, weight_l2=weight_l2, head_l2=head_l2),
+        evaluate=lambda params, batch, key: terms(params, batch, None, *settled),
         encode=lambda params, x: net.encode(params, x),
         decode=lambda params, z: mean(net.decode(params, z)),
-        reconstruct=reconstruct,
+        reconstruct=lambda params, x: mean(net.apply(params, x)[1]),
         corrupt=net.corrupt,
         classes=classes,
+        decodes=False,
         predict=lambda params, x: logits_of(params, x).argmax(-1),
     )

@@ -54,6 +54,7 @@ class Source:
     read: Callable[[np.ndarray], Batch]  # rising numbers of examples [n] -> x [n, *shape] as it lies there, y [n]
     scale: float | None = None  # the integer of x that means 1.0; None: see `dataset.white`
     dark: Any = None  # the integer type of x, if no value in a sample exceeds 1
+    classes: int | None = None  # all labels are below it; None: unknown
 
     def __len__(self) -> int:
         return int((self.blocks[:, 1] - self.blocks[:, 0]).sum())
@@ -350,17 +351,18 @@ def npy_source(name: str, paths: list[Path], scale: float | None = None) -> Sour
     if labelled and len(labelled) < len(paths):
         missing = next(path for path in beside if not path.exists())
         raise DataError(f"{missing} is missing, though other files of {name} have their labels beside them")
-    labels = [_opened(path) for path in labelled]
+    labels, classes = [_opened(path) for path in labelled], None
     for file, label in zip(files, labels, strict=False):
         if label.shape != file.shape[:1] or label.dtype.kind not in "iu":
             wanted = f"whole numbers of shape {file.shape[:1]}"
             raise DataError(f"{label.path} holds {label.dtype} of shape {label.shape}; it must be {wanted}")
-        check_labels(np.load(label.path, mmap_mode="r"), file.shape[0], str(label.path))
+        y = check_labels(np.load(label.path, mmap_mode="r"), file.shape[0], str(label.path))
+        classes = max(classes or 0, 1 + int(y.max()))
 
     def read(index: np.ndarray) -> Batch:
         return make_batch(_rows(files, starts, index), _rows(labels, starts, index) if labels else None)
 
-    return made(name, sum(file.shape[0] for file in files), read, scale=scale)
+    return replace(made(name, sum(file.shape[0] for file in files), read, scale=scale), classes=classes)
 
 
 def npy(path: str | Path, *, scale: float | None = None, test_fraction: float = 0.2, seed: int = 0) -> Sources:
@@ -462,7 +464,8 @@ def images(
             y = np.asarray(labels[part])[index] if classes else None
             return make_batch(np.stack(list(pool.map(one, index.tolist()))), y)
 
-        return replace(made(f"{path} {part}", len(files[part]), read, block=1), dark=None)  # white is 255 in images
+        found = made(f"{path} {part}", len(files[part]), read, block=1)
+        return replace(found, dark=None, classes=len(classes) or None)  # white is 255 in images
 
     return from_sources(
         path.absolute().name, {part: source(part) for part in files}, str(path), test_fraction, seed, classes
@@ -519,7 +522,7 @@ def prepared(
             x, numbers = row(index)
             return make_batch(x, tfds.whole(numbers[:, 0], found, name) if found.label else None)
 
-        return made(f"{name} {part}", count, read, scale=scale)
+        return replace(made(f"{name} {part}", count, read, scale=scale), classes=tfds.number_of_classes(found))
 
     parts = {part: source(part) for part in tfds.USED if part in rows}
     tfds.tell_others(found, name)

@@ -330,6 +330,12 @@ def described(
     return Prepared(info, features, keys, label, splits, info.get("fileFormat", "tfrecord"), classes)
 
 
+def number_of_classes(found: Prepared) -> int | None:
+    """The number of classes of the label, as the set describes it; None if it does not."""
+    told = found.features[found.label].get("classLabel", {}).get("numClasses") if found.label else None
+    return len(found.classes) or (None if told is None else int(told))
+
+
 USED = ("train", "test", "validation")
 
 

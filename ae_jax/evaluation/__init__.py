@@ -17,6 +17,7 @@ from .. import retrieval
 from ..checks import labelled as has_label
 from ..core import Algorithm, Batch, Key, Metrics, Params, address, average
 from ..losses import reconstruction
+from ..means import LABELLED
 from ..programs import compiled
 from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes, samples
 from .likelihood import log_likelihood
@@ -44,6 +45,7 @@ METRICS: dict[str, Metric] = {
     "penalty": Metric("the regulariser, before its weight"),
     "classification": Metric("cross-entropy of the classes in nats, of the examples that have a label", "lower"),
     "error": Metric("fraction of examples whose most probable class is another", "lower"),
+    "labelled": Metric("fraction of examples that have a label; the loss and its parts are means over these"),
     "clustering": Metric("KL(P || Q) of soft assignments to clusters from their sharpened ones, in nats"),
     "denoising": Metric("the loss's reconstruction term from a corrupted input, compared with the clean one", "lower"),
     "nll": Metric("-log p(x|z) in nats, z drawn from q(z|x); -log p(x) where there is no z", "lower"),
@@ -155,6 +157,8 @@ def battery(
         probe_examples: at most so many training examples for the probes; None for all.
     """
     train, test = jax.tree.map(jnp.asarray, (train, test))
+    if algorithm.classes is not None and test.y is None:
+        test = test._replace(y=jnp.full(len(test.x), -1))
     labelled = has_labels(train, test)
     seen = _few(train, probe_examples)
     known = _known(test) if labelled else test
@@ -175,15 +179,17 @@ def battery(
 
     start = lambda x: algorithm.encode(algorithm.init(jax.random.key(0), train), x)
     linear = pca.fit(train.x, jax.eval_shape(start, test.x[:1]).shape[-1])
-    baseline = _floats(_pca_errors(linear, test.x)) | probed(pca.encode(linear, seen.x), pca.encode(linear, test.x))
+    errors = _floats(_pca_errors(linear, test.x)) if algorithm.decodes else {}
+    baseline = errors | probed(pca.encode(linear, seen.x), pca.encode(linear, test.x))
 
     def measure(params: Params, key: Key) -> dict[str, float]:
         key_test = address(key, "test")
         found, test_codes = _on_test(algorithm, params, test, key_test, resting, awake)
+        found = of_known(found, len(test.x))
         if float(test_codes.min()) < resting:  # units that go below it do not rest there: nothing to count
             for name in ("mean_activation", "l0", "l0_fraction"):
                 del found[name]
-        if algorithm.corrupt is not None:
+        if algorithm.corrupt is not None and algorithm.decodes:
             found |= _denoised(algorithm, params, test, address(key, "denoised"))
         if algorithm.log_weight is not None:
             key_likelihood = address(key, "likelihood")
@@ -192,16 +198,26 @@ def battery(
             predicted = assignments(algorithm, params, test.x)
             agree = clustering.agreement(predicted, test.y, supervised=algorithm.classes is not None)
             found |= {told(name): value for name, value in agree.items()}
-            if counted and "test error" in found:  # what is measured by labels alone
-                own = averaged(algorithm, params, known, key_test)
-                for name in ("loss", "nll", "error"):
-                    found[told(f"test {name}")] = own[name]
-                    del found[f"test {name}"]
         found[jacobian_name] = _jacobian(algorithm, params, moved.x)
         reading = probed(coded(algorithm, params, seen.x), test_codes) if labelled else {}
         return _in_order(_floats(found) | reading) | {f"pca {name}": value for name, value in baseline.items()}
 
     return measure
+
+
+def of_known(metrics: dict[str, Any], count: int) -> dict[str, Any]:
+    """Metrics of `count` test examples; names of means over the labelled alone end in their number, unless all are.
+
+    The metric `means.LABELLED` tells these means and is left out. Without a label they are left out, too.
+    """
+    name = f"test {LABELLED}"
+    if name not in metrics:
+        return metrics
+    n, metrics = round(float(metrics[name]) * count), {k: m for k, m in metrics.items() if k != name}
+    if n == count:
+        return metrics
+    kept = {k: m for k, m in metrics.items() if not k.startswith("test ")}
+    return kept | {f"{k} (n={n})": m for k, m in metrics.items() if k not in kept and n}
 
 
 def assignments(algorithm: Algorithm, params: Params, x: Array) -> np.ndarray:
@@ -334,6 +350,7 @@ __all__ = [
     "has_labels",
     "log_likelihood",
     "logistic_pca",
+    "of_known",
     "paired_difference",
     "partition",
     "pca",
