@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import tyro
 
+from .ranges import Needs, annotations_of, check_used, defaults_of, needs, unless
+
 USAGE = """usage: ae-jax COMMAND [options]
 
 Autoencoders in JAX: train one, look at it, use it.
@@ -69,8 +71,8 @@ class TrainOptions:
     """Learning rate."""
     optimizer: Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"] = "adam"
     """Optimization method."""
-    momentum: float = 0.9
-    """Momentum of sgd."""
+    momentum: Annotated[float | None, needs("optimizer", "sgd")] = None
+    """Momentum of sgd; 0.9 by default."""
     schedule: Literal["constant", "cosine", "linear", "exponential"] = "constant"
     """Schedule of the learning rate after the warm-up: cosine and linear fall to 0, exponential to a hundredth."""
     warmup_epochs: float = 0.0
@@ -83,7 +85,7 @@ class TrainOptions:
     """Draw binary pixels with the grey values as probabilities: once (static), or anew in every step (dynamic)."""
     noise: Literal["masking", "gaussian", "salt_and_pepper", "patches", "bar", "grey", "low_resolution"] | None = None
     """Corrupt the input in training: the denoising form of any algorithm."""
-    noise_level: float | None = None
+    noise_level: Annotated[float | None, unless("noise", None)] = None
     """Fraction of elements, area, width (0.25 by default) or colour (1); standard deviation of the Gaussian (0.25);
     factor of low resolution (2)."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -93,9 +95,9 @@ class TrainOptions:
     best: str = "loss"
     """The metric that chooses the best epoch; ae-jax list gives the better direction of each."""
     patience: int | None = None
-    """Epochs without a better validation metric after which a seed stops."""
-    likelihood_samples: int = 100
-    """Importance samples for the log-likelihood of models that have one."""
+    """Epochs without a better validation metric after which a seed stops; with --validation, or a validation split."""
+    likelihood_samples: int | None = None
+    """Importance samples for the log-likelihood of vae and iwae; 100 by default."""
     every_epochs: int = 10
     """Epochs between checkpoints,"""
     every_minutes: float = 5.0
@@ -168,7 +170,8 @@ def typed(argument: str) -> list[str]:
 
 def hyperparameters(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
     """The options of an algorithm, as from `options_of`, with its defaults on the command line. A default that depends
-    on the data is None, and its help gives the rule: see `settings.completed`.
+    on the data is None, and its help gives the rule: see `settings.completed`. So is that of an option which has no
+    effect beside some others: see `completed_hyper`.
     """
     from .algorithms import ALGORITHMS
     from .settings import default_classes, defaults, likelihood
@@ -178,6 +181,9 @@ def hyperparameters(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
         name: (kind, own.hyper.get(name, default), text)
         for name, (kind, default, text) in options_of(ALGORITHMS[algorithm]).items()
     }
+    for name in conditional(ALGORITHMS[algorithm]):
+        kind, default, text = options[name]
+        options[name] = (kind | None, None, f"{text.rstrip('.')}. By default {shown(default)}.")
     if "likelihood" in options:
         kind, _, text = options["likelihood"]
         unit, real = (likelihood(algorithm, of) for of in ("unit", "real"))
@@ -191,6 +197,28 @@ def hyperparameters(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
         kind, _, text = options["classes"]
         options["classes"] = (kind | None, None, f"{text.rstrip('.')}. By default as many as the training labels have.")
     return options
+
+
+def conditional(make: Callable[..., Any]) -> list[str]:
+    """The options of a function that have no effect beside some others; but flags, which are on or off."""
+    kinds, values = annotations_of(make, Needs), defaults_of(make)
+    return [name for name, found in kinds.items() if found and not isinstance(values[name], bool)]
+
+
+def completed_hyper(algorithm: str, parsed: dict[str, Any]) -> dict[str, Any]:
+    """The hyperparameters as parsed, with the defaults of `conditional` ones that were not given.
+
+    Raises ValueError for one that was given and has no effect beside the others.
+    """
+    from .algorithms import ALGORITHMS
+    from .settings import defaults
+
+    make, own = ALGORITHMS[algorithm], defaults(algorithm).hyper
+    values = defaults_of(make)
+    flags = {name: value for name, value in values.items() if isinstance(value, bool)}
+    check_used(make, {name: value for name, value in parsed.items() if value is not None}, flags)
+    missing = [name for name in conditional(make) if parsed[name] is None]
+    return parsed | {name: own.get(name, values[name]) for name in missing}
 
 
 def of_networks(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
@@ -290,6 +318,7 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
     """The run's `Settings` out of parsed options."""
     from . import data
     from . import settings as of
+    from .networks import NETWORKS
     from .settings import OptimizerSettings, Settings, heads
 
     for group in vars(parsed).values():
@@ -308,11 +337,15 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
         return {name: value for name, value in vars(group).items() if value is not None}
 
     sources = {data_flag(name): name for name in merged(data.OPTIONS)}
-    network = options.network or heads(algorithm).network
+    own, network = of.defaults(algorithm), options.network or heads(algorithm).network
+    check_used(TrainOptions, given(options))
+    if options.data in data.NAMED:
+        check_used(data.NAMED[options.data], {sources[flag]: value for flag, value in given(parsed.sources).items()})
     network_options = of.network_options(algorithm, network, given(parsed.networks))
+    check_used(NETWORKS[network], network_options, own.network)
     latents = options.latents
     if latents is None:
-        latents = of.defaults(algorithm).latents if network_options.get("dense", True) else 0  # see settings.sized
+        latents = own.latents if network_options.get("dense", True) else 0  # see settings.sized
     return Settings(
         algorithm=algorithm,
         network=network,
@@ -321,7 +354,7 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
         epochs=options.epochs,
         batch_size=options.batch_size,
         seeds=tuple(range(options.seeds)) if options.seeds is not None else (options.seed,),
-        hyper=dict(vars(getattr(parsed, algorithm))),
+        hyper=completed_hyper(algorithm, dict(vars(getattr(parsed, algorithm)))),
         network_options=network_options,
         data_options={sources[flag]: value for flag, value in given(parsed.sources).items()},
         optimizer=OptimizerSettings(
@@ -331,7 +364,7 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
             options.warmup_epochs,
             options.clip,
             options.weight_decay,
-            options.momentum,
+            OptimizerSettings.momentum if options.momentum is None else options.momentum,
         ),
         binarise=options.binarise,
         validation=options.validation,
@@ -402,14 +435,20 @@ def train(arguments: list[str]) -> None:
 
 
 def evaluate(
-    workdir: Path, /, *, data: str | None = None, samples: int = 100, out: Path | None = None, quiet: bool = False
+    workdir: Path,
+    /,
+    *,
+    data: str | None = None,
+    samples: int | None = None,
+    out: Path | None = None,
+    quiet: bool = False,
 ) -> None:
     """Measure a run again: every metric of every seed.
 
     Args:
         workdir: folder of the run.
         data: another source to measure on, of the same shape; by default the run's own.
-        samples: importance samples for the log-likelihood.
+        samples: importance samples for the log-likelihood of vae and iwae; 100 by default.
         out: a JSON file for the results.
         quiet: show nothing but errors.
     """
@@ -673,13 +712,16 @@ def named_positions(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def as_flags(message: str) -> str:
-    """A message with options of data and training as flags: resize=64 becomes --data-resize 64."""
+    """A message with options as flags: resize=64 becomes --data-resize 64."""
     from . import data
+    from .algorithms import ALGORITHMS
+    from .networks import NETWORKS
 
-    flags = {field.name: field.name for field in dataclasses.fields(TrainOptions)}
+    flags = {name: name for make in (*ALGORITHMS.values(), *NETWORKS.values()) for name in options_of(make)}
+    flags |= {field.name: field.name for field in dataclasses.fields(TrainOptions)}
     flags |= {name: data_flag(name) for name in merged(data.OPTIONS)}
-    flag = lambda m: f"--{flags[m[1]].replace('_', '-')} {m[2]}".rstrip()
-    return re.sub(rf'\b({"|".join(flags)})=("?[-\w.]*"?)', flag, message)
+    flag = lambda m: f"--{flags[m[1]].replace('_', '-')} {m[2].strip(chr(39))}".rstrip()
+    return re.sub(rf"""\b({"|".join(flags)})=("?[-\w.]+"?|'[-\w.]*'|\([-\w., ]*\)|)""", flag, message)
 
 
 def as_line(error: BaseException) -> str:

@@ -40,7 +40,7 @@ from .files import (
     save_examples,
     sprite,
 )
-from .settings import DataKind, Settings, build, check_momentum, check_updates, completed, sized
+from .settings import DataKind, Settings, build, check_options, check_updates, completed, sized
 
 # what config.json keeps among the settings, found in the data
 RECORDED = ("shape", "validated", "data_checksum", "vocabulary", "scale", "patches")
@@ -81,7 +81,7 @@ def load_streams(settings: Settings) -> Splits:
     """
     sources = data.open_stream(settings.data, **settings.data_options)
     train, validation = sources.train, sources.validation
-    check_validation(settings, validation)
+    check_validation(settings, validation, len(train))
     if settings.validation:
         train, validation = data.split(train, settings.validation, seed=0)
     size = data.shard_size(train.shape, settings.batch_size, settings.shard_size)
@@ -105,7 +105,7 @@ def load(settings: Settings) -> Splits:
     dataset = data.load(settings.data, **settings.data_options)
     train, test = dataset
     validation = dataset.validation
-    check_validation(settings, validation)
+    check_validation(settings, validation, len(train.x))
     if settings.validation:
         # One split for all seeds: they differ in learning, not in data.
         train, validation = data.validation_split(train, settings.validation, seed=0)
@@ -117,12 +117,20 @@ def load(settings: Settings) -> Splits:
     return Splits(dataset, train, validation, test)
 
 
-def check_validation(settings: Settings, own: Any) -> None:
-    """Raises DataError for a fraction to hold out of data that have a validation split."""
+def check_validation(settings: Settings, own: Any, examples: int) -> None:
+    """Raises DataError for a fraction to hold out of data that have a validation split.
+
+    And for one of which less than one example would be held out, or left to train on.
+    """
     if settings.validation and own is not None:
         count = len(own.x if isinstance(own, Batch) else own)
         raise data.DataError(
             f"{settings.data} has a validation split of {count} examples: leave validation= out to use it"
+        )
+    if 0 < settings.validation < 1 and min(settings.validation, 1 - settings.validation) * examples < 1:
+        side = "hold out" if settings.validation < 0.5 else "leave to train on"
+        raise data.DataError(
+            f"validation={settings.validation:g} would {side} less than 1 of {examples} examples: give another fraction"
         )
 
 
@@ -227,6 +235,18 @@ def check_validation_labels(algorithm: Algorithm, settings: Settings, validation
         )
 
 
+SAMPLES = 100  # importance samples for the log-likelihood, by default
+
+
+def check_samples(algorithm: Algorithm, settings: Settings, samples: int | None, name: str) -> None:
+    """Raises ValueError for importance samples, given by an option of that name, of an algorithm that draws none."""
+    if samples is not None and algorithm.log_weight is None:
+        raise ValueError(
+            f"{name}={samples} has no effect: {settings.algorithm} has no log-likelihood by importance sampling; "
+            "leave it out"
+        )
+
+
 def train(
     settings: Settings,
     workdir: Path,
@@ -234,25 +254,26 @@ def train(
     every_epochs: int = 10,
     every_minutes: float = 5.0,
     keep: int = 3,
-    samples: int = 100,
+    samples: int | None = None,
     quiet: bool = False,
     mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Trains, evaluates and reports into `workdir`; goes on where an earlier call was stopped.
 
     `mesh` spreads seeds and batches over devices, see `devices`. Of many processes that train together the first one
-    evaluates and reports; the others return nothing.
+    evaluates and reports; the others return nothing. `samples` are for the log-likelihood, `SAMPLES` by default.
 
     Returns what `results.json` holds. Raises RunError, DataError or ValueError with what to do.
     """
     say = print if devices.first() and not quiet else (lambda *_: None)
     run.check_seeds(settings.seeds)
     run.check_saving(every_epochs, every_minutes, keep)
-    if samples < 1:
+    if samples is not None and samples < 1:
         raise ValueError(f"--likelihood-samples is {samples}; it must be at least 1")
     splits = load(settings)
     say(splits)
     shape = splits.train.x.shape[1:]
+    check_options(settings, shape)
     learned: Any = splits.streams or splits  # both have train and validation
     examples = len(splits.streams.train.source if splits.streams else splits.train.x)
     settings = completed(sized(settings, shape), examples, kind_of(splits), classes_of(splits))
@@ -271,12 +292,13 @@ def train(
     devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
     if mesh is not None and mesh.size == 1:
         say("one device does all the work; on CPU, --devices 2 makes two of the cores")
-    check_momentum(settings.optimizer)
-    check_updates(settings, examples)
+    if told := check_updates(settings, examples):
+        say(told)
     check_likelihood(settings, splits)
     if settings.batch_size > examples:
         say(f"note: batch_size is {settings.batch_size}, and there are {examples} training examples: a step takes all")
     algorithm = build(settings, shape, examples)
+    check_samples(algorithm, settings, samples, "likelihood_samples")
     if told := check_classes(algorithm, settings, splits.train.y):
         say(told)
     check_validation_labels(algorithm, settings, learned.validation)
@@ -341,7 +363,7 @@ def train(
             )
             if not devices.first():
                 return {}
-            results = measure(algorithm, trained, splits, samples, say)
+            results = measure(algorithm, trained, splits, samples or SAMPLES, say)
             results["devices"] = devices.described(mesh)
             results["remarks"] = diagnose(algorithm, trained, settings, splits, examples, results["metrics"])
             results = strict(results)  # as results.json has them
@@ -664,18 +686,19 @@ def make_report(workdir: Path) -> Path:
 
 
 def evaluate(
-    workdir: Path, source: str | None = None, samples: int = 100, quiet: bool = False, out: Path | None = None
+    workdir: Path, source: str | None = None, samples: int | None = None, quiet: bool = False, out: Path | None = None
 ) -> dict[str, Any]:
     """Every metric of every seed, on the run's own data or on another source of the same shape; also as JSON in `out`.
 
     Another source is read with the run's options (resize, patch, ...), as far as it has them.
     """
-    if samples < 1:
+    if samples is not None and samples < 1:
         raise run.RunError(f"samples is {samples}; the log-likelihood needs at least 1")
     if out is not None:
         check_output(out, *([] if source is None else [source]))
     opened = open_run(workdir)
     settings = opened.settings
+    check_samples(opened.algorithm, settings, samples, "samples")
     if out is not None:
         check_output(out, *opened.sources)
     if source is not None:
@@ -689,7 +712,9 @@ def evaluate(
     splits = load_own(opened) if source is None else load(settings)
     check_shape(splits.test.x, opened.shape)
     check_vocabulary(splits.dataset.vocabulary, opened.vocabulary, str(settings.data))
-    results = measure(opened.algorithm, opened.trained, splits, samples, (lambda *_: None) if quiet else _to_stderr)
+    results = measure(
+        opened.algorithm, opened.trained, splits, samples or SAMPLES, (lambda *_: None) if quiet else _to_stderr
+    )
     results = strict(results | {"data": str(splits)})
     if out is not None:
         run.write_json(out, results)

@@ -113,7 +113,10 @@ def low_resolution(factor: float = FACTOR) -> Corruption:
 
 
 def corruption(kind: CorruptionName | Corruption, level: float | None = None) -> Corruption:
-    """A corruption by name and level (None: its default), or the function itself."""
+    """A corruption by name and level (None: its default), or the function itself.
+
+    Raises ValueError for another name, and for a level of a function.
+    """
     kinds = {
         "masking": masking,
         "gaussian": gaussian,
@@ -124,6 +127,10 @@ def corruption(kind: CorruptionName | Corruption, level: float | None = None) ->
         "low_resolution": low_resolution,
     }
     if callable(kind):
+        if level is not None:
+            raise ValueError(
+                f"level={level} has no effect with a function: leave it out, or give the function its level"
+            )
         return kind
     check_choice("corruption", kind, kinds, " or a function (x, key) -> x")
     return kinds[kind]() if level is None else kinds[kind](level)

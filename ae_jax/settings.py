@@ -3,7 +3,7 @@
 import inspect
 from dataclasses import asdict, dataclass, field, replace
 from math import prod
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import jax.numpy as jnp
 import optax
@@ -15,7 +15,7 @@ from .core import Algorithm, Autoencoder, Heads, Optimizer
 from .corruption import CorruptionName, corrupted, corruption
 from .losses import is_weight
 from .networks import NETWORKS, PrecisionName, rounded
-from .ranges import NOT_NEGATIVE, POSITIVE, Updates, asked_of
+from .ranges import NOT_NEGATIVE, POSITIVE, Updates, asked_of, check_used, defaults_of, needs, unless, used
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
 GIVEN = {"net", "optimizer", "shape", "latents", "heads"}  # parameters of makers that are no options
@@ -33,7 +33,7 @@ class OptimizerSettings:
     warmup_epochs: float = 0.0
     clip: float | None = None
     weight_decay: float = 0.0
-    momentum: float = 0.9
+    momentum: Annotated[float, needs("name", "sgd")] = 0.9
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Settings:
     best: str = "loss"
     patience: int | None = None
     noise: CorruptionName | None = None
-    noise_level: float | None = None  # None: the noise's default
+    noise_level: Annotated[float | None, unless("noise", None)] = None  # None: the noise's default
     precision: PrecisionName = "float32"
     shard_size: int | None = None  # examples; None: all data in memory; 0: streamed in shards of a size that fits
 
@@ -86,7 +86,7 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
     total = epochs * steps
     if not 0 <= settings.warmup_epochs < epochs:
         raise ValueError(f"warmup_epochs is {settings.warmup_epochs}; the run has {epochs} epochs")
-    warm = min(round(settings.warmup_epochs * steps), total - 1)
+    warm = warm_steps(settings, total, steps)
     POSITIVE.check("lr", settings.lr)
     POSITIVE.check("clip", settings.clip)
     NOT_NEGATIVE.check("weight_decay", settings.weight_decay)
@@ -116,6 +116,11 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
     if settings.weight_decay:
         parts.append(optax.add_decayed_weights(settings.weight_decay, mask=is_weight))
     return optax.chain(*parts, optax.scale_by_learning_rate(rate))
+
+
+def warm_steps(settings: OptimizerSettings, total: int, steps: int) -> int:
+    """The updates of the learning rate's warm-up, of `total` in a run with epochs of `steps`."""
+    return min(round(settings.warmup_epochs * steps), total - 1)
 
 
 def heads(algorithm: str) -> Heads:
@@ -179,6 +184,7 @@ def likelihood(algorithm: str, kind: DataKind) -> str:
 def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorithm:
     """The algorithm on its network, for data of that shape and number.
 
+    Options without effect are left out: `check_used` refuses them where a user gives them, and older runs keep them.
     Raises ValueError for an unknown name or an option that the algorithm or network does not have.
     """
     check_choice("algorithm", settings.algorithm, ALGORITHMS)
@@ -186,27 +192,25 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     make, make_net = ALGORITHMS[settings.algorithm], NETWORKS[settings.network]
     _known(settings.hyper, make, f"the algorithm {settings.algorithm}")
     _known(settings.network_options, make_net, f"the network {settings.network}")
-    needs = heads(settings.algorithm)
+    wanted = heads(settings.algorithm)
     options = settings.network_options
-    if needs.activation != "linear":  # the default activation of the algorithm's codes
+    if wanted.activation != "linear":  # the default activation of the algorithm's codes
         if "code_activation" not in inspect.signature(make_net).parameters:
             raise ValueError(
-                f"{settings.algorithm} needs {needs.activation} codes, which the network {settings.network} cannot "
+                f"{settings.algorithm} needs {wanted.activation} codes, which the network {settings.network} cannot "
                 "give: choose another network"
             )
-        options = {"code_activation": needs.activation} | options
-    net: Autoencoder = make_net(shape, settings.latents, heads=needs.number, **options)
+        options = {"code_activation": wanted.activation} | options
+    net: Autoencoder = make_net(shape, settings.latents, heads=wanted.number, **used(make_net, options))
     if settings.noise is not None and (net.corrupt is not None or settings.algorithm == "denoising"):
         raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")
-    if settings.noise is None and settings.noise_level is not None:
-        raise ValueError(f"noise_level is {settings.noise_level} without a noise: give the kind of noise, too")
     steps = -(-examples // settings.batch_size)
     if (epochs := settings.epochs) is None:
         raise ValueError("epochs is None: give a number, or complete the settings for the data by settings.completed")
 
     def on(net: Autoencoder) -> Algorithm:
         noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
-        return make(noisy, optimizer(settings.optimizer, epochs, steps), **settings.hyper)
+        return make(noisy, optimizer(settings.optimizer, epochs, steps), **used(make, settings.hyper))
 
     check_choice("precision", settings.precision, get_args(PrecisionName))
     if settings.precision == "float32":
@@ -215,23 +219,47 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     return on(net)._replace(rule=on(rounded(net, jnp.dtype(settings.precision))).rule)
 
 
-def check_momentum(settings: OptimizerSettings) -> None:
-    """Raises ValueError for a momentum other than the default and an optimizer that has none."""
-    if settings.name != "sgd" and settings.momentum != OptimizerSettings.momentum:
-        raise ValueError(f"momentum is {settings.momentum}, and {settings.name} has none: choose optimizer=sgd")
+def check_options(settings: Settings, shape: tuple[int, ...]) -> None:
+    """Raises ValueError for an option, other than a default, that has no effect beside the others or on such examples.
+
+    For settings as a user gives them; `build` takes older ones that have such options.
+    """
+    if "grey" in (settings.noise, settings.hyper.get("corruption")) and shape[-1] == 1:
+        raise ValueError(f"grey takes the colour out of images, and {settings.data} has none: take another corruption")
+    own = defaults(settings.algorithm)
+    for make, given, spared in (
+        (ALGORITHMS.get(settings.algorithm), settings.hyper, own.hyper),
+        (NETWORKS.get(settings.network), settings.network_options, own.network),
+        (OptimizerSettings, vars(settings.optimizer), {}),
+        (Settings, vars(settings), {}),
+    ):
+        if make is not None:  # `build` refuses unknown names
+            check_used(make, given, spared, defaults_of(make))
 
 
-def check_updates(settings: Settings, examples: int) -> None:
-    """Raises ValueError if a warm-up or annealing of the algorithm lasts beyond the run's last update."""
+def check_updates(settings: Settings, examples: int) -> str:
+    """A note if early stopping comes too late for the run, or "".
+
+    Raises ValueError if a warm-up or annealing of the algorithm lasts beyond the run's last update, or if that of the
+    learning rate is shorter than one update.
+    """
     assert settings.epochs is not None  # see `completed`
     steps = -(-examples // settings.batch_size)
     total = settings.epochs * steps
+    if 0 < settings.optimizer.warmup_epochs < settings.epochs and not warm_steps(settings.optimizer, total, steps):
+        raise ValueError(
+            f"warmup_epochs={settings.optimizer.warmup_epochs:g} is no update of the run, whose {total} updates are "
+            f"{settings.epochs} epochs of {steps}: give more, or leave it out"
+        )
     for name, arrival in asked_of(ALGORITHMS[settings.algorithm], Updates).items():
         if (given := settings.hyper.get(name) or 0) >= total:
             raise ValueError(
                 f"{name} is {given}, and the run has {total} updates ({settings.epochs} epochs of {steps}): no update "
                 f"would have {arrival.what}. Train for more epochs, or make {name} less than {total}"
             )
+    if settings.patience is None or settings.patience < settings.epochs - 1:
+        return ""
+    return f"note: patience is {settings.patience}, so no seed stops early in a run of {settings.epochs} epochs"
 
 
 def _known(options: dict[str, Any], make: Any, what: str) -> None:

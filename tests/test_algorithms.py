@@ -199,11 +199,11 @@ def test_one_sigmoid_layers_contractive_penalty_has_a_closed_form(group):
     params = net.init(KEY, UNIT)
     h, w = np.asarray(net.encode(params, UNIT.x)), np.asarray(params["encoder"]["layer_0"]["kernel"])
     formula = (h * (1 - h)) ** 2 @ np.square(w).sum(0)  # sum_j (h_j (1 - h_j))^2 ||W_j||^2
-    for penalty in ("exact", "closed"):
-        np.testing.assert_allclose(penalty_of(net, params, UNIT, penalty=penalty, group=group), formula, rtol=1e-4)
+    for options in ({"penalty": "exact", "group": group}, {"penalty": "closed"}):
+        np.testing.assert_allclose(penalty_of(net, params, UNIT, **options), formula, rtol=1e-4)
     exact, closed = (
-        step_by_one(contractive(net, optax.sgd(1.0), penalty=p, group=group), params, UNIT)[0]
-        for p in ("exact", "closed")
+        step_by_one(contractive(net, optax.sgd(1.0), **options), params, UNIT)[0]
+        for options in ({"penalty": "exact", "group": group}, {"penalty": "closed"})
     )
     np.testing.assert_allclose(flat(exact), flat(closed), rtol=1e-3, atol=1e-5)
 
@@ -706,8 +706,8 @@ WRONG = [
     (lambda: sparse(networks.mlp((7,), 3, code_activation="tanh"), optax.sgd(1.0)), "make it sigmoid"),
     (lambda: contractive(one, optax.sgd(1.0), penalty="closed"), "one affine layer"),
     (lambda: contractive(one, optax.sgd(1.0), penalty="full"), "penalty is 'full'"),
-    (lambda: contractive(one, optax.sgd(1.0), samples=0), "samples is 0"),
-    (lambda: contractive(one, optax.sgd(1.0), corruptions=0), "corruptions is 0"),
+    (lambda: contractive(one, optax.sgd(1.0), penalty="hutchinson", samples=0), "samples is 0"),
+    (lambda: contractive(one, optax.sgd(1.0), higher=1.0, corruptions=0), "corruptions is 0"),
     (lambda: vae(two, optax.sgd(1.0), likelihood="squared"), "likelihood is 'squared'"),
     (lambda: vae(two, optax.sgd(1.0), sigma=0.0), "sigma is 0.0"),
     (lambda: vae(two, optax.sgd(1.0), beta=optax.constant_schedule(1.0), warmup_steps=3), "a schedule already"),

@@ -255,7 +255,19 @@ SETTINGS = dict(
         ({"noise": "low_resolution", "noise_level": 100}, {}, "cannot be shrunk 100 times"),
         ({"algorithm": "adversarial_style", "data": "photos", "latents": 4}, {}, "these data have none"),
         ({"algorithm": "dec", "hyper": {"clusters": 2000, "pretrain_epochs": 1}}, {}, "2000 clusters of 1437"),
-        ({"optimizer": OptimizerSettings(momentum=0.5)}, {}, "adam has none: choose optimizer=sgd"),
+        ({"optimizer": OptimizerSettings(momentum=0.5)}, {}, "momentum=0.5 has no effect with name='adam'"),
+        ({"hyper": {"free_bits": 0.5, "beta": 0.0}}, {}, "free_bits=0.5 has no effect with beta=0.0"),
+        (
+            {"network_options": {"hidden": (), "activation": "tanh"}},
+            {},
+            "activation='tanh' has no effect",
+        ),
+        ({"noise_level": 0.5}, {}, "noise_level=0.5 has no effect with noise=None"),
+        ({"noise": "grey"}, {}, "digits has none: take another corruption"),
+        ({"algorithm": "autoencoder"}, {"samples": 100}, "likelihood_samples=100 has no effect: autoencoder has no"),
+        ({"optimizer": OptimizerSettings(warmup_epochs=0.01)}, {}, "warmup_epochs=0.01 is no update of the run"),
+        ({"validation": 0.0005}, {}, "validation=0.0005 would hold out less than 1 of 1437 examples"),
+        ({"validation": 0.9999}, {}, "validation=0.9999 would leave to train on less than 1 of 1437"),
     ],
 )
 def test_what_can_be_found_wrong_early_is_found_before_anything_is_written(tmp_path, settings, options, match):

@@ -1,6 +1,7 @@
 """Settings that cannot do what they say are refused by their name, before anything is computed."""
 
 import inspect
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -9,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tyro
 from flax import linen
 
-from ae_jax import algorithms, commands, corruption, data, networks, optimizers
+from ae_jax import algorithms, cli, commands, corruption, data, networks, optimizers
 from ae_jax.core import Batch
 from ae_jax.evaluation import logistic_pca, probes, statistics
 from ae_jax.priors import prior
-from ae_jax.ranges import PORTION, Range, asked_of
-from ae_jax.settings import OptimizerSettings, Settings, check_updates, heads, optimizer
+from ae_jax.ranges import PORTION, Needs, Range, annotations_of, asked_of
+from ae_jax.settings import OptimizerSettings, Settings, build, check_options, check_updates, heads, optimizer
 
 NAN, INF = float("nan"), float("inf")
 RANGES = {
@@ -203,6 +205,144 @@ def test_a_likelihood_that_is_not_the_datas_is_refused(algorithm, hyper, given, 
 def test_other_numbers_without_sense_are_refused_by_name(call, told):
     with pytest.raises(ValueError, match=told):
         call()
+
+
+# ------------------------------------------------------------------------------------ options without effect
+
+# (algorithm, option): a value; others with which it has no effect, and with which it has one
+IDLE = {
+    ("adversarial", "modes"): (5, {}, {"prior": "mixture"}),
+    ("contractive", "samples"): (3, {"penalty": "closed"}, {"penalty": "hutchinson"}),
+    ("contractive", "group"): (3, {"penalty": "hutchinson"}, {"penalty": "exact"}),
+    ("contractive", "higher_noise"): (0.5, {"higher": 0.0}, {"higher": 0.5}),
+    ("contractive", "corruptions"): (3, {}, {"higher": optax.linear_schedule(0.0, 1.0, 5)}),
+    ("rbm", "draw_visible"): (True, {"chains": 4}, {"chains": 0}),
+    ("sparse", "target"): (0.2, {"penalty": "l1"}, {"penalty": "kl_minibatch"}),
+    ("vae", "free_bits"): (0.5, {"beta": 0}, {"beta": 0.5}),
+    ("vae", "warmup_steps"): (5, {"beta": 0.0}, {}),
+}
+
+
+def test_the_table_of_options_without_effect_is_whole():
+    kept = {name: annotations_of(make, Needs) for name, make in algorithms.ALGORITHMS.items()}
+    assert {(name, option) for name, options in kept.items() for option, needs in options.items() if needs} == {*IDLE}
+
+
+def member(name, **hyper):
+    if name == "adversarial":  # whose mixture is in two dimensions
+        return algorithms.adversarial(networks.mlp((4,), 2), optax.sgd(0.1), **hyper)
+    return made(name, **hyper)
+
+
+@pytest.mark.parametrize("case", IDLE, ids="-".join)
+def test_an_option_without_effect_is_refused_where_it_is_given(case):
+    name, option = case
+    value, without, beside = IDLE[case]
+    with pytest.raises(ValueError, match=rf"^{option}={value} has no effect with \w+=.*: leave it out, or "):
+        member(name, **{option: value}, **without)
+    member(name, **{option: value}, **beside)
+    default = inspect.signature(algorithms.ALGORITHMS[name]).parameters[option].default
+    member(name, **{option: default}, **without)  # as records of runs have it
+
+
+@pytest.mark.parametrize("case", IDLE, ids="-".join)
+def test_a_run_with_an_option_without_effect_is_opened(case):
+    name, option = case
+    value, without, _ = IDLE[case]
+    chosen = replace(RUN, algorithm=name, network=heads(name).network, hyper={option: value, **without})
+    options = {} if name == "contractive" else chosen.network_options
+    if without.get("penalty") == "closed":
+        options = {"hidden": (), "code_activation": "sigmoid"}
+    chosen = replace(chosen, network_options=options)
+    build(chosen, (4,), 1)
+    with pytest.raises(ValueError, match=f"{option}={value} has no effect"):
+        check_options(chosen, (4,))
+
+
+@pytest.mark.parametrize(
+    "older",
+    [
+        {"noise_level": 0.25},
+        {"network_options": {"hidden": (), "dropout": 0.5, "activation": "tanh"}},
+        {"optimizer": OptimizerSettings(momentum=0.5)},
+    ],
+)
+def test_older_settings_without_effect_are_opened_and_not_taken_anew(older):
+    build(replace(RUN, **older), (4,), 1)
+    with pytest.raises(ValueError, match="has no effect"):
+        check_options(replace(RUN, **older), (4,))
+
+
+def test_dropout_needs_hidden_layers():
+    for back in (None, ()):
+        with pytest.raises(ValueError, match=r"^dropout=0\.5 has no effect with hidden=\(\) and hidden_back="):
+            networks.mlp((4,), 2, hidden=(), hidden_back=back, dropout=0.5)
+    networks.mlp((4,), 2, hidden=(), hidden_back=(3,), dropout=0.5)
+    networks.mlp((4,), 2, hidden=(), activation="tanh")  # as code for any depth gives it
+
+
+def typed(name, *flags):
+    return cli.settings_of(name, tyro.cli(cli.train_options(name), args=[a for flag in flags for a in cli.typed(flag)]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("adversarial --modes 10", "--modes 10 has no effect with --prior gaussian: leave it out, or change --prior$"),
+        ("contractive --samples 1", "--samples 1 has no effect .* or give --penalty hutchinson$"),
+        ("contractive --higher-noise 0.1", "--higher-noise 0.1 has no effect with --higher 0.0"),
+        ("sparse --penalty l1 --target 0.1", "--target 0.1 has no effect"),
+        ("rbm --chains 4 --draw-visible", "--draw-visible True has no effect with --chains 4"),
+        ("vae --momentum 0.9", "--momentum 0.9 has no effect with --optimizer adam: .* give --optimizer sgd$"),
+        (
+            "vae --noise-level 0.25",
+            "--noise-level 0.25 has no effect with --noise None: .* give --noise$",
+        ),
+        (
+            "sparse --activation tanh",
+            r"--activation tanh has no effect with --hidden \(\) and --hidden-back None",
+        ),
+        ("sparse --dropout 0.5", "--dropout 0.5 has no effect with"),
+        (
+            "vae --data variants --data-kind rot --data-photographs x",
+            "--data-photographs x .* give --data-kind bg_img or --data-kind bg_img_rot",
+        ),
+    ],
+)
+def test_a_flag_without_effect_is_refused_even_at_its_default(flags, told):
+    with pytest.raises(ValueError, match="has no effect") as refused:
+        typed(*flags.split())
+    assert re.search(told, cli.as_flags(str(refused.value)))
+
+
+def test_settings_hold_the_defaults_of_options_without_effect():
+    assert typed("adversarial").hyper["modes"] == 10
+    assert typed("adversarial", "--prior", "mixture", "--modes", "4").hyper["modes"] == 4
+    assert typed("sparse", "--penalty", "l1").hyper["target"] == 0.1  # the member's default
+    assert typed("rbm", "--chains", "4").hyper["draw_visible"] is False
+    assert typed("vae").optimizer == OptimizerSettings()
+    assert typed("vae", "--optimizer", "sgd").optimizer.momentum == 0.9
+    assert typed("semantic_hashing", "--hidden", "()").network_options == {"activation": "sigmoid", "hidden": ()}
+    for name in algorithms.ALGORITHMS:
+        check_options(typed(name), (8, 8, 1))
+
+
+def test_a_patience_that_no_run_reaches_is_told():
+    run = lambda patience: replace(RUN, epochs=10, patience=patience)
+    assert check_updates(run(8), 45) == check_updates(run(None), 45) == ""
+    for patience in (9, 100):  # at the earliest, the second to tenth epochs are worse than the first
+        assert f"patience is {patience}, so no seed stops early in a run of 10" in check_updates(run(patience), 45)
+
+
+def test_a_level_of_a_function_is_refused():
+    with pytest.raises(ValueError, match=r"level=0\.5 has no effect with a function"):
+        made("denoising", corruption=lambda x, key: x, level=0.5)
+
+
+def test_a_factor_of_codes_below_one_is_refused():
+    """ceil(0.9 * 5) is 5."""
+    with pytest.raises(ValueError, match=r"alpha 0\.9.*k <= alpha \* k"):
+        algorithms.k_sparse(networks.mlp((4,), 8), optax.sgd(0.1), k=5, alpha=0.9)
 
 
 def test_seeds_that_agree_have_no_spread():

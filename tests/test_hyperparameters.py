@@ -80,7 +80,7 @@ OTHER = {
     "bar": (partial(corrupted, "bar"), 0.25, 0.5),
     "grey": (partial(corrupted, "grey", net=networks.mlp((4, 2, 2), 3, hidden=())), 0.0, 0.5),
     "dropout": (partial(dropped, lambda h: networks.mlp((4, 4, 1), 3, hidden=(8,), dropout=h)), 0.0, 0.5),
-    "code_dropout": (partial(dropped, lambda h: net(code_dropout=h)), 0.5, 1.0),
+    "code_dropout": (partial(dropped, lambda h: net(code_dropout=h)), 0.3, 0.9),
     "conv_dropout": (partial(dropped, lambda h: networks.conv((4, 4, 1), 3, channels=(2, 2), dropout=h)), 0.0, 0.5),
     "rbm_scale": (partial(dropped, lambda h: networks.rbm((4, 4, 1), 3, scale=h)), 0.01, 0.1),
     "momentum": (lambda h: algorithms.autoencoder(net(), optimizers.momentum(h, 1)), 0.1, 0.2),

@@ -92,7 +92,7 @@ def test_no_whole_run_uses_a_key_twice(name):
 
 def retrained(key, data):
     """A recipe of two stages by one key, as README has it."""
-    nets = [networks.mlp(shape, 5, hidden=(), dropout=0.5) for shape in ((4, 4, 1), (5,))]
+    nets = [networks.mlp(shape, 5, hidden=(), code_dropout=0.5) for shape in ((4, 4, 1), (5,))]
     layers = [denoising(net, optax.adam(1e-2)) for net in nets]
     trained, _ = stages.greedy(layers, data, key, epochs=1, batch_size=4)
     tuned = classifier(networks.stack(nets), optax.adam(1e-2), classes=8)
@@ -121,7 +121,7 @@ def test_stages_and_the_run_after_them_may_have_one_key():
 
 def test_the_programs_of_a_run_use_no_key_twice():
     """With a transform, statistics and held-out examples."""
-    net = networks.mlp((4, 4, 1), 5, hidden=(), code_activation="sigmoid", dropout=0.5)
+    net = networks.mlp((4, 4, 1), 5, hidden=(), code_activation="sigmoid", code_dropout=0.5)
     algorithm = sparse(net, optax.adam(1e-2), target=0.2)
     begin, advance, *_ = run._programs(algorithm, 4, dynamic_binarise, "loss", "lower", None, validated=True)
 

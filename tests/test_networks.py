@@ -688,7 +688,7 @@ def test_corruption_comes_once_and_last():
             wrong()
 
 
-@pytest.mark.parametrize("rate", [-0.1, 1.5, 50])
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, 50])
 @pytest.mark.parametrize("where", ["dropout", "code_dropout"])
 def test_a_rate_of_dropout_is_a_probability(where, rate):
     for make, shape in ((networks.mlp, (6,)), (networks.conv, (6, 6, 1))):

@@ -157,6 +157,33 @@ def test_bool_and_floats_are_as_they_are_under_a_scale_too(tmp_path):
         np.testing.assert_array_equal(unit_interval([x], "x", 16)[0], x.astype(np.float32))
 
 
+@pytest.mark.parametrize(("dtype", "told"), [(np.float32, "is float32"), (bool, "is bool"), (np.uint8, None)])
+def test_a_scale_that_changes_nothing_is_told_once(tmp_path, capsys, dtype, told):
+    np.save(tmp_path / "x.npy", np.ones((9, 4), dtype))
+    for read in (data.load, data.open_stream):
+        read(tmp_path / "x.npy", scale=1)
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == (told is not None)
+        assert all("scale=1 (--data-scale)" in line and line.endswith(told) for line in lines)
+
+
+def test_options_of_a_split_that_is_not_made_are_told(tmp_path, capsys):
+    x = RNG.random((9, 4), np.float32)
+    np.savez(tmp_path / "split.npz", train=x, test=x)
+    for part in ("train", "test"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+        np.save(tmp_path / "set" / part / "0.npy", x)
+    for read, path in ((data.load, "split.npz"), (data.open_stream, "set")):
+        read(tmp_path / path)
+        assert not capsys.readouterr().err
+        read(tmp_path / path, test_fraction=0.5, seed=3)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.endswith("held-out examples of its own, and no use for test_fraction=0.5 and seed=3")
+    np.save(tmp_path / "x.npy", x)
+    data.load(tmp_path / "x.npy", test_fraction=0.5, seed=3)
+    assert not capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------------------------- images
 
 

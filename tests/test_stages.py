@@ -33,7 +33,7 @@ def test_a_stack_is_its_networks_one_after_the_other():
 
 
 def test_a_stack_drops_out_each_layer_by_its_own_key():
-    net = networks.mlp((6,), 6, hidden=(), dropout=0.5, code_dropout=0.5)
+    net = networks.mlp((6,), 6, hidden=(), code_dropout=0.5)
     deep = networks.stack([net, net])
     params = deep.init(jax.random.key(0), core.Batch(jnp.ones((5, 6))))
     with jax.debug_key_reuse(True):

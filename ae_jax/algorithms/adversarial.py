@@ -4,6 +4,8 @@ Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, sections 2
 encoder: each batch is reconstructed, then the critic learns, then the encoder confuses it.
 """
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -13,7 +15,7 @@ from ..core import Algorithm, Autoencoder, Batch, Key, Optimizer, Params, chain
 from ..losses import LikelihoodName
 from ..priors import PriorName
 from ..priors import prior as prior_of
-from ..ranges import Amount, Positive, Width, checked
+from ..ranges import Amount, Positive, Width, checked, unless
 from ..recode import of_code_alone
 from ..regularized import regularized
 
@@ -25,7 +27,7 @@ def adversarial(
     *,
     prior: PriorName = "gaussian",
     prior_scale: Positive = 1.0,
-    modes: int = 10,
+    modes: Annotated[int, unless("prior", "gaussian")] = 10,
     conditional: bool = False,
     critic_widths: Width = (512, 512),
     critic_rate: Amount = 1.0,

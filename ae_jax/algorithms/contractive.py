@@ -4,7 +4,7 @@ CAE+H, which also penalises how the Jacobian changes nearby: Rifai et al. (2011)
 """
 
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 from jax import Array
@@ -12,7 +12,7 @@ from jax import Array
 from .. import draws, jacobians
 from ..core import Algorithm, Autoencoder, Key, Loss, Optimizer, Params
 from ..losses import LikelihoodName
-from ..ranges import Amount, Weight, checked
+from ..ranges import Amount, Weight, checked, needs, unless
 from ..regularized import regularized
 
 
@@ -23,11 +23,11 @@ def contractive(
     *,
     weight: Weight = 0.1,
     penalty: Literal["exact", "closed", "hutchinson"] = "exact",
-    samples: int = 1,
-    group: int = 32,
+    samples: Annotated[int, needs("penalty", "hutchinson")] = 1,
+    group: Annotated[int, needs("penalty", "exact")] = 32,
     higher: Weight = 0.0,
-    higher_noise: Amount = 0.1,
-    corruptions: int = 1,
+    higher_noise: Annotated[Amount, unless("higher", 0)] = 0.1,
+    corruptions: Annotated[int, unless("higher", 0)] = 1,
     likelihood: LikelihoodName = "bernoulli",
     weight_l2: Weight = 0.0,
 ) -> Algorithm:

@@ -52,7 +52,7 @@ def k_sparse(
     """
     k = math.ceil(net.latents / 10) if k is None else k
     first, coded = k if start is None else start, math.ceil(alpha * k)
-    fits = 1 <= k <= min(first, coded) and max(first, coded) <= net.latents
+    fits = 1 <= k <= min(first, alpha * k) and max(first, coded) <= net.latents
     if not fits or anneal_steps < 0 or (start is None) != (anneal_steps == 0):
         wanted = f"1 <= k <= start, k <= alpha * k, none above {net.latents}, and anneal_steps with a start"
         raise ValueError(f"k is {k}, start {start}, alpha {alpha}, anneal_steps {anneal_steps}; wanted: {wanted}")

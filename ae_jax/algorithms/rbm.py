@@ -2,13 +2,15 @@
 Hinton & Salakhutdinov (2006). Persistent chains: Tieleman (2008), ICML.
 """
 
+from typing import Annotated
+
 import jax
 from jax import Array, lax
 
 from ..boltzmann import BoltzmannAutoencoder, UnitsName, check_tied, machine
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
 from ..losses import l2, reconstruction
-from ..ranges import Weight, checked
+from ..ranges import Weight, checked, needs
 from ..regularized import decay
 
 
@@ -21,7 +23,7 @@ def rbm(
     hidden_units: UnitsName = "bernoulli",
     steps: int = 1,
     chains: int = 0,
-    draw_visible: bool = False,
+    draw_visible: Annotated[bool, needs("chains", 0)] = False,
     weight_l2: Weight = 0.0,
     sample_steps: int = 1000,
 ) -> Algorithm:

@@ -9,7 +9,7 @@ small pull.
 With noise or dropout rho is of clean inputs and a of corrupted ones, so the gradient of KL(rho_j) is approximate.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jax import Array, lax
 
 from ..core import Algorithm, Batch, Key, Loss, Optimizer, Params, Rule, SigmoidAutoencoder, assign, sweep
 from ..losses import LikelihoodName, bernoulli_kl, single
-from ..ranges import Inside, Weight, checked
+from ..ranges import Inside, Weight, checked, unless
 from ..regularized import regularized
 
 ACTIVATION = {"sigmoid": lambda h: h, "tanh": lambda h: (1 + h) / 2}  # 0 at rest, 1 at most
@@ -30,7 +30,7 @@ def sparse(
     optimizer: Optimizer,
     *,
     penalty: Literal["kl", "kl_minibatch", "l1"] = "kl",
-    target: Inside = 0.05,
+    target: Annotated[Inside, unless("penalty", "l1")] = 0.05,
     weight: Weight = 3.0,
     units: Literal["sigmoid", "tanh"] = "sigmoid",
     likelihood: LikelihoodName = "squared",

@@ -12,7 +12,7 @@ import optax
 from ..checks import known
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
 from ..losses import kl_standard_normal, reconstruction
-from ..ranges import POSITIVE, Amount, Updates, Weight, checked
+from ..ranges import POSITIVE, Amount, Updates, Weight, checked, unless
 from ..variational import GaussianAutoencoder, Observation, latent_model, reparameterize
 
 
@@ -24,8 +24,8 @@ def vae(
     likelihood: Observation = "bernoulli",
     sigma: Annotated[float | None, POSITIVE] = None,
     beta: Weight = 1.0,
-    warmup_steps: Annotated[int, Updates("the KL's weight at beta")] = 0,
-    free_bits: Amount = 0.0,
+    warmup_steps: Annotated[int, Updates("the KL's weight at beta"), unless("beta", 0)] = 0,
+    free_bits: Annotated[Amount, unless("beta", 0)] = 0.0,
 ) -> Algorithm:
     """The evidence lower bound by one reparameterized draw, the KL in closed form; all in nats.
 

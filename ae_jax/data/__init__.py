@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ..disk import suffix
+from ..ranges import needs
 from .binary import binarise, dynamic_binarise
 from .dataset import DataError, Dataset, check_options, expanded, options_of, unit_interval, validation_split
 from .files import arrays, read_arrays
@@ -52,7 +53,7 @@ def variants(
     *,
     of: str = "mnist",
     kind: Variant = "rot",
-    photographs: str | None = None,
+    photographs: Annotated[str | None, needs("kind", "bg_img", "bg_img_rot")] = None,
     count: int = 10000,
     validation_count: int | None = None,
     test_count: int | None = None,

@@ -12,6 +12,8 @@ import numpy as np
 from ..checks import check_names, labelled
 from ..core import Batch
 
+TEST_FRACTION = 0.2  # the default of what is held out of data without a test split
+
 
 class DataError(ValueError):
     """Data that cannot be found, read or used; the message says what to do."""
@@ -135,6 +137,22 @@ def tell_nearly_black(dtype: Any, what: str, seen: str = "") -> None:
     )
 
 
+def tell_idle_scale(dtype: Any, what: str, scale: float | None) -> None:
+    """A line on stderr for a scale, and data that are no integers."""
+    if scale is not None and np.dtype(dtype).kind not in "iu":
+        told = (
+            f"note: scale={scale:g} (--data-scale) is the integer that means 1.0, and changes nothing in {what}, which"
+        )
+        print(f"{told} is {dtype}", file=sys.stderr)
+
+
+def tell_idle_split(what: str, test_fraction: float, seed: int) -> None:
+    """A line on stderr for options of a split that is not made, as the data have their own."""
+    given = {"test_fraction": (test_fraction, TEST_FRACTION), "seed": (seed, 0)}
+    if idle := [f"{name}={value:g}" for name, (value, default) in given.items() if value != default]:
+        print(f"note: {what} has held-out examples of its own, and no use for {' and '.join(idle)}", file=sys.stderr)
+
+
 def unit_interval(
     arrays: Sequence[np.ndarray], what: str, scale: float | None = None, tell: bool = True
 ) -> list[np.ndarray]:
@@ -230,6 +248,8 @@ def from_parts(
     Without a test split the validation split is the test; without either, `test_fraction` of train is.
     """
     parts, factors, names = dict(parts), dict(factors or {}), dict(names or {})
+    if parts.keys() & {"test", "validation"}:
+        tell_idle_split(source, test_fraction, seed)
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
         if factors:

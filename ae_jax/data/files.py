@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import Batch
 from .checks import check_channels, check_labels
-from .dataset import DataError, Dataset, expanded, from_parts, make_batch, unit_interval
+from .dataset import DataError, Dataset, expanded, from_parts, make_batch, tell_idle_scale, unit_interval
 
 # common names of each part in `.npz` files
 NAMES = {
@@ -99,6 +99,7 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
     for part, x in parts.items():
         check_channels(x.shape, f"{path}, in {part},")
     scaled = unit_interval(list(parts.values()), str(path), scale)
+    tell_idle_scale(parts["train"].dtype, str(path), scale)
     batches: dict[str, Batch] = {}
     for part, x in zip(parts, scaled, strict=True):
         y, f = labels[part], factors[part]

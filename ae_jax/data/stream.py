@@ -32,6 +32,8 @@ from .dataset import (
     options_of,
     ranged,
     shuffled,
+    tell_idle_scale,
+    tell_idle_split,
     tell_nearly_black,
     unit_interval,
     white,
@@ -250,6 +252,8 @@ def from_sources(
 ) -> Sources:
     """`dataset.from_parts` for sources: without a test split the validation split is the test, or a part of train."""
     parts, where = dict(parts), source
+    if parts.keys() & {"test", "validation"}:
+        tell_idle_split(where, test_fraction, seed)
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
         source += ", its validation split as test"
@@ -381,6 +385,7 @@ def npy(path: str | Path, *, scale: float | None = None, test_fraction: float = 
     path = expanded(path)
     files = {"train": [path]} if path.is_file() else _found(path, "arrays").files
     parts = {part: npy_source(f"{path} {part}", found, scale) for part, found in files.items()}
+    tell_idle_scale(_opened(files["train"][0]).dtype, str(path), scale)
     return replace(from_sources(path.stem, parts, str(path), test_fraction, seed), arrays=True)
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .checks import check_channels, check_labels
-from .dataset import DataError, Dataset, check_sizes, expanded, from_parts, make_batch, unit_interval
+from .dataset import DataError, Dataset, check_sizes, expanded, from_parts, make_batch, tell_idle_scale, unit_interval
 from .images import Crop, Size, decode, fitted
 
 # ------------------------------------------------------------------------------ TFRECORD and tf.train.Example
@@ -443,7 +443,7 @@ def read(
     """A set that is prepared in the folder `path`, of any file format; `prepared` has the options."""
     check_sizes(crop=crop, resize=resize)
     found = described(path, name, image, label, factors)
-    scale = scale_of(found.info, scale)
+    given, scale = scale, scale_of(found.info, scale)
     info, features, keys, label, splits, form = found[:6]
     rows = _tfrecord if form == "tfrecord" else _data_source
     loaded = {}
@@ -455,6 +455,7 @@ def read(
     for split, (x, _) in loaded.items():
         check_channels(x.shape, f"{name} {split}")
     scaled = unit_interval([x for x, _ in loaded.values()], name, scale)
+    tell_idle_scale(loaded["train"][0].dtype, name, given)
     numbers = {split: n for split, (_, n) in loaded.items()}
     skip = int(label is not None)
     labels = {

@@ -78,18 +78,16 @@ class Dropout(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         if not train or (known(self.rate) and self.rate == 0):
             return x
-        if known(self.rate) and self.rate == 1:
-            return jnp.zeros_like(x)
         keep = 1 - self.rate
         kept = draws.bernoulli(self.make_rng("dropout"), keep, x.shape)
         return jnp.where(kept, x / jnp.where(keep > 0, keep, 1), 0)  # no 0 / 0, whose gradient would be NaN
 
 
 def check_rates(**rates: float) -> None:
-    """Raises ValueError for a rate of dropout that is no probability."""
+    """Raises ValueError for a rate of dropout that is no probability, or 1, which leaves nothing but zeros."""
     for name, rate in rates.items():
-        if known(rate) and not 0 <= rate <= 1:
-            raise ValueError(f"{name} is {rate}; a rate must be between 0 and 1")
+        if known(rate) and not 0 <= rate < 1:
+            raise ValueError(f"{name} is {rate}; a rate must be at least 0 and less than 1")
 
 
 def like_data(params: Params, data: Batch) -> Params:

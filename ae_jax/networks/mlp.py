@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jax import Array
 
 from ..checks import known
 from ..core import Autoencoder, Key, Params, address
-from ..ranges import NOT_NEGATIVE
+from ..ranges import NOT_NEGATIVE, check_used, unless
 from ..recode import through
 from .common import (
     ACTIVATIONS,
@@ -70,6 +70,9 @@ class TiedDecoder(nn.Module):
         return h
 
 
+HIDDEN = (unless("hidden", ()), unless("hidden_back", None, ()))  # what acts on hidden layers needs one
+
+
 def mlp(
     shape: tuple[int, ...],
     latents: int,
@@ -77,11 +80,11 @@ def mlp(
     hidden: tuple[int, ...] = (512,),
     hidden_back: tuple[int, ...] | None = None,
     heads: int = 1,
-    activation: ActivationName | Activation = "relu",
+    activation: Annotated[ActivationName | Activation, *HIDDEN] = "relu",
     code_activation: ActivationName | Activation = "linear",
     output_activation: ActivationName | Activation = "linear",
     tied: bool = False,
-    dropout: float = 0.0,
+    dropout: Annotated[float, *HIDDEN] = 0.0,
     code_dropout: float = 0.0,
     init: InitName | Initializer = "glorot",
 ) -> Autoencoder:
@@ -102,8 +105,8 @@ def mlp(
         init: of the weights, by name or as a function (key, shape, dtype) -> kernel.
 
     Raises:
-        ValueError: an unknown name, no latents, a rate that is none, or tied weights with more than one head or
-            another way back.
+        ValueError: an unknown name, no latents, a rate outside [0, 1), dropout without hidden layers, or tied weights
+            with more than one head or another way back.
     """
     back = tuple(reversed(hidden)) if hidden_back is None else hidden_back
     if latents < 1 or any(width < 1 for width in (*hidden, *back)):
@@ -113,6 +116,8 @@ def mlp(
     if tied and heads != 1:
         raise ValueError(f"tied weights need one head, this algorithm's encoder emits {heads}: use tied=False")
     check_rates(dropout=dropout, code_dropout=code_dropout)
+    # An activation without hidden layers passes here: code for any depth gives one.
+    check_used(mlp, {"hidden": hidden, "hidden_back": hidden_back, "dropout": dropout}, {"dropout": 0.0})
     inner, code, out = map(_activation, (activation, code_activation, output_activation))
     encoder = MLP((*hidden, heads * latents), inner, code, init, dropout, code_dropout)
     backwards = (*back, prod(shape))
