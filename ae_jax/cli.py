@@ -181,9 +181,9 @@ def hyperparameters(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
         name: (kind, own.hyper.get(name, default), text)
         for name, (kind, default, text) in options_of(ALGORITHMS[algorithm]).items()
     }
-    for name in conditional(ALGORITHMS[algorithm]):
-        kind, default, text = options[name]
-        options[name] = (kind | None, None, f"{text.rstrip('.')}. By default {shown(default)}.")
+    for name in conditional(algorithm):
+        kind, _, text = options[name]
+        options[name] = (kind | None, None, text)
     if "likelihood" in options:
         kind, _, text = options["likelihood"]
         unit, real = (likelihood(algorithm, of) for of in ("unit", "real"))
@@ -199,10 +199,15 @@ def hyperparameters(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
     return options
 
 
-def conditional(make: Callable[..., Any]) -> list[str]:
-    """The options of a function that have no effect beside some others; but flags, which are on or off."""
-    kinds, values = annotations_of(make, Needs), defaults_of(make)
-    return [name for name, found in kinds.items() if found and not isinstance(values[name], bool)]
+def conditional(algorithm: str) -> dict[str, Any]:
+    """The defaults of an algorithm's options that have no effect beside some others; but flags, which are on or off."""
+    from .algorithms import ALGORITHMS
+    from .settings import defaults
+
+    make = ALGORITHMS[algorithm]
+    values = defaults_of(make) | dict(defaults(algorithm).hyper)
+    found = [name for name, needs in annotations_of(make, Needs).items() if needs]
+    return {name: values[name] for name in found if not isinstance(values[name], bool)}
 
 
 def completed_hyper(algorithm: str, parsed: dict[str, Any]) -> dict[str, Any]:
@@ -211,14 +216,12 @@ def completed_hyper(algorithm: str, parsed: dict[str, Any]) -> dict[str, Any]:
     Raises ValueError for one that was given and has no effect beside the others.
     """
     from .algorithms import ALGORITHMS
-    from .settings import defaults
 
-    make, own = ALGORITHMS[algorithm], defaults(algorithm).hyper
-    values = defaults_of(make)
-    flags = {name: value for name, value in values.items() if isinstance(value, bool)}
-    check_used(make, {name: value for name, value in parsed.items() if value is not None}, flags)
-    missing = [name for name in conditional(make) if parsed[name] is None]
-    return parsed | {name: own.get(name, values[name]) for name in missing}
+    make = ALGORITHMS[algorithm]
+    flags = {name: value for name, value in defaults_of(make).items() if isinstance(value, bool)}
+    given = {name: value for name, value in parsed.items() if value is not None}
+    check_used(make, given, flags)
+    return parsed | conditional(algorithm) | given
 
 
 def of_networks(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
@@ -262,19 +265,20 @@ def train_options(algorithm: str) -> Any:
     """A dataclass of all options of `ae-jax train ALGORITHM`, in groups whose names are not part of the flags."""
     from . import data
 
-    def group(title: str, options: dict[str, tuple[Any, Any, str]], hint: str | None) -> Any:
+    def group(title: str, options: dict[str, tuple[Any, Any, str]], hint: Callable[[str], str | None]) -> Any:
         fields = []
         for name, (kind, default, text) in options.items():
-            told = tyro.conf.arg(help=text, help_behavior_hint=hint)
+            told = tyro.conf.arg(help=text, help_behavior_hint=hint(name))
             fields.append((name, Annotated[kind, told], dataclasses.field(default=default)))
         return dataclasses.make_dataclass(title, fields, frozen=True)
 
     sources = {data_flag(name): option for name, option in merged(data.OPTIONS).items()}
+    by_name, none = {n: f"(default: {shown(v)})" for n, v in conditional(algorithm).items()}, lambda name: ""
     groups = {
-        algorithm: group("Hyperparameters", hyperparameters(algorithm), None),
+        algorithm: group("Hyperparameters", hyperparameters(algorithm), by_name.get),
         "training": training_options(algorithm),
-        "networks": group("NetworkOptions", of_networks(algorithm), ""),
-        "sources": group("DataOptions", sources, ""),
+        "networks": group("NetworkOptions", of_networks(algorithm), none),
+        "sources": group("DataOptions", sources, none),
     }
     owners = {algorithm: f"the algorithm {algorithm}", "training": "training", "networks": "the networks"}
     owner: dict[str, str] = {}
