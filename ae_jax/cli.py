@@ -758,7 +758,7 @@ def main() -> None:
         sys.exit(128 + stop.number)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        devices.leave(130)
+        devices.leave(130, at_once=True)  # an exit would wait for the program that computes
     except (run.RunError, ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
         of_jax = isinstance(error, jax.errors.JaxRuntimeError)
         full = isinstance(error, MemoryError) or (of_jax and "RESOURCE_EXHAUSTED" in str(error))

@@ -94,12 +94,15 @@ def together() -> bool:
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
-def leave(status: int) -> NoReturn:
-    """Ends this process because of an error; does not wait for the others, who wait for it."""
-    if together():
+def leave(status: int, at_once: bool = False) -> NoReturn:
+    """Ends this process because of an error; does not wait for the others, who wait for it.
+
+    `at_once` does not wait for this process's computations either.
+    """
+    if at_once or together():
         sys.stdout.flush()
         sys.stderr.flush()
-        if first():
+        if together() and first():
             time.sleep(1)  # the others are ended as soon as it is gone: let them say what they have to say
         os._exit(status)
     sys.exit(status)

@@ -19,7 +19,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -721,15 +720,10 @@ def _interruptible(what: str) -> Iterator[list[int]]:
 
 def _computed(tree: Any) -> Any:
     """The arrays, once they are computed. Handlers of signals run meanwhile, which `jax.block_until_ready` delays."""
-
-    def wait() -> None:
-        with contextlib.suppress(Exception):  # raised below
-            jax.block_until_ready(tree)
-
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    thread.join()
-    return jax.block_until_ready(tree)
+    ready = lambda leaf: not hasattr(leaf, "is_ready") or leaf.is_ready()
+    while not all(map(ready, jax.tree.leaves(tree))):
+        time.sleep(0.002)
+    return jax.block_until_ready(tree)  # raises what went wrong
 
 
 class Interrupted(RunError):

@@ -539,6 +539,21 @@ def test_an_error_between_processes_is_told_as_one(error, alone, expected, monke
     assert (expected or "") in capsys.readouterr().err
 
 
+def test_who_stops_at_once_does_not_wait_for_what_is_computed(monkeypatch, capsys):
+    def dispatch(arguments):
+        raise KeyboardInterrupt
+
+    def ended(status):
+        raise AssertionError(status)
+
+    monkeypatch.setattr(cli, "dispatch", dispatch)
+    monkeypatch.setattr(run, "cache_compilations", lambda: None)
+    monkeypatch.setattr(os, "_exit", ended)
+    with pytest.raises(AssertionError, match=r"^130"):
+        cli.main()
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
 def test_a_process_says_where_it_waits(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **options: asked.append(options))

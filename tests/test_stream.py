@@ -252,6 +252,7 @@ class Clock:
         return self.now
 
     perf_counter = staticmethod(time.perf_counter)
+    sleep = staticmethod(time.sleep)
 
 
 class Killed(BaseException):
