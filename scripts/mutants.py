@@ -204,6 +204,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "return sum((jnp.square(w).mean() for",
         "test_losses.py -k weight_norms",
     ),
+    Mutant(
+        "unlabelled_counted",
+        "means.py",
+        "k == LABELLED else m * known",
+        "k == LABELLED else m",
+        "test_no_label.py -k over_the_labelled",
+    ),
     # the kernel and its keys
     Mutant(
         "short_batch_whole",
@@ -361,8 +368,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "variance_about_zero",
         "evaluation/pca.py",
-        "jnp.where(varies, x.mean(0), x[0])",
-        "jnp.where(varies, 0, x[0])",
+        "squared_error(moved, moved.mean(0))",
+        "squared_error(moved, -x[0])",
         "test_evaluation.py test_numerics.py -k explained_variance",
     ),
     Mutant(

@@ -233,7 +233,9 @@ def test_an_experiment_on_labels_needs_one_of_every_example():
 def test_the_projector_calls_them_so(tmp_path, monkeypatch):
     x = np.clip(CODES, 0, 1)
     algorithm = types.SimpleNamespace(encode=lambda params, x: x[:, :2])
-    opened = types.SimpleNamespace(algorithm=algorithm, params={}, settings=types.SimpleNamespace(data="toy"))
+    opened = types.SimpleNamespace(
+        algorithm=algorithm, params={}, settings=types.SimpleNamespace(data="toy"), sources=["toy"]
+    )
     monkeypatch.setattr(commands, "open_run", lambda *_: opened)
 
     def column(y):
