@@ -4,6 +4,7 @@ import inspect
 import re
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -332,6 +333,13 @@ def test_a_patience_that_no_run_reaches_is_told():
     assert check_updates(run(8), 45) == check_updates(run(None), 45) == ""
     for patience in (9, 100):  # at the earliest, the second to tenth epochs are worse than the first
         assert f"patience is {patience}, so no seed stops early in a run of 10" in check_updates(run(patience), 45)
+
+
+def test_samples_of_a_likelihood_that_is_not_sampled_are_refused(monkeypatch, tmp_path):
+    opened = SimpleNamespace(algorithm=made("autoencoder"), settings=replace(RUN, algorithm="autoencoder"))
+    monkeypatch.setattr(commands, "open_run", lambda workdir: opened)
+    with pytest.raises(ValueError, match=r"^samples=100 has no effect: autoencoder has no log-likelihood"):
+        commands.evaluate(tmp_path, samples=100)
 
 
 def test_a_level_of_a_function_is_refused():

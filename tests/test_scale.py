@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -180,8 +181,25 @@ def test_options_of_a_split_that_is_not_made_are_told(tmp_path, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert line.endswith("held-out examples of its own, and no use for test_fraction=0.5 and seed=3")
     np.save(tmp_path / "x.npy", x)
-    data.load(tmp_path / "x.npy", test_fraction=0.5, seed=3)
+    (tmp_path / "texts").mkdir()
+    for i in range(4):
+        (tmp_path / "texts" / f"{i}.txt").write_text("apples and pears")
+    for made in ("x.npy", "texts"):
+        data.load(tmp_path / made, test_fraction=0.5, seed=3)
+        assert not capsys.readouterr().err
+
+
+def test_a_fraction_of_patches_that_is_not_held_out_is_told(tmp_path, capsys):
+    from PIL import Image
+
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        Image.fromarray(RNG.integers(0, 256, (9, 9), np.uint8)).save(tmp_path / part / "a.png")
+    patched = partial(data.load, tmp_path, patch=4, count=5)
+    patched(seed=3)  # of the patches, too
     assert not capsys.readouterr().err
+    patched(test_fraction=0.5)
+    assert capsys.readouterr().err.endswith("and no use for test_fraction=0.5\n")
 
 
 # ------------------------------------------------------------------------------------------------- images

@@ -16,6 +16,7 @@ from .dataset import (
     make_batch,
     refuse,
     shuffled,
+    tell_idle_split,
     white,
 )
 from .folders import class_labels, image_suffixes, look, visible_files
@@ -230,6 +231,8 @@ def _patched(
     """Patches whose train, test and validation parts come from different images; validation has as many as test."""
     source = str(path)
     images = dict(images)
+    if images.keys() & {"test", "validation"}:
+        tell_idle_split(source, test_fraction, 0)
     if "test" not in images and "validation" in images:
         images["test"] = images.pop("validation")
         source += ", its validation split as test"

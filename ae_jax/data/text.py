@@ -17,7 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from .dataset import DataError, Dataset, check_sizes, expanded, from_parts, make_batch, refuse, shuffled
+from .dataset import (
+    TEST_FRACTION,
+    DataError,
+    Dataset,
+    check_sizes,
+    expanded,
+    from_parts,
+    make_batch,
+    refuse,
+    shuffled,
+)
 from .folders import TEXTS, class_labels, look
 
 SPLIT = {"train": "training/", "test": "test/"}  # how the names of Reuters' documents begin
@@ -152,6 +162,7 @@ def texts(
         contents = {split: [everything[i] for i in index] for split, index in parts.items()}
         names = {split: [names["train"][i] for i in index] for split, index in parts.items()}
         labels = {split: y and [y[i] for i in index] for split, index in parts.items()}
+        test_fraction, seed = TEST_FRACTION, 0  # they had their effect
     vocabulary = commonest(contents["train"], words)
     table = counts if count_words else bags
     batches = {split: make_batch(table(of, vocabulary), labels[split]) for split, of in contents.items()}
