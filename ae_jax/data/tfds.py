@@ -427,56 +427,6 @@ def _source_rows(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarr
     return rows
 
 
-def read(
-    path: Path,
-    name: str,
-    *,
-    image: str | None = None,
-    label: str | None = None,
-    factors: tuple[str, ...] = (),
-    crop: Crop | None = None,
-    resize: Size | None = None,
-    scale: float | None = None,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-) -> Dataset:
-    """A set that is prepared in the folder `path`, of any file format; `prepared` has the options."""
-    check_sizes(crop=crop, resize=resize)
-    found = described(path, name, image, label, factors)
-    given, scale = scale, scale_of(found.info, scale)
-    info, features, keys, label, splits, form = found[:6]
-    rows = _tfrecord if form == "tfrecord" else _data_source
-    loaded = {}
-    for split in USED:
-        if split in splits:
-            count = sum(splits[split]["shardLengths"])
-            of_split = rows(path, info, splits[split], features, keys)
-            loaded[split] = _arrays(of_split, count, f"{name} {split}", crop, resize)
-    for split, (x, _) in loaded.items():
-        check_channels(x.shape, f"{name} {split}")
-    scaled = unit_interval([x for x, _ in loaded.values()], name, scale)
-    tell_idle_scale(loaded["train"][0].dtype, name, given)
-    numbers = {split: n for split, (_, n) in loaded.items()}
-    skip = int(label is not None)
-    labels = {
-        split: check_labels(whole(n[:, 0], found, name), len(n), f"feature {label!r} of {name}") if label else None
-        for split, n in numbers.items()
-    }
-    parts = {split: make_batch(x, labels[split]) for split, x in zip(loaded, scaled, strict=True)}
-    tell_others(found, name)
-    return from_parts(
-        name,
-        parts,
-        f"{path} ({form})",
-        test_fraction,
-        seed,
-        classes=found.classes,
-        factors={split: n[:, skip:].astype(np.float32) for split, n in numbers.items()},
-        factor_names=tuple(factors),
-        scale=scale,
-    )
-
-
 # ------------------------------------------------------------------------------------- what is not there yet
 
 WITHOUT = "digits, photos, shapes, .npy and .npz files and folders of images work without"
@@ -591,17 +541,39 @@ def prepared(
     Raises:
         DataError: not prepared and not to be had; or of features that are no images, arrays or numbers.
     """
+    check_sizes(crop=crop, resize=resize)
     root = prepared_in(data_dir)
     path = find(name, root) or prepare(name, root, manual_dir)
-    return read(
-        path,
+    found = described(path, name, image, label, factors)
+    given, scale = scale, scale_of(found.info, scale)
+    info, features, keys, label, splits, form = found[:6]
+    rows = _tfrecord if form == "tfrecord" else _data_source
+    loaded = {}
+    for split in USED:
+        if split in splits:
+            count = sum(splits[split]["shardLengths"])
+            of_split = rows(path, info, splits[split], features, keys)
+            loaded[split] = _arrays(of_split, count, f"{name} {split}", crop, resize)
+    for split, (x, _) in loaded.items():
+        check_channels(x.shape, f"{name} {split}")
+    scaled = unit_interval([x for x, _ in loaded.values()], name, scale)
+    tell_idle_scale(loaded["train"][0].dtype, name, given)
+    numbers = {split: n for split, (_, n) in loaded.items()}
+    skip = int(label is not None)
+    labels = {
+        split: check_labels(whole(n[:, 0], found, name), len(n), f"feature {label!r} of {name}") if label else None
+        for split, n in numbers.items()
+    }
+    parts = {split: make_batch(x, labels[split]) for split, x in zip(loaded, scaled, strict=True)}
+    tell_others(found, name)
+    return from_parts(
         name,
-        image=image,
-        label=label,
-        factors=factors,
-        crop=crop,
-        resize=resize,
+        parts,
+        f"{path} ({form})",
+        test_fraction,
+        seed,
+        classes=found.classes,
+        factors={split: n[:, skip:].astype(np.float32) for split, n in numbers.items()},
+        factor_names=tuple(factors),
         scale=scale,
-        test_fraction=test_fraction,
-        seed=seed,
     )
