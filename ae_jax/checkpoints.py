@@ -19,7 +19,8 @@ import jax
 import numpy as np
 
 from . import devices
-from .disk import TEMPORARY, RunError, first_line, flush_folder, is_temporary, strict, write_json
+from .disk import TEMPORARY, flush_folder, is_temporary, strict, write_json
+from .errors import RunError, first_line
 
 VERSION = 2  # of the layout; 1 had one checksum, over the arrays, and no version, in meta/metadata
 CHUNK = 2**20

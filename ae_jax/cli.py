@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import tyro
 
+from .errors import tracebacks, warn
 from .ranges import Needs, annotations_of, check_used, defaults_of, needs, unless
 
 USAGE = """usage: ae-jax COMMAND [options]
@@ -754,19 +755,19 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the exit fails again
         sys.exit(128 + signal.SIGPIPE)
     except run.Interrupted as stop:
-        print(stop, file=sys.stderr)
+        warn(stop)
         sys.exit(128 + stop.number)
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+        warn("Interrupted.")
         devices.leave(130, at_once=True)  # an exit would wait for the program that computes
     except (run.RunError, ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
         of_jax = isinstance(error, jax.errors.JaxRuntimeError)
         full = isinstance(error, MemoryError) or (of_jax and "RESOURCE_EXHAUSTED" in str(error))
-        if os.environ.get("AE_JAX_TRACEBACK") or (of_jax and not full and not devices.together()):
+        if tracebacks() or (of_jax and not full and not devices.together()):
             raise
         if full:
             said = f"memory is full ({as_line(error)}): give a smaller --batch-size or -n, or fewer --seeds"
         else:
             said = devices.lost(error) if of_jax or devices.between(error) else as_flags(as_line(error))
-        print(f"ae-jax: {said}", file=sys.stderr)
+        warn(f"ae-jax: {said}")
         devices.leave(2)

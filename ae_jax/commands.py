@@ -23,6 +23,7 @@ from .algorithms import ALGORITHMS
 from .checks import labelled
 from .core import Algorithm, Batch, Key, Params, address
 from .disk import PROJECTED, strict, suffix
+from .errors import tracebacks, warn
 from .evaluation.statistics import summarise
 from .files import (
     cell,
@@ -324,10 +325,10 @@ def train(
         try:
             results = folder.results()
         except run.RunError as error:
-            _to_stderr(f"{error} That is done now.")
+            warn(f"{error} That is done now.")
             return None
         if results is not None and not folder.whole():
-            _to_stderr(f"{folder.path} is finished, and its last checkpoint is damaged: its epochs are run again")
+            warn(f"{folder.path} is finished, and its last checkpoint is damaged: its epochs are run again")
             return None
         return results
 
@@ -604,13 +605,13 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
         raise run.RunError(f"{folder.path} has no seed {seed}; it was trained with {list(settings.seeds)}")
     epoch, state = folder.params()
     if epoch == 0:
-        _to_stderr(f"{folder.path} has not ended its first epoch: its parameters are those of a checkpoint before that")
+        warn(f"{folder.path} has not ended its first epoch: its parameters are those of a checkpoint before that")
     chosen = state.best if content["validated"] else state.params
     trained = run.trained(state, jax.tree.map(jnp.asarray, chosen), settings.seeds, folder.log())
     if seed is None:
         seed = trained.good[0]
         if seed != settings.seeds[0]:
-            _to_stderr(f"{run.failures(trained.failed)}; seed {seed} is used")
+            warn(f"{run.failures(trained.failed)}; seed {seed} is used")
     return Opened(
         folder=folder,
         settings=settings,
@@ -633,7 +634,7 @@ def write_report(folder: run.Folder, algorithm: Algorithm, params: Params, split
     names = splits.dataset.classes, splits.dataset.vocabulary
     history = of_seeds(folder.log(), settings["seeds"], results["seeds"])
     findings = report.gather(title, settings, results, history, algorithm, params, splits, key, *names)
-    tell = None if os.environ.get("AE_JAX_TRACEBACK") else lambda line: _to_stderr(f"warning: {line}")
+    tell = None if tracebacks() else lambda line: warn(f"warning: {line}")
     return report.write(findings, folder.path, tell)
 
 
@@ -649,9 +650,9 @@ def decorate(folder: run.Folder, algorithm: Algorithm, params: Params, splits: S
     try:
         write_report(folder, algorithm, params, splits, results)
     except Exception as error:  # drawing libraries raise errors of any kind, and results do not depend on drawing
-        if os.environ.get("AE_JAX_TRACEBACK"):
+        if tracebacks():
             raise
-        _to_stderr(
+        warn(
             f"warning: the report could not be written ({report.explained(error)}); results.json is whole. "
             f"ae-jax report {folder.path} writes the report again"
         )
@@ -713,7 +714,7 @@ def evaluate(
     check_shape(splits.test.x, opened.shape)
     check_vocabulary(splits.dataset.vocabulary, opened.vocabulary, str(settings.data))
     results = measure(
-        opened.algorithm, opened.trained, splits, samples or SAMPLES, (lambda *_: None) if quiet else _to_stderr
+        opened.algorithm, opened.trained, splits, samples or SAMPLES, (lambda *_: None) if quiet else warn
     )
     results = strict(results | {"data": str(splits)})
     if out is not None:
@@ -913,7 +914,7 @@ def restore(
     if source.resolve() in out.resolve().parents:
         below = {file for file in files if out.resolve() in file.resolve().parents}
         if below:
-            _to_stderr(f"{out} is in the input folder: the {len(below)} images in it are left out")
+            warn(f"{out} is in the input folder: the {len(below)} images in it are left out")
         files = [file for file in files if file not in below]
     if not files:
         raise run.RunError(f"{source} holds no images in a format that Pillow reads (.png, .jpg, ...)")
@@ -1053,7 +1054,3 @@ def default_workdir(settings: Settings) -> Path:
     digest = zlib.crc32(json.dumps(settings.to_json(), sort_keys=True).encode())
     name = Path(os.path.abspath(settings.data)).stem  # of a folder given as . too
     return Path("runs") / f"{settings.algorithm}-{name}-{digest:08x}"
-
-
-def _to_stderr(*what: Any) -> None:
-    print(*what, file=sys.stderr)

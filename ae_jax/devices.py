@@ -25,7 +25,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from .checks import check_choice
-from .disk import RunError, first_line, strict
+from .disk import strict
+from .errors import RunError, first_line, warn
 
 Parallel = Literal["none", "data", "seeds", "both"]
 
@@ -61,7 +62,7 @@ def initialize(coordinator: str | None, processes: int | None = None, process: i
     if coordinator == "auto":
         if processes is not None or process is not None:
             raise ValueError("--coordinator auto finds --processes and --process by itself: leave them out")
-        _say(f"waiting for the others that the cluster's environment names (about {MINUTES} minutes at most)")
+        warn(f"waiting for the others that the cluster's environment names (about {MINUTES} minutes at most)")
         try:
             return jax.distributed.initialize(**patience)
         except ValueError as error:
@@ -80,13 +81,9 @@ def initialize(coordinator: str | None, processes: int | None = None, process: i
             f"--processes is {processes} and --process {process}; with --coordinator HOST:PORT give how many there "
             "are, and which one this is, counted from 0"
         )
-    _say(f"process {process} of {processes}: waiting at {coordinator} for the others (at most {MINUTES} minutes)")
+    warn(f"process {process} of {processes}: waiting at {coordinator} for the others (at most {MINUTES} minutes)")
     # Everything is said: what a cluster's environment says besides is not asked.
     jax.distributed.initialize(coordinator, processes, process, cluster_detection_method="deactivate", **patience)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def together() -> bool:

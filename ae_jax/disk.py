@@ -1,4 +1,4 @@
-"""Files written whole or not at all, the names of a run's own files, and the error for what cannot be used."""
+"""Files written whole or not at all, and the names of a run's own files."""
 
 import contextlib
 import errno
@@ -20,16 +20,6 @@ OF_RUN = (*LEARNED, "report.html", "pictures")
 ASIDE = "damaged-checkpoint-"  # start of the name of a checkpoint that was moved aside
 PROJECTED = ("vectors.tsv", "metadata.tsv", "sprite.png", "projector_config.pbtxt")  # for the Embedding Projector
 UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}  # of file systems that cannot flush a folder
-
-
-class RunError(RuntimeError):
-    """A run that cannot start or go on, or a file that cannot be used; the message says why and what to do."""
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error, at most 200 characters of it; the name of its type if it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def suffix(path: str | os.PathLike[str]) -> str:

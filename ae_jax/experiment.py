@@ -6,7 +6,6 @@ which writes `results/<name>.json`. Nothing here is needed to use the library.
 """
 
 import json
-import os
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from . import plots
 from .checks import labelled
 from .core import Algorithm, Batch, Key, Metrics, Params, address, average
 from .data import Dataset
+from .errors import tracebacks, warn
 from .evaluation.codes import encode
 from .evaluation.probes import fit_linear, linear_probe, predict_linear
 from .evaluation.statistics import summarise
@@ -192,7 +192,7 @@ def command(main: Callable[..., Any]) -> None:
     except KeyboardInterrupt:
         sys.exit("Interrupted; no record was written.")
     except (RunError, ValueError, OSError) as error:
-        if os.environ.get("AE_JAX_TRACEBACK"):
+        if tracebacks():
             raise
         sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
 
@@ -259,9 +259,9 @@ def record(
             row["picture"] = plots.save_small(drawn, path).name
             write_json(path, row)
         except Exception as error:  # drawing libraries raise errors of any kind, and the record does not depend on them
-            if os.environ.get("AE_JAX_TRACEBACK"):
+            if tracebacks():
                 raise
-            print(f"warning: {path} is written without its picture ({explained(error)})", file=sys.stderr)
+            warn(f"warning: {path} is written without its picture ({explained(error)})")
     print(f"{table(row)}\n\n{path}")
     return row
 

@@ -20,7 +20,8 @@ import numpy as np
 from jax import export as jax_export
 
 from . import retrieval
-from .disk import RunError, strict, written
+from .disk import strict, written
+from .errors import RunError
 
 Metric = Literal["euclidean", "cosine"]
 PARTS = ("encoder", "codes", "names", "about", "sha256")  # of the file

@@ -20,7 +20,8 @@ import numpy as np
 from . import plots
 from .checks import labelled
 from .core import Algorithm, Key, Params
-from .disk import first_line, write_atomically
+from .disk import write_atomically
+from .errors import first_line
 from .evaluation import METRICS, describe
 from .losses import squared_error
 

@@ -49,7 +49,8 @@ from .core import (
 )
 from .data.dataset import expanded
 from .data.stream import Stream
-from .disk import ASIDE, LOCK, RunError, clean, is_temporary, strict, write_atomically, write_json
+from .disk import ASIDE, LOCK, clean, is_temporary, strict, write_atomically, write_json
+from .errors import RunError, warn
 from .evaluation import Better
 from .shards import Sharded, loaded
 
@@ -299,10 +300,9 @@ class Folder:
                         f"{self.path} holds a run with other settings:\n{changed}\n"
                         "Give the same settings to go on; for others (more epochs, too) choose another --workdir."
                     )
-                print(
+                warn(
                     f"{self.path} has other settings and no checkpoint: the run there learned nothing, and the new "
-                    f"settings replace its own.\n{changed}",
-                    file=sys.stderr,
+                    f"settings replace its own.\n{changed}"
                 )
             if changed != "":
                 write_sealed(config, {"schema": SCHEMA, "settings": settings, **circumstances()})
@@ -320,10 +320,7 @@ class Folder:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
                 raise
-            print(
-                f"{self.path} cannot be locked ({error.strerror}): make sure that no other run uses it.",
-                file=sys.stderr,
-            )
+            warn(f"{self.path} cannot be locked ({error.strerror}): make sure that no other run uses it.")
             return False
         return True
 
@@ -470,7 +467,7 @@ class Folder:
             devices.in_first(lambda: os.replace(folder / str(number), aside))
             if wrong is not None:
                 e = number // self.shards
-                print(f"The checkpoint of epoch {e} is damaged ({wrong}); moved to {aside}.", file=sys.stderr)
+                warn(f"The checkpoint of epoch {e} is damaged ({wrong}); moved to {aside}.")
         if steps:
             raise RunError(
                 f"every checkpoint in {self.path} is damaged (moved aside as {ASIDE}*). "
@@ -673,7 +670,7 @@ def cache_compilations() -> None:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
         told = getattr(error, "strerror", None) or error
-        print(f"compiled programs are not kept between runs ({folder or 'no cache folder'}: {told})", file=sys.stderr)
+        warn(f"compiled programs are not kept between runs ({folder or 'no cache folder'}: {told})")
         jax.config.update("jax_enable_compilation_cache", False)
         return
     jax.config.update("jax_compilation_cache_dir", folder)
@@ -704,7 +701,7 @@ def _interruptible(what: str) -> Iterator[list[int]]:
         seen.append(number)
         for n, old in before.items():
             signal.signal(n, old)
-        print(f"\nFinishing {what}, then saving; once more stops at once.", file=sys.stderr)
+        warn(f"\nFinishing {what}, then saving; once more stops at once.")
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -814,12 +811,12 @@ def train(
             done, state = found
             if progress:
                 part = f" and {folder.partial['shard']} of {shards} shards of the next" if folder.partial else ""
-                print(f"going on after epoch {done} of {epochs}{part}", file=sys.stderr)
+                warn(f"going on after epoch {done} of {epochs}{part}")
         history, unread = devices.decided(folder.read_log)
         history = [row for row in history if row["epoch"] <= done]
         if unread and writes:
             lines = f"{unread} line{'s' * (unread > 1)}"
-            print(f"log.jsonl: {lines} could not be read and will be dropped; the rest stays", file=sys.stderr)
+            warn(f"log.jsonl: {lines} could not be read and will be dropped; the rest stays")
         if writes:
             write_atomically(folder.path / "log.jsonl", "".join(map(sealed, history)).encode())
 
@@ -872,7 +869,7 @@ def train(
                 raise RunError(_not_finite(e, seeds, saved, folder))
             if writes and (gone == e).any():
                 now = {seed: e for seed, at in zip(seeds, gone, strict=True) if at == e}
-                print(f"{failures(now)}; the others go on", file=sys.stderr)
+                warn(f"{failures(now)}; the others go on")
             seconds = time.perf_counter() - began
             if stream is not None and folder is not None and e == done + 1:
                 seconds += folder.partial.get("seconds", 0.0)  # of the shards before the stop

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 from . import devices
 from .core import Algorithm, Batch, Key, Metrics, Params
 from .data.stream import Stream, prefetched
-from .disk import RunError
+from .errors import RunError
 from .evaluation import averaged
 from .means import LABELLED, of_labelled, shares
 

@@ -6,12 +6,12 @@ package alone knows TensorFlow Datasets, and imports it only for what TFRECORD d
 
 import difflib
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from ..disk import suffix
+from ..errors import warn
 from ..ranges import needs
 from .binary import binarise, dynamic_binarise
 from .dataset import DataError, Dataset, check_options, expanded, options_of, unit_interval, validation_split
@@ -173,7 +173,7 @@ def tell_shadowed(source: str | Path, data_dir: str | Path | None = None) -> Non
     """A line on stderr where a name hides a file or folder that is called the same."""
     if is_name(source, data_dir) and os.path.exists(source):
         kind = "folder" if os.path.isdir(source) else "file"
-        print(f"{source}: the set of that name; for the {kind} write .{os.sep}{source}", file=sys.stderr)
+        warn(f"{source}: the set of that name; for the {kind} write .{os.sep}{source}")
 
 
 def _looks_like_path(source: str | Path) -> bool:

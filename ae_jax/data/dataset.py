@@ -1,7 +1,6 @@
 """`Dataset`, the result of `load`, and the conversion of arrays of any dtype to batches in [0, 1]."""
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,9 @@ import numpy as np
 
 from ..checks import check_names, labelled
 from ..core import Batch
+from ..errors import DataError, warn
 
 TEST_FRACTION = 0.2  # the default of what is held out of data without a test split
-
-
-class DataError(ValueError):
-    """Data that cannot be found, read or used; the message says what to do."""
 
 
 def expanded(path: str | Path) -> Path:
@@ -130,10 +126,9 @@ def check_scale(scale: float | None) -> None:
 
 def tell_nearly_black(dtype: Any, what: str, seen: str = "") -> None:
     """A line on stderr for uint8 or uint16 without a value above 1, which is nearly black by the type's range."""
-    print(
+    warn(
         f"note: no value{seen} of {what} exceeds 1, and {dtype} is read as 0 to {white(dtype):g}, so all is nearly "
-        "black. If 1 means 1.0, save the data as bool, or train with scale=1 (--data-scale 1)",
-        file=sys.stderr,
+        "black. If 1 means 1.0, save the data as bool, or train with scale=1 (--data-scale 1)"
     )
 
 
@@ -143,14 +138,14 @@ def tell_idle_scale(dtype: Any, what: str, scale: float | None) -> None:
         told = (
             f"note: scale={scale:g} (--data-scale) is the integer that means 1.0, and changes nothing in {what}, which"
         )
-        print(f"{told} is {dtype}", file=sys.stderr)
+        warn(f"{told} is {dtype}")
 
 
 def tell_idle_split(what: str, test_fraction: float, seed: int) -> None:
     """A line on stderr for options of a split that is not made, as the data have their own."""
     given = {"test_fraction": (test_fraction, TEST_FRACTION), "seed": (seed, 0)}
     if idle := [f"{name}={value:g}" for name, (value, default) in given.items() if value != default]:
-        print(f"note: {what} has held-out examples of its own, and no use for {' and '.join(idle)}", file=sys.stderr)
+        warn(f"note: {what} has held-out examples of its own, and no use for {' and '.join(idle)}")
 
 
 def unit_interval(

@@ -1,6 +1,5 @@
 """Arrays in `.npy` and `.npz` files."""
 
-import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Batch
+from ..errors import warn
 from .checks import check_channels, check_labels
 from .dataset import DataError, Dataset, expanded, from_parts, make_batch, tell_idle_scale, unit_interval
 
@@ -121,7 +121,7 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
             found["factor_names"].tolist() if "factor_names" in found else [*map(str, range(len(known["train"][0])))]
         )
     if unused:
-        print(f"left out: {'; '.join(unused)}", file=sys.stderr)
+        warn(f"left out: {'; '.join(unused)}")
     return from_parts(
         path.stem, batches, str(path), test_fraction, seed, factors=known, factor_names=tuple(names), scale=scale
     )

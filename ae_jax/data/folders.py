@@ -1,13 +1,13 @@
 """The data in a folder: the files that are read, their splits and classes, and a line on files left out."""
 
 import os
-import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 from unicodedata import normalize
 
 from ..disk import is_projected, is_run, suffix
+from ..errors import warn
 from .dataset import DataError
 
 Kind = Literal["images", "texts", "arrays"]
@@ -38,7 +38,7 @@ class Found(NamedTuple):
     def tell(self) -> None:
         """Prints a line on stderr for the files left out, and one for each note."""
         for line in [f"left out: {'; '.join(self.left_out)}"] * bool(self.left_out) + self.notes:
-            print(line, file=sys.stderr)
+            warn(line)
 
 
 def image_suffixes() -> frozenset[str]:
@@ -122,7 +122,7 @@ def tell_left_out(root: Path, kind: Kind) -> None:
     """Prints a line on stderr for the files that `listed` and `text_files` leave out."""
     there = listed(root)
     if told := _own(there.own, root) + (_described(_without_about(there.files)[1], root) if kind == "texts" else []):
-        print(f"left out: {'; '.join(told)}", file=sys.stderr)
+        warn(f"left out: {'; '.join(told)}")
 
 
 def _own(paths: Sequence[Path], root: Path) -> list[str]:

@@ -8,7 +8,6 @@ characters, see `tokens`.
 """
 
 import itertools
-import sys
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import warn
 from .dataset import (
     TEST_FRACTION,
     DataError,
@@ -52,7 +52,7 @@ def read_texts(files: Sequence[Path]) -> dict[Path, str]:
     refuse(bad)
     if empty:
         some = ", ".join(empty[:3]) + ", ..." * (len(empty) > 3)
-        print(f"left out: {len(empty)} empty text{'s' * (len(empty) > 1)}, {some}", file=sys.stderr)
+        warn(f"left out: {len(empty)} empty text{'s' * (len(empty) > 1)}, {some}")
     return texts
 
 

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import mmap
 import os
-import sys
 import threading
 import urllib.error
 import urllib.parse
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import warn
 from .checks import check_channels, check_labels
 from .dataset import DataError, Dataset, check_sizes, expanded, from_parts, make_batch, tell_idle_scale, unit_interval
 from .images import Crop, Size, decode, fitted
@@ -351,7 +351,7 @@ def whole(labels: np.ndarray, found: Prepared, name: str) -> np.ndarray:
 def tell_others(found: Prepared, name: str) -> None:
     """Prints a line on stderr for splits of a set that are not used."""
     if others := sorted(set(found.splits) - set(USED)):
-        print(f"left out: the split{'s' * (len(others) > 1)} {', '.join(others)} of {name}", file=sys.stderr)
+        warn(f"left out: the split{'s' * (len(others) > 1)} {', '.join(others)} of {name}")
 
 
 def random_access(

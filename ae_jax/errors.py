@@ -1,0 +1,28 @@
+"""The errors that a person sees, and the lines beside a result: what is said on stderr."""
+
+import os
+import sys
+
+
+class DataError(ValueError):
+    """Data that cannot be found, read or used; the message says what to do."""
+
+
+class RunError(RuntimeError):
+    """A run that cannot start or go on, or a file that cannot be used; the message says why and what to do."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error, at most 200 characters of it; the name of its type if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def warn(line: object) -> None:
+    """Prints a line on stderr, at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def tracebacks() -> bool:
+    """Whether errors end in tracebacks, not in sentences: AE_JAX_TRACEBACK is set."""
+    return bool(os.environ.get("AE_JAX_TRACEBACK"))
