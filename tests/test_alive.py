@@ -230,7 +230,9 @@ def test_labels_stay_as_they_are():
 
 def test_samples_are_of_the_key_that_is_asked(monkeypatch, tmp_path):
     algorithm = SimpleNamespace(sample=lambda params, key, n: jax.random.uniform(key, (n, 4)))
-    opened = SimpleNamespace(algorithm=algorithm, params={}, settings=SimpleNamespace(data="digits", algorithm="vae"))
+    opened = SimpleNamespace(
+        algorithm=algorithm, params={}, sources=[], settings=SimpleNamespace(data="digits", algorithm="vae")
+    )
     monkeypatch.setattr(commands, "open_run", lambda workdir, seed: opened)
     one, again, two = (commands.sample(tmp_path, 3, tmp_path / "x.npy", key=key) for key in (1, 1, 2))
     np.testing.assert_array_equal(one, again)

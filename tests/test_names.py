@@ -116,9 +116,7 @@ def trained(monkeypatch):
     def open_with(names):
         held = dataset(names)
         params = algorithm.init(jax.random.key(0), held.train)
-        opened = SimpleNamespace(
-            algorithm=algorithm, params=params, settings=SimpleNamespace(data="set"), folder=run.Folder("nowhere")
-        )
+        opened = SimpleNamespace(algorithm=algorithm, params=params, sources=[], folder=run.Folder("nowhere"))
         monkeypatch.setattr(commands, "open_run", lambda *args: opened)
         monkeypatch.setattr(commands, "load_own", lambda opened: commands.Splits(held, held.train, None, held.test))
         return algorithm, params, held
