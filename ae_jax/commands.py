@@ -728,6 +728,9 @@ def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resiz
     check_output(out, source)
     opened = open_run(workdir, seed)
     check_output(out, *opened.sources)
+    named = data.is_name(source, opened.settings.data_options.get("data_dir"))
+    if resize and (opened.vocabulary or named or suffix(source) in (".npy", ".npz")):
+        raise run.RunError(f"--resize has no effect: {source} is not read as files of images; leave it out")
     x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
     codes = in_chunks(opened.algorithm.encode, opened.params, x)
     save_array(out, codes, "codes")

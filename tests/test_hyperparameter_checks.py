@@ -14,7 +14,7 @@ import pytest
 import tyro
 from flax import linen
 
-from ae_jax import algorithms, cli, commands, corruption, data, networks, optimizers
+from ae_jax import algorithms, cli, commands, corruption, data, networks, optimizers, run
 from ae_jax.core import Batch
 from ae_jax.evaluation import logistic_pca, probes, statistics
 from ae_jax.priors import prior
@@ -340,6 +340,14 @@ def test_samples_of_a_likelihood_that_is_not_sampled_are_refused(monkeypatch, tm
     monkeypatch.setattr(commands, "open_run", lambda workdir: opened)
     with pytest.raises(ValueError, match=r"^samples=100 has no effect: autoencoder has no log-likelihood"):
         commands.evaluate(tmp_path, samples=100)
+
+
+@pytest.mark.parametrize(("source", "words"), [("x.npy", ()), ("digits", ()), ("some words", ("some", "words"))])
+def test_a_resize_of_what_is_no_image_is_refused(monkeypatch, tmp_path, source, words):
+    opened = SimpleNamespace(vocabulary=words, settings=RUN, sources=())
+    monkeypatch.setattr(commands, "open_run", lambda workdir, seed: opened)
+    with pytest.raises(run.RunError, match=f"--resize has no effect: {source} is not read as files of images"):
+        commands.encode(tmp_path, source, tmp_path / "z.npy", resize=True)
 
 
 def test_a_level_of_a_function_is_refused():
