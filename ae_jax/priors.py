@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from .checks import check_choice
 from .core import Key
 from .ranges import POSITIVE
 
@@ -32,9 +33,9 @@ def prior(name: PriorName, size: int, scale: float = 1.0, modes: int = 10) -> Pr
 
     Raises ValueError for another name, a scale that is not positive, no modes, or a plane's prior where size is not 2.
     """
-    if name not in ("gaussian", "mixture", "swiss_roll") or modes < 1:
-        wanted = "gaussian, mixture or swiss_roll, at least 1 mode"
-        raise ValueError(f"prior is {name!r}, modes {modes}; wanted: {wanted}")
+    check_choice("prior", name, ("gaussian", "mixture", "swiss_roll"))
+    if modes < 1:
+        raise ValueError(f"modes is {modes}; a prior has at least 1 mode")
     POSITIVE.check("the prior's scale", scale)
     if name == "gaussian":
         return Prior(lambda key, n, dtype=float, y=None: scale * jax.random.normal(key, (n, size), dtype), 0)

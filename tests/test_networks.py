@@ -244,7 +244,7 @@ def test_wrong_names_and_widths_are_told(make, wrong):
     [
         ({"shape": (16,)}, "takes images"),
         ({"down": "sideways"}, "down is 'sideways'"),
-        ({"up": "down"}, "up 'down'"),
+        ({"up": "down"}, "up is 'down'"),
         ({"up": "switch"}, 'down="pool"'),
         ({"channels": ()}, "at least one level"),
         ({"channels": (3, 0)}, "at least 1"),

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ..checks import check_choice
 from ..core import Algorithm, Batch, Key, Loss, Optimizer, Params, Rule, SigmoidAutoencoder, assign, sweep
 from ..losses import LikelihoodName, bernoulli_kl, single
 from ..ranges import Inside, Weight, checked, unless
@@ -48,8 +49,8 @@ def sparse(
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     """
-    if penalty not in ("kl", "kl_minibatch", "l1") or units not in ACTIVATION:
-        raise ValueError(f"penalty is {penalty!r}, units {units!r}; wanted: kl, kl_minibatch or l1; sigmoid or tanh")
+    check_choice("penalty", penalty, ("kl", "kl_minibatch", "l1"))
+    check_choice("units", units, ACTIVATION)
     if penalty != "l1" and net.activation not in (units, None):
         raise ValueError(f"the code is {net.activation}, of which the KL is undefined: make it {units}, or penalty l1")
     mean = lambda params, x: ACTIVATION[units](net.encode(params, x)).mean(0)  # [K]

@@ -13,6 +13,7 @@ from flax import linen as nn
 from jax import Array
 
 from ..barriers import settled
+from ..checks import check_choice
 from ..core import Autoencoder
 from . import common
 from .common import ACTIVATIONS, Activation, ActivationName, InitName
@@ -164,8 +165,8 @@ def conv(
     """
     if len(shape) != 3:
         raise ValueError(f"shape is {shape}; convolution takes images, (height, width, channels)")
-    if down not in ("stride", "pool") or up not in ("transpose", *ENLARGE):
-        raise ValueError(f"down is {down!r} and up {up!r}; they must be stride or pool, and transpose or {[*ENLARGE]}")
+    check_choice("down", down, ("stride", "pool"))
+    check_choice("up", up, ("transpose", *ENLARGE))
     if up == "switch" and down != "pool":
         raise ValueError('up="switch" unpools at the maxima of a pooling: use it with down="pool"')
     if not channels or min(*channels, *hidden, latents, kernel, stride) < 1:
