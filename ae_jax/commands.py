@@ -334,8 +334,10 @@ def train(
 
     with folder.opened(devices.decided(known), keep=keep):
         if (results := devices.decided(found)) is not None:
+            if not devices.first():
+                return {}
             say(f"{folder.path} is finished; here is what it found.")
-            if devices.first() and not (folder.path / "report.html").exists():
+            if not (folder.path / "report.html").exists():
                 decorate(folder, algorithm, open_run(folder.path).params, splits, results)
         else:
             say(
