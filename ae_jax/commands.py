@@ -185,7 +185,7 @@ def check_classes(algorithm: Algorithm, settings: Settings, y: Any) -> str:
                 f"{settings.data} have one (-1 is none): "
                 + (f"give --labels {known} or fewer" if known else "choose data with labels")
             )
-    return "" if y is None or algorithm.classes is None else check_labels(algorithm, settings, y)
+    return "" if y is None else check_labels(algorithm, settings, y)
 
 
 def check_labels(algorithm: Algorithm, settings: Settings, y: Any) -> str:

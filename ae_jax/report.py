@@ -24,6 +24,7 @@ from .disk import write_atomically
 from .errors import first_line
 from .evaluation import METRICS, describe
 from .losses import squared_error
+from .means import LABELLED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -259,7 +260,7 @@ def sections(f: Findings) -> list[Section]:
 def _learning(f: Findings) -> Iterator[Picture]:
     seeds = len(f.results.get("seeds") or [0])
     parts = [part for part in ("train", "validation") if any(row.get(part) for row in f.history)]
-    for metric in _ordered({name for row in f.history for part in parts for name in row.get(part) or {}}):
+    for metric in _ordered({name for row in f.history for part in parts for name in row.get(part) or {}} - {LABELLED}):
         series = {}
         for part in parts:
             rows = [(row.get(part) or {}).get(metric) for row in f.history]

@@ -99,7 +99,8 @@ def test_nothing_decoded_is_shown_or_written_where_the_decoder_learns_nothing(tm
     assert {"test loss", "test error", "test accuracy", "pca linear_probe_accuracy"} <= set(results["metrics"])
     pictures = {p.stem for p in (run_ / "pictures").glob("*.png")}
     assert "codes" in pictures
-    assert not pictures & {"reconstructions", "worst_median_best", "errors", "walk", "samples"}
+    assert not pictures & {"reconstructions", "worst_median_best", "errors", "walk", "samples", "curve_labelled"}
+    assert {"curve_loss", "curve_error"} <= pictures
     assert "Reconstruction" not in page
     np.save(codes, np.zeros((2, 3), np.float32))
     with pytest.raises(run.RunError, match=r"learned to classify, .* classifier learns nothing: train another"):

@@ -159,7 +159,7 @@ def test_image_folders_stream_as_they_load(tmp_path):
 
 
 def test_what_cannot_be_streamed_is_told(tmp_path):
-    for source, options, message in (("digits", {}, "cannot be streamed"), (tmp_path, {"patch": 8}, "no option patch")):
+    for source, options, message in (("digits", {}, "cannot be streamed"), (tmp_path, {"patch": 8}, "has no patch=")):
         with pytest.raises(DataError, match=message):
             data.open_stream(source, **options)
     with pytest.raises(DataError, match=r"give 128"):
