@@ -335,7 +335,7 @@ def test_wrong_flags(options, message, tmp_path):
 
 @pytest.mark.parametrize("flags", [[], ["--quiet"]])
 def test_that_one_device_has_nothing_to_share_is_said_unless_quiet(flags, tmp_path, capsys):
-    options = ["--epochs", "1", "--hidden", "4", "--latents", "2", "--likelihood-samples", "1", "--parallel", "seeds"]
+    options = ["--epochs", "1", "--hidden", "4", "--latents", "2", "--parallel", "seeds"]
     cli.dispatch(["train", "autoencoder", "--workdir", str(tmp_path / "r"), *options, "--devices", "1", *flags])
     out, err = capsys.readouterr()
     assert ("one device does all the work" in out + err) == (not flags)

@@ -167,7 +167,7 @@ def test_an_index_needs_neither_the_run_nor_its_network(indexed, tmp_path):
         "print([hits[0].place for hits in index.search(i, index.encode(i, x), 1)], *sorted(loaded()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    few = ["", ".barriers", ".compiler", ".disk", ".distances", ".index", ".retrieval"]
+    few = ["", ".barriers", ".compiler", ".disk", ".distances", ".errors", ".index", ".retrieval"]
     assert done.stdout.split() == ["[0,", "1]", *(f"ae_jax{name}" for name in few)]
 
 
