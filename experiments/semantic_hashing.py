@@ -94,7 +94,12 @@ def learned(
 ):
     """Codes of train and test by a net for each seed, and the encoder of the first. A tenth chooses the epoch."""
     net = networks.mlp(
-        (documents.logs[0].shape[1],), bits, hidden=hidden, hidden_back=(), heads=1 + (name == VDSH), dropout=0.1
+        (documents.logs[0].shape[1],),
+        bits,
+        hidden=hidden,
+        hidden_back=(),
+        heads=1 + (name == VDSH),
+        dropout=0.1 if hidden else 0.0,
     )
     member = vae if name == VDSH else partial(semantic_hashing, code_noise=code_noise)
     algorithm = member(net, optax.adam(1e-3), likelihood="multinomial")
