@@ -1,8 +1,8 @@
 """Settings of all tests: how programs are compiled, and which tests need a full run.
 
 Most of a run is compiling. So compiled programs are kept between runs, as `ae-jax` keeps them, and are compiled without
-most optimisations, which take half of the time. Tests marked `optimised`, of bits, rounding, speed and memory, compile
-as a user does.
+most optimisations, which take half of the time, and with the older of XLA's two ways to emit a fusion, which halves the
+rest. Tests marked `optimised`, of bits, rounding, speed and memory, compile as a user does.
 
 Tests marked `full` run only with AE_JAX_FULL=1. Each marker gives the reason:
 
@@ -14,6 +14,7 @@ Tests marked `full` run only with AE_JAX_FULL=1. Each marker gives the reason:
 
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
@@ -21,7 +22,48 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 import jax
 import pytest
 
+from ae_jax.compiler import tell_compiler
+
 QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"  # for subprocesses; `jax.config` has it in small letters
+# Fusions by the older emitters, and a module in one part.
+FLAGS = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+
+
+def known() -> bool:
+    """Whether this release of JAX has the flags; one that XLA does not know would end a subprocess."""
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=FLAGS).lower(1.0).compile()
+    except (jax.errors.JaxRuntimeError, ValueError, RuntimeError):
+        return False
+    return True
+
+
+tell_compiler()  # before JAX first computes
+USED = FLAGS if jax.default_backend() == "cpu" and known() else {}
+AS_A_USER = os.environ.get("XLA_FLAGS", "")
+AS_A_TEST = " ".join([AS_A_USER, *(f"--{name}={str(value).lower()}" for name, value in USED.items())]).strip()
+
+
+def compile_with_flags() -> None:
+    """Has `jax.jit` compile with `USED`, but for tests marked `optimised`. No setting of JAX's own does that."""
+    try:
+        from jax._src import compiler
+
+        options = compiler.get_compile_options
+    except (ImportError, AttributeError):  # of another release: compiled all the same, and slower
+        return
+
+    def with_flags(*args: Any, **kwargs: Any) -> Any:
+        made = options(*args, **kwargs)
+        if os.environ.get(QUICKLY) == "1":
+            given = dict(made.env_option_overrides)
+            made.env_option_overrides = list((USED | given).items())
+        return made
+
+    compiler.get_compile_options = with_flags
+
+
+compile_with_flags()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -30,6 +72,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     quickly = item.get_closest_marker("optimised") is None
     if os.environ.get(QUICKLY) != str(int(quickly)):
         os.environ[QUICKLY] = str(int(quickly))
+        os.environ["XLA_FLAGS"] = AS_A_TEST if quickly else AS_A_USER
         jax.config.update(QUICKLY.lower(), quickly)
         jax.clear_caches()  # programs compiled the other way
 

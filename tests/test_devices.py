@@ -23,38 +23,42 @@ from ae_jax.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 
-BEGIN = """
+# One process for all that needs eight devices: starting one, with JAX and the programs, takes longer than the work.
+EIGHT = """
 import json, shutil, sys
 from pathlib import Path
 import jax, numpy as np, optax
-from ae_jax import data, devices, networks, run
-from ae_jax.algorithms import vae
+from ae_jax import cli, data, devices, networks, run
+from ae_jax.algorithms import classifier, vae
 from ae_jax.core import Batch, address
 
 where = Path(sys.argv[1])
 x = data.load("digits").train.x
 # eps: Adam makes a whole step of a gradient near 0, whose sign is that of its rounding
 algorithm = vae(networks.mlp((8, 8, 1), 3, hidden=(16,), heads=2, dropout=0.1), optax.adam(1e-2, eps=1e-4))
+parts = ("train", "validation")
 
 def flat(trained):
     return np.concatenate([np.ravel(a) for a in jax.tree.leaves(trained.params)])
 
 kinds = ("none", "data", "seeds", "both")
 meshes = {kind: devices.layout(kind, 2, 2 if kind == "seeds" else None) for kind in kinds}
-"""
+shapes = {kind: mesh and dict(mesh.shape) for kind, mesh in meshes.items()}
+assert shapes == {
+    "none": None, "data": {"seeds": 1, "data": 8}, "seeds": {"seeds": 2, "data": 1}, "both": {"seeds": 2, "data": 4}
+}, shapes
 
-EIGHT = (
-    BEGIN
-    + """
-def init(key, data, whole=algorithm.init):  # of seed 7 no number is one
+# ---- in memory
+
+def init(key, data):  # of seed 7 no number is one
     bad = (jax.random.key_data(key) == jax.random.key_data(address(jax.random.key(7), "init"))).all()
-    return jax.tree.map(lambda a: jax.numpy.where(bad, jax.numpy.nan, a), whole(key, data))
+    return jax.tree.map(lambda a: jax.numpy.where(bad, jax.numpy.nan, a), algorithm.init(key, data))
 
-algorithm = algorithm._replace(init=init)
+failing = algorithm._replace(init=init)
 
 def train(mesh, folder=None, epochs=2, seeds=(0, 1)):
     return run.train(
-        algorithm, Batch(x[:200]), epochs=epochs, batch_size=64, seeds=seeds,
+        failing, Batch(x[:200]), epochs=epochs, batch_size=64, seeds=seeds,
         mesh=mesh, folder=folder, every_epochs=1, progress=False,
     )
 
@@ -63,17 +67,12 @@ def go(name, mesh, epochs):
     with folder.opened({}):
         return train(mesh, folder, epochs)
 
-shapes = {kind: mesh and dict(mesh.shape) for kind, mesh in meshes.items()}
-assert shapes == {
-    "none": None, "data": {"seeds": 1, "data": 8}, "seeds": {"seeds": 2, "data": 1}, "both": {"seeds": 2, "data": 4}
-}, shapes
-trained = {kind: train(mesh) for kind, mesh in meshes.items()}
-result = {kind: flat(its) for kind, its in trained.items()}
-
+whole = {kind: train(mesh) for kind, mesh in meshes.items()}
+result = {"memory " + kind: flat(its) for kind, its in whole.items()}
 go("broken", meshes["both"], 1)
 shutil.copytree(where / "broken", where / "moved")
-assert (flat(go("broken", meshes["both"], 2)) == result["both"]).all()
-result["moved"] = flat(go("moved", None, 2))  # begun on eight devices, ended on one
+assert (flat(go("broken", meshes["both"], 2)) == result["memory both"]).all()
+result["memory moved"] = flat(go("moved", None, 2))  # begun on eight devices, ended on one
 
 def of_first(its):
     return np.concatenate([np.ravel(a) for a in jax.tree.leaves(its.of(0))])
@@ -82,8 +81,76 @@ for kind in ("seeds", "both"):
     beside = train(meshes[kind], seeds=(0, 7))
     assert beside.failed == {7: 1}
     result["beside one that failed, " + kind] = of_first(beside)
-    result["seed 0, " + kind] = of_first(trained[kind])
-result["seed 0, none"] = of_first(trained["none"])
+    result["seed 0, " + kind] = of_first(whole[kind])
+result["seed 0, none"] = of_first(whole["none"])
+
+# ---- a stream, of shards of 192 and of 13 examples, which are less than a batch and not to be split over eight
+
+pixels = np.asarray(255 * x[:205], np.uint8)
+source = data.stream.made("pixels", 205, lambda index: Batch(pixels[index]))
+held_out = data.Stream(source, 41, binarise=3)
+memory = Batch(pixels / np.float32(255))
+
+def streamed(mesh, folder=None, size=192, validation=held_out):
+    return run.train(
+        algorithm, data.Stream(source, size, seed=0), epochs=2, batch_size=64, seeds=(0, 1), validation=validation,
+        mesh=mesh, folder=folder, every_minutes=0.0, progress=False,
+    )
+
+class Killed(BaseException):
+    pass
+
+def breaking(e, state, place=None):
+    run.Folder.save(folder, e, state, place)
+    if (e, (place or {}).get("shard")) == (1, 1):
+        raise Killed
+
+for kind, mesh in meshes.items():
+    trained = streamed(mesh)
+    result["stream " + kind] = flat(trained)
+    result["curve " + kind] = np.array([[row[part]["loss"] for part in parts] for row in trained.history])
+folder = run.Folder(where / "between")
+folder.save = breaking
+try:
+    with folder.opened({}):
+        streamed(meshes["both"], folder)
+except Killed:
+    pass
+assert folder.params()[0] == 1 and len(folder.log()) == 1
+shutil.copytree(where / "between", where / "between, moved")
+folder = run.Folder(where / "between")
+with folder.opened({}):
+    assert (flat(streamed(meshes["both"], folder)) == result["stream both"]).all()
+folder = run.Folder(where / "between, moved")
+with folder.opened({}):
+    result["stream moved"] = flat(streamed(None, folder))
+one_shard = flat(streamed(meshes["both"], size=256, validation=None))
+in_memory = run.train(algorithm, memory, epochs=2, batch_size=64, seeds=(0, 1), mesh=meshes["both"], progress=False)
+assert (one_shard == flat(in_memory)).all()
+
+# ---- labels of some examples
+
+y = np.where(np.arange(205) < 140, -1, np.arange(205) % 3)  # of 64 in a batch, another share has a label each time
+tuned = classifier(networks.mlp((8, 8, 1), 3, hidden=(16,)), optax.adam(1e-2), classes=3)
+source = data.stream.made("partly", 205, lambda index: Batch(x[:205][index], y[index].astype(np.int32)))
+memory = data.Stream(source, 205).load(0, 0)
+for kind in ("none", "data", "both"):
+    for name, given, held in (
+        ("memory", memory, memory), ("stream", data.Stream(source, 64, seed=0), data.Stream(source, 64))
+    ):
+        trained = run.train(
+            tuned, given, epochs=1, batch_size=64, seeds=(0, 1), validation=held, mesh=meshes[kind], progress=False
+        )
+        wrong = [np.mean(tuned.predict(trained.of(s), memory.x)[140:] != y[140:]) for s in (0, 1)]
+        row = trained.history[0]
+        result[f"errors {kind} {name}"] = np.array([wrong, row["validation"]["error"]])
+        result[f"labelled {kind} {name}"] = np.array([row[part]["labelled"] for part in parts])
+
+# ---- a flag
+
+cli.dispatch([*sys.argv[2:], "--workdir", str(where / "many"), "--parallel", "both"])
+
+# ---- mistakes
 
 wrong = {
     "seeds": lambda: train(devices.mesh(8, 1)),
@@ -111,84 +178,6 @@ for kind in (NotImplementedError, ValueError):  # a shape that does not fit the 
 np.savez(where / "result.npz", **result)
 (where / "said.json").write_text(json.dumps(said))
 """
-)
-
-STREAMS = (
-    BEGIN
-    + """
-# Shards of 192 and of 13 examples, which are less than a batch and not to be split over eight.
-pixels = np.asarray(255 * x[:205], np.uint8)
-source = data.stream.made("pixels", 205, lambda index: Batch(pixels[index]))
-held_out = data.Stream(source, 41, binarise=3)
-memory = Batch(pixels / np.float32(255))
-
-def streamed(mesh, folder=None, size=192, validation=held_out):
-    return run.train(
-        algorithm, data.Stream(source, size, seed=0), epochs=2, batch_size=64, seeds=(0, 1), validation=validation,
-        mesh=mesh, folder=folder, every_minutes=0.0, progress=False,
-    )
-
-class Killed(BaseException):
-    pass
-
-def breaking(e, state, place=None):
-    run.Folder.save(folder, e, state, place)
-    if (e, (place or {}).get("shard")) == (1, 1):
-        raise Killed
-
-result = {}
-for kind, mesh in meshes.items():
-    trained = streamed(mesh)
-    result["params " + kind] = flat(trained)
-    parts = ("train", "validation")
-    result["curve " + kind] = np.array([[row[part]["loss"] for part in parts] for row in trained.history])
-folder = run.Folder(where / "between")
-folder.save = breaking
-try:
-    with folder.opened({}):
-        streamed(meshes["both"], folder)
-except Killed:
-    pass
-assert folder.params()[0] == 1 and len(folder.log()) == 1
-shutil.copytree(where / "between", where / "moved")
-folder = run.Folder(where / "between")
-with folder.opened({}):
-    assert (flat(streamed(meshes["both"], folder)) == result["params both"]).all()
-folder = run.Folder(where / "moved")
-with folder.opened({}):
-    result["params moved"] = flat(streamed(None, folder))
-one_shard = flat(streamed(meshes["both"], size=256, validation=None))
-in_memory = run.train(algorithm, memory, epochs=2, batch_size=64, seeds=(0, 1), mesh=meshes["both"], progress=False)
-assert (one_shard == flat(in_memory)).all()
-np.savez(where / "result.npz", **result)
-"""
-)
-
-
-LABELS = (
-    BEGIN
-    + """
-from ae_jax.algorithms import classifier
-
-y = np.where(np.arange(205) < 140, -1, np.arange(205) % 3)  # of 64 in a batch, another share has a label each time
-tuned = classifier(networks.mlp((8, 8, 1), 3, hidden=(16,)), optax.adam(1e-2), classes=3)
-source = data.stream.made("partly", 205, lambda index: Batch(x[:205][index], y[index].astype(np.int32)))
-memory = data.Stream(source, 205).load(0, 0)
-result = {}
-for kind in ("none", "data", "both"):
-    for name, train, held in (
-        ("memory", memory, memory), ("stream", data.Stream(source, 64, seed=0), data.Stream(source, 64))
-    ):
-        trained = run.train(
-            tuned, train, epochs=1, batch_size=64, seeds=(0, 1), validation=held, mesh=meshes[kind], progress=False
-        )
-        wrong = [np.mean(tuned.predict(trained.of(s), memory.x)[140:] != y[140:]) for s in (0, 1)]
-        row = trained.history[0]
-        result[f"{kind} {name}"] = np.array([wrong, row["validation"]["error"]])
-        result[f"{kind} {name} labelled"] = np.array([row[part]["labelled"] for part in ("train", "validation")])
-np.savez(where / "result.npz", **result)
-"""
-)
 
 
 def environment(**more):
@@ -196,26 +185,28 @@ def environment(**more):
     return os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"} | more
 
 
-def on_eight(program, where):
-    # most of the time is compilation
-    env = environment(JAX_NUM_CPU_DEVICES="8", XLA_FLAGS="--xla_backend_optimization_level=0")
-    done = subprocess.run([sys.executable, "-c", program, str(where)], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return where
+SPREAD = "train vae --epochs 2 --hidden 16 --latents 3 --likelihood-samples 5 --quiet --seeds 2 --validation 0.1"
 
 
 @pytest.fixture(scope="module")
 def eight(tmp_path_factory):
-    return on_eight(EIGHT, tmp_path_factory.mktemp("eight"))
+    where = tmp_path_factory.mktemp("eight")
+    env = environment(JAX_NUM_CPU_DEVICES="8")
+    command = [sys.executable, "-c", EIGHT, str(where), *SPREAD.split()]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return where
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["data", "seeds", "both", "moved"])
 def test_eight_devices_train_what_one_does(eight, layout):
     with np.load(eight / "result.npz") as result:
-        np.testing.assert_allclose(result[layout], result["none"], rtol=1e-3, atol=1e-5)
-        if layout == "seeds":  # on CPU each seed is computed as it is alone
-            np.testing.assert_array_equal(result[layout], result["none"])
+        for what in ("memory", "stream", "curve") if layout != "moved" else ("memory", "stream"):
+            found, one = result[f"{what} {layout}"], result[f"{what} none"]
+            np.testing.assert_allclose(found, one, rtol=1e-3, atol=1e-5, err_msg=what)
+            if layout == "seeds":  # on CPU each seed is computed as it is alone
+                np.testing.assert_array_equal(found, one, err_msg=what)
 
 
 @pytest.mark.slow
@@ -228,24 +219,12 @@ def test_a_seed_that_fails_on_its_devices_leaves_the_others_their_bits(eight):
 
 
 @pytest.mark.slow
-def test_a_stream_feeds_eight_devices_as_it_does_one(tmp_path):
-    with np.load(on_eight(STREAMS, tmp_path) / "result.npz") as result:
-        for name in set(result) - {"params none", "curve none"}:
-            what, layout = name.split()
-            np.testing.assert_allclose(result[name], result[f"{what} none"], rtol=1e-3, atol=1e-5)
-            if layout == "seeds":
-                np.testing.assert_array_equal(result[name], result[f"{what} none"])
-
-
-@pytest.mark.slow
-def test_eight_devices_average_over_the_labelled_examples(tmp_path):
-    with np.load(on_eight(LABELS, tmp_path) / "result.npz") as result:
-        assert len(result) == 12
-        for name in result:
-            if name.endswith("labelled"):
-                np.testing.assert_allclose(result[name], 65 / 205, rtol=1e-6)
-            else:
-                np.testing.assert_allclose(result[name][1], result[name][0], rtol=1e-5)
+def test_eight_devices_average_over_the_labelled_examples(eight):
+    with np.load(eight / "result.npz") as result:
+        for which in (f"{kind} {name}" for kind in ("none", "data", "both") for name in ("memory", "stream")):
+            np.testing.assert_allclose(result[f"labelled {which}"], 65 / 205, rtol=1e-6)
+            wrong, found = result[f"errors {which}"]
+            np.testing.assert_allclose(found, wrong, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -253,18 +232,14 @@ def test_one_device_reads_what_eight_wrote(eight):
     e, state = run.Folder(eight / "broken").params()
     flat = np.concatenate([np.ravel(a) for a in jax.tree.leaves(state.params)])
     with np.load(eight / "result.npz") as result:
-        np.testing.assert_array_equal(flat, result["both"])
+        np.testing.assert_array_equal(flat, result["memory both"])
     assert e == 2
 
 
 @pytest.mark.slow
-def test_a_flag_spreads_a_run(tmp_path):
-    command = "train vae --epochs 2 --hidden 16 --latents 3 --likelihood-samples 5 --quiet --seeds 2 --validation 0.1"
-    command += " --workdir"
-    cli.dispatch([*command.split(), str(tmp_path / "one")])
-    spread = [sys.executable, "-m", "ae_jax", *command.split(), str(tmp_path / "many"), "--parallel", "both"]
-    subprocess.run(spread, env=environment(JAX_NUM_CPU_DEVICES="8"), check=True)
-    one, many = run.Folder(tmp_path / "one"), run.Folder(tmp_path / "many")
+def test_a_flag_spreads_a_run(eight, tmp_path):
+    cli.dispatch([*SPREAD.split(), "--workdir", str(tmp_path / "one")])
+    one, many = run.Folder(tmp_path / "one"), run.Folder(eight / "many")
     assert one.config()["settings"] == many.config()["settings"]  # it is the same run, however it was computed
     for a, b in zip(one.log(), many.log(), strict=True):
         np.testing.assert_allclose(a["train"]["loss"], b["train"]["loss"], rtol=1e-5)
@@ -599,23 +574,7 @@ def test_it_says_from_where_within_an_epoch_it_goes_on(tmp_path, monkeypatch, ca
 
 # ---------------------------------------------------------------------------------------- two processes
 
-TRAIN = "train vae --epochs 8 --hidden 16 --latents 3 --likelihood-samples 5 --batch-size 64 --every-epochs 1"
-
-
-def start(command, variables=None):
-    """Two processes on the loopback interface; {port} and {process} are filled in."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    processes = []
-    for i in range(2):
-        fill = lambda part, i=i: part.format(port=port, process=i)
-        env = environment(**{name: fill(value) for name, value in (variables or {}).items()})
-        processes.append(subprocess.Popen([sys.executable, *map(fill, command)], env=env, **streams))
-    return processes
-
-
+MEMORY = "train vae --epochs 8 --hidden 16 --latents 3 --likelihood-samples 5 --batch-size 64 --every-epochs 1"
 FLAGS = "--coordinator 127.0.0.1:{port} --processes 2 --process {process}"
 SLURM = {  # what srun tells its tasks
     "SLURM_JOB_ID": "1",
@@ -626,172 +585,220 @@ SLURM = {  # what srun tells its tasks
     "JAX_COORDINATOR_PORT": "{port}",
 }
 
+# What two processes do, in three pairs: starting a pair takes longer than most of its work.
+PAIR = """
+import json, sys
+from pathlib import Path
+from ae_jax import cli, devices, run
 
-def two(train, where, flags, variables=None):
-    """Two processes that train one run."""
-    command = ["-m", "ae_jax", *train.split(), "--workdir", str(where), "--parallel", "data", *flags.split()]
-    return start(command, variables)
+def train(command, *more):
+    sys.argv = ["ae-jax", *command.split(), "--parallel", "data", *more]
+    cli.main()
+
+def refusal(command, *more):
+    try:
+        cli.dispatch([*command.split(), "--parallel", "data", *more])
+    except (ValueError, run.RunError) as error:
+        return str(error)
+
+pair, process, flags, where, memory, stream = sys.argv[1:]
+flags = flags.split()
+if pair == "first":
+    train(memory, "--workdir", f"{where}/memory/unbroken", *flags)
+    train(stream, "--workdir", f"{where}/stream/unbroken")
+    run.SEEN = 1
+    refused = [
+        refusal(memory, "--workdir", f"{where}/{process}"),
+        refusal(memory, "--workdir", f"{where}/run", "--keep", f"{process}2"),
+        refusal(memory, "--workdir", f"{where}/run", "--devices", f"{process}2"),
+    ]
+    Path(where, f"refused-{process}.json").write_text(json.dumps(refused))
+    parts(f"{where}/parts", process)
+    train(memory, "--workdir", f"{where}/memory/killed")  # it is, before its end
+if pair == "second":
+    train(memory, "--workdir", f"{where}/memory/killed", *flags)
+    train(stream, "--workdir", f"{where}/stream/killed")
+if pair == "third":
+    train(stream, "--workdir", f"{where}/stream/killed", *flags)
+    train(memory, "--workdir", f"{where}/run", "--lr", f"0.0{process}1")
+"""
+
+# Of three rows more than the other, process 1 reads its own part alone; seeds lie on different processes.
+PARTS = """
+def parts(where, process):
+    import jax, numpy as np, optax
+    from dataclasses import replace
+    from ae_jax import data as sources, networks, shards
+    from ae_jax.algorithms import vae
+    from ae_jax.core import Batch
+
+    x = np.load(where + "/x.npy", mmap_mode="r")
+    part = np.array(x[:60] if process == "0" else x[60:])
+    mesh = devices.mesh(seeds=2)
+    data = Batch(devices.assembled(part, mesh))
+    assert data.x.shape == (123, 6)
+    algorithm = vae(networks.mlp((6,), 2, hidden=(8,), heads=2), optax.adam(1e-2))
+    for epochs in (1, 2):  # goes on from what both have written
+        folder = run.Folder(where + "/run")
+        with folder.opened({}):
+            trained = run.train(
+                algorithm, data, epochs=epochs, batch_size=32, seeds=(0, 1), folder=folder, mesh=mesh, every_epochs=1
+            )
+    if process == "0":  # alone, as a report is written
+        assert folder.whole() and folder.params()[0] == 2
+    flat = np.concatenate([np.ravel(a) for a in jax.tree.leaves(trained.params)])
+    np.save(where + f"/{process}.npy", flat)
+
+    # A stream, of which each process reads its part; the last shard is one example.
+    pixels, read = np.asarray(255 * x, np.uint8), []
+    source = sources.stream.made("pixels", 123, lambda index: Batch(pixels[index], index.astype(np.int32)))
+    def counted(index):
+        read.extend(index.tolist())
+        return source.read(index)
+    stream = sources.Stream(replace(source, read=counted), 61, seed=0)
+    (shard,) = shards.loaded(stream, [(1, 1)], mesh)
+    index = stream.index(1, 1)
+    np.testing.assert_array_equal(devices.host(shard.y), index)
+    np.testing.assert_array_equal(devices.host(shard.x), source.batch(index).x)
+    assert len(read) == 31 - int(process)
+    read.clear()
+    held_out = sources.Stream(source, 50, binarise=3)
+    trained = run.train(algorithm, stream, epochs=2, batch_size=32, seeds=(0, 1), mesh=mesh, validation=held_out)
+    curve = [row[part]["loss"] for row in trained.history for part in ("train", "validation")]
+    np.savez(where + f"/streamed-{process}.npz", curve=curve, read=read)
+
+    assert devices.worst(int(process)) == 1
+    def fail():
+        raise ValueError("only the first one knows")
+    try:
+        said = devices.in_first(fail)
+    except (run.RunError, ValueError) as error:
+        said = str(error)
+    assert said == "only the first one knows", said
+    try:
+        with run.Folder(where + "/run").opened({"other": 1}):
+            raise AssertionError("both must hear of it")
+    except run.RunError as error:
+        assert "other settings" in str(error)
+"""
 
 
-def ended(processes):
-    said = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+def start(pair, flags, where, *commands, variables=None):
+    """Two processes on the loopback interface; {port} and {process} are filled in."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    processes = []
+    for i in range(2):
+        fill = lambda part, i=i: part.format(port=port, process=i)
+        env = environment(**{name: fill(value) for name, value in (variables or {}).items()})
+        arguments = [pair, str(i), fill(flags), str(where), *commands]
+        processes.append(subprocess.Popen([sys.executable, "-c", PARTS + PAIR, *arguments], env=env, **streams))
+    return processes
+
+
+def killed(processes, where):
+    """What both have said by the time that one is killed, which is after the third epoch of the run in that folder."""
+    deadline = time.monotonic() + 300
+    alive = lambda: all(process.poll() is None for process in processes)
+    while len(run.Folder(where).log()) < 3 and time.monotonic() < deadline and alive():
+        time.sleep(0.01)
+    died = not alive()
+    processes[1].kill()
+    time.sleep(1)
+    processes[0].kill()  # as a scheduler does; by itself it would notice within JAX's heartbeat
+    said = [process.communicate()[0] for process in processes]
+    assert not died, said
+    assert processes[1].returncode == -9
+    assert 3 <= len(run.Folder(where).log()) < 8, said
+    assert run.Folder(where).results() is None
     return said
 
 
-def as_one(train, where, flags, variables=None):
-    """Two processes train what one does; the loss curve of a run in that folder, by its name."""
-    said = ended(two(train, where / "unbroken", flags, variables))
-    assert "report:" in said[0]
-    assert "training" not in said[1]  # one speaks
-    cli.dispatch([*train.split(), "--workdir", str(where / "one"), "--quiet"])
-    curve = lambda name: [row["train"]["loss"][0] for row in run.Folder(where / name).log()]
-    np.testing.assert_allclose(curve("unbroken"), curve("one"), rtol=1e-5)
-    many, one = (run.Folder(where / name).results() for name in ("unbroken", "one"))
-    assert many["devices"]["processes"] == 2
-    loss = lambda results: results["metrics"]["test loss"]["mean"]
-    np.testing.assert_allclose(loss(many), loss(one), rtol=1e-4)
-    return curve
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """The folder of all, the commands in memory and of a stream, and what both processes of each pair have said."""
+    where = tmp_path_factory.mktemp("pairs")
+    for name, part in zip(("train", "test"), data.load("digits"), strict=True):
+        (where / "set" / name).mkdir(parents=True)
+        np.save(where / "set" / name / "0.npy", np.asarray(255 * part.x, np.uint8))
+    # Two shards, with a checkpoint after each.
+    stream = f"{MEMORY} --data {where / 'set'} --stream --shard-size 768 --validation 0.1 --every-minutes 0"
+    (where / "parts").mkdir()
+    np.save(where / "parts" / "x.npy", np.random.default_rng(0).random((123, 6)).astype(np.float32))
+    first = start("first", "--coordinator auto", where, MEMORY, stream, variables=SLURM)
+    said = [killed(first, where / "memory" / "killed")]
+    said.append(killed(start("second", FLAGS, where, MEMORY, stream), where / "stream" / "killed"))
+    third = start("third", FLAGS, where, MEMORY, stream)
+    said.append([process.communicate(timeout=300)[0] for process in third])
+    assert [process.returncode for process in third] == [2, 2], said[-1]  # as the last command is refused
+    return where, {"memory": MEMORY, "stream": stream}, said
 
 
-def goes_on_after_one_is_killed(train, where, curve):
-    """One of two processes is killed, both are started again, and the run ends with the unbroken one's bits."""
-    killed = two(train, where / "killed", FLAGS)
-    deadline = time.monotonic() + 200
-    while len(run.Folder(where / "killed").log()) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    killed[1].kill()
-    time.sleep(1)
-    assert killed[1].wait() == -9
-    killed[0].kill()  # as a scheduler does; by itself it would notice within JAX's heartbeat
-    killed[0].communicate()
-    assert 3 <= len(run.Folder(where / "killed").log()) < 8
-    assert run.Folder(where / "killed").results() is None
-    ended(two(train, where / "killed", FLAGS))
-    assert curve("killed") == curve("unbroken")
-    a, b = (run.Folder(where / name).params() for name in ("killed", "unbroken"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["memory", "stream"])
+def test_two_processes_train_as_one(pairs, name, tmp_path):
+    where, commands, ((first, second), *_) = pairs
+    assert first.count("report:") == 2
+    assert "training" not in second  # one speaks
+    cli.dispatch([*commands[name].split(), "--workdir", str(tmp_path / "one"), "--quiet"])
+    many, one = run.Folder(where / name / "unbroken"), run.Folder(tmp_path / "one")
+    curves = [[row["train"]["loss"][0] for row in folder.log()] for folder in (many, one)]
+    assert len(curves[0]) == 8
+    np.testing.assert_allclose(*curves, rtol=1e-5)
+    assert many.results()["devices"]["processes"] == 2
+    losses = [folder.results()["metrics"]["test loss"]["mean"] for folder in (many, one)]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["memory", "stream"])
+def test_two_processes_go_on_after_one_is_killed(pairs, name):
+    """Both are started again, and the run ends with the unbroken one's bits."""
+    broken, unbroken = (run.Folder(pairs[0] / name / how) for how in ("killed", "unbroken"))
+    curves = [[row["train"]["loss"][0] for row in folder.log()] for folder in (broken, unbroken)]
+    assert curves[0] == curves[1]
+    a, b = broken.params(), unbroken.params()
     assert a[0] == b[0] == 8
     assert run.checksum(a[1]) == run.checksum(b[1])
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_and_go_on_after_one_is_killed(tmp_path):
-    goes_on_after_one_is_killed(TRAIN, tmp_path, as_one(TRAIN, tmp_path, "--coordinator auto", SLURM))
-
-
-@pytest.mark.slow
-def test_two_processes_stream_as_one_and_go_on_after_one_is_killed(tmp_path):
-    for name, part in zip(("train", "test"), data.load("digits"), strict=True):
-        (tmp_path / "set" / name).mkdir(parents=True)
-        np.save(tmp_path / "set" / name / "0.npy", np.asarray(255 * part.x, np.uint8))
-    # Two shards, with a checkpoint after each.
-    train = f"{TRAIN} --data {tmp_path / 'set'} --stream --shard-size 768 --validation 0.1 --every-minutes 0"
-    goes_on_after_one_is_killed(train, tmp_path, as_one(train, tmp_path, FLAGS))
-
-
-@pytest.mark.slow
-def test_processes_with_other_settings_do_not_train_together(tmp_path):
-    command = ["-m", "ae_jax", *TRAIN.split(), "--workdir", str(tmp_path / "run"), "--parallel", "data"]
-    processes = start([*command, *FLAGS.split(), "--lr", "0.0{process}1"])
-    said = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [2, 2], said
-    for its in said:
-        assert "process 1 has other settings" in its
-        assert "optimizer.lr: 0.011, not 0.001" in its
-    assert not (tmp_path / "run").exists()
+def test_processes_with_other_settings_do_not_train_together(pairs):
+    where, _, (*_, third) = pairs
+    for said in third:
+        assert "ae-jax: process 1 has other settings" in said
+        assert "optimizer.lr: 0.011, not 0.001" in said
+    assert not (where / "run").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("case", "message"),
     [
-        (["--workdir", "{where}/{process}"], "do not see its file:\n  process 1: {where}/1"),
-        (["--workdir", "{where}/run", "--keep", "{process}2"], "keep: 12, not 2"),
-        (["--workdir", "{where}/run", "--devices", "{process}2"], "devices: 12, not 2"),
+        (0, "do not see its file:\n  process 1: {where}/1"),
+        (1, "keep: 12, not 2"),
+        (2, "devices: 12, not 2"),
     ],
+    ids=["workdir", "keep", "devices"],
 )
-def test_what_would_hang_or_abort_two_processes_is_said_by_both(options, message, tmp_path):
-    quick = "from ae_jax import cli, run; run.SEEN = 1; cli.main()"
-    options = [option.replace("{where}", str(tmp_path)) for option in options]
-    processes = start(["-c", quick, *TRAIN.split(), "--parallel", "data", *FLAGS.split(), *options])
-    said = [process.communicate(timeout=60)[0] for process in processes]
-    assert [process.returncode for process in processes] == [2, 2], said
-    assert all(message.replace("{where}", str(tmp_path)) in its for its in said), said
-
-
-# Of three rows more than the other, process 1 reads its own part alone; seeds lie on different processes.
-PARTS = """
-import sys
-from ae_jax import devices
-where, address, process = sys.argv[1:]
-devices.initialize(address, 2, int(process))
-import jax, numpy as np, optax
-from dataclasses import replace
-from ae_jax import data as sources, networks, run, shards
-from ae_jax.algorithms import vae
-from ae_jax.core import Batch
-
-x = np.load(where + "/x.npy", mmap_mode="r")
-part = np.array(x[:60] if process == "0" else x[60:])
-mesh = devices.mesh(seeds=2)
-data = Batch(devices.assembled(part, mesh))
-assert data.x.shape == (123, 6)
-algorithm = vae(networks.mlp((6,), 2, hidden=(8,), heads=2), optax.adam(1e-2))
-for epochs in (1, 2):  # goes on from what both have written
-    folder = run.Folder(where + "/run")
-    with folder.opened({}):
-        trained = run.train(
-            algorithm, data, epochs=epochs, batch_size=32, seeds=(0, 1), folder=folder, mesh=mesh, every_epochs=1
-        )
-if process == "0":  # alone, as a report is written
-    assert folder.whole() and folder.params()[0] == 2
-flat = np.concatenate([np.ravel(a) for a in jax.tree.leaves(trained.params)])
-np.save(where + f"/{process}.npy", flat)
-
-# A stream, of which each process reads its part; the last shard is one example.
-pixels, read = np.asarray(255 * x, np.uint8), []
-source = sources.stream.made("pixels", 123, lambda index: Batch(pixels[index], index.astype(np.int32)))
-def counted(index):
-    read.extend(index.tolist())
-    return source.read(index)
-stream = sources.Stream(replace(source, read=counted), 61, seed=0)
-(shard,) = shards.loaded(stream, [(1, 1)], mesh)
-index = stream.index(1, 1)
-np.testing.assert_array_equal(devices.host(shard.y), index)
-np.testing.assert_array_equal(devices.host(shard.x), source.batch(index).x)
-assert len(read) == 31 - int(process)
-read.clear()
-held_out = sources.Stream(source, 50, binarise=3)
-trained = run.train(algorithm, stream, epochs=2, batch_size=32, seeds=(0, 1), mesh=mesh, validation=held_out)
-curve = [row[part]["loss"] for row in trained.history for part in ("train", "validation")]
-np.savez(where + f"/streamed-{process}.npz", curve=curve, read=read)
-
-assert devices.worst(int(process)) == 1
-def fail():
-    raise ValueError("only the first one knows")
-try:
-    said = devices.in_first(fail)
-except (run.RunError, ValueError) as error:
-    said = str(error)
-assert said == "only the first one knows", said
-try:
-    with run.Folder(where + "/run").opened({"other": 1}):
-        raise AssertionError("both must hear of it")
-except run.RunError as error:
-    assert "other settings" in str(error)
-"""
+def test_what_would_hang_or_abort_two_processes_is_said_by_both(pairs, case, message):
+    where = pairs[0]
+    for process in range(2):
+        said = json.loads((where / f"refused-{process}.json").read_text())[case]
+        assert message.replace("{where}", str(where)) in said
 
 
 @pytest.mark.slow
-def test_each_process_reads_its_own_part(tmp_path):
-    x = np.random.default_rng(0).random((123, 6)).astype(np.float32)
-    np.save(tmp_path / "x.npy", x)
-    ended(start(["-c", PARTS.replace("{", "{{").replace("}", "}}"), str(tmp_path), "127.0.0.1:{port}", "{process}"]))
+def test_each_process_reads_its_own_part(pairs):
+    where = pairs[0] / "parts"
+    x = np.load(where / "x.npy")
     algorithm = vae(networks.mlp((6,), 2, hidden=(8,), heads=2), optax.adam(1e-2))
     alone = run.train(algorithm, Batch(x), epochs=2, batch_size=32, seeds=(0, 1), progress=False)
     expected = np.concatenate([np.ravel(a) for a in jax.tree.leaves(alone.params)])
     for i in range(2):
-        np.testing.assert_allclose(np.load(tmp_path / f"{i}.npy"), expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(np.load(where / f"{i}.npy"), expected, rtol=1e-4, atol=1e-6)
 
     pixels = np.asarray(255 * x, np.uint8)
     source = data.stream.made("pixels", 123, lambda index: Batch(pixels[index]))
@@ -799,7 +806,7 @@ def test_each_process_reads_its_own_part(tmp_path):
     alone = run.train(algorithm, stream, epochs=2, batch_size=32, seeds=(0, 1), validation=held_out, progress=False)
     read = []
     for i in range(2):
-        with np.load(tmp_path / f"streamed-{i}.npz") as found:
+        with np.load(where / f"streamed-{i}.npz") as found:
             curve = [row[part]["loss"] for row in alone.history for part in ("train", "validation")]
             np.testing.assert_allclose(found["curve"], curve, rtol=1e-5)
             read.append(found["read"])
