@@ -2,7 +2,8 @@
 
 Most of a run is compiling. So compiled programs are kept between runs, as `ae-jax` keeps them, and are compiled without
 most optimisations, which take half of the time, and with the older of XLA's two ways to emit a fusion, which halves the
-rest. Tests marked `optimised`, of bits, rounding, speed and memory, compile as a user does.
+rest. Tests marked `optimised`, of bits, rounding, speed and memory, compile as a user does; `optimised(False)` frees a
+test of its file's mark.
 
 Tests marked `full` run only with AE_JAX_FULL=1. Each marker gives the reason:
 
@@ -12,12 +13,13 @@ Tests marked `full` run only with AE_JAX_FULL=1. Each marker gives the reason:
 - test_defaults.py: whole trainings by the defaults, but for two quick members; results/members.json has all members.
 """
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import pytest
@@ -69,7 +71,8 @@ compile_with_flags()
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Chooses how this test, its fixtures and its subprocesses compile."""
-    quickly = item.get_closest_marker("optimised") is None
+    closest = item.get_closest_marker("optimised")
+    quickly = closest is None or False in closest.args
     if os.environ.get(QUICKLY) != str(int(quickly)):
         os.environ[QUICKLY] = str(int(quickly))
         os.environ["XLA_FLAGS"] = AS_A_TEST if quickly else AS_A_USER
@@ -82,6 +85,10 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Frees the programs of a file that is through: those of all files together do not fit into memory."""
     if nextitem is not None and nextitem.path != item.path:
         jax.clear_caches()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what is imported stays: collections, which JAX's tracing causes often, need not look at it
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -217,7 +217,7 @@ def test_export_runs_without_the_package(workdir, tmp_path):
     "name", [name if name in ("rbm", "vae") else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS]
 )
 def test_every_algorithm_trains_by_its_default_options(name, tmp_path):
-    train(name, tmp_path / "r")
+    train(name, tmp_path / "r", *(["--likelihood-samples", "10"] if name in ("iwae", "made", "vae") else []))
     metrics = run.Folder(tmp_path / "r").results()["metrics"]
     assert all(v is not None and np.isfinite(v) for m in metrics.values() for v in m["values"])
     assert "test loss" in metrics
@@ -227,7 +227,9 @@ def test_every_algorithm_trains_by_its_default_options(name, tmp_path):
 @pytest.mark.parametrize("network", sorted(NETWORKS))
 def test_every_network_trains(network, tmp_path):
     name = "rbm" if network == "rbm" else "vae"
-    cli.dispatch(["train", name, "--network", network, "--workdir", str(tmp_path / "r"), "--epochs", "1", "--quiet"])
+    options = ["--workdir", str(tmp_path / "r"), "--epochs", "1", "--likelihood-samples", "10", "--quiet"]
+    small = ["--channels", "2", "3"] if network == "conv" else []
+    cli.dispatch(["train", name, "--network", network, *options, *small])
     assert (tmp_path / "r" / "report.html").exists()
 
 
@@ -310,7 +312,7 @@ def test_sampling_needs_a_generative_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, monkeypatch):
     options = ["train", "autoencoder", "--epochs", "400", "--workdir", "r", "--hidden", "16", "--every-epochs", "1000"]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
@@ -326,9 +328,10 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
     assert "Start the same command again" in err
     done = run.Folder(tmp_path / "r").log()[-1]["epoch"]
     assert 0 < done < 400
-    assert ae_jax(*options, cwd=tmp_path).returncode == 0
-    whole = ae_jax(*[o if o != "r" else "whole" for o in options], cwd=tmp_path)
-    assert whole.returncode == 0, whole.stderr
+    monkeypatch.chdir(tmp_path)
+    cli.dispatch([*options, "--quiet"])
+    monkeypatch.setattr(commands, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
+    cli.dispatch([*(o if o != "r" else "whole" for o in options), "--quiet"])
     a, b = (run.Folder(tmp_path / where).params()[1] for where in ("r", "whole"))
     assert run.checksum(a) == run.checksum(b)
 

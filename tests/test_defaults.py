@@ -181,6 +181,7 @@ QUICK = ("autoencoder", "rbm")
 WHOLE = pytest.mark.full("trains a member whole; results/members.json keeps the numbers of all")
 
 
+@pytest.mark.slow
 @pytest.mark.optimised
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=WHOLE) for n in sorted(LEAST)])
 def test_defaults_keep_what_a_person_can_use(name):

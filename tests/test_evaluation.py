@@ -123,6 +123,7 @@ def test_pca_of_digits_is_as_known(digits, k, published):
     np.testing.assert_allclose(pca.evaluate(pca.fit(train.x, k), test.x)["squared_error"].mean(), published, atol=6e-4)
 
 
+@pytest.mark.slow
 def test_pca_of_mnist_is_as_published():
     # Hinton & Salakhutdinov (2006): 13.87 for 30 components, reconstructions not clipped.
     if not MNIST.exists():
@@ -619,6 +620,7 @@ def test_codes_of_logistic_pca_are_logistic_regressions():
             np.testing.assert_allclose(code, fitted.coef_[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_logistic_pca_is_where_neither_codes_nor_components_can_better_it():
     with jax.enable_x64(True):
         x, ridge = jnp.asarray(coins(100)).reshape(-1, 4, 3), 0.05

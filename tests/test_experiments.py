@@ -37,7 +37,7 @@ SMALL = {
     },
     "adversarial_labels": {"epochs": 1, "images": 200, "hidden": (12,), "labels": 20, "style": 2, "data": "digits"},
     "adversarial_style": {"epochs": 1, "images": 200, "hidden": (12,), "style": 2, "drawn": 5, "data": "digits"},
-    "k_sparse": {"ks": (2, 4, 12), "units": 12, "epochs": 1, "images": 200, "held_out": 100, "data": "digits"},
+    "k_sparse": {"ks": (2, 12), "units": 12, "epochs": 1, "images": 200, "held_out": 100, "data": "digits"},
     "dropout": {
         "rates": (0.0, 0.5),
         "hidden": 12,
@@ -94,7 +94,8 @@ SLOW = {
     "overcomplete", "contractive_table", "self_taught", "deep_belief", "rbm_digits",
     "stacked_denoising", "few_labels", "text_search", "text_topics", "semantic_hashing", "image_search",
     "rate_distortion", "clustering", "adversarial", "adversarial_labels", "adversarial_style",
-    "restoration", "latent_walks", "embedding_projector", "sparse_patches", "rbm_pseudo_likelihood",
+    "restoration", "latent_walks", "embedding_projector", "sparse_patches", "rbm_pseudo_likelihood", "codes_2d",
+    "deep_autoencoder",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",

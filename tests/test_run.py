@@ -102,6 +102,7 @@ def child(where, epochs):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised(False)  # all children compile alike
 def test_kill_dash_nine_at_any_moment_and_again(tmp_path):
     whole = child(tmp_path / "whole", 40).communicate()[0].split()[-1]
     kills, rng = 0, np.random.default_rng(1)

@@ -445,6 +445,7 @@ def test_streams_and_growth_stand_below_the_speeds(tmp_path):
     assert "(results/growth-a.png)" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -593,6 +594,7 @@ def test_the_flops_by_hand_are_those_of_what_is_computed_of_a_model():
         assert counted == pytest.approx(bench.CASES[case].flops, rel=1e-3), case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["conv", "conv64"])
 def test_the_flops_by_hand_are_those_of_the_convolutions(case):
     from ae_jax.core import Batch

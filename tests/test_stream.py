@@ -189,7 +189,7 @@ def test_made_up_examples_depend_on_their_number_alone():
 # --------------------------------------------------------------------------------------------------- runs
 
 
-@pytest.mark.parametrize("make", [vae, sparse])
+@pytest.mark.parametrize("make", [vae, pytest.param(sparse, marks=pytest.mark.slow)])
 def test_a_set_in_one_shard_learns_to_the_bits_of_one_in_memory(make):
     options = {"algorithm": algorithm() if make is vae else algorithm(sparse, 1, code_activation="sigmoid")}
     held, held_stream = jax.tree.map(lambda a: a[:50], LOADED), data.Stream(memory(X[:50]), 64)
@@ -335,6 +335,7 @@ def test_memory_holds_three_shards_at_most(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised(False)  # of no bits
 def test_the_commands_train_and_evaluate_on_a_stream(tmp_path):
     folder_of(tmp_path / "set" / "train")
     folder_of(tmp_path / "set" / "test", X[:70], Y[:70])

@@ -90,6 +90,7 @@ def test_empty_and_hidden_texts_are_left_out(tmp_path, capsys):
         data.load(tmp_path / "none")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CORPORA.exists(), reason=f"{CORPORA} is not there")
 def test_reuters_is_read_as_nltk_splits_it(monkeypatch):
     pytest.importorskip("nltk")

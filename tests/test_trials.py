@@ -21,6 +21,7 @@ def trials():
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checked", [True, False])
 def test_flips_are_refused_or_harmless_and_would_be_counted(trials, tmp_path, monkeypatch, checked):
     if not checked:  # what is read is whatever is there

@@ -22,10 +22,19 @@ def train(name, where, *options):
     cli.dispatch(["train", name, "--workdir", str(where), "--epochs", "1", "--hidden", "8", "--quiet", *options])
 
 
+def train_alone(name, where, *options):
+    """`train` without the measuring and the report, which take longer."""
+    nothing = {"seeds": [0], "metrics": {}, "parameters": 0, "seconds": 0.0, "examples_per_second": 0.0, "device": ""}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "measure", lambda *args: dict(nothing))
+        patch.setattr(commands, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
+        train(name, where, *options)
+
+
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     where = tmp_path_factory.mktemp("uses") / "run"
-    train("autoencoder", where, "--latents", "12")
+    train_alone("autoencoder", where, "--latents", "12")
     return where
 
 
@@ -142,12 +151,13 @@ def test_a_ball_takes_no_metric_and_codes_of_64_bits_at_most(indexed, tmp_path):
         commands.search(tmp_path / "wide.npz", str(tmp_path / "query.npy"), radius=1)
 
 
+@pytest.mark.slow
 def test_a_name_is_a_set_for_every_command_and_a_path_a_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
     for i in range(2):
         Image.fromarray(np.full((6, 6), 50 * i, np.uint8)).save(tmp_path / "photos" / f"{i}.png")
-    train("autoencoder", "run", "--data", "photos", "--data-patch", "6", "--data-count", "20", "--latents", "2")
+    train_alone("autoencoder", "run", "--data", "photos", "--data-patch", "6", "--data-count", "20", "--latents", "2")
     made = commands.make_index(Path("run"), "photos", Path("i.npz"))  # read with the run's options, like its own data
     assert list(made.names) == [f"photos[{i}]" for i in range(4)]
     assert len(commands.search(Path("i.npz"), "photos", k=1)[1]) == 4
@@ -223,6 +233,7 @@ def test_photographs_are_resized_where_asked(digits, tmp_path):
 SIX = ("--data-crop", "square", "--data-resize", "6", "--latents", "2")
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_on_other_photographs_read_as_its_own_were(tmp_path):
     for name in ("one", "two"):
         for i in range(12):
@@ -230,7 +241,7 @@ def test_a_run_is_evaluated_on_other_photographs_read_as_its_own_were(tmp_path):
             folder.mkdir(parents=True, exist_ok=True)
             pixels = np.random.default_rng(i).integers(0, 255, (20 + i, 30, 3), np.uint8)
             Image.fromarray(pixels).save(folder / f"{i}.png")
-    train("autoencoder", tmp_path / "run", "--data", str(tmp_path / "one"), *SIX)
+    train_alone("autoencoder", tmp_path / "run", "--data", str(tmp_path / "one"), *SIX)
     opened = commands.open_run(tmp_path / "run")
     np.testing.assert_array_equal(
         commands.encode(tmp_path / "run", str(tmp_path / "one"), tmp_path / "z.npy"),
@@ -246,6 +257,7 @@ def test_a_run_is_evaluated_on_other_photographs_read_as_its_own_were(tmp_path):
     assert (tmp_path / "p" / "metadata.tsv").read_text().splitlines() == ["label\tname", *rows]
 
 
+@pytest.mark.slow
 def test_documents_are_trained_on_indexed_and_found(tmp_path):
     topics = {"grain": "wheat corn barley harvest tonnes", "oil": "barrel crude opec refinery pipeline"}
     rng = np.random.default_rng(0)
@@ -295,10 +307,11 @@ def written(folder, words, files=10):
     return str(folder)
 
 
+@pytest.mark.slow
 def test_documents_are_encoded_as_the_run_was_trained_by_counts(tmp_path):
     texts = written(tmp_path / "texts", "wheat corn barley harvest")
     how = ("--likelihood", "multinomial", "--latents", "2", "--data-count-words", "True")
-    train("autoencoder", tmp_path / "run", "--data", texts, *how)
+    train_alone("autoencoder", tmp_path / "run", "--data", texts, *how)
     opened = commands.open_run(tmp_path / "run")
     x, _ = files.read_examples(texts, opened.shape, opened.vocabulary, False, opened.settings.data_options)
     np.testing.assert_array_equal(x.sum(1), 30)
@@ -306,10 +319,11 @@ def test_documents_are_encoded_as_the_run_was_trained_by_counts(tmp_path):
     np.testing.assert_array_equal(np.sort(x[0]), [0, 0, 1, 2])
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_on_its_own_words_and_its_own_files(tmp_path):
     texts = written(tmp_path / "texts", "wheat corn barley harvest")
     others = written(tmp_path / "others", "crude barrel refinery pipeline")
-    train("autoencoder", tmp_path / "run", "--data", texts, "--likelihood", "multinomial", "--latents", "2")
+    train_alone("autoencoder", tmp_path / "run", "--data", texts, "--likelihood", "multinomial", "--latents", "2")
     assert commands.evaluate(tmp_path / "run", quiet=True)["metrics"]
     with pytest.raises(run.RunError, match="counts other words"):
         commands.evaluate(tmp_path / "run", others, quiet=True)
@@ -338,15 +352,6 @@ def test_tiles_leave_no_seams():
     assert np.abs(np.diff(restored, axis=0)).max() < 0.06
     with pytest.raises(ValueError, match="do not fit"):
         restoration.tiled(shade, np.zeros((4, 32, 1)), (8, 8))
-
-
-def train_alone(name, where, *options):
-    """`train` without the measuring and the report, which take longer."""
-    nothing = {"seeds": [0], "metrics": {}, "parameters": 0, "seconds": 0.0, "examples_per_second": 0.0, "device": ""}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "measure", lambda *args: dict(nothing))
-        patch.setattr(commands, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
-        train(name, where, *options)
 
 
 @pytest.fixture(scope="module")
