@@ -589,7 +589,7 @@ SLURM = {  # what srun tells its tasks
 PAIR = """
 import json, sys
 from pathlib import Path
-from ae_jax import cli, devices, run
+from ae_jax import cli, commands, devices, run
 
 def train(command, *more):
     sys.argv = ["ae-jax", *command.split(), "--parallel", "data", *more]
@@ -605,6 +605,8 @@ pair, process, flags, where, memory, stream = sys.argv[1:]
 flags = flags.split()
 if pair == "first":
     train(memory, "--workdir", f"{where}/memory/unbroken", *flags)
+commands.write_report = lambda folder, *_: (folder.path / "report.html").touch()  # one drawn is enough
+if pair == "first":
     train(stream, "--workdir", f"{where}/stream/unbroken")
     run.SEEN = 1
     refused = [
