@@ -56,6 +56,7 @@ def ae_jax(*arguments, **kwargs):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised  # programs that take longer to compile than what is kept at least
 def test_programs_come_from_the_disk_without_a_word(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "programs"))
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)

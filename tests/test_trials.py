@@ -16,9 +16,11 @@ FILE = Path(__file__).parents[1] / "scripts" / "trials.py"
 def trials():
     spec = importlib.util.spec_from_file_location("trials", FILE)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["trials"] = module  # its children find it by name
+    sys.modules["trials"] = module  # its children find it by name, on a path that they are given
     spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FILE.parent))
+        yield module
 
 
 @pytest.mark.slow
