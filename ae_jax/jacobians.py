@@ -49,14 +49,17 @@ def by_inputs(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32)
 
 def by_outputs(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
     """`exact` by the columns of f's pullback. -> [B]."""
-    z, pull = jax.vjp(lambda x: f(x, *fixed), x)
 
-    def block(along: Array) -> Array:
-        back = lambda step: pull(jnp.broadcast_to(step @ along, z.shape))[0]
-        columns = jnp.moveaxis(jax.jacfwd(back)(jnp.zeros(len(along), z.dtype)), -1, 0)  # as they lie in memory
-        return jnp.square(columns).reshape(*columns.shape[:2], -1).sum((0, 2))
+    def norm(at: Array, *rest: Array) -> Array:
+        z, pull = jax.vjp(lambda at: f(at[None], *(a[None] for a in rest))[0], at)
 
-    return in_blocks(block, z.shape[-1], group, z.dtype)
+        def block(along: Array) -> Array:
+            back = lambda step: pull(step @ along)[0]
+            return jnp.square(jax.jacfwd(back)(jnp.zeros(len(along), z.dtype)).T).sum()  # .T: as it lies in memory
+
+        return in_blocks(block, z.size, group, z.dtype)
+
+    return jax.vmap(norm)(x, *fixed)
 
 
 def in_blocks(block: Callable[[Array], Array], size: int, group: int, dtype: Any) -> Array:
