@@ -36,13 +36,13 @@ METRICS = {  # column of the table -> metric
 
 
 def row(results: dict[str, Any], settings: dict[str, Any], seconds: float, load: float, cores: int) -> dict[str, Any]:
-    """The record of one command: from its results.json and config.json, its seconds, and the machine's load."""
+    """The record of one command: from its results.json and config.json, its seconds, and the cores that others keep busy."""
     metrics = {name.partition(" (")[0]: m["mean"] for name, m in results["metrics"].items()}
     return {
         "metrics": {label: metrics[name] for label, name in METRICS.items() if name in metrics},
         "seconds": round(seconds, 1),
         "training_seconds": round(results["seconds"], 1),
-        "busy": load > 0.3 * cores,
+        "busy": load > 0.15 * cores,
         "load": round(load, 1),
         "remarks": results.get("remarks", []),
         "settings": {name: settings[name] for name in ("network", "latents", "epochs", "batch_size")},
@@ -50,9 +50,22 @@ def row(results: dict[str, Any], settings: dict[str, Any], seconds: float, load:
     }
 
 
+def others(seconds: float = 2.0) -> float:
+    """Cores that other programs keep busy, over so many seconds in which this one sleeps."""
+
+    def ticks() -> tuple[int, int]:  # spent, and of them idle
+        spent = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        return sum(spent), spent[3] + spent[4]
+
+    spent, idle = ticks()
+    time.sleep(seconds)
+    later, resting = ticks()
+    return (os.cpu_count() or 1) * (1 - (resting - idle) / max(later - spent, 1))
+
+
 def measure(member: str, data: str) -> dict[str, Any]:
     """Trains one member by its default options. Raises RuntimeError with the command's message if it fails."""
-    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    load, cores = others(), len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "ae_jax", "train", member, "--data", data, "--workdir", f"{folder}/run"]
         began = time.perf_counter()
