@@ -1,39 +1,75 @@
 """Autoencoders in JAX, every member of the family, as pure functions.
 
-`core` has the types and combinators; `networks` makes an `Autoencoder`, `algorithms` an `Algorithm` of it,
-`data` a dataset; `run` trains into a folder, `evaluation` measures, `report` and `plots` show.
+`core` has the types and combinators; `networks` makes an `Autoencoder`, `algorithms` an `Algorithm` of it, `data` a
+dataset; `training` trains into a folder, `evaluation` measures, `plots` draws.
 
-What these are stands in `vocabulary`, which is imported when a name of it is first asked for: `ae_jax.index` searches
-without an algorithm or network being loaded.
+A name is imported when it is first asked for: `import ae_jax` costs little, and a search loads no algorithm.
 """
 
 import importlib
-from pathlib import Path
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
-from .compiler import tell_compiler
+from .xla.compiler import tell_compiler
 
 if TYPE_CHECKING:
-    from .vocabulary import *  # noqa: F403
+    from . import algorithms, corruption, data, networks, optimizers, training  # noqa: F401
+    from .algorithms import *  # noqa: F403
+    from .app import plots  # noqa: F401
+    from .core import (  # noqa: F401
+        Algorithm,
+        Autoencoder,
+        Batch,
+        Loss,
+        Rule,
+        address,
+        assign,
+        augment,
+        average,
+        chain,
+        descend,
+        each,
+        epoch,
+        fit,
+        repeat,
+        start,
+        sweep,
+    )
+    from .corruption import corrupted  # noqa: F401
+    from .distributions import losses  # noqa: F401
+    from .training import stages  # noqa: F401
 
 __version__ = "0.1.0"
 
 tell_compiler()
 
-MODULES = frozenset(module.name for module in iter_modules([str(Path(__file__).parent)]))  # read from the disk once
+FOLDERS = ("algorithms", "app", "data", "distributions", "evaluation", "networks", "objectives", "training", "xla")
+FILES = ("checks", "core", "corruption", "errors", "optimizers")
+OFFERED = {  # name -> the module that has it
+    **dict.fromkeys(("Algorithm", "Autoencoder", "Batch", "Loss", "Rule"), "core"),
+    **dict.fromkeys(("address", "assign", "augment", "average", "chain", "descend", "each", "epoch"), "core"),
+    **dict.fromkeys(("fit", "repeat", "start", "sweep"), "core"),
+    "corrupted": "corruption",
+    "losses": "distributions",
+    "plots": "app",
+    "stages": "training",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if not name.startswith("_"):
-        if name in MODULES:
-            return importlib.import_module(f".{name}", __name__)
-        known = vars(importlib.import_module(".vocabulary", __name__))
-        if name in known:
-            return globals().setdefault(name, known[name])
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = lambda name: importlib.import_module(f".{name}", __name__)
+    if name in FOLDERS or name in FILES:
+        return module(name)
+    if name == "__all__":
+        return [*(n for n in FOLDERS if n not in ("app", "xla")), *FILES, *OFFERED, *module("algorithms").__all__]
+    if name in OFFERED:
+        owner = module(OFFERED[name])
+        value = getattr(owner, name) if hasattr(owner, name) else module(f"{OFFERED[name]}.{name}")
+    elif not name.startswith("_") and name in module("algorithms").__all__:
+        value = getattr(module("algorithms"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, value)
 
 
 def __dir__() -> list[str]:
-    known = vars(importlib.import_module(".vocabulary", __name__))
-    return sorted({*globals(), *(name for name in known if not name.startswith("_"))})
+    return sorted({*globals(), *__getattr__("__all__")})

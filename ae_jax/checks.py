@@ -1,7 +1,13 @@
-"""Checks of arguments before anything is computed."""
+"""Checks of arguments before anything is computed, and ranges of hyperparameters in annotations.
 
-from collections.abc import Callable, Iterable
-from typing import Any
+`checked` refuses numbers outside the `Range` in the annotation of a parameter.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from math import inf
+from typing import Annotated, Any, NamedTuple, ParamSpec, TypeVar
 
 import chex
 import jax
@@ -116,3 +122,164 @@ def length(data: Any) -> int:
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"a batch has lengths {sorted(lengths)}: give at least 1 example, and as many labels")
     return len(data.x)
+
+
+Hyper = float | Callable[[Any], Any]  # a hyperparameter: a number, or an optax schedule over update steps
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Range(NamedTuple):
+    """In the annotation of a parameter: its finite range."""
+
+    low: float
+    high: float
+    open: bool  # neither `low` nor `high` itself
+    wanted: str
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises ValueError unless the value is a number inside the range and finite in float32.
+
+        None, a schedule and a traced value pass. Each number of a tuple is checked.
+        """
+        if value is None or callable(value) or not known(value):
+            return
+        if isinstance(value, tuple):
+            for one in value:
+                self.check(name, one)
+            return
+        try:
+            number = np.asarray(np.nan if isinstance(value, str) else value).astype(float)
+        except (TypeError, ValueError, OverflowError):
+            number = np.asarray(np.nan)
+        ends = (number == self.low) | (number == self.high)
+        finite = np.abs(number) <= np.finfo(np.float32).max
+        if not np.all((self.low <= number) & (number <= self.high) & finite & ~(self.open & ends)):
+            raise ValueError(f"{name} is {value}; {self.wanted}")
+
+
+NOT_NEGATIVE = Range(0, inf, False, "it must not be negative, and must be finite")
+POSITIVE = Range(0, inf, True, "it must be positive and finite")
+PORTION = Range(0, 1, False, "it must be a fraction between 0 and 1")
+INSIDE = Range(0, 1, True, "it must lie between 0 and 1, and be neither")
+
+
+class Updates(NamedTuple):
+    """In the annotation of a number of updates: a run must have more, or its schedule never arrives."""
+
+    what: str  # the schedule's quantity and its end, such as "the units kept at k"
+
+
+PLAIN = (bool, int, float, str, tuple, type(None))  # what compares to one bool, also while JAX traces
+
+
+class Needs(NamedTuple):
+    """In the annotation of a parameter: the values of another one, `option`, with which it has an effect.
+
+    Of several, one is enough. See `needs` and `unless`.
+    """
+
+    option: str
+    values: tuple[Any, ...]
+    among: bool  # or else any value but these
+
+    def met(self, options: Mapping[str, Any]) -> bool:
+        """Whether the options are such; schedules and traced values differ from all others."""
+        given = options[self.option]
+        return (isinstance(given, PLAIN) and given in self.values) == self.among
+
+    def __str__(self) -> str:
+        if self.among:
+            return "give " + " or ".join(f"{self.option}={value!r}" for value in self.values)
+        return f"{'give' if self.values == (None,) else 'change'} {self.option}="
+
+
+def needs(option: str, *values: Any) -> Needs:
+    """A parameter with this annotation has an effect only if `option` has one of the values."""
+    return Needs(option, values, True)
+
+
+def unless(option: str, *values: Any) -> Needs:
+    """A parameter with this annotation has no effect if `option` has one of the values."""
+    return Needs(option, values, False)
+
+
+Weight = Annotated[Hyper, NOT_NEGATIVE]  # of a penalty; a negative one would be a reward
+Amount = Annotated[float, NOT_NEGATIVE]
+Positive = Annotated[float, POSITIVE]
+Inside = Annotated[float, INSIDE]
+Count = Annotated[int, Range(1, 2**31 - 1, False, "it must be a whole number, at least 1")]
+Width = Annotated[tuple[int, ...], Range(1, inf, False, "a layer has at least 1 unit")]
+
+
+def annotations_of(make: Callable[..., Any], kind: type[R]) -> dict[str, list[R]]:
+    """All annotations of one kind of a function's parameters, or of a dataclass's fields, by name."""
+    annotations = inspect.get_annotations(make, eval_str=True)
+    kept = {name: getattr(annotation, "__metadata__", ()) for name, annotation in annotations.items()}
+    return {name: [m for m in metadata if isinstance(m, kind)] for name, metadata in kept.items()}
+
+
+def asked_of(make: Callable[..., Any], kind: type[R]) -> dict[str, R]:
+    """The annotations of a function's parameters of one kind, `Range` or `Updates`, by parameter."""
+    return {name: found[-1] for name, found in annotations_of(make, kind).items() if found}
+
+
+def defaults_of(make: Callable[..., Any]) -> dict[str, Any]:
+    """The defaults of a function's parameters, or of a dataclass's fields."""
+    return {name: p.default for name, p in inspect.signature(make).parameters.items() if p.default is not p.empty}
+
+
+def unused(make: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, list[Needs]]:
+    """The given options of a function that have no effect beside the others, and what each would need."""
+    options = defaults_of(make) | dict(given)
+    wanted = {name: found for name, found in annotations_of(make, Needs).items() if found and name in given}
+    return {name: found for name, found in wanted.items() if not any(need.met(options) for need in found)}
+
+
+def used(make: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given options of a function that have an effect."""
+    idle = unused(make, given)
+    return {name: value for name, value in given.items() if name not in idle}
+
+
+def check_used(make: Callable[..., Any], given: Mapping[str, Any], *spared: Mapping[str, Any]) -> None:
+    """Raises ValueError for a given option that has no effect beside the others.
+
+    None, and a value that it has in `spared` too, such as a default, pass.
+    """
+    options = defaults_of(make) | dict(given)
+    for name, wanted in unused(make, given).items():
+        value = given[name]
+        same = isinstance(value, PLAIN) and any(name in some and some[name] == value for some in spared)
+        if value is None or same:
+            continue
+        stated = " and ".join(f"{need.option}={options[need.option]!r}" for need in wanted)
+        raise ValueError(
+            f"{name}={value!r} has no effect with {stated}: leave it out, or {' or '.join(map(str, wanted))}"
+        )
+
+
+def checked(make: Callable[P, R]) -> Callable[P, R]:
+    """The function with checks of its arguments.
+
+    It raises ValueError for an argument outside the `Range` in its annotation, and for one other than the default that
+    has no effect beside the others (see `Needs`), and TypeError for a `net` that is not an `Autoencoder`.
+    """
+    ranges, signature, defaults = asked_of(make, Range), inspect.signature(make), defaults_of(make)
+
+    @wraps(make)
+    def with_checks(*args: P.args, **kwargs: P.kwargs) -> R:
+        arguments = signature.bind(*args, **kwargs).arguments
+        for name, given in arguments.items():
+            if name in ranges:
+                ranges[name].check(name, given)
+            elif isinstance(given, int) and abs(given) >= 2**31:
+                raise ValueError(f"{name} is {given}; nothing is counted beyond 2^31 - 1 here")
+        if "net" in arguments and not hasattr(arguments["net"], "encode"):
+            given = type(arguments["net"]).__name__
+            raise TypeError(f"net is a {given}; wanted: an Autoencoder, such as networks.mlp(shape, 10)")
+        check_used(make, arguments, defaults)
+        return make(*args, **kwargs)
+
+    return with_checks

@@ -5,24 +5,49 @@ memory and data into params and memory: a step, an epoch, a game of two players,
 are addresses, never state (see `keys`): any step of any seed can be replayed alone.
 """
 
+import zlib
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array, lax
 
+from .checks import Hyper as Hyper
 from .checks import check_batch, check_batch_size, check_dtype, check_loss, check_optimizer
 from .checks import final as final
 from .checks import length as length
-from .keys import Key, address
-from .means import means, of_labelled, shares
+
+Key = Array  # a typed key, jax.random.key(seed)
+NAMES = 2**31  # numbers lie below, names at or above
+
+
+def address(key: Key, *path: str | int | Array) -> Key:
+    """The key at a path of names and numbers below `key`: `address(key, "epoch", 3, "step", 7)`.
+
+    Each part of the path is one `jax.random.fold_in`; a name's number is the CRC-32 of its UTF-8 text with the highest
+    bit set. In JAX `split(key)[i] == fold_in(key, i)`: a number and a split may give one key, a name gives neither's,
+    since numbers lie below 2^31. For two uses of one key, name each.
+
+    Raises ValueError for a number outside [0, 2^31), unless it is traced, and TypeError for a part that is neither a
+    name nor a whole number.
+    """
+    for part in path:
+        if isinstance(part, str):
+            part = zlib.crc32(part.encode()) | NAMES
+        elif isinstance(part, bool) or not jax.numpy.issubdtype(jax.numpy.result_type(part), jax.numpy.integer):
+            raise TypeError(f"the address has the part {part!r}: give a name or a whole number")
+        elif isinstance(part, int | np.integer) and not 0 <= part < NAMES:
+            raise ValueError(f"the address has the number {part}: give one from 0 to {NAMES - 1}, or a name")
+        key = jax.random.fold_in(key, part)
+    return key
+
 
 Params = dict[str, Any]  # named groups: "encoder", "decoder", "critic", "codebook", "rho", "chains"
 Memory = Any  # a rule's state between updates: optimizer state, step counters
-Metrics = dict[str, Array]
-Hyper = float | Callable[[Any], Any]  # a hyperparameter: a number, or an optax schedule over update steps
+Metrics = dict[str, Any]
 Init = Callable[[Key, "Batch"], Params]  # sees the dataset
 Evaluate = Callable[[Params, "Batch", Key], Metrics]  # each metric [B, ...]
 Optimizer = optax.GradientTransformation | optax.GradientTransformationExtraArgs
@@ -104,6 +129,30 @@ class Descent(NamedTuple):
 
     step: Array  # [] int32, updates made so far
     optimizer: Any
+
+
+LABELLED = "labelled"  # a metric: the examples with a label, 0 or 1 each; the metrics beside it are means over these
+
+
+def means(metrics: Metrics, mean: Callable[[Any], Any] = jnp.mean) -> Metrics:
+    """`mean` of every metric; beside the metric `LABELLED`, that over the labelled examples alone, 0 if there are none.
+
+    A mean over batches then counts each batch by its labelled examples.
+    """
+    return of_labelled(jax.tree.map(mean, shares(metrics)))
+
+
+def shares(metrics: Metrics) -> Metrics:
+    """Metrics that any mean over examples may add up; `of_labelled` of the mean gives the mean over the labelled."""
+    known = metrics.get(LABELLED)
+    return metrics if known is None else {k: m if k == LABELLED else m * known for k, m in metrics.items()}
+
+
+def of_labelled(mean: Metrics) -> Metrics:
+    """The inverse of `shares`, after a mean over examples."""
+    known = mean.get(LABELLED)
+    some = None if known is None else known + (known == 0)
+    return mean if some is None else {k: m if k == LABELLED else m / some for k, m in mean.items()}
 
 
 def union(*parts: Metrics) -> Metrics:

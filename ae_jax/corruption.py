@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from . import draws
-from .checks import check_choice, known
+from .checks import NOT_NEGATIVE, PORTION, check_choice, known
 from .core import Autoencoder, Key, Params
-from .ranges import NOT_NEGATIVE, PORTION
+from .xla import draws
 
 Corruption = Callable[[Array, Key], Array]  # x [B, ...] -> [B, ...]
 CorruptionName = Literal["masking", "gaussian", "salt_and_pepper", "patches", "bar", "grey", "low_resolution"]

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from .checks import POSITIVE
 from .core import Optimizer
-from .ranges import POSITIVE
 
 
 def repeated(optimizer: Optimizer, times: int) -> Optimizer:

@@ -16,14 +16,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import Published, codes, command, evaluate, record
 
 from ae_jax import data as datasets
-from ae_jax import networks, plots, priors
+from ae_jax import networks
 from ae_jax.algorithms import adversarial, autoencoder
+from ae_jax.app import plots
 from ae_jax.core import address
+from ae_jax.distributions import priors
 from ae_jax.evaluation.samples import best_sigma, parzen_log_likelihood, squared_mmd
-from ae_jax.experiment import Published, codes, command, evaluate, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 # Written before the run that is recorded; docs/findings.md tells what changed after trials. Differences are paired: a
 # seed gives both nets the same start.

@@ -13,14 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import Published, command, keys, mapped, record, with_labels
 
 from ae_jax import data as datasets
-from ae_jax import networks, plots
+from ae_jax import networks
 from ae_jax.algorithms import adversarial_labels
+from ae_jax.app import plots
 from ae_jax.core import Batch, Loss, address, descend, repeat
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import Published, command, keys, mapped, record, with_labels
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 # Written before the first run. Pairs share the labelled images and the encoder's start.
 CLAIMS = {"labels alone minus adversarial, test error, %": "images without labels lower the error"}

@@ -15,14 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import codes, command, probed, record, with_labels
 
 from ae_jax import data as datasets
-from ae_jax import networks, plots
+from ae_jax import networks
 from ae_jax.algorithms import adversarial_style, autoencoder
+from ae_jax.app import plots
 from ae_jax.core import address
 from ae_jax.evaluation.probes import predict_knn
-from ae_jax.experiment import codes, command, probed, record, with_labels
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 ENOUGH = 90  # %, of drawn images that are read as the label asked for
 # Written before the first run.

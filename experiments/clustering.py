@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import Published, command, keys, mapped, record, with_labels
 
-from ae_jax import core, networks, stages
+from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder, dec
 from ae_jax.evaluation.clustering import kmeans, scores
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import Published, command, keys, mapped, record, with_labels
+from ae_jax.training import stages
 
 # Written before the first run, in points of accuracy; paired over seeds.
 CLAIMS = {

@@ -13,14 +13,14 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import codes, command, evaluate, record, with_labels
 
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder
 from ae_jax.evaluation import pca
 from ae_jax.evaluation.probes import knn_accuracy
-from ae_jax.experiment import codes, command, evaluate, record, with_labels
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 # Written before the first run. The paper gives fig. 3 no numbers.
 CLAIMS = {

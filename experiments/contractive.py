@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import codes, command, evaluate, feature_panels, keys, mapped, probe_errors, record
 
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder, contractive
 from ae_jax.core import Algorithm
 from ae_jax.evaluation.codes import encode, jacobian_norm
-from ae_jax.experiment import codes, command, evaluate, feature_panels, keys, mapped, probe_errors, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 # Written before the first run. Differences are paired: a seed gives both nets the same start and batches.
 CLAIMS = {

@@ -18,15 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import command, feature_panels, keys, mapped, record
 
 from ae_jax import data as datasets
-from ae_jax import jacobians, networks
+from ae_jax import networks
 from ae_jax.algorithms import autoencoder, classifier, contractive, denoising
 from ae_jax.core import Algorithm, Autoencoder, Batch, address, average, epoch, fit
 from ae_jax.corruption import Corruption, gaussian, masking
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import command, feature_panels, keys, mapped, record
-from ae_jax.stages import greedy, resume
+from ae_jax.objectives import jacobians
+from ae_jax.training.stages import greedy, resume
 
 
 class Row(NamedTuple):

@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import Published, command, evaluate, last, record
 
 from ae_jax import data as datasets
-from ae_jax import networks, plots
+from ae_jax import networks
 from ae_jax.algorithms import autoencoder
+from ae_jax.app import plots
 from ae_jax.evaluation import pca
-from ae_jax.experiment import Published, command, evaluate, last, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 # Written before the first run. 3.00 took 250 epochs in all; a twentieth of that is expected to end near 4.5.
 PUBLISHED = {

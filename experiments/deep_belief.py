@@ -18,13 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import Published, command, record
 
 from ae_jax import data as datasets
-from ae_jax import networks, optimizers, plots, stages
+from ae_jax import networks, optimizers
 from ae_jax.algorithms import autoencoder, rbm
+from ae_jax.app import plots
 from ae_jax.core import Batch, Rule, address, average, epoch, start
 from ae_jax.evaluation import pca
-from ae_jax.experiment import Published, command, record
+from ae_jax.training import stages
 
 # Written before the run that is recorded; docs/findings.md tells what changed after the first.
 WHERE = "Hinton & Salakhutdinov (2006), caption of fig. 2 B"

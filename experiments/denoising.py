@@ -13,14 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import command, evaluate, keys, mapped, probe_errors, record
 
-from ae_jax import corruption, networks, plots
+from ae_jax import corruption, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder, denoising
+from ae_jax.app import plots
 from ae_jax.core import address, average
-from ae_jax.experiment import command, evaluate, keys, mapped, probe_errors, record
-from ae_jax.losses import squared_error
-from ae_jax.run import train
+from ae_jax.distributions.losses import squared_error
+from ae_jax.training.loop import train
 
 # Written before the first run. Differences are paired: a seed gives both nets the same start and batches.
 CLAIMS = {

@@ -13,12 +13,12 @@ import time
 import jax
 import numpy as np
 import optax
+from study import banded, codes, command, evaluate, probed, record
 
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder
-from ae_jax.experiment import banded, codes, command, evaluate, probed, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 PLACES = ("hidden", "code")  # which units are dropped
 

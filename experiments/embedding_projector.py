@@ -13,13 +13,13 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from study import command, record
 
-from ae_jax import commands
+from ae_jax.app.commands import loading, projecting, runs, training
 from ae_jax.evaluation import pca
 from ae_jax.evaluation.codes import encode
 from ae_jax.evaluation.probes import knn_accuracy
-from ae_jax.experiment import command, record
-from ae_jax.settings import Settings
+from ae_jax.training.settings import Settings
 
 LARGEST = 8192  # pixels a side of a sprite, for the projector
 PRECISION = 5e-6  # half a unit of the sixth digit, the last that is printed
@@ -62,7 +62,7 @@ def main(
     run = Settings(
         "autoencoder", "mlp", data, latents, epochs, 128, tuple(sweep), {"likelihood": "bernoulli"}, {"hidden": hidden}
     )
-    splits = commands.load(run)
+    splits = loading.load(run)
     x, y = np.asarray(splits.test.x[:points]), np.asarray(splits.test.y)[:points]
     linear = pca.fit(jnp.asarray(splits.train.x), latents)
     flat = {"pixels": x.reshape(len(x), -1), "PCA": np.asarray(pca.encode(linear, jnp.asarray(x)))}
@@ -70,14 +70,14 @@ def main(
     rows, shown = [], None
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
-        commands.train(run, where / "run", quiet=True)
+        training.train(run, where / "run", quiet=True)
         for s in sweep:
             print(f"projecting seed {s}", flush=True)
-            commands.project(where / "run", where / str(s), seed=s, n=points)
+            projecting.project(where / "run", where / str(s), seed=s, n=points)
             vectors = np.loadtxt(where / str(s) / "vectors.tsv", delimiter="\t", ndmin=2)
             labels = np.array((where / str(s) / "metadata.tsv").read_text().splitlines())
             sprite = np.asarray(Image.open(where / str(s) / "sprite.png"))
-            opened = commands.open_run(where / "run", s)
+            opened = runs.open_run(where / "run", s)
             codes = np.asarray(encode(opened.algorithm, opened.params, jnp.asarray(x)), np.float64)
             off = np.abs(vectors - codes) / np.where(codes == 0, 1, np.abs(codes))
             rows.append(

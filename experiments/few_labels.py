@@ -18,13 +18,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import command, keys, mapped, record, with_labels
 
 from ae_jax import data as datasets
-from ae_jax import networks, plots, stages
+from ae_jax import networks
 from ae_jax.algorithms import autoencoder, classifier, sparse
+from ae_jax.app import plots
 from ae_jax.core import average, epoch, fit
-from ae_jax.experiment import command, keys, mapped, record, with_labels
-from ae_jax.labels import few
+from ae_jax.objectives.labels import few
+from ae_jax.training import stages
 
 STARTS = ("random start", "pretrained")
 # Written before the first run on test images: what pretraining is for. With all labels it may go either way and is

@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
+from study import codes, command, record, with_labels
 
 from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder
-from ae_jax.distances import squared_distances
+from ae_jax.distributions.distances import squared_distances
 from ae_jax.evaluation import pca, rate, retrieval
-from ae_jax.experiment import codes, command, record, with_labels
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 CUTS = (1, 10, 100)
 # Written before the first run at full size; of digits and of tiles alike, paired over seeds.

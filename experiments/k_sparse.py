@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import Published, banded, command, mapped, probed, record
 
 from ae_jax import data as datasets
-from ae_jax import networks, plots
+from ae_jax import networks
 from ae_jax.algorithms import k_sparse
+from ae_jax.app import plots
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import Published, banded, command, mapped, probed, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 # Written before the first run. The best k is the one with the lowest validation error, averaged over seeds.
 CLAIMS = {

@@ -15,16 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import command, record
 
 from ae_jax import data as datasets
-from ae_jax import networks, plots
+from ae_jax import networks
 from ae_jax.algorithms import autoencoder, classifier, vae
+from ae_jax.app import plots
 from ae_jax.core import Algorithm, Batch, Params
 from ae_jax.evaluation import pca
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import command, record
-from ae_jax.retrieval import nearest
-from ae_jax.run import train
+from ae_jax.evaluation.retrieval import nearest
+from ae_jax.training.loop import train
 
 THRESHOLD = 0.95  # of the largest probability: fixed before the first run
 MASS, WALKS = "recognised of the Gaussian's mass, %", "recognised on interpolations, %"

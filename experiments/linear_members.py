@@ -16,14 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import Published, command, evaluate, keys, mapped, record
 
 from ae_jax import data as datasets
-from ae_jax import networks, plots
+from ae_jax import networks
 from ae_jax.algorithms import autoencoder, vae
+from ae_jax.app import plots
 from ae_jax.core import Algorithm, Batch, Optimizer, Params
 from ae_jax.evaluation import logistic_pca, pca
-from ae_jax.experiment import Published, command, evaluate, keys, mapped, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 # Written before the first full run; docs/findings.md tells what changed after it.
 CAPTION = "Hinton & Salakhutdinov (2006), caption of fig. 2 B"

@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import Published, command, keys, mapped, record
 
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import made
 from ae_jax.core import Algorithm, each
-from ae_jax.experiment import Published, command, keys, mapped, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 
 class Chosen(NamedTuple):

@@ -13,13 +13,13 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import codes, command, evaluate, feature_panels, probe_errors, record
 
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import sparse
 from ae_jax.core import Batch
-from ae_jax.experiment import codes, command, evaluate, feature_panels, probe_errors, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 # Written before the first full run. The penalties' weights were chosen by probe errors on training images that were not
 # trained on: l1 from 0.03 and 0.1; kl and target from (0.1, 0.05), (0.3, 0.05), (1, 0.05), (3, 0.05), (0.3, 0.1),

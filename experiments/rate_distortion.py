@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import banded, command, record
 
 from ae_jax import core, networks
 from ae_jax import data as datasets
@@ -28,8 +29,7 @@ from ae_jax.algorithms import autoencoder, vae
 from ae_jax.data.images import fitted
 from ae_jax.evaluation import pca, quality, rate
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import banded, command, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 AE, VAE, PCA, TRANSFORM, JPEG = "autoencoder", "VAE", "PCA", "PCA, one step for all", "JPEG"
 COLOURS = {AE: "C0", VAE: "C3", PCA: "C1", TRANSFORM: "C2", JPEG: "0.4"}

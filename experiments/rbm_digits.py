@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from scipy.ndimage import shift
+from study import Published, command, feature_panels, keys, mapped, record
 
 from ae_jax import networks
 from ae_jax.algorithms import rbm
 from ae_jax.core import Batch, epoch, fit
-from ae_jax.experiment import Published, command, feature_panels, keys, mapped, record
 
 # Written before the first run.
 PUBLISHED = {

@@ -16,13 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import Published, command, record
 
-from ae_jax import boltzmann, networks, plots
 from ae_jax import data as datasets
+from ae_jax import networks
 from ae_jax.algorithms import rbm
+from ae_jax.app import plots
 from ae_jax.core import Batch, Rule, address, chain, start, sweep
 from ae_jax.evaluation import partition
-from ae_jax.experiment import Published, command, record
+from ae_jax.objectives import boltzmann
 
 # Written before the first run.
 WHERE = "deeplearning.net tutorial, Restricted Boltzmann Machines, printed output"

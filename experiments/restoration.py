@@ -21,17 +21,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from study import command, record
 
-from ae_jax import corruption, networks, plots
+from ae_jax import corruption, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import denoising
+from ae_jax.app import plots
+from ae_jax.app.restoration import tiled
 from ae_jax.core import Algorithm, Batch, address
 from ae_jax.corruption import Corruption
 from ae_jax.data import validation_split
 from ae_jax.evaluation.quality import psnr, ssim
-from ae_jax.experiment import command, record
-from ae_jax.restoration import tiled
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 PHOTOGRAPHS = "../shared/data/bsds500"
 Restorer = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (corrupted [H, W, 3], missing [H, W]) -> [H, W, 3]

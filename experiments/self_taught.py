@@ -14,15 +14,15 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import Published, codes, command, evaluate, feature_panels, keys, mapped, record, with_labels
 
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import sparse
 from ae_jax.core import Batch
 from ae_jax.evaluation.probes import fit_linear, predict_linear
-from ae_jax.experiment import Published, codes, command, evaluate, feature_panels, keys, mapped, record, with_labels
 from ae_jax.optimizers import repeated
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 # Written before the first run.
 CLAIMS = {

@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import Published, banded, command, keys, mapped, record
 
 from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import semantic_hashing, vae
 from ae_jax.evaluation import retrieval
-from ae_jax.experiment import Published, banded, command, keys, mapped, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 LSH, LSA, NOISE, VDSH = "LSH", "LSA + median", "noise before a sigmoid", "VDSH"
 EXACT = "tf-idf cosine, exact"

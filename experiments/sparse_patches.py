@@ -15,13 +15,13 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import codes, command, evaluate, feature_panels, record
 
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import sparse
 from ae_jax.core import Batch
-from ae_jax.experiment import codes, command, evaluate, feature_panels, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 # Written before the first full run. `cutoff` and `weight_l2` were chosen by looking at features of training patches.
 CLAIMS = {"orientation index, sparse minus no penalty": "the penalty, and not the net, makes features oriented"}

@@ -17,13 +17,15 @@ import numpy as np
 import optax
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from study import Published, command, keys, mapped, record, with_labels
 
 from ae_jax import data as datasets
-from ae_jax import networks, plots, stages
+from ae_jax import networks
 from ae_jax.algorithms import classifier, denoising
+from ae_jax.app import plots
 from ae_jax.core import Batch, address, average, epoch
 from ae_jax.evaluation.codes import encode
-from ae_jax.experiment import Published, command, keys, mapped, record, with_labels
+from ae_jax.training import stages
 
 # The fraction masked is the one that the paper chose for each variant; nothing here was chosen on it.
 LEVELS: dict[datasets.Variant, float] = {

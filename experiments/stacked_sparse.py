@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import Published, command, feature_panels, keys, mapped, record, with_labels
 
 from ae_jax import data as datasets
 from ae_jax import networks
@@ -22,9 +23,8 @@ from ae_jax.algorithms import classifier, sparse
 from ae_jax.core import Batch, average, epoch, fit
 from ae_jax.evaluation.codes import encode
 from ae_jax.evaluation.probes import fit_linear
-from ae_jax.experiment import Published, command, feature_panels, keys, mapped, record, with_labels
 from ae_jax.optimizers import repeated
-from ae_jax.stages import greedy, resume
+from ae_jax.training.stages import greedy, resume
 
 # Written before the first run. The tolerances are for the tutorial's protocol (--full).
 CLAIMS = {"accuracy, fine-tuned minus before, %": "fine-tuning the whole stack helps, as the tutorial finds"}

@@ -14,14 +14,14 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import banded, codes, command, record
 
 from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import denoising
-from ae_jax.distances import by_differences
+from ae_jax.distributions.distances import by_differences
 from ae_jax.evaluation import retrieval
-from ae_jax.experiment import banded, codes, command, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 MEASURES = ("cosine", "distance")
 CUTS = (1, 3, 7, 15, 31, 63, 127, 255, 511, 1023)  # documents retrieved, as in figure 4

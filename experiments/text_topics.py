@@ -15,12 +15,12 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import command, record
 
 from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import denoising
-from ae_jax.experiment import command, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 # Written before the first run.
 CLAIMS = {

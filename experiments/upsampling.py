@@ -17,16 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from study import command, keys, mapped, record
 
 from ae_jax import data as datasets
-from ae_jax import networks, plots
+from ae_jax import networks
 from ae_jax.algorithms import autoencoder
-from ae_jax.commands import count_parameters
+from ae_jax.app import plots
+from ae_jax.app.commands.measuring import count_parameters
 from ae_jax.core import Algorithm, Batch, Key, Metrics, Params, average
+from ae_jax.distributions.losses import squared_error
 from ae_jax.evaluation.artefacts import stride_energy
-from ae_jax.experiment import command, keys, mapped, record
-from ae_jax.losses import squared_error
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 WAYS: dict[str, Literal["transpose", "bilinear", "fill", "switch"]] = {
     "transposed convolution": "transpose",

@@ -11,12 +11,12 @@ The defaults are the published protocol; there is no larger one.
 import time
 
 import optax
+from study import Published, command, evaluate, last, record
 
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import vae
-from ae_jax.experiment import Published, command, evaluate, last, record
-from ae_jax.run import train
+from ae_jax.training.loop import train
 
 # Written before the first run. Three runs of the PyTorch code were seen to end at 105.31 to 105.67.
 PUBLISHED = {

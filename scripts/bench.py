@@ -55,7 +55,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import bench_sides as sides  # noqa: E402
 from bench_sides import BATCH, Side, Skip, environment  # noqa: E402
 
-from ae_jax.disk import write_json  # noqa: E402
+from ae_jax.data.disk import write_json  # noqa: E402
 
 
 class Goal(NamedTuple):

@@ -93,7 +93,8 @@ def jax_training(
     def build(device: str) -> Work:
         import jax
 
-        from ae_jax import core, devices, run
+        from ae_jax import core
+        from ae_jax.training import compiled, devices
 
         n = os.cpu_count() or 1
         if cores and (device != "cpu" or seeds % n):
@@ -112,7 +113,7 @@ def jax_training(
         if seeds:
             keys = jax.random.split(key, seeds)
             state: Any = [*jax.jit(jax.vmap(lambda k: core.start(algorithm.init, rule, data, k)[:2]))(keys)]
-            many = lambda p, m, k, data: run.map_seeds(lambda p, m, k: update(p, m, k, data))(p, m, k)
+            many = lambda p, m, k, data: compiled.map_seeds(lambda p, m, k: update(p, m, k, data))(p, m, k)
             if cores:
                 mesh = devices.mesh(n)
                 many, data = devices.spread(many, mesh, True, True, True, False), devices.everywhere(data, mesh)
@@ -1007,7 +1008,7 @@ def first_epoch(arguments: tuple[str, ...], cache: str) -> Callable[[], float]:
     """From the command to the first row of its log; a cold compilation cache is a new, empty one."""
 
     def measure() -> float:
-        if importlib.util.find_spec("ae_jax.cli") is None:
+        if importlib.util.find_spec("ae_jax.app.cli") is None:
             raise Skip("this version has no command line")
         with tempfile.TemporaryDirectory() as folder:
             kept = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache", "XDG_CACHE_HOME": f"{folder}/home"}

@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import bench  # noqa: E402
 from bench_sides import BATCH, dataset  # noqa: E402
 
-from ae_jax.disk import write_json, written  # noqa: E402
+from ae_jax.data.disk import write_json, written  # noqa: E402
 
 BASE = {"images": 12_800, "width": 500, "seeds": 1, "latents": 20}
 CURVES: dict[str, tuple[int, ...]] = {
@@ -34,15 +34,16 @@ def seconds(images: int, width: int, seeds: int, latents: int, repeats: int) -> 
     import jax
     import optax
 
-    from ae_jax import algorithms, core, networks, run
+    from ae_jax import algorithms, core, networks
+    from ae_jax.training import compiled
 
     data = core.Batch(jax.numpy.asarray(dataset((784,), images)))
     algorithm = algorithms.vae(networks.mlp((784,), latents, hidden=(width,), heads=2), optax.adam(1e-3))
     rule = core.epoch(algorithm, BATCH)
     keys = jax.random.split(jax.random.key(0), seeds)
-    state = jax.jit(lambda keys, data: run.map_seeds(lambda k: core.start(algorithm.init, rule, data, k))(keys))
+    state = jax.jit(lambda keys, data: compiled.map_seeds(lambda k: core.start(algorithm.init, rule, data, k))(keys))
     params, memory, keys = state(keys, data)
-    many = lambda p, m, k, data: run.map_seeds(lambda p, m, k: rule.update(p, m, data, k))(p, m, k)
+    many = lambda p, m, k, data: compiled.map_seeds(lambda p, m, k: rule.update(p, m, data, k))(p, m, k)
     step = jax.jit(many, donate_argnums=(0, 1))
     taken = []
     for i in range(repeats + 1):

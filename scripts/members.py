@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ae_jax.algorithms import ALGORITHMS
-from ae_jax.disk import write_json
+from ae_jax.data.disk import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 METRICS = {  # column of the table -> metric
@@ -36,7 +36,7 @@ METRICS = {  # column of the table -> metric
 
 
 def row(results: dict[str, Any], settings: dict[str, Any], seconds: float, load: float, cores: int) -> dict[str, Any]:
-    """The record of one command: from its results.json and config.json, its seconds, and the cores that others keep busy."""
+    """The record of one command: from its results.json and config.json, its seconds, and the busy cores of others."""
     metrics = {name.partition(" (")[0]: m["mean"] for name, m in results["metrics"].items()}
     return {
         "metrics": {label: metrics[name] for label, name in METRICS.items() if name in metrics},

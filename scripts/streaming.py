@@ -3,8 +3,8 @@
 Two questions, each to `results/streaming-<device>.json`:
 
 - `rate`: examples/s of the VAE 784-500-20 in batches of 128 on MNIST, in memory and streamed in shards of 60 batches
-  from a folder of .npy files, in turn A B A B in one process; by `run.train`, so with all that a user's run does. The
-  aim is a ratio of 0.85. Streamed from TFRECORD, PNGs are decoded anew in every epoch: a third side, for comparison.
+  from a folder of .npy files, in turn A B A B in one process; by `training.train`, so with all that a user's run does.
+  The aim is a ratio of 0.85. Streamed from TFRECORD, PNGs are decoded anew in every epoch: a third side.
 - `memory`: one epoch on a made-up set, generated on the fly and stored nowhere, of 2 GB and of 20 GB of uint8
   images, each in a process of its own: its peak resident memory, which must not grow with the set.
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import bench  # noqa: E402  (its description of the machine)
 
-from ae_jax.disk import write_json  # noqa: E402
+from ae_jax.data.disk import write_json  # noqa: E402
 
 SHARD = 60 * 128  # examples
 
@@ -37,9 +37,11 @@ def rate(train: Any, turns: int, epochs: int, blocks: int | None) -> dict[str, A
     """Examples/s of each side, turn by turn, and what each streams at of what memory gives."""
     import optax
 
-    from ae_jax import algorithms, data, networks, run
+    from ae_jax import algorithms, data, networks
+    from ae_jax.training import loop
+    from ae_jax.xla import cache
 
-    run.cache_compilations()
+    cache.cache_compilations()
     train = replace(train, blocks=train.blocks[:blocks])
     net = networks.mlp((28, 28, 1), 20, hidden=(500,), heads=2, init="uniform")
     algorithm = algorithms.vae(net, optax.adam(1e-3))
@@ -55,7 +57,7 @@ def rate(train: Any, turns: int, epochs: int, blocks: int | None) -> dict[str, A
         loss = {}
         for turn in range(turns + 1):
             for side, what in sides.items():
-                rows = run.train(algorithm, what, epochs=epochs, progress=False).history
+                rows = loop.train(algorithm, what, epochs=epochs, progress=False).history
                 if turn:  # the first is for the disk's cache and the compiler's
                     rates[side].append(epochs * len(arrays) / sum(row["seconds"] for row in rows))
                 loss[side] = rows[-1]["train"]["loss"][0]
@@ -84,9 +86,11 @@ def made_up(gigabytes: float) -> dict[str, Any]:
     import jax
     import optax
 
-    from ae_jax import algorithms, data, networks, run
+    from ae_jax import algorithms, data, networks
+    from ae_jax.training import loop
+    from ae_jax.xla import cache
 
-    run.cache_compilations()
+    cache.cache_compilations()
     shape, batch_size = (64, 64, 3), 512
     size = shape[0] * shape[1] * shape[2]
     source = data.generated(int(gigabytes * 1e9) // size, shape)
@@ -94,7 +98,7 @@ def made_up(gigabytes: float) -> dict[str, Any]:
     algorithm = algorithms.autoencoder(networks.mlp(shape, 16, hidden=(), init="uniform"), optax.adam(1e-3))
     before = resident()
     start = time.perf_counter()
-    trained = run.train(algorithm, stream, epochs=1, batch_size=batch_size, progress=False)
+    trained = loop.train(algorithm, stream, epochs=1, batch_size=batch_size, progress=False)
     row = trained.history[0]
     return {
         "gigabytes": round(len(source) * size / 1e9, 3),

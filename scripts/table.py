@@ -1,7 +1,7 @@
 """README's tables, rendered from what was measured: `python scripts/table.py`, or with `--check` in the tests.
 
 Between `<!-- results -->` and `<!-- /results -->` come the experiments (results/<name>.json, which
-`ae_jax.experiment` writes), a row each; results/README.md has every metric of each. Between `<!-- bench -->` and
+`experiments/study.py` writes), a row each; results/README.md has every metric of each. Between `<!-- bench -->` and
 `<!-- /bench -->` come the speeds (results/bench-*.json, which scripts/bench.py writes). No number in these tables is
 written by hand.
 """

@@ -59,12 +59,12 @@ def member(name: str) -> tuple[Any, Any, Any]:
 
 def trained(name: str, where: Path, epochs: int, keep: int = 3) -> int:
     """Trains a member in a folder, or goes on with it; a checksum of its params."""
-    from ae_jax import run
+    from ae_jax.training import loop, provenance, run_folder
 
     algorithm, train_set, held_out = member(name)
-    folder = run.Folder(where)
+    folder = run_folder.Folder(where)
     with folder.opened({"member": name, "epochs": epochs}, keep=keep):
-        done = run.train(
+        done = loop.train(
             algorithm,
             train_set,
             epochs=epochs,
@@ -76,22 +76,23 @@ def trained(name: str, where: Path, epochs: int, keep: int = 3) -> int:
             every_minutes=0.0,  # and between shards
             progress=False,
         )
-    return run.checksum(done.params)
+    return provenance.checksum(done.params)
 
 
 def child(connection: Any, name: str, where: Path, epochs: int, most: int | None) -> None:
     """In a process of its own: says "ready", then the checksum or the error; `most` bytes in a file, if given."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    from ae_jax import run
+    from ae_jax.errors import RunError
+    from ae_jax.xla import cache
 
-    run.cache_compilations()
+    cache.cache_compilations()
     if most is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     connection.send("ready")
     try:
         connection.send(trained(name, where, epochs))
-    except (run.RunError, OSError) as error:
+    except (RunError, OSError) as error:
         connection.send(f"{type(error).__name__}: {error}")
 
 
@@ -100,7 +101,7 @@ class Child:
 
     def __init__(self, name: str, where: Path, epochs: int, most: int | None = None):
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["jax", "optax", "flax.linen", "orbax.checkpoint", "ae_jax.run"])
+        context.set_forkserver_preload(["jax", "optax", "flax.linen", "orbax.checkpoint", "ae_jax.training.run"])
         self._end, theirs = context.Pipe()
         self.process = context.Process(target=child, args=(theirs, name, where, epochs, most))
         self.process.start()
@@ -158,10 +159,11 @@ def flips(name: str, where: Path, n: int, rng: random.Random) -> dict[str, int]:
     import jax
     import numpy as np
 
-    from ae_jax import run
+    from ae_jax.errors import RunError
+    from ae_jax.training import run_folder
 
     trained(name, where, 2, keep=1)
-    folder = run.Folder(where)
+    folder = run_folder.Folder(where)
     right = folder.params()
     (newest,) = (path for path in (where / "checkpoints").iterdir() if path.name.isdecimal())
     files = [path for path in sorted(newest.rglob("*")) if path.is_file() and path.stat().st_size]
@@ -175,7 +177,7 @@ def flips(name: str, where: Path, n: int, rng: random.Random) -> dict[str, int]:
         counts["flips"] += 1
         try:
             found = folder.params()
-        except run.RunError:
+        except RunError:
             counts["refused"] += 1
         else:
             leaves = zip(jax.tree.leaves(found), jax.tree.leaves(right), strict=True)
@@ -297,11 +299,11 @@ def main() -> None:
         f"{total('flips', 'other bits')} with other bits"
     )
     if arguments.out is not None:
-        from ae_jax import run
-        from ae_jax.disk import write_json
+        from ae_jax.data.disk import write_json
+        from ae_jax.training import provenance
 
         options = {"kills": arguments.kills, "flips": arguments.flips, "epochs": arguments.epochs}
-        write_json(arguments.out, {**options, "seed": arguments.seed, **run.circumstances(), "members": record})
+        write_json(arguments.out, {**options, "seed": arguments.seed, **provenance.circumstances(), "members": record})
     if bad := wrong(record):
         sys.exit("\n".join(["went wrong:", *bad]))
 

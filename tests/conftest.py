@@ -24,7 +24,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 import jax
 import pytest
 
-from ae_jax.compiler import tell_compiler
+from ae_jax.xla.compiler import tell_compiler
 
 QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"  # for subprocesses; `jax.config` has it in small letters
 # Fusions by the older emitters, and a module in one part.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from ae_jax.keys import NAMES
+from ae_jax.core import NAMES
 
 UNKNOWN = object()
 LARGE = 256  # numbers in an array; what is larger leads to no key

@@ -16,7 +16,7 @@ from scipy import linalg, special, stats
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from ae_jax import core, critic, labels, networks, priors, settings
+from ae_jax import core, networks
 from ae_jax.algorithms import (
     ALGORITHMS,
     adversarial,
@@ -36,7 +36,11 @@ from ae_jax.algorithms import (
 from ae_jax.algorithms.k_sparse import largest
 from ae_jax.core import Batch
 from ae_jax.corruption import corrupted, masking
-from ae_jax.jacobians import square_norm
+from ae_jax.distributions import priors
+from ae_jax.objectives import game as critic
+from ae_jax.objectives import labels
+from ae_jax.objectives.jacobians import square_norm
+from ae_jax.training import settings
 
 KEY = jax.random.key(0)
 rng = np.random.default_rng(0)

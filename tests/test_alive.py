@@ -10,9 +10,13 @@ import optax
 import pytest
 from probes import bars, flat
 
-from ae_jax import algorithms, autoregressive, boltzmann, commands, core, critic, networks
+from ae_jax import algorithms, core, networks
+from ae_jax.app.commands import coding, runs
+from ae_jax.core import address
 from ae_jax.data.checks import check_labels
-from ae_jax.keys import address
+from ae_jax.objectives import boltzmann
+from ae_jax.objectives import game as critic
+from ae_jax.objectives import masks as autoregressive
 
 KEY = jax.random.key(0)
 DATA = bars(2)
@@ -233,8 +237,8 @@ def test_samples_are_of_the_key_that_is_asked(monkeypatch, tmp_path):
     opened = SimpleNamespace(
         algorithm=algorithm, params={}, sources=[], settings=SimpleNamespace(data="digits", algorithm="vae")
     )
-    monkeypatch.setattr(commands, "open_run", lambda workdir, seed: opened)
-    one, again, two = (commands.sample(tmp_path, 3, tmp_path / "x.npy", key=key) for key in (1, 1, 2))
+    monkeypatch.setattr(runs, "open_run", lambda workdir, seed: opened)
+    one, again, two = (coding.sample(tmp_path, 3, tmp_path / "x.npy", key=key) for key in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     np.testing.assert_array_equal(one, jax.random.uniform(address(jax.random.key(1), "sampling"), (3, 4)))
     assert not np.allclose(one, two)

@@ -16,10 +16,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ae_jax import cli, commands, data, run, settings
+from ae_jax import data
 from ae_jax.algorithms import ALGORITHMS
+from ae_jax.app import cli
+from ae_jax.app.commands import coding, loading, reporting, runs
+from ae_jax.errors import RunError
 from ae_jax.networks import NETWORKS
-from ae_jax.settings import heads
+from ae_jax.training import provenance, run_folder, settings
+from ae_jax.training.settings import heads
+from ae_jax.xla import cache
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,7 +87,7 @@ def test_classes_follow_the_labels_unless_asked_for(tmp_path):
     for given, classes in ([], 3), (["--classes", "7"], 7):
         train("classifier", where := tmp_path / str(classes), *options, *given)
         assert json.loads((where / "config.json").read_text())["settings"]["hyper"]["classes"] == classes
-        assert commands.open_run(where).params["head"]["bias"].shape == (classes,)
+        assert runs.open_run(where).params["head"]["bias"].shape == (classes,)
     with pytest.raises(SystemExit):
         cli.dispatch(["train", "classifier", "--help"])
 
@@ -104,10 +109,10 @@ def test_nothing_decoded_is_shown_or_written_where_the_decoder_learns_nothing(tm
     assert {"curve_loss", "curve_error"} <= pictures
     assert "Reconstruction" not in page
     np.save(codes, np.zeros((2, 3), np.float32))
-    with pytest.raises(run.RunError, match=r"learned to classify, .* classifier learns nothing: train another"):
-        commands.decode(run_, str(codes), tmp_path / "x.npy")
+    with pytest.raises(RunError, match=r"learned to classify, .* classifier learns nothing: train another"):
+        coding.decode(run_, str(codes), tmp_path / "x.npy")
     assert not (tmp_path / "x.npy").exists()
-    files = commands.export(run_, tmp_path / "out")
+    files = coding.export(run_, tmp_path / "out")
     assert sorted(p.name for p in files) == ["encoder.stablehlo", "signature.json"]
     assert "decoder" not in json.loads(files[-1].read_text())
 
@@ -131,7 +136,7 @@ def test_labels_beyond_half_of_a_code_are_noted(tmp_path):
     more = dataclasses.replace(given, latents=20)
     clusters = dataclasses.replace(given, algorithm="adversarial_labels")
     labels = data.load("digits").train.y
-    said = lambda settings_, y: commands.check_classes(settings.build(settings_, (8, 8, 1), 100), settings_, y)
+    said = lambda settings_, y: loading.check_classes(settings.build(settings_, (8, 8, 1), 100), settings_, y)
     assert "digits has labels up to 9 and adversarial_style 4 classes" in said(given, labels)
     assert said(more, labels) == said(given, None) == said(clusters, labels) == ""
 
@@ -141,7 +146,7 @@ def test_a_run_leaves_everything_needed_to_know_and_repeat_it(workdir):
     assert config["settings"]["hyper"]["beta"] == 2.0
     assert config["settings"]["seeds"] == [0, 1]
     assert {"versions", "device", "commit"} <= set(config)
-    assert [row["epoch"] for row in run.Folder(workdir).log()] == [1, 2]
+    assert [row["epoch"] for row in run_folder.Folder(workdir).log()] == [1, 2]
     results = json.loads((workdir / "results.json").read_text())
     elbo = results["metrics"]["test elbo"]
     assert len(elbo["values"]) == 2
@@ -162,7 +167,7 @@ def test_the_same_command_again_finds_the_run_finished(workdir, capsys):
     train("vae", workdir, "--seeds", "2", "--beta", "2", "--no-quiet")
     assert "finished" in capsys.readouterr().out
     assert (workdir / "results.json").read_bytes() == before
-    with pytest.raises(run.RunError, match=r"beta"):
+    with pytest.raises(RunError, match=r"beta"):
         train("vae", workdir, "--seeds", "2", "--beta", "3")
 
 
@@ -170,7 +175,7 @@ def test_encode_decode_sample_agree_with_the_model(workdir, tmp_path, capsys):
     _, test = data.load("digits")
     np.save(tmp_path / "x.npy", np.asarray(test.x))
     cli.dispatch(["encode", str(workdir), str(tmp_path / "x.npy"), str(tmp_path / "z.npy"), "--seed", "1"])
-    opened = commands.open_run(workdir, 1)
+    opened = runs.open_run(workdir, 1)
     codes = np.load(tmp_path / "z.npy")
     np.testing.assert_allclose(codes, opened.algorithm.encode(opened.params, test.x), atol=1e-5)
     cli.dispatch(["decode", str(workdir), str(tmp_path / "z.npy"), str(tmp_path / "y.npz"), "--seed", "1"])
@@ -209,7 +214,7 @@ def test_export_runs_without_the_package(workdir, tmp_path):
         "assert not any(m.startswith(('ae_jax', 'flax')) for m in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": ""})
-    opened = commands.open_run(workdir)
+    opened = runs.open_run(workdir)
     expected = opened.algorithm.decode(opened.params, opened.algorithm.encode(opened.params, jnp.asarray(test.x[:5])))
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-5)
 
@@ -219,7 +224,7 @@ def test_export_runs_without_the_package(workdir, tmp_path):
 )
 def test_every_algorithm_trains_by_its_default_options(name, tmp_path):
     train(name, tmp_path / "r", *(["--likelihood-samples", "10"] if name in ("iwae", "vae") else []))
-    metrics = run.Folder(tmp_path / "r").results()["metrics"]
+    metrics = run_folder.Folder(tmp_path / "r").results()["metrics"]
     assert all(v is not None and np.isfinite(v) for m in metrics.values() for v in m["values"])
     assert "test loss" in metrics
 
@@ -277,7 +282,7 @@ def test_every_option_of_an_algorithm_and_network_is_a_documented_flag(name):
 def test_mistakes_end_in_one_message(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ae-jax", *arguments])
-    monkeypatch.setattr(run, "cache_compilations", lambda: None)
+    monkeypatch.setattr(cache, "cache_compilations", lambda: None)
     (tmp_path / "x").mkdir()
     np.save(tmp_path / "x" / "0.npy", np.zeros((20, 4), np.float32))
     (tmp_path / "pictures").mkdir()
@@ -302,14 +307,14 @@ def test_mistakes_with_a_run(workdir, tmp_path):
         (["sample", workdir, tmp_path / "x.png", "--seed", "9"], "no seed 9"),
         (["evaluate", workdir, "--data", str(wrong)], "trained on"),
     ]:
-        with pytest.raises((run.RunError, ValueError), match=message):
+        with pytest.raises((RunError, ValueError), match=message):
             cli.dispatch([str(a) for a in arguments])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["wrong.npy"]
 
 
 def test_sampling_needs_a_generative_model(tmp_path):
     train("autoencoder", tmp_path / "ae")
-    with pytest.raises(run.RunError, match="not a generative model"):
+    with pytest.raises(RunError, match="not a generative model"):
         cli.dispatch(["sample", str(tmp_path / "ae"), str(tmp_path / "x.png")])
 
 
@@ -328,14 +333,14 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, monkeypatch):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
     assert "Start the same command again" in err
-    done = run.Folder(tmp_path / "r").log()[-1]["epoch"]
+    done = run_folder.Folder(tmp_path / "r").log()[-1]["epoch"]
     assert 0 < done < 400
     monkeypatch.chdir(tmp_path)
     cli.dispatch([*options, "--quiet"])
-    monkeypatch.setattr(commands, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
+    monkeypatch.setattr(reporting, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
     cli.dispatch([*(o if o != "r" else "whole" for o in options), "--quiet"])
-    a, b = (run.Folder(tmp_path / where).params()[1] for where in ("r", "whole"))
-    assert run.checksum(a) == run.checksum(b)
+    a, b = (run_folder.Folder(tmp_path / where).params()[1] for where in ("r", "whole"))
+    assert provenance.checksum(a) == provenance.checksum(b)
 
 
 def test_list_and_help_name_everything(capsys):
@@ -354,7 +359,7 @@ def test_list_and_help_name_everything(capsys):
 
 def test_import_is_light():
     heavy = ["matplotlib", "sklearn", "tensorflow", "orbax"]
-    code = f"import sys; from ae_jax.vocabulary import *; print(*[m for m in {heavy} if m in sys.modules])"
+    code = f"import sys; from ae_jax import *; print(*[m for m in {heavy} if m in sys.modules])"
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
@@ -364,9 +369,7 @@ def test_import_is_light():
 
 def test_jax_is_untouched_by_importing():
     # importing must not start a backend: jax.distributed and platform choices come after it
-    code = (
-        "import jax; from ae_jax.vocabulary import *; from jax._src import xla_bridge; assert not xla_bridge._backends"
-    )
+    code = "import jax; from ae_jax import *; from jax._src import xla_bridge; assert not xla_bridge._backends"
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )

@@ -10,10 +10,11 @@ import pytest
 from probes import agrees_over_keys, bars
 from sklearn.cluster import KMeans
 
-from ae_jax import core, networks, stages
+from ae_jax import core, networks
 from ae_jax.algorithms import autoencoder, dec
 from ae_jax.algorithms.dec import soft_assignment
 from ae_jax.evaluation import clustering
+from ae_jax.training import stages
 
 RNG = np.random.default_rng(0)
 

@@ -1,4 +1,4 @@
-"""That the installed compiler computes what is written: JAX 0.10's does not by itself (see ae_jax/compiler.py)."""
+"""That the installed compiler computes what is written: JAX 0.10's does not by itself (see ae_jax/xla/compiler.py)."""
 
 import os
 import subprocess
@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax import compiler, jacobians
+from ae_jax.objectives import jacobians
+from ae_jax.xla import compiler
 
 pytestmark = pytest.mark.optimised  # sums that a compiler gets wrong
 

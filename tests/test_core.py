@@ -1,8 +1,6 @@
 """The combinators against plain Python, and the layering of the package."""
 
-import ast
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 
-import ae_jax
 from ae_jax import algorithms, core, networks
 from ae_jax.core import Batch, Loss, Rule
 
@@ -252,63 +249,3 @@ def test_the_statistics_of_an_algorithm_come_before_its_pass():
     params, _, _ = rule.update(START | {"size": jnp.asarray(0), "twice": jnp.asarray(0)}, rule.init(START), DATA, KEY)
     assert (params["size"], params["twice"]) == (10, 20)
     assert core.epoch(algorithm._replace(before=None), 5).init({}) == 0
-
-
-PACKAGE = Path(ae_jax.__file__).parent
-ONLY = {"flax": "networks", "tensorflow_datasets": "data", "orbax": "checkpoints"}
-SHARED = {"core", "losses", "corruption", "boltzmann", "variational", "regularized", "autoregressive", "critic"}
-SHARED |= {"priors", "labels", "jacobians", "checks", "recode", "draws", "barriers", "pretraining", "ranges", "means"}
-BELOW = {"keys", "checks", "means"}  # all that core stands on
-PURE = SHARED | {"retrieval", "diagnosis", "optimizers", "networks", "algorithms", "evaluation"}
-IMPURE = {"os", "sys", "time", "argparse", "logging", "datetime", "pathlib", "subprocess", "random", "tyro", "tqdm"}
-
-
-def imports(path):
-    """The modules that a file imports, anywhere in it; those of this package as absolute names."""
-    package = ["ae_jax", *path.relative_to(PACKAGE).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            base = [*base, node.module] if node.module else base
-            yield ".".join(base)
-            if base == ["ae_jax"]:
-                yield from (f"ae_jax.{alias.name}" for alias in node.names)
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_keep_the_layers(path):
-    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    found = set(imports(path))
-    outside = {name.split(".")[0] for name in found}
-    inside = {name.split(".")[1] for name in found if name.startswith("ae_jax.")}
-    for package, owner in ONLY.items():
-        assert package not in outside or part == owner, f"only {owner} imports {package}"
-    if part in PURE:
-        assert not outside & IMPURE, "a pure module reads no flag, file, clock or global"
-    if part in BELOW:
-        assert not inside
-    if part == "core":
-        assert inside <= BELOW
-    if part == "algorithms" and path.name != "__init__.py":
-        assert inside <= SHARED, "an algorithm stands on the shared modules alone, never on another algorithm"
-        assert len(path.read_text().splitlines()) < 85
-
-
-def test_the_package_has_its_vocabulary_by_name():
-    assert ae_jax.fit is core.fit
-    assert ae_jax.vae is ae_jax.algorithms.vae
-    assert {"Batch", "algorithms", "corrupted", "plots", *ae_jax.ALGORITHMS} <= set(dir(ae_jax))
-    assert all(getattr(ae_jax, name) is not None for name in dir(ae_jax) if not name.startswith("_"))
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        ae_jax.nothing  # noqa: B018
-
-
-def test_the_walk_sees_relative_imports():
-    assert "ae_jax.core" in set(imports(PACKAGE / "algorithms" / "vae.py"))
-    assert "flax" in {name.split(".")[0] for name in imports(PACKAGE / "networks" / "mlp.py")}
-
-
-def test_core_is_short():
-    assert len((PACKAGE / "core.py").read_text().splitlines()) <= 270

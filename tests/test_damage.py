@@ -13,8 +13,9 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import checkpoints, run
 from ae_jax.core import Batch, Descent
+from ae_jax.errors import RunError
+from ae_jax.training import checkpoints, compiled, provenance, run_folder
 
 
 def state(scale=1.0, groups=("encoder",)):
@@ -22,13 +23,15 @@ def state(scale=1.0, groups=("encoder",)):
     params = {group: {"kernel": scale * jnp.arange(12.0).reshape(2, 2, 3) + 0.1} for group in groups}
     memory = Descent(step=jnp.full(2, 7), optimizer=jax.vmap(optax.adam(0.1).init)(params))
     one = jnp.ones(2)
-    fields = {name: one for name in run.State._fields} | {"best_epoch": jnp.array([3, 4])}
-    return run.State(**fields | {"params": params, "memory": memory, "best": {}, "active": jnp.array([True, False])})
+    fields = {name: one for name in compiled.State._fields} | {"best_epoch": jnp.array([3, 4])}
+    return compiled.State(
+        **fields | {"params": params, "memory": memory, "best": {}, "active": jnp.array([True, False])}
+    )
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    folder = run.Folder(tmp_path_factory.mktemp("whole") / "run")
+    folder = run_folder.Folder(tmp_path_factory.mktemp("whole") / "run")
     folder.shards = 3
     with folder.opened({"lr": 0.1}):
         folder.save(1, state(1.0))
@@ -40,7 +43,7 @@ def whole(tmp_path_factory):
 def folder(whole, tmp_path):
     """A copy of it: checkpoints 3 (epoch 1 of three shards) and 14 (epoch 4 and two shards)."""
     shutil.copytree(whole, tmp_path / "run")
-    folder = run.Folder(tmp_path / "run")
+    folder = run_folder.Folder(tmp_path / "run")
     folder.shards = 3
     return folder
 
@@ -101,7 +104,7 @@ def test_no_flipped_bit_of_any_file_gives_another_number_without_a_word(folder):
 def test_both_ways_of_reading_refuse_a_flipped_bit(folder, capsys):
     largest = max(files(folder), key=lambda path: path.stat().st_size)
     flipped(largest, largest.stat().st_size // 2, 64)
-    with pytest.raises(run.RunError, match=r"14 is damaged.*goes on from the one before"):
+    with pytest.raises(RunError, match=r"14 is damaged.*goes on from the one before"):
         folder.params()
     e, found = folder.restore(state())
     assert (e, folder.partial) == (1, {})
@@ -132,7 +135,7 @@ def test_a_second_damaged_checkpoint_of_the_same_number_is_moved_beside_the_firs
 def test_where_all_are_damaged_the_next_start_begins_anew_and_arrives(folder):
     for number in (3, 14):
         flipped(folder.path / "checkpoints" / str(number) / "meta.json", 9, 2)
-    with pytest.raises(run.RunError, match="train from the beginning"):
+    with pytest.raises(RunError, match="train from the beginning"):
         folder.restore(state())
     with folder.opened({"lr": 0.1}):
         assert folder.restore(state()) is None
@@ -154,7 +157,7 @@ def test_an_error_of_the_system_is_told_and_nothing_is_moved(folder, monkeypatch
     with monkeypatch.context() as patched:
         patched.setattr(builtins, "open", refusing)
         for use in (lambda: folder.restore(state()), folder.params):
-            with pytest.raises(run.RunError, match=os.strerror(number)) as told:
+            with pytest.raises(RunError, match=os.strerror(number)) as told:
                 use()
             assert "damaged" not in str(told.value)
             assert "stays in place" in str(told.value)
@@ -181,14 +184,14 @@ def test_what_a_library_says_of_whole_files_is_no_damage(folder, monkeypatch, er
     with monkeypatch.context() as patched:
         patched.setattr(ocp.StandardCheckpointer, "restore", failing)
         for use in (lambda: folder.restore(state()), folder.params):
-            with pytest.raises(run.RunError, match="stays in place") as told:
+            with pytest.raises(RunError, match="stays in place") as told:
                 use()
             assert "damaged" not in str(told.value)
     assert folder.restore(state())[0] == 4
 
 
 def test_a_checkpoint_of_another_structure_is_told_in_names_and_left(folder):
-    with pytest.raises(run.RunError, match="its structure differs from this run's") as told:
+    with pytest.raises(RunError, match="its structure differs from this run's") as told:
         folder.restore(state(groups=("encoder", "critic")))
     assert "params/critic/kernel: nothing there, float32[2, 2, 3] now" in str(told.value)
     assert folder.restore(state())[0] == 4
@@ -200,7 +203,7 @@ def test_checkpoints_that_cannot_be_listed_are_not_thought_gone(folder, monkeypa
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "iterdir", stale)
-        with pytest.raises(run.RunError, match="Stale file handle"):
+        with pytest.raises(RunError, match="Stale file handle"):
             folder.restore(state())
 
 
@@ -213,7 +216,7 @@ def aged(folder):
     fields = {name: leaves for name, leaves in state(2.0)._asdict().items() if name != "failed"}
     checkpoints.save(place.parent, 14, fields, {}, 3, "0123")
     (place / "meta.json").unlink()
-    old = {"epoch": 4, "checksum": run.checksum(tuple(fields.values())), "partial": {"shard": 2, "sums": {}}}
+    old = {"epoch": 4, "checksum": provenance.checksum(tuple(fields.values())), "partial": {"shard": 2, "sums": {}}}
     (place / "meta").mkdir()
     (place / "meta" / "metadata").write_text(json.dumps(old))
     (place / "_CHECKPOINT_METADATA").write_text("{}")
@@ -238,7 +241,7 @@ def test_a_folder_of_schema_1_opens_and_is_checked_too(folder):
         flipped(data, at, mask)
         try:
             found = folder.params()
-        except run.RunError:
+        except RunError:
             continue
         assert same(found[1].params, state(2.0).params)
 
@@ -252,7 +255,7 @@ def test_an_error_of_the_system_is_no_damage_in_schema_1_either(folder, monkeypa
     aged(folder)
     with monkeypatch.context() as patched:
         patched.setattr(ocp.StandardCheckpointer, "restore", failing)
-        with pytest.raises(run.RunError, match="stays in place"):
+        with pytest.raises(RunError, match="stays in place"):
             folder.restore(state())
     assert folder.restore(state())[0] == 4
 
@@ -264,13 +267,13 @@ def test_what_a_newer_version_wrote_is_refused_and_left(folder):
     about["version"] = checkpoints.VERSION + 1
     path.write_text(json.dumps(about | {"seal": checkpoints.seal(about)}))
     for use in (lambda: folder.restore(state()), folder.params):
-        with pytest.raises(run.RunError, match="newer ae_jax"):
+        with pytest.raises(RunError, match="newer ae_jax"):
             use()
     assert path.exists()
     config = folder.path / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"schema": run.SCHEMA + 1}))
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"schema": run_folder.SCHEMA + 1}))
     for use in (folder.config, lambda: folder.opened({"lr": 0.1}).__enter__()):
-        with pytest.raises(run.RunError, match="newer ae_jax"):
+        with pytest.raises(RunError, match="newer ae_jax"):
             use()
 
 
@@ -285,7 +288,7 @@ def test_a_full_disk_is_told_and_the_older_checkpoints_stay(folder, monkeypatch)
 
     with folder.opened({"lr": 0.1}):
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(run.RunError, match=r"could not be written.*No space left"):
+        with pytest.raises(RunError, match=r"could not be written.*No space left"):
             folder.save(5, state())
         monkeypatch.setattr(os, "fsync", fsync)
         assert sorted(path.name for path in (folder.path / "checkpoints").iterdir()) == ["14", "3"]

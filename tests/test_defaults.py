@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import tyro
 
-from ae_jax import cli, commands, data, run, settings
+from ae_jax import data
 from ae_jax.algorithms import ALGORITHMS, DEFAULTS, LONGEST, Defaults
+from ae_jax.app import cli
+from ae_jax.app.commands import loading
 from ae_jax.core import Batch
 from ae_jax.data import Dataset
 from ae_jax.networks import NETWORKS
+from ae_jax.training import loop, run_folder, settings
 
 NAMES = sorted(ALGORITHMS)
 
@@ -72,9 +75,7 @@ def test_the_likelihood_is_the_datas_unless_it_is_asked_for():
 def test_the_kind_of_data():
     def kind(x, vocabulary=()):
         batch = Batch(np.asarray(x, np.float32))
-        return commands.kind_of(
-            commands.Splits(Dataset("", batch, batch, "", vocabulary=vocabulary), batch, None, batch)
-        )
+        return loading.kind_of(loading.Splits(Dataset("", batch, batch, "", vocabulary=vocabulary), batch, None, batch))
 
     assert kind([[0, 1.0]]) == "unit"
     assert kind([[0, 1.5]]) == kind([[-0.5, 1]]) == "real"
@@ -138,7 +139,7 @@ def test_a_training_tells_in_one_line_what_went_wrong_and_keeps_it(tmp_path, cap
     options = ["--data", str(tmp_path / "x.npz"), "--workdir", str(tmp_path / "r"), "--hidden", "4", "--latents", "1"]
     cli.dispatch(["train", "classifier", "--classes", "2", "--epochs", "2", "--pretrain-epochs", "1", *options])
     shown = capsys.readouterr().out
-    results = run.Folder(tmp_path / "r").results()
+    results = run_folder.Folder(tmp_path / "r").results()
     (told,) = [text for text in shown.splitlines() if text.startswith("note: ") and "updates" in text]
     assert "there were only 2 updates (2 epochs of" in told
     assert told == "note: " + "; ".join(results["remarks"])
@@ -146,7 +147,7 @@ def test_a_training_tells_in_one_line_what_went_wrong_and_keeps_it(tmp_path, cap
     assert "pretraining an autoencoder for 1 epochs" in shown
     assert np.sum(results["confusion"]["counts"]) == 12  # a fifth, the test set
     assert 0 <= results["metrics"]["test accuracy"]["mean"] <= 1
-    hyper = run.Folder(tmp_path / "r").config()["settings"]["hyper"]
+    hyper = run_folder.Folder(tmp_path / "r").config()["settings"]["hyper"]
     assert (hyper["pretrain_epochs"], hyper["likelihood"]) == (1, "squared")
 
 
@@ -189,7 +190,7 @@ def test_defaults_keep_what_a_person_can_use(name):
     chosen = settings.completed(asked(name), len(train.x), "unit")
     algorithm = settings.build(chosen, train.x.shape[1:], len(train.x))
     size = {"epochs": chosen.epochs, "batch_size": chosen.batch_size}
-    trained = run.train(algorithm, train, **size, progress=False)
+    trained = loop.train(algorithm, train, **size, progress=False)
     test = Batch(*map(jnp.asarray, test))
     errors = jax.jit(lambda params: jnp.square(algorithm.reconstruct(params, test.x) - test.x).mean(0).sum())
     kept = 1 - float(errors(trained.of(0)) / jnp.var(test.x, 0).sum())

@@ -16,10 +16,15 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import checkpoints, cli, commands, data, devices, networks, run
+from ae_jax import data, networks
 from ae_jax.algorithms import autoencoder, vae
+from ae_jax.app import cli
+from ae_jax.app.commands import reporting, runs, training
 from ae_jax.core import Batch
-from ae_jax.settings import Settings
+from ae_jax.errors import RunError
+from ae_jax.training import checkpoints, compiled, devices, loop, provenance, run_folder
+from ae_jax.training.settings import Settings
+from ae_jax.xla import cache
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,7 +33,9 @@ EIGHT = """
 import json, shutil, sys
 from pathlib import Path
 import jax, numpy as np, optax
-from ae_jax import cli, data, devices, networks, run
+from ae_jax import data, networks
+from ae_jax.app import cli
+from ae_jax.training import devices, loop, run_folder
 from ae_jax.algorithms import classifier, vae
 from ae_jax.core import Batch, address
 
@@ -57,13 +64,13 @@ def init(key, data):  # of seed 7 no number is one
 failing = algorithm._replace(init=init)
 
 def train(mesh, folder=None, epochs=2, seeds=(0, 1)):
-    return run.train(
+    return loop.train(
         failing, Batch(x[:200]), epochs=epochs, batch_size=64, seeds=seeds,
         mesh=mesh, folder=folder, every_epochs=1, progress=False,
     )
 
 def go(name, mesh, epochs):
-    folder = run.Folder(where / name)
+    folder = run_folder.Folder(where / name)
     with folder.opened({}):
         return train(mesh, folder, epochs)
 
@@ -92,7 +99,7 @@ held_out = data.Stream(source, 41, binarise=3)
 memory = Batch(pixels / np.float32(255))
 
 def streamed(mesh, folder=None, size=192, validation=held_out):
-    return run.train(
+    return loop.train(
         algorithm, data.Stream(source, size, seed=0), epochs=2, batch_size=64, seeds=(0, 1), validation=validation,
         mesh=mesh, folder=folder, every_minutes=0.0, progress=False,
     )
@@ -101,7 +108,7 @@ class Killed(BaseException):
     pass
 
 def breaking(e, state, place=None):
-    run.Folder.save(folder, e, state, place)
+    run_folder.Folder.save(folder, e, state, place)
     if (e, (place or {}).get("shard")) == (1, 1):
         raise Killed
 
@@ -109,7 +116,7 @@ for kind, mesh in meshes.items():
     trained = streamed(mesh)
     result["stream " + kind] = flat(trained)
     result["curve " + kind] = np.array([[row[part]["loss"] for part in parts] for row in trained.history])
-folder = run.Folder(where / "between")
+folder = run_folder.Folder(where / "between")
 folder.save = breaking
 try:
     with folder.opened({}):
@@ -118,14 +125,14 @@ except Killed:
     pass
 assert folder.params()[0] == 1 and len(folder.log()) == 1
 shutil.copytree(where / "between", where / "between, moved")
-folder = run.Folder(where / "between")
+folder = run_folder.Folder(where / "between")
 with folder.opened({}):
     assert (flat(streamed(meshes["both"], folder)) == result["stream both"]).all()
-folder = run.Folder(where / "between, moved")
+folder = run_folder.Folder(where / "between, moved")
 with folder.opened({}):
     result["stream moved"] = flat(streamed(None, folder))
 one_shard = flat(streamed(meshes["both"], size=256, validation=None))
-in_memory = run.train(algorithm, memory, epochs=2, batch_size=64, seeds=(0, 1), mesh=meshes["both"], progress=False)
+in_memory = loop.train(algorithm, memory, epochs=2, batch_size=64, seeds=(0, 1), mesh=meshes["both"], progress=False)
 assert (one_shard == flat(in_memory)).all()
 
 # ---- labels of some examples
@@ -138,7 +145,7 @@ for kind in ("none", "data", "both"):
     for name, given, held in (
         ("memory", memory, memory), ("stream", data.Stream(source, 64, seed=0), data.Stream(source, 64))
     ):
-        trained = run.train(
+        trained = loop.train(
             tuned, given, epochs=1, batch_size=64, seeds=(0, 1), validation=held, mesh=meshes[kind], progress=False
         )
         wrong = [np.mean(tuned.predict(trained.of(s), memory.x)[140:] != y[140:]) for s in (0, 1)]
@@ -154,7 +161,7 @@ cli.dispatch([*sys.argv[2:], "--workdir", str(where / "many"), "--parallel", "bo
 
 wrong = {
     "seeds": lambda: train(devices.mesh(8, 1)),
-    "batch": lambda: run.train(algorithm, Batch(x[:60]), epochs=1, mesh=meshes["data"], progress=False),
+    "batch": lambda: loop.train(algorithm, Batch(x[:60]), epochs=1, mesh=meshes["data"], progress=False),
     "devices": lambda: devices.layout("data", 1, 9),
     "mesh": lambda: devices.mesh(2, 5),
 }
@@ -229,7 +236,7 @@ def test_eight_devices_average_over_the_labelled_examples(eight):
 
 @pytest.mark.slow
 def test_one_device_reads_what_eight_wrote(eight):
-    e, state = run.Folder(eight / "broken").params()
+    e, state = run_folder.Folder(eight / "broken").params()
     flat = np.concatenate([np.ravel(a) for a in jax.tree.leaves(state.params)])
     with np.load(eight / "result.npz") as result:
         np.testing.assert_array_equal(flat, result["memory both"])
@@ -239,7 +246,7 @@ def test_one_device_reads_what_eight_wrote(eight):
 @pytest.mark.slow
 def test_a_flag_spreads_a_run(eight, tmp_path):
     cli.dispatch([*SPREAD.split(), "--workdir", str(tmp_path / "one")])
-    one, many = run.Folder(tmp_path / "one"), run.Folder(eight / "many")
+    one, many = run_folder.Folder(tmp_path / "one"), run_folder.Folder(eight / "many")
     assert one.config()["settings"] == many.config()["settings"]  # it is the same run, however it was computed
     for a, b in zip(one.log(), many.log(), strict=True):
         np.testing.assert_allclose(a["train"]["loss"], b["train"]["loss"], rtol=1e-5)
@@ -261,7 +268,7 @@ def test_seeds_over_as_many_devices_as_asked_for_have_the_bits_of_one(tmp_path):
     env = {name: value for name, value in environment().items() if name != "JAX_NUM_CPU_DEVICES"}
     env |= {} if (os.cpu_count() or 1) > 1 else {"JAX_NUM_CPU_DEVICES": "2"}
     subprocess.run(spread, env=env, check=True)
-    one, two = run.Folder(tmp_path / "one"), run.Folder(tmp_path / "two")
+    one, two = run_folder.Folder(tmp_path / "one"), run_folder.Folder(tmp_path / "two")
     assert two.results()["devices"] == {"seeds": 2, "data": 1, "processes": 1}
     jax.tree.map(np.testing.assert_array_equal, one.params()[1], two.params()[1])
 
@@ -394,7 +401,7 @@ def test_processes_of_different_meshes_are_told_before_they_share_anything(as_pr
 def test_processes_that_save_at_different_times_do_not_train(wrong, as_processes, tmp_path):
     settings = Settings("autoencoder", "mlp", "digits", latents=2, epochs=1, batch_size=32, seeds=(0,))
     mesh = devices.mesh()
-    train = lambda i: commands.train(settings, tmp_path / "run", quiet=True, mesh=mesh, **({wrong: 7} if i else {}))
+    train = lambda i: training.train(settings, tmp_path / "run", quiet=True, mesh=mesh, **({wrong: 7} if i else {}))
     errors = as_processes(train, 2)
     assert [f"{wrong}: 7, not " in str(error) for error in errors] == [True, True]
     assert not (tmp_path / "run").exists()
@@ -408,7 +415,7 @@ def test_the_first_process_decides_and_the_others_do_not_look(as_processes):
     assert as_processes(lambda i: devices.decided(found), 3) == [{"epochs": [1, 2], "loss": None}] * 3
     assert as_processes(lambda i: devices.decided(lambda: None), 2) == [None, None]
     errors = as_processes(lambda i: devices.decided(lambda: {}["missing"]), 2)
-    assert [type(error) for error in errors] == [KeyError, run.RunError]
+    assert [type(error) for error in errors] == [KeyError, RunError]
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -421,12 +428,12 @@ def test_no_process_trains_a_run_that_another_takes_for_finished(finished, as_pr
     def trains(*_, **__):
         raise InterruptedError
 
-    monkeypatch.setattr(run.Folder, "results", lambda folder: results if sees() else None)
-    monkeypatch.setattr(run.Folder, "whole", lambda folder: True)
-    monkeypatch.setattr(run, "train", trains)
-    monkeypatch.setattr(commands, "open_run", lambda path: run.Trained({}, (0,), [], [1]))
-    monkeypatch.setattr(commands, "decorate", lambda *_: None)
-    train = lambda i: commands.train(settings, tmp_path / "run", quiet=True, mesh=devices.mesh())
+    monkeypatch.setattr(run_folder.Folder, "results", lambda folder: results if sees() else None)
+    monkeypatch.setattr(run_folder.Folder, "whole", lambda folder: True)
+    monkeypatch.setattr(loop, "train", trains)
+    monkeypatch.setattr(runs, "open_run", lambda path: loop.Trained({}, (0,), [], [1]))
+    monkeypatch.setattr(reporting, "decorate", lambda *_: None)
+    train = lambda i: training.train(settings, tmp_path / "run", quiet=True, mesh=devices.mesh())
     first, other = as_processes(train, 2)
     if finished:
         assert (first, other) == (results, {})  # the first alone reports
@@ -437,7 +444,7 @@ def test_no_process_trains_a_run_that_another_takes_for_finished(finished, as_pr
 def test_a_checkpoint_that_one_process_finds_damaged_is_read_by_none(as_processes, tmp_path, monkeypatch):
     for number in (3, 5):
         (tmp_path / "checkpoints" / str(number)).mkdir(parents=True)
-    state = run.State({}, (), {}, *np.zeros((4, 1)))
+    state = compiled.State({}, (), {}, *np.zeros((4, 1)))
     read = []
 
     def checked(place):
@@ -452,14 +459,14 @@ def test_a_checkpoint_that_one_process_finds_damaged_is_read_by_none(as_processe
     monkeypatch.setattr(checkpoints, "checked", checked)
     monkeypatch.setattr(checkpoints, "read", reads)
     numbers = lambda folder: [3, 5] if jax.process_index() == 0 else [3]  # the other sees it late
-    monkeypatch.setattr(run.Folder, "_numbers", numbers)
-    assert [found[0] for found in as_processes(lambda i: run.Folder(tmp_path).restore(state), 2)] == [3, 3]
+    monkeypatch.setattr(run_folder.Folder, "_numbers", numbers)
+    assert [found[0] for found in as_processes(lambda i: run_folder.Folder(tmp_path).restore(state), 2)] == [3, 3]
     assert sorted(read) == [(0, 3), (1, 3)]
     assert (tmp_path / "damaged-checkpoint-5").is_dir()
 
 
 def test_all_processes_see_the_folder_or_none_trains(as_processes, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "SEEN", 0.3)
+    monkeypatch.setattr(run_folder, "SEEN", 0.3)
     where = lambda i: tmp_path / ("other" if i == 2 else "shared")
 
     def opened(i, folder):
@@ -468,8 +475,8 @@ def test_all_processes_see_the_folder_or_none_trains(as_processes, tmp_path, mon
 
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "lock").write_text("of an earlier run")
-    errors = as_processes(lambda i: opened(i, lambda i: run.Folder(where(i))), 3)
-    assert all(isinstance(error, run.RunError) for error in errors)
+    errors = as_processes(lambda i: opened(i, lambda i: run_folder.Folder(where(i))), 3)
+    assert all(isinstance(error, RunError) for error in errors)
     (said,) = {str(error) for error in errors}
     assert f"process 0 wrote to {tmp_path / 'shared'}" in said
     assert f"process 2: {tmp_path / 'other'}" in said
@@ -477,11 +484,11 @@ def test_all_processes_see_the_folder_or_none_trains(as_processes, tmp_path, mon
     assert "same --workdir" in said
 
     # A file system may show the file a moment late: here the folder is not there until then.
-    monkeypatch.setattr(run, "SEEN", 10)
+    monkeypatch.setattr(run_folder, "SEEN", 10)
     view = tmp_path / "late"
 
     def late(i):
-        folder = run.Folder(where(0))
+        folder = run_folder.Folder(where(0))
         if i == 1:
             folder.path = view
             threading.Timer(0.3, lambda: view.symlink_to(where(0))).start()
@@ -509,7 +516,7 @@ def test_an_error_between_processes_is_told_as_one(error, alone, expected, monke
         raise SystemExit(status)
 
     monkeypatch.setattr(cli, "dispatch", dispatch)
-    monkeypatch.setattr(run, "cache_compilations", lambda: None)
+    monkeypatch.setattr(cache, "cache_compilations", lambda: None)
     monkeypatch.setattr(devices, "together", lambda: not alone)
     monkeypatch.setattr(devices, "leave", leave)
     with pytest.raises(SystemExit if expected else type(error)):
@@ -525,7 +532,7 @@ def test_who_stops_at_once_does_not_wait_for_what_is_computed(monkeypatch, capsy
         raise AssertionError(status)
 
     monkeypatch.setattr(cli, "dispatch", dispatch)
-    monkeypatch.setattr(run, "cache_compilations", lambda: None)
+    monkeypatch.setattr(cache, "cache_compilations", lambda: None)
     monkeypatch.setattr(os, "_exit", ended)
     with pytest.raises(AssertionError, match=r"^130"):
         cli.main()
@@ -548,24 +555,24 @@ def test_it_says_from_where_within_an_epoch_it_goes_on(tmp_path, monkeypatch, ca
     x = np.random.default_rng(0).random((48, 4)).astype(np.float32)
     stream = data.Stream(data.stream.made("memory", 48, lambda index: Batch(x[index]), 4), 16, seed=0)
     algorithm = autoencoder(networks.mlp((4,), 2, hidden=()), optax.adam(1e-3))
-    folder = run.Folder(tmp_path / "run")
+    folder = run_folder.Folder(tmp_path / "run")
 
     def go():
         with pytest.raises(InterruptedError), folder.opened({}):
-            run.train(algorithm, stream, epochs=3, batch_size=16, folder=folder, every_epochs=1, every_minutes=0.0)
+            loop.train(algorithm, stream, epochs=3, batch_size=16, folder=folder, every_epochs=1, every_minutes=0.0)
         return re.findall("going on.*", capsys.readouterr().err)
 
     def breaking(*place):
         raise InterruptedError
 
     def save(e, state, partial=None):
-        run.Folder.save(folder, e, state, partial)
+        run_folder.Folder.save(folder, e, state, partial)
         if (e, (partial or {}).get("shard")) == (1, 2):
             raise InterruptedError
 
     folder.save = save
     assert go() == []
-    monkeypatch.setattr(run, "Sharded", breaking)  # before it learns
+    monkeypatch.setattr(loop, "Sharded", breaking)  # before it learns
     assert go() == ["going on after epoch 1 of 3 and 2 of 3 shards of the next"]
     for number in (4, 5):  # within the second epoch
         shutil.rmtree(folder.path / "checkpoints" / str(number))
@@ -589,7 +596,10 @@ SLURM = {  # what srun tells its tasks
 PAIR = """
 import json, sys
 from pathlib import Path
-from ae_jax import cli, commands, devices, run
+from ae_jax.app import cli
+from ae_jax.app.commands import reporting
+from ae_jax.errors import RunError
+from ae_jax.training import devices, run_folder
 
 def train(command, *more):
     sys.argv = ["ae-jax", *command.split(), "--parallel", "data", *more]
@@ -598,17 +608,17 @@ def train(command, *more):
 def refusal(command, *more):
     try:
         cli.dispatch([*command.split(), "--parallel", "data", *more])
-    except (ValueError, run.RunError) as error:
+    except (ValueError, RunError) as error:
         return str(error)
 
 pair, process, flags, where, memory, stream = sys.argv[1:]
 flags = flags.split()
 if pair == "first":
     train(memory, "--workdir", f"{where}/memory/unbroken", *flags)
-commands.write_report = lambda folder, *_: (folder.path / "report.html").touch()  # one drawn is enough
+reporting.write_report = lambda folder, *_: (folder.path / "report.html").touch()  # one drawn is enough
 if pair == "first":
     train(stream, "--workdir", f"{where}/stream/unbroken")
-    run.SEEN = 1
+    run_folder.SEEN = 1
     refused = [
         refusal(memory, "--workdir", f"{where}/{process}"),
         refusal(memory, "--workdir", f"{where}/run", "--keep", f"{process}2"),
@@ -641,9 +651,9 @@ def parts(where, process):
     assert data.x.shape == (123, 6)
     algorithm = vae(networks.mlp((6,), 2, hidden=(8,), heads=2), optax.adam(1e-2))
     for epochs in (1, 2):  # goes on from what both have written
-        folder = run.Folder(where + "/run")
+        folder = run_folder.Folder(where + "/run")
         with folder.opened({}):
-            trained = run.train(
+            trained = loop.train(
                 algorithm, data, epochs=epochs, batch_size=32, seeds=(0, 1), folder=folder, mesh=mesh, every_epochs=1
             )
     if process == "0":  # alone, as a report is written
@@ -665,7 +675,7 @@ def parts(where, process):
     assert len(read) == 31 - int(process)
     read.clear()
     held_out = sources.Stream(source, 50, binarise=3)
-    trained = run.train(algorithm, stream, epochs=2, batch_size=32, seeds=(0, 1), mesh=mesh, validation=held_out)
+    trained = loop.train(algorithm, stream, epochs=2, batch_size=32, seeds=(0, 1), mesh=mesh, validation=held_out)
     curve = [row[part]["loss"] for row in trained.history for part in ("train", "validation")]
     np.savez(where + f"/streamed-{process}.npz", curve=curve, read=read)
 
@@ -674,13 +684,13 @@ def parts(where, process):
         raise ValueError("only the first one knows")
     try:
         said = devices.in_first(fail)
-    except (run.RunError, ValueError) as error:
+    except (RunError, ValueError) as error:
         said = str(error)
     assert said == "only the first one knows", said
     try:
-        with run.Folder(where + "/run").opened({"other": 1}):
+        with run_folder.Folder(where + "/run").opened({"other": 1}):
             raise AssertionError("both must hear of it")
-    except run.RunError as error:
+    except RunError as error:
         assert "other settings" in str(error)
 """
 
@@ -704,7 +714,7 @@ def killed(processes, where):
     """What both have said by the time that one is killed, which is after the third epoch of the run in that folder."""
     deadline = time.monotonic() + 300
     alive = lambda: all(process.poll() is None for process in processes)
-    while len(run.Folder(where).log()) < 3 and time.monotonic() < deadline and alive():
+    while len(run_folder.Folder(where).log()) < 3 and time.monotonic() < deadline and alive():
         time.sleep(0.01)
     died = not alive()
     processes[1].kill()
@@ -713,8 +723,8 @@ def killed(processes, where):
     said = [process.communicate()[0] for process in processes]
     assert not died, said
     assert processes[1].returncode == -9
-    assert 3 <= len(run.Folder(where).log()) < 8, said
-    assert run.Folder(where).results() is None
+    assert 3 <= len(run_folder.Folder(where).log()) < 8, said
+    assert run_folder.Folder(where).results() is None
     return said
 
 
@@ -745,7 +755,7 @@ def test_two_processes_train_as_one(pairs, name, tmp_path):
     assert first.count("report:") == 2
     assert "training" not in second  # one speaks
     cli.dispatch([*commands[name].split(), "--workdir", str(tmp_path / "one"), "--quiet"])
-    many, one = run.Folder(where / name / "unbroken"), run.Folder(tmp_path / "one")
+    many, one = run_folder.Folder(where / name / "unbroken"), run_folder.Folder(tmp_path / "one")
     curves = [[row["train"]["loss"][0] for row in folder.log()] for folder in (many, one)]
     assert len(curves[0]) == 8
     np.testing.assert_allclose(*curves, rtol=1e-5)
@@ -758,12 +768,12 @@ def test_two_processes_train_as_one(pairs, name, tmp_path):
 @pytest.mark.parametrize("name", ["memory", "stream"])
 def test_two_processes_go_on_after_one_is_killed(pairs, name):
     """Both are started again, and the run ends with the unbroken one's bits."""
-    broken, unbroken = (run.Folder(pairs[0] / name / how) for how in ("killed", "unbroken"))
+    broken, unbroken = (run_folder.Folder(pairs[0] / name / how) for how in ("killed", "unbroken"))
     curves = [[row["train"]["loss"][0] for row in folder.log()] for folder in (broken, unbroken)]
     assert curves[0] == curves[1]
     a, b = broken.params(), unbroken.params()
     assert a[0] == b[0] == 8
-    assert run.checksum(a[1]) == run.checksum(b[1])
+    assert provenance.checksum(a[1]) == provenance.checksum(b[1])
 
 
 @pytest.mark.slow
@@ -797,7 +807,7 @@ def test_each_process_reads_its_own_part(pairs):
     where = pairs[0] / "parts"
     x = np.load(where / "x.npy")
     algorithm = vae(networks.mlp((6,), 2, hidden=(8,), heads=2), optax.adam(1e-2))
-    alone = run.train(algorithm, Batch(x), epochs=2, batch_size=32, seeds=(0, 1), progress=False)
+    alone = loop.train(algorithm, Batch(x), epochs=2, batch_size=32, seeds=(0, 1), progress=False)
     expected = np.concatenate([np.ravel(a) for a in jax.tree.leaves(alone.params)])
     for i in range(2):
         np.testing.assert_allclose(np.load(where / f"{i}.npy"), expected, rtol=1e-4, atol=1e-6)
@@ -805,7 +815,7 @@ def test_each_process_reads_its_own_part(pairs):
     pixels = np.asarray(255 * x, np.uint8)
     source = data.stream.made("pixels", 123, lambda index: Batch(pixels[index]))
     stream, held_out = data.Stream(source, 61, seed=0), data.Stream(source, 50, binarise=3)
-    alone = run.train(algorithm, stream, epochs=2, batch_size=32, seeds=(0, 1), validation=held_out, progress=False)
+    alone = loop.train(algorithm, stream, epochs=2, batch_size=32, seeds=(0, 1), validation=held_out, progress=False)
     read = []
     for i in range(2):
         with np.load(where / f"streamed-{i}.npz") as found:

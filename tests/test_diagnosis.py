@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ae_jax import diagnosis, report
+from ae_jax.app import report
+from ae_jax.evaluation import diagnosis
 
 RNG = np.random.default_rng(0)
 

@@ -9,8 +9,8 @@ import threading
 import numpy as np
 import pytest
 
-from ae_jax import disk
-from ae_jax.disk import write_atomically, write_json
+from ae_jax.data import disk
+from ae_jax.data.disk import write_atomically, write_json
 
 
 def names(folder):

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from ae_jax import retrieval
-from ae_jax.distances import by_differences, in_blocks, squared_distances
-from ae_jax.evaluation import clustering, samples
+from ae_jax.distributions.distances import by_differences, in_blocks, squared_distances
+from ae_jax.evaluation import clustering, retrieval, samples
 
 measure = jax.jit(squared_distances)
 

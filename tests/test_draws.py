@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax import draws
-from ae_jax.barriers import computed, settled
+from ae_jax.xla import draws
+from ae_jax.xla.barriers import computed, settled
 
 pytestmark = pytest.mark.optimised  # bits
 

@@ -9,10 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import autoencoder, commands, data, devices, evaluation, networks, run
+from ae_jax import autoencoder, data, evaluation, networks
 from ae_jax.algorithms import ALGORITHMS
+from ae_jax.app.commands import measuring
 from ae_jax.core import Batch, Metrics, Rule, epoch, start
-from ae_jax.settings import heads
+from ae_jax.errors import RunError
+from ae_jax.training import devices, loop, run_folder
+from ae_jax.training.settings import heads
 
 X = np.random.default_rng(0).random((12, 3)).astype(np.float32)
 DATA = Batch(jnp.asarray(X))
@@ -46,7 +49,7 @@ def growing():
 
 
 def go(seeds, epochs=5, **options):
-    return run.train(
+    return loop.train(
         growing(), DATA, **{"epochs": epochs, "batch_size": 12, "seeds": seeds, "progress": False, **options}
     )
 
@@ -75,7 +78,7 @@ def test_the_others_finish_to_the_bits_that_they_have_alone(seeds, patience, cap
     for seed in good:
         assert same(together.of(seed), go([seed], **options).of(seed))
     for seed in bad:
-        with pytest.raises(run.RunError, match=f"seed {seed} failed in epoch 3"):
+        with pytest.raises(RunError, match=f"seed {seed} failed in epoch 3"):
             together.of(seed)
     assert np.isnan(together.params["encoder"]["w"][0])  # nobody takes them for good ones
     for row in together.history:
@@ -85,8 +88,8 @@ def test_the_others_finish_to_the_bits_that_they_have_alone(seeds, patience, cap
 
 
 def test_where_all_fail_the_run_does_and_nothing_is_overwritten(seeds, tmp_path):
-    folder = run.Folder(tmp_path / "run")
-    with folder.opened({}), pytest.raises(run.RunError, match=r"in epoch 3 .* epoch 2"):
+    folder = run_folder.Folder(tmp_path / "run")
+    with folder.opened({}), pytest.raises(RunError, match=r"in epoch 3 .* epoch 2"):
         go(seeds[0], folder=folder, every_epochs=1)
     assert folder.params()[0] == 2
     assert [row["epoch"] for row in folder.log()] == [1, 2]
@@ -94,7 +97,7 @@ def test_where_all_fail_the_run_does_and_nothing_is_overwritten(seeds, tmp_path)
 
 def test_a_run_goes_on_after_a_failure_as_it_would_have(seeds, tmp_path):
     bad, good = seeds
-    both, folder = [bad[0], good[0]], run.Folder(tmp_path / "run")
+    both, folder = [bad[0], good[0]], run_folder.Folder(tmp_path / "run")
     for epochs in (2, 4, 6):  # before the failure, after it, and on
         with folder.opened({}):
             broken = go(both, epochs, folder=folder)
@@ -108,13 +111,13 @@ def test_a_run_goes_on_after_a_failure_as_it_would_have(seeds, tmp_path):
 def test_a_stream_of_shards_says_the_same(seeds):
     bad, good = seeds
     source = data.Source("x", (3,), np.array([[0, 12]]), lambda index: Batch(X[index]))
-    found = run.train(
+    found = loop.train(
         growing(), data.Stream(source, 6, 0), epochs=4, batch_size=6, seeds=[bad[0], good[0]], progress=False
     )
     assert found.failed == {bad[0]: 2}  # two shards an epoch: the third step is in the second
     assert found.good == (good[0],)
-    with pytest.raises(run.RunError, match="in epoch 2"):
-        run.train(growing(), data.Stream(source, 6, 0), epochs=4, batch_size=6, seeds=bad, progress=False)
+    with pytest.raises(RunError, match="in epoch 2"):
+        loop.train(growing(), data.Stream(source, 6, 0), epochs=4, batch_size=6, seeds=bad, progress=False)
 
 
 def test_remarks_are_of_the_seeds_that_did_not_fail(seeds):
@@ -123,7 +126,7 @@ def test_remarks_are_of_the_seeds_that_did_not_fail(seeds):
     coder = growing()._replace(encode=lambda params, x, key=None: x[:, :2])
     metrics = {"test explained_variance": {"values": [-1.0]}}  # of the good seed alone
     asked = SimpleNamespace(batch_size=12, epochs=9), SimpleNamespace(test=DATA)
-    found = commands.diagnose(coder, trained, *asked, 12, metrics)
+    found = measuring.diagnose(coder, trained, *asked, 12, metrics)
     assert "worse than the mean example" in found[0]
     assert found[-1] == "stopped early at epoch 5 of 9 (the best is 2)"
 
@@ -165,7 +168,7 @@ def test_a_metric_that_cannot_choose_is_refused_before_anything_is_compiled(moni
     def compiling(*_, **__):
         raise AssertionError
 
-    monkeypatch.setattr(run, "_programs", compiling)
+    monkeypatch.setattr(loop, "programs", compiling)
     with pytest.raises(ValueError, match=match):
         go([0], monitor=monitor, validation=validation)
 

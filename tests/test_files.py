@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import study
 from PIL import Image
 
-from ae_jax import cli, commands, data, experiment, files, plots, run
-from ae_jax.disk import strict, suffix, write_json
-from ae_jax.settings import Settings
+from ae_jax import data
+from ae_jax.app import cli, files, plots
+from ae_jax.app.commands import coding, measuring, projecting, reporting, restoring, runs, searching
+from ae_jax.data.disk import strict, suffix, write_json
+from ae_jax.errors import RunError
+from ae_jax.training.settings import Settings
 
 RNG = np.random.default_rng(0)
 X = RNG.random((6, 8, 8, 1), dtype=np.float32)
@@ -24,8 +28,8 @@ def trained(tmp_path_factory):
     np.save(root / "data.npy", RNG.random((20, 8, 8, 1), dtype=np.float32))
     nothing = {"seeds": [0], "metrics": {}, "parameters": 0, "seconds": 0.0, "examples_per_second": 0.0, "device": ""}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "measure", lambda *args: dict(nothing))
-        patch.setattr(commands, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
+        patch.setattr(measuring, "measure", lambda *args: dict(nothing))
+        patch.setattr(reporting, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
         options = "--epochs 1 --latents 3 --hidden 8 --batch-size 8 --quiet --noise masking"
         where = ["--data", str(root / "data.npy"), "--workdir", str(root / "run")]
         cli.dispatch(["train", "autoencoder", *options.split(), *where])
@@ -39,7 +43,7 @@ def no_work(monkeypatch):
     def opened(*args):
         raise AssertionError("work began before the refusal")
 
-    monkeypatch.setattr(commands, "open_run", opened)
+    monkeypatch.setattr(runs, "open_run", opened)
 
 
 @pytest.fixture
@@ -76,12 +80,12 @@ def test_no_command_writes_over_what_it_reads(command, way, x, no_work):
         out = Path("there") / source
     before = Path(source).read_bytes()
     call = {
-        "encode": lambda: commands.encode(Path("run"), source, out),
-        "decode": lambda: commands.decode(Path("run"), source, out),
-        "index": lambda: commands.make_index(Path("run"), source, out),
-        "evaluate": lambda: commands.evaluate(Path("run"), source, out=out),
+        "encode": lambda: coding.encode(Path("run"), source, out),
+        "decode": lambda: coding.decode(Path("run"), source, out),
+        "index": lambda: searching.make_index(Path("run"), source, out),
+        "evaluate": lambda: measuring.evaluate(Path("run"), source, out=out),
     }[command]
-    with pytest.raises(run.RunError, match=r"is an input .* and would be overwritten; write to another place"):
+    with pytest.raises(RunError, match=r"is an input .* and would be overwritten; write to another place"):
         call()
     assert unchanged(Path(source), before)
 
@@ -90,7 +94,7 @@ def test_no_command_writes_over_what_it_reads(command, way, x, no_work):
 def test_no_command_writes_over_a_file_of_the_folder_it_reads(name, tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / name).write_bytes(b"kept")
-    with pytest.raises(run.RunError, match="would be overwritten"):
+    with pytest.raises(RunError, match="would be overwritten"):
         files.check_output(tmp_path / "set" / name, str(tmp_path / "set"))
 
 
@@ -117,7 +121,7 @@ APART = ("z.npy", "set/z.npz", "set/z.json", "set/run/z.npy", "set/.cache/z.npy"
 @pytest.mark.parametrize("place", INSIDE)
 def test_no_command_adds_to_the_data_in_a_folder(place, pictures):
     before = data.load("set")
-    with pytest.raises(run.RunError, match=r"would be read as one of the data in set from then on; write to") as error:
+    with pytest.raises(RunError, match=r"would be read as one of the data in set from then on; write to") as error:
         files.check_output(Path(place), "set")
     advised = Path(str(error.value).rpartition("such as ")[2])
     assert advised == pictures
@@ -141,35 +145,35 @@ def test_what_is_no_data_may_be_written_among_them(place, pictures):
 
 def test_no_folder_of_output_becomes_data(pictures):
     for out in ("set/new", "set", "set/cats", "elsewhere/new"):
-        with pytest.raises(run.RunError, match="would be read as one of the data in set from then on"):
+        with pytest.raises(RunError, match="would be read as one of the data in set from then on"):
             files.check_folder(Path(out), ("vectors.tsv", "sprite.png"), "set")
     for out in ("new", "set/run/projector"):
         files.check_folder(Path(out), ("vectors.tsv", "sprite.png"), "set")
-    with pytest.raises(run.RunError, match="would be read as one of the data in set from then on"):
+    with pytest.raises(RunError, match="would be read as one of the data in set from then on"):
         files.places_for([Path("elsewhere/0.png")], Path("elsewhere"), Path("set/restored"), "set")
 
 
 def test_the_labels_of_a_file_of_arrays_are_not_written(x):
-    with pytest.raises(run.RunError, match=r"would be read as the labels of x\.npy"):
+    with pytest.raises(RunError, match=r"would be read as the labels of x\.npy"):
         files.check_output(Path("x.labels.npy"), "x.npy")
     files.check_output(Path("x.codes.npy"), "x.npy")
 
 
 def test_a_run_writes_nothing_into_the_folder_it_learned_from(pictures, monkeypatch):
     settings = Settings(algorithm="vae", network="mlp", data="set", latents=2, epochs=1, batch_size=1, seeds=(0,))
-    opened = commands.Opened(**(dict.fromkeys(commands.Opened._fields) | {"settings": settings}))
-    monkeypatch.setattr(commands, "open_run", lambda *_: opened)
-    monkeypatch.setattr(commands, "check_restores", lambda *_: None)
+    opened = runs.Opened(**(dict.fromkeys(runs.Opened._fields) | {"settings": settings}))
+    monkeypatch.setattr(runs, "open_run", lambda *_: opened)
+    monkeypatch.setattr(restoring, "check_restores", lambda *_: None)
     here, out = Path("set/run"), Path("set/cats/z.npy")
     for call in (
-        lambda: commands.encode(here, "elsewhere.npy", out),
-        lambda: commands.decode(here, "elsewhere.npy", out),
-        lambda: commands.sample(here, 1, out),
-        lambda: commands.project(here, Path("set/cats")),
-        lambda: commands.evaluate(here, out=out),
-        lambda: commands.restore(here, Path("elsewhere"), Path("set/new")),
+        lambda: coding.encode(here, "elsewhere.npy", out),
+        lambda: coding.decode(here, "elsewhere.npy", out),
+        lambda: coding.sample(here, 1, out),
+        lambda: projecting.project(here, Path("set/cats")),
+        lambda: measuring.evaluate(here, out=out),
+        lambda: restoring.restore(here, Path("elsewhere"), Path("set/new")),
     ):
-        with pytest.raises(run.RunError, match="would be read as one of the data in set from then on"):
+        with pytest.raises(RunError, match="would be read as one of the data in set from then on"):
             call()
 
 
@@ -183,15 +187,15 @@ def test_the_data_of_a_run_are_not_written_over(trained, x, monkeypatch):
     before = (trained.parent / "data.npy").read_bytes()
     out = trained.parent / "data.npy"
     for call in (
-        lambda: commands.encode(trained, "x.npy", out),
-        lambda: commands.evaluate(trained, out=out),
-        lambda: commands.decode(trained, "x.npy", out),
+        lambda: coding.encode(trained, "x.npy", out),
+        lambda: measuring.evaluate(trained, out=out),
+        lambda: coding.decode(trained, "x.npy", out),
     ):
-        with pytest.raises(run.RunError, match="would be overwritten"):
+        with pytest.raises(RunError, match="would be overwritten"):
             call()
-    monkeypatch.setattr(commands, "PROJECTED", ("data.npy",))
-    with pytest.raises(run.RunError, match="would be overwritten"):
-        commands.project(trained, trained.parent)
+    monkeypatch.setattr(projecting, "PROJECTED", ("data.npy",))
+    with pytest.raises(RunError, match="would be overwritten"):
+        projecting.project(trained, trained.parent)
     assert unchanged(out, before)
 
 
@@ -199,19 +203,19 @@ def test_what_belongs_to_a_run_is_not_written_over(trained, x, tmp_path):
     (tmp_path / "link.json").symlink_to(trained / "results.json")
     for out in (trained / "results.json", trained / "config.json", tmp_path / "link.json", trained / "log.jsonl"):
         before = out.read_bytes()
-        with pytest.raises(run.RunError, match="belongs to the run there"):
-            commands.evaluate(trained, out=out)
+        with pytest.raises(RunError, match="belongs to the run there"):
+            measuring.evaluate(trained, out=out)
         assert unchanged(out, before)
     (trained / "pictures").mkdir(exist_ok=True)
     for below in ("checkpoints", "pictures"):
         for call in (
-            lambda below=below: commands.encode(trained, "x.npy", trained / below / "z.npy"),
-            lambda below=below: commands.export(trained, trained / below),
-            lambda below=below: commands.project(trained, trained / below),
+            lambda below=below: coding.encode(trained, "x.npy", trained / below / "z.npy"),
+            lambda below=below: coding.export(trained, trained / below),
+            lambda below=below: projecting.project(trained, trained / below),
         ):
-            with pytest.raises(run.RunError, match=f"overwrite {below}, which belongs to the run"):
+            with pytest.raises(RunError, match=f"overwrite {below}, which belongs to the run"):
                 call()
-    assert commands.encode(trained, "x.npy", trained / "codes.npy").shape == (6, 3)  # a user's own file there
+    assert coding.encode(trained, "x.npy", trained / "codes.npy").shape == (6, 3)  # a user's own file there
 
 
 def test_restore_reads_no_image_of_the_folder_that_it_writes(trained, tmp_path, monkeypatch, capsys):
@@ -219,17 +223,17 @@ def test_restore_reads_no_image_of_the_folder_that_it_writes(trained, tmp_path, 
     for name in ("a.png", "b.PNG"):
         Image.fromarray(RNG.integers(0, 255, (8, 8), np.uint8)).save(name)
     for again in (False, True):
-        written, refused = commands.restore(trained, Path("."), Path("restored"))
+        written, refused = restoring.restore(trained, Path("."), Path("restored"))
         assert [str(p) for p in written] == ["restored/a.png", "restored/b.png"]
         assert refused == []
         assert ("the 2 images in it are left out" in capsys.readouterr().err) == again
     os.link("a.png", "c.png")
     Path("linked").symlink_to(".")
     for out in ("c.png", "linked/a.png"):
-        with pytest.raises(run.RunError, match="would be overwritten"):
-            commands.restore(trained, Path("a.png"), Path(out))
-    with pytest.raises(run.RunError, match="belongs to the run"):
-        commands.restore(trained, Path("a.png"), trained / "checkpoints" / "a.png")
+        with pytest.raises(RunError, match="would be overwritten"):
+            restoring.restore(trained, Path("a.png"), Path(out))
+    with pytest.raises(RunError, match="belongs to the run"):
+        restoring.restore(trained, Path("a.png"), trained / "checkpoints" / "a.png")
 
 
 def test_a_file_that_cannot_be_written_is_refused_first(x, tmp_path, no_work, monkeypatch):
@@ -242,17 +246,17 @@ def test_a_file_that_cannot_be_written_is_refused_first(x, tmp_path, no_work, mo
         ("n" * 300 + ".npy", "cannot be written"),
         ("loop.npy", "cannot be written"),
     ):
-        with pytest.raises(run.RunError, match=told):
-            commands.encode(Path("run"), "x.npy", Path(out))
+        with pytest.raises(RunError, match=told):
+            coding.encode(Path("run"), "x.npy", Path(out))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(run.RunError, match="you may not write to the folder"):
-        commands.encode(Path("run"), "x.npy", Path("z.npy"))
+    with pytest.raises(RunError, match="you may not write to the folder"):
+        coding.encode(Path("run"), "x.npy", Path("z.npy"))
 
 
 def test_folders_that_cannot_be_made_are_refused_first(x, tmp_path):
-    with pytest.raises(run.RunError, match=r"cannot be made: .*x\.npy is a file"):
+    with pytest.raises(RunError, match=r"cannot be made: .*x\.npy is a file"):
         files.check_folder(tmp_path / "x.npy" / "below")
-    with pytest.raises(run.RunError, match="is a file; name a folder"):
+    with pytest.raises(RunError, match="is a file; name a folder"):
         files.check_folder(tmp_path / "x.npy")
     files.check_folder(tmp_path / "new" / "below")
 
@@ -266,16 +270,16 @@ def test_suffixes_are_read_in_either_case(trained, tmp_path, monkeypatch):
         np.save(file, X)
     with open("X.Npz", "wb") as file:
         np.savez(file, x=X)
-    codes = commands.encode(trained, "X.NPY", Path("Z.NPY"))
+    codes = coding.encode(trained, "X.NPY", Path("Z.NPY"))
     np.testing.assert_array_equal(np.load("Z.NPY"), codes)
-    np.testing.assert_array_equal(commands.encode(trained, "X.Npz", Path("Z.NPZ")), codes)
+    np.testing.assert_array_equal(coding.encode(trained, "X.Npz", Path("Z.NPZ")), codes)
     np.testing.assert_array_equal(np.load("Z.NPZ")["codes"], codes)
-    commands.decode(trained, "Z.NPY", Path("grid.PNG"))
+    coding.decode(trained, "Z.NPY", Path("grid.PNG"))
     assert Image.open("grid.PNG").format == "PNG"
-    commands.decode(trained, "Z.NPZ", Path("Y.Npy"))
+    coding.decode(trained, "Z.NPZ", Path("Y.Npy"))
     assert np.load("Y.Npy").shape == (6, 8, 8, 1)
-    made = commands.make_index(trained, "X.NPY", Path("I.NPZ"))
-    assert len(commands.search(Path("I.NPZ"), "X.NPY", k=1).hits) == len(made.codes) == 6
+    made = searching.make_index(trained, "X.NPY", Path("I.NPZ"))
+    assert len(searching.search(Path("I.NPZ"), "X.NPY", k=1).hits) == len(made.codes) == 6
     np.testing.assert_array_equal(
         data.load("X.NPY", test_fraction=0.5).train.x, data.load("X.Npz", test_fraction=0.5).train.x
     )
@@ -297,15 +301,15 @@ def test_suffixes_are_read_in_either_case(trained, tmp_path, monkeypatch):
 )
 def test_codes_that_are_no_numbers_are_refused(codes, told, trained, tmp_path):
     np.save(tmp_path / "z.npy", codes)
-    with pytest.raises(run.RunError, match=told):
-        commands.decode(trained, str(tmp_path / "z.npy"), tmp_path / "x.npy")
+    with pytest.raises(RunError, match=told):
+        coding.decode(trained, str(tmp_path / "z.npy"), tmp_path / "x.npy")
     assert not (tmp_path / "x.npy").exists()
 
 
 def test_whole_numbers_and_bits_are_codes(trained, tmp_path):
     for codes in (np.eye(3, dtype=bool), np.eye(3, dtype=np.int64)):
         np.save(tmp_path / "z.npy", codes)
-        assert commands.decode(trained, str(tmp_path / "z.npy"), tmp_path / "x.npy").shape == (3, 8, 8, 1)
+        assert coding.decode(trained, str(tmp_path / "z.npy"), tmp_path / "x.npy").shape == (3, 8, 8, 1)
 
 
 def damaged(content):
@@ -322,7 +326,7 @@ def test_damaged_arrays_end_in_a_sentence(kind, tmp_path):
     {"npy": np.save, "npz": np.savez, "compressed": np.savez_compressed}[kind](path, np.arange(100.0).reshape(50, 2))
     for content in damaged(path.read_bytes()):
         path.write_bytes(content)
-        with contextlib.suppress(run.RunError):  # a byte of the numbers themselves is no damage that a file tells of
+        with contextlib.suppress(RunError):  # a byte of the numbers themselves is no damage that a file tells of
             files.read_array(path)
 
 
@@ -351,7 +355,7 @@ def test_a_record_is_written_before_its_picture(fails, tmp_path, capsys):
         return plots.curve([1, 2], {"train": np.ones((2, 3))})
 
     told = dict(title="t", source="s", settings={"lr": np.float32(1)}, seeds=[0, 1], seconds=1.0, out=tmp_path)
-    experiment.record("some/trial.py", {"a": [1.0, 2.0]}, figure=figure, **told)
+    study.record("some/trial.py", {"a": [1.0, 2.0]}, figure=figure, **told)
     row = json.loads((tmp_path / "trial.json").read_text())
     assert row["metrics"]["a"]["mean"] == 1.5
     assert ("picture" in row) == (tmp_path / "trial.png").exists() == (not fails)

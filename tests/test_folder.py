@@ -14,23 +14,27 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import autoencoder, commands, evaluation, networks, run
+from ae_jax import autoencoder, evaluation, networks
+from ae_jax.app.commands import loading, measuring, reporting, runs, training
 from ae_jax.core import Batch
-from ae_jax.settings import OptimizerSettings, Settings, build
+from ae_jax.errors import RunError
+from ae_jax.training import arguments, compiled, loop, provenance, run_folder
+from ae_jax.training.settings import OptimizerSettings, Settings, build
+from ae_jax.xla import cache
 
 DATA = Batch(jnp.asarray(np.random.default_rng(0).random((20, 4)), jnp.float32))
 
 
 def go(folder, epochs=4, **options):
     algorithm = autoencoder(networks.linear((4,), 2), optax.sgd(0.1))
-    return run.train(algorithm, DATA, epochs=epochs, batch_size=20, folder=folder, progress=False, **options)
+    return loop.train(algorithm, DATA, epochs=epochs, batch_size=20, folder=folder, progress=False, **options)
 
 
 # -------------------------------------------------------------------------------------- whose folder it is
 
 
 def test_with_no_checkpoint_there_is_nothing_to_protect(tmp_path, capsys):
-    folder = run.Folder(tmp_path / "run")
+    folder = run_folder.Folder(tmp_path / "run")
     with folder.opened({"lr": 1e30}):
         (folder.path / "log.jsonl").write_text('{"epoch": 1}\n')
     with folder.opened({"lr": 0.1}):
@@ -39,19 +43,19 @@ def test_with_no_checkpoint_there_is_nothing_to_protect(tmp_path, capsys):
     assert "lr: 1e+30 there, 0.1 now" in said
     assert folder.config()["settings"] == {"lr": 0.1}
     assert [row["epoch"] for row in folder.log()] == [1, 2]
-    with pytest.raises(run.RunError, match=r"lr: 0\.1 there, 0\.2 now"), folder.opened({"lr": 0.2}):
+    with pytest.raises(RunError, match=r"lr: 0\.1 there, 0\.2 now"), folder.opened({"lr": 0.2}):
         pass
     shutil.rmtree(folder.path / "checkpoints")
     (folder.path / "damaged-checkpoint-2").mkdir()  # learned once, and perhaps to be had back
-    with pytest.raises(run.RunError, match="other settings"), folder.opened({"lr": 0.2}):
+    with pytest.raises(RunError, match="other settings"), folder.opened({"lr": 0.2}):
         pass
 
 
 @pytest.mark.parametrize("content", ['{"model_type": "bert"}', "[]", '{"settings": 3}', "3", '"x"', "null"])
 def test_another_programs_config_is_refused_and_nothing_is_written(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
-    for use in (lambda: run.Folder(tmp_path).opened({}).__enter__(), run.Folder(tmp_path).params):
-        with pytest.raises(run.RunError, match=r"not a run of ae-jax.*another program's"):
+    for use in (lambda: run_folder.Folder(tmp_path).opened({}).__enter__(), run_folder.Folder(tmp_path).params):
+        with pytest.raises(RunError, match=r"not a run of ae-jax.*another program's"):
             use()
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     assert (tmp_path / "config.json").read_text() == content
@@ -60,15 +64,15 @@ def test_another_programs_config_is_refused_and_nothing_is_written(tmp_path, con
 @pytest.mark.parametrize("content", [b'{"settings": {', b"\xff\xfe\x00", b""])
 def test_a_damaged_config_is_named(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(run.RunError, match=r"config\.json is damaged"):
-        run.Folder(tmp_path).config()
+    with pytest.raises(RunError, match=r"config\.json is damaged"):
+        run_folder.Folder(tmp_path).config()
 
 
 @pytest.mark.parametrize("content", [b'{"seeds": [', b"[]", b"\xff", b""])
 def test_a_cut_results_file_is_named_with_what_to_do(tmp_path, content):
     (tmp_path / "results.json").write_bytes(content)
-    with pytest.raises(run.RunError, match=r"results\.json is damaged.*Start the training command again"):
-        run.Folder(tmp_path).results()
+    with pytest.raises(RunError, match=r"results\.json is damaged.*Start the training command again"):
+        run_folder.Folder(tmp_path).results()
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
@@ -77,7 +81,7 @@ def test_a_file_system_without_locks_is_said_in_a_line(tmp_path, monkeypatch, ca
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", none)
-    folder = run.Folder(tmp_path / "run")
+    folder = run_folder.Folder(tmp_path / "run")
     with folder.opened({}):
         go(folder, 1)
     said = capsys.readouterr().err.strip().split("\n")
@@ -90,15 +94,15 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
 
     monkeypatch.setattr(Path, "mkdir", refusing)
-    with pytest.raises(run.RunError, match=r"run cannot be written to \(Read-only file system\).*--workdir"):
-        run.Folder(tmp_path / "run").opened({}).__enter__()
+    with pytest.raises(RunError, match=r"run cannot be written to \(Read-only file system\).*--workdir"):
+        run_folder.Folder(tmp_path / "run").opened({}).__enter__()
 
 
 # ---------------------------------------------------------------------------------------------------- log
 
 
 def test_a_bad_line_of_the_log_costs_that_line_alone(tmp_path, capsys):
-    folder = run.Folder(tmp_path / "run")
+    folder = run_folder.Folder(tmp_path / "run")
     with folder.opened({}):
         go(folder, 5)
     log = folder.path / "log.jsonl"
@@ -117,8 +121,8 @@ def test_a_bad_line_of_the_log_costs_that_line_alone(tmp_path, capsys):
 
 def test_a_log_that_cannot_be_written_says_what_to_do(tmp_path):
     (tmp_path / "log.jsonl").mkdir()
-    with pytest.raises(run.RunError, match=r"log\.jsonl cannot be written to \(Is a directory\).*last checkpoint"):
-        run.append(tmp_path / "log.jsonl", "{}\n")
+    with pytest.raises(RunError, match=r"log\.jsonl cannot be written to \(Is a directory\).*last checkpoint"):
+        run_folder.append(tmp_path / "log.jsonl", "{}\n")
 
 
 # -------------------------------------------------------------------------------------------------- seeds
@@ -131,7 +135,7 @@ def test_seeds_that_jax_would_wrap_are_refused(seeds):
 
 
 def test_the_largest_seed_is_a_seed():
-    run.check_seeds((0, 2**32 - 1))
+    arguments.check_seeds((0, 2**32 - 1))
     different = [jax.random.key_data(jax.random.key(s)).tolist() for s in (0, 2**32 - 1)]
     assert different[0] != different[1]
 
@@ -146,13 +150,13 @@ def installed(tmp_path, monkeypatch):
     def place(at, tracked):
         here = tmp_path / at
         here.mkdir(parents=True)
-        (here / "run.py").write_text("")
+        (here / "provenance.py").write_text("")
         (tmp_path / "other.py").write_text("")
         identity = ("-c", "user.name=me", "-c", "user.email=me@here")
         added = "." if tracked else "other.py"
         for command in (["init", "-q"], ["add", added], [*identity, "commit", "-qm", "all"]):
             subprocess.run(["git", *command], cwd=tmp_path, check=True)
-        monkeypatch.setattr(run, "__file__", str(here / "run.py"))
+        monkeypatch.setattr(provenance, "__file__", str(here / "provenance.py"))
 
     return place
 
@@ -168,15 +172,15 @@ def installed(tmp_path, monkeypatch):
 )
 def test_only_the_packages_own_commit_is_recorded(installed, at, tracked, own):
     installed(at, tracked)
-    assert (run.commit() is not None) == own
+    assert (provenance.commit() is not None) == own
 
 
 def test_the_repository_of_a_hook_is_not_the_packages(installed, tmp_path, monkeypatch):
     installed("ae_jax", True)
-    before = run.commit()
+    before = provenance.commit()
     subprocess.run(["git", "init", "-q", "other"], cwd=tmp_path, check=True)
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
-    assert run.commit() == before is not None
+    assert provenance.commit() == before is not None
 
 
 @pytest.mark.parametrize("what", ["no git", "one that may not be run"])
@@ -185,7 +189,7 @@ def test_without_git_there_is_no_commit(tmp_path, monkeypatch, what):
         (tmp_path / "git").write_text("")
         (tmp_path / "git").chmod(0o644)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert run.circumstances()["commit"] is None
+    assert provenance.circumstances()["commit"] is None
 
 
 # -------------------------------------------------------------------------------------------------- caches
@@ -209,7 +213,7 @@ def test_without_a_home_nothing_is_cached_and_one_line_says_so(monkeypatch, caps
 
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(pwd, "getpwuid", nobody)
-    run.cache_compilations()
+    cache.cache_compilations()
     assert config == {"jax_enable_compilation_cache": False}
     assert len(capsys.readouterr().err.strip().split("\n")) == 1
 
@@ -218,14 +222,14 @@ def test_without_a_home_nothing_is_cached_and_one_line_says_so(monkeypatch, caps
 def test_a_cache_that_cannot_be_made_costs_one_line(tmp_path, monkeypatch, capsys, config, name):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(name, str(tmp_path / "file" / "below"))
-    run.cache_compilations()
+    cache.cache_compilations()
     assert config == {"jax_enable_compilation_cache": False}
     assert "Not a directory" in capsys.readouterr().err
 
 
 def test_a_cache_is_made_where_it_can_be(tmp_path, monkeypatch, capsys, config):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    run.cache_compilations()
+    cache.cache_compilations()
     assert Path(config["jax_compilation_cache_dir"]).is_relative_to(tmp_path / "ae_jax")
     assert capsys.readouterr().err == ""
 
@@ -271,8 +275,8 @@ SETTINGS = dict(
     ],
 )
 def test_what_can_be_found_wrong_early_is_found_before_anything_is_written(tmp_path, settings, options, match):
-    with pytest.raises((ValueError, run.RunError), match=match):
-        commands.train(Settings(**SETTINGS | settings), tmp_path / "run", quiet=True, **options)
+    with pytest.raises((ValueError, RunError), match=match):
+        training.train(Settings(**SETTINGS | settings), tmp_path / "run", quiet=True, **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -287,10 +291,10 @@ def partly(tmp_path):
     )
     fields = {"params": params, "memory": (), "best": params, "best_value": -jnp.ones(3)}
     fields |= {"best_epoch": jnp.array([1, 2, 3]), "active": jnp.array([False, True, True])}
-    folder = run.Folder(tmp_path / "run")
+    folder = run_folder.Folder(tmp_path / "run")
     content = {"shape": (8, 8, 1), "validated": True, "data_checksum": 0}
     with folder.opened(settings.to_json() | content):
-        folder.save(3, run.State(**fields, failed=jnp.array([2, 0, 0])))
+        folder.save(3, compiled.State(**fields, failed=jnp.array([2, 0, 0])))
     part = lambda e: {"loss": [None if e > 1 else 9.0, 2.0, 3.0]}
     rows = [{"epoch": e, "seconds": 1.0, "examples_per_second": 5.0, "train": part(e)} for e in (1, 2, 3)]
     (folder.path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -299,12 +303,12 @@ def partly(tmp_path):
 
 def test_a_failed_seed_is_refused_by_name_and_another_is_the_first(partly, capsys):
     folder, _ = partly
-    opened = commands.open_run(folder.path)
+    opened = runs.open_run(folder.path)
     assert opened.seed == 1
     assert "seed 4 failed in epoch 2" in capsys.readouterr().err
-    assert commands.open_run(folder.path, 6).seed == 6
-    with pytest.raises(run.RunError, match=r"seed 4 failed in epoch 2 .*choose one of \[1, 6\]"):
-        commands.open_run(folder.path, 4)
+    assert runs.open_run(folder.path, 6).seed == 6
+    with pytest.raises(RunError, match=r"seed 4 failed in epoch 2 .*choose one of \[1, 6\]"):
+        runs.open_run(folder.path, 4)
 
 
 def test_a_run_that_has_saved_its_start_alone_says_so(partly, capsys):
@@ -312,7 +316,7 @@ def test_a_run_that_has_saved_its_start_alone_says_so(partly, capsys):
     state = folder.params()[1]
     shutil.rmtree(folder.path / "checkpoints" / "3")
     folder.save(0, state._replace(failed=0 * state.failed))
-    assert commands.open_run(folder.path).epoch == 0
+    assert runs.open_run(folder.path).epoch == 0
     assert "has not ended its first epoch" in capsys.readouterr().err
 
 
@@ -320,15 +324,15 @@ def test_results_say_which_seeds_their_means_are_over(partly, monkeypatch):
     folder, algorithm = partly
     monkeypatch.setattr(evaluation, "battery", lambda *_, **__: lambda params, key: {"test elbo": -5.0})
     few = Batch(np.zeros((2, 8, 8, 1), np.float32))
-    trained = commands.open_run(folder.path).trained
-    results = commands.measure(algorithm, trained, commands.Splits(None, few, None, few), 1, lambda *_: None)
+    trained = runs.open_run(folder.path).trained
+    results = measuring.measure(algorithm, trained, loading.Splits(None, few, None, few), 1, lambda *_: None)
     assert results["seeds"] == [1, 6]
     assert results["failed"] == {"4": 2}
     assert results["best_epoch"] == [2, 3]  # not the newest, of either
     assert results["metrics"]["test elbo"]["n"] == len(results["metrics"]["test elbo"]["values"]) == 2
-    last = commands.table(results).split("\n")[-1]
+    last = measuring.table(results).split("\n")[-1]
     assert last.startswith("2 seeds (seed 4 failed in epoch 2), ")
-    shown = commands.of_seeds(folder.log(), [4, 1, 6], results["seeds"])
+    shown = reporting.of_seeds(folder.log(), [4, 1, 6], results["seeds"])
     assert [row["train"]["loss"] for row in shown] == [[2.0, 3.0]] * 3
 
 
@@ -345,14 +349,14 @@ def test_a_finished_run_whose_checkpoint_is_damaged_is_not_taken_for_whole(partl
 def test_what_messages_advise_arrives(tmp_path, monkeypatch, capsys):
     """A finished run, of which something is damaged or gone, is made whole by its own command."""
     drawn = []
-    monkeypatch.setattr(commands, "decorate", lambda folder, *_: drawn.append((folder.path / "report.html").touch()))
+    monkeypatch.setattr(reporting, "decorate", lambda folder, *_: drawn.append((folder.path / "report.html").touch()))
     digits = np.random.default_rng(0).random((40, 3)).astype(np.float32)
     np.save(tmp_path / "x.npy", digits)
     settings = Settings(**SETTINGS | {"algorithm": "autoencoder", "data": str(tmp_path / "x.npy"), "seeds": (0,)})
     where, told = tmp_path / "run", []
 
     def go():
-        results = commands.train(settings, where, every_epochs=1, quiet=True)
+        results = training.train(settings, where, every_epochs=1, quiet=True)
         told.append(capsys.readouterr().err)
         return results["metrics"]
 
@@ -363,15 +367,15 @@ def test_what_messages_advise_arrives(tmp_path, monkeypatch, capsys):
 
     path = where / "checkpoints" / "3" / "meta.json"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(run.RunError, match="Start the training command again"):
-        commands.open_run(where)
+    with pytest.raises(RunError, match="Start the training command again"):
+        runs.open_run(where)
     assert go() == right
     assert "its last checkpoint is damaged" in told[-1]
-    assert commands.open_run(where).epoch == 3
+    assert runs.open_run(where).epoch == 3
 
     (where / "results.json").write_bytes((where / "results.json").read_bytes()[:50])
-    with pytest.raises(run.RunError, match=r"results\.json.*Start the training command again"):
-        run.Folder(where).results()
+    with pytest.raises(RunError, match=r"results\.json.*Start the training command again"):
+        run_folder.Folder(where).results()
     assert go() == right
     assert go() == right
     assert told[-1] == ""

@@ -14,12 +14,15 @@ import pytest
 import tyro
 from flax import linen
 
-from ae_jax import algorithms, cli, commands, corruption, data, networks, optimizers, run
+from ae_jax import algorithms, corruption, data, networks, optimizers
+from ae_jax.app import cli
+from ae_jax.app.commands import coding, loading, measuring, runs
+from ae_jax.checks import PORTION, Needs, Range, annotations_of, asked_of
 from ae_jax.core import Batch
+from ae_jax.distributions.priors import prior
+from ae_jax.errors import RunError
 from ae_jax.evaluation import logistic_pca, probes, statistics
-from ae_jax.priors import prior
-from ae_jax.ranges import PORTION, Needs, Range, annotations_of, asked_of
-from ae_jax.settings import OptimizerSettings, Settings, build, check_options, check_updates, heads, optimizer
+from ae_jax.training.settings import OptimizerSettings, Settings, build, check_options, check_updates, heads, optimizer
 
 NAN, INF = float("nan"), float("inf")
 RANGES = {
@@ -148,7 +151,7 @@ def test_annealing_without_a_start_and_no_labels_among_labels_are_refused():
 def splits(x, words=None):
     batch = Batch(jnp.asarray(x, jnp.float32))
     dataset = data.Dataset("some", batch, batch, "made")
-    return commands.Splits(replace(dataset, vocabulary=words) if words else dataset, batch, None, batch)
+    return loading.Splits(replace(dataset, vocabulary=words) if words else dataset, batch, None, batch)
 
 
 IMAGES, COUNTS = np.full((3, 2, 2, 1), 0.5), np.array([[0, 3], [2, 1]])
@@ -176,7 +179,7 @@ IMAGES, COUNTS = np.full((3, 2, 2, 1), 0.5), np.array([[0, 3], [2, 1]])
     ],
 )
 def test_a_likelihood_that_is_not_the_datas_is_refused(algorithm, hyper, given, told):
-    check = partial(commands.check_likelihood, replace(RUN, algorithm=algorithm, hyper=hyper), given)
+    check = partial(loading.check_likelihood, replace(RUN, algorithm=algorithm, hyper=hyper), given)
     if told is None:
         check()
     else:
@@ -337,17 +340,17 @@ def test_a_patience_that_no_run_reaches_is_told():
 
 def test_samples_of_a_likelihood_that_is_not_sampled_are_refused(monkeypatch, tmp_path):
     opened = SimpleNamespace(algorithm=made("autoencoder"), settings=replace(RUN, algorithm="autoencoder"))
-    monkeypatch.setattr(commands, "open_run", lambda workdir: opened)
+    monkeypatch.setattr(runs, "open_run", lambda workdir: opened)
     with pytest.raises(ValueError, match=r"^samples=100 has no effect: autoencoder has no log-likelihood"):
-        commands.evaluate(tmp_path, samples=100)
+        measuring.evaluate(tmp_path, samples=100)
 
 
 @pytest.mark.parametrize(("source", "words"), [("x.npy", ()), ("digits", ()), ("some words", ("some", "words"))])
 def test_a_resize_of_what_is_no_image_is_refused(monkeypatch, tmp_path, source, words):
     opened = SimpleNamespace(vocabulary=words, settings=RUN, sources=())
-    monkeypatch.setattr(commands, "open_run", lambda workdir, seed: opened)
-    with pytest.raises(run.RunError, match=f"--resize has no effect: {source} is not read as files of images"):
-        commands.encode(tmp_path, source, tmp_path / "z.npy", resize=True)
+    monkeypatch.setattr(runs, "open_run", lambda workdir, seed: opened)
+    with pytest.raises(RunError, match=f"--resize has no effect: {source} is not read as files of images"):
+        coding.encode(tmp_path, source, tmp_path / "z.npy", resize=True)
 
 
 def test_a_level_of_a_function_is_refused():

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax import cli, commands, index, run
+from ae_jax.app import cli, index
+from ae_jax.app.commands import coding
+from ae_jax.errors import RunError
 
 RNG = np.random.default_rng(0)
 
@@ -16,7 +18,7 @@ def made():
     """An index whose encoder takes the mean of each row of 2x3 images."""
     x = RNG.random((5, 2, 3), dtype=np.float32)
     about = {"shape": [2, 3], "resize": False, "vocabulary": [], "run": {"settings": {"lr": 1e-3}}}
-    program = commands.exported(lambda x: jnp.mean(x, -1), (2, 3))
+    program = coding.exported(lambda x: jnp.mean(x, -1), (2, 3))
     return index.Index(program, x.mean(-1), np.array([f"caf\udce9 {i}" for i in range(5)]), about)
 
 
@@ -63,11 +65,11 @@ def test_a_part_that_was_changed_is_refused(part, made, path):
     }[part]
     np.savez(path, **changed)
     for read in (index.load, index.about):
-        with pytest.raises(run.RunError, match=r"damaged or changed.* make it again"):
+        with pytest.raises(RunError, match=r"damaged or changed.* make it again"):
             read(path)
     del changed[part]
     np.savez(path, **changed)
-    with pytest.raises(run.RunError, match=f"not an index of this version .it lacks {part}."):
+    with pytest.raises(RunError, match=f"not an index of this version .it lacks {part}."):
         index.load(path)
 
 
@@ -77,7 +79,7 @@ def test_no_flipped_bit_is_searched(made, path):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :])
         try:
             found = index.load(path)
-        except run.RunError as error:
+        except RunError as error:
             assert str(path) in str(error)  # noqa: PT017
             continue
         assert index.checksum(found) == index.checksum(made)  # a bit that says nothing of the parts: a date
@@ -87,14 +89,14 @@ def test_a_file_that_is_cut_is_refused(path):
     whole = path.read_bytes()
     for length in range(0, len(whole), len(whole) // 15):
         path.write_bytes(whole[:length])
-        with pytest.raises(run.RunError, match="is not an index"):
+        with pytest.raises(RunError, match="is not an index"):
             index.load(path)
         assert index.about(path) is None
 
 
 def test_codes_that_are_no_numbers_are_not_searched(made, tmp_path):
     index.save(made._replace(codes=np.full((5, 2), np.nan, np.float32)), tmp_path / "i.npz")
-    with pytest.raises(run.RunError, match="NaN or infinite"):
+    with pytest.raises(RunError, match="NaN or infinite"):
         index.load(tmp_path / "i.npz")
 
 

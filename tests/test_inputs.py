@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ae_jax import commands, data, files, run, settings
+from ae_jax import data
+from ae_jax.app import files
+from ae_jax.app.commands import loading
 from ae_jax.data import tfds
+from ae_jax.training import run_folder, settings
 
 # --------------------------------------------------------------------------------------- prepared sets, by hand
 
@@ -142,7 +145,7 @@ def test_without_a_home_folder_named_data_are_found_all_the_same(monkeypatch, tm
     monkeypatch.chdir(tmp_path)
     with pytest.raises(data.DataError, match="there is no home folder to prepare it in"):
         data.load("mnist")
-    for told in (data.load, data.open_stream, run.Folder, partial(files.read_examples, shape=(3,))):
+    for told in (data.load, data.open_stream, run_folder.Folder, partial(files.read_examples, shape=(3,))):
         with pytest.raises(data.DataError, match="there is no such home folder"):
             told("~/x.npy")
 
@@ -561,8 +564,8 @@ def test_a_validation_split_that_is_there_is_not_replaced_unsaid(tmp_path, monke
     prepared(tmp_path, {"train": [0, 1, 2] * 4, "validation": [0, 1, 2], "test": [0, 1]})
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     given = settings.Settings("autoencoder", "mlp", "toy", 2, 1, 4, (0,), shard_size=shard_size)
-    loaded = commands.load(given)
+    loaded = loading.load(given)
     held_out = loaded.validation if loaded.streams is None else loaded.streams.validation.source
     assert len(held_out.x if loaded.streams is None else held_out) == 3
     with pytest.raises(data.DataError, match="a validation split of 3 examples: leave validation= out"):
-        commands.load(dataclasses.replace(given, validation=0.2))
+        loading.load(dataclasses.replace(given, validation=0.2))

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax import jacobians, networks
+from ae_jax import networks
 from ae_jax.core import Batch
+from ae_jax.objectives import jacobians
 
 KEY = jax.random.key(5)
 

@@ -14,11 +14,13 @@ import optax
 import pytest
 from probes import PROBES, bars, build
 
-from ae_jax import boltzmann, core, networks, run, stages
+from ae_jax import core, networks
 from ae_jax.algorithms import classifier, dec, denoising, sparse
+from ae_jax.core import NAMES, address
 from ae_jax.data.binary import dynamic_binarise
 from ae_jax.evaluation.likelihood import log_likelihood
-from ae_jax.keys import NAMES, address
+from ae_jax.objectives import boltzmann
+from ae_jax.training import compiled, stages
 
 KEY = jax.random.key(0)
 
@@ -123,7 +125,7 @@ def test_the_programs_of_a_run_use_no_key_twice():
     """With a transform, statistics and held-out examples."""
     net = networks.mlp((4, 4, 1), 5, hidden=(), code_activation="sigmoid", code_dropout=0.5)
     algorithm = sparse(net, optax.adam(1e-2), target=0.2)
-    begin, advance, *_ = run._programs(algorithm, 4, dynamic_binarise, "loss", "lower", None, validated=True)
+    begin, advance, *_ = compiled.programs(algorithm, 4, dynamic_binarise, "loss", "lower", None, validated=True)
 
     def started(e, keys, data):
         return advance(begin(data, keys), keys, e, data, data)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from ae_jax import corruption, losses, networks
+from ae_jax import corruption, networks
 from ae_jax.core import Batch
+from ae_jax.distributions import losses
 
 rng = np.random.default_rng(0)
 X = rng.uniform(size=(5, 4, 3, 2)).astype(np.float32)  # [B, H, W, C]

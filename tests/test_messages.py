@@ -17,10 +17,14 @@ from flax import nnx
 from PIL import Image
 
 import ae_jax
-from ae_jax import cli, commands, core, data, files, index, networks, report, run, settings
+from ae_jax import core, data, networks, training
 from ae_jax.algorithms import ALGORITHMS
+from ae_jax.app import cli, files, index, report
+from ae_jax.app.commands import coding, measuring, reporting, restoring, runs, searching
 from ae_jax.core import Batch
+from ae_jax.errors import RunError
 from ae_jax.networks.mlp import MLP
+from ae_jax.training import loop, run_folder, settings
 
 ROOT = Path(__file__).parents[1]
 X = np.random.default_rng(0).random((6, 4, 4, 1), dtype=np.float32)
@@ -55,7 +59,7 @@ def calls():
         "start": lambda x: core.start(algorithm.init, rule, x, key),
         "average": lambda x: core.average(algorithm.evaluate, params, x, key),
         "sweep": lambda x: rule.update(params, rule.init(params), x, key),
-        "train": lambda x: run.train(algorithm, x, epochs=1, progress=False),
+        "train": lambda x: loop.train(algorithm, x, epochs=1, progress=False),
     }
 
 
@@ -98,7 +102,7 @@ def readme():
 def test_an_encoder_that_reshapes_by_the_length_of_its_batch_is_exported(capsys):
     net, test = (readme()[name] for name in ("net", "test"))
     params = net.init(jax.random.key(0), test)
-    program = commands.exported(lambda x: net.encode(params, x), (8, 8, 1))
+    program = coding.exported(lambda x: net.encode(params, x), (8, 8, 1))
     call = jax.export.deserialize(bytearray(program)).call
     for count in (1, 3, 7):  # any number at once
         np.testing.assert_allclose(call(test.x[:count]), net.encode(params, test.x[:count]), rtol=1e-4, atol=1e-5)
@@ -106,7 +110,7 @@ def test_an_encoder_that_reshapes_by_the_length_of_its_batch_is_exported(capsys)
 
 def test_what_cannot_be_exported_raises_its_own_error():
     with pytest.raises(TypeError, match="contracting dimensions"):
-        commands.exported(lambda x: x @ jnp.ones(5), (4, 4, 1))
+        coding.exported(lambda x: x @ jnp.ones(5), (4, 4, 1))
 
 
 # ------------------------------------------------------------------------------------ folders that are no runs
@@ -114,22 +118,22 @@ def test_what_cannot_be_exported_raises_its_own_error():
 
 def test_a_file_is_no_run(tmp_path):
     (tmp_path / "README.html").write_text("<html>")
-    with pytest.raises(run.RunError, match=r"README\.html is a file; a run is a folder, the --workdir"):
-        commands.evaluate(tmp_path / "README.html", quiet=True)
-    with pytest.raises(run.RunError, match=r"is not a run of ae-jax: it has no config\.json"):
-        commands.evaluate(tmp_path / "none", quiet=True)
+    with pytest.raises(RunError, match=r"README\.html is a file; a run is a folder, the --workdir"):
+        measuring.evaluate(tmp_path / "README.html", quiet=True)
+    with pytest.raises(RunError, match=r"is not a run of ae-jax: it has no config\.json"):
+        measuring.evaluate(tmp_path / "none", quiet=True)
 
 
 def test_a_run_of_python_is_used_as_the_message_says(tmp_path):
     algorithm = ae_jax.autoencoder(NET, optax.sgd(0.1))
-    folder = run.Folder(tmp_path / "run")
+    folder = run_folder.Folder(tmp_path / "run")
     with folder.opened({"mine": 1}):
-        trained = run.train(algorithm, Batch(X), epochs=1, batch_size=3, folder=folder, progress=False)
-    with pytest.raises(run.RunError, match=r"by run\.train in Python.*lack shape, validated") as told:
-        commands.open_run(tmp_path / "run")
-    (advice,) = re.findall(r"epoch, state = run\.Folder\(.*?\)\.params\(\)", str(told.value))
+        trained = loop.train(algorithm, Batch(X), epochs=1, batch_size=3, folder=folder, progress=False)
+    with pytest.raises(RunError, match=r"by training\.train in Python.*lack shape, validated") as told:
+        runs.open_run(tmp_path / "run")
+    (advice,) = re.findall(r"epoch, state = training\.Folder\(.*?\)\.params\(\)", str(told.value))
     (one,) = re.findall(r"jax\.tree\.map\(.*?state\.params\)", str(told.value))
-    found = {"run": run, "jax": jax}
+    found = {"training": training, "jax": jax}
     exec(f"{advice}\nparams = {one}", found)
     assert found["epoch"] == 1
     np.testing.assert_array_equal(
@@ -152,7 +156,7 @@ def ends(monkeypatch, capsys, *arguments):
     ("error", "said"),
     [
         (OSError(28, "No space left on device", "x.npy"), "ae-jax: x.npy: No space left on device\n"),
-        (run.RunError("a sentence"), "ae-jax: a sentence\n"),
+        (RunError("a sentence"), "ae-jax: a sentence\n"),
         (data.DataError("pass resize=64"), "ae-jax: pass --data-resize 64\n"),
         (MemoryError(), "ae-jax: memory is full (the system gives no details): give a smaller --batch-size"),
         (MemoryError("Unable to allocate 9 TiB"), "ae-jax: memory is full (Unable to allocate 9 TiB): give a smaller"),
@@ -241,14 +245,12 @@ def test_a_config_with_another_kind_of_value_is_damaged(name, value, plain, tmp_
     config["settings"][name] = value
     del config["seal"]  # as in older runs
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(
-        run.RunError, match=rf"config\.json is damaged .its {name} is {re.escape(repr(value))}.; restore"
-    ):
-        commands.open_run(tmp_path)
+    with pytest.raises(RunError, match=rf"config\.json is damaged .its {name} is {re.escape(repr(value))}.; restore"):
+        runs.open_run(tmp_path)
     config["settings"].pop(name)
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(run.RunError, match=rf"by run\.train in Python: its settings lack {name},"):
-        commands.open_run(tmp_path)
+    with pytest.raises(RunError, match=rf"by training\.train in Python: its settings lack {name},"):
+        runs.open_run(tmp_path)
 
 
 # ----------------------------------------------------------------------------------------- advice arrives
@@ -264,8 +266,8 @@ def train(tmp_path_factory):
         made = {"seeds": [0], "metrics": {}, "parameters": 0, "seconds": 0.0, "examples_per_second": 0.0, "device": ""}
         tiny = ["--epochs", "1", "--latents", "3", "--hidden", "8", "--batch-size", "128", "--seeds", "2", "--quiet"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(commands, "measure", lambda *args: dict(made))
-            patch.setattr(commands, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
+            patch.setattr(measuring, "measure", lambda *args: dict(made))
+            patch.setattr(reporting, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
             cli.dispatch(["train", name, "--workdir", str(where), *tiny, *map(str, options)])
         return where
 
@@ -293,46 +295,46 @@ def test_a_run_that_cannot_restore_says_how_to_train_one_that_can(plain, train, 
     digit, large = image(tmp_path / "set" / "digit.png", 8, 8), image(tmp_path / "set" / "large.png", 9, 20)
     colour = image(tmp_path / "colour.png", 9, 9, 3)
     out = tmp_path / "out.png"
-    with pytest.raises(run.RunError, match="never saw corrupted images") as told:
-        commands.restore(plain, digit, out)
+    with pytest.raises(RunError, match="never saw corrupted images") as told:
+        restoring.restore(plain, digit, out)
     noise = flags(told.value, r"with (--noise)$")
     noisy = train("autoencoder", "--data", "digits", *noise, "masking")
-    assert commands.restore(noisy, digit, out)[0] == [out]
-    with pytest.raises(run.RunError, match="whole images and restores 8x8 only") as told:
-        commands.restore(noisy, large, out)
+    assert restoring.restore(noisy, digit, out)[0] == [out]
+    with pytest.raises(RunError, match="whole images and restores 8x8 only") as told:
+        restoring.restore(noisy, large, out)
     options = flags(str(told.value).replace("FOLDER", str(tmp_path / "set")), r"\((--data .*)\)$")
     patches = train("autoencoder", *options, "--data-count", 50, *noise, "masking")
-    assert commands.restore(patches, large, out)[0] == [out]
-    with pytest.raises(run.RunError, match="make it grey, or train with --data-colour True"):
-        commands.restore(patches, colour, out)
+    assert restoring.restore(patches, large, out)[0] == [out]
+    with pytest.raises(RunError, match="make it grey, or train with --data-colour True"):
+        restoring.restore(patches, colour, out)
     Image.open(colour).convert("L").save(colour)
-    assert commands.restore(patches, colour, out)[0] == [out]
+    assert restoring.restore(patches, colour, out)[0] == [out]
 
 
 def test_an_index_is_made_again_and_read_with_its_seed(plain, tmp_path):
     made, out = tmp_path / "i.npz", tmp_path / "x.npy"
-    commands.make_index(plain, "digits", made, seed=1)
-    with pytest.raises(run.RunError, match="of seed 1: give --seed 1"):
-        commands.decode(plain, str(made), out)
-    assert len(commands.decode(plain, str(made), out, seed=1)) == 360
+    searching.make_index(plain, "digits", made, seed=1)
+    with pytest.raises(RunError, match="of seed 1: give --seed 1"):
+        coding.decode(plain, str(made), out)
+    assert len(coding.decode(plain, str(made), out, seed=1)) == 360
     made.write_bytes(made.read_bytes()[:-100])
-    for told in (index.load, lambda path: commands.search(path, "digits")):
-        with pytest.raises(run.RunError, match="ae-jax index makes one"):
+    for told in (index.load, lambda path: searching.search(path, "digits")):
+        with pytest.raises(RunError, match="ae-jax index makes one"):
             told(made)
     cli.dispatch(["index", str(plain), "digits", str(made)])
-    assert commands.search(made, "digits", k=1).hits[5][0].place == 5
+    assert searching.search(made, "digits", k=1).hits[5][0].place == 5
 
 
 def test_a_report_that_failed_is_written_again(plain, monkeypatch, capsys):
-    opened = commands.open_run(plain)
-    held = commands.load_own(opened)
+    opened = runs.open_run(plain)
+    held = runs.load_own(opened)
 
     def fails(*args, **kwargs):
         raise RuntimeError("no font\nat all")
 
     with monkeypatch.context() as patch:
         patch.setattr(report, "gather", fails)
-        commands.decorate(opened.folder, opened.algorithm, opened.params, held, {"seeds": [0], "metrics": {}})
+        reporting.decorate(opened.folder, opened.algorithm, opened.params, held, {"seeds": [0], "metrics": {}})
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "could not be written (RuntimeError: no font); results.json is whole. ae-jax report" in err
@@ -350,7 +352,7 @@ def test_a_run_that_lacks_its_report_has_one_after_the_same_command(plain, monke
         drawn.append(folder.path)
         (folder.path / "report.html").touch()
 
-    monkeypatch.setattr(commands, "write_report", draw)
+    monkeypatch.setattr(reporting, "write_report", draw)
     options = "--data digits --epochs 1 --latents 3 --hidden 8 --batch-size 128 --seeds 2 --quiet"
     cli.dispatch(["train", "autoencoder", *options.split(), "--workdir", str(plain)])
     assert drawn == [plain]
@@ -358,8 +360,8 @@ def test_a_run_that_lacks_its_report_has_one_after_the_same_command(plain, monke
 
 
 def test_those_that_are_named_as_generative_are(plain, tmp_path):
-    with pytest.raises(run.RunError, match="not a generative model") as told:
-        commands.sample(plain, 1, tmp_path / "s.npy")
+    with pytest.raises(RunError, match="not a generative model") as told:
+        coding.sample(plain, 1, tmp_path / "s.npy")
     named = set(re.findall(r"vae|iwae|made|rbm", str(told.value)))
     assert "an adversarial member" in str(told.value)
     for name in ALGORITHMS:
@@ -372,25 +374,25 @@ def test_those_that_are_named_as_generative_are(plain, tmp_path):
 
 def test_arrays_are_given_as_the_messages_say(tmp_path):
     x = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
-    with pytest.raises(run.RunError, match=r"\(3, 4, 5\); this run was trained on \(4, 5, 3\)") as told:
+    with pytest.raises(RunError, match=r"\(3, 4, 5\); this run was trained on \(4, 5, 3\)") as told:
         files.check_shape(x, (4, 5, 3))
     (moved,) = re.findall(r"numpy\.(moveaxis\(.*\))$", str(told.value))
     right = eval(f"np.{moved}", {"np": np, "x": x})
     files.check_shape(right, (4, 5, 3))
     np.testing.assert_array_equal(right[1, 2, 3], x[1, :, 2, 3])
-    with pytest.raises(run.RunError, match=r"reshape them to \(2, 4, 5, 3\)$"):
+    with pytest.raises(RunError, match=r"reshape them to \(2, 4, 5, 3\)$"):
         files.check_shape(x.reshape(2, 60), (4, 5, 3))
-    with pytest.raises(run.RunError, match=r"was trained on \(4, 5, 3\)$"):  # rows for columns: no reshape is right
+    with pytest.raises(RunError, match=r"was trained on \(4, 5, 3\)$"):  # rows for columns: no reshape is right
         files.check_shape(x.reshape(2, 5, 4, 3), (4, 5, 3))
 
     np.savez(tmp_path / "a.npz", one=x, two=x)
-    with pytest.raises(run.RunError, match="needs one called x or codes"):
+    with pytest.raises(RunError, match="needs one called x or codes"):
         files.read_array(tmp_path / "a.npz")
     for name in ("x", "codes"):
         np.savez(tmp_path / "a.npz", one=x + 1, **{name: x})
         np.testing.assert_array_equal(files.read_array(tmp_path / "a.npz"), x)
     np.save(tmp_path / "a.npy", np.array([[1, None]], object))
-    with pytest.raises(run.RunError, match=r"numpy\.save and an array of numbers"):
+    with pytest.raises(RunError, match=r"numpy\.save and an array of numbers"):
         files.read_array(tmp_path / "a.npy")
     np.save(tmp_path / "a.npy", np.array([[1, 2]]))
     files.read_array(tmp_path / "a.npy")

@@ -10,8 +10,11 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import commands, core, data, files, networks, plots, report, run
+from ae_jax import core, data, networks
 from ae_jax.algorithms import autoencoder
+from ae_jax.app import files, plots, report
+from ae_jax.app.commands import loading, projecting, runs
+from ae_jax.training import run_folder
 
 RNG = np.random.default_rng(0)
 CODES = RNG.normal(size=(40, 2))
@@ -116,9 +119,9 @@ def trained(monkeypatch):
     def open_with(names):
         held = dataset(names)
         params = algorithm.init(jax.random.key(0), held.train)
-        opened = SimpleNamespace(algorithm=algorithm, params=params, sources=[], folder=run.Folder("nowhere"))
-        monkeypatch.setattr(commands, "open_run", lambda *args: opened)
-        monkeypatch.setattr(commands, "load_own", lambda opened: commands.Splits(held, held.train, None, held.test))
+        opened = SimpleNamespace(algorithm=algorithm, params=params, sources=[], folder=run_folder.Folder("nowhere"))
+        monkeypatch.setattr(runs, "open_run", lambda *args: opened)
+        monkeypatch.setattr(runs, "load_own", lambda opened: loading.Splits(held, held.train, None, held.test))
         return algorithm, params, held
 
     return open_with
@@ -126,7 +129,7 @@ def trained(monkeypatch):
 
 def test_metadata_has_a_row_for_every_vector(trained, tmp_path):
     trained(list(NAMES.values()))
-    commands.project(Path("run"), tmp_path)
+    projecting.project(Path("run"), tmp_path)
     vectors = (tmp_path / "vectors.tsv").read_text().splitlines()
     text = (tmp_path / "metadata.tsv").read_bytes().decode()
     rows = text.rstrip("\n").split("\n")
@@ -142,7 +145,7 @@ def test_metadata_has_a_row_for_every_vector(trained, tmp_path):
 def test_no_label_is_no_class(trained, tmp_path):
     _, _, held = trained(["a", "b"])
     held.test.y[:2] = [-1, 7]
-    commands.project(Path("run"), tmp_path)
+    projecting.project(Path("run"), tmp_path)
     assert [row.split("\t")[0] for row in (tmp_path / "metadata.tsv").read_text().splitlines()[1:4]] == [
         "no label",
         "7",
@@ -152,7 +155,7 @@ def test_no_label_is_no_class(trained, tmp_path):
 
 def test_the_report_has_every_name(trained, tmp_path):
     algorithm, params, held = trained([name for name in NAMES.values() if name][:10])
-    splits = commands.Splits(held, held.train, None, held.test)
+    splits = loading.Splits(held, held.train, None, held.test)
     found = report.gather("<b> $ \udce9", {}, {}, [], algorithm, params, splits, jax.random.key(0), held.classes)
     text = report.write(found, tmp_path).read_text()
     assert "<h1>&lt;b&gt; $ \\udce9</h1>" in text
@@ -162,7 +165,7 @@ def test_the_report_has_every_name(trained, tmp_path):
 @pytest.mark.parametrize("broken", ["scatter", "ranked", "curve", "savefig"])
 def test_a_picture_that_cannot_be_drawn_costs_the_page_nothing_else(broken, trained, tmp_path, monkeypatch):
     algorithm, params, held = trained(["a", "b"])
-    splits = commands.Splits(held, held.train, None, held.test)
+    splits = loading.Splits(held, held.train, None, held.test)
     history = [{"epoch": 1, "train": {"loss": [1.0]}}]
     found = report.gather("t", {"lr": 1}, {"seeds": [0]}, history, algorithm, params, splits, jax.random.key(0))
 
@@ -188,7 +191,7 @@ def test_a_picture_that_cannot_be_drawn_costs_the_page_nothing_else(broken, trai
 
 def test_a_part_that_cannot_be_written_is_named(trained, tmp_path, monkeypatch):
     algorithm, params, held = trained(["a", "b"])
-    splits = commands.Splits(held, held.train, None, held.test)
+    splits = loading.Splits(held, held.train, None, held.test)
     found = report.gather(
         "t", {}, {"metrics": {"mse": {"mean": "x"}}}, [], algorithm, params, splits, jax.random.key(0)
     )

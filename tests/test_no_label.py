@@ -8,12 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import study
 
-from ae_jax import commands, data, diagnosis, evaluation, experiment, losses, networks, plots, run, settings, shards
+from ae_jax import data, evaluation, networks
 from ae_jax.algorithms import autoencoder, classifier
+from ae_jax.app import plots
+from ae_jax.app.commands import loading, projecting, runs, training
 from ae_jax.core import Batch, average, epoch
 from ae_jax.data.dataset import make_batch
-from ae_jax.evaluation import clustering, probes
+from ae_jax.distributions import losses
+from ae_jax.errors import RunError
+from ae_jax.evaluation import clustering, diagnosis, probes
+from ae_jax.training import loop, settings, shards
 
 RNG = np.random.default_rng(0)
 Y = np.arange(60) % 3
@@ -44,12 +50,12 @@ def test_agreement_with_clusters_is_that_of_the_labelled_alone():
 
 def test_errors_of_experiments_are_those_of_the_labelled_alone():
     z = CODES[None]
-    alone = experiment.probed([z[:, KNOWN], z[:, KNOWN]], [Y[KNOWN], Y[KNOWN]])
-    np.testing.assert_array_equal(experiment.probed([z, z], [HIDDEN, HIDDEN]), alone)
+    alone = study.probed([z[:, KNOWN], z[:, KNOWN]], [Y[KNOWN], Y[KNOWN]])
+    np.testing.assert_array_equal(study.probed([z, z], [HIDDEN, HIDDEN]), alone)
     with pytest.raises(ValueError, match="each seed has other examples without a label"):
-        experiment.probed([z, z], [HIDDEN[None], HIDDEN[None]])
+        study.probed([z, z], [HIDDEN[None], HIDDEN[None]])
     with pytest.raises(ValueError, match="train or test has no labels"):
-        experiment.probed([z, z], [Y, np.full(60, -1)])
+        study.probed([z, z], [Y, np.full(60, -1)])
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +126,7 @@ def test_held_out_metrics_are_means_over_the_labelled_in_memory_and_in_streams(s
         source = data.stream.made("partly", MANY, read_partly)
         train, held = data.Stream(source, size, seed=0), data.Stream(source, size)
     options = {"epochs": 1, "batch_size": 10, "seeds": (0, 1), "validation": held, "progress": False}
-    trained = run.train(algorithm, train, **options)
+    trained = loop.train(algorithm, train, **options)
     for i, seed in enumerate(trained.seeds):
         expected = by_numpy(algorithm, trained.of(seed), 0.01)
         found = {name: values[i] for name, values in trained.history[0]["validation"].items()}
@@ -149,13 +155,13 @@ def test_a_validation_set_without_any_label_is_refused(tmp_path):
     np.savez(tmp_path / "x.npz", **parts, y_valid=np.full(MANY, -1))
     given = settings.Settings("classifier", "mlp", str(tmp_path / "x.npz"), 2, 1, 10, (0,), {"classes": 3})
     with pytest.raises(ValueError, match=r"none of 100 validation examples of .* has one"):
-        commands.train(given, tmp_path / "run", quiet=True)
+        training.train(given, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
     source = data.stream.made("none", MANY, lambda index: make_batch(SEEN[index], np.full(len(index), -1)))
     algorithm = classifier(networks.mlp((6,), 2, hidden=()), optax.adam(1e-2), classes=3)
     held, train = (data.Stream(of, MANY) for of in (source, data.stream.made("partly", MANY, read_partly)))
-    with pytest.raises(run.RunError, match="none of 100 validation examples has a label"):
-        run.train(algorithm, train, epochs=1, validation=held, progress=False)
+    with pytest.raises(RunError, match="none of 100 validation examples has a label"):
+        loop.train(algorithm, train, epochs=1, validation=held, progress=False)
 
 
 def test_a_test_set_without_labels_is_measured_by_the_code_alone():
@@ -200,7 +206,7 @@ def test_labels_of_another_convention_are_refused(tmp_path, y, told):
 def test_learners_of_labels_are_refused_data_with_too_few():
     def told(y, algorithm="classifier", **hyper):
         given = settings.Settings(algorithm, "mlp", "digits", 12, 1, 64, (0,), hyper)
-        return commands.check_classes(settings.build(given, (8, 8, 1), 60), given, y)
+        return loading.check_classes(settings.build(given, (8, 8, 1), 60), given, y)
 
     with pytest.raises(ValueError, match=r"learns from 1 labels, and 0 of 60 .* choose data with labels"):
         told(np.full(60, -1))
@@ -223,11 +229,11 @@ def test_the_legend_calls_them_so():
 def test_an_experiment_on_labels_needs_one_of_every_example():
     x = np.zeros((60, 3), np.float32)
     dataset = lambda train, test: data.Dataset("toy", make_batch(x, train), make_batch(x, test), "here")
-    assert experiment.with_labels(dataset(Y, Y)).name == "toy"
+    assert study.with_labels(dataset(Y, Y)).name == "toy"
     with pytest.raises(ValueError, match="of the test set of toy 15 of 60 have none; choose data with labels"):
-        experiment.with_labels(dataset(Y, HIDDEN))
+        study.with_labels(dataset(Y, HIDDEN))
     with pytest.raises(ValueError, match="of the train set of toy none of them has one"):
-        experiment.with_labels(dataset(None, Y))
+        study.with_labels(dataset(None, Y))
 
 
 def test_the_projector_calls_them_so(tmp_path, monkeypatch):
@@ -236,12 +242,12 @@ def test_the_projector_calls_them_so(tmp_path, monkeypatch):
     opened = types.SimpleNamespace(
         algorithm=algorithm, params={}, settings=types.SimpleNamespace(data="toy"), sources=["toy"]
     )
-    monkeypatch.setattr(commands, "open_run", lambda *_: opened)
+    monkeypatch.setattr(runs, "open_run", lambda *_: opened)
 
     def column(y):
         dataset = data.Dataset("toy", make_batch(x, Y), make_batch(x, y), "here", classes=("cat", "dog"))
-        monkeypatch.setattr(commands, "load_own", lambda _: commands.Splits(dataset, dataset.train, None, dataset.test))
-        written = commands.project(tmp_path, tmp_path / "out")
+        monkeypatch.setattr(runs, "load_own", lambda _: loading.Splits(dataset, dataset.train, None, dataset.test))
+        written = projecting.project(tmp_path, tmp_path / "out")
         named = [file for file in written if file.name == "metadata.tsv"]
         return named and named[0].read_text().splitlines()
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from ae_jax import autoencoder, epoch, fit, iwae, losses, networks, vae
+from ae_jax import autoencoder, epoch, fit, iwae, networks, vae
 from ae_jax.core import Batch
+from ae_jax.distributions import losses
 from ae_jax.evaluation import likelihood, pca, samples
-from ae_jax.settings import OptimizerSettings, optimizer
+from ae_jax.training.settings import OptimizerSettings, optimizer
 
 # ------------------------------------------------------------------------------------------- divergences
 

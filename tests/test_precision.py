@@ -7,10 +7,11 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from probes import bars
 
-from ae_jax import data, networks, run
+from ae_jax import data, networks
 from ae_jax.algorithms import ALGORITHMS
 from ae_jax.core import Batch
-from ae_jax.settings import Settings, build, heads
+from ae_jax.training import loop
+from ae_jax.training.settings import Settings, build, heads
 
 pytestmark = pytest.mark.optimised  # rounding
 
@@ -97,7 +98,7 @@ def test_losses_agree_with_float32():
     for precision in ("float32", "bfloat16"):
         algorithm = build(settings(precision=precision), train.x.shape[1:], 1200)
         held_out = Batch(train.x[1200:])
-        trained = run.train(algorithm, Batch(train.x[:1200]), epochs=3, validation=held_out, progress=False)
+        trained = loop.train(algorithm, Batch(train.x[:1200]), epochs=3, validation=held_out, progress=False)
         assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(trained.params))
         curves[precision] = [row[part]["loss"][0] for row in trained.history for part in ("train", "validation")]
     assert curves["bfloat16"] != curves["float32"]

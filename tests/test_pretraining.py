@@ -9,10 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import core, networks, pretraining, run
+from ae_jax import core, networks
 from ae_jax.algorithms import classifier, dec
 from ae_jax.core import Batch
 from ae_jax.evaluation import clustering
+from ae_jax.objectives import pretraining
+from ae_jax.training import loop, provenance, run_folder
 
 KEY = jax.random.key(3)
 ADAM = optax.adam(3e-3)
@@ -65,12 +67,12 @@ def test_a_classifier_learns_on_its_pretrained_encoder(data):
 def test_a_run_with_pretraining_goes_on_with_the_same_bits(data, tmp_path):
     def train(folder, epochs):
         algorithm = dec(net(), ADAM, clusters=3, pretrain_epochs=3)
-        with run.Folder(folder).opened({}) as opened:
-            return run.train(algorithm, data, epochs=epochs, batch_size=64, folder=opened, progress=False).params
+        with run_folder.Folder(folder).opened({}) as opened:
+            return loop.train(algorithm, data, epochs=epochs, batch_size=64, folder=opened, progress=False).params
 
     train(tmp_path / "stopped", 1)
     a, b = train(tmp_path / "stopped", 3), train(tmp_path / "whole", 3)
-    assert run.checksum(a) == run.checksum(b)
+    assert provenance.checksum(a) == provenance.checksum(b)
 
 
 class Killed(BaseException):
@@ -86,26 +88,26 @@ def started(at_start, folder, data, kill_at=None):
         return algorithm.init(key, data)
 
     def save(e, state, partial=None):
-        run.Folder.save(opened, e, state, partial)
+        run_folder.Folder.save(opened, e, state, partial)
         if e == kill_at:
             raise Killed
 
-    with run.Folder(folder).opened({}) as opened:
+    with run_folder.Folder(folder).opened({}) as opened:
         opened.save = save
         member = algorithm._replace(init=init)
-        return run.train(member, data, epochs=3, batch_size=64, folder=opened, every_epochs=1, progress=False).params
+        return loop.train(member, data, epochs=3, batch_size=64, folder=opened, every_epochs=1, progress=False).params
 
 
 def test_a_long_start_is_saved_and_never_repeated(data, tmp_path, monkeypatch):
-    starts, folder = [], run.Folder(tmp_path / "killed")
+    starts, folder = [], run_folder.Folder(tmp_path / "killed")
     whole = started(lambda: None, tmp_path / "whole", data)
-    monkeypatch.setattr(run, "LONG", 0)
+    monkeypatch.setattr(loop, "LONG", 0)
     for e in (0, 1):
         with pytest.raises(Killed):
             started(lambda e=e: starts.append(e), folder.path, data, kill_at=e)
         assert folder.params()[0] == e
         assert len(folder.log()) == e
-    assert run.checksum(started(lambda: starts.append(2), folder.path, data)) == run.checksum(whole)
+    assert provenance.checksum(started(lambda: starts.append(2), folder.path, data)) == provenance.checksum(whole)
     assert starts == [0]
     assert [row["epoch"] for row in folder.log()] == [1, 2, 3]
 
@@ -116,13 +118,15 @@ def test_a_signal_during_the_start_ends_the_run_at_its_end_with_its_state_saved(
     def stop():
         signals.append(os.kill(os.getpid(), signal.SIGINT))
 
-    with pytest.raises(run.Interrupted, match=r"end of the start, before epoch 1; saved in .*Start the same command"):
+    with pytest.raises(
+        signals.Interrupted, match=r"end of the start, before epoch 1; saved in .*Start the same command"
+    ):
         started(stop, folder, data)
     assert "Finishing the start, with its pretraining" in capsys.readouterr().err
-    assert run.Folder(folder).params()[0] == 0
+    assert run_folder.Folder(folder).params()[0] == 0
     broken = started(stop, folder, data)
     assert len(signals) == 1
-    assert run.checksum(broken) == run.checksum(started(lambda: None, tmp_path / "whole", data))
+    assert provenance.checksum(broken) == provenance.checksum(started(lambda: None, tmp_path / "whole", data))
 
 
 def test_agreement_with_labels():

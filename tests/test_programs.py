@@ -11,12 +11,12 @@ import numpy as np
 import optax
 import pytest
 from probes import bars
+from study import codes, evaluate, keys, mapped
 
 import ae_jax
 from ae_jax import evaluation, networks
 from ae_jax.algorithms import autoencoder, denoising
-from ae_jax.experiment import codes, evaluate, keys, mapped
-from ae_jax.programs import compiled
+from ae_jax.xla.programs import compiled
 
 DATA = bars(2)
 

@@ -12,10 +12,12 @@ from jax.test_util import check_grads
 from probes import agrees_over_keys, bars
 from sklearn.neural_network import BernoulliRBM
 
-from ae_jax import boltzmann, core, networks, optimizers, stages
+from ae_jax import core, networks, optimizers
 from ae_jax.algorithms import autoencoder, rbm
 from ae_jax.corruption import corrupted, masking
 from ae_jax.evaluation import partition
+from ae_jax.objectives import boltzmann
+from ae_jax.training import stages
 
 D, K = 5, 3
 SMALL = networks.rbm((D,), K, scale=0.8)

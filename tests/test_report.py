@@ -16,8 +16,9 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import networks, plots, report
+from ae_jax import networks
 from ae_jax.algorithms import autoencoder, vae
+from ae_jax.app import plots, report
 from ae_jax.core import Batch
 from ae_jax.corruption import corrupted, masking
 
@@ -570,7 +571,7 @@ def test_importing_is_light_and_drawing_leaves_pyplot_alone():
     code = """
 import sys
 import numpy as np
-from ae_jax import plots, report
+from ae_jax.app import plots, report
 assert not {"matplotlib", "scipy.special", "sklearn"} & set(sys.modules), "imported before use"
 report._png(plots.curve([1, 2], {"train": np.ones((2, 3))}))
 assert "matplotlib.pyplot" not in sys.modules

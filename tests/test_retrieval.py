@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 from sklearn.neighbors import NearestNeighbors
 
-from ae_jax import retrieval
+from ae_jax.evaluation import retrieval
 
 RNG = np.random.default_rng(0)
 

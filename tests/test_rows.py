@@ -7,15 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax import core, run
-from ae_jax.keys import address
+from ae_jax import core
+from ae_jax.core import address
+from ae_jax.training import arguments, run_folder
 
 
 def test_a_changed_row_of_the_log_is_unread(tmp_path):
     row = {"epoch": 1, "seconds": 0.5, "examples_per_second": 10.0, "train": {"loss": [3.25]}}
-    line = run.sealed(row)
+    line = run_folder.sealed(row)
     (tmp_path / "log.jsonl").write_text(line + line.replace("3.25", "3.35") + json.dumps(row | {"epoch": 2}) + "\n")
-    rows, unread = run.Folder(tmp_path).read_log()
+    rows, unread = run_folder.Folder(tmp_path).read_log()
     assert rows == [row, row | {"epoch": 2}]  # the last one as older versions wrote it
     assert unread == 1
 
@@ -38,4 +39,4 @@ def test_a_batch_has_an_example():
 
 def test_seeds_are_whole_numbers():
     with pytest.raises(ValueError, match="whole numbers"):
-        run.check_seeds([0.5])
+        arguments.check_seeds([0.5])

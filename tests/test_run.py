@@ -14,9 +14,11 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import networks, run
+from ae_jax import networks
 from ae_jax.algorithms import autoencoder, sparse, vae
 from ae_jax.core import Batch, epoch, fit
+from ae_jax.errors import RunError
+from ae_jax.training import compiled, loop, provenance, run_folder, signals
 
 pytestmark = pytest.mark.optimised  # bits: as a user's programs are
 
@@ -36,8 +38,8 @@ def same(a, b):
 
 
 def test_a_seed_gives_the_same_bits_alone_in_a_sweep_and_in_fit():
-    sweep = run.train(algorithm(), DATA, epochs=3, batch_size=32, seeds=(0, 3, 5), progress=False)
-    alone = run.train(algorithm(), DATA, epochs=3, batch_size=32, seeds=(3,), progress=False)
+    sweep = loop.train(algorithm(), DATA, epochs=3, batch_size=32, seeds=(0, 3, 5), progress=False)
+    alone = loop.train(algorithm(), DATA, epochs=3, batch_size=32, seeds=(3,), progress=False)
     a = algorithm()
     params, history = jax.jit(lambda data, key: fit(a.init, epoch(a, 32), data, key, 3))(DATA, jax.random.key(3))
     assert same(sweep.of(3), alone.of(3))
@@ -48,12 +50,12 @@ def test_a_seed_gives_the_same_bits_alone_in_a_sweep_and_in_fit():
 
 def test_stopping_and_going_on_gives_the_bits_of_an_unbroken_run(tmp_path):
     def go(where, epochs_before_stop):
-        folder = run.Folder(tmp_path / where)
+        folder = run_folder.Folder(tmp_path / where)
         if epochs_before_stop:
-            with pytest.raises(run.Interrupted), folder.opened({"a": 1}):
+            with pytest.raises(signals.Interrupted), folder.opened({"a": 1}):
                 stop_after(folder, epochs_before_stop)
         with folder.opened({"a": 1}):
-            return run.train(
+            return loop.train(
                 algorithm(), DATA, epochs=6, batch_size=32, seeds=(0, 1), folder=folder, every_epochs=2, progress=False
             )
 
@@ -67,7 +69,7 @@ def test_stopping_and_going_on_gives_the_bits_of_an_unbroken_run(tmp_path):
 
         folder.save = then_interrupt
         try:
-            run.train(
+            loop.train(
                 algorithm(), DATA, epochs=6, batch_size=32, seeds=(0, 1), folder=folder, every_epochs=2, progress=False
             )
         finally:
@@ -77,20 +79,21 @@ def test_stopping_and_going_on_gives_the_bits_of_an_unbroken_run(tmp_path):
     assert same(unbroken.params, broken.params)
     strip = lambda rows: [{k: v for k, v in r.items() if k in ("epoch", "train")} for r in rows]
     assert strip(unbroken.history) == strip(broken.history)
-    assert strip(run.Folder(tmp_path / "broken").log()) == strip(unbroken.history)
+    assert strip(run_folder.Folder(tmp_path / "broken").log()) == strip(unbroken.history)
 
 
 CHILD = """
 import sys, numpy as np, optax, jax.numpy as jnp, time
-from ae_jax import networks, run
+from ae_jax import networks
+from ae_jax.training import loop, run_folder
 from ae_jax.algorithms import vae
 from ae_jax.core import Batch
 x = jnp.asarray(np.random.default_rng(0).random((200, 6)), jnp.float32)
 a = vae(networks.mlp((6,), 2, hidden=(8,), heads=2), optax.adam(1e-2))
-folder = run.Folder(sys.argv[1])
+folder = run_folder.Folder(sys.argv[1])
 with folder.opened({}):
     print("ready", flush=True)
-    t = run.train(a, Batch(x), epochs=int(sys.argv[2]), batch_size=32, seeds=(0, 1), folder=folder, every_epochs=1)
+    t = loop.train(a, Batch(x), epochs=int(sys.argv[2]), batch_size=32, seeds=(0, 1), folder=folder, every_epochs=1)
 print(run.checksum(t.params))
 """
 
@@ -110,8 +113,8 @@ def test_kill_dash_nine_at_any_moment_and_again(tmp_path):
         process = child(tmp_path / "killed", 40)
         assert process.stdout.readline() == "ready\n"
         deadline = time.monotonic() + 60  # killed somewhere among the epochs, wherever that is
-        before = len(run.Folder(tmp_path / "killed").log())
-        while len(run.Folder(tmp_path / "killed").log()) == before and time.monotonic() < deadline:
+        before = len(run_folder.Folder(tmp_path / "killed").log())
+        while len(run_folder.Folder(tmp_path / "killed").log()) == before and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(float(rng.random()) * 0.3)
         kills += process.poll() is None
@@ -120,16 +123,16 @@ def test_kill_dash_nine_at_any_moment_and_again(tmp_path):
     out, err = child(tmp_path / "killed", 40).communicate()
     assert kills >= 2, "the run ended before it could be killed"
     assert out.split()[-1] == whole, err
-    assert [row["epoch"] for row in run.Folder(tmp_path / "killed").log()] == list(range(1, 41))
+    assert [row["epoch"] for row in run_folder.Folder(tmp_path / "killed").log()] == list(range(1, 41))
 
 
 def test_a_conflict_of_settings_is_told_in_a_few_words(tmp_path):
-    folder = run.Folder(tmp_path / "run")
+    folder = run_folder.Folder(tmp_path / "run")
     words = [f"word{i}" for i in range(2000)]
     with folder.opened({"lr": 0.1, "vocabulary": words}, keep=1):
         (tmp_path / "run" / "checkpoints" / "1").mkdir(parents=True)  # something was learned
     with (
-        pytest.raises(run.RunError, match=r"lr: 0\.1 there, 0\.2 now") as told,
+        pytest.raises(RunError, match=r"lr: 0\.1 there, 0\.2 now") as told,
         folder.opened({"lr": 0.2, "vocabulary": words[1:]}, keep=1),
     ):
         pass
@@ -140,21 +143,21 @@ def test_a_conflict_of_settings_is_told_in_a_few_words(tmp_path):
 
 def test_a_damaged_checkpoint_is_moved_aside_and_its_epochs_run_again(tmp_path, capsys):
     def go(where, epochs):
-        folder = run.Folder(tmp_path / where)
+        folder = run_folder.Folder(tmp_path / where)
         with folder.opened({}):
             few = Batch(X[:20])
-            return run.train(
+            return loop.train(
                 algorithm(), DATA, epochs=epochs, validation=few, folder=folder, every_epochs=2, progress=False
             )
 
     unbroken = go("whole", 6)
-    assert same(unbroken.params, run.Folder(tmp_path / "whole").params()[1].best)
+    assert same(unbroken.params, run_folder.Folder(tmp_path / "whole").params()[1].best)
     go("damaged", 4)
     for path in (tmp_path / "damaged" / "checkpoints" / "4").rglob("*"):
         if path.is_file() and path.stat().st_size > 0:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(run.RunError, match="damaged"):
-        run.Folder(tmp_path / "damaged").params()
+    with pytest.raises(RunError, match="damaged"):
+        run_folder.Folder(tmp_path / "damaged").params()
     again = go("damaged", 6)
     assert same(unbroken.params, again.params)
     assert "epoch 4 is damaged" in capsys.readouterr().err
@@ -164,16 +167,18 @@ def test_a_damaged_checkpoint_is_moved_aside_and_its_epochs_run_again(tmp_path, 
 def test_a_flipped_bit_is_found_by_the_checksum():
     tree = {"a": jnp.arange(3.0), "b": (jnp.ones(2), jnp.zeros((), jnp.int32))}
     other = {**tree, "a": tree["a"].at[1].set(jnp.nextafter(1.0, 2.0))}
-    assert run.checksum(tree) == run.checksum(jax.tree.map(np.asarray, tree)) != run.checksum(other)
+    assert (
+        provenance.checksum(tree) == provenance.checksum(jax.tree.map(np.asarray, tree)) != provenance.checksum(other)
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_path):
     # A learning rate that explodes after 4 steps of good epochs: 3 batches an epoch.
     rate = optax.join_schedules([optax.constant_schedule(1e-3), optax.constant_schedule(1e30)], [7])
     net = networks.mlp((6,), 2, hidden=(8,))
-    folder = run.Folder(tmp_path / "r")
-    with folder.opened({}), pytest.raises(run.RunError, match=r"epoch 3 .* seed 0, 1 .* epoch 2.*learning rate"):
-        run.train(
+    folder = run_folder.Folder(tmp_path / "r")
+    with folder.opened({}), pytest.raises(RunError, match=r"epoch 3 .* seed 0, 1 .* epoch 2.*learning rate"):
+        loop.train(
             autoencoder(net, optax.sgd(rate)),
             DATA,
             epochs=9,
@@ -193,36 +198,36 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_good(tmp_pat
 def test_early_stopping_stops_each_seed_by_itself_and_keeps_its_best():
     held_out = Batch(jnp.asarray(np.random.default_rng(1).random((40, 6)), jnp.float32))
     settings = dict(epochs=200, batch_size=16, validation=held_out, patience=4, progress=False)
-    both = run.train(algorithm(), DATA, seeds=(0, 1), **settings)
+    both = loop.train(algorithm(), DATA, seeds=(0, 1), **settings)
     losses = np.array([[np.nan if v is None else v for v in r["validation"]["loss"]] for r in both.history])
     for i, seed in enumerate((0, 1)):
         mine = losses[:, i][~np.isnan(losses[:, i])]
         assert both.best_epoch[i] == np.argmin(mine) + 1  # the first best
         assert len(mine) == min(200, both.best_epoch[i] + 4)  # and exactly `patience` epochs after it
-        alone = run.train(algorithm(), DATA, seeds=(seed,), **settings)
+        alone = loop.train(algorithm(), DATA, seeds=(seed,), **settings)
         assert same(alone.of(seed), both.of(seed))
-    to_best = run.train(algorithm(), DATA, seeds=(1,), **(settings | {"epochs": both.best_epoch[1], "patience": None}))
+    to_best = loop.train(algorithm(), DATA, seeds=(1,), **(settings | {"epochs": both.best_epoch[1], "patience": None}))
     assert same(to_best.of(1), both.of(1))
 
 
 def test_folders_refuse_what_would_mix_runs(tmp_path):
-    folder = run.Folder(tmp_path / "r")
-    other = run.Folder(tmp_path / "r")
-    with folder.opened({"lr": 1.0}), pytest.raises(run.RunError, match="in use"), other.opened({"lr": 1.0}):
+    folder = run_folder.Folder(tmp_path / "r")
+    other = run_folder.Folder(tmp_path / "r")
+    with folder.opened({"lr": 1.0}), pytest.raises(RunError, match="in use"), other.opened({"lr": 1.0}):
         pass
     (tmp_path / "r" / "checkpoints" / "1").mkdir(parents=True)  # something was learned
-    with pytest.raises(run.RunError, match=r"lr: 1.0 there, 2.0 now"), folder.opened({"lr": 2.0}):
+    with pytest.raises(RunError, match=r"lr: 1.0 there, 2.0 now"), folder.opened({"lr": 2.0}):
         pass
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"")
-    with pytest.raises(run.RunError, match="not a run"), run.Folder(tmp_path / "photos").opened({}):
+    with pytest.raises(RunError, match="not a run"), run_folder.Folder(tmp_path / "photos").opened({}):
         pass
     assert [p.name for p in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(run.RunError, match="is a file"), run.Folder(tmp_path / "file").opened({}):
+    with pytest.raises(RunError, match="is a file"), run_folder.Folder(tmp_path / "file").opened({}):
         pass
-    with pytest.raises(run.RunError, match=r"no config\.json"):
-        run.Folder(tmp_path / "photos").params()
+    with pytest.raises(RunError, match=r"no config\.json"):
+        run_folder.Folder(tmp_path / "photos").params()
     with folder.opened({"lr": 1.0}):  # freed, and as before
         assert json.loads((tmp_path / "r" / "config.json").read_text())["settings"] == {"lr": 1.0}
 
@@ -239,7 +244,7 @@ def test_folders_refuse_what_would_mix_runs(tmp_path):
 )
 def test_bad_arguments(wrong, match):
     with pytest.raises(ValueError, match=match):
-        run.train(algorithm(), DATA, **({"epochs": 1, "progress": False} | wrong))
+        loop.train(algorithm(), DATA, **({"epochs": 1, "progress": False} | wrong))
 
 
 def test_transform_acts_afresh_in_every_step_and_only_in_training():
@@ -250,8 +255,8 @@ def test_transform_acts_afresh_in_every_step_and_only_in_training():
         return batch._replace(x=jax.random.bernoulli(key, batch.x).astype(batch.x.dtype))
 
     kwargs = dict(epochs=2, batch_size=32, seeds=(0,), progress=False)
-    with_it = run.train(algorithm(), DATA, transform=transform, **kwargs)
-    assert not same(with_it.params, run.train(algorithm(), DATA, **kwargs).params)
+    with_it = loop.train(algorithm(), DATA, transform=transform, **kwargs)
+    assert not same(with_it.params, loop.train(algorithm(), DATA, **kwargs).params)
     assert set(seen) == {(90, 6), (32, 6), (26, 6)}  # at the start, and in steps
 
 
@@ -259,7 +264,7 @@ def test_statistics_and_the_start_see_what_the_transform_makes():
     """Of inputs that are all turned to ones: a unit's mean activation is what it says to ones, from the start on."""
     ones = lambda batch, key: batch._replace(x=jnp.ones_like(batch.x))
     net = networks.mlp((6,), 3, hidden=(), code_activation="sigmoid")
-    learner = run.transformed(sparse(net, optax.sgd(0.0), target=0.2), ones)
+    learner = compiled.transformed(sparse(net, optax.sgd(0.0), target=0.2), ones)
     params, _ = fit(learner.init, epoch(learner, 32), DATA, jax.random.key(0), 2)
     for found in (learner.init(jax.random.key(0), DATA), params):
         expected = learner.encode(found, jnp.ones((1, 6)))[0]
@@ -267,21 +272,21 @@ def test_statistics_and_the_start_see_what_the_transform_makes():
 
 
 def test_a_commit_is_dirty_where_code_has_changed_and_not_for_records(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "__file__", str(tmp_path / "ae_jax" / "run.py"))
-    files = [tmp_path / name for name in ("ae_jax/run.py", "results/vae.json", "README.md")]
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "ae_jax" / "training" / "provenance.py"))
+    files = [tmp_path / name for name in ("ae_jax/training/provenance.py", "results/vae.json", "README.md")]
     for file in files:
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("before")
-    assert run.circumstances()["commit"] is None
+    assert provenance.circumstances()["commit"] is None
     identity = ("-c", "user.name=me", "-c", "user.email=me@here")
     for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "all"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    commit = run.circumstances()["commit"]
+    commit = provenance.circumstances()["commit"]
     assert len(commit) >= 7
     assert not commit.endswith("-dirty")
     for file in files[1:]:
         file.write_text("after")
     (tmp_path / "results" / "new.json").touch()
-    assert run.circumstances()["commit"] == commit
+    assert provenance.circumstances()["commit"] == commit
     files[0].write_text("after")
-    assert run.circumstances()["commit"] == f"{commit}-dirty"
+    assert provenance.circumstances()["commit"] == f"{commit}-dirty"

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from PIL import Image
 
-from ae_jax import cli, commands, data, files
+from ae_jax import data
+from ae_jax.app import cli, files
+from ae_jax.app.commands import coding, loading, measuring, reporting, restoring, runs, searching, training
 from ae_jax.data import tfds
 from ae_jax.data.dataset import unit_interval
-from ae_jax.run import RunError
-from ae_jax.settings import Settings
+from ae_jax.errors import RunError
+from ae_jax.training.settings import Settings
 
 RNG = np.random.default_rng(0)
 ONES = {np.uint8: 255, np.uint16: 65535}  # what is 1.0
@@ -340,8 +342,8 @@ def chosen(source, **options):
 
 def trained(workdir, source, **options):
     with pytest.MonkeyPatch.context() as patch:  # pictures cost most of it
-        patch.setattr(commands, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
-        commands.train(chosen(source, **options), workdir, quiet=True)
+        patch.setattr(reporting, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
+        training.train(chosen(source, **options), workdir, quiet=True)
     return workdir
 
 
@@ -355,28 +357,28 @@ def binary(tmp_path_factory):
 
 def test_a_run_keeps_its_rule_and_uses_it_on_all_that_comes_later(binary, tmp_path, capsys):
     assert json.loads((binary / "config.json").read_text())["settings"]["scale"] == 1
-    opened = commands.open_run(binary)
+    opened = runs.open_run(binary)
     right = np.asarray(opened.algorithm.encode(opened.params, jnp.asarray(DARK[..., None], jnp.float32)))
     np.save(tmp_path / "x.npy", DARK)
     np.save(tmp_path / "floats.npy", DARK.astype(np.float32))
     (tmp_path / "folder").mkdir()
     np.save(tmp_path / "folder" / "0.npy", DARK)
     for name in ("x.npy", "floats.npy", "folder"):
-        codes = commands.encode(binary, str(tmp_path / name), tmp_path / "codes.npz")
+        codes = coding.encode(binary, str(tmp_path / name), tmp_path / "codes.npz")
         np.testing.assert_allclose(codes, right, atol=1e-5)
-    made = commands.make_index(binary, str(tmp_path / "x.npy"), tmp_path / "index.npz")
+    made = searching.make_index(binary, str(tmp_path / "x.npy"), tmp_path / "index.npz")
     np.testing.assert_allclose(made.codes, right, atol=1e-5)
-    found = commands.search(tmp_path / "index.npz", str(tmp_path / "x.npy"), k=1)
+    found = searching.search(tmp_path / "index.npz", str(tmp_path / "x.npy"), k=1)
     assert max(hits[0].distance for hits in found.hits) < 1e-5
     save(tmp_path / "white.png", DARK[0] * 255)  # in a file of an image white is 255 all the same
-    code = commands.encode(binary, str(tmp_path / "white.png"), tmp_path / "codes.npz")
+    code = coding.encode(binary, str(tmp_path / "white.png"), tmp_path / "codes.npz")
     np.testing.assert_allclose(code, right[:1], atol=1e-5)
     assert not capsys.readouterr().err
 
 
 def test_evaluation_on_other_data_uses_the_rule_of_the_run(binary, tmp_path):
     np.savez(tmp_path / "again.npz", train=DARK[:32], test=DARK[32:])
-    own, other = (commands.evaluate(binary, source, quiet=True) for source in (None, str(tmp_path / "again.npz")))
+    own, other = (measuring.evaluate(binary, source, quiet=True) for source in (None, str(tmp_path / "again.npz")))
     assert other["metrics"]["test mse"]["mean"] == own["metrics"]["test mse"]["mean"]
 
 
@@ -387,22 +389,22 @@ def test_a_run_that_says_no_scale_opens_on_what_it_took_for_zeros_and_ones(binar
     del content["settings"]["scale"], content["settings"]["patches"], content["settings"]["data_options"]["scale"]
     del content["seal"]  # older runs have none
     (copy / "config.json").write_text(json.dumps(content))
-    opened = commands.open_run(copy)
-    assert set(np.unique(commands.load_own(opened).test.x)) == {0.0, 1.0}
+    opened = runs.open_run(copy)
+    assert set(np.unique(runs.load_own(opened).test.x)) == {0.0, 1.0}
     own = np.load(binary.parent / "own.npz")
     try:
         np.savez(binary.parent / "own.npz", train=own["test"], test=own["train"])
         with pytest.raises(RunError, match="has changed since this run was trained"):
-            commands.load_own(opened)
+            runs.load_own(opened)
     finally:
         np.savez(binary.parent / "own.npz", **own)
 
 
 def test_a_run_of_a_set_that_is_known_keeps_what_nobody_said(tmp_path):
     content = {"data_options": {"crop": 4}, "scale": 1.0}
-    assert commands.data_options(content) == {"crop": 4, "scale": 1.0}
-    assert commands.data_options({"data_options": {}}) == {}
-    assert commands.data_options({"data_options": {}, "scale": None}) == {}
+    assert runs.data_options(content) == {"crop": 4, "scale": 1.0}
+    assert runs.data_options({"data_options": {}}) == {}
+    assert runs.data_options({"data_options": {}, "scale": None}) == {}
 
 
 def test_a_streamed_run_of_whole_images_is_none_of_patches(tmp_path):
@@ -414,10 +416,10 @@ def test_a_streamed_run_of_whole_images_is_none_of_patches(tmp_path):
     whole = trained(tmp_path / "whole", tmp_path / "images", **few)
     save(tmp_path / "large.png", np.full((9, 9), 100, np.uint8))
     with pytest.raises(RunError, match="trained on whole images and restores 6x6 only"):
-        commands.restore(whole, tmp_path / "large.png", tmp_path / "out.png")
-    splits = [commands.load(chosen(tmp_path / name, **few)) for name in ("images", "arrays")]
+        restoring.restore(whole, tmp_path / "large.png", tmp_path / "out.png")
+    splits = [loading.load(chosen(tmp_path / name, **few)) for name in ("images", "arrays")]
     settings = [chosen(tmp_path / name, **few) for name in ("images", "arrays")]
-    assert [commands.of_patches(of, s.streams) for of, s in zip(settings, splits, strict=True)] == [False, True]
+    assert [loading.of_patches(of, s.streams) for of, s in zip(settings, splits, strict=True)] == [False, True]
 
 
 # ------------------------------------------------------------------------------------------------- damage

@@ -39,7 +39,7 @@ def test_import_is_light():
     """Less than 1.5 s of processor time (a busy machine stretches wall time), and nothing heavy loaded."""
     heavy = ["tensorflow", "tensorflow_datasets", "tyro", "orbax", "sklearn", "matplotlib", "torch"]
     shown = f"print(time.process_time(), [m for m in {heavy} if m in sys.modules])"
-    code = f"import sys, time; from ae_jax.vocabulary import *; {shown}"
+    code = f"import sys, time; from ae_jax import *; {shown}"
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     runs = [subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True) for _ in range(3)]
     assert all(run.returncode == 0 for run in runs), runs[0].stderr
@@ -564,8 +564,9 @@ def test_the_flops_by_hand_are_those_of_the_update(case):
     ],
 )
 def test_the_flops_by_hand_are_those_of_the_penalty(case, penalty, hidden, size):
-    from ae_jax import jacobians, networks
+    from ae_jax import networks
     from ae_jax.core import Batch
+    from ae_jax.objectives import jacobians
 
     net = networks.mlp((784,), size, hidden=hidden, activation="sigmoid", code_activation="sigmoid")
     x, key = jax.numpy.ones((128, 784)), jax.random.key(0)

@@ -9,10 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import networks, run
+from ae_jax import networks
 from ae_jax.algorithms import ALGORITHMS
+from ae_jax.errors import RunError
 from ae_jax.networks import NETWORKS
-from ae_jax.settings import OptimizerSettings, Settings, build, heads, optimizer
+from ae_jax.training.settings import OptimizerSettings, Settings, build, heads, optimizer
 
 
 def settings(**changes):
@@ -28,7 +29,7 @@ def test_settings_survive_json():
         seeds=(0, 1),
     )
     assert Settings.from_json(json.loads(json.dumps(chosen.to_json()))) == chosen
-    with pytest.raises(run.RunError, match="not of this version"):
+    with pytest.raises(RunError, match="not of this version"):
         Settings.from_json(chosen.to_json() | {"colour": "blue"})
 
 

@@ -10,8 +10,11 @@ import optax
 import pytest
 from jax import lax
 
-from ae_jax import algorithms, core, draws, losses, networks, run
+from ae_jax import algorithms, core, networks
+from ae_jax.distributions import losses
 from ae_jax.networks import convolution
+from ae_jax.training import compiled
+from ae_jax.xla import draws
 
 pytestmark = [pytest.mark.slow, pytest.mark.optimised]
 DATA = core.Batch(jnp.asarray(np.random.default_rng(0).random((2000, 784)), jnp.float32))
@@ -64,8 +67,8 @@ def test_eight_seeds_together_take_about_as_long_as_one_by_one():
 
     def call(seeds):
         keys = jax.random.split(KEY, seeds)
-        state = jax.jit(run.map_seeds(lambda k: core.start(algorithm.init, rule, DATA, k)))(keys)
-        go = jax.jit(run.map_seeds(lambda params, memory, key: rule.update(params, memory, DATA, key)))
+        state = jax.jit(compiled.map_seeds(lambda k: core.start(algorithm.init, rule, DATA, k)))(keys)
+        go = jax.jit(compiled.map_seeds(lambda params, memory, key: rule.update(params, memory, DATA, key)))
         return partial(go, *state)
 
     one, eight = call(1), call(8)

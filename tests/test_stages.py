@@ -10,8 +10,9 @@ import pytest
 from probes import bars
 from sklearn.linear_model import LogisticRegression
 
-from ae_jax import core, networks, stages
+from ae_jax import core, networks
 from ae_jax.algorithms import autoencoder, classifier, denoising
+from ae_jax.training import stages
 
 DATA = bars()
 bottom = networks.mlp((4, 4, 1), 6, hidden=(), code_activation="sigmoid", tied=True)

@@ -13,12 +13,14 @@ import pytest
 from PIL import Image
 from test_run import same
 
-from ae_jax import commands, data, networks, run, shards
+from ae_jax import data, networks
 from ae_jax.algorithms import autoencoder, sparse, vae
+from ae_jax.app.commands import loading, measuring, runs, training
 from ae_jax.core import Batch, address, average
 from ae_jax.data import stream as streams
 from ae_jax.data.dataset import DataError
-from ae_jax.settings import Settings
+from ae_jax.training import loop, run_folder, shards, signals
+from ae_jax.training.settings import Settings
 
 pytestmark = pytest.mark.optimised  # bits
 
@@ -46,7 +48,7 @@ def algorithm(make=vae, heads=2, **options):
 
 def train(what, epochs=3, batch_size=32, seeds=(0, 1), **options):
     made = options.pop("algorithm", None) or algorithm()
-    return run.train(made, what, epochs=epochs, batch_size=batch_size, seeds=seeds, progress=False, **options)
+    return loop.train(made, what, epochs=epochs, batch_size=batch_size, seeds=seeds, progress=False, **options)
 
 
 LOADED = Batch(jnp.asarray(X / np.float32(255), jnp.float32), jnp.asarray(Y))
@@ -264,11 +266,11 @@ def test_stopped_or_killed_between_shards_it_goes_on_to_the_bits_of_an_unbroken_
     assert stream.shards == 6
     options = {"epochs": 3, "validation": held, "patience": 3, "every_minutes": 1.0}
     unbroken = train(stream, **options)
-    monkeypatch.setattr(run, "time", Clock())
-    folder = run.Folder(tmp_path / "run")
+    monkeypatch.setattr(loop, "time", Clock())
+    folder = run_folder.Folder(tmp_path / "run")
 
     def breaking(e, state, partial=None):
-        run.Folder.save(folder, e, state, partial)
+        run_folder.Folder.save(folder, e, state, partial)
         done = 6 * e + (partial or {}).get("shard", 0)
         if done == 1:  # it is heard after the next shard
             os.kill(os.getpid(), signal.SIGTERM)
@@ -276,7 +278,7 @@ def test_stopped_or_killed_between_shards_it_goes_on_to_the_bits_of_an_unbroken_
             raise Killed
 
     folder.save = breaking
-    for error, message, epoch in ((run.Interrupted, r"in epoch 1, after 2 of 6 shards", 0), (Killed, None, 1)):
+    for error, message, epoch in ((signals.Interrupted, r"in epoch 1, after 2 of 6 shards", 0), (Killed, None, 1)):
         with pytest.raises(error, match=message), folder.opened({}):
             train(stream, folder=folder, **options)
         assert folder.params()[0] == epoch
@@ -293,13 +295,13 @@ def labelled_files(path, y):
 
 
 def test_a_label_beyond_the_classes_is_refused_where_a_shard_has_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "SAMPLED", 5)
+    monkeypatch.setattr(loading, "SAMPLED", 5)
     y = np.arange(256) % 3
     y[201] = 7  # in no sample of five
     options = {"network_options": {"hidden": (4,)}, "shard_size": 64, "hyper": {"classes": 3}}
     asked = Settings("classifier", "mlp", labelled_files(tmp_path / "set", y), 2, 1, 32, (0,), **options)
     with pytest.raises(ValueError, match="has labels up to 7 and classifier 3 classes: give 8 classes"):
-        commands.train(asked, tmp_path / "run", quiet=True)
+        training.train(asked, tmp_path / "run", quiet=True)
 
 
 def test_a_source_tells_its_number_of_classes(tmp_path):
@@ -341,13 +343,13 @@ def test_the_commands_train_and_evaluate_on_a_stream(tmp_path):
     folder_of(tmp_path / "set" / "test", X[:70], Y[:70])
     known = {"network_options": {"hidden": (8,)}, "validation": 0.2, "binarise": "dynamic", "shard_size": 64}
     settings = Settings("vae", "mlp", str(tmp_path / "set"), 2, 2, 32, (0, 1), **known)
-    results = commands.train(settings, tmp_path / "run", samples=2, quiet=True)
+    results = training.train(settings, tmp_path / "run", samples=2, quiet=True)
     assert "test loss" in results["metrics"]
     assert "linear_probe_accuracy (of 64 + 64)" in results["metrics"]
-    again = commands.evaluate(tmp_path / "run", samples=2, quiet=True)
+    again = measuring.evaluate(tmp_path / "run", samples=2, quiet=True)
     assert again["metrics"] == results["metrics"]
     assert "330 train + 70 test" in again["data"]
-    opened = commands.open_run(tmp_path / "run")
+    opened = runs.open_run(tmp_path / "run")
     key = address(jax.random.key(0), "evaluation", "test")
     test_x = data.Stream(data.open_stream(tmp_path / "set").test, 70, binarise=1).load(0, 0)
     exact = average(opened.algorithm.evaluate, opened.params, test_x, key)["loss"]

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ae_jax import data, losses
+from ae_jax import data
 from ae_jax.data.text import commonest
+from ae_jax.distributions import losses
 
 CORPORA = Path(__file__).parents[2] / "shared" / "data" / "nltk_data"
 DOCUMENTS = {"a.txt": "Grain, grain and WHEAT!", "b.txt": "wheat exports to the east", "c.txt": "oil oil oil price"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ae_jax import run
+from ae_jax.training import checkpoints
 
 FILE = Path(__file__).parents[1] / "scripts" / "trials.py"
 
@@ -27,9 +27,9 @@ def trials():
 @pytest.mark.parametrize("checked", [True, False])
 def test_flips_are_refused_or_harmless_and_would_be_counted(trials, tmp_path, monkeypatch, checked):
     if not checked:  # what is read is whatever is there
-        monkeypatch.setattr(run.checkpoints, "crc_of", lambda path, flush=False: 0)
-        monkeypatch.setattr(run.checkpoints, "described", lambda tree: run.checkpoints.shapes(tree))
-        monkeypatch.setattr(run.checkpoints, "seal", lambda content: 0)
+        monkeypatch.setattr(checkpoints, "crc_of", lambda path, flush=False: 0)
+        monkeypatch.setattr(checkpoints, "described", lambda tree: checkpoints.shapes(tree))
+        monkeypatch.setattr(checkpoints, "seal", lambda content: 0)
     found = trials.flips("rbm", tmp_path, 60, random.Random(0))
     assert found["flips"] == 60 == found["refused"] + found["same bits"] + found["other bits"]
     assert (found["other bits"] == 0) == checked

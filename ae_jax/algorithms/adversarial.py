@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .. import critic
+from ..checks import Amount, Positive, Width, checked, unless
 from ..core import Algorithm, Autoencoder, Batch, Key, Optimizer, Params, chain
-from ..losses import LikelihoodName
-from ..priors import PriorName
-from ..priors import prior as prior_of
-from ..ranges import Amount, Positive, Width, checked, unless
-from ..recode import of_code_alone
-from ..regularized import regularized
+from ..distributions.losses import LikelihoodName
+from ..distributions.priors import PriorName
+from ..distributions.priors import prior as prior_of
+from ..objectives import game as critic
+from ..objectives.recode import of_code_alone
+from ..objectives.regularized import regularized
 
 
 @checked

@@ -6,11 +6,12 @@ Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 5 
 import jax
 from jax import Array
 
-from .. import critic, losses
+from ..checks import Amount, Width, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, chain, descend
-from ..labels import class_and_style, cross_entropy, draw_class_and_style, few
-from ..ranges import Amount, Width, checked
-from ..regularized import regularized
+from ..distributions import losses
+from ..objectives import game as critic
+from ..objectives.labels import class_and_style, cross_entropy, draw_class_and_style, few
+from ..objectives.regularized import regularized
 
 
 @checked

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from .. import critic
+from ..checks import Amount, Width, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, chain, descend
-from ..labels import class_and_style, draw_class_and_style
-from ..losses import LikelihoodName
-from ..losses import likelihood as likelihood_of
-from ..ranges import Amount, Width, checked
-from ..regularized import regularized
+from ..distributions.losses import LikelihoodName
+from ..distributions.losses import likelihood as likelihood_of
+from ..objectives import game as critic
+from ..objectives.labels import class_and_style, draw_class_and_style
+from ..objectives.regularized import regularized
 
 
 @checked

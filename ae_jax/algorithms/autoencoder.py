@@ -6,10 +6,10 @@ Rumelhart, Hinton & Williams (1986); Baldi & Hornik (1989); Hinton & Salakhutdin
 import jax.numpy as jnp
 from jax import Array
 
+from ..checks import Weight, checked
 from ..core import Algorithm, Autoencoder, Key, Loss, Optimizer, Params
-from ..losses import LikelihoodName, l1
-from ..ranges import Weight, checked
-from ..regularized import decay, regularized
+from ..distributions.losses import LikelihoodName, l1
+from ..objectives.regularized import decay, regularized
 
 
 @checked

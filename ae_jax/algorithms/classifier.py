@@ -5,13 +5,12 @@ Hinton & Salakhutdinov (2006), Science 313; Vincent et al. (2010), JMLR 11, sect
 import jax
 import jax.numpy as jnp
 
-from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
-from ..labels import cross_entropy
-from ..losses import LikelihoodName, l2
-from ..losses import likelihood as likelihood_of
-from ..means import LABELLED, means
-from ..pretraining import pretrained
-from ..ranges import Weight, checked
+from ..checks import Weight, checked
+from ..core import LABELLED, Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final, means
+from ..distributions.losses import LikelihoodName, l2
+from ..distributions.losses import likelihood as likelihood_of
+from ..objectives.labels import cross_entropy
+from ..objectives.pretraining import pretrained
 
 
 @checked

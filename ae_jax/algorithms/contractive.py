@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 import jax
 from jax import Array
 
-from .. import draws, jacobians
+from ..checks import Amount, Weight, checked, needs, unless
 from ..core import Algorithm, Autoencoder, Key, Loss, Optimizer, Params
-from ..losses import LikelihoodName
-from ..ranges import Amount, Weight, checked, needs, unless
-from ..regularized import regularized
+from ..distributions.losses import LikelihoodName
+from ..objectives import jacobians
+from ..objectives.regularized import regularized
+from ..xla import draws
 
 
 @checked

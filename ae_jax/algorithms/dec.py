@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ..checks import Count, Weight, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, assign, descend, final
-from ..losses import reconstruction, squared_error
-from ..pretraining import centres, codes_of, pretrained
-from ..ranges import Count, Weight, checked
+from ..distributions.losses import reconstruction, squared_error
+from ..evaluation.clustering import centres, codes_of
+from ..objectives.pretraining import pretrained
 
 
 def soft_assignment(z: Array, centres: Array) -> Array:

@@ -5,13 +5,13 @@ Vincent, Larochelle, Bengio & Manzagol (2008), ICML; Vincent et al. (2010), JMLR
 
 import jax
 
+from ..checks import Weight, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Metrics, Optimizer, Params
 from ..corruption import Corruption, CorruptionName, corrupted
 from ..corruption import corruption as corruption_of
-from ..losses import LikelihoodName
-from ..losses import likelihood as likelihood_of
-from ..ranges import Weight, checked
-from ..regularized import regularized
+from ..distributions.losses import LikelihoodName
+from ..distributions.losses import likelihood as likelihood_of
+from ..objectives.regularized import regularized
 
 
 @checked

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ..checks import POSITIVE, checked
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
-from ..losses import reconstruction
-from ..ranges import POSITIVE, checked
-from ..variational import GaussianAutoencoder, Observation, latent_model
+from ..distributions.losses import reconstruction
+from ..objectives.latent import GaussianAutoencoder, Observation, latent_model
 
 
 @checked

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from .. import losses
+from ..checks import Positive, Updates, Weight, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
-from ..ranges import Positive, Updates, Weight, checked
-from ..recode import recoded
-from ..regularized import decay
+from ..distributions import losses
+from ..objectives.recode import recoded
+from ..objectives.regularized import decay
 
 
 def largest(z: Array, k: int | Array, most: int) -> Array:

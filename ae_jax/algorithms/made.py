@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ..autoregressive import ReluAutoencoder, ancestral, before, draw_degrees, masked, unseen
+from ..checks import checked
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
-from ..losses import bernoulli_nll, reconstruction, takes_logits
-from ..ranges import checked
-from ..recode import of_code_alone
+from ..distributions.losses import bernoulli_nll, reconstruction, takes_logits
+from ..objectives.masks import ReluAutoencoder, ancestral, before, draw_degrees, masked, unseen
+from ..objectives.recode import of_code_alone
 
 
 @checked

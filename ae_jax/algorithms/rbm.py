@@ -7,11 +7,11 @@ from typing import Annotated
 import jax
 from jax import Array, lax
 
-from ..boltzmann import BoltzmannAutoencoder, UnitsName, check_tied, machine
+from ..checks import Weight, checked, needs
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
-from ..losses import l2, reconstruction
-from ..ranges import Weight, checked, needs
-from ..regularized import decay
+from ..distributions.losses import l2, reconstruction
+from ..objectives.boltzmann import BoltzmannAutoencoder, UnitsName, check_tied, machine
+from ..objectives.regularized import decay
 
 
 @checked

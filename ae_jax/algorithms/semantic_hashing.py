@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .. import draws
+from ..checks import Amount, Weight, checked
 from ..core import Algorithm, Autoencoder, Key, Optimizer, Params
-from ..losses import LikelihoodName
-from ..ranges import Amount, Weight, checked
-from ..recode import linear_code, recoded
-from ..regularized import regularized
+from ..distributions.losses import LikelihoodName
+from ..objectives.recode import linear_code, recoded
+from ..objectives.regularized import regularized
+from ..xla import draws
 
 
 @checked

@@ -15,11 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ..checks import check_choice
+from ..checks import Inside, Weight, check_choice, checked, unless
 from ..core import Algorithm, Batch, Key, Loss, Optimizer, Params, Rule, SigmoidAutoencoder, assign, sweep
-from ..losses import LikelihoodName, bernoulli_kl, single
-from ..ranges import Inside, Weight, checked, unless
-from ..regularized import regularized
+from ..distributions.losses import LikelihoodName, bernoulli_kl, single
+from ..objectives.regularized import regularized
 
 ACTIVATION = {"sigmoid": lambda h: h, "tanh": lambda h: (1 + h) / 2}  # 0 at rest, 1 at most
 PULL = 0.01  # towards the batch's mean: forgets the bias of changes seen on the very batch that made them

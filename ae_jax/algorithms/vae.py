@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..checks import known
+from ..checks import POSITIVE, Amount, Updates, Weight, checked, known, unless
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
-from ..losses import kl_standard_normal, reconstruction
-from ..ranges import POSITIVE, Amount, Updates, Weight, checked, unless
-from ..variational import GaussianAutoencoder, Observation, latent_model, reparameterize
+from ..distributions.losses import kl_standard_normal, reconstruction
+from ..objectives.latent import GaussianAutoencoder, Observation, latent_model, reparameterize
 
 
 @checked

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from ..disk import suffix
+from ..checks import needs
 from ..errors import warn
-from ..ranges import needs
 from .binary import binarise, dynamic_binarise
 from .dataset import DataError, Dataset, check_options, expanded, options_of, unit_interval, validation_split
+from .disk import suffix
 from .files import arrays, read_arrays
 from .folders import files_read, kind_of, tell_left_out, text_files, would_read
 from .images import Crop, Size, folder, image_files, pixels_to_floats, read_images, scaled

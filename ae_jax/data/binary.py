@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .. import draws
 from ..core import Batch, Key
+from ..xla import draws
 
 
 def binarise(x: np.ndarray, seed: int) -> np.ndarray:

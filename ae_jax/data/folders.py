@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from unicodedata import normalize
 
-from ..disk import is_projected, is_run, suffix
 from ..errors import warn
 from .dataset import DataError
+from .disk import is_projected, is_run, suffix
 
 Kind = Literal["images", "texts", "arrays"]
 

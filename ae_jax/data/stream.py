@@ -20,7 +20,6 @@ import numpy as np
 from jax import Array
 
 from ..core import Batch, address
-from ..disk import suffix, written
 from .checks import check_channels, check_labels
 from .dataset import (
     DataError,
@@ -38,6 +37,7 @@ from .dataset import (
     unit_interval,
     white,
 )
+from .disk import suffix, written
 from .files import header
 from .folders import Found, Kind, class_labels, is_array, kind_of, look
 

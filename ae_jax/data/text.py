@@ -17,17 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import warn
-from .dataset import (
-    TEST_FRACTION,
-    DataError,
-    Dataset,
-    check_sizes,
-    expanded,
-    from_parts,
-    make_batch,
-    refuse,
-    shuffled,
-)
+from .dataset import TEST_FRACTION, DataError, Dataset, check_sizes, expanded, from_parts, make_batch, refuse, shuffled
 from .folders import TEXTS, class_labels, look
 
 SPLIT = {"train": "training/", "test": "test/"}  # how the names of Reuters' documents begin

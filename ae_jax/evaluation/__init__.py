@@ -13,13 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from .. import retrieval
 from ..checks import labelled as has_label
-from ..core import Algorithm, Batch, Key, Metrics, Params, address, average
-from ..losses import reconstruction
-from ..means import LABELLED
-from ..programs import compiled
-from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes, samples
+from ..core import LABELLED, Algorithm, Batch, Key, Metrics, Params, address, average
+from ..distributions.losses import reconstruction
+from ..xla.programs import compiled
+from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes, retrieval, samples
 from .likelihood import log_likelihood
 from .statistics import binomial_interval, paired_difference, summarise
 

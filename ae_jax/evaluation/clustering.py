@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ..barriers import single
 from ..checks import labelled
-from ..core import Key
-from ..distances import squared_distances
+from ..core import Autoencoder, Batch, Key, Params
+from ..distributions.distances import squared_distances
+from ..xla.barriers import single
 
 
 class Clusters(NamedTuple):
@@ -141,3 +141,16 @@ def confusion(predicted: Any, labels: Any) -> tuple[list[int], list[int], list[l
     rows, columns, counts, (_, matched) = _matched(*_known(predicted, labels))
     order = [*matched, *sorted(set(range(len(columns))) - set(matched))]
     return rows.tolist(), columns[order].tolist(), counts[:, order].tolist()
+
+
+def codes_of(net: Autoencoder, params: Params, x: Array, at_once: int = 256) -> Array:
+    """The codes of all examples, computed `at_once` at a time. [N, *shape] -> [N, K]."""
+    return lax.map(lambda one: net.encode(params, one[None])[0], x, batch_size=min(at_once, len(x)))
+
+
+def centres(net: Autoencoder, params: Params, data: Batch, key: Key, clusters: int, by_kmeans: bool) -> Array:
+    """Centres of clusters: from k-means on the codes, or the codes of random examples. -> [clusters, K]."""
+    if by_kmeans:
+        return kmeans(key, codes_of(net, params, data.x), clusters).centres
+    some = jax.random.choice(key, data.x, (clusters,), replace=len(data.x) < clusters)
+    return net.encode(params, some)

@@ -15,7 +15,7 @@ from jax import Array, lax
 
 from ..checks import known
 from ..core import Key, Metrics
-from ..losses import bernoulli_nll, reconstruction, single
+from ..distributions.losses import bernoulli_nll, reconstruction, single
 
 
 class LogisticPCA(NamedTuple):

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ..boltzmann import UNITS, Machine
 from ..core import Key, Params, address
-from ..losses import sum_examples
+from ..distributions.losses import sum_examples
+from ..objectives.boltzmann import UNITS, Machine
 
 MOST = 24  # units that can be enumerated
 

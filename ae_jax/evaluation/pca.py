@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from ..core import Metrics, address
-from ..distances import exponent
-from ..losses import reconstruction, squared_error
+from ..distributions.distances import exponent
+from ..distributions.losses import reconstruction, squared_error
 
 
 class PCA(NamedTuple):

@@ -11,10 +11,9 @@ import numpy as np
 import optax
 from jax import Array, lax
 
-from ..checks import labelled
-from ..distances import exponent
-from ..ranges import NOT_NEGATIVE
-from ..retrieval import nearest
+from ..checks import NOT_NEGATIVE, labelled
+from ..distributions.distances import exponent
+from .retrieval import nearest
 
 
 class Probe(NamedTuple):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..distances import in_blocks, squared_distances
+from ..distributions.distances import in_blocks, squared_distances
 
 
 @jax.jit

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ranges import INSIDE
+from ..checks import INSIDE
 
 
 def summarise(values: Sequence[float] | np.ndarray, level: float = 0.95) -> dict[str, Any]:

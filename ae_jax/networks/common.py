@@ -16,10 +16,10 @@ from flax import errors
 from flax import linen as nn
 from jax import Array
 
-from .. import draws
 from ..checks import check_choice, known
 from ..core import Autoencoder, Batch, Key, Params
-from ..recode import of_code_alone, through
+from ..objectives.recode import of_code_alone, through
+from ..xla import draws
 
 ActivationName = Literal["linear", "relu", "sigmoid", "tanh", "softplus", "elu", "leaky_relu", "gelu", "silu"]
 Activation = Callable[[Array], Array]

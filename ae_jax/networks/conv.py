@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ..barriers import settled
 from ..checks import check_choice
 from ..core import Autoencoder
+from ..xla.barriers import settled
 from . import common
 from .common import ACTIVATIONS, Activation, ActivationName, InitName
 from .convolution import Size, convolve, convolve_transpose, fill_unpool, max_pool, max_unpool, resize

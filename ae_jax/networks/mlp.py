@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ..checks import known
+from ..checks import NOT_NEGATIVE, check_used, known, unless
 from ..core import Autoencoder, Key, Params, address
-from ..ranges import NOT_NEGATIVE, check_used, unless
-from ..recode import through
+from ..objectives.recode import through
 from .common import (
     ACTIVATIONS,
     Activation,

@@ -7,7 +7,7 @@ import jax
 from jax import Array
 
 from ..core import Autoencoder, Batch, Key, Params
-from ..recode import of_code_alone, through
+from ..objectives.recode import of_code_alone, through
 from .common import Activation, ActivationName, activation
 
 

@@ -1,0 +1,1 @@
+"""What the command line does, as functions: one module a group of commands."""

@@ -1,0 +1,132 @@
+"""Codes, reconstructions, samples and exported programs of a run: `encode`, `decode`, `sample`, `export`."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ... import data
+from ...core import Params, address
+from ...data.disk import suffix, write_atomically, write_json
+from ...errors import RunError
+from .. import index
+from ..files import (
+    check_codes,
+    check_folder,
+    check_output,
+    check_suffix,
+    read_array,
+    read_examples,
+    save_array,
+    save_examples,
+)
+from .runs import check_decodes, open_run
+
+
+def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> np.ndarray:
+    """Codes [N, K] of every example of a source (see `read_examples`), in its order, written to .npy or .npz."""
+    check_suffix(out, (".npy", ".npz"))
+    check_output(out, source)
+    opened = open_run(workdir, seed)
+    check_output(out, *opened.sources)
+    named = data.is_name(source, opened.settings.data_options.get("data_dir"))
+    if resize and (opened.vocabulary or named or suffix(source) in (".npy", ".npz")):
+        raise RunError(f"--resize has no effect: {source} is not read as files of images; leave it out")
+    x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
+    codes = in_chunks(opened.algorithm.encode, opened.params, x)
+    save_array(out, codes, "codes")
+    return codes
+
+
+def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np.ndarray:
+    """Examples [N, *shape] of codes in a .npy or .npz file, written to .npy, .npz or a .png grid."""
+    check_suffix(out, (".npy", ".npz", ".png"))
+    check_output(out, source)
+    opened = open_run(workdir, seed)
+    check_output(out, *opened.sources)
+    check_decodes(opened, workdir, "train another member, such as autoencoder")
+    codes, indexed = read_array(Path(source)), index.about(Path(source))
+    if indexed is not None:
+        theirs = indexed["run"]["settings"]
+        if theirs != opened.folder.config()["settings"]:
+            raise RunError(
+                f"{source} is an index of codes that another run made ({theirs['algorithm']} on {theirs['data']}): "
+                "this run's decoder cannot read them"
+            )
+        if indexed.get("seed", opened.seed) != opened.seed:
+            raise RunError(f"{source} is an index of seed {indexed['seed']}: give --seed {indexed['seed']}")
+    codes = check_codes(codes, opened.settings.latents, source)
+    x = in_chunks(opened.algorithm.decode, opened.params, codes)
+    save_examples(out, x)
+    return x
+
+
+def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int = 0) -> np.ndarray:
+    """n new examples [n, *shape], written to .npy, .npz or a .png grid; the same `key` draws the same ones."""
+    check_suffix(out, (".npy", ".npz", ".png"))
+    check_output(out)
+    opened = open_run(workdir, seed)
+    check_output(out, *opened.sources)
+    if n < 1:
+        raise RunError(f"n is {n}; it must be at least 1")
+    if not 0 <= key < 2**32:
+        raise RunError(f"key is {key}; it must be a number from 0 to 2^32 - 1 = {2**32 - 1}")
+    if opened.algorithm.sample is None:
+        raise RunError(
+            f"{opened.settings.algorithm} is not a generative model: it has no distribution of codes. "
+            "To draw samples, train vae, iwae, made, rbm or an adversarial member."
+        )
+    key_sampling = address(jax.random.key(key), "sampling")
+    x = np.asarray(jax.jit(opened.algorithm.sample, static_argnums=2)(opened.params, key_sampling, n))
+    save_examples(out, x)
+    return x
+
+
+def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
+    """The encoder, and a decoder that learned, as StableHLO: parameters inside, batch size open, for cpu, cuda and tpu.
+
+    `jax.export.deserialize(open(path, "rb").read()).call(x)` runs one without this package.
+    """
+    opened = open_run(workdir, seed)
+    check_folder(out, ("encoder.stablehlo", "decoder.stablehlo", "signature.json"))
+    parts: dict[str, Any] = {"encoder": (opened.algorithm.encode, opened.shape)}
+    if opened.algorithm.decodes:
+        parts["decoder"] = (opened.algorithm.decode, (opened.settings.latents,))
+    programs = {n: exported(functools.partial(fn, opened.params), shape) for n, (fn, shape) in parts.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    for name, program in programs.items():
+        write_atomically(out / f"{name}.stablehlo", program)
+    code, example = ["b", opened.settings.latents], ["b", *opened.shape]
+    ends = {"encoder": {"in": example, "out": code}, "decoder": {"in": code, "out": example}}
+    signature = {
+        **{name: {**ends[name], "dtype": "float32"} for name in programs},
+        "use": "jax.export.deserialize(open('encoder.stablehlo', 'rb').read()).call(x)",
+        "jax": jax.__version__,
+        "run": opened.folder.config(),
+    }
+    write_json(out / "signature.json", signature)
+    return [*(out / f"{name}.stablehlo" for name in programs), out / "signature.json"]
+
+
+def exported(fn: Callable[[Any], Any], shape: tuple[int, ...]) -> bytes:
+    """A function of float32 [b, *shape], b left open, as StableHLO for cpu, cuda and tpu."""
+    from jax import export as jax_export
+
+    (b,) = jax_export.symbolic_shape("b")
+    spec = jax.ShapeDtypeStruct((b, *shape), jnp.float32)
+    made = lambda fn: jax_export.export(jax.jit(fn), platforms=("cpu", "cuda", "tpu"))(spec)
+    try:
+        program = made(fn)
+    except Exception:  # fn reads the size of the batch, len(x): export it for one example, mapped over the batch
+        program = made(jax.vmap(lambda x: fn(x[None])[0]))
+    return bytes(program.serialize())
+
+
+def in_chunks(fn: Callable[[Params, Any], Any], params: Params, x: np.ndarray, size: int = 1000) -> np.ndarray:
+    """`fn(params, x)` over the leading axis of x, `size` examples at a time."""
+    fn = jax.jit(fn)
+    return np.concatenate([np.asarray(fn(params, x[i : i + size])) for i in range(0, len(x), size)])

@@ -1,0 +1,207 @@
+"""The data of a run as its settings say: loaded, split, binarised, checked."""
+
+import inspect
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ... import data
+from ...algorithms import ALGORITHMS
+from ...checks import labelled
+from ...core import Algorithm, Batch
+from ...data.disk import suffix
+from ...training.settings import DataKind, Settings
+
+
+class Streams(NamedTuple):
+    """The splits of data that are read in shards."""
+
+    sources: data.Sources
+    train: data.Stream
+    validation: data.Stream | None
+    test: data.Stream
+
+
+class Splits(NamedTuple):
+    """A run's data as it is used. Of a stream, train and test are some examples, evenly spaced."""
+
+    dataset: data.Dataset
+    train: Batch
+    validation: Batch | None
+    test: Batch
+    streams: Streams | None = None
+
+    def __str__(self) -> str:
+        return str(self.dataset if self.streams is None else self.streams.sources)
+
+
+SAMPLED = 10_000  # examples of a stream, at most, for what needs them in memory: probes, PCA, pictures
+
+
+def load_streams(settings: Settings) -> Splits:
+    """`load` where the settings say that data are streamed.
+
+    Pixels that are drawn once, not in every step, are each example's own draw, other than those in memory.
+    """
+    sources = data.open_stream(settings.data, **settings.data_options)
+    train, validation = sources.train, sources.validation
+    check_validation(settings, validation, len(train))
+    if settings.validation:
+        train, validation = data.split(train, settings.validation, seed=0)
+    size = data.shard_size(train.shape, settings.batch_size, settings.shard_size)
+
+    def stream(source: data.Source, part: int) -> data.Stream:
+        drawn = settings.binarise == "static" or (part and settings.binarise)
+        return data.Stream(source, size, None if part else 0, part if drawn else None)
+
+    held_out = None if validation is None else stream(validation, 2)
+    streams = Streams(sources, stream(train, 0), held_out, stream(sources.test, 1))
+    few = min(SAMPLED, size)
+    seen, test = (jax.tree.map(np.asarray, of.sample(few)) for of in (streams.train, streams.test))
+    dataset = data.Dataset(sources.name, seen, test, sources.source, None, sources.classes, scale=sources.scale)
+    return Splits(dataset, seen, None, test, streams)
+
+
+def load(settings: Settings) -> Splits:
+    """The data of a run: loaded, split and binarised as its settings say."""
+    if settings.shard_size is not None:
+        return load_streams(settings)
+    dataset = data.load(settings.data, **settings.data_options)
+    train, test = dataset
+    validation = dataset.validation
+    check_validation(settings, validation, len(train.x))
+    if settings.validation:
+        # One split for all seeds: they differ in learning, not in data.
+        train, validation = data.validation_split(train, settings.validation, seed=0)
+    if settings.binarise is not None:  # held-out data are always binarised once: their numbers must repeat
+        test = _binarised(test, 1)
+        validation = validation and _binarised(validation, 2)
+    if settings.binarise == "static":
+        train = _binarised(train, 0)
+    return Splits(dataset, train, validation, test)
+
+
+def check_validation(settings: Settings, own: Any, examples: int) -> None:
+    """Raises DataError for a fraction to hold out of data that have a validation split.
+
+    And for one of which less than one example would be held out, or left to train on.
+    """
+    if settings.validation and own is not None:
+        count = len(own.x if isinstance(own, Batch) else own)
+        raise data.DataError(
+            f"{settings.data} has a validation split of {count} examples: leave validation= out to use it"
+        )
+    if 0 < settings.validation < 1 and min(settings.validation, 1 - settings.validation) * examples < 1:
+        side = "hold out" if settings.validation < 0.5 else "leave to train on"
+        raise data.DataError(
+            f"validation={settings.validation:g} would {side} less than 1 of {examples} examples: give another fraction"
+        )
+
+
+def _binarised(batch: Batch, seed: int) -> Batch:
+    return batch._replace(x=data.binarise(np.asarray(batch.x), seed=seed))
+
+
+def kind_of(splits: Splits) -> DataKind:
+    """The kind of the values of examples, which chooses the default likelihood."""
+    if splits.dataset.vocabulary:
+        return "words"
+    x = splits.train.x
+    return "unit" if x.min() >= 0 and x.max() <= 1 else "real"
+
+
+def check_likelihood(settings: Settings, splits: Splits) -> None:
+    """Raises ValueError for a likelihood that does not fit the data.
+
+    Bernoulli of values outside [0, 1] or of counted words, and multinomial of images or negative values.
+    """
+    x, words = splits.train.x, bool(splits.dataset.vocabulary) and settings.binarise is None
+    chosen = settings.hyper.get("likelihood")
+    coins = settings.algorithm == "made" or "bernoulli" in (chosen, settings.hyper.get("visible_units"))
+    low, high = float(x.min()), float(x.max())
+    if chosen == "multinomial" and (x.ndim > 2 or low < 0):
+        given = "images" if x.ndim > 2 else f"values from {low:.3g}"
+        raise ValueError(f"likelihood multinomial wants counts of words, and {settings.data} has {given}: take another")
+    if coins and (low < 0 or high > 1):
+        raise ValueError(
+            f"{settings.algorithm} wants values in [0, 1], probabilities of a 1, and {settings.data} has values from "
+            f"{low:.3g} to {high:.3g}: choose another likelihood or member, or scale the data to lie in [0, 1]"
+        )
+    if chosen == "bernoulli" and words:
+        raise ValueError(
+            "likelihood bernoulli wants bits, and documents are counts of words: use likelihood=multinomial, or "
+            "binarise=static, which draws words by their probability"
+        )
+
+
+def check_classes(algorithm: Algorithm, settings: Settings, y: Any) -> str:
+    """A note where the labels y exceed the number of classes that the algorithm took by default, or "".
+
+    Raises ValueError where they exceed a number of classes that the user gave or that cannot change, and where fewer
+    examples have a label than the algorithm learns from.
+    """
+    if y is not None and algorithm.classes is not None:
+        known, wanted = int(labelled(y).sum()), settings.hyper.get("labels") or 1
+        if known < wanted and settings.shard_size is None:
+            raise ValueError(
+                f"{settings.algorithm} learns from {wanted} labels, and {known} of {len(y)} training examples of "
+                f"{settings.data} have one (-1 is none): "
+                + (f"give --labels {known} or fewer" if known else "choose data with labels")
+            )
+    return "" if y is None else check_labels(algorithm, settings, y)
+
+
+def check_labels(algorithm: Algorithm, settings: Settings, y: Any) -> str:
+    """The note and the first ValueError of `check_classes`, for labels y."""
+    if algorithm.classes is None or (there := 1 + int(np.max(y))) <= algorithm.classes:
+        return ""
+    # by default the classes are half of a code that has them as a part: see labels.class_and_style
+    option = inspect.signature(ALGORITHMS[settings.algorithm]).parameters.get("classes")
+    coded = option is not None and option.default is None
+    half = f", half of a code of {settings.latents}" if coded and settings.hyper.get("classes") is None else ""
+    beyond = f"{settings.data} has labels up to {there - 1} and {settings.algorithm} {algorithm.classes} classes{half}"
+    if half and "labels" not in settings.hyper:
+        return f"note: {beyond}: images of the others teach no class (to change it: --classes {there}, more --latents)"
+    raise ValueError(f"{beyond}: give {there} classes" + (f" and more than {there} latents" if coded else ""))
+
+
+def bounded(stream: data.Stream, algorithm: Algorithm, settings: Settings) -> data.Stream:
+    """The stream; reading raises the error of `check_labels`, since a sample need not hold the largest label."""
+    read = stream.source.read
+
+    def checked(index: np.ndarray) -> Batch:
+        batch = read(index)
+        if batch.y is not None:
+            check_labels(algorithm, settings, batch.y)
+        return batch
+
+    return replace(stream, source=replace(stream.source, read=checked))
+
+
+def classes_of(splits: Splits) -> int | None:
+    """The number of classes in the training labels: 1 + the largest; of a stream, of a sample or as its source tells.
+
+    None without labels.
+    """
+    y = splits.train.y
+    told = (splits.streams.train.source.classes or 0) if splits.streams else 0
+    return max(1 + int(np.max(y)), told) if y is not None and labelled(y).any() else None
+
+
+def check_validation_labels(algorithm: Algorithm, settings: Settings, validation: Any) -> None:
+    """Raises ValueError where the metrics need labels, and no validation example has one."""
+    if not isinstance(validation, Batch) or algorithm.classes is None or algorithm.decodes:
+        return
+    if validation.y is None or not labelled(validation.y).any():
+        raise ValueError(
+            f"{settings.algorithm} is measured by labels, and none of {len(validation.x)} validation examples of "
+            f"{settings.data} has one (-1 is none): hold out more examples (--validation), or none"
+        )
+
+
+def of_patches(settings: Settings, streams: Streams | None = None) -> bool:
+    """Whether a run's examples are pieces of larger images; those of arrays may be."""
+    arrays = suffix(settings.data) in (".npy", ".npz") or (streams is not None and streams.sources.arrays)
+    return arrays or settings.data == "photos" or settings.data_options.get("patch") is not None

@@ -1,0 +1,214 @@
+"""Metrics of a trained run: the command `evaluate`, and the table that training prints."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ... import data, evaluation
+from ...core import Algorithm, Key, Params, address
+from ...data.disk import strict, write_json
+from ...errors import RunError, warn
+from ...evaluation import diagnosis
+from ...evaluation.statistics import summarise
+from ...training import loop, provenance, shards
+from ...training.settings import Settings
+from ..files import (
+    check_output,
+    check_shape,
+    check_vocabulary,
+)
+from .loading import SAMPLED, Splits, load
+from .runs import load_own, open_run
+
+SAMPLES = 100  # importance samples for the log-likelihood, by default
+
+
+def check_samples(algorithm: Algorithm, settings: Settings, samples: int | None, name: str) -> None:
+    """Raises ValueError for importance samples, given by an option of that name, of an algorithm that draws none."""
+    if samples is not None and algorithm.log_weight is None:
+        raise ValueError(
+            f"{name}={samples} has no effect: {settings.algorithm} has no log-likelihood by importance sampling; "
+            "leave it out"
+        )
+
+
+def measure(
+    algorithm: Algorithm,
+    trained: loop.Trained,
+    splits: Splits,
+    samples: int,
+    say: Callable[..., Any] = print,
+) -> dict[str, Any]:
+    """Every metric of `evaluation`, of every seed that did not fail, and the cost of training.
+
+    For a stream the algorithm's own metrics are means over the whole test set; the names of others end in the number of
+    examples that they saw.
+    """
+    battery = evaluation.battery(algorithm, splits.train, splits.test, samples=samples)
+    values: dict[str, list[float]] = {}
+    for i, seed in enumerate(trained.good):
+        say(f"evaluating seed {seed} ({i + 1} of {len(trained.good)})")
+        key = address(jax.random.key(seed), "evaluation")
+        found = battery(trained.of(seed), key)
+        if splits.streams is not None:
+            found = exactly(algorithm, splits, trained.of(seed), key, found)
+        for name, value in found.items():
+            values.setdefault(name, []).append(value)
+    speed = [row["examples_per_second"] for row in trained.history]
+    told = confusion(algorithm, trained.of(trained.good[0]), splits)
+    best = dict(zip(trained.seeds, trained.best_epoch, strict=True))
+    return {
+        "seeds": list(trained.good),  # of every mean
+        **({"failed": {str(seed): e for seed, e in trained.failed.items()}} if trained.failed else {}),
+        "metrics": {name: {"n": len(v), **summarise(v)} for name, v in values.items()},
+        "best_epoch": [best[seed] for seed in trained.good],
+        "parameters": count_parameters(algorithm, trained.of(trained.good[0])),
+        "seconds": round(sum(row["seconds"] for row in trained.history), 3),
+        "examples_per_second": float(np.median(speed)) if speed else 0.0,
+        **({} if told is None else {"confusion": told}),
+        **provenance.circumstances(),
+    }
+
+
+def diagnose(
+    algorithm: Algorithm,
+    trained: loop.Trained,
+    settings: Settings,
+    splits: Splits,
+    examples: int,
+    metrics: dict[str, Any],
+) -> list[str]:
+    """Remarks on what went wrong in a training, see `diagnosis`."""
+    test, steps = splits.test, -(-examples // settings.batch_size)
+    x = jnp.asarray(test.x[:SAMPLED])
+    of_seeds = {}
+    for i, seed in enumerate(trained.good):  # as the metrics' values are
+        at = trained.seeds.index(seed)
+
+        def value(name: str, i: int = i) -> float | None:  # a stream's names end in the number of examples seen
+            found = next((m for known, m in metrics.items() if known.partition(" (")[0] == name), None)
+            return None if found is None else found["values"][i]
+
+        z = np.asarray(evaluation.coded(algorithm, trained.of(seed), x))
+        pca = None if diagnosis.binary(z) else value("pca explained_variance")  # bits hold less than PCA's real numbers
+        losses = [row["train"]["loss"][at] for row in trained.history if "loss" in row["train"]]
+        ran = sum(loss is not None for loss in losses) or len(trained.history)
+        of_seeds[seed] = (
+            diagnosis.reconstruction(value("test explained_variance"), pca),
+            diagnosis.code(z),
+            "" if test.y is None else diagnosis.probe(value("linear_probe_accuracy"), test.y),
+            diagnosis.updates(ran, steps, examples),
+            diagnosis.falling(losses),
+            diagnosis.stopped(ran, settings.epochs or ran, trained.best_epoch[at]),
+        )
+    return diagnosis.remarks(of_seeds)
+
+
+def confusion(algorithm: Algorithm, params: Params, splits: Splits) -> dict[str, Any] | None:
+    """The confusion matrix of labels and predicted classes or clusters, None for an algorithm that predicts neither."""
+    if algorithm.predict is None or not evaluation.has_labels(splits.train, splits.test):
+        return None
+    predicted = evaluation.assignments(algorithm, params, jnp.asarray(splits.test.x))
+    rows, columns, counts = evaluation.clustering.confusion(predicted, splits.test.y)
+    names = splits.dataset.classes
+    named = lambda y: names[y] if 0 <= y < len(names) else str(y)
+    supervised = algorithm.classes is not None
+    if supervised:  # keep the order of the classes
+        order = np.argsort(columns)
+        columns, counts = [columns[i] for i in order], np.asarray(counts)[:, order].tolist()
+    told = [named(c) if supervised else f"cluster {c}" for c in columns]
+    return {"labels": [named(y) for y in rows], "told": told, "counts": counts}
+
+
+def confusion_table(found: dict[str, Any]) -> str:
+    """The confusion matrix as text: a row a label, a column a class or cluster."""
+    head = ["", *(name.removeprefix("cluster ") for name in found["told"])]
+    rows = [head] + [[name, *map(str, row)] for name, row in zip(found["labels"], found["counts"], strict=True)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    kind = "cluster" if found["told"][0].startswith("cluster ") else "class"
+    lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([f"test examples by label (rows) and predicted {kind} (columns):", *lines])
+
+
+def exactly(
+    algorithm: Algorithm, splits: Splits, params: Params, key: Key, found: dict[str, float]
+) -> dict[str, float]:
+    """What was found on some examples of a stream, with what can be had of all in its place."""
+    assert splits.streams is not None
+    means = shards.average_stream(algorithm, splits.streams.test, params, address(key, "test"))
+    exact = {f"test {name}": float(value) for name, value in means.items()}
+    exact = evaluation.of_known(exact, len(splits.streams.test.source))
+    whole = {name.partition(" (")[0]: name for name in exact}
+    seen, note = (len(splits.test.x), len(splits.train.x)), ""
+    if seen != (len(splits.streams.test.source), len(splits.streams.train.source)):
+        note = f"of {seen[1]} + {seen[0]}"
+
+    def named(name: str) -> str:
+        return name if not note else f"{name[:-1]}, {note})" if name.endswith(")") else f"{name} ({note})"
+
+    names = {name: whole.get(name.partition(" (")[0]) or named(name) for name in found}
+    return {names[name]: exact.get(names[name], value) for name, value in found.items()} | exact
+
+
+def count_parameters(algorithm: Algorithm, params: Params) -> int:
+    """Numbers that are learned, of one seed."""
+    return sum(leaf.size for leaf in jax.tree.leaves({g: params[g] for g in params if g not in algorithm.statistics}))
+
+
+def table(results: dict[str, Any]) -> str:
+    """The metrics as text: mean, and the 95 % interval of the mean over seeds."""
+    rows = [("metric", "mean", "95 % interval" if len(results["seeds"]) > 1 else "")]
+    for name, m in results["metrics"].items():
+        interval = "" if m["low"] in (None, m["high"]) else f"{m['low']:.4g} to {m['high']:.4g}"
+        rows.append((name, "-" if m["mean"] is None else f"{m['mean']:.5g}", interval))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
+    many = "s" if len(results["seeds"]) > 1 else ""
+    failed = "".join(f" (seed {seed} failed in epoch {e})" for seed, e in results.get("failed", {}).items())
+    tail = (
+        f"{len(results['seeds'])} seed{many}{failed}, {results['parameters']:,} parameters, "
+        f"{results['seconds']:.1f} s of training, {results['examples_per_second']:,.0f} examples/s "
+        f"on {results['device']}"
+    )
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], tail])
+
+
+def evaluate(
+    workdir: Path, source: str | None = None, samples: int | None = None, quiet: bool = False, out: Path | None = None
+) -> dict[str, Any]:
+    """Every metric of every seed, on the run's own data or on another source of the same shape; also as JSON in `out`.
+
+    Another source is read with the run's options (resize, patch, ...), as far as it has them.
+    """
+    if samples is not None and samples < 1:
+        raise RunError(f"samples is {samples}; the log-likelihood needs at least 1")
+    if out is not None:
+        check_output(out, *([] if source is None else [source]))
+    opened = open_run(workdir)
+    settings = opened.settings
+    check_samples(opened.algorithm, settings, samples, "samples")
+    if out is not None:
+        check_output(out, *opened.sources)
+    if source is not None:
+        shards = settings.shard_size
+        try:
+            read = data.options_for if shards is None else data.stream_options_for
+            options = read(source, settings.data_options)
+        except data.DataError:  # a streamed run may be evaluated on data in memory
+            shards, options = None, data.options_for(source, settings.data_options)
+        settings = replace(settings, data=source, data_options=options, shard_size=shards)
+    splits = load_own(opened) if source is None else load(settings)
+    check_shape(splits.test.x, opened.shape)
+    check_vocabulary(splits.dataset.vocabulary, opened.vocabulary, str(settings.data))
+    results = measure(
+        opened.algorithm, opened.trained, splits, samples or SAMPLES, (lambda *_: None) if quiet else warn
+    )
+    results = strict(results | {"data": str(splits)})
+    if out is not None:
+        write_json(out, results)
+    return results

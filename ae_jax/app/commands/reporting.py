@@ -1,0 +1,56 @@
+"""The report of a run: the command `report`."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ...core import Algorithm, Params, address
+from ...errors import tracebacks, warn
+from ...training import run_folder
+from .. import report
+from .loading import Splits
+from .runs import load_own, open_run
+
+
+def write_report(folder: run_folder.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> Path:
+    """report.html and its pictures."""
+    settings = folder.config()["settings"]
+    title = f"{settings['algorithm']} on {settings['data']}"
+    key = address(jax.random.key(results["seeds"][0]), "report")
+    names = splits.dataset.classes, splits.dataset.vocabulary
+    history = of_seeds(folder.log(), settings["seeds"], results["seeds"])
+    findings = report.gather(title, settings, results, history, algorithm, params, splits, key, *names)
+    tell = None if tracebacks() else lambda line: warn(f"warning: {line}")
+    return report.write(findings, folder.path, tell)
+
+
+def of_seeds(history: list[dict[str, Any]], seeds: list[int], kept: list[int]) -> list[dict[str, Any]]:
+    """The rows of log.jsonl, with the metrics of some seeds only."""
+    index = [seeds.index(seed) for seed in kept]
+    pick = lambda part: {name: [values[i] for i in index] for name, values in part.items()}
+    return [{name: pick(v) if isinstance(v, dict) else v for name, v in row.items()} for row in history]
+
+
+def decorate(folder: run_folder.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> None:
+    """`write_report` for a run whose results are on the disk: an error becomes a line on stderr."""
+    try:
+        write_report(folder, algorithm, params, splits, results)
+    except Exception as error:  # drawing libraries raise errors of any kind, and results do not depend on drawing
+        if tracebacks():
+            raise
+        warn(
+            f"warning: the report could not be written ({report.explained(error)}); results.json is whole. "
+            f"ae-jax report {folder.path} writes the report again"
+        )
+
+
+def make_report(workdir: Path) -> Path:
+    """Writes the report of a run again, also while it trains."""
+    opened = open_run(workdir)
+    splits = load_own(opened)
+    results = opened.folder.results()
+    if results is None:
+        failed = {str(seed): e for seed, e in opened.trained.failed.items()}
+        results = {"seeds": list(opened.trained.good), "failed": failed, "metrics": {}}
+    return write_report(opened.folder, opened.algorithm, opened.params, splits, results)

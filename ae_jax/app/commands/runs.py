@@ -1,0 +1,123 @@
+"""A trained run, opened for use."""
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ... import data
+from ...core import Algorithm, Params
+from ...errors import RunError, warn
+from ...training import loop, provenance, run_folder
+from ...training.settings import Settings, build
+from .loading import Splits, load, of_patches
+
+# what config.json keeps among the settings, found in the data
+RECORDED = ("shape", "validated", "data_checksum", "vocabulary", "scale", "patches")
+# the settings that config.json must have for a run to be opened, and their types
+KEPT = {"shape": list, "validated": bool, "optimizer": dict, "algorithm": str, "network": str, "data": str}
+KEPT |= {"latents": int, "batch_size": int, "seeds": list}
+KEPT |= {"hyper": dict, "network_options": dict, "data_options": dict}
+
+
+class Opened(NamedTuple):
+    """A trained run, ready for use."""
+
+    folder: run_folder.Folder
+    settings: Settings
+    seed: int
+    shape: tuple[int, ...]
+    algorithm: Algorithm
+    params: Params  # of one seed
+    epoch: int
+    vocabulary: tuple[str, ...]  # of documents
+    trained: loop.Trained  # of all seeds
+    patches: bool  # whether its examples are, or may be, pieces of larger images
+
+    @property
+    def sources(self) -> list[Path]:
+        """The user's files and folders that its data are read from."""
+        return data.paths_of(self.settings.data, self.settings.data_options)
+
+
+def data_options(content: dict[str, Any]) -> dict[str, Any]:
+    """The options for reading a run's data and its later inputs, out of the settings in its config.json."""
+    scale = content.get("scale")  # the set's own, where the user gave none
+    return content["data_options"] | ({} if scale is None else {"scale": scale})
+
+
+def open_run(workdir: Path, seed: int | None = None) -> Opened:
+    """One seed of a run, by default the first that did not fail. Raises RunError where it cannot be opened."""
+    if workdir.is_file():
+        raise RunError(f"{workdir} is a file; a run is a folder, the --workdir of its training")
+    folder = run_folder.Folder(workdir)
+    content = folder.config()["settings"]
+    if missing := [name for name in KEPT if name not in content]:
+        raise RunError(
+            f"{folder.path} was not trained by ae-jax train, but by training.train in Python: its settings lack "
+            f"{', '.join(missing[:3])}, so its network cannot be built here. Use it in Python: "
+            f"epoch, state = training.Folder({str(folder.path)!r}).params() loads it; "
+            "jax.tree.map(lambda leaf: leaf[0], state.params) gives the params of its first seed, for the algorithm's "
+            "functions"
+        )
+    whole = lambda name, least: all(isinstance(n, int) and n >= least for n in content[name]) and content[name]
+    wrong = [name for name, kind in KEPT.items() if not isinstance(content[name], kind)]
+    wrong = wrong or [name for name, least in (("shape", 1), ("seeds", 0)) if not whole(name, least)]
+    if wrong:
+        shown = f"its {wrong[0]} is {content[wrong[0]]!r}"
+        raise RunError(f"{folder.path / 'config.json'} is damaged ({shown}); restore it or train anew")
+    shape = tuple(content["shape"])
+    content = content | {"data_options": data_options(content)}
+    settings = Settings.from_json({k: v for k, v in content.items() if k not in RECORDED})
+    if seed is not None and seed not in settings.seeds:
+        raise RunError(f"{folder.path} has no seed {seed}; it was trained with {list(settings.seeds)}")
+    epoch, state = folder.params()
+    if epoch == 0:
+        warn(f"{folder.path} has not ended its first epoch: its parameters are those of a checkpoint before that")
+    chosen = state.best if content["validated"] else state.params
+    trained = loop.trained(state, jax.tree.map(jnp.asarray, chosen), settings.seeds, folder.log())
+    if seed is None:
+        seed = trained.good[0]
+        if seed != settings.seeds[0]:
+            warn(f"{loop.failures(trained.failed)}; seed {seed} is used")
+    return Opened(
+        folder=folder,
+        settings=settings,
+        seed=seed,
+        shape=shape,
+        algorithm=build(settings, shape, 1),
+        params=trained.of(seed),
+        epoch=epoch,
+        vocabulary=tuple(content.get("vocabulary", ())),
+        trained=trained,
+        patches=content.get("patches", of_patches(settings)),  # older runs do not record it
+    )
+
+
+def load_own(opened: Opened) -> Splits:
+    """The data that a run was trained on. Raises RunError where they are no longer the same."""
+    content, settings, name = opened.folder.config()["settings"], opened.settings, opened.settings.data
+    same = lambda splits: provenance.checksum(tuple(splits.dataset)) == content["data_checksum"]
+    splits = load(settings)
+    if not same(splits) and "scale" not in content:
+        # Older runs keep no scale and took uint8 up to 1 for zeros and ones. The checksum shows whether this one did.
+        with contextlib.suppress(data.DataError):  # values exceed 1, or the data take no scale
+            splits = load(replace(settings, data_options=settings.data_options | {"scale": 1}))
+    if not same(splits):
+        raise RunError(
+            f"{name} has changed since this run was trained on it, so its test set may hold training examples: "
+            f"restore the data, or measure on the changed data by evaluate with --data {name}"
+        )
+    return splits
+
+
+def check_decodes(opened: Opened, workdir: Path, instead: str) -> None:
+    """Raises RunError for a run whose decoder learned nothing; `instead` is the advice."""
+    if not opened.algorithm.decodes:
+        raise RunError(
+            f"{workdir} learned to classify, not to reconstruct, and the decoder of {opened.settings.algorithm} "
+            f"learns nothing: {instead}"
+        )

@@ -1,0 +1,89 @@
+"""Search by codes: the commands `index` and `search`."""
+
+import functools
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ...errors import RunError
+from ...evaluation import retrieval
+from .. import index
+from ..files import (
+    check_output,
+    check_suffix,
+    read_examples,
+)
+from .coding import exported, in_chunks
+from .runs import data_options, open_run
+
+
+def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> index.Index:
+    """An index over the examples of a source, written to a .npz file; see `read_examples` for what a source is."""
+    check_suffix(out, (".npz",))
+    check_output(out, source)
+    opened = open_run(workdir, seed)
+    check_output(out, *opened.sources)
+    x, names = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
+    program = exported(functools.partial(opened.algorithm.encode, opened.params), opened.shape)
+    codes = in_chunks(opened.algorithm.encode, opened.params, x)
+    about = {
+        "shape": list(opened.shape),
+        "resize": resize,
+        "seed": opened.seed,
+        "vocabulary": list(opened.vocabulary),
+        "run": opened.folder.config(),
+    }
+    made = index.Index(program, codes, np.array(names), about)
+    index.save(made, out)
+    return made
+
+
+class Found(NamedTuple):
+    """The result of a search."""
+
+    searched: index.Index
+    names: list[str]  # of the queries
+    hits: list[list[index.Hit]]  # of each query
+    sizes: list[int]  # for each query, the number of codes in its Hamming ball, or in the index
+    seconds: float  # for one query
+
+
+def search(
+    path: Path, source: str, k: int = 10, radius: int | None = None, metric: index.Metric | None = None
+) -> Found:
+    """The examples of an index nearest to each query of a source.
+
+    Without a radius every code is compared, by Euclidean distance if no metric is given. With a radius only the
+    addresses in a Hamming ball are; distance is then a number of bits, and a metric is refused.
+    """
+    if k < 1:
+        raise RunError(f"k is {k}; it must be at least 1")
+    if radius is not None and radius < 0:
+        raise RunError(f"radius is {radius}; it counts bits and must be at least 0")
+    if radius is not None and metric is not None:
+        raise RunError(
+            f"--radius and --metric {metric} exclude each other, as a radius counts differing bits: give one of the two"
+        )
+    opened = index.load(path)
+    if radius is not None and opened.codes.shape[1] > retrieval.LONGEST:
+        raise RunError(
+            f"the codes of {path} have {opened.codes.shape[1]} numbers, and --radius takes addresses of at most "
+            f"{retrieval.LONGEST} bits: leave --radius out to compare every code"
+        )
+    about = opened.about
+    x, names = read_examples(
+        source, opened.shape, about["vocabulary"], about["resize"], data_options(about["run"]["settings"])
+    )
+    codes = index.encode(opened, x)
+
+    def find() -> tuple[list[list[index.Hit]], list[int]]:
+        if radius is None:
+            return index.search(opened, codes, k, metric or "euclidean"), [len(opened.codes)] * len(codes)
+        return index.search_ball(opened, codes, k, radius)
+
+    find()  # compiles; the second call is timed
+    began = time.perf_counter()
+    hits, sizes = find()
+    return Found(opened, names, hits, sizes, (time.perf_counter() - began) / len(codes))

@@ -1,0 +1,198 @@
+"""Training a run into a folder: the command `train`."""
+
+import json
+import os
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from ... import data
+from ...core import Algorithm, address
+from ...data.disk import strict
+from ...errors import RunError, warn
+from ...evaluation import diagnosis
+from ...training import arguments, devices, loop, provenance, run_folder
+from ...training.settings import Settings, build, check_options, check_updates, completed, sized
+from .loading import (
+    bounded,
+    check_classes,
+    check_likelihood,
+    check_validation_labels,
+    classes_of,
+    kind_of,
+    load,
+    of_patches,
+)
+from .measuring import SAMPLES, check_samples, confusion_table, diagnose, measure, table
+from .reporting import decorate
+from .runs import open_run
+
+
+def train(
+    settings: Settings,
+    workdir: Path,
+    *,
+    every_epochs: int = 10,
+    every_minutes: float = 5.0,
+    keep: int = 3,
+    samples: int | None = None,
+    quiet: bool = False,
+    mesh: Mesh | None = None,
+) -> dict[str, Any]:
+    """Trains, evaluates and reports into `workdir`; goes on where an earlier call was stopped.
+
+    `mesh` spreads seeds and batches over devices, see `devices`. Of many processes that train together the first one
+    evaluates and reports; the others return nothing. `samples` are for the log-likelihood, `SAMPLES` by default.
+
+    Returns what `results.json` holds. Raises RunError, DataError or ValueError with what to do.
+    """
+    say = print if devices.first() and not quiet else (lambda *_: None)
+    arguments.check_seeds(settings.seeds)
+    arguments.check_saving(every_epochs, every_minutes, keep)
+    if samples is not None and samples < 1:
+        raise ValueError(f"--likelihood-samples is {samples}; it must be at least 1")
+    splits = load(settings)
+    say(splits)
+    shape = splits.train.x.shape[1:]
+    check_options(settings, shape)
+    learned: Any = splits.streams or splits  # both have train and validation
+    examples = len(splits.streams.train.source if splits.streams else splits.train.x)
+    settings = completed(sized(settings, shape), examples, kind_of(splits), classes_of(splits))
+    recorded = settings.to_json() | {
+        "shape": list(shape),
+        "validated": learned.validation is not None,
+        "data_checksum": provenance.checksum(tuple(splits.dataset)),  # of a stream, of the examples in memory
+        "scale": splits.dataset.scale,  # the integer that means 1.0 in the run's inputs; None: the dtype decides
+        "patches": of_patches(settings, splits.streams),
+    }
+    if splits.dataset.vocabulary:
+        recorded["vocabulary"] = list(splits.dataset.vocabulary)
+    # A checkpoint is written by all processes, so all must think it due.
+    saving = {"every_epochs": every_epochs, "every_minutes": every_minutes, "keep": keep}
+    devices.agree(recorded | saving | {"mesh": devices.described(mesh)})
+    devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
+    if mesh is not None and mesh.size == 1:
+        say("one device does all the work; on CPU, --devices 2 makes two of the cores")
+    if told := check_updates(settings, examples):
+        say(told)
+    check_likelihood(settings, splits)
+    if settings.batch_size > examples:
+        say(f"note: batch_size is {settings.batch_size}, and there are {examples} training examples: a step takes all")
+    algorithm = build(settings, shape, examples)
+    check_samples(algorithm, settings, samples, "likelihood_samples")
+    if told := check_classes(algorithm, settings, splits.train.y):
+        say(told)
+    check_validation_labels(algorithm, settings, learned.validation)
+    if splits.streams is not None:
+        learned = splits.streams._replace(train=bounded(splits.streams.train, algorithm, settings))
+    # Checks that need no compilation come before anything is written.
+    arguments.check_arguments(settings.seeds, settings.patience, learned.validation)
+    arguments.traced(algorithm, learned.train)
+    arguments.check_monitor(algorithm, learned.train, settings.best, validated=learned.validation is not None)
+    if settings.best != "loss" and learned.validation is None:
+        say(f"note: best is {settings.best}, which chooses among epochs by held-out data alone: give a validation set")
+    folder = run_folder.Folder(workdir)
+
+    def known() -> dict[str, Any]:
+        """The settings to record; those of an older run lack some."""
+        if not (folder.path / "config.json").exists():
+            return recorded
+        before = folder.config()["settings"]
+        return {k: v for k, v in recorded.items() if k in before or k not in ("scale", "patches")}
+
+    def found() -> dict[str, Any] | None:
+        """The results of a finished run."""
+        try:
+            results = folder.results()
+        except RunError as error:
+            warn(f"{error} That is done now.")
+            return None
+        if results is not None and not folder.whole():
+            warn(f"{folder.path} is finished, and its last checkpoint is damaged: its epochs are run again")
+            return None
+        return results
+
+    with folder.opened(devices.decided(known), keep=keep):
+        if (results := devices.decided(found)) is not None:
+            if not devices.first():
+                return {}
+            say(f"{folder.path} is finished; here is what it found.")
+            if not (folder.path / "report.html").exists():
+                decorate(folder, algorithm, open_run(folder.path).params, splits, results)
+        else:
+            say(
+                f"training in {folder.path}"
+                + ("" if sys.stderr.isatty() else " (log.jsonl there gains a row an epoch)")
+            )
+            assert settings.epochs is not None  # see completed
+            if devices.first() and (epochs := settings.hyper.get("pretrain_epochs")) and not folder.begun():
+                seen = " on the first shard" if splits.streams and splits.streams.train.shards > 1 else ""
+                say(f"pretraining an autoencoder for {epochs} epochs{seen} (--pretrain-epochs)")
+            trained = loop.train(
+                algorithm,
+                learned.train,
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                seeds=settings.seeds,
+                validation=learned.validation,
+                transform=data.dynamic_binarise if settings.binarise == "dynamic" else None,
+                monitor=settings.best,
+                patience=settings.patience,
+                folder=folder,
+                every_epochs=every_epochs,
+                every_minutes=every_minutes,
+                progress=not quiet,
+                mesh=mesh,
+            )
+            if not devices.first():
+                return {}
+            results = measure(algorithm, trained, splits, samples or SAMPLES, say)
+            results["devices"] = devices.described(mesh)
+            results["remarks"] = diagnose(algorithm, trained, settings, splits, examples, results["metrics"])
+            results = strict(results)  # as results.json has them
+            run_folder.write_sealed(folder.path / "results.json", results)
+            say("writing the report")
+            decorate(folder, algorithm, trained.of(trained.good[0]), splits, results)
+    say(table(results))
+    if "confusion" in results:
+        say(confusion_table(results["confusion"]))
+    if told := diagnosis.line(results.get("remarks", [])):
+        say(told)
+    if told := restores_little(algorithm, splits.test.x, results):
+        say(told)
+    if (page := folder.path / "report.html").exists():
+        say(f"report: {page}")
+    return results
+
+
+def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> str:
+    """A warning where restoration brings corrupted test images hardly nearer to the clean ones, or ""."""
+    name = next((name for name in results["metrics"] if name.startswith("denoised mse")), None)
+    if algorithm.corrupt is None or name is None or x.ndim != 4:
+        return ""
+    x = np.asarray(x[:1000])
+    corrupted = algorithm.corrupt(jnp.asarray(x), address(jax.random.key(0), "corruption"))
+    before = float(np.mean((np.asarray(corrupted) - x) ** 2))
+    after = results["metrics"][name]["mean"]
+    if (
+        after is None or after < 0.95 * before
+    ):  # a run that copies its input comes within a few hundredths, by the draw of the noise
+        return ""
+    return (
+        f"warning: this run restores little or nothing: the mse of corrupted test images is {before:.4g}, and "
+        f"{after:.4g} after restoration. To restore images, widen the bottleneck (--network conv --dense False "
+        "--residual True), or train longer"
+    )
+
+
+def default_workdir(settings: Settings) -> Path:
+    """runs/ALGORITHM-DATA-DIGEST: the same settings have the same folder, others another."""
+    digest = zlib.crc32(json.dumps(settings.to_json(), sort_keys=True).encode())
+    name = Path(os.path.abspath(settings.data)).stem  # of a folder given as . too
+    return Path("runs") / f"{settings.algorithm}-{name}-{digest:08x}"

@@ -1,0 +1,314 @@
+"""The user's files: inputs that commands read, places where they may write, and writing whole or not at all."""
+
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import data
+from ..data.disk import kept_by_run, suffix, write_atomically
+from ..errors import RunError
+
+
+def check_shape(x: Any, shape: tuple[int, ...]) -> None:
+    """Raises RunError unless x holds examples of that shape."""
+    theirs, shape = tuple(x.shape[1:]), tuple(shape)
+    if theirs != shape:
+        hint = ""
+        if len(shape) == 3 and theirs == (shape[2], *shape[:2]):
+            hint = ": move their channels to the end, numpy.moveaxis(x, 1, -1)"
+        elif np.prod(theirs) == np.prod(shape) and 1 in (len(theirs), len(shape)):  # else a reshape scrambles them
+            hint = f": reshape them to {(len(x), *shape)}"
+        raise RunError(f"the examples have the shape {theirs}; this run was trained on {shape}{hint}")
+
+
+def read_examples(
+    source: str,
+    shape: tuple[int, ...],
+    vocabulary: Sequence[str] = (),
+    resize: bool = False,
+    options: dict[str, Any] | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """The examples of `source`, in [0, 1], and their names: [N, *shape], N names.
+
+    Args:
+        source: a .npy or .npz file, or a folder of .npy files; an image, or a folder of them (in the order of their
+            names); for documents a text file, a folder of them, or some words; or the name of a data set, for its test
+            set. A name wins over a folder of that name, see `data.is_name`.
+        shape: of one example.
+        vocabulary: the words that x counts, if examples are documents.
+        resize: scale images to the shape, after the crop of the options; always so if the run's own images were
+            cropped or scaled.
+        options: those of the run's own data. A data set is read with the options that it has, arrays with `scale`.
+
+    Raises:
+        RunError, DataError: the source does not exist, is broken, or has examples of another shape.
+    """
+    options = options or {}
+    table = data.counts if options.get("count_words") else data.bags  # as in training
+    if not source.strip():
+        raise RunError("the name is empty: give a file, a folder, the name of a data set or, for documents, words")
+    path, name = data.expanded(source), data.is_name(source, options.get("data_dir"))
+    there = os.path.exists(path) and not name  # Path.exists raises for words longer than a file's name may be
+    if there and path.is_dir():
+        data.tell_left_out(path, "texts" if vocabulary else "images")
+    of_arrays = there and path.is_dir() and data.npy_files(path) and data.kind_of(path) == "arrays"
+    if suffix(path) in (".npy", ".npz") or of_arrays:
+        files = data.npy_files(path) if path.is_dir() else [path]
+        arrays = [a[None] if a.shape == tuple(shape) else a for a in map(read_array, files)]  # one example alone
+        names = [f"{file.name}[{i}]" for file, array in zip(files, arrays, strict=True) for i in range(len(array))]
+        if len({array.shape[1:] for array in arrays}) > 1:
+            raise RunError(f"the .npy files in {path} hold examples of different shapes")
+        x = np.concatenate(arrays)
+        check_shape(
+            x[..., None] if x.ndim == 3 else x, shape
+        )  # before the values: codes given by mistake lie outside [0, 1]
+        x = data.unit_interval([x], str(path), options.get("scale"))[0]
+    elif vocabulary and there:
+        files = data.text_files(path) if path.is_dir() else [path]
+        if not files:
+            raise RunError(f"{path} holds no text files (.txt)")
+        read = data.read_texts(files)
+        if not read:
+            raise RunError(f"{path} holds no words")
+        x, names = table(list(read.values()), vocabulary), named(list(read), path)
+    elif there:
+        files = data.image_files(path) if path.is_dir() else [path]
+        image = len(shape) == 3 and shape[2] in (1, 3)
+        resize = resize or bool((options.get("crop") or options.get("resize")) and not options.get("patch"))
+        how = {"crop": options.get("crop"), "resize": (shape[0], shape[1])} if resize and image else {}
+        images = data.read_images(files, colour=shape[2] == 3 if image else None, deep=True, **how) if files else []
+        if not images:
+            raise RunError(f"{path} holds no images in a format that Pillow reads (.png, .jpg, ...)")
+        sizes = sorted({pixels.shape[:2] for pixels in images})
+        if len(sizes) > 1 or (image and sizes != [shape[:2]]):
+            some = ", ".join("x".join(map(str, size)) for size in sizes[:3]) + ", ..." * (len(sizes) > 3)
+            raise RunError(
+                f"{path} has images of the size {some} (height x width), and this run was trained on "
+                f"{'x'.join(map(str, shape))}: scale them with --resize (for a search, make the index with it)"
+            )
+        x, names = data.pixels_to_floats(images), named(files, path)
+    elif not name and not (vocabulary and len(source.split()) > 1) and (path.suffix or len(path.parts) > 1):
+        raise RunError(f"there is no file or folder {source}")
+    elif vocabulary and not name:  # words are a document themselves
+        x, names = table([source], vocabulary), [source]
+    else:
+        loaded = data.load(source, **data.options_for(source, options))
+        check_vocabulary(loaded.vocabulary, vocabulary, source)
+        x = np.asarray(loaded.test.x)
+        names = [f"{source}[{i}]" for i in range(len(x))]
+    check_shape(x, shape)
+    if vocabulary and not x.any():
+        nothing = "" if there or name else ", and no file or folder has that name"
+        raise RunError(f"{source} holds none of the {len(vocabulary)} words of this run or index{nothing}")
+    return x, names
+
+
+def check_vocabulary(theirs: Sequence[str], ours: Sequence[str], source: str) -> None:
+    """Raises RunError for bags of words over another vocabulary than the run's."""
+    if tuple(theirs) != tuple(ours):
+        raise RunError(
+            f"{source} counts other words than the documents this run was trained on, so its columns do not fit: "
+            "give a folder of texts, and the run's own words are counted in them"
+        )
+
+
+def named(files: Sequence[Path], root: Path) -> list[str]:
+    """The names of files, below their folder."""
+    return [str(file.relative_to(root)) if root.is_dir() else file.name for file in files]
+
+
+def cell(name: Any) -> str:
+    """A name as a field of a tab-separated table: one line, not blank, without quotes, which some readers parse."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", str(name)).replace('"', "'").strip() or "(no name)"
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The numbers of a .npy file, or of a .npz: "x", "codes" or the only array. Raises RunError otherwise."""
+    if not path.is_file() or suffix(path) not in (".npy", ".npz"):
+        raise RunError(f"{path} is not a .npy or .npz file" + ("" if path.exists() else ": it does not exist"))
+    try:
+        arrays = data.read_arrays(path)
+    except data.DataError as error:
+        raise RunError(str(error)) from None
+    name = next((n for n in ("x", "codes") if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
+    if name is None:
+        raise RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x or codes")
+    if arrays[name].ndim == 0:
+        raise RunError(f"{path} holds a single value; examples are [N, ...] and codes [N, K]")
+    return arrays[name]
+
+
+def check_codes(codes: np.ndarray, latents: int, source: str) -> np.ndarray:
+    """The codes [N, K] as float32. Raises RunError for another shape, and for values that are not finite numbers."""
+    if codes.ndim != 2 or codes.shape[1] != latents or not len(codes):
+        raise RunError(f"{source} has the shape {codes.shape}; codes of this run are [N, {latents}], N at least 1")
+    if codes.dtype.kind not in "biuf":
+        raise RunError(f"{source} holds {codes.dtype}; codes are numbers: save them as float32")
+    with np.errstate(over="ignore"):
+        codes = codes.astype(np.float32)
+    if bad := int((~np.isfinite(codes)).sum()):
+        raise RunError(f"{source} holds {bad} values that are NaN or infinite in float32; codes are finite numbers")
+    return codes
+
+
+def check_output(out: Path, *sources: str | Path) -> None:
+    """Raises RunError, before any work is done, for a file that cannot or must not be written.
+
+    A command must not write over its input (one of `sources` or a file in their folders, by any path or link), nor over
+    a file of a run, nor add a file to the data in a folder.
+    """
+    check_place(out)
+    if kept := kept_by_run(out):
+        raise RunError(f"{out} would overwrite {kept}, which belongs to the run there; write to another place")
+    _check_sources(out, *sources)
+
+
+def _check_sources(out: Path, *sources: str | Path) -> None:
+    """Raises RunError for an output that is, or would be, a file of the sources."""
+    for named, path in ((source, path) for source in sources for path in data.paths_of(source)):
+        there = out.exists()
+        if there and any(os.path.exists(file) and os.path.samefile(file, out) for file in data.files_read(path)):
+            raise RunError(f"{out} is an input ({named}) and would be overwritten; write to another place")
+        if data.would_read(path, out):
+            among = f"as one of the data in {path}" if path.is_dir() else f"as the labels of {path}"
+            raise RunError(
+                f"{out} would be read {among} from then on; write to a folder without data, such as "
+                f"{path.resolve().parent if path.is_dir() else 'that of the run'}"
+            )
+
+
+def check_folder(path: Path, names: Sequence[str] = (), *sources: str | Path) -> None:
+    """Raises RunError for an output folder that cannot be made, or in which `check_output` refuses one of the names."""
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file; name a folder to write to")
+    there = next(p for p in (path.resolve(), *path.resolve().parents) if p.exists())
+    if not there.is_dir():
+        raise RunError(f"the folder {path} cannot be made: {there} is a file")
+    _check_access(there)
+    for name in names:
+        if path.exists():
+            check_output(path / name, *sources)
+        else:
+            _check_sources(path / name, *sources)
+
+
+def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
+    """Raises RunError for an output file with another suffix."""
+    if suffix(path) not in allowed:
+        raise RunError(f"{path} ends in {path.suffix or 'nothing'!r}; this command writes {', '.join(allowed)}")
+
+
+def check_place(path: Path) -> None:
+    """Raises RunError, before any work is done, for an output file that is a folder or lies in no folder."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a file in place of a folder, a circle of links, a name that is too long
+        raise RunError(f"{path} cannot be written ({error.strerror}); choose another name") from None
+    folder = path.resolve().parent
+    if path.is_dir():
+        raise RunError(f"{path} is a folder; name a file to write to")
+    if not folder.is_dir():
+        raise RunError(f"the folder {folder} does not exist; make it first")
+    _check_access(folder)
+
+
+def _check_access(folder: Path) -> None:
+    if not os.access(folder, os.W_OK):
+        raise RunError(f"you may not write to the folder {folder}; choose another")
+
+
+def save_array(path: Path, array: np.ndarray, name: str) -> None:
+    """A .npy, or a .npz with one array of that name; whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{name: array}) if suffix(path) == ".npz" else np.save(buffer, array)
+    write_atomically(path, buffer.getvalue())
+
+
+def save_examples(path: Path, x: np.ndarray) -> None:
+    """Examples as an array, or images as one .png grid."""
+    if suffix(path) != ".png":
+        return save_array(path, x, "x")
+    if x.ndim != 4 or x.shape[-1] not in (1, 3):
+        raise RunError(f"examples of shape {x.shape[1:]} are not images; write them to .npy or .npz")
+    write_atomically(path, image_bytes(tile(x)))
+
+
+def image_bytes(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    """A file of an image, uint8 [H, W, 1 or 3], as Pillow writes it."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def tile(x: np.ndarray, gap: int = 1) -> np.ndarray:
+    """Images [N, H, W, C] in [0, 1] side by side, as near a square as N allows: uint8 [rows, columns, 3].
+
+    Small images are enlarged, pixel by pixel, until the grid is some 500 pixels wide.
+    """
+    n, height, width, channels = x.shape
+    columns = int(np.ceil(n**0.5))
+    rows = -(-n // columns)
+    grid = np.ones((rows * (height + gap) + gap, columns * (width + gap) + gap, 3))
+    for i, image in enumerate(np.clip(x, 0, 1)):
+        top, left = (i // columns) * (height + gap) + gap, (i % columns) * (width + gap) + gap
+        grid[top : top + height, left : left + width] = np.broadcast_to(image, (height, width, max(channels, 3)))
+    scale = max(1, 500 // grid.shape[1])
+    return np.round(255 * grid).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
+
+
+def places_for(files: Sequence[Path], source: Path, out: Path, *learned: str | Path) -> list[Path]:
+    """The output files for the images of a source: `out` for one image, and .png files in the folder `out` otherwise.
+
+    If two names would be equal, as of a.jpg and a.png, all but the .png keep their suffix: a.jpg.png. Raises RunError
+    for files that cannot be written, for those that are among the images, and for those that would be among the data
+    `learned`.
+    """
+    if source.is_dir() and out.suffix and not out.is_dir():
+        raise RunError(f"{source} is a folder and {out} looks like a file; name a folder to write to")
+    if source.is_dir() or out.is_dir():
+        check_folder(out)
+        names = [Path(name) for name in named(files, source)]
+        often = Counter(name.with_suffix("") for name in names)
+        alone = lambda name: suffix(name) == ".png" or often[name.with_suffix("")] == 1
+        paths = [out / (name.with_suffix(".png") if alone(name) else f"{name}.png") for name in names]
+    else:
+        check_suffix(out, (".png", ".jpg", ".jpeg"))
+        check_place(out)
+        paths = [out]
+    for path in {path.parent: path for path in paths}.values():
+        _check_sources(path, *learned)
+    identity = lambda path: (path.stat().st_dev, path.stat().st_ino)
+    read, often = {identity(file) for file in files}, Counter(paths)
+    for path in paths:
+        if path.exists() and identity(path) in read:
+            raise RunError(f"{path} is an input and would be overwritten; write to another place")
+        if kept := kept_by_run(path):
+            raise RunError(f"{path} would overwrite {kept}, which belongs to the run there; write to another place")
+        if often[path] > 1:
+            raise RunError(f"several images of {source} would be written to {path}; rename all of them but one")
+    return paths
+
+
+def sprite(x: np.ndarray, largest: int = 8192) -> np.ndarray:
+    """Images [N, H, W, C] row by row in a square grid without gaps: uint8 [rows, columns, 3].
+
+    Raises RunError for a grid of more than 8192 pixels a side, the projector's limit.
+    """
+    n, height, width, channels = x.shape
+    side = int(np.ceil(n**0.5))
+    if side * max(height, width) > largest:
+        raise RunError(f"{n} images of {height}x{width} make a sprite wider than {largest} pixels; take fewer (-n)")
+    grid = np.ones((side * side, height, width, max(channels, 3)))
+    grid[:n] = np.clip(x, 0, 1)
+    rows = grid.reshape(side, side, height, width, -1).swapaxes(1, 2).reshape(side * height, side * width, -1)
+    return np.round(255 * rows).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Likelihoods, priors and distances."""

@@ -1,0 +1,76 @@
+"""Squared Euclidean distances of pairs, precise at any distance of the points from zero.
+
+|a|^2 + |b|^2 - 2 a.b is one matrix product, but it cancels for points nearer to one another than to the origin: the
+distance of a near pair is then the rounding of |a|^2. Here the points' mean is the origin, and pairs that are still
+near are measured by differences.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ..xla.barriers import single
+
+NARROW = 16  # dimensions; up to these, differences cost no more than the product
+NEAR = 2.0**-7  # |a - b|^2 over |a|^2 + |b|^2; below this, the product has lost seven bits
+UNROLLED = 32  # dimensions in one pass over the sums
+
+
+def exponent(x: Array) -> Array:
+    """The power of two e, [] int32, for which the largest |x| / 2^e is in [0.5, 1); 0 for zeros.
+
+    Squares of `jnp.ldexp(x, -e)` neither underflow to 0 nor overflow, and its bits are those of x.
+    """
+    return jnp.frexp(jnp.abs(x).max())[1]
+
+
+def in_blocks(f: Callable[[Array], Any], x: Array, size: int) -> Any:
+    """f of [size, ...], applied to all of x [N, ...] one block after another; results [N, ...].
+
+    The last block is filled up by the last example.
+    """
+    size = min(size, len(x))
+    blocks = -(-len(x) // size)
+    filled = jnp.concatenate([x, jnp.broadcast_to(x[-1:], (blocks * size - len(x), *x.shape[1:]))])
+    made = lax.map(f, filled.reshape(blocks, size, *x.shape[1:]))
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[: len(x)], made)
+
+
+def by_differences(a: Array, b: Array) -> Array:
+    """sum_k (a_ik - b_jk)^2, without cancellation. [N, K], [M, K] -> [N, M]."""
+    a, b = single(a).T, single(b).T  # [K, N], [K, M]
+
+    def add(total: Array, a: Array, b: Array) -> Array:
+        for at, to in zip(a, b, strict=True):  # one pass over the sums
+            total = total + jnp.square(at[:, None] - to)
+        return total
+
+    whole = len(a) // UNROLLED * UNROLLED
+    total = add(jnp.zeros((a.shape[1], b.shape[1]), a.dtype), a[whole:], b[whole:])
+    if whole:
+        parts = jax.tree.map(lambda c: c[:whole].reshape(-1, UNROLLED, c.shape[1]), (a, b))
+        total, _ = lax.scan(lambda total, part: (add(total, *part), None), total, parts)
+    return total
+
+
+@jax.default_matmul_precision("highest")
+def squared_distances(a: Array, b: Array | None = None) -> Array:
+    """||a_i - b_j||^2 of every pair, never below 0, with a relative error below 1e-4. [N, K], [M, K] -> [N, M].
+
+    Without b the pairs are those within a: symmetric, and 0 on the diagonal. Data of 16 bits are computed in float32.
+    """
+    a, to = single(a), single(a if b is None else b)
+    if a.shape[1] <= NARROW:
+        return by_differences(a, to)
+    centre = to.mean(0)
+    from_centre, to_centre = a - centre, to - centre
+    bound = jnp.square(from_centre).sum(-1)[:, None] + jnp.square(to_centre).sum(-1)
+    by_product = bound - 2 * from_centre @ to_centre.T
+    near = by_product < NEAR * bound
+    itself = jnp.eye(len(a), dtype=bool) if b is None else None
+    near = near if itself is None else near & ~itself
+    found = lax.cond(near.any(), lambda: by_differences(a, to), lambda: by_product)
+    return found if itself is None else jnp.where(itself, 0, (found + found.T) / 2)

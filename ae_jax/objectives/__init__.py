@@ -1,0 +1,1 @@
+"""What several algorithms share: objectives, games, masks, Jacobians, recoding."""

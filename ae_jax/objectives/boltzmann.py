@@ -1,0 +1,132 @@
+"""Restricted Boltzmann machines: p(v, h) = exp(-E(v, h)) / Z, of units of any exponential family.
+
+Smolensky (1986); Hinton (2002), Neural Computation 14; Welling, Rosen-Zvi & Hinton (2005), NIPS 17:
+
+    E(v, h) = base(v) + base(h) - b.v - c.h - v W h
+
+Such a machine is a tied linear `Autoencoder` (`networks.rbm`): `encode` gives a = W^T v + c, `decode` W h + b, the
+natural parameters of one side given the other. What the learning rule and the estimators of Z share.
+"""
+
+from collections.abc import Callable
+from math import log, pi
+from typing import Annotated, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ..checks import check_choice
+from ..core import Autoencoder, Heads, Key, Params, address
+from ..distributions.losses import softplus, sum_examples, takes_logits, weights
+from ..xla import draws
+from .recode import linear_code, of_code_alone
+
+BoltzmannAutoencoder = Annotated[Autoencoder, Heads(1, network="rbm")]  # one tied linear layer
+UnitsName = Literal["bernoulli", "gaussian"]
+
+
+class Units(NamedTuple):
+    """p(s | a) = exp(a s - base(s) - partition(a)) of each unit, a its natural parameter; all elementwise."""
+
+    mean: Callable[[Array], Array]  # a -> E[s | a]
+    draw: Callable[[Key, Array], Array]  # (key, a) -> s
+    base: Callable[[Array], Array]
+    partition: Callable[[Array], Array]  # log of the sum or integral over s of exp(a s - base(s))
+
+
+UNITS: dict[str, Units] = {
+    "bernoulli": Units(
+        jax.nn.sigmoid,
+        lambda key, a: (draws.uniform(key, a.shape, a.dtype) < jax.nn.sigmoid(a)).astype(a.dtype),
+        jnp.zeros_like,
+        softplus,
+    ),
+    "gaussian": Units(  # of variance 1
+        lambda a: a,
+        lambda key, a: a + draws.normal(key, a.shape, a.dtype),
+        lambda s: jnp.square(s) / 2,
+        lambda a: (jnp.square(a) + log(2 * pi)) / 2,
+    ),
+}
+
+
+class Machine(NamedTuple):
+    """A network and what its two sides are made of."""
+
+    net: Autoencoder
+    visible: Units
+    hidden: Units
+
+    def visible_bias(self, params: Params) -> Array:
+        """b, [1, *shape]."""
+        dtype = jax.tree.leaves(params["decoder"])[0].dtype
+        return self.net.decode(params, jnp.zeros((1, self.net.latents), dtype))
+
+    def free_energy(self, params: Params, v: Array) -> Array:
+        """F(v) = -log of the sum (or integral) over h of exp(-E(v, h)), so that p(v) = exp(-F(v)) / Z. Nats, [B]."""
+        a = self.net.encode(params, v)
+        return sum_examples(self.visible.base(v) - v * self.visible_bias(params)) - self.hidden.partition(a).sum(-1)
+
+    def nll(self, a: Array, v: Array) -> Array:
+        """-log p(v | a) in nats, a the natural parameters. [B, *shape], [B, *shape] -> [B]."""
+        return sum_examples(self.visible.base(v) + self.visible.partition(a) - a * v)
+
+    def visible_noise(self, params: Params, key: Key, n: int) -> Array:
+        """n draws of the visible units by themselves, from natural parameters 0: coins. [n, *shape]."""
+        return self.visible.draw(key, jnp.zeros((n, *self.net.shape), self.visible_bias(params).dtype))
+
+    def down(self, params: Params, v: Array, key: Key) -> Array:
+        """Draws h given v; the natural parameters of v given that h. [B, *shape] -> [B, *shape]."""
+        return self.net.decode(params, self.hidden.draw(key, self.net.encode(params, v)))
+
+    def gibbs(self, params: Params, v: Array, key: Key, steps: int, mean: bool = False) -> Array:
+        """`steps` times h given v, then v given h: drawn, or its mean. [B, *shape] -> [B, *shape]."""
+
+        def step(t: Array, v: Array) -> Array:
+            key_hidden, key_visible = jax.random.split(address(key, t))
+            a = self.down(params, v, key_hidden)
+            return self.visible.mean(a) if mean else self.visible.draw(key_visible, a)
+
+        return lax.fori_loop(0, steps, step, v) if steps else v
+
+    def pseudo_likelihood(self, params: Params, v: Array, key: Key | None = None) -> Array:
+        """sum_i log p(v_i | all others) of Bernoulli visible units, in nats. Besag (1975). [B, *shape] -> [B].
+
+        Exact without a key, at D times the cost of a free energy; with one, D times the term of an i drawn for each
+        example, whose expectation it is. For v between 0 and 1 each term is a cross-entropy.
+        """
+        flat = v.reshape(len(v), -1)
+        size = flat.shape[1]
+
+        def term(i: Array) -> Array:  # i [B]
+            row = jnp.arange(len(v))
+            off, on = (self.free_energy(params, flat.at[row, i].set(s).reshape(v.shape)) for s in (0.0, 1.0))
+            return flat[row, i] * (off - on) - softplus(off - on)
+
+        if key is not None:
+            return size * term(jax.random.randint(key, (len(v),), 0, size))
+        add = lambda i, total: total + term(jnp.full(len(v), i))
+        return lax.fori_loop(0, size, add, jnp.zeros(len(v), v.dtype))
+
+
+def machine(net: Autoencoder, visible: UnitsName = "bernoulli", hidden: UnitsName = "bernoulli") -> Machine:
+    """Raises ValueError for an unknown name, Gaussian units on both sides, or a network that corrupts."""
+    check_choice("visible", visible, UNITS)
+    check_choice("hidden", hidden, UNITS)
+    if visible == hidden == "gaussian":
+        raise ValueError("visible and hidden are both gaussian, which has no Z for large weights: make one bernoulli")
+    if net.corrupt is not None:
+        raise ValueError("a Boltzmann machine models its input and has no denoising form: leave the noise out")
+    takes_logits(linear_code(of_code_alone(net)), "a Boltzmann machine")
+    return Machine(net, UNITS[visible], UNITS[hidden])
+
+
+def check_tied(params: Params) -> Params:
+    """The params themselves. Raises ValueError unless they are those of one layer and its transpose."""
+    if len(weights(params["encoder"])) != 1 or weights(params["decoder"]):
+        raise ValueError(
+            "a Boltzmann machine has one matrix of weights, used both ways: build its network by "
+            "networks.rbm(shape, latents), --network rbm on the command line"
+        )
+    return params

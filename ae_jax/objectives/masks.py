@@ -1,0 +1,98 @@
+"""Masks that make a network of dense layers autoregressive: output d depends only on inputs before it in an order.
+
+Germain et al. (2015), arXiv:1502.03509. Every unit has a degree: an input its place in the order, 1 to D; a hidden
+unit a number m from 1 to D - 1, and it sees only what has a degree of at most m. The masked network is the network
+itself on masked weights, so masks are nothing but a function of degrees.
+"""
+
+from collections.abc import Callable
+from itertools import accumulate, pairwise
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ..core import Autoencoder, Heads, Key, Params, address
+
+ReluAutoencoder = Annotated[Autoencoder, Heads(1, "relu")]  # a code that is one hidden layer of several
+
+
+def layers(params: Params) -> list[tuple[str, str]]:
+    """(group, name) of every dense layer, from the input to the output.
+
+    Raises ValueError where the network is not of dense layers with weights of their own.
+    """
+    found = [(group, f"layer_{i}") for group in ("encoder", "decoder") for i in range(len(params[group]))]
+    if any(name not in params[group] or params[group][name]["kernel"].ndim != 2 for group, name in found):
+        raise ValueError("only dense layers that are not tied can be masked: build the network with networks.mlp")
+    return found
+
+
+def draw_degrees(key: Key, params: Params, shuffle: bool = True) -> Array:
+    """Degrees of the inputs and then of every hidden layer's units. -> [D + H] int32.
+
+    The inputs' order is drawn uniformly, or 1 to D without `shuffle`; each hidden unit's degree uniformly between the
+    least in the layer below, so that no unit is without inputs, and D - 1.
+    """
+    key_order, key_hidden = jax.random.split(key)
+    kernels = [params[group][name]["kernel"] for group, name in layers(params)]
+    size = kernels[0].shape[0]
+    order = jnp.arange(1, size + 1, dtype=jnp.int32)
+    degrees = [jax.random.permutation(key_order, order) if shuffle else order]
+    for i, kernel in enumerate(kernels[:-1]):
+        key_layer, least = address(key_hidden, i), degrees[-1].min()
+        degrees.append(jax.random.randint(key_layer, kernel.shape[1:], least, max(size, 2), jnp.int32))
+    return jnp.concatenate(degrees)
+
+
+def before(order: Array) -> Array:
+    """Which input is before which in the order. [D] -> [D, D] bool, from row to column."""
+    return order[:, None] < order[None]
+
+
+def unseen(params: Params) -> Params:
+    """The group "connectivity" of `masked` to begin with, all 0."""
+    return {f"{group}_{name}": jnp.zeros_like(params[group][name]["kernel"]) for group, name in layers(params)}
+
+
+def masked(params: Params, degrees: Array) -> Params:
+    """The params with masked weights; other groups as they are. degrees [D + H] -> the params.
+
+    A group "connectivity", weights like the network's own (see `unseen`), is masked alike and acts on a constant 1
+    below every layer: by it units see how they are connected.
+    """
+    names = layers(params)
+    widths = [params[group][name]["kernel"].shape[0] for group, name in names]
+    parts = jnp.split(degrees, list(accumulate(widths))[:-1])
+    keeps = [low[:, None] <= high[None] for low, high in pairwise(parts)]
+    keeps.append(parts[-1][:, None] < parts[0][None])  # strictly: an output is not told its own input
+    after = params | {group: dict(params[group]) for group, _ in names}
+    for (group, name), keep in zip(names, keeps, strict=True):
+        layer = params[group][name]
+        shift = (params["connectivity"][f"{group}_{name}"] * keep).sum(0) if "connectivity" in params else 0
+        after[group][name] = {"kernel": layer["kernel"] * keep, "bias": layer["bias"] + shift}
+    return after
+
+
+def ancestral(
+    logits: Callable[[Params, Array, Array], Array], params: Params, shape: tuple[int, ...], key: Key, n: int
+) -> Array:
+    """n draws, each by a row of the group "degrees" [M, D + H] and input after input in its order. -> [n, *shape].
+
+    `logits`: params, x [1, *shape], 0 and 1, and a row to the logits of every p(x_d = 1 | x_<d).
+    """
+    group, name = layers(params)[0]
+    dtype = params[group][name]["kernel"].dtype
+
+    def one(key: Key) -> Array:
+        key_row, key_u = jax.random.split(key)
+        row, u = jax.random.choice(key_row, params["degrees"]), jax.random.uniform(key_u, shape, dtype)
+        place = row[: u.size].reshape(shape)
+
+        def step(x: Array, d: Array) -> tuple[Array, None]:
+            return jnp.where(place == d, u < jax.nn.sigmoid(logits(params, x[None], row)[0]), x), None
+
+        return lax.scan(step, jnp.zeros_like(u), jnp.arange(1, u.size + 1))[0]
+
+    return lax.map(one, jax.random.split(key, n))

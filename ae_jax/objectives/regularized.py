@@ -1,0 +1,70 @@
+"""Regularized autoencoders: reconstruction plus a penalty. What plain, denoising, sparse and contractive share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ..checks import NOT_NEGATIVE, Hyper
+from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
+from ..distributions.losses import LikelihoodName, l2, reconstruction
+from ..distributions.losses import likelihood as likelihood_of
+
+# (params, x, code [B, K], key, train, **hyper) -> value [B] or [], metrics each [B]
+Penalty = Callable[..., Loss]
+
+
+def decay(weight: float | Array, norm: Callable[[Any], Array], params: Params) -> float | Array:
+    """weight * `losses.l1` or `losses.l2` of both halves of the network; a weight of plain 0 costs nothing. -> []."""
+    if isinstance(weight, int | float) and weight == 0:
+        return 0.0
+    return weight * norm((params["encoder"], params["decoder"]))
+
+
+def regularized(
+    net: Autoencoder,
+    optimizer: Optimizer,
+    likelihood: LikelihoodName,
+    penalty: Penalty = lambda *_: Loss(jnp.asarray(0.0)),
+    *,
+    weight_l2: Hyper = 0.0,
+    **hyper: Any,
+) -> Algorithm:
+    """-log p(x | decode(encode(x))) + penalty + weight_l2 * sum of w^2, descended in "encoder" and "decoder".
+
+    `hyper`, numbers or schedules, go to the penalty. Training and evaluation compute the same loss, except that in
+    training the network is given a key and the penalty is told `train=True`. Raises ValueError for a negative number.
+    """
+    p = likelihood_of(likelihood, net)
+    hyper["weight_l2"] = weight_l2
+    for name, h in hyper.items():  # a negative weight would be a reward
+        NOT_NEGATIVE.check(name, h)
+
+    settled = {name: final(h) for name, h in hyper.items()}
+
+    def terms(params: Params, batch: Batch, key: Key, train: bool, weight_l2, **hyper) -> tuple[Array, Loss]:
+        key_net, key_penalty = jax.random.split(key)
+        z, output = net.apply(params, batch.x, key_net if train else None)
+        nll = p.nll(output, batch.x)  # [B]
+        extra = penalty(params, batch.x, z, key_penalty, train, **hyper)
+        value = nll + extra.value + decay(weight_l2, l2, params)
+        return output, Loss(value, {"reconstruction": nll, **extra.metrics})
+
+    def loss(params: Params, batch: Batch, key: Key, **hyper) -> Loss:
+        return terms(params, batch, key, train=True, **hyper)[1]
+
+    def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
+        output, result = terms(params, batch, key, train=False, **settled)
+        return {"loss": result.value, **result.metrics, **reconstruction(p.mean(output), batch.x)}
+
+    return Algorithm(
+        init=net.init,
+        rule=descend(loss, optimizer, wrt=("encoder", "decoder"), **hyper),
+        evaluate=evaluate,
+        encode=lambda params, x: net.encode(params, x),
+        decode=lambda params, z: p.mean(net.decode(params, z)),
+        reconstruct=lambda params, x: p.mean(net.apply(params, x)[1]),
+        corrupt=net.corrupt,
+    )

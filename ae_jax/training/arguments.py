@@ -1,0 +1,103 @@
+"""Checks of a run's arguments, before anything is compiled or written."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from .. import evaluation
+from ..core import (
+    Algorithm,
+    Batch,
+    Key,
+    Metrics,
+    epoch,
+    start,
+)
+from ..data.stream import Stream
+from ..evaluation import Better
+
+
+def check_length(epochs: int, batch_size: int) -> None:
+    """Raises ValueError for a run without epochs or examples."""
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs is {epochs} and batch_size {batch_size}; both must be at least 1")
+
+
+def check_keep(keep: int) -> None:
+    """Raises ValueError if no checkpoint would be left."""
+    if keep < 1:
+        raise ValueError(f"keep is {keep}; a run keeps its last checkpoint: give at least 1")
+
+
+def check_saving(every_epochs: int, every_minutes: float, keep: int) -> None:
+    """Raises ValueError if checkpoints would never be due, or not be kept."""
+    check_keep(keep)
+    if every_epochs < 1 or not every_minutes >= 0:
+        raise ValueError(
+            f"every_epochs is {every_epochs} and every_minutes {every_minutes}; wanted: every_epochs at least 1 and "
+            "every_minutes at least 0"
+        )
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raises ValueError unless all seeds give different keys: JAX takes a seed modulo 2^32."""
+    whole = all(isinstance(seed, int) for seed in seeds)
+    if not seeds or not whole or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise ValueError(f"seeds are {list(seeds)}; give one or more different whole numbers, none negative")
+    if max(seeds) >= 2**32:
+        raise ValueError(f"seeds are {list(seeds)}; each must be below 2^32 = {2**32}, where JAX's keys repeat")
+
+
+def traced(algorithm: Algorithm, data: Batch | Stream, validated: bool = False) -> Metrics:
+    """The shapes of the metrics of a first pass over the data, or of evaluation if `validated`; compiles nothing.
+
+    Raises the algorithm's own errors for data that it cannot learn from, such as data without labels.
+    """
+
+    def measured(data: Batch, key: Key) -> Metrics:
+        rule = epoch(algorithm, len(data.x))
+        params, memory, key_run = start(algorithm.init, rule, data, key)
+        return algorithm.evaluate(params, data, key) if validated else rule.update(params, memory, data, key_run)[2]
+
+    return jax.eval_shape(measured, seen(data), jax.random.key(0))
+
+
+def seen(data: Batch | Stream) -> Batch:
+    """The data that `init` sees; of a stream the shapes of its first shard."""
+    if not isinstance(data, Stream):
+        return data
+    like = lambda a: jax.ShapeDtypeStruct((data.size(0), *a.shape[1:]), a.dtype)
+    return jax.tree.map(like, data.sample(1))
+
+
+def check_monitor(
+    algorithm: Algorithm, data: Batch | Stream, monitor: str, better: Better | None = None, validated: bool = False
+) -> Better:
+    """The direction in which the metric that chooses the best epoch is better.
+
+    Compiles nothing. Raises ValueError for a metric that the run does not measure, or that has no direction.
+    """
+    way = better or evaluation.better(monitor)
+    if monitor == "loss":  # every algorithm has it
+        return way or "lower"
+
+    names = sorted(traced(algorithm, data, validated))
+    useful = [name for name in names if evaluation.better(name)]
+    if monitor not in names:
+        raise ValueError(f"best is {monitor!r}; this run measures {names}, and {useful} can choose an epoch")
+    if way is None:
+        raise ValueError(
+            f"best is {monitor!r}, a metric without a better direction; choose the best epoch by one of "
+            f"{useful}" + ("" if monitor in evaluation.METRICS else ", or give its direction (better)")
+        )
+    return way
+
+
+def check_arguments(seeds: Sequence[int], patience: int | None, validation: Any) -> None:
+    """Raises ValueError for seeds or a patience that a run cannot have."""
+    check_seeds(seeds)
+    if patience is not None and patience < 1:
+        raise ValueError(f"patience is {patience}; it counts epochs and must be at least 1")
+    if patience is not None and validation is None:
+        raise ValueError("early stopping (patience) needs held-out data: give a validation set (--validation 0.1)")

@@ -1,0 +1,379 @@
+"""Many devices, of one process or of many: a mesh with the axes "seeds" and "data".
+
+Seeds are spread over the first axis, and groups of devices never speak to one another; within a group every batch is
+split over the second, and gradients are summed. The training set, or each shard of a stream, is on every device
+whole, so that a batch is gathered where it is used. Nothing here changes what is computed: the batches, the keys and
+so the numbers are those of one device, up to the order of sums.
+
+Where there are many processes, all run the same program on the same mesh. The first one alone speaks and writes;
+checkpoints are written by all.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from math import gcd
+from typing import Any, Literal, NoReturn, get_args
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from ..checks import check_choice
+from ..data.disk import strict
+from ..errors import RunError, first_line, warn
+
+Parallel = Literal["none", "data", "seeds", "both"]
+
+# ------------------------------------------------------------------------------------------- processes
+
+MINUTES = 5  # that processes wait for one another at the start
+
+
+def initialize(coordinator: str | None, processes: int | None = None, process: int | None = None) -> None:
+    """Joins this process to the others that train with it. Before anything else of JAX, or not at all.
+
+    Args:
+        coordinator: HOST:PORT where process 0 listens; or "auto", where Slurm, Kubernetes, Open MPI or the TPU tells
+            all three; None for one process by itself.
+        processes: how many there are.
+        process: which one this is, from 0.
+
+    Says on stderr where it waits. If the others have not come after `MINUTES`, JAX ends the process by itself, with its
+    own trace and no exception.
+
+    Raises:
+        ValueError: arguments that do not fit, or nothing that "auto" could know.
+        RuntimeError: JAX has computed already.
+    """
+    if coordinator is None:
+        if processes is not None or process is not None:
+            raise ValueError("--processes and --process need --coordinator HOST:PORT, where process 0 listens")
+        return
+    # A notifier of JAX would catch SIGTERM, and a run would never hear it.
+    jax.config.update("jax_enable_preemption_service", False)
+    # The others wait at the end, while the first one evaluates and writes the report.
+    patience: dict[str, Any] = {"initialization_timeout": 60 * MINUTES, "shutdown_timeout_seconds": 24 * 3600}
+    if coordinator == "auto":
+        if processes is not None or process is not None:
+            raise ValueError("--coordinator auto finds --processes and --process by itself: leave them out")
+        warn(f"waiting for the others that the cluster's environment names (about {MINUTES} minutes at most)")
+        try:
+            return jax.distributed.initialize(**patience)
+        except ValueError as error:
+            raise ValueError(
+                f"--coordinator auto finds no Slurm, Kubernetes, Open MPI or TPU here ({error}): give --coordinator "
+                "HOST:PORT --processes N --process I"
+            ) from None
+    host, _, port = coordinator.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 2**16):
+        raise ValueError(
+            f"--coordinator is {coordinator!r}; it must be HOST:PORT, such as 10.0.0.1:5000, with a port from 1 to "
+            "65535, or auto"
+        )
+    if processes is None or process is None or not 0 <= process < processes:
+        raise ValueError(
+            f"--processes is {processes} and --process {process}; with --coordinator HOST:PORT give how many there "
+            "are, and which one this is, counted from 0"
+        )
+    warn(f"process {process} of {processes}: waiting at {coordinator} for the others (at most {MINUTES} minutes)")
+    # Everything is said: what a cluster's environment says besides is not asked.
+    jax.distributed.initialize(coordinator, processes, process, cluster_detection_method="deactivate", **patience)
+
+
+def together() -> bool:
+    """Whether this process trains with others."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def leave(status: int, at_once: bool = False) -> NoReturn:
+    """Ends this process because of an error; does not wait for the others, who wait for it.
+
+    `at_once` does not wait for this process's computations either.
+    """
+    if at_once or together():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if together() and first():
+            time.sleep(1)  # the others are ended as soon as it is gone: let them say what they have to say
+        os._exit(status)
+    sys.exit(status)
+
+
+def between(error: Exception) -> bool:
+    """Whether an error is one of the way between processes, of whatever type it comes as."""
+    said = str(error).strip().split("\n")[0].lower()
+    return together() and any(word in said for word in ("gloo", "collective", "coordination"))
+
+
+def lost(error: Exception) -> str:
+    """What to say of an error that arose between processes."""
+    return (
+        f"process {jax.process_index()} of {jax.process_count()} lost another one, or the way to it "
+        f"({first_line(error)}). Start all of them again with the same command: they go on from the last checkpoint."
+    )
+
+
+def first() -> bool:
+    """Whether this is the process that speaks and writes; the only one is."""
+    return jax.process_index() == 0
+
+
+def worst(number: int) -> int:
+    """The largest of the processes' numbers, so that all decide alike."""
+    if jax.process_count() == 1:
+        return number
+    from jax.experimental import multihost_utils
+
+    return int(np.max(multihost_utils.process_allgather(np.asarray(number, np.int32))))
+
+
+def told(text: str) -> list[str]:
+    """What each process says, in their order, in every process."""
+    if jax.process_count() == 1:
+        return [text]
+    from jax.experimental import multihost_utils
+
+    said = text.encode(errors="replace")
+    size = worst(len(said)) or 1  # rows of an array are equally long
+    rows = multihost_utils.process_allgather(np.frombuffer(said.ljust(size, b"\0"), np.uint8))
+    return [bytes(row).rstrip(b"\0").decode() for row in np.asarray(rows, np.uint8)]
+
+
+def in_first(fn: Callable[[], Any]) -> None:
+    """Runs `fn` in the first process while the others wait. An error ends all: the first raises it, the others raise
+    RunError with its message.
+    """
+    if jax.process_count() == 1:
+        fn()
+        return
+    from jax.experimental import multihost_utils
+
+    error, said = None, b""
+    if first():
+        try:
+            fn()
+        except Exception as raised:
+            error, said = raised, (str(raised).encode() or type(raised).__name__.encode())[:4096]
+    told = multihost_utils.broadcast_one_to_all(np.frombuffer(said.ljust(4096, b"\0"), np.uint8))
+    if error is not None:
+        raise error
+    if message := bytes(np.asarray(told, np.uint8)).rstrip(b"\0").decode(errors="replace"):
+        raise RunError(message)
+
+
+def decided(fn: Callable[[], Any]) -> Any:
+    """What `fn` returns in the first process, for all, in JSON's types; the others do not call it. So processes decide
+    alike by what lies in a shared folder, where one may see a file a moment before another. For errors see `in_first`.
+    """
+    found: list[Any] = []
+    in_first(lambda: found.append(fn()))
+    return json.loads(told(json.dumps(strict(found[0])) if found else "")[0])
+
+
+def flat(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Settings within settings by their paths: {"a": {"b": 1}} is {"a.b": 1}."""
+    parts = [flat(v, f"{path}{k}.") if isinstance(v, dict) else {path + k: v} for k, v in settings.items()]
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def agree(settings: dict[str, Any]) -> None:
+    """Raises ValueError in every process unless all have the settings of the first one; it says which processes differ
+    and in what. Values are compared as JSON writes them.
+    """
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    mine = json.dumps(settings, default=str).encode()
+    size = worst(len(mine))
+    sent = multihost_utils.broadcast_one_to_all(np.frombuffer(mine.ljust(size), np.uint8))
+    theirs, own = flat(json.loads(bytes(np.asarray(sent, np.uint8)))), flat(json.loads(mine))
+    names = sorted(name for name in theirs.keys() | own.keys() if theirs.get(name) != own.get(name))
+    short = lambda value: repr(value)[:200]
+    differ = "".join(f"\n  {name}: {short(own.get(name))}, not {short(theirs.get(name))}" for name in names)
+    different: dict[str, list[str]] = {}  # many that differ in the same are told of once
+    for process, lines in enumerate(told(differ)):
+        if lines:
+            different.setdefault(lines, []).append(str(process))
+    if different:
+        whose = lambda who: f"process {who[0]} has" if len(who) == 1 else f"processes {', '.join(who)} have"
+        wrong = [f"{whose(who)} other settings or data than process 0:{lines}" for lines, who in different.items()]
+        raise ValueError("\n".join([*wrong, "Give all the same command."]))
+
+
+# ------------------------------------------------------------------------------------------------ mesh
+
+
+def mesh(seeds: int = 1, data: int = 1) -> Mesh:
+    """Seeds over so many groups, each group's batches over so many devices. Raises ValueError where there are fewer."""
+    there = jax.devices()
+    if min(seeds, data) < 1 or seeds * data > len(there):
+        raise ValueError(f"a mesh of {seeds} x {data} devices was asked for; there are {len(there)}{_more(there)}")
+    if seeds * data < len(there) and jax.process_count() > 1:
+        raise ValueError(
+            f"{jax.process_count()} processes have {len(there)} devices, and {seeds * data} are asked for: use all"
+        )
+    chosen, axes, types = there[: seeds * data], ("seeds", "data"), (AxisType.Auto, AxisType.Auto)
+    try:
+        return jax.make_mesh((seeds, data), axes, types, devices=chosen)  # in an order that suits a TPU's wiring
+    except (NotImplementedError, ValueError):  # a shape that does not fit the wiring, or many slices: any order will do
+        return Mesh(np.asarray(chosen).reshape(seeds, data), axes, axis_types=types)
+
+
+def _more(there: list[Any]) -> str:
+    return "" if there[0].platform != "cpu" else " (JAX_NUM_CPU_DEVICES=8 makes eight of a machine's cores)"
+
+
+def of_cores(devices: int | None) -> None:
+    """Has JAX make so many CPU devices, no more than the machine has cores, unless it has started or was told how many.
+
+    Two devices share their cores' threads, but never wait for one another: where a step is too small to keep all
+    cores busy, seeds spread over them take less time than one after another, and have the same bits.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    told = getattr(jax.config, "jax_num_cpu_devices", -1) > 0 or "xla_force_host_platform_device_count" in flags
+    if told or devices is None or not 1 <= devices <= (os.cpu_count() or 1):
+        return
+    with contextlib.suppress(RuntimeError):  # JAX has started; `layout` says what there is
+        jax.config.update("jax_num_cpu_devices", devices)
+
+
+def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh | None:
+    """The mesh of a flag: "data" splits every batch over all devices, "seeds" spreads the seeds over them, "both" the
+    seeds over as many as divide them evenly and batches over the rest; "none" is one device, and no mesh.
+
+    Args:
+        parallel: which.
+        seeds: how many are trained.
+        devices: how many to use; all there are by default.
+
+    Raises:
+        ValueError: another name, devices that are not there, or processes that ask for different ones.
+    """
+    check_choice("parallel", parallel, get_args(Parallel))
+    agree({"parallel": parallel, "seeds": seeds, "devices": devices})  # before one of them alone finds fault with it
+    if parallel == "none":
+        if devices not in (None, 1):
+            raise ValueError(f"--devices is {devices}: add --parallel data, seeds or both, how they share the work")
+        if jax.process_count() > 1:
+            raise ValueError(f"{jax.process_count()} processes train together: add --parallel data, seeds or both")
+        return None
+    n = jax.device_count() if devices is None else devices
+    if n < 1:
+        raise ValueError(f"--devices is {n}; it must be at least 1")
+    if n > jax.device_count():
+        raise ValueError(f"--devices is {n}; there are {jax.device_count()}{_more(jax.devices())}")
+    groups = {"data": 1, "seeds": n, "both": gcd(n, seeds)}[parallel]
+    return mesh(groups, n // groups)
+
+
+def check(mesh: Mesh | None, seeds: int, batch_size: int) -> None:
+    """Raises ValueError where seeds or batches cannot be shared evenly."""
+    if mesh is None:
+        return
+    groups, split = mesh.shape["seeds"], mesh.shape["data"]
+    if seeds % groups:
+        raise ValueError(
+            f"{seeds} seed{'s' * (seeds > 1)} cannot be spread evenly over {groups} devices: train a multiple of "
+            f"{groups}, take fewer devices (--devices {gcd(seeds, groups)}), or let each seed have several "
+            "(--parallel both)"
+        )
+    if batch_size % split:
+        raise ValueError(
+            f"a batch of {batch_size} examples cannot be split evenly over {split} devices: make --batch-size a "
+            f"multiple of {split}, or take fewer devices (--devices)"
+        )
+
+
+# ------------------------------------------------------------------------------------------ over a mesh
+
+
+def batches(mesh: Mesh | None) -> Any:
+    """How a group's batch lies over its devices: the `sharding` that `core.epoch` takes."""
+    return None if mesh is None else P("data")  # by name, since it is used where "seeds" is not in sight: see `spread`
+
+
+def spread(fn: Callable[..., Any], mesh: Mesh, *of_seeds: bool) -> Callable[..., Any]:
+    """`fn` in every group of devices by itself, on the group's own seeds.
+
+    `of_seeds` says of each argument whether it has a leading axis of seeds; what does not is the same for all. What
+    `fn` returns has that axis.
+    """
+    specs = tuple(P("seeds") if axis else P() for axis in of_seeds)
+    return jax.shard_map(
+        fn, mesh=mesh, in_specs=specs, out_specs=P("seeds"), axis_names={"seeds"}, check_vma=False
+    )  # "data" is left to the compiler
+
+
+def shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
+    """(of what has a leading axis of seeds, of what is the same everywhere)."""
+    return NamedSharding(mesh, P("seeds")), NamedSharding(mesh, P())
+
+
+def everywhere(tree: Any, mesh: Mesh | None) -> Any:
+    """Host arrays, the same in all processes, on every device of the mesh; arrays over a mesh stay where they are."""
+    if mesh is None:
+        return jax.tree.map(jax.numpy.asarray, tree)
+    whole = NamedSharding(mesh, P())
+
+    def put(a: Any) -> jax.Array:
+        if isinstance(a, jax.Array) and len(a.sharding.device_set) > 1:
+            return a
+        a = np.asarray(a)
+        return jax.make_array_from_callback(a.shape, whole, lambda index: a[index])
+
+    return jax.tree.map(put, tree)
+
+
+def assembled(part: Any, mesh: Mesh | None) -> Any:
+    """One array over all processes of the parts that each has read, in the order of processes: rows [n_i, ...] to
+    [sum n_i, ...] on every device. Leaves are NumPy arrays; processes may have different numbers of rows.
+    """
+    if mesh is None or jax.process_count() == 1:
+        return everywhere(part, mesh)
+    from jax.experimental import multihost_utils
+
+    flat = Mesh(np.asarray(jax.devices()), ("rows",), axis_types=(AxisType.Auto,))
+    of_processes = np.argsort([device.process_index for device in flat.devices], kind="stable")
+
+    def gather(a: np.ndarray) -> jax.Array:
+        counts = np.ravel(multihost_utils.process_allgather(np.asarray(len(a), np.int32)))
+        size = -(-int(counts.max()) // jax.local_device_count())  # rows of a device, the same everywhere
+        padded = np.concatenate([a, np.zeros((size * jax.local_device_count() - len(a), *a.shape[1:]), a.dtype)])
+        parts = jax.make_array_from_process_local_data(NamedSharding(flat, P("rows")), padded)
+        rows = (of_processes[:, None] * size + np.arange(size)).reshape(len(counts), -1)  # where each process's are
+        index = np.concatenate([of_process[:n] for of_process, n in zip(rows, counts, strict=True)])
+        return _take(mesh)(parts, index)
+
+    return jax.tree.map(gather, part)
+
+
+@lru_cache
+def _take(mesh: Mesh) -> Callable[[jax.Array, np.ndarray], jax.Array]:
+    whole = NamedSharding(mesh, P())
+    return jax.jit(lambda rows, index: jax.lax.with_sharding_constraint(rows, whole)[index], out_shardings=whole)
+
+
+def host(tree: Any) -> Any:
+    """Arrays as NumPy ones, whole, in every process; all processes must ask."""
+
+    def get(a: Any) -> np.ndarray:
+        if not isinstance(a, jax.Array) or a.is_fully_addressable or a.is_fully_replicated:
+            return np.asarray(a)
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(a, tiled=True))
+
+    return jax.tree.map(get, tree)
+
+
+def described(mesh: Mesh | None) -> dict[str, int]:
+    """How many devices and processes share the work, for a record."""
+    shape = {"seeds": 1, "data": 1} if mesh is None else dict(mesh.shape)
+    return {**shape, "processes": jax.process_count()}

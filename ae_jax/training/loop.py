@@ -1,0 +1,282 @@
+"""The loop over epochs: one compiled program an epoch, everything else on the host.
+
+An epoch of every seed is one program: the dataset is an argument, the state is donated. For a stream a program is one
+pass over a shard, see `shards`; pass number p has the key of epoch p, so a set in one shard gives the bits of a set in
+memory. After an epoch the host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due,
+a checkpoint. Since keys are addresses (see `core`), a checkpoint holds no randomness: a run that was killed at any
+moment and started again ends with the bits of an uninterrupted one.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from ..core import (
+    Algorithm,
+    Batch,
+    Key,
+    Params,
+    length,
+)
+from ..data.disk import write_atomically
+from ..data.stream import Stream
+from ..errors import RunError, warn
+from ..evaluation import Better
+from . import devices
+from .arguments import check_arguments, check_length, check_monitor, seen
+from .compiled import State, programs
+from .progress import progress_bar
+from .run_folder import Folder, append, sealed
+from .shards import Sharded, loaded
+from .signals import Interrupted, interruptible
+
+LONG = 10  # seconds of a start from which its state is saved
+
+
+class Trained(NamedTuple):
+    """The result of `train`; leaves of params have a leading axis of seeds."""
+
+    params: Params  # of the last epoch, or of the best one with a validation set
+    seeds: tuple[int, ...]
+    history: list[dict[str, Any]]  # the rows of log.jsonl
+    best_epoch: list[int]
+    failed: dict[int, int] = {}  # seed -> epoch in which its loss or params stopped being finite; its params are NaN
+
+    @property
+    def good(self) -> tuple[int, ...]:
+        """The seeds that did not fail."""
+        return tuple(seed for seed in self.seeds if seed not in self.failed)
+
+    def of(self, seed: int) -> Params:
+        """The params of one seed. Raises ValueError for a seed that was not trained, RunError for one that failed."""
+        if seed not in self.seeds:
+            raise ValueError(f"seed {seed} was not trained; this run has the seeds {list(self.seeds)}")
+        if seed in self.failed:
+            raise RunError(f"{failures(self.failed, seed)}; choose one of {list(self.good)}")
+        return jax.tree.map(lambda a: a[self.seeds.index(seed)], self.params)
+
+
+def _computed(tree: Any) -> Any:
+    """The arrays, once they are computed. Handlers of signals run meanwhile, which `jax.block_until_ready` delays."""
+    ready = lambda leaf: not hasattr(leaf, "is_ready") or leaf.is_ready()
+    while not all(map(ready, jax.tree.leaves(tree))):
+        time.sleep(0.002)
+    return jax.block_until_ready(tree)  # raises what went wrong
+
+
+def train(
+    algorithm: Algorithm,
+    data: Batch | Stream,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    seeds: Sequence[int] = (0,),
+    validation: Batch | Stream | None = None,
+    transform: Callable[[Batch, Key], Batch] | None = None,
+    monitor: str = "loss",
+    better: Better | None = None,
+    patience: int | None = None,
+    folder: Folder | None = None,
+    every_epochs: int = 10,
+    every_minutes: float = 5.0,
+    progress: bool = True,
+    mesh: Mesh | None = None,
+) -> Trained:
+    """Trains one run a seed, all seeds in one compiled program.
+
+    A seed whose loss or params stop being finite fails, and `Trained.failed` names it. The others go on, to the bits
+    that they have alone.
+
+    Args:
+        algorithm: the algorithm on its network.
+        data: the training set, or a stream of shards of it. With a stream `init` sees the first shard, and statistics
+            (`Algorithm.before`) are measured on each shard before the sweep over it. All seeds get the same shards,
+            each in its own order. Each of many processes reads its own part of every shard.
+        epochs: passes over the data.
+        batch_size: examples in a step.
+        seeds: one independent run each; seed s has the same result alone and among others.
+        validation: held-out examples, measured after every epoch.
+        transform: (batch, key) -> batch, fresh in every step: dynamic binarisation, crops.
+        monitor: the metric that chooses the best epoch, on the validation set if there is one, else on the training
+            set.
+        better: the direction in which `monitor` is better, "higher" or "lower"; by default that of
+            `evaluation.METRICS`.
+        patience: stop a seed after so many epochs without a better `monitor`.
+        folder: an opened `Folder` for the log and checkpoints; the run resumes from its last checkpoint. A start that
+            takes long, such as one with pretraining, is saved as epoch 0, so that it is not repeated.
+        every_epochs: checkpoint after so many epochs,
+        every_minutes: or after so many minutes, whichever comes first; and always at the end.
+        progress: show a bar (on a terminal only).
+        mesh: devices to spread seeds and batches over, see `devices.mesh`; by default one device.
+
+    Returns the params of the last epoch, or with a validation set those of each seed's best one.
+
+    Raises:
+        RunError: the loss or the params of every seed stopped being finite, or all checkpoints are damaged.
+        Interrupted: SIGINT or SIGTERM came; the state is saved if there is a folder.
+        ValueError: arguments that do not fit.
+    """
+    check_length(epochs, batch_size)
+    seeds = [int(s) if s == int(s) else s for s in seeds]
+    check_arguments(seeds, patience, validation)
+    if isinstance(validation, Stream) and not isinstance(data, Stream):
+        raise ValueError("the validation set is a stream and the training set a Batch: give both as one kind")
+    stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, length(data))
+    shards, batch_size = 1 if stream is None else stream.shards, min(batch_size, examples)
+    devices.check(mesh, len(seeds), batch_size)
+    validated = validation is not None
+    better = check_monitor(algorithm, data, monitor, better, validated)
+    begin, advance, *sharded = programs(algorithm, batch_size, transform, monitor, better, patience, mesh, validated)
+    if folder is not None:
+        folder.shards = shards
+    held_out = validation if isinstance(validation, Stream) else devices.everywhere(validation, mesh)
+    data = data if stream else devices.everywhere(data, mesh)
+    numbers = np.stack([jax.random.key_data(jax.random.key(s)) for s in seeds])
+    where = None if mesh is None else devices.shardings(mesh)[0]
+    keys = jax.jit(jax.random.wrap_key_data, out_shardings=where)(numbers)
+    progress, writes = progress and devices.first(), devices.first()
+
+    done, history, state = 0, [], None
+    if folder is not None:
+        where = where or jnp.zeros(()).sharding
+        like = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where)
+        if (found := folder.restore(jax.tree.map(like, jax.eval_shape(begin, seen(data), keys)))) is not None:
+            done, state = found
+            if progress:
+                part = f" and {folder.partial['shard']} of {shards} shards of the next" if folder.partial else ""
+                warn(f"going on after epoch {done} of {epochs}{part}")
+        history, unread = devices.decided(folder.read_log)
+        history = [row for row in history if row["epoch"] <= done]
+        if unread and writes:
+            lines = f"{unread} line{'s' * (unread > 1)}"
+            warn(f"log.jsonl: {lines} could not be read and will be dropped; the rest stays")
+        if writes:
+            write_atomically(folder.path / "log.jsonl", "".join(map(sealed, history)).encode())
+
+    if state is None:
+        began = time.perf_counter()
+        with interruptible("the start, with its pretraining if it has one") as signals:
+            state = _computed(begin(next(loaded(stream, [(0, 0)], mesh)) if stream else data, keys))
+        stop = devices.worst(signals[0] if signals else 0)
+        if folder is not None and devices.worst(stop or time.perf_counter() - began >= LONG):
+            folder.save(0, state)
+        if stop:
+            kept = f"saved in {folder.path}. Start the same command again to go on from there" if folder else None
+            raise Interrupted(f"Stopped at the end of the start, before epoch 1; {kept or 'nothing is saved'}.", stop)
+
+    def between(e: int, state: State, place: dict[str, Any]) -> None:
+        """Between two shards of epoch e: saves if that is due or a signal came, and stops for the signal."""
+        nonlocal saved_at
+        stop = devices.worst(signals[0] if signals else 0)
+        due = devices.worst(time.monotonic() - saved_at >= 60 * every_minutes)
+        if folder is not None and (due or stop):
+            folder.save(e - 1, state, place)
+            saved_at = time.monotonic()
+        if stop:
+            where = f"Stopped in epoch {e}, after {place['shard']} of {shards} shards; "
+            kept = folder and f"saved in {folder.path}. Start the same command again to go on from there."
+            raise Interrupted(where + (kept or "nothing is saved."), stop)
+
+    if done < epochs:  # compile before the loop, so that no epoch's time includes it
+        if progress and sys.stderr.isatty():
+            print("compiling an epoch ...", end="\r", file=sys.stderr, flush=True)
+        if stream is not None:
+            place = folder.partial if folder is not None else {}
+            advance = Sharded(sharded, stream, held_out, state, keys, (done, epochs), place, between, mesh)
+        else:
+            advance = advance.lower(state, keys, np.int32(0), data, held_out).compile()
+    saved, saved_at = done, time.monotonic()
+    ending = contextlib.closing(advance) if isinstance(advance, Sharded) else contextlib.nullcontext()
+    with ending, interruptible("the epoch") as signals, progress_bar(epochs, done, progress) as bar:
+        for e in range(done + 1, epochs + 1):
+            running = devices.host(state.active)
+            if not running.any():
+                break
+            began = time.perf_counter()
+            if isinstance(advance, Sharded):
+                state, rows = advance.epoch(e, state)
+            else:
+                state, rows = advance(state, keys, np.int32(e), data, held_out)  # donates state
+            gone = devices.host(state.failed)
+            if gone.all():
+                raise RunError(_not_finite(e, seeds, saved, folder))
+            if writes and (gone == e).any():
+                now = {seed: e for seed, at in zip(seeds, gone, strict=True) if at == e}
+                warn(f"{failures(now)}; the others go on")
+            seconds = time.perf_counter() - began
+            if stream is not None and folder is not None and e == done + 1:
+                seconds += folder.partial.get("seconds", 0.0)  # of the shards before the stop
+            row = {
+                "epoch": e,
+                "seconds": round(seconds, 4),
+                "examples_per_second": round(examples * int(running.sum()) / seconds, 1),
+                **jax.tree.map(
+                    lambda m: [None if at else _number(v) for v, at in zip(np.asarray(m), gone, strict=True)], rows
+                ),
+            }
+            history.append(row)
+            bar(row)
+            last = e == epochs or not devices.host(state.active).any()
+            stop = devices.worst(signals[0] if signals else 0)  # the signal, in whichever process it came
+            if folder is None:
+                if stop:
+                    raise Interrupted(f"Stopped after epoch {e} of {epochs}; nothing is saved.", stop)
+                continue
+            if writes:
+                append(folder.path / "log.jsonl", sealed(row))
+            due = e - saved >= every_epochs or devices.worst(time.monotonic() - saved_at >= 60 * every_minutes)
+            if last or due or stop:
+                folder.save(e, state)
+                saved, saved_at = e, time.monotonic()
+            if stop and not last:
+                raise Interrupted(
+                    f"Stopped after epoch {e} of {epochs}; saved in {folder.path}. Start the same command again "
+                    "to go on from there.",
+                    stop,
+                )
+    chosen = state.best if validated else state.params
+    if mesh is not None:  # one process alone uses the params from here on
+        chosen = jax.tree.map(jnp.asarray, devices.host(chosen))
+    return trained(state, chosen, seeds, history)
+
+
+def trained(state: State, chosen: Params, seeds: Sequence[int], history: list[dict[str, Any]]) -> Trained:
+    """The result of a run: the chosen params of its last state, NaN for failed seeds."""
+    failed = {seed: int(e) for seed, e in zip(seeds, devices.host(state.failed), strict=True) if e}
+    if failed:
+        gone = jnp.asarray([seed in failed for seed in seeds])
+        mark = lambda a: jnp.where(gone.reshape(-1, *[1] * (a.ndim - 1)), jnp.nan, a)
+        chosen = jax.tree.map(lambda a: mark(a) if jnp.issubdtype(a.dtype, jnp.floating) else a, chosen)
+    return Trained(chosen, tuple(seeds), history, [int(b) for b in devices.host(state.best_epoch)], failed)
+
+
+def failures(failed: Mapping[int, int], seed: int | None = None) -> str:
+    """The failed seeds, or one of them, with their epochs: "seed 3 failed in epoch 5 (its loss ...)"."""
+    named = failed if seed is None else {seed: failed[seed]}
+    told = ", ".join(f"seed {one} failed in epoch {e}" for one, e in named.items())
+    return f"{told} ({'its' if len(named) == 1 else 'their'} loss or parameters became infinite or not a number)"
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None  # JSON has no NaN; None marks a stopped seed
+
+
+def _not_finite(e: int, seeds: Sequence[int], saved: int, folder: Folder | None) -> str:
+    which = ", ".join(map(str, seeds))
+    last = (
+        "Nothing was saved yet."
+        if folder is None or not folder.begun()
+        else f"The checkpoint of epoch {saved} in {folder.path / 'checkpoints'} is still good."
+    )
+    return (
+        f"in epoch {e} the loss or the parameters of seed {which} became infinite or not a number. {last} "
+        "Likely causes: a learning rate that is too high (try a tenth of it), gradients that explode (try "
+        "--clip 1), data outside [0, 1] under a Bernoulli likelihood, or a variance that shrinks to 0."
+    )

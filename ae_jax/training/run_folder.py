@@ -1,0 +1,397 @@
+"""A run's folder: config, log, checkpoints and results, held by one process at a time."""
+
+import contextlib
+import errno
+import fcntl
+import functools
+import itertools
+import json
+import os
+import platform
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..core import (
+    Descent,
+)
+from ..data.dataset import expanded
+from ..data.disk import ASIDE, LOCK, clean, is_temporary, strict, write_json
+from ..errors import RunError, warn
+from . import checkpoints, devices
+from .arguments import check_keep
+from .compiled import State
+from .provenance import checksum, circumstances
+
+SEEN = 35  # seconds until all processes must see a file; network file systems cache a folder's content for 30
+SCHEMA = 2  # of config.json; 1 did not record it
+# results.json has at least these
+MEASURED = ("seeds", "metrics", "parameters", "seconds", "examples_per_second", "device")
+
+
+class Folder:
+    """A run's folder: its config, log, checkpoints and results, held by one process at a time."""
+
+    def __init__(self, path: Path | str):
+        self.path = expanded(path).resolve()  # orbax wants it absolute
+        self._keep = 3
+        self.shards = 1  # in an epoch; checkpoints are numbered by shards
+        self.partial: dict[str, Any] = {}  # sums over the shards done in the epoch of the restored checkpoint
+
+    @contextlib.contextmanager
+    def opened(self, settings: dict[str, Any], *, keep: int = 3) -> Iterator["Folder"]:
+        """Holds the folder for a run with these settings.
+
+        The folder of a run that failed before its first checkpoint takes other settings. `keep` is the number of
+        checkpoints to leave. If many processes train together, the first one holds the folder for all, and all must
+        see it.
+
+        Raises RunError if another process holds the folder, or if it has other settings or is not a run's; ValueError
+        for a `keep` below 1.
+        """
+        check_keep(keep)
+        token = devices.told(secrets.token_hex(8))[0]
+        with contextlib.ExitStack() as stack:
+            devices.in_first(lambda: stack.enter_context(self._held(settings, token)))
+            self._seen(token)
+            self._keep = keep
+            yield self
+
+    @contextlib.contextmanager
+    def _held(self, settings: dict[str, Any], token: str) -> Iterator[None]:
+        config = self.path / "config.json"
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file; a run needs a folder: choose another --workdir")
+        if self.path.exists() and not config.exists():
+            known = {LOCK}  # left by a run that was killed before it wrote anything
+            if found := sorted({p.name for p in self.path.iterdir() if not is_temporary(p.name)} - known):
+                raise RunError(
+                    f"{self.path} is not empty and not a run of ae-jax (it has {', '.join(found[:3])} and no "
+                    "config.json): choose another --workdir"
+                )
+        if config.exists():
+            self.config()  # refuses another program's config.json before anything is written
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / "lock", "a")  # noqa: SIM115
+        except OSError as error:
+            raise RunError(
+                f"{self.path} cannot be written to ({error.strerror}), and a run keeps its log and checkpoints there: "
+                "choose another --workdir"
+            ) from None
+        with lock:
+            locked = self._lock(lock)
+            lock.truncate(0)
+            lock.write(token)
+            lock.flush()
+            os.fsync(lock.fileno())
+            changed = self._changed(settings) if config.exists() else None
+            if changed:
+                if self.begun() or self._finished() or self._aside():
+                    raise RunError(
+                        f"{self.path} holds a run with other settings:\n{changed}\n"
+                        "Give the same settings to go on; for others (more epochs, too) choose another --workdir."
+                    )
+                warn(
+                    f"{self.path} has other settings and no checkpoint: the run there learned nothing, and the new "
+                    f"settings replace its own.\n{changed}"
+                )
+            if changed != "":
+                write_sealed(config, {"schema": SCHEMA, "settings": settings, **circumstances()})
+            if locked:
+                checkpoints.clean(self.path / "checkpoints")
+                clean(self.path)
+            yield
+
+    def _lock(self, lock: Any) -> bool:
+        """Whether this process holds the folder alone; False, and a line on stderr, if the file system has no locks."""
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{self.path} is in use by another run: wait for it, or choose another --workdir") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            warn(f"{self.path} cannot be locked ({error.strerror}): make sure that no other run uses it.")
+            return False
+        return True
+
+    def _finished(self) -> bool:
+        return (self.path / "results.json").exists()
+
+    def _aside(self) -> list[Path]:
+        """Damaged checkpoints that were moved aside."""
+        return sorted(self.path.glob(f"{ASIDE}*"))
+
+    def _seen(self, token: str) -> None:
+        """Raises RunError in all processes unless each finds the first one's token in its own folder: all write the
+        checkpoints, and need one folder for them.
+        """
+
+        def sees() -> bool:
+            with contextlib.suppress(OSError, UnicodeError):
+                return (self.path / "lock").read_text() == token
+            return False
+
+        until = time.monotonic() + SEEN
+        while not (seen := devices.first() or sees()) and time.monotonic() < until:
+            time.sleep(0.1)
+        here = f"{self.path} on {platform.node()}"
+        taken = devices.told(here)[0]
+        lines = [f"\n  process {i}: {its}" for i, its in enumerate(devices.told("" if seen else here)) if its]
+        if lines:
+            raise RunError(
+                f"all processes must write one folder: process 0 wrote to {taken}, and these processes do not see its "
+                f"file:{''.join(lines)}\nGive all the same --workdir, on a file system that all share."
+            )
+
+    def _changed(self, settings: dict[str, Any]) -> str:
+        """The settings that differ from those in config.json, a line each."""
+        before, now = devices.flat(self.config()["settings"]), devices.flat(json.loads(json.dumps(settings)))
+        differ = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
+        return "\n".join(f"  {k}: {_brief(before.get(k))} there, {_brief(now.get(k))} now" for k in differ)
+
+    def config(self) -> dict[str, Any]:
+        """The content of config.json. Raises RunError if there is none, or if it is damaged or another program's."""
+        path = self.path / "config.json"
+        try:
+            content = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunError(f"{self.path} is not a run of ae-jax: it has no config.json") from None
+        except ValueError as error:
+            raise RunError(f"{path} is damaged ({error}); restore it or train anew") from None
+        if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
+            raise RunError(
+                f"{self.path} is not a run of ae-jax: its config.json is another program's, as it has no settings of a "
+                "run. Give the folder of a run, or another --workdir to train in"
+            )
+        schema = content.get("schema", 1)
+        if not isinstance(schema, int) or schema > SCHEMA:
+            raise RunError(f"{path} was written by a newer ae_jax (schema {schema}, {SCHEMA} here): use that version")
+        if not intact(content):
+            raise RunError(
+                f"{path} has changed since it was written, as its seal shows: restore it or train anew. If you "
+                "changed it yourself, remove the seal from it"
+            )
+        return content
+
+    def log(self) -> list[dict[str, Any]]:
+        """The rows of log.jsonl that can be read."""
+        return self.read_log()[0]
+
+    def read_log(self) -> tuple[list[dict[str, Any]], int]:
+        """(rows, the number of unreadable lines) of log.jsonl; a crash may leave such a line at the end."""
+        rows, unread, path = [], 0, self.path / "log.jsonl"
+        for line in path.read_bytes().split(b"\n") if path.exists() else ():
+            if not line:
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            numbers = ("epoch", "seconds", "examples_per_second")
+            if isinstance(row, dict) and intact(row) and all(isinstance(row.get(n), int | float) for n in numbers):
+                rows.append(row)
+            else:
+                unread += 1
+        return rows, unread
+
+    def results(self) -> dict[str, Any] | None:
+        """The content of results.json, or None if the run has not ended. Raises RunError if the file is damaged."""
+        path = self.path / "results.json"
+        try:
+            content = json.loads(path.read_bytes())
+            if not isinstance(content, dict):
+                raise ValueError("it is not an object")
+            if not intact(content):
+                raise ValueError("it has changed since it was written")
+            if missing := [name for name in MEASURED if name not in content]:
+                raise ValueError(f"it lacks {', '.join(missing[:3])}")
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RunError(
+                f"{path} is damaged ({error}). Start the training command again: it measures the run anew."
+            ) from None
+        return content
+
+    def save(self, e: int, state: State, partial: dict[str, Any] | None = None) -> None:
+        """Writes the checkpoint of epoch e, or of the shards after it that `partial` counts; whole or not at all.
+
+        Raises RunError if it cannot be written.
+        """
+        partial = partial or {}
+        number, about = e * self.shards + partial.get("shard", 0), {"epoch": e, "partial": partial}
+        token = devices.told(secrets.token_hex(8))[0]
+        checkpoints.save(self.path / "checkpoints", number, state._asdict(), about, self._keep, token)
+
+    def restore(self, target: State) -> tuple[int, State] | None:
+        """(epoch, state) of the newest undamaged checkpoint; None if there is no checkpoint.
+
+        A damaged one is moved aside, with a warning; its epochs run again, to the same bits. Raises RunError if all are
+        damaged. Raises it also for any other obstacle to reading (a full disk, a permission, another structure), and
+        then moves nothing.
+        """
+        folder = self.path / "checkpoints"
+
+        def together(number: int, read: Callable[[], Any]) -> tuple[Any, RunError | None]:
+            """(what `read` gives, None), or (None, the damage or None) where any process finds damage."""
+            found = wrong = None
+            try:
+                found = read()
+            except RunError as error:
+                wrong = error
+            if (bad := devices.worst(0 if wrong is None else 1 if isinstance(wrong, checkpoints.Damaged) else 2)) == 2:
+                raise wrong or RunError(f"another process cannot read the checkpoint {folder / str(number)} now")
+            return None if bad else found, wrong
+
+        steps = sorted(devices.decided(self._numbers), reverse=True)
+        self.partial = {}
+        for number in steps:
+            # To read is to wait for the other processes, so all read where each has found the files whole.
+            found, wrong = together(number, functools.partial(self._about, number))
+            if found is not None:
+                found, wrong = together(number, functools.partial(self._read, number, target, found))
+            if found is not None:
+                e, state, self.partial = found
+                return e, state
+            aside = unused(self.path / f"{ASIDE}{number}")
+            devices.in_first(lambda: os.replace(folder / str(number), aside))
+            if wrong is not None:
+                e = number // self.shards
+                warn(f"The checkpoint of epoch {e} is damaged ({wrong}); moved to {aside}.")
+        if steps:
+            raise RunError(
+                f"every checkpoint in {self.path} is damaged (moved aside as {ASIDE}*). "
+                "Start the same command again to train from the beginning."
+            )
+        return None
+
+    def params(self) -> tuple[int, State]:
+        """(epoch, state) of the newest checkpoint; needs no settings. Raises RunError if there is none to read."""
+        self.config()
+        for _ in range(5):  # a run in progress may remove the checkpoint while it is read
+            if not (steps := self._numbers()):
+                raise RunError(f"{self.path} has no checkpoint yet: wait for one, or start its training command again")
+            try:
+                e, state, _ = self._read(steps[-1], None)
+            except checkpoints.Damaged as error:
+                if steps[-1] not in self._numbers():
+                    continue
+                raise RunError(
+                    f"the checkpoint {self.path / 'checkpoints' / str(steps[-1])} is damaged ({error}). Start the "
+                    "training command again: it goes on from the one before."
+                ) from None
+            return e, state
+        raise RunError(f"{self.path} removes its checkpoints faster than they can be read: try again, or --keep more")
+
+    def whole(self) -> bool:
+        """Whether the newest checkpoint is undamaged, or there never was one."""
+        steps = self._numbers()
+        try:
+            if steps:
+                self._read(steps[-1], None)
+        except checkpoints.Damaged:
+            return False
+        except RunError:  # the checkpoint is not damaged
+            pass
+        return bool(steps) or not self._aside()
+
+    def begun(self) -> bool:
+        """Whether there is a checkpoint."""
+        return bool(self._numbers())
+
+    def _numbers(self) -> list[int]:
+        try:
+            return checkpoints.numbers(self.path / "checkpoints")
+        except OSError as error:
+            raise RunError(f"{self.path / 'checkpoints'} cannot be read now ({error.strerror})") from error
+
+    def _about(self, number: int) -> dict[str, Any]:
+        """`checkpoints.checked`, with a RunError for an OSError."""
+        with self._readable(number) as place:
+            return checkpoints.checked(place)
+
+    @contextlib.contextmanager
+    def _readable(self, number: int) -> Iterator[Path]:
+        """The place of a checkpoint; raises RunError for an OSError."""
+        place = self.path / "checkpoints" / str(number)
+        try:
+            yield place
+        except OSError as error:
+            raise RunError(
+                f"the checkpoint {place} cannot be read now ({error.strerror or error}). It stays in place: mend the "
+                "cause, and start the same command again."
+            ) from error
+
+    def _read(
+        self, number: int, target: State | None, about: dict[str, Any] | None = None
+    ) -> tuple[int, State, dict[str, Any]]:
+        """(epoch, state, place within the next epoch) of a checkpoint, with every bit checked.
+
+        Raises Damaged, or RunError if something else prevents reading.
+        """
+        with self._readable(number) as place:
+            about = checkpoints.checked(place) if about is None else about
+            old = "checksum" in about  # schema 1, where one failure ended all
+            wanted = None if target is None else {k: v for k, v in target._asdict().items() if not old or k != "failed"}
+            tree, about = checkpoints.read(place.parent, number, wanted, about)
+        if old:
+            fields = tuple(tree[name] for name in State._fields if name != "failed")
+            if about["checksum"] != checksum(devices.host(as_written(fields))):
+                raise checkpoints.Damaged("its checksum does not match its contents")
+            tree["failed"] = 0 * tree["best_epoch"]
+        return about["epoch"], State(**tree), about["partial"]
+
+
+def as_written(tree: Any) -> Any:
+    """A tree read as nested dicts, with its `Descent`s restored: a checksum of schema 1 depends on their order."""
+    if isinstance(tree, dict):
+        parts = {name: as_written(part) for name, part in tree.items()}
+        return Descent(**parts) if parts.keys() == set(Descent._fields) else parts
+    if isinstance(tree, list) or type(tree) is tuple:
+        return [as_written(part) for part in tree]
+    return tree if not hasattr(tree, "_fields") else type(tree)(*map(as_written, tree))
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file whole or not at all, with a checksum of its content under "seal". See `intact`."""
+    content = json.loads(json.dumps(strict(content)))
+    write_json(path, content | {"seal": checkpoints.seal(content)})
+
+
+def sealed(row: dict[str, Any]) -> str:
+    """A row as a line of log.jsonl, with its checksum under "seal". See `intact`."""
+    return json.dumps(row | {"seal": checkpoints.seal(row)}) + "\n"
+
+
+def intact(content: dict[str, Any]) -> bool:
+    """Whether the content of a JSON file matches its seal, which is removed; older files have none, and match."""
+    sealed = content.pop("seal", None)
+    return sealed is None or sealed == checkpoints.seal(content)
+
+
+def append(path: Path, line: str) -> None:
+    """Adds a line to a run's file. Raises RunError if the file cannot be written."""
+    try:
+        with open(path, "a") as file:
+            file.write(line)
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written to ({error.strerror}). Mend the cause, and start the same command again: it "
+            "goes on from the last checkpoint."
+        ) from error
+
+
+def unused(path: Path) -> Path:
+    """The path, or the first of path-2, path-3, ... that is free."""
+    names = itertools.chain([path], (path.with_name(f"{path.name}-{i}") for i in itertools.count(2)))
+    return next(name for name in names if not name.exists())
+
+
+def _brief(value: Any) -> str:
+    """A setting, shortened if its text is longer than 80 characters."""
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:40]}... ({len(value)} long)"

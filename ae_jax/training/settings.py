@@ -1,0 +1,286 @@
+"""A run's settings, as `config.json` keeps them, and the algorithm that they describe."""
+
+import inspect
+from dataclasses import asdict, dataclass, field, replace
+from math import prod
+from typing import Annotated, Any, Literal, get_args
+
+import jax.numpy as jnp
+import optax
+
+from ..algorithms import ALGORITHMS, DEFAULTS, Defaults
+from ..checks import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    Updates,
+    asked_of,
+    check_choice,
+    check_names,
+    check_used,
+    defaults_of,
+    needs,
+    unless,
+    used,
+)
+from ..core import Algorithm, Autoencoder, Heads, Optimizer
+from ..corruption import CorruptionName, corrupted, corruption
+from ..distributions.losses import is_weight
+from ..errors import RunError
+from ..networks import NETWORKS, PrecisionName, rounded
+from ..objectives import pretraining
+from . import arguments
+
+OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
+GIVEN = {"net", "optimizer", "shape", "latents", "heads"}  # parameters of makers that are no options
+DataKind = Literal["words", "unit", "real"]  # counted words; values in [0, 1]; others
+ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """See `optimizer`."""
+
+    name: OptimizerName = "adam"
+    lr: float = 1e-3
+    schedule: ScheduleName = "constant"
+    warmup_epochs: float = 0.0
+    clip: float | None = None
+    weight_decay: float = 0.0
+    momentum: Annotated[float, needs("name", "sgd")] = 0.9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run's numbers depend on, besides `run.circumstances`."""
+
+    algorithm: str
+    network: str
+    data: str
+    latents: int  # 0 for a network without dense layers: the size of its last maps, see `sized`
+    epochs: int | None  # None: the algorithm's `Defaults` choose them for the data, see `completed`
+    batch_size: int
+    seeds: tuple[int, ...]
+    hyper: dict[str, Any] = field(default_factory=dict)
+    network_options: dict[str, Any] = field(default_factory=dict)
+    data_options: dict[str, Any] = field(default_factory=dict)
+    optimizer: OptimizerSettings = OptimizerSettings()
+    binarise: Literal["static", "dynamic"] | None = None
+    validation: float = 0.0
+    best: str = "loss"
+    patience: int | None = None
+    noise: CorruptionName | None = None
+    noise_level: Annotated[float | None, unless("noise", None)] = None  # None: the noise's default
+    precision: PrecisionName = "float32"
+    shard_size: int | None = None  # examples; None: all data in memory; 0: streamed in shards of a size that fits
+
+    def __post_init__(self) -> None:
+        arguments.check_length(1 if self.epochs is None else self.epochs, self.batch_size)
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings in JSON's types; `from_json` reads them."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> "Settings":
+        """Settings from a config.json. Raises RunError for one of another version."""
+        try:
+            rest = {k: _tuples(v) for k, v in content.items() if k != "optimizer"}
+            return Settings(**rest, optimizer=OptimizerSettings(**content["optimizer"]))
+        except (KeyError, TypeError) as error:
+            raise RunError(f"the settings in config.json are not of this version of ae_jax ({error})") from None
+
+
+def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer:
+    """The optax optimizer for a run of `epochs` epochs of `steps` steps.
+
+    Clipping by the global norm comes first, then the method, then decoupled weight decay on weights (not
+    biases), then the learning rate: a linear warm-up, then the schedule.
+    """
+    total = epochs * steps
+    if not 0 <= settings.warmup_epochs < epochs:
+        raise ValueError(f"warmup_epochs is {settings.warmup_epochs}; the run has {epochs} epochs")
+    warm = warm_steps(settings, total, steps)
+    POSITIVE.check("lr", settings.lr)
+    POSITIVE.check("clip", settings.clip)
+    NOT_NEGATIVE.check("weight_decay", settings.weight_decay)
+    if not 0 <= settings.momentum < 1:
+        raise ValueError(f"momentum is {settings.momentum}; it must be at least 0 and less than 1")
+    methods = {
+        "adam": lambda: optax.scale_by_adam(),
+        "sgd": lambda: optax.trace(settings.momentum),
+        "rmsprop": lambda: optax.scale_by_rms(),
+        "adagrad": lambda: optax.scale_by_rss(),
+        "adadelta": lambda: optax.scale_by_adadelta(),
+    }
+    rest = total - warm
+    schedules = {
+        "constant": lambda: optax.constant_schedule(settings.lr),
+        "cosine": lambda: optax.cosine_decay_schedule(settings.lr, rest),
+        "linear": lambda: optax.linear_schedule(settings.lr, 0.0, rest),
+        "exponential": lambda: optax.exponential_decay(settings.lr, rest, 0.01),
+    }
+    check_choice("schedule", settings.schedule, schedules)
+    check_choice("optimizer", settings.name, methods)
+    rate = schedules[settings.schedule]()
+    if warm:
+        rate = optax.join_schedules([optax.linear_schedule(0.0, settings.lr, warm), rate], [warm])
+    parts = [optax.clip_by_global_norm(settings.clip)] if settings.clip is not None else []
+    parts.append(methods[settings.name]())
+    if settings.weight_decay:
+        parts.append(optax.add_decayed_weights(settings.weight_decay, mask=is_weight))
+    return optax.chain(*parts, optax.scale_by_learning_rate(rate))
+
+
+def warm_steps(settings: OptimizerSettings, total: int, steps: int) -> int:
+    """The updates of the learning rate's warm-up, of `total` in a run with epochs of `steps`."""
+    return min(round(settings.warmup_epochs * steps), total - 1)
+
+
+def heads(algorithm: str) -> Heads:
+    """The output that the algorithm's encoder must have, from the annotation of its network."""
+    annotation = inspect.get_annotations(ALGORITHMS[algorithm], eval_str=True)["net"]
+    return next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Heads)), Heads(1))
+
+
+def sized(settings: Settings, shape: tuple[int, ...]) -> Settings:
+    """The settings with the size of the last maps as latents, if they have 0 latents and a net without dense layers."""
+    options = settings.network_options
+    if settings.latents or options.get("dense", True) or settings.network != "conv" or len(shape) != 3:
+        return settings
+    known = {name: p.default for name, p in inspect.signature(NETWORKS["conv"]).parameters.items()} | options
+    shrunk = known["stride"] ** len(known["channels"])
+    return replace(settings, latents=prod(-(-side // shrunk) for side in shape[:2]) * known["channels"][-1])
+
+
+def defaults(algorithm: str) -> Defaults:
+    """The algorithm's defaults on the command line."""
+    return DEFAULTS.get(algorithm, Defaults("not registered"))
+
+
+def network_options(algorithm: str, network: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The options of a network: the algorithm's defaults for its own network, overridden by the given ones."""
+    return {**(defaults(algorithm).network if network == heads(algorithm).network else {}), **given}
+
+
+def completed(settings: Settings, examples: int, kind: DataKind, classes: int | None = None) -> Settings:
+    """The settings with every value that depends on the data filled in: epochs, epochs of pretraining, likelihood, and
+    the classes of a member that has a number of them by default.
+
+    The likelihood is multinomial for counted words, Gaussian or squared for values outside [0, 1], else the algorithm's
+    default.
+    """
+    own, hyper = defaults(settings.algorithm), dict(settings.hyper)
+    if hyper.get("likelihood", "") is None:
+        hyper["likelihood"] = likelihood(settings.algorithm, kind)
+    if hyper.get("pretrain_epochs", 0) is None:
+        hyper["pretrain_epochs"] = own.epochs(examples, pretraining.BATCH, own.pretraining)
+    if hyper.get("classes", 0) is None and (fixed := default_classes(settings.algorithm)) is not None:
+        hyper["classes"] = fixed if classes is None else classes
+    epochs = own.epochs(examples, settings.batch_size) if settings.epochs is None else settings.epochs
+    return replace(settings, epochs=epochs, hyper=hyper)
+
+
+def default_classes(algorithm: str) -> int | None:
+    """The number of classes by default of an algorithm in Python; None if it has none, or another rule."""
+    parameter = inspect.signature(ALGORITHMS[algorithm]).parameters.get("classes")
+    return None if parameter is None else parameter.default
+
+
+def likelihood(algorithm: str, kind: DataKind) -> str:
+    """The default likelihood of an algorithm with that option, for a kind of data."""
+    parameter = inspect.signature(ALGORITHMS[algorithm], eval_str=True).parameters["likelihood"]
+    unit = defaults(algorithm).hyper.get("likelihood", parameter.default)
+    real = "gaussian" if "gaussian" in get_args(parameter.annotation) else "squared"
+    return {"words": "multinomial", "unit": unit, "real": real}[kind]
+
+
+def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorithm:
+    """The algorithm on its network, for data of that shape and number.
+
+    Options without effect are left out: `check_used` refuses them where a user gives them, and older runs keep them.
+    Raises ValueError for an unknown name or an option that the algorithm or network does not have.
+    """
+    check_choice("algorithm", settings.algorithm, ALGORITHMS)
+    check_choice("network", settings.network, NETWORKS)
+    make, make_net = ALGORITHMS[settings.algorithm], NETWORKS[settings.network]
+    _known(settings.hyper, make, f"the algorithm {settings.algorithm}")
+    _known(settings.network_options, make_net, f"the network {settings.network}")
+    wanted = heads(settings.algorithm)
+    options = settings.network_options
+    if wanted.activation != "linear":  # the default activation of the algorithm's codes
+        if "code_activation" not in inspect.signature(make_net).parameters:
+            raise ValueError(
+                f"{settings.algorithm} needs {wanted.activation} codes, which the network {settings.network} cannot "
+                "give: choose another network"
+            )
+        options = {"code_activation": wanted.activation} | options
+    net: Autoencoder = make_net(shape, settings.latents, heads=wanted.number, **used(make_net, options))
+    if settings.noise is not None and (net.corrupt is not None or settings.algorithm == "denoising"):
+        raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")
+    steps = -(-examples // settings.batch_size)
+    if (epochs := settings.epochs) is None:
+        raise ValueError("epochs is None: give a number, or complete the settings for the data by settings.completed")
+
+    def on(net: Autoencoder) -> Algorithm:
+        noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
+        return make(noisy, optimizer(settings.optimizer, epochs, steps), **used(make, settings.hyper))
+
+    check_choice("precision", settings.precision, get_args(PrecisionName))
+    if settings.precision == "float32":
+        return on(net)
+    # Only learning is in few bits: metrics, samples and exports stay in float32, so that numbers compare.
+    return on(net)._replace(rule=on(rounded(net, jnp.dtype(settings.precision))).rule)
+
+
+def check_options(settings: Settings, shape: tuple[int, ...]) -> None:
+    """Raises ValueError for an option, other than a default, that has no effect beside the others or on such examples.
+
+    For settings as a user gives them; `build` takes older ones that have such options.
+    """
+    if "grey" in (settings.noise, settings.hyper.get("corruption")) and shape[-1] == 1:
+        raise ValueError(f"grey takes the colour out of images, and {settings.data} has none: take another corruption")
+    own = defaults(settings.algorithm)
+    for make, given, spared in (
+        (ALGORITHMS.get(settings.algorithm), settings.hyper, own.hyper),
+        (NETWORKS.get(settings.network), settings.network_options, own.network),
+        (OptimizerSettings, vars(settings.optimizer), {}),
+        (Settings, vars(settings), {}),
+    ):
+        if make is not None:  # `build` refuses unknown names
+            check_used(make, given, spared, defaults_of(make))
+
+
+def check_updates(settings: Settings, examples: int) -> str:
+    """A note if early stopping comes too late for the run, or "".
+
+    Raises ValueError if a warm-up or annealing of the algorithm lasts beyond the run's last update, or if that of the
+    learning rate is shorter than one update.
+    """
+    assert settings.epochs is not None  # see `completed`
+    steps = -(-examples // settings.batch_size)
+    total = settings.epochs * steps
+    if 0 < settings.optimizer.warmup_epochs < settings.epochs and not warm_steps(settings.optimizer, total, steps):
+        raise ValueError(
+            f"warmup_epochs={settings.optimizer.warmup_epochs:g} is no update of the run, whose {total} updates are "
+            f"{settings.epochs} epochs of {steps}: give more, or leave it out"
+        )
+    for name, arrival in asked_of(ALGORITHMS[settings.algorithm], Updates).items():
+        if (given := settings.hyper.get(name) or 0) >= total:
+            raise ValueError(
+                f"{name} is {given}, and the run has {total} updates ({settings.epochs} epochs of {steps}): no update "
+                f"would have {arrival.what}. Train for more epochs, or make {name} less than {total}"
+            )
+    if settings.patience is None or settings.patience < settings.epochs - 1:
+        return ""
+    return f"note: patience is {settings.patience}, so no seed stops early in a run of {settings.epochs} epochs"
+
+
+def _known(options: dict[str, Any], make: Any, what: str) -> None:
+    check_names(what, options, sorted({*inspect.signature(make).parameters} - GIVEN))
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of JSON as tuples."""
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

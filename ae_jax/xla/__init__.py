@@ -1,0 +1,1 @@
+"""Workarounds for one compiler on one platform."""

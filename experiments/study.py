@@ -1,0 +1,308 @@
+"""The edge of `experiments/`: measuring many seeds at once, and the record that an experiment leaves.
+
+An experiment is a function `main(*, seeds: int = 5, epochs: int = 10, ...)` whose keyword arguments are its
+whole configuration. It trains with `training.train`, measures with `mapped`, and ends in `record`,
+which writes `results/<name>.json`. Nothing here is needed to use the library.
+"""
+
+import json
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ae_jax.app import plots
+from ae_jax.app.report import explained
+from ae_jax.checks import labelled
+from ae_jax.core import Algorithm, Batch, Key, Metrics, Params, address, average
+from ae_jax.data import Dataset
+from ae_jax.data.disk import write_json
+from ae_jax.errors import RunError, tracebacks, warn
+from ae_jax.evaluation.codes import encode
+from ae_jax.evaluation.probes import fit_linear, linear_probe, predict_linear
+from ae_jax.evaluation.statistics import summarise
+from ae_jax.training.compiled import map_seeds
+from ae_jax.training.provenance import circumstances
+from ae_jax.xla.programs import compiled
+
+
+class Published(NamedTuple):
+    """A published value to stand beside ours."""
+
+    value: float
+    where: str  # the place in the paper or repository
+    tolerance: float | None = None  # |ours - published| that counts as reproduced; None: no such claim
+    note: str = ""
+
+
+# ------------------------------------------------------------------------------------------ many seeds
+
+
+def keys(seeds: Sequence[int], *path: str | int) -> Key:
+    """`address(jax.random.key(s), *path)` for each seed. -> [S]."""
+    return jnp.stack([address(jax.random.key(s), *path) for s in seeds])
+
+
+def mapped(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn(one, *shared)` compiled as `(all, *shared)`: one program over the leading axis of `all`.
+
+    On CPU one after another (`jax.lax.map`, measured faster there than `jax.vmap`), on an accelerator all at
+    once (`jax.vmap`): see `run.map_seeds`. Data belong in `shared`: what a compiled function closes over
+    becomes a constant inside it. A function is compiled once, however often it is mapped.
+    """
+    return partial(_mapped, fn)
+
+
+@compiled
+def _mapped(fn: Callable[..., Any], members: Any, *shared: Any) -> Any:
+    return map_seeds(lambda one: fn(one, *shared))(members)
+
+
+def evaluate(algorithm: Algorithm, params: Params, data: Batch, seeds: Sequence[int]) -> Metrics:
+    """The algorithm's own metrics, averaged over a dataset, for every seed. params [S, ...] -> each [S]."""
+    return jax.tree.map(np.asarray, _evaluated(algorithm, params, keys(seeds, "evaluation"), data))
+
+
+@compiled
+def _evaluated(algorithm: Algorithm, params: Params, keys: Key, data: Batch) -> Metrics:
+    return map_seeds(lambda params, key: average(algorithm.evaluate, params, data, key))(params, keys)
+
+
+def codes(algorithm: Algorithm, params: Params, x: Any) -> np.ndarray:
+    """The deterministic codes of x for every seed. params [S, ...], x [N, *shape] -> [S, N, K]."""
+    return np.asarray(_coded(algorithm, params, jnp.asarray(x)))
+
+
+@compiled
+def _coded(algorithm: Algorithm, params: Params, x: Array) -> Array:
+    return map_seeds(lambda params: encode(algorithm, params, x))(params)
+
+
+def with_labels(loaded: Dataset) -> Dataset:
+    """The data. Raises ValueError if an example of train or test has no label."""
+    for split, y in (("train", loaded.train.y), ("test", loaded.test.y)):
+        if y is None or not labelled(y).all():
+            lacking = "none of them has one" if y is None else f"{(~labelled(y)).sum()} of {len(y)} have none"
+            raise ValueError(
+                f"this experiment needs a label for every example, and of the {split} set of {loaded.name} {lacking}; "
+                "choose data with labels, such as mnist or digits"
+            )
+    return loaded
+
+
+def probe_errors(algorithm: Algorithm, params: Params, train: Batch, test: Batch) -> np.ndarray:
+    """Test error in % of a linear classifier on the codes, for every seed. params [S, ...] -> [S].
+
+    Raises ValueError for data without labels.
+    """
+    if train.y is None or test.y is None:
+        raise ValueError("this experiment classifies codes; choose data with labels, such as mnist or digits")
+    pairs = zip(codes(algorithm, params, train.x), codes(algorithm, params, test.x), strict=True)
+    accuracies = [linear_probe(jnp.asarray(a), train.y, jnp.asarray(b), test.y) for a, b in pairs]
+    return 100 * (1 - np.array(accuracies))
+
+
+def last(history: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
+    """A training metric of `training.train` in the last epoch. -> [S]."""
+    return history[-1]["train"][metric]
+
+
+def probed(codes: Sequence[np.ndarray], labels: Sequence[Any], *, l2: float = 1.0) -> np.ndarray:
+    """Errors in % of a linear classifier fitted to the first of several sets of codes, on each of the others.
+
+    codes: each [S, N, D]; labels: each [N], or [S, N] where seeds differ, integers from 0.
+    Examples with a label below 0 do not count. Raises ValueError for such examples if they differ between seeds.
+    -> [len(codes) - 1, S]. All seeds in one program; L-BFGS stops at 1e-4 or after 300 steps, where these errors
+    no longer move.
+    """
+    if any(np.ndim(y) > 1 and not labelled(y).all() for y in labels):
+        raise ValueError("each seed has other examples without a label: leave these out, or choose data with labels")
+    known = [labelled(y) if np.ndim(y) == 1 else slice(None) for y in labels]
+    codes, labels = (
+        [z[:, of] for z, of in zip(codes, known, strict=True)],
+        [np.asarray(y)[of] for y, of in zip(labels, known, strict=True)],
+    )
+    if not all(y.size for y in labels):
+        raise ValueError("this experiment classifies codes, and train or test has no labels: choose data with labels")
+    classes = 1 + max(int(np.max(y)) for y in labels)
+    whole = tuple(jnp.broadcast_to(jnp.asarray(y), z.shape[:2]) for z, y in zip(codes, labels, strict=True))
+    return np.asarray(_probed(tuple(map(jnp.asarray, codes)), whole, l2, classes)).T
+
+
+@partial(jax.jit, static_argnames="classes")
+def _probed(codes: tuple[Array, ...], labels: tuple[Array, ...], l2: float, classes: int) -> Array:
+    def one(codes: tuple[Array, ...], labels: tuple[Array, ...]) -> Array:
+        probe = fit_linear(codes[0], labels[0], classes, l2, 1e-4, 300)
+        wrong = [predict_linear(probe, z) != y for z, y in zip(codes[1:], labels[1:], strict=True)]
+        return 100 * jnp.stack([w.mean() for w in wrong])
+
+    return map_seeds(one)(codes, labels)
+
+
+def banded(axes: Any, x: Sequence[float], values: Any, label: str, **line: Any) -> None:
+    """A line of means with the 95 % band over seeds: values [len(x), S]."""
+    mean, low, high = plots.band(values)
+    (drawn,) = axes.plot(x, mean, marker="o", markersize=3, linewidth=1.4, label=label, **line)
+    axes.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
+
+
+def feature_panels(named: Mapping[str, np.ndarray], columns: int = 8, across: int | None = None) -> Any:
+    """A matplotlib Figure of several nets' features side by side, each [K, H, W, C] under its name.
+
+    A feature is scaled by itself: zero is mid-grey, its largest weight black or white. A panel has `columns` features
+    in a row, the figure `across` panels, by default all of them.
+    """
+    from matplotlib.figure import Figure
+
+    across = min(across or len(named), len(named))
+    down = -(-len(named) // across)
+    figure = Figure(figsize=(4.5 * across, 4.85 * down), dpi=100, layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in panels:
+        axes.axis("off")
+    for axes, (name, features) in zip(panels, named.items(), strict=False):
+        wide = min(columns, len(features))
+        chosen = features[: len(features) // wide * wide]  # whole rows
+        scaled = chosen / np.abs(chosen).max((1, 2, 3), keepdims=True)
+        cells = scaled.reshape(-1, wide, *features.shape[1:])
+        zoom = max(1, 450 // (wide * (features.shape[2] + 1)))  # about the panel's dots
+        axes.imshow(plots.mosaic(cells, (-1.0, 1.0), zoom))
+        axes.set_title(name)
+    return figure
+
+
+# -------------------------------------------------------------------------------- command line and record
+
+
+def command(main: Callable[..., Any]) -> None:
+    """An experiment as a command: a flag for each keyword argument of `main`, by tyro; a mistake is one sentence.
+
+    The exit status is 2 where the options are none of its own, which `scripts/experiments` goes by, and 1 for what is
+    found wrong later. With AE_JAX_TRACEBACK set, errors end in a traceback.
+    """
+    import tyro
+
+    try:
+        tyro.cli(main)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; no record was written.")
+    except (RunError, ValueError, OSError) as error:
+        if tracebacks():
+            raise
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+
+
+def record(
+    file: str,
+    metrics: Mapping[str, Any],
+    *,
+    title: str,
+    source: str,
+    settings: Mapping[str, Any],
+    seeds: Sequence[int],
+    seconds: float,
+    published: Mapping[str, Published] = {},
+    claims: Mapping[str, str] = {},
+    notes: Sequence[str] = (),
+    figure: Any = None,
+    out: str | Path = "results",
+) -> dict[str, Any]:
+    """Writes `<out>/<name>.json`, whole or not at all, prints its table, and returns it.
+
+    Args:
+        file: the experiment's `__file__`, which gives the name.
+        metrics: each metric's value for each seed, [S], under a label that says the unit.
+        title: what the experiment shows, in a line.
+        source: the paper.
+        settings: the bound arguments of `main`.
+        seeds: the seeds that ran.
+        seconds: wall time, compilation included.
+        published: values to stand beside some of the metrics, under the same labels.
+        claims: metrics (mostly differences) said, before the run, to lie above 0, and what that means. A claim
+            holds where the whole 95 % interval over seeds does.
+        notes: what a reader should know: where the protocol departs from the paper's, where we fall short.
+        figure: a matplotlib Figure, or a function that draws it, saved beside the record as `<name>.png` or .jpg after
+            the record is written: an error in drawing leaves the record whole.
+        out: the folder.
+
+    Raises:
+        ValueError: published values or claims for metrics that are not there, a number of values that is not
+            the number of seeds, or one that is not finite.
+    """
+    if unknown := (set(published) | set(claims)) - set(metrics):
+        raise ValueError(f"published values or claims name {sorted(unknown)}; the metrics are {sorted(metrics)}")
+    summaries = {label: _summary(label, values, len(seeds)) for label, values in metrics.items()}
+    row = {
+        "name": Path(file).stem,
+        "title": title,
+        "source": source,
+        "settings": json.loads(json.dumps({k: v for k, v in settings.items() if _is_setting(v)}, default=str)),
+        "seeds": list(seeds),
+        "metrics": summaries,
+        "published": {label: p._asdict() for label, p in published.items()},
+        "claims": {label: {"claim": text, "holds": _above_0(summaries[label])} for label, text in claims.items()},
+        **circumstances(),
+        "seconds": round(seconds, 1),
+        "notes": list(notes),
+    }
+    path = Path(out) / f"{row['name']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, row)
+    if figure is not None:
+        try:
+            drawn: Any = figure() if callable(figure) else figure
+            row["picture"] = plots.save_small(drawn, path).name
+            write_json(path, row)
+        except Exception as error:  # drawing libraries raise errors of any kind, and the record does not depend on them
+            if tracebacks():
+                raise
+            warn(f"warning: {path} is written without its picture ({explained(error)})")
+    print(f"{table(row)}\n\n{path}")
+    return row
+
+
+def table(row: Mapping[str, Any]) -> str:
+    """A record as text: a line a metric, with its interval, what was published, and whether the two agree."""
+    lines = [("", "ours", "95 % interval", "published", "")]
+    for label, m in row["metrics"].items():
+        interval = "" if m["low"] is None else f"{m['low']:.4g} to {m['high']:.4g}"
+        p = row["published"].get(label)
+        lines.append((label, f"{m['mean']:.4g}", interval, "" if p is None else f"{p['value']:g}", verdict(row, label)))
+    widths = [max(len(line[i]) for line in lines) for i in range(5)]
+    body = "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return f"\n{row['title']}\n{len(row['seeds'])} seeds, {row['seconds']:g} s, {row['device']}\n{body}"
+
+
+def verdict(row: Mapping[str, Any], label: str) -> str:
+    """What a record says of one metric's claim or published value; empty where it claims nothing."""
+    if label in row["claims"]:
+        said = {True: "above 0, as claimed", False: "NOT above 0", None: "one seed: no interval"}
+        return said[row["claims"][label]["holds"]]
+    p = row["published"].get(label)
+    if p is None or p["tolerance"] is None:
+        return ""
+    inside = abs(row["metrics"][label]["mean"] - p["value"]) <= p["tolerance"]
+    return f"{'within' if inside else 'NOT within'} {p['tolerance']:g}"
+
+
+def _summary(label: str, values: Any, count: int) -> dict[str, Any]:
+    array = np.asarray(values, np.float64)
+    if array.shape != (count,) or not np.isfinite(array).all():
+        raise ValueError(f"{label!r} is {array.tolist()}; it must be one finite number for each of {count} seeds")
+    return summarise(array)
+
+
+def _is_setting(value: Any) -> bool:
+    """Not a module, class or function, which `locals()` has too where a function begins by importing."""
+    return not (isinstance(value, types.ModuleType) or callable(value))
+
+
+def _above_0(summary: Mapping[str, Any]) -> bool | None:
+    return None if summary["low"] is None else summary["low"] > 0
