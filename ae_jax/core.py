@@ -2,7 +2,7 @@
 
 optax found that optimizers are pairs `(init, update)`, and that pairs compose. So do `Rule`s, which turn params,
 memory and data into params and memory: a step, an epoch, a game of two players, as *a dataset is a large batch*. Keys
-are addresses, never state (see `keys`): any step of any seed can be replayed alone.
+are addresses, never state (see `address`): any step of any seed can be replayed alone.
 """
 
 import zlib
@@ -309,5 +309,5 @@ def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: 
 
 
 def average(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 500, first=0) -> Metrics:
-    """The exact mean over a dataset of every metric, whatever the batch size: each [...]. See `means.LABELLED`."""
+    """The exact mean over a dataset of every metric, whatever the batch size: each [...]. See `LABELLED`."""
     return means(each(evaluate, params, data, key, batch_size, first), lambda m: m.mean(0))

@@ -54,7 +54,7 @@ def mapped(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn(one, *shared)` compiled as `(all, *shared)`: one program over the leading axis of `all`.
 
     On CPU one after another (`jax.lax.map`, measured faster there than `jax.vmap`), on an accelerator all at
-    once (`jax.vmap`): see `run.map_seeds`. Data belong in `shared`: what a compiled function closes over
+    once (`jax.vmap`): see `training.map_seeds`. Data belong in `shared`: what a compiled function closes over
     becomes a constant inside it. A function is compiled once, however often it is mapped.
     """
     return partial(_mapped, fn)

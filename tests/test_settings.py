@@ -202,7 +202,7 @@ def test_a_penalty_that_would_reward_is_refused(hyper):
 def test_a_run_warmed_up_for_most_of_its_epochs_is_opened_again():
     chosen = settings(epochs=1, optimizer=OptimizerSettings(warmup_epochs=0.6))
     build(chosen, (6,), 1000)
-    build(chosen, (6,), 1)  # as `commands.open_run` does, which has no data
+    build(chosen, (6,), 1)  # as `runs.open_run` does, which has no data
     with pytest.raises(ValueError, match="warmup_epochs is 1"):
         build(settings(epochs=1, optimizer=OptimizerSettings(warmup_epochs=1.0)), (6,), 1000)
 

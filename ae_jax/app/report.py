@@ -619,7 +619,7 @@ def _remarks(found: Sequence[str]) -> str:
 
 
 def _confusion(found: Mapping[str, Any] | None) -> str:
-    """The confusion matrix of `commands.confusion`, if there is one."""
+    """The confusion matrix of `measuring.confusion`, if there is one."""
     if not found:
         return ""
     rows = [_row(name, list(map(str, row))) for name, row in zip(found["labels"], found["counts"], strict=True)]

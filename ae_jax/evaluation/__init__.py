@@ -206,7 +206,7 @@ def battery(
 def of_known(metrics: dict[str, Any], count: int) -> dict[str, Any]:
     """Metrics of `count` test examples; names of means over the labelled alone end in their number, unless all are.
 
-    The metric `means.LABELLED` tells these means and is left out. Without a label they are left out, too.
+    The metric `core.LABELLED` tells these means and is left out. Without a label they are left out, too.
     """
     name = f"test {LABELLED}"
     if name not in metrics:

@@ -51,7 +51,7 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a run's numbers depend on, besides `run.circumstances`."""
+    """Everything that a run's numbers depend on, besides `provenance.circumstances`."""
 
     algorithm: str
     network: str
