@@ -35,7 +35,8 @@ if TYPE_CHECKING:
         sweep,
     )
     from .corruption import corrupted  # noqa: F401
-    from .distributions import losses  # noqa: F401
+
+    pass
     from .training import stages  # noqa: F401
 
 __version__ = "0.1.0"

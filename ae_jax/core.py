@@ -75,6 +75,13 @@ class Rule(NamedTuple):
     update: Callable[[Params, Memory, Batch, Key], tuple[Params, Memory, Metrics]]
 
 
+class Net(NamedTuple):
+    """A pair of pure functions: what an `Autoencoder` has two of. A critic is one."""
+
+    init: Callable[[Key, Array], Any]  # (key, inputs [B, ...]) -> params
+    apply: Callable[[Any, Array], Array]  # (params, inputs [B, ...]) -> [B, ...]
+
+
 class Autoencoder(NamedTuple):
     """A network as pure functions. A key given to `encode`, `decode` or `apply` means *training*: dropout and
     corruption act; without one they are deterministic. Output is raw: an `Algorithm` maps it to data space.
@@ -92,6 +99,7 @@ class Autoencoder(NamedTuple):
     activation: str | None = None  # the name of the code's activation; None if unknown
     output: str | None = None  # the name of the output's activation; None if unknown
     beside: str = ""  # in words, what `apply` decodes in addition to the code; "" for nothing
+    outputs: int = 1  # numbers for each number of x; beyond 1 an output is [B, *shape, outputs]
 
 
 class Heads(NamedTuple):
@@ -122,6 +130,8 @@ class Algorithm(NamedTuple):
     decodes: bool = True  # False: the decoder learns nothing, so nothing decoded is measured, shown or written
     classes: int | None = None  # learns from labels 0 to classes - 1; None: learns without labels
     predict: Callable[[Params, Array], Array] | None = None  # x -> its class or cluster, [B] integers
+    symbols: Callable[[Params, Array], Array] | None = None  # x -> the symbols of its code, [B, P] integers
+    lookup: Callable[[Params, Array], Array] | None = None  # symbols [B, P] -> the code that they stand for, [B, K]
 
 
 class Descent(NamedTuple):

@@ -118,13 +118,13 @@ def main(
         distances, matched, likelihoods = [], [], []
         for i, s in enumerate(sweep):
             key_mmd, key_samples = (address(jax.random.key(s), name) for name in ("discrepancy", "sampling"))
-            drawn, some = prior.draw(key_mmd, count), jnp.asarray(z[i][:count])
+            drawn, some = prior.draw({}, key_mmd, count), jnp.asarray(z[i][:count])
             mean, root = fitted[i]
             standard = scale * jnp.linalg.solve(root, (some - mean).T).T
             distances.append(float(squared_mmd(some, drawn, widths)))
             matched.append(float(squared_mmd(standard, drawn, widths)))
             own = jax.tree.map(lambda p, i=i: p[i], params)
-            new = prior.draw(key_samples, samples)
+            new = prior.draw({}, key_samples, samples)
             decode = jax.jit(algorithm.decode)
             x = decode(own, new if name == "adversarial" else mean + new / scale @ root.T)
             sigma = best_sigma(x, valid_x, SIGMAS)

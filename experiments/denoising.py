@@ -20,7 +20,7 @@ from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder, denoising
 from ae_jax.app import plots
 from ae_jax.core import address, average
-from ae_jax.distributions.losses import squared_error
+from ae_jax.distributions.sums import squared_error
 from ae_jax.training.loop import train
 
 # Written before the first run. Differences are paired: a seed gives both nets the same start and batches.

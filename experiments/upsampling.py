@@ -25,7 +25,7 @@ from ae_jax.algorithms import autoencoder
 from ae_jax.app import plots
 from ae_jax.app.commands.measuring import count_parameters
 from ae_jax.core import Algorithm, Batch, Key, Metrics, Params, average
-from ae_jax.distributions.losses import squared_error
+from ae_jax.distributions.sums import squared_error
 from ae_jax.evaluation.artefacts import stride_energy
 from ae_jax.training.loop import train
 

@@ -12,6 +12,7 @@ import optax
 from ae_jax import algorithms, networks
 from ae_jax.core import Algorithm, Batch, Optimizer
 from ae_jax.corruption import corrupted, masking
+from ae_jax.distributions.likelihoods import discretised_logistic
 
 ENTROPY = float(np.log(8))  # of the bars, in nats: no bound on their log-likelihood can do better
 
@@ -98,6 +99,22 @@ PROBES: dict[str, Probe] = {
         gap=0.4,
     ),
     "iwae": Probe("iwae", lambda o: algorithms.iwae(net(heads=2), o, samples=3), ENTROPY, gap=0.4),
+    "vae_discretised": Probe(
+        "vae",
+        lambda o: algorithms.vae(net(heads=2, outputs=2), o, likelihood=discretised_logistic(2)),
+        ENTROPY,
+        gap=0.4,
+    ),
+    "beta_tc_vae": Probe(
+        "beta_tc_vae",
+        lambda o: algorithms.beta_tc_vae(net(heads=2), o, examples=96, beta=1.0),
+        ENTROPY,
+        gap=0.4,
+        descends=False,  # its three terms compare examples; the loss of evaluation is the ELBO
+    ),
+    "vamp": Probe("vamp", lambda o: algorithms.vamp(net(heads=2), o, components=8), ENTROPY, gap=0.4),
+    "vq_vae": Probe("vq_vae", lambda o: algorithms.vq_vae(net(), o, size=16, dimension=2)),
+    "vq_vae_learned": Probe("vq_vae", lambda o: algorithms.vq_vae(net(), o, size=16, dimension=2, codebooks="learned")),
     # A machine of 16 units can hold the bars, whose pixels each follow from the rest: then x is certain given h.
     "rbm": Probe("rbm", lambda o: algorithms.rbm(boltzmann(), o, sample_steps=20), gap=0.4, descends=False),
     "rbm_persistent": Probe(

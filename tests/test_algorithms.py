@@ -37,8 +37,8 @@ from ae_jax.algorithms.k_sparse import largest
 from ae_jax.core import Batch
 from ae_jax.corruption import corrupted, masking
 from ae_jax.distributions import priors
-from ae_jax.objectives import game as critic
 from ae_jax.objectives import labels
+from ae_jax.objectives.game import game, perceptron
 from ae_jax.objectives.jacobians import square_norm
 from ae_jax.training import settings
 
@@ -177,7 +177,7 @@ def test_the_best_linear_denoiser_is_the_wiener_filter():
 
 
 def test_labels_that_name_no_mode_are_anywhere():
-    of = priors.prior("mixture", 2, modes=3).draw(KEY, 400, float, jnp.full(400, 7))
+    of = priors.prior("mixture", 2, modes=3).draw({}, KEY, 400, float, jnp.full(400, 7))
     angles = np.round(np.arctan2(of[:, 1], of[:, 0]) / (2 * np.pi / 3)).astype(int) % 3
     assert set(angles.tolist()) == {0, 1, 2}
     with pytest.raises(ValueError, match="at least 1 mode"):
@@ -831,14 +831,14 @@ def test_k_sparse_refuses(bad):
 def test_both_sides_of_a_game_descend_their_own_group_by_their_own_loss():
     with jax.enable_x64(True):
         x = jnp.asarray(rng.normal(size=(9, 3)))
-        layers = critic.init(KEY, 3, (5,), float)
+        layers = perceptron((5,)).init(KEY, jnp.zeros((1, 3)))
         params = {"encoder": jnp.asarray(rng.normal(size=(3, 3))), "decoder": jnp.ones(2), "critic": layers}
         params["critic"] = jax.tree.map(lambda p: p + 0.1, params["critic"])
         coded = lambda params, batch, key: batch.x @ params["encoder"]
         drawn = lambda params, batch, key: jnp.cos(batch.x)
 
         def step(rates, params):
-            rule = critic.game(drawn, coded, optax.sgd(1.0), rates)
+            rule = game(perceptron((5,)), drawn, coded, optax.sgd(1.0), rates)
             after, _, metrics = rule.update(params, rule.init(params), Batch(x), KEY)
             return jax.tree.map(jnp.subtract, params, after), metrics
 
@@ -865,7 +865,7 @@ def test_the_best_critic_of_two_gaussians_is_their_log_ratio():
     m = jnp.array([0.5, -0.3])
     drawn = lambda params, batch, key: m + jax.random.normal(key, (2000, 2))
     coded = lambda params, batch, key: params["encoder"] + jax.random.normal(key, (2000, 2))
-    rule = core.repeat(critic.game(drawn, coded, optax.sgd(0.3), (1.0, 0.0)), 300)
+    rule = core.repeat(game(perceptron(()), drawn, coded, optax.sgd(0.3), (1.0, 0.0)), 300)
     params = {"encoder": -m, "critic": [(jnp.ones((2, 1)), jnp.ones(1))]}
     (learned,) = jax.jit(rule.update)(params, rule.init(params), UNIT, KEY)[0]["critic"]
     np.testing.assert_allclose(learned[0][:, 0], 2 * m, atol=0.06)
@@ -879,12 +879,12 @@ def test_the_best_critic_of_two_gaussians_is_their_log_ratio():
 @pytest.mark.parametrize("mode", [0, 3, 9])
 def test_priors_have_the_modes_they_say(mode):
     y = jnp.full(20000, mode)
-    z = np.asarray(priors.prior("mixture", 2, scale=3.0).draw(KEY, 20000, float, y)) / 3
+    z = np.asarray(priors.prior("mixture", 2, scale=3.0).draw({}, KEY, 20000, float, y)) / 3
     angle = 2 * np.pi * mode / 10
     ray, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     for direction, mean, deviation in ((ray, 2.0, 0.5), (across, 0.0, 0.1)):
         assert stats.kstest((z @ direction - mean) / deviation, "norm").pvalue > 1e-3
-    z = np.asarray(priors.prior("swiss_roll", 2, scale=3.0).draw(KEY, 20000, float, y)) / 3
+    z = np.asarray(priors.prior("swiss_roll", 2, scale=3.0).draw({}, KEY, 20000, float, y)) / 3
     t = np.hypot(*z.T)
     np.testing.assert_allclose(z, t[:, None] * np.stack([np.cos(2 * np.pi * t), np.sin(2 * np.pi * t)], 1), atol=1e-4)
     assert stats.kstest((t / 2) ** 2 * 10 - mode, "uniform").pvalue > 1e-3
@@ -896,7 +896,7 @@ def test_without_a_label_any_mode_is_drawn_equally_often(y):
     z = np.asarray(draw(KEY, 20000, float, None if y is None else jnp.full(20000, y)))
     mode = np.round(np.arctan2(z[:, 1], z[:, 0]) / (2 * np.pi / 10)) % 10
     assert stats.chisquare(np.bincount(mode.astype(int), minlength=10)).pvalue > 1e-3
-    gaussian = np.asarray(priors.prior("gaussian", 3, scale=5.0).draw(KEY, 5000))
+    gaussian = np.asarray(priors.prior("gaussian", 3, scale=5.0).draw({}, KEY, 5000))
     assert stats.kstest(gaussian.ravel() / 5, "norm").pvalue > 1e-3
 
 
@@ -996,7 +996,7 @@ def test_a_style_is_decoded_with_the_label_that_was_told():
 def test_adversarial_samples_are_decoded_draws_of_the_prior():
     algorithm = adversarial(networks.mlp((7,), 2), optax.sgd(1.0), prior="mixture", prior_scale=2.0)
     params = algorithm.init(KEY, UNIT)
-    drawn = priors.prior("mixture", 2, 2.0).draw(KEY, 5, jnp.float32)
+    drawn = priors.prior("mixture", 2, 2.0).draw({}, KEY, 5, jnp.float32)
     np.testing.assert_allclose(algorithm.sample(params, KEY, 5), algorithm.decode(params, drawn), rtol=1e-6)
 
 

@@ -14,8 +14,7 @@ from ae_jax import algorithms, core, networks
 from ae_jax.app.commands import coding, runs
 from ae_jax.core import address
 from ae_jax.data.checks import check_labels
-from ae_jax.objectives import boltzmann
-from ae_jax.objectives import game as critic
+from ae_jax.objectives import boltzmann, game
 from ae_jax.objectives import masks as autoregressive
 
 KEY = jax.random.key(0)
@@ -193,11 +192,11 @@ def test_the_noise_of_hashing_acts_on_codes_in_training():
 def test_a_conditional_critic_is_told_the_label_with_the_prior_and_with_the_code(monkeypatch):
     told = {}
 
-    def game(prior, codes, *rest):
+    def played(judge, prior, codes, *rest):
         told.update(prior=prior, codes=codes)
         return core.assign(lambda params, batch, key: {})
 
-    monkeypatch.setattr(critic, "game", game)
+    monkeypatch.setattr(game, "game", played)
     algorithm = algorithms.adversarial(
         MLP(2), optax.sgd(0.1), prior="mixture", modes=8, conditional=True, critic_widths=(4,)
     )

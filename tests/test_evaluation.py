@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from ae_jax import corruption, evaluation, networks
 from ae_jax.algorithms import autoencoder, vae
 from ae_jax.core import Algorithm, Batch, Rule, address
-from ae_jax.distributions.losses import reconstruction
 from ae_jax.evaluation import artefacts, codes, likelihood, logistic_pca, pca, probes, samples, statistics
+from ae_jax.objectives.terms import reconstruction
 
 MNIST = Path(__file__).parents[1].parent / "shared" / "data" / "tfds_manual" / "mnist"
 

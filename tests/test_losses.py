@@ -8,7 +8,8 @@ from scipy import special, stats
 
 from ae_jax import corruption, networks
 from ae_jax.core import Batch
-from ae_jax.distributions import losses
+from ae_jax.distributions import divergences, likelihoods, sums
+from ae_jax.objectives import terms
 
 rng = np.random.default_rng(0)
 X = rng.uniform(size=(5, 4, 3, 2)).astype(np.float32)  # [B, H, W, C]
@@ -18,75 +19,75 @@ OUTPUT = rng.normal(size=X.shape).astype(np.float32)
 def test_bernoulli_nll_is_scipys_summed_over_pixels_one_number_an_example():
     bits = (X > 0.5).astype(np.float32)
     wanted = -stats.bernoulli.logpmf(bits, special.expit(OUTPUT)).reshape(5, -1).sum(1)
-    np.testing.assert_allclose(losses.bernoulli_nll(OUTPUT, bits), wanted, rtol=1e-5)
+    np.testing.assert_allclose(likelihoods.bernoulli_nll(OUTPUT, bits), wanted, rtol=1e-5)
 
 
 def test_bernoulli_nll_of_grey_values_and_of_extreme_logits():
     p = special.expit(OUTPUT.astype(np.float64))
     wanted = -(X * np.log(p) + (1 - X) * np.log1p(-p)).reshape(5, -1).sum(1)
-    np.testing.assert_allclose(losses.bernoulli_nll(OUTPUT, X), wanted, rtol=1e-5)
-    extreme = losses.bernoulli_nll(jnp.asarray([[1e4], [-1e4]]), jnp.asarray([[1.0], [1.0]]))
+    np.testing.assert_allclose(likelihoods.bernoulli_nll(OUTPUT, X), wanted, rtol=1e-5)
+    extreme = likelihoods.bernoulli_nll(jnp.asarray([[1e4], [-1e4]]), jnp.asarray([[1.0], [1.0]]))
     np.testing.assert_allclose(extreme, [0.0, 1e4])
     at = jnp.asarray([[0.0, -0.0, 3.0, -3.0, 200.0, -200.0]])  # 0 is a corner of |l|
-    slope = jax.grad(lambda logits: losses.bernoulli_nll(logits, jnp.full(at.shape, 0.3)).sum())(at)
+    slope = jax.grad(lambda logits: likelihoods.bernoulli_nll(logits, jnp.full(at.shape, 0.3)).sum())(at)
     np.testing.assert_allclose(slope, special.expit(np.asarray(at)) - 0.3, rtol=1e-5)
 
 
 def test_squared_error_and_gaussian_nll():
-    np.testing.assert_allclose(losses.squared_error(OUTPUT, X), ((OUTPUT - X) ** 2).reshape(5, -1).sum(1), rtol=1e-5)
+    np.testing.assert_allclose(sums.squared_error(OUTPUT, X), ((OUTPUT - X) ** 2).reshape(5, -1).sum(1), rtol=1e-5)
     logvar = rng.normal(size=X.shape).astype(np.float32)
     wanted = -stats.norm.logpdf(X, OUTPUT, np.exp(0.5 * logvar)).reshape(5, -1).sum(1)
-    np.testing.assert_allclose(losses.gaussian_nll(OUTPUT, logvar, X), wanted, rtol=1e-4)
+    np.testing.assert_allclose(likelihoods.gaussian_nll(OUTPUT, logvar, X), wanted, rtol=1e-4)
     shared = -stats.norm.logpdf(X, OUTPUT, np.exp(0.5 * 0.7)).reshape(5, -1).sum(1)
-    np.testing.assert_allclose(losses.gaussian_nll(OUTPUT, jnp.asarray(0.7), X), shared, rtol=1e-4)
+    np.testing.assert_allclose(likelihoods.gaussian_nll(OUTPUT, jnp.asarray(0.7), X), shared, rtol=1e-4)
 
 
 def test_losses_are_sums_not_means():
     """Twice the pixels, twice the loss: else beta would mean another thing at another size."""
     for name in ("squared", "bernoulli"):
-        nll = losses.likelihood(name).nll
+        nll = likelihoods.likelihood(name).nll
         twice = nll(np.concatenate([OUTPUT, OUTPUT], 1), np.concatenate([X, X], 1))
         np.testing.assert_allclose(twice, 2 * nll(OUTPUT, X), rtol=1e-5)
 
 
 def test_likelihood_maps_outputs_to_data_space_and_refuses_other_names():
-    np.testing.assert_allclose(losses.likelihood("bernoulli").mean(OUTPUT), special.expit(OUTPUT), rtol=1e-5)
-    np.testing.assert_array_equal(losses.likelihood("squared").mean(OUTPUT), OUTPUT)
+    np.testing.assert_allclose(likelihoods.likelihood("bernoulli").mean(OUTPUT), special.expit(OUTPUT), rtol=1e-5)
+    np.testing.assert_array_equal(likelihoods.likelihood("squared").mean(OUTPUT), OUTPUT)
     with pytest.raises(ValueError, match="'poisson'; it must be one of"):
-        losses.likelihood("poisson")  # type: ignore[arg-type]
+        likelihoods.likelihood("poisson")  # type: ignore[arg-type]
 
 
 def test_kl_standard_normal_is_a_difference_of_entropies():
     mean, logvar = rng.normal(size=(2, 6, 3))
     q = stats.norm(mean, np.exp(0.5 * logvar))
     cross = 0.5 * np.log(2 * np.pi) + 0.5 * (mean**2 + np.exp(logvar))  # -E_q log N(z; 0, 1)
-    np.testing.assert_allclose(losses.kl_standard_normal(mean, logvar), cross - q.entropy(), rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(losses.kl_standard_normal(jnp.zeros(3), jnp.zeros(3)), 0)
+    np.testing.assert_allclose(divergences.kl_standard_normal(mean, logvar), cross - q.entropy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(divergences.kl_standard_normal(jnp.zeros(3), jnp.zeros(3)), 0)
 
 
 def test_bernoulli_kl_is_scipys_and_finite_at_the_ends():
     rho = np.asarray([0.05, 0.3, 0.9])
     wanted = special.rel_entr(0.05, rho) + special.rel_entr(0.95, 1 - rho)
-    np.testing.assert_allclose(losses.bernoulli_kl(0.05, rho), wanted, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(divergences.bernoulli_kl(0.05, rho), wanted, rtol=1e-4, atol=1e-7)
     ends = jnp.asarray([0.0, 1.0])
-    assert np.isfinite(losses.bernoulli_kl(0.05, ends)).all()
-    assert np.isfinite(jax.grad(lambda r: losses.bernoulli_kl(0.05, r).sum())(ends)).all()
+    assert np.isfinite(divergences.bernoulli_kl(0.05, ends)).all()
+    assert np.isfinite(jax.grad(lambda r: divergences.bernoulli_kl(0.05, r).sum())(ends)).all()
 
 
 def test_weight_norms_leave_biases_out():
     params = {"a": {"kernel": jnp.asarray([[1.0, -2.0], [3.0, -4.0]]), "bias": jnp.asarray([5.0, 6.0])}}
-    assert losses.l1(params) == 10
-    assert losses.l2(params) == 30
-    assert losses.l1({"bias": jnp.ones(3)}) == 0
+    assert terms.l1(params) == 10
+    assert terms.l2(params) == 30
+    assert terms.l1({"bias": jnp.ones(3)}) == 0
 
 
 def test_the_three_errors_of_a_reconstruction():
     x_hat = special.expit(OUTPUT)
-    errors = losses.reconstruction(x_hat, X)
+    errors = terms.reconstruction(x_hat, X)
     np.testing.assert_allclose(errors["mse"], ((x_hat - X) ** 2).reshape(5, -1).mean(1), rtol=1e-5)
     np.testing.assert_allclose(errors["squared_error"], 24 * errors["mse"], rtol=1e-5)
-    np.testing.assert_allclose(errors["cross_entropy"], losses.bernoulli_nll(OUTPUT, X), rtol=1e-4)
-    assert np.isfinite(losses.reconstruction(np.round(x_hat), X)["cross_entropy"]).all()
+    np.testing.assert_allclose(errors["cross_entropy"], likelihoods.bernoulli_nll(OUTPUT, X), rtol=1e-4)
+    assert np.isfinite(terms.reconstruction(np.round(x_hat), X)["cross_entropy"]).all()
 
 
 KEY = jax.random.key(0)

@@ -16,9 +16,9 @@ from ae_jax.app import plots
 from ae_jax.app.commands import loading, projecting, runs, training
 from ae_jax.core import Batch, average, epoch
 from ae_jax.data.dataset import make_batch
-from ae_jax.distributions import losses
 from ae_jax.errors import RunError
 from ae_jax.evaluation import clustering, diagnosis, probes
+from ae_jax.objectives import terms
 from ae_jax.training import loop, settings, shards
 
 RNG = np.random.default_rng(0)
@@ -114,7 +114,7 @@ def by_numpy(algorithm, params, l2):
     head = jax.tree.map(np.float64, params["head"])
     logits = np.float64(algorithm.encode(params, x)) @ head["kernel"] + head["bias"]
     nll = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y])
-    squares = sum(np.square(np.float64(w)).sum() for w in losses.weights([params["encoder"], params["head"]]))
+    squares = sum(np.square(np.float64(w)).sum() for w in terms.weights([params["encoder"], params["head"]]))
     return {"loss": nll + l2 * squares, "nll": nll, "error": np.mean(logits.argmax(1) != y), "labelled": 0.3}
 
 

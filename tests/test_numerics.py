@@ -12,8 +12,9 @@ from scipy import special
 
 from ae_jax import autoencoder, epoch, fit, iwae, networks, vae
 from ae_jax.core import Batch
-from ae_jax.distributions import losses
+from ae_jax.distributions import divergences, likelihoods
 from ae_jax.evaluation import likelihood, pca, samples
+from ae_jax.objectives import terms
 from ae_jax.training.settings import OptimizerSettings, optimizer
 
 # ------------------------------------------------------------------------------------------- divergences
@@ -28,17 +29,17 @@ def right_kl(mean, logvar):
 
 def test_the_kl_of_a_collapsed_posterior_is_precise_and_never_below_0():
     v = np.concatenate([s * np.geomspace(1e-12, 80, 400) for s in (-1, 1)]).astype(np.float32)
-    got = np.asarray(losses.kl_standard_normal(jnp.zeros_like(v), jnp.asarray(v)))
+    got = np.asarray(divergences.kl_standard_normal(jnp.zeros_like(v), jnp.asarray(v)))
     assert (got >= 0).all()
     np.testing.assert_allclose(got, right_kl(0, v), rtol=1e-5)
-    slope = jax.vmap(jax.grad(lambda v: losses.kl_standard_normal(jnp.zeros(()), v)))(jnp.asarray(v))
+    slope = jax.vmap(jax.grad(lambda v: divergences.kl_standard_normal(jnp.zeros(()), v)))(jnp.asarray(v))
     np.testing.assert_allclose(slope, 0.5 * np.expm1(v.astype(np.float64)), rtol=1e-5)
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.floats(-20, 20, width=32), st.floats(-30, 30, width=32))
 def test_the_kl_to_the_prior_is_that_of_float64(mean, logvar):
-    got = losses.kl_standard_normal(jnp.asarray([mean], jnp.float32), jnp.asarray([logvar], jnp.float32))
+    got = divergences.kl_standard_normal(jnp.asarray([mean], jnp.float32), jnp.asarray([logvar], jnp.float32))
     np.testing.assert_allclose(got, right_kl([mean], [logvar]), rtol=1e-5, atol=1e-37)
 
 
@@ -49,10 +50,10 @@ def test_the_kl_of_coins_that_are_nearly_alike_is_precise_and_never_below_0(rho)
     p = np.float64(np.float32(rho))
     d = q.astype(np.float64) - p
     right = -p * np.log1p(d / p) - (1 - p) * np.log1p(-d / (1 - p))
-    got = np.asarray(losses.bernoulli_kl(jnp.float32(rho), jnp.asarray(q)))
+    got = np.asarray(divergences.bernoulli_kl(jnp.float32(rho), jnp.asarray(q)))
     assert (got >= 0).all()
     np.testing.assert_allclose(got, right, rtol=1e-4, atol=1e-15)
-    slope = jax.vmap(jax.grad(lambda q: losses.bernoulli_kl(jnp.float32(rho), q)))(jnp.asarray(q))
+    slope = jax.vmap(jax.grad(lambda q: divergences.bernoulli_kl(jnp.float32(rho), q)))(jnp.asarray(q))
     np.testing.assert_allclose(slope, d / (q.astype(np.float64) * (1 - q.astype(np.float64))), rtol=1e-4, atol=1e-7)
 
 
@@ -102,7 +103,7 @@ def test_a_log_weight_is_the_densities_difference_at_the_draw_where_nothing_canc
 
 
 def test_a_gaussian_likelihood_with_a_tiny_deviation_is_finite_where_the_output_is_right():
-    nll = losses.gaussian_nll(jnp.ones((1, 4)), jnp.asarray(-100.0), jnp.ones((1, 4)))
+    nll = likelihoods.gaussian_nll(jnp.ones((1, 4)), jnp.asarray(-100.0), jnp.ones((1, 4)))
     np.testing.assert_allclose(nll, [0.5 * 4 * (np.log(2 * np.pi) - 100)], rtol=1e-6)
 
 
@@ -148,11 +149,11 @@ def test_the_best_window_width_is_a_number_and_a_width():
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_clipping_holds_in_sixteen_bits(dtype):
     x = jnp.asarray([[1.0, 0.0, 0.5]], dtype)
-    entropy = losses.reconstruction(x, x)["cross_entropy"]
+    entropy = terms.reconstruction(x, x)["cross_entropy"]
     assert entropy.dtype == x.dtype
     np.testing.assert_allclose(np.asarray(entropy, np.float32), np.log(2), rtol=4e-3)
     ends = jnp.asarray([0.0, 1.0], dtype)
-    kl = losses.bernoulli_kl(0.05, ends)
+    kl = divergences.bernoulli_kl(0.05, ends)
     right = [special.rel_entr(0.05, q) + special.rel_entr(0.95, 1 - q) for q in (1e-6, 1 - 1e-6)]
     assert kl.dtype == ends.dtype
     np.testing.assert_allclose(np.asarray(kl, np.float32), right, rtol=8e-3)
@@ -184,4 +185,4 @@ def test_weights_decay_and_biases_and_centres_do_not():
     assert by["encoder"]["layer_0"] == {"kernel": -0.05, "bias": 0}
     assert by["critic"] == [(-0.05, 0)]
     assert (by["decoder"]["bias"], by["centres"], by["likelihood"]["logvar"]) == (0, 0, 0)
-    assert losses.l2(params) == 4 + 2
+    assert terms.l2(params) == 4 + 2

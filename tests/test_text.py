@@ -11,7 +11,7 @@ import pytest
 
 from ae_jax import data
 from ae_jax.data.text import commonest
-from ae_jax.distributions import losses
+from ae_jax.distributions import likelihoods
 
 CORPORA = Path(__file__).parents[2] / "shared" / "data" / "nltk_data"
 DOCUMENTS = {"a.txt": "Grain, grain and WHEAT!", "b.txt": "wheat exports to the east", "c.txt": "oil oil oil price"}
@@ -110,8 +110,8 @@ def test_multinomial_is_the_log_probability_of_the_words():
     logits, x = jax.random.normal(jax.random.key(0), (2, 5)), jnp.array([[2.0, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
     p = jax.nn.softmax(logits)
     words = [2 * np.log(p[0, 0]) + np.log(p[0, 2]), 0.0]
-    np.testing.assert_allclose(-losses.multinomial_nll(logits, x), words, rtol=1e-5, atol=1e-6)
-    likelihood = losses.likelihood("multinomial")
+    np.testing.assert_allclose(-likelihoods.multinomial_nll(logits, x), words, rtol=1e-5, atol=1e-6)
+    likelihood = likelihoods.likelihood("multinomial")
     np.testing.assert_allclose(likelihood.mean(logits), p, rtol=1e-6)
 
 

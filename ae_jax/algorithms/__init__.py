@@ -9,6 +9,7 @@ from .adversarial import adversarial
 from .adversarial_labels import adversarial_labels
 from .adversarial_style import adversarial_style
 from .autoencoder import autoencoder
+from .beta_tc_vae import beta_tc_vae
 from .classifier import classifier
 from .contractive import contractive
 from .dec import dec
@@ -20,6 +21,8 @@ from .rbm import rbm
 from .semantic_hashing import semantic_hashing
 from .sparse import sparse
 from .vae import vae
+from .vamp import vamp
+from .vq_vae import vq_vae
 
 LONGEST = 1000  # the most epochs by default, reached by small sets
 
@@ -73,6 +76,12 @@ MEMBERS: tuple[Member, ...] = (
     ),
     Member(vae, Defaults("trial: after 5000 steps the bound on held-out digits is within 0.2 nats of its best.")),
     Member(iwae, Defaults("as vae; 5 samples, as in Burda et al. (2016).")),
+    Member(beta_tc_vae, Defaults("as vae; a weight of 6, as in Chen et al. (2018).")),
+    Member(vamp, Defaults("as vae; 500 pseudo-inputs, as in Tomczak & Welling (2018).")),
+    Member(
+        vq_vae,
+        Defaults("a code of 8 vectors of 8 numbers, each one of 256: 64 bits an image.", 64),
+    ),
     Member(
         classifier,
         Defaults(

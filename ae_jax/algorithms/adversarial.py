@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..checks import Amount, Positive, Width, checked, unless
-from ..core import Algorithm, Autoencoder, Batch, Key, Optimizer, Params, chain
-from ..distributions.losses import LikelihoodName
+from ..checks import Amount, Positive, Width, checked, needs, unless
+from ..core import Algorithm, Autoencoder, Batch, Key, Net, Optimizer, Params, chain
+from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..distributions.priors import PriorName
 from ..distributions.priors import prior as prior_of
-from ..objectives import game as critic
+from ..objectives import game
 from ..objectives.recode import of_code_alone
 from ..objectives.regularized import regularized
 
@@ -29,10 +29,11 @@ def adversarial(
     prior_scale: Positive = 1.0,
     modes: Annotated[int, unless("prior", "gaussian")] = 10,
     conditional: bool = False,
-    critic_widths: Width = (512, 512),
+    critic: Net | None = None,
+    critic_widths: Annotated[Width, needs("critic", None)] = (512, 512),
     critic_rate: Amount = 1.0,
     confuse_rate: Amount = 1.0,
-    likelihood: LikelihoodName = "bernoulli",
+    likelihood: LikelihoodName | Likelihood = "bernoulli",
 ) -> Algorithm:
     """Reconstruction, and a game between a critic and the encoder.
 
@@ -43,7 +44,8 @@ def adversarial(
         prior_scale: of the prior; a Gaussian's standard deviation.
         modes: petals of the flower, pieces of the swiss_roll.
         conditional: tell the critic labels, so that class c gets mode c; others (-1, or from `modes` on) go anywhere.
-        critic_widths: of the critic's hidden layers.
+        critic: a network of codes, beside one-hot labels if conditional: [B, K + labels] -> [B]; None for a perceptron.
+        critic_widths: of the perceptron's hidden layers.
         critic_rate: the critic's learning rate over the optimizer's.
         confuse_rate: the learning rate of the encoder's move in the game over the optimizer's.
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
@@ -51,7 +53,7 @@ def adversarial(
     target = prior_of(prior, net.latents, prior_scale, modes)
     if conditional and not target.modes:
         raise ValueError(f"conditional needs a prior with modes to name, mixture or swiss_roll; it is {prior!r}")
-    labels = target.modes if conditional else 0
+    labels, judge = target.modes if conditional else 0, game.perceptron(critic_widths) if critic is None else critic
     base = regularized(of_code_alone(net), optimizer, likelihood)
 
     def told(z: Array, y: Array | None) -> Array:  # [B, K] -> [B, K + labels]
@@ -63,18 +65,18 @@ def adversarial(
 
     def drawn(params: Params, batch: Batch, key: Key) -> Array:
         y = batch.y if conditional else None
-        return told(target.draw(key, len(batch.x), batch.x.dtype, y), y)
+        return told(target.draw(params, key, len(batch.x), batch.x.dtype, y), y)
 
     def coded(params: Params, batch: Batch, key: Key) -> Array:
         return told(net.encode(params, batch.x, key), batch.y)
 
     def init(key: Key, data: Batch) -> Params:
         key_net, key_critic = jax.random.split(key)
-        layers = critic.init(key_critic, net.latents + labels, critic_widths, data.x.dtype)
-        return base.init(key_net, data) | {"critic": layers}
+        z = jnp.zeros((1, net.latents + labels), data.x.dtype)
+        return base.init(key_net, data) | {"critic": judge.init(key_critic, z)}
 
     def sample(params: Params, key: Key, n: int) -> Array:
-        return base.decode(params, target.draw(key, n, jax.tree.leaves(params["decoder"])[0].dtype))
+        return base.decode(params, target.draw(params, key, n, jax.tree.leaves(params["decoder"])[0].dtype))
 
-    players = critic.game(drawn, coded, optimizer, (critic_rate, confuse_rate))
+    players = game.game(judge, drawn, coded, optimizer, (critic_rate, confuse_rate))
     return base._replace(init=init, rule=chain(base.rule, players), sample=sample)

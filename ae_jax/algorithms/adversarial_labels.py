@@ -4,12 +4,13 @@ Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 5 
 """
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from ..checks import Amount, Width, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, chain, descend
-from ..distributions import losses
-from ..objectives import game as critic
+from ..distributions import likelihoods
+from ..objectives import game
 from ..objectives.labels import class_and_style, cross_entropy, draw_class_and_style, few
 from ..objectives.regularized import regularized
 
@@ -23,7 +24,7 @@ def adversarial_labels(
     labels: int | None = None,
     critic_widths: Width = (512, 512),
     game_rate: Amount = 1.0,
-    likelihood: losses.LikelihoodName = "bernoulli",
+    likelihood: likelihoods.LikelihoodName | likelihoods.Likelihood = "bernoulli",
 ) -> Algorithm:
     """Codes [softmax over classes, style]: the former is to be one-hot and even, the latter N(0, I).
 
@@ -42,10 +43,12 @@ def adversarial_labels(
     base = regularized(coder, optimizer, likelihood)
     prior = lambda key, n, dtype: draw_class_and_style(key, n, size, net.latents, dtype)
 
-    def game(part: slice, name: str):
+    critic = game.perceptron(critic_widths)
+
+    def player(part: slice, name: str):
         drawn = lambda params, batch, key: prior(key, len(batch.x), batch.x.dtype)[:, part]
         coded = lambda params, batch, key: coder.encode(params, batch.x, key)[:, part]
-        return critic.game(drawn, coded, optimizer, (game_rate, game_rate), name)
+        return game.game(critic, drawn, coded, optimizer, (game_rate, game_rate), name)
 
     def classify(params: Params, batch: Batch, key: Key) -> Loss:  # a batch of the labelled, with replacement
         assert labels is not None  # see `taught`
@@ -56,14 +59,16 @@ def adversarial_labels(
 
     def init(key: Key, data: Batch) -> Params:
         key_net, key_class, key_style, key_labels = jax.random.split(key, 4)
-        layers = lambda key, width: critic.init(key, width, critic_widths, data.x.dtype)
+        layers = lambda key, width: critic.init(key, jnp.zeros((1, width), data.x.dtype))
         critics = {"class_critic": layers(key_class, size), "style_critic": layers(key_style, net.latents - size)}
-        return net.init(key_net, data) | critics | ({"labelled": few(data, key_labels, labels, size)} if labels else {})
+        return (
+            base.init(key_net, data) | critics | ({"labelled": few(data, key_labels, labels, size)} if labels else {})
+        )
 
     def sample(params: Params, key: Key, n: int) -> Array:
         return base.decode(params, prior(key, n, jax.tree.leaves(params["decoder"])[0].dtype))
 
-    players = game(slice(size), "class_"), game(slice(size, None), "style_")
+    players = player(slice(size), "class_"), player(slice(size, None), "style_")
     taught = [descend(classify, optimizer, wrt=("encoder",), name="classification")] if labels else []
     told = {"statistics": ("labelled",), "classes": size} if labels else {}
     predict = lambda params, x: coder.encode(params, x)[:, :size].argmax(-1)

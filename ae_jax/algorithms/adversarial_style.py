@@ -12,9 +12,9 @@ from jax import Array
 
 from ..checks import Amount, Width, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, chain, descend
-from ..distributions.losses import LikelihoodName
-from ..distributions.losses import likelihood as likelihood_of
-from ..objectives import game as critic
+from ..distributions.likelihoods import Likelihood, LikelihoodName
+from ..distributions.likelihoods import likelihood as likelihood_of
+from ..objectives import game
 from ..objectives.labels import class_and_style, draw_class_and_style
 from ..objectives.regularized import regularized
 
@@ -28,7 +28,7 @@ def adversarial_style(
     conditional: bool = True,
     critic_widths: Width = (512, 512),
     game_rate: Amount = 1.0,
-    likelihood: LikelihoodName = "bernoulli",
+    likelihood: LikelihoodName | Likelihood = "bernoulli",
 ) -> Algorithm:
     """Codes [class, style]: the class is given in training, the style is to be N(0, I) whatever the class.
 
@@ -43,6 +43,7 @@ def adversarial_style(
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
     """
     coder, size = class_and_style(net, classes)
+    critic = game.perceptron(critic_widths)
     base, p = regularized(coder, optimizer, likelihood), likelihood_of(likelihood)
 
     def reconstruct(params: Params, batch: Batch, key: Key) -> Loss:
@@ -50,7 +51,7 @@ def adversarial_style(
         h = net.encode(params, batch.x, key_encoder)
         assert batch.y is not None  # see init
         told = jnp.concatenate([jax.nn.one_hot(batch.y, size, dtype=h.dtype), h[:, size:]], -1)
-        nll = p.nll(net.decode(params, told, key_decoder), batch.x)  # [B]
+        nll = p.nll(params, net.decode(params, told, key_decoder), batch.x)  # [B]
         error = optax.softmax_cross_entropy(h[:, :size], told[:, :size])  # 0 without a label
         return Loss(nll + error, {"reconstruction": nll, "classification": error})
 
@@ -67,14 +68,14 @@ def adversarial_style(
         if data.y is None:
             raise ValueError("adversarial_style tells the decoder labels, and these data have none: use adversarial")
         key_net, key_critic = jax.random.split(key)
-        layers = critic.init(key_critic, net.latents - (0 if conditional else size), critic_widths, data.x.dtype)
-        return net.init(key_net, data) | {"style_critic": layers}
+        z = jnp.zeros((1, net.latents - (0 if conditional else size)), data.x.dtype)
+        return base.init(key_net, data) | {"style_critic": critic.init(key_critic, z)}
 
     def sample(params: Params, key: Key, n: int) -> Array:
         dtype = jax.tree.leaves(params["decoder"])[0].dtype
         return base.decode(params, draw_class_and_style(key, n, size, net.latents, dtype))
 
-    told = descend(reconstruct, optimizer, wrt=("encoder", "decoder"))
-    players = critic.game(prior, style, optimizer, (game_rate, game_rate), "style_")
+    told = descend(reconstruct, optimizer, wrt=("encoder", "decoder", *p.groups))
+    players = game.game(critic, prior, style, optimizer, (game_rate, game_rate), "style_")
     predict = lambda params, x: coder.encode(params, x)[:, :size].argmax(-1)
     return base._replace(init=init, rule=chain(told, players), sample=sample, predict=predict, classes=size)

@@ -8,8 +8,9 @@ from jax import Array
 
 from ..checks import Weight, checked
 from ..core import Algorithm, Autoencoder, Key, Loss, Optimizer, Params
-from ..distributions.losses import LikelihoodName, l1
+from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..objectives.regularized import decay, regularized
+from ..objectives.terms import l1
 
 
 @checked
@@ -17,7 +18,7 @@ def autoencoder(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
-    likelihood: LikelihoodName = "squared",
+    likelihood: LikelihoodName | Likelihood = "squared",
     code_l2: Weight = 0.0,
     weight_l1: Weight = 0.0,
     weight_l2: Weight = 0.0,

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 
 from ..checks import Weight, checked
 from ..core import LABELLED, Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final, means
-from ..distributions.losses import LikelihoodName, l2
-from ..distributions.losses import likelihood as likelihood_of
+from ..distributions.likelihoods import Likelihood, LikelihoodName
+from ..distributions.likelihoods import likelihood as likelihood_of
 from ..objectives.labels import cross_entropy
 from ..objectives.pretraining import pretrained
+from ..objectives.terms import l2
 
 
 @checked
@@ -22,7 +23,7 @@ def classifier(
     freeze: bool = False,
     weight_l2: Weight = 0.0,
     head_l2: Weight = 0.0,
-    likelihood: LikelihoodName = "squared",
+    likelihood: LikelihoodName | Likelihood = "squared",
     pretrain_epochs: int = 0,
 ) -> Algorithm:
     """Softmax regression on the code, -log p(y | encode(x)) in nats, descended in "encoder" and "head".
@@ -74,8 +75,8 @@ def classifier(
         rule=descend(loss, optimizer, wrt=groups, weight_l2=weight_l2, head_l2=head_l2),
         evaluate=lambda params, batch, key: terms(params, batch, None, *settled),
         encode=lambda params, x: net.encode(params, x),
-        decode=lambda params, z: mean(net.decode(params, z)),
-        reconstruct=lambda params, x: mean(net.apply(params, x)[1]),
+        decode=lambda params, z: mean(params, net.decode(params, z)),
+        reconstruct=lambda params, x: mean(params, net.apply(params, x)[1]),
         corrupt=net.corrupt,
         classes=classes,
         decodes=False,

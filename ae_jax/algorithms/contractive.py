@@ -11,7 +11,7 @@ from jax import Array
 
 from ..checks import Amount, Weight, checked, needs, unless
 from ..core import Algorithm, Autoencoder, Key, Loss, Optimizer, Params
-from ..distributions.losses import LikelihoodName
+from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..objectives import jacobians
 from ..objectives.regularized import regularized
 from ..xla import draws
@@ -29,7 +29,7 @@ def contractive(
     higher: Weight = 0.0,
     higher_noise: Annotated[Amount, unless("higher", 0)] = 0.1,
     corruptions: Annotated[int, unless("higher", 0)] = 1,
-    likelihood: LikelihoodName = "bernoulli",
+    likelihood: LikelihoodName | Likelihood = "bernoulli",
     weight_l2: Weight = 0.0,
 ) -> Algorithm:
     """Reconstruction plus weight * ||J(x)||_F^2, J [K, D] the Jacobian of the deterministic encoder at x.

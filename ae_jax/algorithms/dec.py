@@ -8,9 +8,10 @@ from jax import Array
 
 from ..checks import Count, Weight, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, assign, descend, final
-from ..distributions.losses import reconstruction, squared_error
+from ..distributions.sums import squared_error
 from ..evaluation.clustering import centres, codes_of
 from ..objectives.pretraining import pretrained
+from ..objectives.terms import reconstruction
 
 
 def soft_assignment(z: Array, centres: Array) -> Array:

@@ -9,8 +9,8 @@ from ..checks import Weight, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Metrics, Optimizer, Params
 from ..corruption import Corruption, CorruptionName, corrupted
 from ..corruption import corruption as corruption_of
-from ..distributions.losses import LikelihoodName
-from ..distributions.losses import likelihood as likelihood_of
+from ..distributions.likelihoods import Likelihood, LikelihoodName
+from ..distributions.likelihoods import likelihood as likelihood_of
 from ..objectives.regularized import regularized
 
 
@@ -21,7 +21,7 @@ def denoising(
     *,
     corruption: CorruptionName | Corruption = "masking",
     level: float | None = None,
-    likelihood: LikelihoodName = "squared",
+    likelihood: LikelihoodName | Likelihood = "squared",
     weight_l2: Weight = 0.0,
 ) -> Algorithm:
     """Reconstruction of x from a corrupted copy, drawn afresh at each update; see `corruption` for the kinds.
@@ -46,7 +46,7 @@ def denoising(
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         key_clean, key_corrupt = jax.random.split(key)
         _, output = net.apply(params, corrupt(batch.x, key_corrupt))
-        denoised = p.nll(output, batch.x)  # [B], what training minimises (2010, eq. 4)
+        denoised = p.nll(params, output, batch.x)  # [B], what training minimises (2010, eq. 4)
         return clean.evaluate(params, batch, key_clean) | {"denoising": denoised}
 
     return clean._replace(evaluate=evaluate)

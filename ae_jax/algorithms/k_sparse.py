@@ -11,9 +11,10 @@ from jax import Array, lax
 
 from ..checks import Positive, Updates, Weight, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
-from ..distributions import losses
+from ..distributions import likelihoods
 from ..objectives.recode import recoded
 from ..objectives.regularized import decay
+from ..objectives.terms import l2, reconstruction
 
 
 def largest(z: Array, k: int | Array, most: int) -> Array:
@@ -35,7 +36,7 @@ def k_sparse(
     alpha: Positive = 1.0,
     start: int | None = None,
     anneal_steps: Annotated[int, Updates("the units kept at k")] = 0,
-    likelihood: losses.LikelihoodName = "squared",
+    likelihood: likelihoods.LikelihoodName | likelihoods.Likelihood = "squared",
     weight_l2: Weight = 0.0,
 ) -> Algorithm:
     """Reconstruction from the k largest activations.
@@ -56,28 +57,28 @@ def k_sparse(
     if not fits or anneal_steps < 0 or (start is None) != (anneal_steps == 0):
         wanted = f"1 <= k <= start, k <= alpha * k, none above {net.latents}, and anneal_steps with a start"
         raise ValueError(f"k is {k}, start {start}, alpha {alpha}, anneal_steps {anneal_steps}; wanted: {wanted}")
-    p, settled = losses.likelihood(likelihood, net), final(weight_l2)
+    p, settled = likelihoods.likelihood(likelihood, net), final(weight_l2)
     keeping = lambda k, most: recoded(net, lambda *given: largest(net.encode(*given), k, most))
 
-    def terms(params: Params, x: Array, key: Key | None, kept: int | Array, most: int, decay_by):
+    def losses(params: Params, x: Array, key: Key | None, kept: int | Array, most: int, decay_by):
         output = keeping(kept, most).apply(params, x, key)[1]
-        nll = p.nll(output, x)  # [B]
-        return output, Loss(nll + decay(decay_by, losses.l2, params), {"reconstruction": nll})
+        nll = p.nll(params, output, x)  # [B]
+        return output, Loss(nll + decay(decay_by, l2, params), {"reconstruction": nll})
 
     def loss(params: Params, batch: Batch, key: Key, k: float | Array, weight_l2: float | Array) -> Loss:
-        return terms(params, batch.x, key, jnp.round(k), first, weight_l2)[1]
+        return losses(params, batch.x, key, jnp.round(k), first, weight_l2)[1]
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        output, (value, metrics, _) = terms(params, batch.x, None, k, k, settled)
-        return {"loss": value, **metrics, **losses.reconstruction(p.mean(output), batch.x)}
+        output, (value, metrics, _) = losses(params, batch.x, None, k, k, settled)
+        return {"loss": value, **metrics, **reconstruction(p.mean(params, output), batch.x)}
 
     falling = optax.linear_schedule(first, k, anneal_steps) if anneal_steps else k
     return Algorithm(
-        init=net.init,
-        rule=descend(loss, optimizer, wrt=("encoder", "decoder"), k=falling, weight_l2=weight_l2),
+        init=likelihoods.with_likelihood(net, p).init,
+        rule=descend(loss, optimizer, wrt=("encoder", "decoder", *p.groups), k=falling, weight_l2=weight_l2),
         evaluate=evaluate,
         encode=keeping(coded, coded).encode,
-        decode=lambda params, z: p.mean(net.decode(params, z)),
-        reconstruct=lambda params, x: p.mean(keeping(k, k).apply(params, x)[1]),
+        decode=lambda params, z: p.mean(params, net.decode(params, z)),
+        reconstruct=lambda params, x: p.mean(params, keeping(k, k).apply(params, x)[1]),
         corrupt=net.corrupt,
     )

@@ -10,9 +10,10 @@ from jax import Array, lax
 
 from ..checks import checked
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
-from ..distributions.losses import bernoulli_nll, reconstruction, takes_logits
+from ..distributions.likelihoods import bernoulli_nll, takes_logits
 from ..objectives.masks import ReluAutoencoder, ancestral, before, draw_degrees, masked, unseen
 from ..objectives.recode import of_code_alone
+from ..objectives.terms import reconstruction
 
 
 @checked

@@ -9,9 +9,9 @@ from jax import Array, lax
 
 from ..checks import Weight, checked, needs
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
-from ..distributions.losses import l2, reconstruction
 from ..objectives.boltzmann import BoltzmannAutoencoder, UnitsName, check_tied, machine
 from ..objectives.regularized import decay
+from ..objectives.terms import l2, reconstruction
 
 
 @checked

@@ -8,7 +8,7 @@ from jax import Array
 
 from ..checks import Amount, Weight, checked
 from ..core import Algorithm, Autoencoder, Key, Optimizer, Params
-from ..distributions.losses import LikelihoodName
+from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..objectives.recode import linear_code, recoded
 from ..objectives.regularized import regularized
 from ..xla import draws
@@ -20,7 +20,7 @@ def semantic_hashing(
     optimizer: Optimizer,
     *,
     code_noise: Amount = 4.0,
-    likelihood: LikelihoodName = "bernoulli",
+    likelihood: LikelihoodName | Likelihood = "bernoulli",
     weight_l2: Weight = 0.0,
 ) -> Algorithm:
     """Reconstruction from sigmoid(encode(x) + code_noise * e), e ~ N(0, I) in training; codes lie in [0, 1], mostly at

@@ -17,8 +17,10 @@ from jax import Array, lax
 
 from ..checks import Inside, Weight, check_choice, checked, unless
 from ..core import Algorithm, Batch, Key, Loss, Optimizer, Params, Rule, SigmoidAutoencoder, assign, sweep
-from ..distributions.losses import LikelihoodName, bernoulli_kl, single
+from ..distributions.divergences import bernoulli_kl
+from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..objectives.regularized import regularized
+from ..xla.barriers import single
 
 ACTIVATION = {"sigmoid": lambda h: h, "tanh": lambda h: (1 + h) / 2}  # 0 at rest, 1 at most
 PULL = 0.01  # towards the batch's mean: forgets the bias of changes seen on the very batch that made them
@@ -33,7 +35,7 @@ def sparse(
     target: Annotated[Inside, unless("penalty", "l1")] = 0.05,
     weight: Weight = 3.0,
     units: Literal["sigmoid", "tanh"] = "sigmoid",
-    likelihood: LikelihoodName = "squared",
+    likelihood: LikelihoodName | Likelihood = "squared",
     weight_l2: Weight = 0.0,
 ) -> Algorithm:
     """Reconstruction plus a penalty on activation.

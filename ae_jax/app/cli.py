@@ -128,7 +128,8 @@ def plain(annotation: Any) -> Any:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation
-    return Union[tuple(m for m in get_args(annotation) if get_origin(m) is not Callable)]  # noqa: UP007
+    value = lambda m: get_origin(m) is Callable or hasattr(m, "_fields")  # a function, or a record of functions
+    return Union[tuple(m for m in get_args(annotation) if not value(m))]  # noqa: UP007
 
 
 def options_of(make: Callable[..., Any]) -> dict[str, tuple[Any, Any, str]]:
@@ -140,7 +141,9 @@ def options_of(make: Callable[..., Any]) -> dict[str, tuple[Any, Any, str]]:
     return {
         name: (plain(annotations[name]), p.default, " ".join(helps.get(name, "").split()))
         for name, p in inspect.signature(make).parameters.items()
-        if p.kind is inspect.Parameter.KEYWORD_ONLY and name != "heads"
+        if p.kind is inspect.Parameter.KEYWORD_ONLY
+        and name not in ("heads", "outputs", "examples")
+        and plain(annotations[name]) is not type(None)  # a value of Python alone
     }
 
 

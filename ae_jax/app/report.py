@@ -20,7 +20,7 @@ import numpy as np
 from ..checks import labelled
 from ..core import LABELLED, Algorithm, Key, Params
 from ..data.disk import write_atomically
-from ..distributions.losses import squared_error
+from ..distributions.sums import squared_error
 from ..errors import first_line
 from ..evaluation import METRICS, describe
 from . import plots

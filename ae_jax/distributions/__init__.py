@@ -1,1 +1,1 @@
-"""Likelihoods, priors and distances."""
+"""Distributions as records of pure functions: likelihoods of data, posteriors and priors of codes, divergences."""

@@ -1,4 +1,7 @@
-"""Distributions that codes are to have: Makhzani et al. (2015), arXiv:1511.05644, figures 2 to 4."""
+"""Priors of codes, each a record of pure functions.
+
+`prior` gives those of the adversarial autoencoder by name: Makhzani et al. (2015), arXiv:1511.05644, figures 2 to 4.
+"""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -8,16 +11,36 @@ import jax.numpy as jnp
 from jax import Array
 
 from ..checks import POSITIVE, check_choice
-from ..core import Key
+from ..core import Init, Key, Params
+from .likelihoods import nothing
 
 PriorName = Literal["gaussian", "mixture", "swiss_roll"]
+LOG_2PI = 1.8378770664093453
 
 
 class Prior(NamedTuple):
-    """A distribution over codes."""
+    """A distribution p(z) of codes."""
 
-    draw: Callable[..., Array]  # (key, n, dtype=float, y=None) -> [n, K]; y [n] names modes, -1 or None any
-    modes: int  # that labels can name; 0 where there are none
+    # (params, key, n, dtype=float, y=None) -> z [n, K]; labels y [n] name modes, and one that names none gets any
+    draw: Callable[..., Array]
+    log_prob: Callable[[Params, Array], Array] | None = None  # (params, z [..., K]) -> [...], nats; None: not known
+    init: Init = nothing  # params of its own
+    groups: tuple[str, ...] = ()  # the groups that `init` makes; all of them learn
+    modes: int = 0  # that labels can name
+
+
+def normal(size: int, scale: float = 1.0) -> Prior:
+    """N(0, scale^2 I) over codes of that size. Raises ValueError for a scale that is not positive."""
+    POSITIVE.check("the prior's scale", scale)
+
+    def draw(params: Params, key: Key, n: int, dtype: Any = float, y: Array | None = None) -> Array:
+        z = jax.random.normal(key, (n, size), dtype)
+        return z if isinstance(scale, float | int) and scale == 1 else scale * z
+
+    def log_prob(params: Params, z: Array) -> Array:
+        return -0.5 * (jnp.square(z / scale) + (LOG_2PI + 2 * jnp.log(jnp.asarray(scale, z.dtype)))).sum(-1)
+
+    return Prior(draw, log_prob)
 
 
 def prior(name: PriorName, size: int, scale: float = 1.0, modes: int = 10) -> Prior:
@@ -37,7 +60,7 @@ def prior(name: PriorName, size: int, scale: float = 1.0, modes: int = 10) -> Pr
         raise ValueError(f"modes is {modes}; a prior has at least 1 mode")
     POSITIVE.check("the prior's scale", scale)
     if name == "gaussian":
-        return Prior(lambda key, n, dtype=float, y=None: scale * jax.random.normal(key, (n, size), dtype), 0)
+        return normal(size, scale)
     if size != 2:
         raise ValueError(f"the prior {name} lives in two dimensions, the code has {size}: use latents=2")
 
@@ -53,13 +76,22 @@ def prior(name: PriorName, size: int, scale: float = 1.0, modes: int = 10) -> Pr
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         return scale * jnp.stack([radius * cos - across * sin, radius * sin + across * cos], -1)
 
-    def flower(key: Key, n: int, dtype: Any = float, y: Array | None = None) -> Array:
+    def flower(params: Params, key: Key, n: int, dtype: Any = float, y: Array | None = None) -> Array:
         mode, noise = place(key, n, dtype, y)
         return turned(2 + 0.5 * noise[:, 0], 0.1 * noise[:, 1], 2 * jnp.pi * mode / modes)
 
-    def roll(key: Key, n: int, dtype: Any = float, y: Array | None = None) -> Array:
+    def petals(params: Params, z: Array) -> Array:  # log p of the flower
+        angle = 2 * jnp.pi * jnp.arange(modes, dtype=z.dtype) / modes
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        along = (z[..., 0:1] * cos + z[..., 1:2] * sin) / scale  # in the frame of each petal
+        across = (z[..., 1:2] * cos - z[..., 0:1] * sin) / scale
+        squares = jnp.square((along - 2) / 0.5) + jnp.square(across / 0.1)
+        log_each = -0.5 * squares - LOG_2PI - jnp.log(0.05 * jnp.square(jnp.asarray(scale, z.dtype)))
+        return jax.nn.logsumexp(log_each, -1) - jnp.log(jnp.asarray(modes, z.dtype))
+
+    def roll(params: Params, key: Key, n: int, dtype: Any = float, y: Array | None = None) -> Array:
         mode, noise = place(key, n, dtype, y)
         t = 2 * jnp.sqrt((mode + noise[:, 0]) / modes)
         return turned(t, 0.0, 2 * jnp.pi * t)
 
-    return Prior(flower if name == "mixture" else roll, modes)
+    return Prior(flower if name == "mixture" else roll, petals if name == "mixture" else None, modes=modes)

@@ -15,7 +15,7 @@ from jax import Array
 
 from ..checks import labelled as has_label
 from ..core import LABELLED, Algorithm, Batch, Key, Metrics, Params, address, average
-from ..distributions.losses import reconstruction
+from ..objectives.terms import reconstruction
 from ..xla.programs import compiled
 from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes, retrieval, samples
 from .likelihood import log_likelihood

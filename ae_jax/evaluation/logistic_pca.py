@@ -15,7 +15,9 @@ from jax import Array, lax
 
 from ..checks import known
 from ..core import Key, Metrics
-from ..distributions.losses import bernoulli_nll, reconstruction, single
+from ..distributions.likelihoods import bernoulli_nll
+from ..objectives.terms import reconstruction
+from ..xla.barriers import single
 
 
 class LogisticPCA(NamedTuple):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ..core import Key, Params, address
-from ..distributions.losses import sum_examples
+from ..distributions.sums import sum_examples
 from ..objectives.boltzmann import UNITS, Machine
 
 MOST = 24  # units that can be enumerated

@@ -13,7 +13,8 @@ from jax import Array
 
 from ..core import Metrics, address
 from ..distributions.distances import exponent
-from ..distributions.losses import reconstruction, squared_error
+from ..distributions.sums import squared_error
+from ..objectives.terms import reconstruction
 
 
 class PCA(NamedTuple):

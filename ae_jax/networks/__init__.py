@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ..core import Autoencoder
 from .common import ACTIVATIONS, activation, join, pair, residual
 from .conv import conv
+from .critic import conv_critic
 from .mlp import linear, mlp, rbm
 from .precision import PrecisionName, rounded
 from .stack import layers_of, stack, stacked, unrolled
@@ -17,6 +18,7 @@ __all__ = [
     "PrecisionName",
     "activation",
     "conv",
+    "conv_critic",
     "join",
     "layers_of",
     "linear",

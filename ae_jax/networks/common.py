@@ -126,10 +126,12 @@ def pair(
     layer: Callable[[Params, Array], tuple[Array, Array]] | None = None,
     code_activation: ActivationName | Activation | None = None,
     output_activation: ActivationName | Activation | None = None,
+    outputs: int = 1,
 ) -> Autoencoder:
     """An `Autoencoder` of two Flax modules (see this file's docstring for how they are called).
 
-    The encoder emits a code [B, K], or several as [B, heads * K]; the decoder as many numbers as an example has. In
+    The encoder emits a code [B, K], or several as [B, heads * K]; the decoder `outputs` numbers for each number of an
+    example, those of one number together. In
     training every stream of random numbers that a module asks for is one; else there is none. `code_activation` and
     `output_activation` are what the modules end in; known ones are told on by name, as `Autoencoder.activation` and
     `Autoencoder.output`.
@@ -139,6 +141,9 @@ def pair(
     numbers outside training, or whose output has another size.
     """
 
+    if outputs < 1:
+        raise ValueError(f"outputs is {outputs}; a network emits at least 1 number for each number of an example")
+    emitted = shape if outputs == 1 else (*shape, outputs)
     for name, module in (("encoder", encoder), ("decoder", decoder)):
         if not isinstance(module, nn.Module):
             kind = module if isinstance(module, type) else type(module)
@@ -172,11 +177,12 @@ def pair(
         key_encoder, key_decoder = jax.random.split(key)
         x, z = data.x[:1], jnp.zeros((1, latents), data.x.dtype)
         is_code = lambda out: out.ndim == 2 and out.shape[1] > 0 and out.shape[1] % latents == 0
-        is_example = lambda out: out.size == prod(shape)
+        is_example = lambda out: out.size == outputs * prod(shape)
         code = f"codes [B, heads * {latents}], as latents is {latents}"
+        example = f"{outputs * prod(shape)} numbers, of {emitted}"
         groups = {
             "encoder": first(encoder, "encoder", key_encoder, x, code, is_code),
-            "decoder": first(decoder, "decoder", key_decoder, z, f"{prod(shape)} numbers, of {shape}", is_example),
+            "decoder": first(decoder, "decoder", key_decoder, z, example, is_example),
         }
         return like_data(groups, data)
 
@@ -195,20 +201,31 @@ def pair(
 
     def decode(params: Params, z: Array, key: Key | None = None) -> Array:
         check_code(z, latents)
-        return run(decoder, params["decoder"], key, z).reshape(z.shape[0], *shape)
+        return run(decoder, params["decoder"], key, z).reshape(z.shape[0], *emitted)
 
     def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
         key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
         z, side = encode_with_side(params, x, key_encoder)
         if side is None:
             return z, decode(params, z, key_decoder)
-        return z, run(decoder, params["decoder"], key_decoder, z, side).reshape(x.shape)
+        return z, run(decoder, params["decoder"], key_decoder, z, side).reshape(z.shape[0], *emitted)
 
     code, output = (
         next((name for name, fn in ACTIVATIONS.items() if which in (name, fn)), None)
         for which in (code_activation, output_activation)
     )
-    return Autoencoder(shape, latents, init, encode, decode, apply, layer, activation=code, output=output)
+    return Autoencoder(
+        shape=shape,
+        latents=latents,
+        init=init,
+        encode=encode,
+        decode=decode,
+        apply=apply,
+        layer=layer,
+        activation=code,
+        output=output,
+        outputs=outputs,
+    )
 
 
 def _training(module: nn.Module, train: bool) -> dict[str, Any]:
@@ -237,7 +254,9 @@ def join(encoder_of: Autoencoder, decoder_of: Autoencoder) -> Autoencoder:
         return {"encoder": encoder_of.init(key_encoder, data)["encoder"], **halves}
 
     apply = through(of_code_alone(encoder_of).encode, of_code_alone(decoder_of).decode)
-    return encoder_of._replace(init=init, decode=decoder_of.decode, apply=apply, output=decoder_of.output)
+    return encoder_of._replace(
+        init=init, decode=decoder_of.decode, apply=apply, output=decoder_of.output, outputs=decoder_of.outputs
+    )
 
 
 def residual(net: Autoencoder) -> Autoencoder:
@@ -250,6 +269,8 @@ def residual(net: Autoencoder) -> Autoencoder:
 
     Raises ValueError for a network that corrupts: it would correct what it saw but be added to what it did not.
     """
+    if net.outputs != 1:
+        raise ValueError(f"this network emits {net.outputs} outputs for each number of x: a correction is one")
     if net.corrupt is not None:
         raise ValueError("this network corrupts its input: make it residual first, corrupted(residual(net), ...)")
 

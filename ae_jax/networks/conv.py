@@ -130,6 +130,7 @@ def conv(
     dense: bool = True,
     residual: bool = False,
     init: InitName = "glorot",
+    outputs: int = 1,
 ) -> Autoencoder:
     """A symmetric convolutional autoencoder: levels of convolution, dense layers, the code, and back.
 
@@ -158,6 +159,7 @@ def conv(
             out flat, and latents their number (Masci et al., 2011).
         residual: the output is a correction, added to the input; see `networks.residual`.
         init: of the weights.
+        outputs: numbers that the decoder emits for each number of an example, see `Likelihood`.
 
     Raises:
         ValueError: an unknown name, a shape that is no image's, no levels, a size below one, switches without
@@ -188,11 +190,12 @@ def conv(
     from_code = MLP((*reversed(hidden), size) if dense else (), inner, inner, init, dropout, dropout)
     net = common.pair(
         Encoder(channels, kernel, stride, down, inner, init, dropout, to_code),
-        Decoder((colours, *channels), sizes, kernel, stride, up, inner, out, init, dropout, from_code),
+        Decoder((outputs * colours, *channels), sizes, kernel, stride, up, inner, out, init, dropout, from_code),
         tuple(shape),
         latents,
         code_activation=code_activation if dense else activation,
         output_activation=output_activation,
+        outputs=outputs,
     )
     if up == "switch":
         net = net._replace(beside="the places of its encoder's maxima (up: switch)")

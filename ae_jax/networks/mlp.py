@@ -86,6 +86,7 @@ def mlp(
     dropout: Annotated[float, *HIDDEN] = 0.0,
     code_dropout: float = 0.0,
     init: InitName | Initializer = "glorot",
+    outputs: int = 1,
 ) -> Autoencoder:
     """A fully connected autoencoder, by default symmetric: D-hidden-K-hidden reversed-D.
 
@@ -102,6 +103,7 @@ def mlp(
         dropout: rate on hidden layers, both ways, in training.
         code_dropout: rate on the code in training.
         init: of the weights, by name or as a function (key, shape, dtype) -> kernel.
+        outputs: numbers that the decoder emits for each number of an example, see `Likelihood`.
 
     Raises:
         ValueError: an unknown name, no latents, a rate outside [0, 1), dropout without hidden layers, or tied weights
@@ -114,12 +116,14 @@ def mlp(
         raise ValueError(f"tied weights go back as they came: with hidden {hidden}, hidden_back cannot be {back}")
     if tied and heads != 1:
         raise ValueError(f"tied weights need one head, this algorithm's encoder emits {heads}: use tied=False")
+    if tied and outputs != 1:
+        raise ValueError(f"tied weights give 1 output for each number of x, and outputs is {outputs}: use tied=False")
     check_rates(dropout=dropout, code_dropout=code_dropout)
     # An activation without hidden layers passes here: code for any depth gives one.
     check_used(mlp, {"hidden": hidden, "hidden_back": hidden_back, "dropout": dropout}, {"dropout": 0.0})
     inner, code, out = map(_activation, (activation, code_activation, output_activation))
     encoder = MLP((*hidden, heads * latents), inner, code, init, dropout, code_dropout)
-    backwards = (*back, prod(shape))
+    backwards = (*back, outputs * prod(shape))
 
     def layer(params: Params, x: Array) -> tuple[Array, Array]:
         kernel, bias = params["encoder"]["layer_0"]["kernel"], params["encoder"]["layer_0"]["bias"]
@@ -134,6 +138,7 @@ def mlp(
         layer=layer if not hidden and _elementwise(code, heads * latents) else None,
         code_activation=code_activation,
         output_activation=output_activation,
+        outputs=outputs,
     )
     if not tied:
         return net

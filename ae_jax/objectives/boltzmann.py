@@ -18,9 +18,11 @@ from jax import Array, lax
 
 from ..checks import check_choice
 from ..core import Autoencoder, Heads, Key, Params, address
-from ..distributions.losses import softplus, sum_examples, takes_logits, weights
+from ..distributions.likelihoods import takes_logits
+from ..distributions.sums import softplus, sum_examples
 from ..xla import draws
 from .recode import linear_code, of_code_alone
+from .terms import weights
 
 BoltzmannAutoencoder = Annotated[Autoencoder, Heads(1, network="rbm")]  # one tied linear layer
 UnitsName = Literal["bernoulli", "gaussian"]

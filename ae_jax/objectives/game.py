@@ -1,10 +1,9 @@
 """A critic, and the game that moves codes towards a prior. Goodfellow et al. (2014), arXiv:1406.2661.
 
-The critic is a small multilayer perceptron in plain arrays, for it is part of the loss: nobody asks for another.
+A critic is any `Net` that gives a number for each example: `perceptron` here, or one of `networks`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,31 +11,38 @@ import optax
 from jax import Array
 
 from ..checks import known
-from ..core import Batch, Key, Loss, Optimizer, Params, Rule, chain, descend
-from ..distributions.losses import softplus
+from ..core import Batch, Key, Loss, Net, Optimizer, Params, Rule, chain, descend
+from ..distributions.sums import softplus
 
 Draw = Callable[[Params, Batch, Key], Array]  # what the critic looks at, [B, D]
 
 
-def init(key: Key, size: int, widths: Sequence[int], dtype: Any) -> list[tuple[Array, Array]]:
-    """(weights, biases) of each layer, size-widths-1, by He et al. (2015): N(0, 2 / fan_in), biases 0."""
-    sizes = [size, *widths, 1]
-    keys = jax.random.split(key, len(sizes) - 1)
+def perceptron(widths: Sequence[int]) -> Net:
+    """A critic in plain arrays: relu layers of these widths, and log of the odds that z is a draw from the prior.
 
-    def layer(key: Key, fan_in: int, fan_out: int) -> tuple[Array, Array]:
-        return (2 / fan_in) ** 0.5 * jax.random.normal(key, (fan_in, fan_out), dtype), jnp.zeros(fan_out, dtype)
+    Its params are (weights, biases) of each layer, by He et al. (2015): N(0, 2 / fan_in), biases 0.
+    """
 
-    return [layer(*of) for of in zip(keys, sizes[:-1], sizes[1:], strict=True)]
+    def init(key: Key, z: Array) -> list[tuple[Array, Array]]:
+        sizes = [z.shape[-1], *widths, 1]
+        keys = jax.random.split(key, len(sizes) - 1)
 
+        def layer(key: Key, fan_in: int, fan_out: int) -> tuple[Array, Array]:
+            scale = (2 / fan_in) ** 0.5
+            return scale * jax.random.normal(key, (fan_in, fan_out), z.dtype), jnp.zeros(fan_out, z.dtype)
 
-def logit(layers: list[tuple[Array, Array]], z: Array) -> Array:
-    """log of the odds that z is a draw from the prior rather than a code. [B, D] -> [B]."""
-    for i, (weights, biases) in enumerate(layers):
-        z = (jax.nn.relu(z) if i else z) @ weights + biases[None]
-    return z[:, 0]
+        return [layer(*of) for of in zip(keys, sizes[:-1], sizes[1:], strict=True)]
+
+    def apply(layers: list[tuple[Array, Array]], z: Array) -> Array:  # [B, D] -> [B]
+        for i, (weights, biases) in enumerate(layers):
+            z = (jax.nn.relu(z) if i else z) @ weights + biases[None]
+        return z[:, 0]
+
+    return Net(init, apply)
 
 
 def game(
+    critic: Net,
     prior: Draw,
     codes: Draw,
     optimizer: Optimizer,
@@ -53,15 +59,15 @@ def game(
 
     def discriminate(params: Params, batch: Batch, key: Key) -> Loss:
         key_prior, key_codes = jax.random.split(key)
-        real = logit(params[group], prior(params, batch, key_prior))
-        return Loss(softplus(-real) + softplus(logit(params[group], codes(params, batch, key_codes))))
+        real = critic.apply(params[group], prior(params, batch, key_prior))
+        return Loss(softplus(-real) + softplus(critic.apply(params[group], codes(params, batch, key_codes))))
 
     def confuse(params: Params, batch: Batch, key: Key) -> Loss:
-        return Loss(softplus(-logit(params[group], codes(params, batch, key))))
+        return Loss(softplus(-critic.apply(params[group], codes(params, batch, key))))
 
     scaled = lambda rate: optimizer if known(rate) and rate == 1 else optax.chain(optimizer, optax.scale(rate))
-    critic, encoder = map(scaled, rates)
+    of_critic, of_encoder = map(scaled, rates)
     return chain(
-        descend(discriminate, critic, wrt=(group,), name=group),
-        descend(confuse, encoder, wrt=("encoder",), name=f"{name}confusion"),
+        descend(discriminate, of_critic, wrt=(group,), name=group),
+        descend(confuse, of_encoder, wrt=("encoder",), name=f"{name}confusion"),
     )

@@ -13,7 +13,7 @@ from jax import Array, lax
 
 from ..checks import check_choice
 from ..core import Key
-from ..distributions.losses import sum_examples
+from ..distributions.sums import sum_examples
 
 
 def exact(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:

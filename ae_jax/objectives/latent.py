@@ -1,134 +1,235 @@
-"""The latent-variable model that VAE and IWAE train: p(z) = N(0, I), p(x | z) by the decoder, and a
-diagonal Gaussian q(z | x) by an encoder that emits 2K numbers, its mean and log-variance.
+"""Latent-variable models: a network, a likelihood, a posterior and a prior; and the learning rule of their bounds.
 
 Kingma & Welling (2014), arXiv:1312.6114. Every function is pure and every draw has its own key.
 """
 
-import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
-from ..checks import POSITIVE, check_choice, known
-from ..core import Autoencoder, Batch, Heads, Key, Params
-from ..distributions.losses import gaussian_nll, sum_examples, takes_logits
-from ..distributions.losses import likelihood as likelihood_of
-from ..xla import draws
+from ..core import (
+    Algorithm,
+    Autoencoder,
+    Batch,
+    Heads,
+    Hyper,
+    Init,
+    Key,
+    Loss,
+    Metrics,
+    Optimizer,
+    Params,
+    address,
+    descend,
+)
+from ..distributions import likelihoods
+from ..distributions.likelihoods import Likelihood
+from ..distributions.posteriors import Posterior, gaussian
+from ..distributions.priors import Prior
 from ..xla.barriers import settled
 from .recode import linear_code, of_code_alone
+from .terms import reconstruction
 
 GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-variance
-Observation = Literal["bernoulli", "gaussian", "multinomial"]
+
+
+class Drawn(NamedTuple):
+    """What a model gives an objective, for S draws of the code of each of B examples."""
+
+    stats: Array  # [B, heads * K], what the encoder emits
+    z: Array  # [S, B, K]
+    log_q: Array  # log q(z | x), [S, B]
+    log_p: Array  # log p(z), [S, B]
+    nll: Array  # -log p(x | z), [S, B]
+    kl: Array | None  # KL(q(z | x) || p(z)) of each dimension in closed form, [B, K]; None where there is none
+
+    @property
+    def divergence(self) -> Array:
+        """KL(q(z | x) || p(z)), [B]: in closed form, or the mean of log q - log p over the draws."""
+        return (self.log_q - self.log_p).mean(0) if self.kl is None else self.kl.sum(-1)
+
+    @property
+    def log_weight(self) -> Array:
+        """log p(x, z) - log q(z | x), [S, B]."""
+        return self.log_p - self.log_q - self.nll
 
 
 class LatentModel(NamedTuple):
-    """See the module."""
+    """See the module; made by `latent_model`."""
 
-    init: Callable[[Key, Batch], Params]
+    net: Autoencoder
+    likelihood: Likelihood
+    posterior: Posterior
+    prior: Prior
+    init: Init
     groups: tuple[str, ...]  # the groups of params that learn
-    posterior: Callable[..., tuple[Array, Array]]  # (params, x, key=None) -> mean, logvar, each [B, K]
-    nll: Callable[..., Array]  # (params, z, x, key=None) -> -log p(x | z) in nats, [B]
-    encode: Callable[[Params, Array], Array]  # (params, x) -> E[z | x]
-    decode: Callable[[Params, Array], Array]  # (params, z) -> E[x | z]
-    reconstruct: Callable[[Params, Array], Array]  # (params, x) -> E[x | E[z | x]]
+    draw: Callable[..., Drawn]  # (params, batch, key, samples=1, train=False)
+    joint: Callable[..., tuple[Array, Array]]  # (params, x, z [S, B, K], key=None) -> nll, log p(z), each [S, B]
+    encode: Callable[[Params, Array], Array]  # (params, x) -> the posterior's mean, [B, K]
+    decode: Callable[[Params, Array], Array]  # (params, z [B, K]) -> E[x | z]
+    reconstruct: Callable[[Params, Array], Array]  # (params, x) -> E[x | mean of z]
     sample: Callable[[Params, Key, int], Array]  # E[x | z] for n draws of z from the prior
     log_weight: Callable[[Params, Batch, Key], Array]  # log p(x, z) - log q(z | x), [B]
-    log_weights: Callable[..., Array]  # (params, batch, key, samples, train=False) -> as many of them, [samples, B]
 
 
-def reparameterize(key: Key, mean: Array, logvar: Array, samples: tuple[int, ...] = ()) -> Array:
-    """z = mean + exp(logvar / 2) * eps with eps ~ N(0, I): draws from q, [*samples, B, K], that gradients pass."""
-    return placed(noise(key, mean, samples), mean, logvar)
+def observed(likelihood: str | Likelihood, sigma: float | None) -> str | Likelihood:
+    """The likelihood, with this standard deviation if it is the Gaussian one by name.
 
-
-def noise(key: Key, mean: Array, samples: tuple[int, ...] = ()) -> Array:
-    """eps ~ N(0, I), [*samples, B, K]."""
-    return draws.normal(key, (*samples, *mean.shape), mean.dtype)
-
-
-def placed(eps: Array, mean: Array, logvar: Array) -> Array:
-    """The draw from q for this noise, mean + exp(logvar / 2) * eps."""
-    mean, logvar = (jnp.expand_dims(a, range(eps.ndim - a.ndim)) for a in (mean, logvar))
-    return mean + jnp.exp(0.5 * logvar) * eps
-
-
-def latent_model(net: Autoencoder, likelihood: Observation, sigma: float | None) -> LatentModel:
-    """The model on a network whose encoder emits two heads.
-
-    `likelihood`: "bernoulli" (decoder output = logits), "multinomial" (logits of one softmax; x counts words) or
-    "gaussian" (output = mean, standard deviation `sigma`; None learns one sigma for all dimensions, in the group
-    "likelihood").
-    Raises ValueError for another name, a sigma that is not positive or of another likelihood, and
-    for a network whose code is not linear, whose output is no logits, or which makes more of an input than its code.
+    Raises ValueError for a sigma of another likelihood.
     """
-    check_choice("likelihood", likelihood, get_args(Observation))
-    POSITIVE.check("sigma", sigma)
-    if sigma is not None and likelihood != "gaussian":
-        raise ValueError(f"sigma is of the gaussian likelihood; the {likelihood} one has none")
+    if likelihood == "gaussian":
+        return likelihoods.gaussian(sigma)
+    if sigma is not None:
+        raise ValueError(f"sigma is of the gaussian likelihood; {likelihood!r} has none")
+    return likelihood
+
+
+def latent_model(
+    net: Autoencoder, likelihood: str | Likelihood, posterior: Posterior | None = None, prior: Prior | None = None
+) -> LatentModel:
+    """The model on a network whose encoder emits as many heads as the posterior needs.
+
+    Args:
+        net: the network.
+        likelihood: a name of `distributions.likelihoods`, or a `Likelihood`.
+        posterior: by default a diagonal Gaussian.
+        prior: by default the posterior's own, to which the KL has a closed form.
+    Raises ValueError for a likelihood that the network's output cannot be, a prior without `log_prob`, a network whose
+    code is not linear, or which makes more of an input than its code.
+    """
+    if likelihood == "squared":
+        raise ValueError(
+            "likelihood squared is no probability, and a bound on log p(x) needs one: take gaussian, whose nll with "
+            "sigma=0.5**0.5 it is, but for a constant"
+        )
+    p = likelihoods.likelihood(likelihood, net)  # pyright: ignore[reportArgumentType]
+    q = gaussian(net.latents) if posterior is None else posterior
+    own = prior is None or prior is q.prior
+    pz = q.prior if prior is None else prior
+    if pz.log_prob is None:
+        raise ValueError("this prior has no log_prob, which a bound on log p(x) needs: take another prior")
     linear_code(of_code_alone(net))
-    if likelihood != "gaussian":
-        takes_logits(net, f"the likelihood {likelihood}")
-    learned = likelihood == "gaussian" and sigma is None
+    log_prior = pz.log_prob
+    parts = [part for part in (p, q, pz) if part.groups]
+    if own:
+        parts = [part for part in (p, q) if part.groups]
 
     def init(key: Key, data: Batch) -> Params:
         params = net.init(key, data)
-        return params | {"likelihood": {"logvar": jnp.zeros((), data.x.dtype)}} if learned else params
+        for part in parts:
+            new = part.init(address(key, *part.groups), data)
+            if both := set(new) & set(params):
+                raise ValueError(f"two parts of this model have params in the group {sorted(both)[0]!r}: rename one")
+            params = params | new
+        return params
 
-    def posterior(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
+    def emitted(params: Params, x: Array, key: Key | None = None) -> Array:
         stats = net.encode(params, x, key)
-        if stats.shape != (x.shape[0], 2 * net.latents):
+        if stats.shape != (x.shape[0], q.heads * net.latents):
             raise ValueError(
-                f"the encoder gave {stats.shape}; a Gaussian posterior over {net.latents} latents needs "
-                f"{(x.shape[0], 2 * net.latents)}: build the network with heads=2"
+                f"the encoder gave {stats.shape}; this posterior over {net.latents} latents needs "
+                f"{(x.shape[0], q.heads * net.latents)}: build the network with heads={q.heads}"
             )
-        mean, logvar = jnp.split(stats, 2, axis=-1)
-        return mean, logvar
+        return stats
+
+    def joint(params: Params, x: Array, z: Array, key: Key | None = None) -> tuple[Array, Array]:
+        # One batch of all draws: mapped over draws, the decoder's gradient costs XLA a transposed copy of each layer.
+        samples, output = len(z), net.decode(params, z.reshape(-1, net.latents), key)
+        if samples == 1:
+            return p.nll(params, output, x)[None], log_prior(params, z)
+        output = settled(output).reshape(samples, len(x), *output.shape[1:])
+        return jax.vmap(lambda output: p.nll(params, output, x))(output), log_prior(params, z)
+
+    def draw(params: Params, batch: Batch, key: Key, samples: int = 1, train: bool = False) -> Drawn:
+        key_z, key_encoder, key_decoder = jax.random.split(key, 3)
+        stats = emitted(params, batch.x, key_encoder if train else None)
+
+        def log_joint(z: Array) -> Array:  # for posteriors that follow its gradient
+            nll, log_p = joint(params, batch.x, z)
+            return log_p - nll
+
+        z, log_q = q.draw(params, stats, key_z, samples, log_joint)
+        nll, log_p = joint(params, batch.x, z, key_decoder if train else None)
+        kl = q.kl(params, stats) if own and q.kl is not None else None
+        return Drawn(stats=stats, z=z, log_q=log_q, log_p=log_p, nll=nll, kl=kl)
 
     def encode(params: Params, x: Array) -> Array:
-        return posterior(params, x)[0]
-
-    def nll(params: Params, z: Array, x: Array, key: Key | None = None) -> Array:
-        return explain(params, net.decode(params, z, key), x)
-
-    def explain(params: Params, output: Array, x: Array) -> Array:  # -log p(x | output), [B]
-        if likelihood != "gaussian":
-            return likelihood_of(likelihood).nll(output, x)
-        if sigma is None:
-            return gaussian_nll(output, params["likelihood"]["logvar"], x)
-        log = math.log if known(sigma) else jnp.log
-        return gaussian_nll(output, jnp.asarray(2 * log(sigma), output.dtype), x)
+        return q.mean(params, emitted(params, x))
 
     def decode(params: Params, z: Array) -> Array:
-        output = net.decode(params, z)
-        return output if likelihood == "gaussian" else likelihood_of(likelihood).mean(output)
-
-    def reconstruct(params: Params, x: Array) -> Array:
-        return decode(params, encode(params, x))
+        return p.mean(params, net.decode(params, z))
 
     def sample(params: Params, key: Key, n: int) -> Array:
         dtype: Any = jax.tree.leaves(params["decoder"])[0].dtype
-        return decode(params, jax.random.normal(key, (n, net.latents), dtype))
+        return decode(params, pz.draw(params, key, n, dtype))
 
-    def log_weights(params: Params, batch: Batch, key: Key, samples: int, train: bool = False) -> Array:
-        key_z, key_encoder, key_decoder = jax.random.split(key, 3)
-        mean, logvar = posterior(params, batch.x, key_encoder if train else None)
-        eps = noise(key_z, mean, (samples,))
-        z = placed(eps, mean, logvar)
-        # One batch of all draws: mapped over draws, the decoder's gradient costs XLA a transposed copy of each layer.
-        output = settled(net.decode(params, z.reshape(-1, net.latents), key_decoder if train else None))
+    return LatentModel(
+        net=net,
+        likelihood=p,
+        posterior=q,
+        prior=pz,
+        init=init,
+        groups=("encoder", "decoder", *(group for part in parts for group in part.groups)),
+        draw=draw,
+        joint=joint,
+        encode=encode,
+        decode=decode,
+        reconstruct=lambda params, x: decode(params, encode(params, x)),
+        sample=sample,
+        log_weight=lambda params, batch, key: draw(params, batch, key).log_weight[0],
+    )
 
-        def weigh(eps: Array, z: Array, output: Array) -> Array:  # by one draw for each example
-            # log q from the noise, not from z - mean: the z of a narrow posterior is rounded
-            log_ratio = 0.5 * sum_examples(jnp.square(eps) + logvar - jnp.square(z))  # log p(z) - log q(z | x)
-            return log_ratio - explain(params, output, batch.x)
 
-        return jax.vmap(weigh)(eps, z, output.reshape(samples, *batch.x.shape))
+# (params, drawn, batch, key, **hyper) -> value and metrics, each [B] or []
+Objective = Callable[..., Loss]
 
-    def log_weight(params: Params, batch: Batch, key: Key) -> Array:
-        return log_weights(params, batch, key, 1)[0]
 
-    groups = ("encoder", "decoder") + (("likelihood",) if learned else ())
-    return LatentModel(init, groups, posterior, nll, encode, decode, reconstruct, sample, log_weight, log_weights)
+def variational(
+    model: LatentModel,
+    optimizer: Optimizer,
+    objective: Objective,
+    *,
+    samples: int = 1,
+    evaluated: Callable[[Drawn], Metrics] | None = None,
+    **hyper: Hyper,
+) -> Algorithm:
+    """The algorithm that descends `objective(params, drawn, batch, key, **hyper)` in all learned groups of the model.
+
+    Args:
+        model: the latent-variable model.
+        optimizer: an optax optimizer.
+        objective: gives a `Loss`, to whose metrics nll, kl and elbo are added.
+        samples: draws of the code of each example, S.
+        evaluated: gives the metrics of evaluation, "loss" among them, each [B]; by default the loss is nll + KL. A term
+            that compares examples has no place in it.
+        hyper: numbers, or schedules over updates.
+    """
+
+    def bounds(drawn: Drawn) -> Metrics:
+        nll, kl = drawn.nll.mean(0), drawn.divergence
+        return {"nll": nll, "kl": kl, "elbo": -nll - kl}
+
+    def loss(params: Params, batch: Batch, key: Key, **hyper) -> Loss:
+        drawn = model.draw(params, batch, key, samples, train=True)
+        result = objective(params, drawn, batch, address(key, "objective"), **hyper)
+        return result._replace(metrics=bounds(drawn) | result.metrics)
+
+    def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
+        drawn = model.draw(params, batch, key, samples)
+        known = bounds(drawn)
+        errors = reconstruction(model.decode(params, model.posterior.mean(params, drawn.stats)), batch.x)
+        return {"loss": -known["elbo"], **known, **({} if evaluated is None else evaluated(drawn)), **errors}
+
+    return Algorithm(
+        init=model.init,
+        rule=descend(loss, optimizer, wrt=model.groups, **hyper),
+        evaluate=evaluate,
+        encode=model.encode,
+        decode=model.decode,
+        reconstruct=model.reconstruct,
+        sample=model.sample,
+        log_weight=model.log_weight,
+        corrupt=model.net.corrupt,
+    )

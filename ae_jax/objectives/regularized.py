@@ -9,8 +9,9 @@ from jax import Array
 
 from ..checks import NOT_NEGATIVE, Hyper
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
-from ..distributions.losses import LikelihoodName, l2, reconstruction
-from ..distributions.losses import likelihood as likelihood_of
+from ..distributions.likelihoods import Likelihood, LikelihoodName, with_likelihood
+from ..distributions.likelihoods import likelihood as likelihood_of
+from .terms import l2, reconstruction
 
 # (params, x, code [B, K], key, train, **hyper) -> value [B] or [], metrics each [B]
 Penalty = Callable[..., Loss]
@@ -26,7 +27,7 @@ def decay(weight: float | Array, norm: Callable[[Any], Array], params: Params) -
 def regularized(
     net: Autoencoder,
     optimizer: Optimizer,
-    likelihood: LikelihoodName,
+    likelihood: LikelihoodName | Likelihood,
     penalty: Penalty = lambda *_: Loss(jnp.asarray(0.0)),
     *,
     weight_l2: Hyper = 0.0,
@@ -47,7 +48,7 @@ def regularized(
     def terms(params: Params, batch: Batch, key: Key, train: bool, weight_l2, **hyper) -> tuple[Array, Loss]:
         key_net, key_penalty = jax.random.split(key)
         z, output = net.apply(params, batch.x, key_net if train else None)
-        nll = p.nll(output, batch.x)  # [B]
+        nll = p.nll(params, output, batch.x)  # [B]
         extra = penalty(params, batch.x, z, key_penalty, train, **hyper)
         value = nll + extra.value + decay(weight_l2, l2, params)
         return output, Loss(value, {"reconstruction": nll, **extra.metrics})
@@ -57,14 +58,14 @@ def regularized(
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         output, result = terms(params, batch, key, train=False, **settled)
-        return {"loss": result.value, **result.metrics, **reconstruction(p.mean(output), batch.x)}
+        return {"loss": result.value, **result.metrics, **reconstruction(p.mean(params, output), batch.x)}
 
     return Algorithm(
-        init=net.init,
-        rule=descend(loss, optimizer, wrt=("encoder", "decoder"), **hyper),
+        init=with_likelihood(net, p).init,
+        rule=descend(loss, optimizer, wrt=("encoder", "decoder", *p.groups), **hyper),
         evaluate=evaluate,
         encode=lambda params, x: net.encode(params, x),
-        decode=lambda params, z: p.mean(net.decode(params, z)),
-        reconstruct=lambda params, x: p.mean(net.apply(params, x)[1]),
+        decode=lambda params, z: p.mean(params, net.decode(params, z)),
+        reconstruct=lambda params, x: p.mean(params, net.apply(params, x)[1]),
         corrupt=net.corrupt,
     )

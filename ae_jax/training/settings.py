@@ -1,6 +1,7 @@
 """A run's settings, as `config.json` keeps them, and the algorithm that they describe."""
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from math import prod
 from typing import Annotated, Any, Literal, get_args
@@ -24,14 +25,16 @@ from ..checks import (
 )
 from ..core import Algorithm, Autoencoder, Heads, Optimizer
 from ..corruption import CorruptionName, corrupted, corruption
-from ..distributions.losses import is_weight
+from ..distributions.likelihoods import LIKELIHOODS
 from ..errors import RunError
 from ..networks import NETWORKS, PrecisionName, rounded
 from ..objectives import pretraining
+from ..objectives.terms import is_weight
 from . import arguments
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
-GIVEN = {"net", "optimizer", "shape", "latents", "heads"}  # parameters of makers that are no options
+# parameters of makers that are no options
+GIVEN = {"net", "optimizer", "shape", "latents", "heads", "outputs", "examples"}
 DataKind = Literal["words", "unit", "real"]  # counted words; values in [0, 1]; others
 ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
 
@@ -188,10 +191,16 @@ def default_classes(algorithm: str) -> int | None:
 
 def likelihood(algorithm: str, kind: DataKind) -> str:
     """The default likelihood of an algorithm with that option, for a kind of data."""
-    parameter = inspect.signature(ALGORITHMS[algorithm], eval_str=True).parameters["likelihood"]
-    unit = defaults(algorithm).hyper.get("likelihood", parameter.default)
-    real = "gaussian" if "gaussian" in get_args(parameter.annotation) else "squared"
+    parameters = inspect.signature(ALGORITHMS[algorithm]).parameters
+    unit = defaults(algorithm).hyper.get("likelihood", parameters["likelihood"].default)
+    real = "gaussian" if heads(algorithm).number == 2 else "squared"  # a bound on log p(x) needs a probability
     return {"words": "multinomial", "unit": unit, "real": real}[kind]
+
+
+def outputs_of(hyper: Mapping[str, Any]) -> int:
+    """The numbers that a decoder emits for each number of x, for the likelihood among these hyperparameters."""
+    make = LIKELIHOODS.get(hyper.get("likelihood", "squared"))
+    return 1 if make is None else make().outputs
 
 
 def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorithm:
@@ -214,6 +223,13 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
                 "give: choose another network"
             )
         options = {"code_activation": wanted.activation} | options
+    if (outputs := outputs_of(settings.hyper)) != 1:
+        if "outputs" not in inspect.signature(make_net).parameters:
+            raise ValueError(
+                f"likelihood {settings.hyper['likelihood']} needs {outputs} outputs for each number of x, which the "
+                f"network {settings.network} cannot give: choose mlp or conv"
+            )
+        options = options | {"outputs": outputs}
     net: Autoencoder = make_net(shape, settings.latents, heads=wanted.number, **used(make_net, options))
     if settings.noise is not None and (net.corrupt is not None or settings.algorithm == "denoising"):
         raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")
@@ -223,7 +239,8 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
 
     def on(net: Autoencoder) -> Algorithm:
         noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
-        return make(noisy, optimizer(settings.optimizer, epochs, steps), **used(make, settings.hyper))
+        size = {"examples": examples} if "examples" in inspect.signature(make).parameters else {}
+        return make(noisy, optimizer(settings.optimizer, epochs, steps), **used(make, settings.hyper), **size)
 
     check_choice("precision", settings.precision, get_args(PrecisionName))
     if settings.precision == "float32":

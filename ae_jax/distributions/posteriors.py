@@ -1,0 +1,67 @@
+"""Posteriors q(z | x) of codes, each a record of pure functions of what an encoder emits."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from ..core import Init, Key, Params
+from ..xla import draws
+from .divergences import kl_standard_normal
+from .likelihoods import nothing
+from .priors import LOG_2PI, Prior, normal
+
+
+class Posterior(NamedTuple):
+    """q(z | stats), for what the encoder emits of x: stats [B, heads * K]."""
+
+    heads: int  # vectors of size K that the encoder emits
+    prior: Prior  # the one that `kl` is to
+    # (params, stats, key, samples, joint) -> z [S, B, K], log q(z | stats) [S, B]
+    # `joint`, z -> log p(x, z) [S, B], is for posteriors that follow its gradient
+    draw: Callable[..., tuple[Array, Array]]
+    mean: Callable[[Params, Array], Array]  # (params, stats) -> the deterministic code, [B, K]
+    kl: Callable[[Params, Array], Array] | None = None  # (params, stats) -> KL(q || prior) of each dimension, [B, K]
+    log_prob: Callable[[Params, Array, Array], Array] | None = None  # (params, stats, z [..., B, K]) -> [..., B]
+    init: Init = nothing  # params of its own
+    groups: tuple[str, ...] = ()  # the groups that `init` makes; all of them learn
+
+
+def reparameterize(key: Key, mean: Array, logvar: Array, samples: tuple[int, ...] = ()) -> Array:
+    """z = mean + exp(logvar / 2) * eps with eps ~ N(0, I): draws from q, [*samples, B, K], that gradients pass."""
+    return placed(noise(key, mean, samples), mean, logvar)
+
+
+def noise(key: Key, mean: Array, samples: tuple[int, ...] = ()) -> Array:
+    """eps ~ N(0, I), [*samples, B, K]."""
+    return draws.normal(key, (*samples, *mean.shape), mean.dtype)
+
+
+def placed(eps: Array, mean: Array, logvar: Array) -> Array:
+    """The draw from q for this noise, mean + exp(logvar / 2) * eps."""
+    mean, logvar = (jnp.expand_dims(a, range(eps.ndim - a.ndim)) for a in (mean, logvar))
+    return mean + jnp.exp(0.5 * logvar) * eps
+
+
+def gaussian(size: int) -> Posterior:
+    """N(mean, diag exp(logvar)), the two heads; its prior is N(0, I). Kingma & Welling (2014), arXiv:1312.6114."""
+
+    def draw(params: Params, stats: Array, key: Key, samples: int, joint: Any = None) -> tuple[Array, Array]:
+        mean, logvar = jnp.split(stats, 2, -1)
+        eps = noise(key, mean, (samples,))
+        # log q from the noise, not from z - mean: the z of a narrow posterior is rounded
+        return placed(eps, mean, logvar), -0.5 * (jnp.square(eps) + logvar + LOG_2PI).sum(-1)
+
+    def log_prob(params: Params, stats: Array, z: Array) -> Array:
+        mean, logvar = jnp.split(stats, 2, -1)
+        return -0.5 * (jnp.square((z - mean) * jnp.exp(-0.5 * logvar)) + logvar + LOG_2PI).sum(-1)
+
+    return Posterior(
+        heads=2,
+        prior=normal(size),
+        draw=draw,
+        mean=lambda params, stats: jnp.split(stats, 2, -1)[0],
+        kl=lambda params, stats: kl_standard_normal(*jnp.split(stats, 2, -1)),
+        log_prob=log_prob,
+    )
