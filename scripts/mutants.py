@@ -17,35 +17,35 @@ MUTANTS: tuple[Mutant, ...] = (
     # objectives
     Mutant(
         "kl_sign",
-        "distributions/losses.py",
+        "distributions/divergences.py",
         "return 0.5 * (jnp.square(mean) + exp_beyond_linear(logvar))",
         "return -0.5 * (jnp.square(mean) + exp_beyond_linear(logvar))",
         "test_losses.py -k kl_standard",
     ),
     Mutant(
         "noise_scale",
-        "objectives/latent.py",
+        "distributions/posteriors.py",
         "return mean + jnp.exp(0.5 * logvar) * eps",
         "return mean + jnp.exp(logvar) * eps",
         "test_algorithms.py -k importance",
     ),
     Mutant(
         "no_noise",
-        "objectives/latent.py",
+        "distributions/posteriors.py",
         "return mean + jnp.exp(0.5 * logvar) * eps",
         "return mean + 0 * eps",
         "test_numerics.py test_algorithms.py -k 'log_weight or importance'",
     ),
     Mutant(
         "decoder_without_key",
-        "algorithms/vae.py",
-        "nll = model.nll(params, z, batch.x, key_decoder if train else None)",
-        "nll = model.nll(params, z, batch.x)",
+        "objectives/latent.py",
+        "nll, log_p = joint(params, batch.x, z, key_decoder if train else None)",
+        "nll, log_p = joint(params, batch.x, z)",
         "test_alive.py -k vae",
     ),
     Mutant(
         "elbo_sign",
-        "algorithms/vae.py",
+        "objectives/latent.py",
         '"elbo": -nll - kl}\n',
         '"elbo": -nll + kl}\n',
         "test_algorithms.py -k 'vaes_loss'",
@@ -53,20 +53,20 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "iwae_log_k",
         "algorithms/iwae.py",
-        "return jax.nn.logsumexp(log_w, axis=0) - jnp.log(samples)",
-        "return jax.nn.logsumexp(log_w, axis=0)",
+        "bound = jax.nn.logsumexp(log_w, axis=0) - jnp.log(samples)",
+        "bound = jax.nn.logsumexp(log_w, axis=0)",
         "test_algorithms.py -k iwae",
     ),
     Mutant(
         "bernoulli_sum",
-        "distributions/losses.py",
+        "distributions/likelihoods.py",
         "return sum_examples(softplus(logits) - x * logits)",
         "return sum_examples(softplus(logits) - x * logits) / logits[0].size",
         "test_losses.py -k bernoulli",
     ),
     Mutant(
         "gaussian_half",
-        "distributions/losses.py",
+        "distributions/likelihoods.py",
         "return 0.5 * sum_examples(jnp.square(deviations)",
         "return sum_examples(jnp.square(deviations)",
         "test_losses.py -k gaussian_nll",
@@ -130,8 +130,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "critic_label",
         "algorithms/adversarial.py",
-        "return told(target.draw(key, len(batch.x), batch.x.dtype, y), y)",
-        "return told(target.draw(key, len(batch.x), batch.x.dtype, y), None if y is None else 0 * y)",
+        "return told(target.draw(params, key, len(batch.x), batch.x.dtype, y), y)",
+        "return told(target.draw(params, key, len(batch.x), batch.x.dtype, y), None if y is None else 0 * y)",
         "test_alive.py -k conditional_critic",
     ),
     Mutant(
@@ -186,8 +186,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "denoising_target",
         "objectives/regularized.py",
-        "nll = p.nll(output, batch.x)  # [B]",
-        "nll = p.nll(output, net.corrupt(batch.x, key_penalty) if net.corrupt else batch.x)  # [B]",
+        "nll = p.nll(params, output, batch.x)  # [B]",
+        "nll = p.nll(params, output, net.corrupt(batch.x, key_penalty) if net.corrupt else batch.x)  # [B]",
         "test_algorithms.py -k 'denoising or wiener'",
     ),
     Mutant(
@@ -199,7 +199,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "l2_mean",
-        "distributions/losses.py",
+        "objectives/terms.py",
         "return sum((jnp.square(w).sum() for",
         "return sum((jnp.square(w).mean() for",
         "test_losses.py -k weight_norms",

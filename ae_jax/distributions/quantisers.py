@@ -52,8 +52,11 @@ def nearest(vectors: Array, h: Array) -> Array:
     return jnp.argmin(squared_distances(h, vectors), -1)
 
 
-def perplexity(symbols: Array, size: int) -> Array:
-    """exp of the entropy of the symbols' frequencies: the number of symbols in even use, from 1 to `size`. -> []."""
+def perplexity(symbols: Array, size: int | None = None) -> Array:
+    """exp of the entropy of the symbols' frequencies: the number of symbols in even use, from 1 to `size`. -> [].
+
+    `size`, how many symbols there are, may be left out where the program is not traced.
+    """
     share = jnp.bincount(symbols.ravel(), length=size) / symbols.size
     return jnp.exp(-(share * jnp.log(jnp.where(share > 0, share, 1))).sum())
 

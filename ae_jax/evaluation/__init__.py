@@ -15,9 +15,10 @@ from jax import Array
 
 from ..checks import labelled as has_label
 from ..core import LABELLED, Algorithm, Batch, Key, Metrics, Params, address, average
+from ..distributions import quantisers
 from ..objectives.terms import reconstruction
 from ..xla.programs import compiled
-from . import artefacts, clustering, codes, logistic_pca, partition, pca, probes, retrieval, samples
+from . import artefacts, clustering, codes, disentanglement, logistic_pca, partition, pca, probes, retrieval, samples
 from .likelihood import log_likelihood
 from .statistics import binomial_interval, paired_difference, summarise
 
@@ -77,6 +78,16 @@ METRICS: dict[str, Metric] = {
         "of logistic regression from codes to labels, fitted on train, scored on test", "higher"
     ),
     "knn_accuracy": Metric("of a vote of the k nearest training codes, scored on test", "higher"),
+    "mig": Metric(
+        "mutual information gap: how much more one code unit tells of a factor than any other; 1 is perfect", "higher"
+    ),
+    "symbols_used": Metric("count of symbols that stand for some part of a test example"),
+    "perplexity": Metric("exp of the entropy of the symbols' frequencies over the whole test set"),
+    "batch_perplexity": Metric("exp of the entropy of the symbols' frequencies in a batch"),
+    "commitment": Metric("cost of codes for their distance from the codebook's vectors", "lower"),
+    "information": Metric("estimate of the mutual information of x and z, in nats"),
+    "total_correlation": Metric("estimate of the total correlation of the code's units, in nats"),
+    "dimensions": Metric("estimate of the sum of the KL of each code unit to its prior, in nats"),
     "undecided": Metric(
         "fraction of code units that are between 0.1 and 0.9, and lose by being rounded to bits", "lower"
     ),
@@ -125,6 +136,7 @@ def battery(
     train: Batch,
     test: Batch,
     *,
+    factors: Any = None,
     samples: int = 100,
     neighbours: int = 5,
     probe_l2: float = 1.0,
@@ -136,7 +148,8 @@ def battery(
 ) -> Callable[[Params, Key], dict[str, float]]:
     """Every metric that applies: a function of one seed's params and a key that gives the metrics by name.
 
-    Labels (integers, [N]) add the probes, `log_weight` the likelihood, `corrupt` the denoising. A name states the
+    Labels (integers, [N]) add the probes, factors the mutual information gap, `log_weight` the likelihood, `symbols`
+    their use, `corrupt` the denoising. A name states the
     number of samples or neighbours, `(k=...)`, and the number of test examples measured if not all are, `(n=...)`:
     evenly spaced ones, or those with a label from 0 on. `describe` explains a name. PCA depends on no seed and is
     fitted once, here; all seeds share compiled programs.
@@ -145,6 +158,7 @@ def battery(
         algorithm: the trained algorithm.
         train: for fitting PCA and probes only.
         test: the examples to measure.
+        factors: the generative factors of the test examples, [N, F]; None where they are not known.
         samples: of the importance-sampled likelihood, for each example.
         neighbours: the number that vote.
         probe_l2: strength of the linear probe's penalty, as in `probes.fit_linear`.
@@ -192,6 +206,11 @@ def battery(
         if algorithm.log_weight is not None:
             key_likelihood = address(key, "likelihood")
             found[likelihood_name] = _likelihood(algorithm, params, weighed, key_likelihood, samples=samples)
+        if factors is not None:
+            found[f"mig (bins={disentanglement.BINS})"] = disentanglement.mig(test_codes, factors)
+        if algorithm.symbols is not None:
+            symbols = _symbols(algorithm, params, test.x)
+            found |= {"symbols_used": len(np.unique(symbols)), "perplexity": quantisers.perplexity(symbols)}
         if labelled and algorithm.predict is not None:
             predicted = assignments(algorithm, params, test.x)
             agree = clustering.agreement(predicted, test.y, supervised=algorithm.classes is not None)
@@ -320,6 +339,13 @@ def _assignments(algorithm: Algorithm, params: Params, x: Array) -> Array:
 
 
 @compiled
+def _symbols(algorithm: Algorithm, params: Params, x: Array) -> Array:
+    assert algorithm.symbols is not None
+    one = lambda x: algorithm.symbols(params, x[None])[0]  # type: ignore[misc]
+    return jax.lax.map(one, x, batch_size=min(500, len(x)))
+
+
+@compiled
 def coded(algorithm: Algorithm, params: Params, x: Array) -> Array:
     """`codes.encode`, compiled once for each algorithm. [N, *shape] -> [N, K]."""
     return codes.encode(algorithm, params, x)
@@ -345,6 +371,7 @@ __all__ = [
     "coded",
     "codes",
     "describe",
+    "disentanglement",
     "has_labels",
     "log_likelihood",
     "logistic_pca",

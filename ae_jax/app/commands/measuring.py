@@ -49,7 +49,8 @@ def measure(
     For a stream the algorithm's own metrics are means over the whole test set; the names of others end in the number of
     examples that they saw.
     """
-    battery = evaluation.battery(algorithm, splits.train, splits.test, samples=samples)
+    factors = None if splits.dataset.factors is None else splits.dataset.factors[1]
+    battery = evaluation.battery(algorithm, splits.train, splits.test, factors=factors, samples=samples)
     values: dict[str, list[float]] = {}
     for i, seed in enumerate(trained.good):
         say(f"evaluating seed {seed} ({i + 1} of {len(trained.good)})")
