@@ -46,17 +46,26 @@ class Defaults(NamedTuple):
 
 
 class Member(NamedTuple):
-    """An algorithm and its defaults."""
+    """An algorithm, its defaults and the family that the documentation lists it in."""
 
     make: Callable[..., Algorithm]
     defaults: Defaults
+    family: str
 
 
 ONE_LAYER = {"hidden": ()}
 
 MEMBERS: tuple[Member, ...] = (
-    Member(autoencoder, Defaults("trial: explained variance .89 of held-out digits; 3000 steps do as well as 5000.")),
-    Member(denoising, Defaults("trial: .87 of held-out digits; a quarter of the pixels, Vincent et al. (2008).")),
+    Member(
+        autoencoder,
+        Defaults("trial: explained variance .89 of held-out digits; 3000 steps do as well as 5000."),
+        family="plain",
+    ),
+    Member(
+        denoising,
+        Defaults("trial: .87 of held-out digits; a quarter of the pixels, Vincent et al. (2008)."),
+        family="robust",
+    ),
     Member(
         sparse,
         Defaults(
@@ -66,6 +75,7 @@ MEMBERS: tuple[Member, ...] = (
             network=ONE_LAYER,
             hyper={"target": 0.1, "weight": 1.0},
         ),
+        family="sparse",
     ),
     Member(
         contractive,
@@ -73,14 +83,18 @@ MEMBERS: tuple[Member, ...] = (
             "Rifai et al. (2011): a weight of 0.1. Trial: .87 of held-out digits; at a weight of 1, .81.",
             updates=3000,
         ),
+        family="robust",
     ),
-    Member(vae, Defaults("trial: after 5000 steps the bound on held-out digits is within 0.2 nats of its best.")),
-    Member(iwae, Defaults("as vae; 5 samples, as in Burda et al. (2016).")),
-    Member(beta_tc_vae, Defaults("as vae; a weight of 6, as in Chen et al. (2018).")),
-    Member(vamp, Defaults("as vae; 500 pseudo-inputs, as in Tomczak & Welling (2018).")),
     Member(
-        vq_vae,
-        Defaults("a code of 8 vectors of 8 numbers, each one of 256: 64 bits an image.", 64),
+        vae,
+        Defaults("trial: after 5000 steps the bound on held-out digits is within 0.2 nats of its best."),
+        family="variational",
+    ),
+    Member(iwae, Defaults("as vae; 5 samples, as in Burda et al. (2016)."), family="variational"),
+    Member(beta_tc_vae, Defaults("as vae; a weight of 6, as in Chen et al. (2018)."), family="variational"),
+    Member(vamp, Defaults("as vae; 500 pseudo-inputs, as in Tomczak & Welling (2018)."), family="variational"),
+    Member(
+        vq_vae, Defaults("a code of 8 vectors of 8 numbers, each one of 256: 64 bits an image.", 64), family="discrete"
     ),
     Member(
         classifier,
@@ -90,6 +104,7 @@ MEMBERS: tuple[Member, ...] = (
             updates=2000,
             pretraining=3000,
         ),
+        family="labels",
     ),
     Member(
         dec,
@@ -101,6 +116,7 @@ MEMBERS: tuple[Member, ...] = (
             pretraining=3000,
             hyper={"weight": 0.02},
         ),
+        family="labels",
     ),
     Member(
         k_sparse,
@@ -111,10 +127,11 @@ MEMBERS: tuple[Member, ...] = (
             lr=3e-3,
             network={"hidden": (), "tied": True},
         ),
+        family="sparse",
     ),
-    Member(adversarial, Defaults("trial: .75 of held-out digits, and codes near their prior.")),
-    Member(adversarial_labels, Defaults("the code is ten classes and a style of ten.", 20)),
-    Member(adversarial_style, Defaults("the code is ten classes and a style of ten.", 20)),
+    Member(adversarial, Defaults("trial: .75 of held-out digits, and codes near their prior."), family="adversarial"),
+    Member(adversarial_labels, Defaults("the code is ten classes and a style of ten.", 20), family="adversarial"),
+    Member(adversarial_style, Defaults("the code is ten classes and a style of ten.", 20), family="adversarial"),
     Member(
         made,
         Defaults(
@@ -122,6 +139,7 @@ MEMBERS: tuple[Member, ...] = (
             500,
             network=ONE_LAYER,
         ),
+        family="autoregressive",
     ),
     Member(
         semantic_hashing,
@@ -131,10 +149,12 @@ MEMBERS: tuple[Member, ...] = (
             32,
             network={"activation": "sigmoid"},
         ),
+        family="discrete",
     ),
     Member(
         rbm,
         Defaults("trial: 128 units at 0.003 keep .90 of held-out digits, at 0.001 .87.", 128, lr=3e-3),
+        family="energy",
     ),
 )
 ALGORITHMS: dict[str, Callable[..., Algorithm]] = {member.make.__name__: member.make for member in MEMBERS}
