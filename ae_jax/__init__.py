@@ -9,7 +9,7 @@ A name is imported when it is first asked for: `import ae_jax` costs little, and
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .xla.compiler import tell_compiler
+from .xla.compiler import set_compiler_flags
 
 if TYPE_CHECKING:
     from . import algorithms, corruption, data, networks, optimizers, training  # noqa: F401
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-tell_compiler()
+set_compiler_flags()
 
 FOLDERS = ("algorithms", "app", "data", "distributions", "evaluation", "networks", "objectives", "training", "xla")
 FILES = ("checks", "core", "corruption", "errors", "optimizers")

@@ -24,7 +24,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 import jax
 import pytest
 
-from ae_jax.xla.compiler import tell_compiler
+from ae_jax.xla.compiler import set_compiler_flags
 
 QUICKLY = "JAX_DISABLE_MOST_OPTIMIZATIONS"  # for subprocesses; `jax.config` has it in small letters
 # Fusions by the older emitters, and a module in one part.
@@ -40,7 +40,7 @@ def known() -> bool:
     return True
 
 
-tell_compiler()  # before JAX first computes
+set_compiler_flags()  # before JAX first computes
 USED = FLAGS if jax.default_backend() == "cpu" and known() else {}
 AS_A_USER = os.environ.get("XLA_FLAGS", "")
 AS_A_TEST = " ".join([AS_A_USER, *(f"--{name}={str(value).lower()}" for name, value in USED.items())]).strip()

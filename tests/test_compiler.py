@@ -57,7 +57,7 @@ def told(monkeypatch, tmp_path, flags, jaxlib="0.10.2", processor=OLD):
     monkeypatch.setattr(metadata, "version", lambda name: jaxlib)
     monkeypatch.setitem(sys.modules, "jax._src.xla_bridge", None)
     monkeypatch.setenv("XLA_FLAGS", flags)
-    compiler.tell_compiler()
+    compiler.set_compiler_flags()
     return dict(part.split("=", 1) for part in os.environ["XLA_FLAGS"].split())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ae_jax.xla import draws
-from ae_jax.xla.barriers import computed, settled
+from ae_jax.xla.barriers import materialize, materialize_gradient
 
 pytestmark = pytest.mark.optimised  # bits
 
@@ -52,7 +52,7 @@ def test_a_chance_for_each_element_gives_the_shape():
 
 @pytest.mark.parametrize("width", [8, 16, 32])
 def test_bits_splits_and_addresses_are_jaxs(width):
-    ours, of = draws.written_out(KEY), f"uint{width}"
+    ours, of = draws.unrolled(KEY), f"uint{width}"
     np.testing.assert_array_equal(jax.random.bits(ours, (9,), of), jax.random.bits(KEY, (9,), of))
     data = jax.random.key_data
     np.testing.assert_array_equal(data(jax.random.split(ours, 3)), data(jax.random.split(KEY, 3)))
@@ -82,7 +82,7 @@ def test_a_checker_of_keys_sees_every_draw():
 
 def test_other_generators_are_left_alone():
     key = jax.random.key(0, impl="rbg")
-    assert draws.written_out(key) is key
+    assert draws.unrolled(key) is key
     np.testing.assert_array_equal(draws.normal(key, (5,)), jax.random.normal(key, (5,)))
     with jax.threefry_partitionable(False):
         np.testing.assert_array_equal(draws.normal(KEY, (5,)), jax.random.normal(KEY, (5,)))
@@ -99,7 +99,7 @@ def test_more_numbers_than_counters_are_refused():
         jax.jit(lambda key: draws.uniform(key, (2**17, 2**16))).lower(KEY)
 
 
-@pytest.mark.parametrize("same", [computed, settled])
+@pytest.mark.parametrize("same", [materialize, materialize_gradient])
 def test_barriers_are_the_identity_with_every_derivative(same):
     x, t = jnp.asarray([[1.0, 2.0], [3.0, 4.0]]), jnp.asarray([[0.5, 0.0], [1.0, 2.0]])
     value, tangent = jax.jvp(same, (x,), (t,))

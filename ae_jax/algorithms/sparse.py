@@ -20,7 +20,7 @@ from ..core import Algorithm, Batch, Key, Loss, Optimizer, Params, Rule, Sigmoid
 from ..distributions.divergences import bernoulli_kl
 from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..objectives.regularized import regularized
-from ..xla.barriers import single
+from ..xla.barriers import at_least_float32
 
 ACTIVATION = {"sigmoid": lambda h: h, "tanh": lambda h: (1 + h) / 2}  # 0 at rest, 1 at most
 PULL = 0.01  # towards the batch's mean: forgets the bias of changes seen on the very batch that made them
@@ -61,7 +61,7 @@ def sparse(
         return sweep(look, batch_size=1000).update(params, (), data, key)[2]  # exact, a chunk at a time
 
     def linear_kl(a: Array, rho: Array) -> Array:  # [B, K], [K] -> [B]
-        rho = jnp.clip(single(rho), 1e-4, 1 - 1e-4)[None]
+        rho = jnp.clip(at_least_float32(rho), 1e-4, 1 - 1e-4)[None]
         slope = (rho - target) / (rho * (1 - rho))  # d KL(target || rho) / d rho
         return (bernoulli_kl(target, rho) + slope * (a - rho)).sum(-1).astype(a.dtype)
 

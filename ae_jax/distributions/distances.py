@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ..xla.barriers import single
+from ..xla.barriers import at_least_float32
 
 NARROW = 16  # dimensions; up to these, differences cost no more than the product
 NEAR = 2.0**-7  # |a - b|^2 over |a|^2 + |b|^2; below this, the product has lost seven bits
@@ -41,7 +41,7 @@ def in_blocks(f: Callable[[Array], Any], x: Array, size: int) -> Any:
 
 def by_differences(a: Array, b: Array) -> Array:
     """sum_k (a_ik - b_jk)^2, without cancellation. [N, K], [M, K] -> [N, M]."""
-    a, b = single(a).T, single(b).T  # [K, N], [K, M]
+    a, b = at_least_float32(a).T, at_least_float32(b).T  # [K, N], [K, M]
 
     def add(total: Array, a: Array, b: Array) -> Array:
         for at, to in zip(a, b, strict=True):  # one pass over the sums
@@ -62,7 +62,7 @@ def squared_distances(a: Array, b: Array | None = None) -> Array:
 
     Without b the pairs are those within a: symmetric, and 0 on the diagonal. Data of 16 bits are computed in float32.
     """
-    a, to = single(a), single(a if b is None else b)
+    a, to = at_least_float32(a), at_least_float32(a if b is None else b)
     if a.shape[1] <= NARROW:
         return by_differences(a, to)
     centre = to.mean(0)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..xla.barriers import single
+from ..xla.barriers import at_least_float32
 
 
 @jax.custom_jvp
@@ -34,7 +34,7 @@ def bernoulli_kl(rho: float | Array, rho_hat: Array, eps: float = 1e-6) -> Array
 
     `rho_hat` is clipped to [eps, 1 - eps], in float32 if it has 16 bits.
     """
-    q = jnp.clip(single(rho_hat), eps, 1 - eps)
+    q = jnp.clip(at_least_float32(rho_hat), eps, 1 - eps)
 
     def part(p: float | Array, q: Array, change: Array) -> Array:
         # p log(p / q) + q - p = p (exp(s) - 1 - s) with s = log(q / p); the added terms cancel between the two sides

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..xla.barriers import computed
+from ..xla.barriers import materialize
 
 
 def sum_examples(a: Array) -> Array:
     """Sums over everything but the leading axis. [B, ...] -> [B]."""
-    return computed(a.reshape(a.shape[0], -1).sum(-1))
+    return materialize(a.reshape(a.shape[0], -1).sum(-1))
 
 
 def squared_error(x_hat: Array, x: Array) -> Array:

@@ -15,7 +15,7 @@ from jax import Array, lax
 from ..checks import labelled
 from ..core import Autoencoder, Batch, Key, Params
 from ..distributions.distances import squared_distances
-from ..xla.barriers import single
+from ..xla.barriers import at_least_float32
 
 
 class Clusters(NamedTuple):
@@ -43,7 +43,7 @@ def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 
     """
     if not 1 <= clusters <= len(x):
         raise ValueError(f"{clusters} clusters of {len(x)} examples; it must be from 1 to {len(x)}")
-    x = single(x)
+    x = at_least_float32(x)
 
     def plus_plus(key: Key) -> Array:
         """Centres drawn from the data, each with a probability as its squared distance from those before."""

@@ -17,7 +17,7 @@ from ..checks import known
 from ..core import Key, Metrics
 from ..distributions.likelihoods import bernoulli_nll
 from ..objectives.terms import reconstruction
-from ..xla.barriers import single
+from ..xla.barriers import at_least_float32
 
 
 class LogisticPCA(NamedTuple):
@@ -38,7 +38,7 @@ def fit(x: Array, components: int, key: Key, *, ridge: float = 1e-2, iterations:
     if components < 1 or len(x) < 1 or (known(ridge) and not 0 < ridge < math.inf):
         given = f"{components} components of {len(x)} examples with ridge {ridge:g}"
         raise ValueError(f"logistic PCA was asked for {given}; the numbers must be at least 1, the ridge positive")
-    root, mean = len(x) ** 0.5, jnp.clip(single(x.mean(0)), 1e-3, 1 - 1e-3)
+    root, mean = len(x) ** 0.5, jnp.clip(at_least_float32(x.mean(0)), 1e-3, 1 - 1e-3)
     key_z, key_v = jax.random.split(key)
     z = jax.random.normal(key_z, (len(x), components), x.dtype) / root  # divided by N^0.5: all curvatures are alike
     v = 0.1 * jax.random.normal(key_v, (components, *x.shape[1:]), x.dtype)

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array, lax
 
 from ..distributions.distances import by_differences, in_blocks
-from ..xla.barriers import single
+from ..xla.barriers import at_least_float32
 
 LONGEST = 64  # bits of an address
 
@@ -41,7 +41,7 @@ def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     count = len(base)
     if not 1 <= k <= count:
         raise ValueError(f"{k} neighbours of {count} codes; it must be from 1 to {count}")
-    base, queries = single(base), single(queries)
+    base, queries = at_least_float32(base), at_least_float32(queries)
     some = min(k + 8, count)
     centre = base.mean(0)
     moved = base - centre

@@ -14,7 +14,7 @@ from jax import Array
 
 from ..checks import check_choice
 from ..core import Autoencoder
-from ..xla.barriers import settled
+from ..xla.barriers import materialize_gradient
 from . import common
 from .common import ACTIVATIONS, Activation, ActivationName, InitName
 from .convolution import Size, convolve, convolve_transpose, fill_unpool, max_pool, max_unpool, resize
@@ -52,7 +52,7 @@ class Convolution(nn.Module):
             y = convolve(x, kernel, self.stride)
         else:
             y = convolve_transpose(x, kernel.swapaxes(2, 3), self.size, self.stride)
-        return settled(y.reshape(-1, self.features) + bias).reshape(y.shape)
+        return materialize_gradient(y.reshape(-1, self.features) + bias).reshape(y.shape)
 
 
 class Encoder(nn.Module):

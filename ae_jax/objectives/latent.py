@@ -28,7 +28,7 @@ from ..distributions import likelihoods
 from ..distributions.likelihoods import Likelihood
 from ..distributions.posteriors import Posterior, gaussian
 from ..distributions.priors import Prior
-from ..xla.barriers import settled
+from ..xla.barriers import materialize_gradient
 from .recode import linear_code, of_code_alone
 from .terms import reconstruction
 
@@ -139,7 +139,7 @@ def latent_model(
         samples, output = len(z), net.decode(params, z.reshape(-1, net.latents), key)
         if samples == 1:
             return p.nll(params, output, x)[None], log_prior(params, z)
-        output = settled(output).reshape(samples, len(x), *output.shape[1:])
+        output = materialize_gradient(output).reshape(samples, len(x), *output.shape[1:])
         return jax.vmap(lambda output: p.nll(params, output, x))(output), log_prior(params, z)
 
     def draw(params: Params, batch: Batch, key: Key, samples: int = 1, train: bool = False) -> Drawn:

@@ -8,7 +8,7 @@ from jax import Array
 
 from ..core import Metrics
 from ..distributions.sums import squared_error, sum_examples
-from ..xla.barriers import single
+from ..xla.barriers import at_least_float32
 
 NOT_WEIGHTS = (
     "bias",
@@ -49,6 +49,6 @@ def reconstruction(x_hat: Array, x: Array, eps: float = 1e-6) -> Metrics:
     `cross_entropy`: nats, summed over dimensions, x_hat clipped to [eps, 1 - eps], in float32 if it has 16 bits.
     """
     error = squared_error(x_hat, x)
-    p = jnp.clip(single(x_hat), eps, 1 - eps)
+    p = jnp.clip(at_least_float32(x_hat), eps, 1 - eps)
     entropy = -sum_examples(x * jnp.log(p) + (1 - x) * jnp.log1p(-p))
     return {"mse": error / x[0].size, "squared_error": error, "cross_entropy": entropy.astype(x_hat.dtype)}

@@ -1,4 +1,4 @@
-"""Where XLA shall keep to what is written, as its own way takes CPUs longer."""
+"""Barriers against fusions by which XLA makes CPU programs slower."""
 
 import jax
 import jax.numpy as jnp
@@ -6,31 +6,31 @@ from jax import Array, lax
 
 
 @jax.custom_jvp
-def computed(sums: Array) -> Array:
-    """The sums [B] themselves, which are computed before anything is done with them.
+def materialize(sums: Array) -> Array:
+    """The sums [B], unchanged: XLA computes them before their mean.
 
-    XLA would make a mean of them another sum over all that they are sums of, by one thread.
+    Without it XLA fuses the mean and the sums into one sum over all elements, which runs in one thread.
     """
     return lax.optimization_barrier(sums)
 
 
-computed.defjvps(lambda tangent, _, sums: tangent)
+materialize.defjvps(lambda tangent, _, sums: tangent)
 
 
 @jax.custom_jvp
-def settled(rows: Array) -> Array:
-    """The rows [N, K] themselves, whose gradient is computed as rows before it goes on.
+def materialize_gradient(rows: Array) -> Array:
+    """The rows [N, K], unchanged: XLA computes their gradient as rows before it uses it.
 
-    To be put where rows become images, or draws of many examples. XLA would make a bias's gradient, a sum over rows,
-    one over all of the axes that rows became: by one thread and in leaps about memory, ten times as long. Numbers
-    differ by the order of summation alone.
+    Put it where rows are reshaped to images, or to draws of many examples. Without it XLA sums a bias's gradient over
+    all axes of the reshaped array, in one thread with strided reads, which takes ten times as long. Only the order of
+    summation differs.
     """
     return rows
 
 
-settled.defjvps(lambda tangent, _, rows: lax.optimization_barrier(tangent))
+materialize_gradient.defjvps(lambda tangent, _, rows: lax.optimization_barrier(tangent))
 
 
-def single(a: Array) -> Array:
-    """The numbers in float32 at least: in 16 bits a probability near 1 rounds to 1, whose complement has no log."""
+def at_least_float32(a: Array) -> Array:
+    """The array in float32 or wider. In 16 bits a probability near 1 rounds to 1, and log(1 - p) is -inf."""
     return a.astype(jnp.promote_types(a.dtype, jnp.float32))

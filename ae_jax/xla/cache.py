@@ -27,8 +27,8 @@ def cache_compilations() -> None:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
-        told = getattr(error, "strerror", None) or error
-        warn(f"compiled programs are not kept between runs ({folder or 'no cache folder'}: {told})")
+        reason = getattr(error, "strerror", None) or error
+        warn(f"compiled programs are not kept between runs ({folder or 'no cache folder'}: {reason})")
         jax.config.update("jax_enable_compilation_cache", False)
         return
     jax.config.update("jax_compilation_cache_dir", folder)

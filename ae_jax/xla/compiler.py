@@ -1,11 +1,11 @@
-"""What JAX's compiler has to be told before it starts, on CPU.
+"""Flags of JAX's compiler on CPU, set before it starts.
 
-Do without YNNPACK in JAX 0.10, which gets some sums wrong by it: 0.10.0 and 0.10.1 of numbers that were converted and
-reshaped (of ones in an int32 [10, 1000, 33], 94 % of them), 0.10.2 of squared products of matrices (jax-ml/jax#39103).
-Without the library all are right. tests/test_compiler.py has these sums.
+No YNNPACK in JAX 0.10: with it some sums are wrong. In 0.10.0 and 0.10.1 they are sums of numbers that were converted
+and reshaped (of ones in an int32 [10, 1000, 33], 94 % of them), in 0.10.2 sums of squared products of matrices
+(jax-ml/jax#39103). tests/test_compiler.py has these sums.
 
-Use vectors of 512 bits where the processor has them and its clock does not mind (Intel since Cooper Lake, AMD since
-Zen 4), where the compiler by itself keeps to 256: 5 to 7 % of training most nets here, and the same bits.
+Vectors of 512 bits where the processor has them without a lower clock (Intel since Cooper Lake, AMD since Zen 4): the
+compiler's own choice is 256. They save 5 to 7 % of the training of most networks here, and give the same bits.
 """
 
 import os
@@ -19,21 +19,21 @@ WIDTH = "xla_cpu_prefer_vector_width"
 CPUINFO = Path("/proc/cpuinfo")
 
 
-def tell_compiler() -> None:
-    """Adds to XLA_FLAGS what is not there yet, for the releases of JAX that are known to take it.
+def set_compiler_flags() -> None:
+    """Adds the flags that XLA_FLAGS lacks, for the releases of JAX that are known to take them.
 
-    XLA reads its flags once, when JAX first computes: hence this at the import of `ae_jax`, and a warning where a
-    needed one comes too late. YNNPACK is left to later releases: 0.11 and 0.12 do these sums right.
+    XLA reads its flags once, when JAX first computes. So `ae_jax` calls this when it is imported, and a needed flag
+    that comes too late gives a RuntimeWarning. Releases 0.11 and 0.12 keep YNNPACK: their sums are right.
     """
     release = metadata.version("jaxlib").split(".")[:2]
     flags = {LIBRARY: ""} if release == ["0", "10"] else {}
     if release in (["0", "10"], ["0", "11"], ["0", "12"]) and wide_vectors():  # an unknown flag ends the process
         flags[WIDTH] = "512"
-    told = os.environ.get("XLA_FLAGS", "")
-    if added := [f"--{name}={value}" for name, value in flags.items() if name not in told]:
-        os.environ["XLA_FLAGS"] = " ".join([*told.split(), *added])
+    present = os.environ.get("XLA_FLAGS", "")
+    if added := [f"--{name}={value}" for name, value in flags.items() if name not in present]:
+        os.environ["XLA_FLAGS"] = " ".join([*present.split(), *added])
     bridge = sys.modules.get("jax._src.xla_bridge")  # not there before jax is imported
-    if LIBRARY in flags and LIBRARY not in told and bridge and bridge.backends_are_initialized():
+    if LIBRARY in flags and LIBRARY not in present and bridge and bridge.backends_are_initialized():
         warnings.warn(
             "JAX has computed before ae_jax was imported, too late to tell it to do without YNNPACK, which gets some "
             f"sums on CPU wrong in JAX 0.10: import ae_jax first, or set XLA_FLAGS=--{LIBRARY}=",
