@@ -35,8 +35,7 @@ if TYPE_CHECKING:
         sweep,
     )
     from .corruption import corrupted  # noqa: F401
-
-    pass
+    from .distributions import likelihoods  # noqa: F401
     from .training import stages  # noqa: F401
 
 __version__ = "0.1.0"
@@ -50,7 +49,7 @@ OFFERED = {  # name -> the module that has it
     **dict.fromkeys(("address", "assign", "augment", "average", "chain", "descend", "each", "epoch"), "core"),
     **dict.fromkeys(("fit", "repeat", "start", "sweep"), "core"),
     "corrupted": "corruption",
-    "losses": "distributions",
+    "likelihoods": "distributions",
     "plots": "app",
     "stages": "training",
 }

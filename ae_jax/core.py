@@ -98,7 +98,7 @@ class Autoencoder(NamedTuple):
     corrupt: Callable[[Array, Key], Array] | None = None  # (x, key) -> x, acting before `encode` in training
     activation: str | None = None  # the name of the code's activation; None if unknown
     output: str | None = None  # the name of the output's activation; None if unknown
-    beside: str = ""  # in words, what `apply` decodes in addition to the code; "" for nothing
+    side_information: str = ""  # in words, what `apply` decodes in addition to the code; "" for nothing
     outputs: int = 1  # numbers for each number of x; beyond 1 an output is [B, *shape, outputs]
 
 

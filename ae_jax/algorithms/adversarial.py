@@ -16,7 +16,7 @@ from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..distributions.priors import PriorName
 from ..distributions.priors import prior as prior_of
 from ..objectives import game
-from ..objectives.recode import of_code_alone
+from ..objectives.recode import code_only
 from ..objectives.regularized import regularized
 
 
@@ -54,7 +54,7 @@ def adversarial(
     if conditional and not target.modes:
         raise ValueError(f"conditional needs a prior with modes to name, mixture or swiss_roll; it is {prior!r}")
     labels, judge = target.modes if conditional else 0, game.perceptron(critic_widths) if critic is None else critic
-    base = regularized(of_code_alone(net), optimizer, likelihood)
+    base = regularized(code_only(net), optimizer, likelihood)
 
     def told(z: Array, y: Array | None) -> Array:  # [B, K] -> [B, K + labels]
         if not conditional:

@@ -12,7 +12,7 @@ from ..checks import checked
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, descend
 from ..distributions.likelihoods import bernoulli_nll, takes_logits
 from ..objectives.masks import ReluAutoencoder, ancestral, before, draw_degrees, masked, unseen
-from ..objectives.recode import of_code_alone
+from ..objectives.recode import code_only
 from ..objectives.terms import reconstruction
 
 
@@ -43,7 +43,7 @@ def made(
     """
     if masks < 1:
         raise ValueError(f"masks is {masks}; there must be at least 1 set")
-    takes_logits(net := of_code_alone(net), "MADE")  # and no output is to be told its own input
+    takes_logits(net := code_only(net), "MADE")  # and no output is to be told its own input
     groups = ("encoder", "decoder") + ("direct",) * direct + ("connectivity",) * conditional
 
     def init(key: Key, data: Batch) -> Params:

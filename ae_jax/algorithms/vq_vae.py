@@ -10,7 +10,7 @@ from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer,
 from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..distributions.likelihoods import likelihood as likelihood_of
 from ..distributions.quantisers import CodebookName, codebook, perplexity
-from ..objectives.recode import of_code_alone
+from ..objectives.recode import code_only
 from ..objectives.terms import reconstruction
 
 
@@ -44,7 +44,7 @@ def vq_vae(
         likelihood: a name, or a `Likelihood`.
     Raises ValueError if `dimension` does not divide the latents.
     """
-    p, net = likelihood_of(likelihood, net), of_code_alone(net)
+    p, net = likelihood_of(likelihood, net), code_only(net)
     if net.latents % dimension:
         raise ValueError(f"dimension is {dimension}, which does not divide the code's {net.latents} latents")
     averages = {"decay": decay, "least": least} if codebooks == "moving" else {}

@@ -18,7 +18,7 @@ from jax import Array
 
 from ..checks import check_choice, known
 from ..core import Autoencoder, Batch, Key, Params
-from ..objectives.recode import of_code_alone, through
+from ..objectives.recode import code_only, composed
 from ..xla import draws
 
 ActivationName = Literal["linear", "relu", "sigmoid", "tanh", "softplus", "elu", "leaky_relu", "gelu", "silu"]
@@ -253,7 +253,7 @@ def join(encoder_of: Autoencoder, decoder_of: Autoencoder) -> Autoencoder:
             raise ValueError("the decoder is tied, its weights are its own encoder's: use one that is not") from None
         return {"encoder": encoder_of.init(key_encoder, data)["encoder"], **halves}
 
-    apply = through(of_code_alone(encoder_of).encode, of_code_alone(decoder_of).decode)
+    apply = composed(code_only(encoder_of).encode, code_only(decoder_of).decode)
     return encoder_of._replace(
         init=init, decode=decoder_of.decode, apply=apply, output=decoder_of.output, outputs=decoder_of.outputs
     )
@@ -278,4 +278,6 @@ def residual(net: Autoencoder) -> Autoencoder:
         z, correction = net.apply(params, x, key)
         return z, x + correction
 
-    return net._replace(apply=apply, beside="the input, to which its output is added (residual)", output="residual")
+    return net._replace(
+        apply=apply, side_information="the input, to which its output is added (residual)", output="residual"
+    )

@@ -198,5 +198,5 @@ def conv(
         outputs=outputs,
     )
     if up == "switch":
-        net = net._replace(beside="the places of its encoder's maxima (up: switch)")
+        net = net._replace(side_information="the places of its encoder's maxima (up: switch)")
     return common.residual(net) if residual else net

@@ -11,7 +11,7 @@ from jax import Array
 
 from ..checks import NOT_NEGATIVE, check_used, known, unless
 from ..core import Autoencoder, Key, Params, address
-from ..objectives.recode import through
+from ..objectives.recode import composed
 from .common import (
     ACTIVATIONS,
     Activation,
@@ -184,7 +184,7 @@ def _tie(net: Autoencoder, decoder: TiedDecoder, depth: int) -> Autoencoder:
         flat: Any = decoder.apply(variables, z, kernels, train=key is not None, rngs=rngs)
         return flat.reshape(z.shape[0], *net.shape)
 
-    return net._replace(decode=decode, apply=through(net.encode, decode))
+    return net._replace(decode=decode, apply=composed(net.encode, decode))
 
 
 def _elementwise(s: Activation, size: int) -> bool:

@@ -7,7 +7,7 @@ import jax
 from jax import Array
 
 from ..core import Autoencoder, Batch, Key, Params
-from ..objectives.recode import of_code_alone, through
+from ..objectives.recode import code_only, composed
 from .common import Activation, ActivationName, activation
 
 
@@ -27,7 +27,7 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
     """
     if not nets:
         raise ValueError("a stack needs at least one network")
-    nets = [of_code_alone(net) for net in nets]
+    nets = [code_only(net) for net in nets]
     if any(net.corrupt is not None for net in nets):
         raise ValueError("a network in the stack corrupts its input: stack clean ones, and corrupt the stack")
     for i, (below, above) in enumerate(pairwise(nets)):
@@ -57,7 +57,7 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
             z = net.decode(part, z if i == 0 else mean(z), key_net)
         return z
 
-    top, apply = nets[-1], through(encode, decode)
+    top, apply = nets[-1], composed(encode, decode)
     made = Autoencoder(nets[0].shape, top.latents, init, encode, decode, apply)
     return made._replace(activation=top.activation, output=nets[0].output)
 

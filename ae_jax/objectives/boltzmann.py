@@ -21,7 +21,7 @@ from ..core import Autoencoder, Heads, Key, Params, address
 from ..distributions.likelihoods import takes_logits
 from ..distributions.sums import softplus, sum_examples
 from ..xla import draws
-from .recode import linear_code, of_code_alone
+from .recode import code_only, linear_code
 from .terms import weights
 
 BoltzmannAutoencoder = Annotated[Autoencoder, Heads(1, network="rbm")]  # one tied linear layer
@@ -120,7 +120,7 @@ def machine(net: Autoencoder, visible: UnitsName = "bernoulli", hidden: UnitsNam
         raise ValueError("visible and hidden are both gaussian, which has no Z for large weights: make one bernoulli")
     if net.corrupt is not None:
         raise ValueError("a Boltzmann machine models its input and has no denoising form: leave the noise out")
-    takes_logits(linear_code(of_code_alone(net)), "a Boltzmann machine")
+    takes_logits(linear_code(code_only(net)), "a Boltzmann machine")
     return Machine(net, UNITS[visible], UNITS[hidden])
 
 

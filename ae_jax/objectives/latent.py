@@ -29,7 +29,7 @@ from ..distributions.likelihoods import Likelihood
 from ..distributions.posteriors import Posterior, gaussian
 from ..distributions.priors import Prior
 from ..xla.barriers import materialize_gradient
-from .recode import linear_code, of_code_alone
+from .recode import code_only, linear_code
 from .terms import reconstruction
 
 GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-variance
@@ -110,7 +110,7 @@ def latent_model(
     pz = q.prior if prior is None else prior
     if pz.log_prob is None:
         raise ValueError("this prior has no log_prob, which a bound on log p(x) needs: take another prior")
-    linear_code(of_code_alone(net))
+    linear_code(code_only(net))
     log_prior = pz.log_prob
     parts = [part for part in (p, q, pz) if part.groups]
     if own:

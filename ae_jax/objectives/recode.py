@@ -1,4 +1,4 @@
-"""Networks as a code and what is decoded from it, nothing else: another code in place of a network's own."""
+"""Networks with another code in place of their own."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,8 @@ from jax import Array
 from ..core import Autoencoder, Key, Params
 
 
-def through(encode: Callable[..., Array], decode: Callable[..., Array]) -> Callable[..., tuple[Array, Array]]:
-    """`Autoencoder.apply` of those two, each with a key of its own in training."""
+def composed(encode: Callable[..., Array], decode: Callable[..., Array]) -> Callable[..., tuple[Array, Array]]:
+    """`Autoencoder.apply` as `decode` after `encode`; each gets a key of its own in training."""
 
     def apply(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
         key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
@@ -19,23 +19,23 @@ def through(encode: Callable[..., Array], decode: Callable[..., Array]) -> Calla
     return apply
 
 
-def of_code_alone(net: Autoencoder) -> Autoencoder:
-    """The network itself. Raises ValueError if its `apply` makes reconstructions of more than the code.
+def code_only(net: Autoencoder) -> Autoencoder:
+    """The network itself. Raises ValueError if its `apply` decodes more than the code.
 
-    For whoever decodes codes without it, drawn ones above all: what is beside the code would be lost silently.
+    For algorithms that decode codes alone, such as drawn ones: they would lose the rest silently.
     """
-    if net.beside:
+    if net.side_information:
         raise ValueError(
-            f"this network makes reconstructions of its code and of {net.beside}, and codes are decoded alone here: "
-            "take a network without, or another algorithm"
+            f"this network makes reconstructions of its code and of {net.side_information}, and codes are decoded "
+            "alone here: take a network without, or another algorithm"
         )
     return net
 
 
 def linear_code(net: Autoencoder) -> Autoencoder:
-    """The network itself. Raises ValueError if its code is known to have gone through a function.
+    """The network itself. Raises ValueError if its code is known to have an activation.
 
-    For whoever needs numbers of any size and sign: logits, a Gaussian's mean and log-variance, natural parameters.
+    For algorithms whose code is any real number: logits, a Gaussian's mean and log-variance, natural parameters.
     """
     if net.activation not in ("linear", None):
         raise ValueError(f"this network's code is {net.activation} and must be linear here: leave code_activation so")
@@ -43,6 +43,6 @@ def linear_code(net: Autoencoder) -> Autoencoder:
 
 
 def recoded(net: Autoencoder, encode: Callable[..., Array]) -> Autoencoder:
-    """The network with `encode`, (params, x, key=None) -> code, for its own; raises as `of_code_alone`."""
-    apply = through(encode, of_code_alone(net).decode)
+    """The network with `encode`, (params, x, key=None) -> code, for its own; raises as `code_only`."""
+    apply = composed(encode, code_only(net).decode)
     return net._replace(encode=encode, apply=apply, layer=None, activation=None)

@@ -59,9 +59,7 @@ def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
 
 def _counters(shape: tuple[int, ...]) -> tuple[Array, Array]:
     if prod(shape) > 2**32:
-        raise ValueError(
-            f"{shape} is more than 2^32 numbers, which one draw cannot give: split the key, draw in parts"
-        )
+        raise ValueError(f"{shape} is more than 2^32 numbers, which one draw cannot give: split the key, draw in parts")
     return jnp.zeros(shape, jnp.uint32), lax.iota(jnp.uint32, prod(shape)).reshape(shape)
 
 
