@@ -27,8 +27,8 @@ if TYPE_CHECKING:
         average,
         chain,
         descend,
-        each,
         epoch,
+        evaluate_each,
         fit,
         repeat,
         start,
@@ -46,7 +46,7 @@ FOLDERS = ("algorithms", "app", "data", "distributions", "evaluation", "networks
 FILES = ("checks", "core", "corruption", "errors", "optimizers")
 OFFERED = {  # name -> the module that has it
     **dict.fromkeys(("Algorithm", "Autoencoder", "Batch", "Loss", "Rule"), "core"),
-    **dict.fromkeys(("address", "assign", "augment", "average", "chain", "descend", "each", "epoch"), "core"),
+    **dict.fromkeys(("address", "assign", "augment", "average", "chain", "descend", "evaluate_each", "epoch"), "core"),
     **dict.fromkeys(("fit", "repeat", "start", "sweep"), "core"),
     "corrupted": "corruption",
     "likelihoods": "distributions",

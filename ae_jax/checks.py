@@ -19,7 +19,7 @@ from jax.core import Tracer
 LATE = 2**30  # updates; an int32 overflows at 2^31
 
 
-def known(value: Any) -> bool:
+def is_concrete(value: Any) -> bool:
     """Whether the value is known before the program runs, so that its range can be checked.
 
     A hyperparameter that jax.vmap maps over, or that jit or grad traces, is not: the caller keeps to its range.
@@ -45,7 +45,7 @@ def check_names(what: str, given: Iterable[str], known: Iterable[str], error: ty
         raise error(f"{what} has no {', '.join(unknown)}; it has {', '.join(names) or 'none'}")
 
 
-def final(hyper: float | Callable[[Any], Any]) -> float | Array:
+def final_value(hyper: float | Callable[[Any], Any]) -> float | Array:
     """The last value of a hyperparameter: the number itself, or its schedule after 2^30 updates.
 
     Raises ValueError for a schedule that never settles, such as a cyclical one.
@@ -55,7 +55,7 @@ def final(hyper: float | Callable[[Any], Any]) -> float | Array:
     with jax.ensure_compile_time_eval():
         values = [hyper(jnp.asarray(LATE - back, jnp.int32)) for back in (0, *(3**i for i in range(17)))]
         first = hyper(jnp.asarray(0, jnp.int32))
-    if all(map(known, (first, *values))):
+    if all(map(is_concrete, (first, *values))):
         apart = max(abs(float(v) - float(values[0])) for v in values)
         if apart > 1e-4 * max(abs(float(v)) for v in (first, *values)):
             raise ValueError(
@@ -74,7 +74,7 @@ def check_batch(data: Any) -> None:
 
 def check_batch_size(batch_size: int) -> None:
     """Raises ValueError unless a batch has at least one example."""
-    if known(batch_size) and batch_size < 1:
+    if is_concrete(batch_size) and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; a batch has at least 1 example")
 
 
@@ -143,7 +143,7 @@ class Range(NamedTuple):
 
         None, a schedule and a traced value pass. Each number of a tuple is checked.
         """
-        if value is None or callable(value) or not known(value):
+        if value is None or callable(value) or not is_concrete(value):
             return
         if isinstance(value, tuple):
             for one in value:

@@ -17,7 +17,6 @@ from jax import Array, lax
 
 from .checks import Hyper as Hyper
 from .checks import check_batch, check_batch_size, check_dtype, check_loss, check_optimizer
-from .checks import final as final
 from .checks import length as length
 
 Key = Array  # a typed key, jax.random.key(seed)
@@ -118,7 +117,7 @@ class Algorithm(NamedTuple):
 
     init: Init
     rule: Rule  # on a minibatch
-    evaluate: Evaluate  # each [B]; `each` and `average` give it examples one by one, so it cannot compare them
+    evaluate: Evaluate  # each [B]; `evaluate_each` and `average` give it examples one by one, so it cannot compare them
     encode: Callable[[Params, Array], Array]  # x [B, *shape] -> deterministic code [B, K]
     decode: Callable[[Params, Array], Array]  # code [B, K] -> data space [B, *shape]
     reconstruct: Callable[[Params, Array], Array]  # x -> data space, through the code (and switches, if any)
@@ -165,7 +164,7 @@ def of_labelled(mean: Metrics) -> Metrics:
     return mean if some is None else {k: m if k == LABELLED else m / some for k, m in mean.items()}
 
 
-def union(*parts: Metrics) -> Metrics:
+def merge_metrics(*parts: Metrics) -> Metrics:
     """The metrics of all parts. Raises ValueError for two of one name."""
     names = [name for part in parts for name in part]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -202,7 +201,7 @@ def descend(
         updates, state = optimizer.update(gradient, memory.optimizer, chosen, **line_search)
         stepped: Any = optax.apply_updates(chosen, updates)
         metrics = {name: value}, means(result.metrics), scheduled
-        return {**params, **stepped, **result.patch}, Descent(memory.step + 1, state), union(*metrics)
+        return {**params, **stepped, **result.patch}, Descent(memory.step + 1, state), merge_metrics(*metrics)
 
     return Rule(lambda p: Descent(jnp.zeros((), jnp.int32), optimizer.init(check_dtype(chosen_of(p)))), update)
 
@@ -219,7 +218,7 @@ def chain(*rules: Rule) -> Rule:
         after, metrics = [], {}
         for i, (rule, m) in enumerate(zip(rules, memory, strict=True)):
             params, m, new = rule.update(params, m, batch, address(key, i))
-            metrics = union(metrics, new)
+            metrics = merge_metrics(metrics, new)
             after.append(m)
         return params, tuple(after), metrics
 
@@ -305,7 +304,7 @@ def fit(init: Init, rule: Rule, data: Batch, key: Key, epochs: int) -> tuple[Par
     return params, history
 
 
-def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 500, first=0) -> Metrics:
+def evaluate_each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 500, first=0) -> Metrics:
     """`evaluate` on every example by itself: each metric [N, ...]. Example i, counted from `first`, has
     `address(key, "example", i)`. `batch_size` examples run at once; it changes only the memory needed.
     """
@@ -320,4 +319,4 @@ def each(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: 
 
 def average(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 500, first=0) -> Metrics:
     """The exact mean over a dataset of every metric, whatever the batch size: each [...]. See `LABELLED`."""
-    return means(each(evaluate, params, data, key, batch_size, first), lambda m: m.mean(0))
+    return means(evaluate_each(evaluate, params, data, key, batch_size, first), lambda m: m.mean(0))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .checks import NOT_NEGATIVE, PORTION, check_choice, known
+from .checks import NOT_NEGATIVE, PORTION, check_choice, is_concrete
 from .core import Autoencoder, Key, Params
 from .xla import draws
 
@@ -95,7 +95,7 @@ def low_resolution(factor: float = FACTOR) -> Corruption:
 
     What is left is what `jax.image.resize(..., "cubic")` makes of the small image, values clipped to [0, 1].
     """
-    if not known(factor) or not 1 <= factor < inf or factor != round(factor):
+    if not is_concrete(factor) or not 1 <= factor < inf or factor != round(factor):
         raise ValueError(
             f"low_resolution was given {factor}; it must be a whole number, 2 or 4 say, and cannot be swept"
         )
@@ -162,7 +162,7 @@ def _images(name: str, x: Array) -> None:
 
 
 def _pixels(length: float | Array) -> int | Array:
-    return round(length) if known(length) else jnp.round(length).astype(jnp.int32)
+    return round(length) if is_concrete(length) else jnp.round(length).astype(jnp.int32)
 
 
 def _probability(name: str, p: float) -> None:

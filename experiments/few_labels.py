@@ -25,7 +25,7 @@ from ae_jax import networks
 from ae_jax.algorithms import autoencoder, classifier, sparse
 from ae_jax.app import plots
 from ae_jax.core import average, epoch, fit
-from ae_jax.objectives.labels import few
+from ae_jax.objectives.labels import draw_labelled
 from ae_jax.training import stages
 
 STARTS = ("random start", "pretrained")
@@ -162,7 +162,7 @@ def recipe(activation, shape, widths, classes, learning_rate, code_l1, batch_siz
 
     def tune(key, given, train, test, count, times):
         key_labels, key_run = jax.random.split(key)
-        labelled = few(train, key_labels, min(count, len(train.x)), classes)
+        labelled = draw_labelled(train, key_labels, min(count, len(train.x)), classes)
         params, history = fit(stages.resume(tuned.init, given), epoch(tuned, batch_size), labelled, key_run, times)
         error = average(lambda *a: {"error": tuned.evaluate(*a)["error"]}, params, test, jax.random.key(0))["error"]
         return 100 * error, history["error"][-1]

@@ -22,7 +22,7 @@ from study import Published, command, keys, mapped, record
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import made
-from ae_jax.core import Algorithm, each
+from ae_jax.core import Algorithm, evaluate_each
 from ae_jax.training.loop import train
 
 
@@ -120,7 +120,7 @@ def main(
             )
             best.append(f"{name}, {kind}, {', '.join(map(str, trained.best_epoch))}")
             print(f"{name}, {kind}: best epochs {trained.best_epoch}; test likelihoods", flush=True)
-            one = mapped(lambda of, d, a=algorithm: each(a.evaluate, of[0], d, of[1])["nll"])
+            one = mapped(lambda of, d, a=algorithm: evaluate_each(a.evaluate, of[0], d, of[1])["nll"])
             nll = np.asarray(one((trained.params, keys(sweep, "evaluation")), test))  # [S, N]
             metrics[label(name, kind)] = nll.mean(1)
             metrics[error(name, kind)] = 1.96 * nll.std(1, ddof=1) / len(test.x) ** 0.5

@@ -903,16 +903,18 @@ def test_without_a_label_any_mode_is_drawn_equally_often(y):
 def test_few_labels_are_even_distinct_and_drawn_by_the_key():
     y = rng.permutation(np.repeat([0, 1, 2, -1], [50, 30, 4, 500]))
     data = Batch(jnp.arange(len(y)), jnp.asarray(y))
-    some = labels.few(data, KEY, 24, 3)
+    some = labels.draw_labelled(data, KEY, 24, 3)
     np.testing.assert_array_equal(np.bincount(some.y), [10, 10, 4])  # the third class has no more
     assert len(np.unique(some.x)) == 24
     np.testing.assert_array_equal(y[some.x], some.y)
-    assert set(np.asarray(labels.few(data, jax.random.key(1), 24, 3).x)) != set(np.asarray(some.x))
+    assert set(np.asarray(labels.draw_labelled(data, jax.random.key(1), 24, 3).x)) != set(np.asarray(some.x))
     with pytest.raises(ValueError, match="without labels"):
-        labels.few(Batch(data.x), KEY, 3, 3)
+        labels.draw_labelled(Batch(data.x), KEY, 3, 3)
     with pytest.raises(ValueError, match="of 584"):
-        labels.few(data, KEY, 600, 3)
-    beyond = labels.few(Batch(data.x, jnp.asarray(y + 1)), KEY, 84, 3)  # of labels 0 to 3, 3 is none: the four last
+        labels.draw_labelled(data, KEY, 600, 3)
+    beyond = labels.draw_labelled(
+        Batch(data.x, jnp.asarray(y + 1)), KEY, 84, 3
+    )  # of labels 0 to 3, 3 is none: the four last
     assert set(np.asarray(beyond.y).tolist()) == {0, 1, 2}
 
 

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from ae_jax import algorithms, core, networks
+from ae_jax.checks import final_value
 from ae_jax.core import Batch, Loss, Rule
 
 KEY = jax.random.key(0)
@@ -78,8 +79,8 @@ def test_schedules_count_the_rules_own_steps():
         params, memory, metrics = rule.update(params, memory, DATA, KEY)
         np.testing.assert_allclose(metrics["scale"], step / 20, rtol=1e-6)
         np.testing.assert_allclose(metrics["pace"], (3 * step + 1) / 20, rtol=1e-6)  # the mean of three
-    assert core.final(schedule) == 1.0
-    assert core.final(0.3) == 0.3
+    assert final_value(schedule) == 1.0
+    assert final_value(0.3) == 0.3
 
 
 def test_lbfgs_solves_a_quadratic():
@@ -109,12 +110,12 @@ def test_a_loss_with_a_metric_of_the_means_name_is_refused():
 
 def test_a_schedule_ends_where_it_has_settled():
     warm = lambda t: jnp.minimum((t + 1) / 100, 1.0)
-    assert core.final(warm) == 1
-    assert core.final(optax.cosine_decay_schedule(1.0, 100, 0.25)) == 0.25
-    assert core.final(0.3) == 0.3
-    assert core.final(optax.exponential_decay(1.0, 100, 0.9)) == 0
-    assert core.final(lambda t: 1 / (1 + t)) < 1e-9
-    traced = jax.jit(lambda end: core.final(optax.linear_schedule(0.0, end, 10)))
+    assert final_value(warm) == 1
+    assert final_value(optax.cosine_decay_schedule(1.0, 100, 0.25)) == 0.25
+    assert final_value(0.3) == 0.3
+    assert final_value(optax.exponential_decay(1.0, 100, 0.9)) == 0
+    assert final_value(lambda t: 1 / (1 + t)) < 1e-9
+    traced = jax.jit(lambda end: final_value(optax.linear_schedule(0.0, end, 10)))
     assert traced(0.5) == 0.5
 
 
@@ -125,7 +126,7 @@ def test_a_schedule_without_an_end_is_refused(cycle):
     with pytest.raises(ValueError, match="never settles"):
         algorithms.vae(net, optax.sgd(0.1), beta=cyclical)
     ended = optax.join_schedules([cyclical, optax.constant_schedule(1.0)], [10_000])  # as the message says
-    assert core.final(ended) == 1
+    assert final_value(ended) == 1
     algorithms.vae(net, optax.sgd(0.1), beta=ended)
 
 
@@ -192,7 +193,7 @@ def noisy(params, batch, key):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 500])
 def test_each_and_average_do_not_depend_on_the_batch_size(batch_size):
-    metrics = core.each(noisy, {}, DATA, KEY, batch_size)
+    metrics = core.evaluate_each(noisy, {}, DATA, KEY, batch_size)
     noise = [jax.random.normal(core.address(KEY, "example", i), (1,))[0] for i in range(10)]
     np.testing.assert_allclose(metrics["value"], np.arange(10) + np.asarray(noise), rtol=1e-6)
     np.testing.assert_array_equal(metrics["label"], np.arange(10))

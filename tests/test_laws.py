@@ -172,7 +172,7 @@ def test_evaluation_has_no_corruption_and_needs_no_particular_batch_size(name):
     params, _, key = run.start(DATA, jax.random.key(0))
     data = jax.tree.map(lambda a: a[:20], DATA)
     few, many = (
-        jit(partial(core.each, run.algorithm.evaluate, batch_size=size))(params, data, key) for size in (3, 20)
+        jit(partial(core.evaluate_each, run.algorithm.evaluate, batch_size=size))(params, data, key) for size in (3, 20)
     )
     for metric in few:
         assert few[metric].shape == (20,)

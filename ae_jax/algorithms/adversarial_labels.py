@@ -11,7 +11,7 @@ from ..checks import Amount, Width, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, chain, descend
 from ..distributions import likelihoods
 from ..objectives import game
-from ..objectives.labels import class_and_style, cross_entropy, draw_class_and_style, few
+from ..objectives.labels import class_and_style, cross_entropy, draw_class_and_style, draw_labelled
 from ..objectives.regularized import regularized
 
 
@@ -62,7 +62,9 @@ def adversarial_labels(
         layers = lambda key, width: critic.init(key, jnp.zeros((1, width), data.x.dtype))
         critics = {"class_critic": layers(key_class, size), "style_critic": layers(key_style, net.latents - size)}
         return (
-            base.init(key_net, data) | critics | ({"labelled": few(data, key_labels, labels, size)} if labels else {})
+            base.init(key_net, data)
+            | critics
+            | ({"labelled": draw_labelled(data, key_labels, labels, size)} if labels else {})
         )
 
     def sample(params: Params, key: Key, n: int) -> Array:

@@ -5,8 +5,8 @@ Hinton & Salakhutdinov (2006), Science 313; Vincent et al. (2010), JMLR 11, sect
 import jax
 import jax.numpy as jnp
 
-from ..checks import Weight, checked
-from ..core import LABELLED, Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final, means
+from ..checks import Weight, checked, final_value
+from ..core import LABELLED, Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, means
 from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..distributions.likelihoods import likelihood as likelihood_of
 from ..objectives.labels import cross_entropy
@@ -46,7 +46,8 @@ def classifier(
     if classes < 2:
         raise ValueError(f"classes is {classes}; a classifier needs at least 2")
     mean = likelihood_of(likelihood, net).mean  # of the decoder's output
-    begin, settled = pretrained(net, optimizer, likelihood, pretrain_epochs), (final(weight_l2), final(head_l2))
+    begin = pretrained(net, optimizer, likelihood, pretrain_epochs)
+    final = final_value(weight_l2), final_value(head_l2)
     groups = ("head",) if freeze else ("encoder", "head")
 
     def init(key: Key, data: Batch) -> Params:
@@ -73,7 +74,7 @@ def classifier(
     return Algorithm(
         init=init,
         rule=descend(loss, optimizer, wrt=groups, weight_l2=weight_l2, head_l2=head_l2),
-        evaluate=lambda params, batch, key: terms(params, batch, None, *settled),
+        evaluate=lambda params, batch, key: terms(params, batch, None, *final),
         encode=lambda params, x: net.encode(params, x),
         decode=lambda params, z: mean(params, net.decode(params, z)),
         reconstruct=lambda params, x: mean(params, net.apply(params, x)[1]),

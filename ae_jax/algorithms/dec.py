@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..checks import Count, Weight, checked
-from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, assign, descend, final
+from ..checks import Count, Weight, checked, final_value
+from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, assign, descend
 from ..distributions.sums import squared_error
 from ..evaluation.clustering import centres, codes_of
 from ..objectives.pretraining import pretrained
@@ -45,7 +45,7 @@ def dec(
     """
     if clusters < 2:
         raise ValueError(f"clusters is {clusters}; it must be at least 2")
-    begin, settled = pretrained(net, optimizer, "squared", pretrain_epochs), final(weight)
+    begin, final = pretrained(net, optimizer, "squared", pretrain_epochs), final_value(weight)
     groups = ("encoder", "centres") + (() if isinstance(weight, int | float) and weight == 0 else ("decoder",))
 
     def frozen(params: Params, x: Array) -> Params:  # the parts of P; a cluster's frequency is a soft count
@@ -69,7 +69,7 @@ def dec(
         return Loss(kl + weight * error, {"clustering": kl, "reconstruction": error})
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        value, metrics, _ = terms(params, batch, None, settled)
+        value, metrics, _ = terms(params, batch, None, final)
         return {"loss": value, **metrics, **reconstruction(net.apply(params, batch.x)[1], batch.x)}
 
     return Algorithm(

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from ..checks import Positive, Updates, Weight, checked
-from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
+from ..checks import Positive, Updates, Weight, checked, final_value
+from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend
 from ..distributions import likelihoods
 from ..objectives.recode import recoded
 from ..objectives.regularized import decay
@@ -57,7 +57,7 @@ def k_sparse(
     if not fits or anneal_steps < 0 or (start is None) != (anneal_steps == 0):
         wanted = f"1 <= k <= start, k <= alpha * k, none above {net.latents}, and anneal_steps with a start"
         raise ValueError(f"k is {k}, start {start}, alpha {alpha}, anneal_steps {anneal_steps}; wanted: {wanted}")
-    p, settled = likelihoods.likelihood(likelihood, net), final(weight_l2)
+    p, final = likelihoods.likelihood(likelihood, net), final_value(weight_l2)
     keeping = lambda k, most: recoded(net, lambda *given: largest(net.encode(*given), k, most))
 
     def losses(params: Params, x: Array, key: Key | None, kept: int | Array, most: int, decay_by):
@@ -69,7 +69,7 @@ def k_sparse(
         return losses(params, batch.x, key, jnp.round(k), first, weight_l2)[1]
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        output, (value, metrics, _) = losses(params, batch.x, None, k, k, settled)
+        output, (value, metrics, _) = losses(params, batch.x, None, k, k, final)
         return {"loss": value, **metrics, **reconstruction(p.mean(params, output), batch.x)}
 
     falling = optax.linear_schedule(first, k, anneal_steps) if anneal_steps else k

@@ -8,7 +8,7 @@ from typing import Annotated
 import jax.numpy as jnp
 import optax
 
-from ..checks import POSITIVE, Amount, Updates, Weight, checked, final, known, needs, unless
+from ..checks import POSITIVE, Amount, Updates, Weight, checked, final_value, is_concrete, needs, unless
 from ..core import Algorithm, Batch, Key, Loss, Optimizer, Params
 from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..objectives.latent import Drawn, GaussianAutoencoder, latent_model, observed, variational
@@ -43,7 +43,7 @@ def vae(
         if callable(beta):
             raise ValueError("warmup_steps raises a constant beta; the given beta is a schedule already")
         beta = optax.linear_schedule(0.0, beta, warmup_steps)
-    settled, free = final(beta), not known(free_bits) or free_bits
+    final, free = final_value(beta), not is_concrete(free_bits) or free_bits
 
     def objective(params: Params, drawn: Drawn, batch: Batch, key: Key, beta) -> Loss:
         kl = drawn.kl  # [B, K], appendix B
@@ -51,5 +51,5 @@ def vae(
         cost = jnp.maximum(kl.mean(0), free_bits).sum() if free else kl.sum(-1)  # [] or [B]
         return Loss(drawn.nll[0] + beta * cost)  # eq. (7)
 
-    evaluated = lambda drawn: {"loss": drawn.nll[0] + settled * drawn.divergence}
+    evaluated = lambda drawn: {"loss": drawn.nll[0] + final * drawn.divergence}
     return variational(model, optimizer, objective, evaluated=evaluated, beta=beta)

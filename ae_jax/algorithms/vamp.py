@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ..checks import Count, Weight, checked, final
+from ..checks import Count, Weight, checked, final_value
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params
 from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..distributions.likelihoods import likelihood as likelihood_of
@@ -68,10 +68,10 @@ def vamp(
     posterior = gaussian(net.latents)
     unit = likelihood_of(likelihood).support == "unit"
     model = latent_model(net, likelihood, posterior, vamp_prior(net, posterior, components, unit))
-    settled = final(beta)
+    final = final_value(beta)
 
     def objective(params: Params, drawn: Drawn, batch: Batch, key: Key, beta) -> Loss:
         return Loss(drawn.nll[0] + beta * drawn.divergence)
 
-    evaluated = lambda drawn: {"loss": drawn.nll[0] + settled * drawn.divergence}
+    evaluated = lambda drawn: {"loss": drawn.nll[0] + final * drawn.divergence}
     return variational(model, optimizer, objective, evaluated=evaluated, beta=beta)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ..checks import POSITIVE, check_choice, known
+from ..checks import POSITIVE, check_choice, is_concrete
 from ..core import Autoencoder, Batch, Init, Key, Params, address
 from .sums import softplus, squared_error, sum_examples
 
@@ -113,7 +113,7 @@ def gaussian(sigma: float | None = None) -> Likelihood:
     def logvar(params: Params, output: Array) -> Array:
         if sigma is None:
             return params["likelihood"]["logvar"]
-        log = math.log if known(sigma) else jnp.log
+        log = math.log if is_concrete(sigma) else jnp.log
         return jnp.asarray(2 * log(sigma), output.dtype)
 
     def init(key: Key, data: Batch) -> Params:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from ..checks import known
+from ..checks import is_concrete
 from ..core import Key, Metrics
 from ..distributions.likelihoods import bernoulli_nll
 from ..objectives.terms import reconstruction
@@ -35,7 +35,7 @@ def fit(x: Array, components: int, key: Key, *, ridge: float = 1e-2, iterations:
     example that can be told without error has a code without bound. The start is small and random.
     Raises ValueError for no components, no examples or no ridge.
     """
-    if components < 1 or len(x) < 1 or (known(ridge) and not 0 < ridge < math.inf):
+    if components < 1 or len(x) < 1 or (is_concrete(ridge) and not 0 < ridge < math.inf):
         given = f"{components} components of {len(x)} examples with ridge {ridge:g}"
         raise ValueError(f"logistic PCA was asked for {given}; the numbers must be at least 1, the ridge positive")
     root, mean = len(x) ** 0.5, jnp.clip(at_least_float32(x.mean(0)), 1e-3, 1 - 1e-3)

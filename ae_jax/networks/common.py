@@ -16,7 +16,7 @@ from flax import errors
 from flax import linen as nn
 from jax import Array
 
-from ..checks import check_choice, known
+from ..checks import check_choice, is_concrete
 from ..core import Autoencoder, Batch, Key, Params
 from ..objectives.recode import code_only, composed
 from ..xla import draws
@@ -76,7 +76,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        if not train or (known(self.rate) and self.rate == 0):
+        if not train or (is_concrete(self.rate) and self.rate == 0):
             return x
         keep = 1 - self.rate
         kept = draws.bernoulli(self.make_rng("dropout"), keep, x.shape)
@@ -86,11 +86,11 @@ class Dropout(nn.Module):
 def check_rates(**rates: float) -> None:
     """Raises ValueError for a rate of dropout that is no probability, or 1, which leaves nothing but zeros."""
     for name, rate in rates.items():
-        if known(rate) and not 0 <= rate < 1:
+        if is_concrete(rate) and not 0 <= rate < 1:
             raise ValueError(f"{name} is {rate}; a rate must be at least 0 and less than 1")
 
 
-def like_data(params: Params, data: Batch) -> Params:
+def cast_to_data_type(params: Params, data: Batch) -> Params:
     """Params in the data's floating dtype: what float64 data trains is float64 throughout."""
     if not jnp.issubdtype(data.x.dtype, jnp.floating):
         raise ValueError(f"the data have dtype {data.x.dtype}; networks take floating point data in [0, 1]")
@@ -184,7 +184,7 @@ def pair(
             "encoder": first(encoder, "encoder", key_encoder, x, code, is_code),
             "decoder": first(decoder, "decoder", key_decoder, z, example, is_example),
         }
-        return like_data(groups, data)
+        return cast_to_data_type(groups, data)
 
     def run(module: nn.Module, group: Any, key: Key | None, *inputs) -> Any:
         # a stream that is not named in rngs, Flax draws from "params"

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from ..checks import NOT_NEGATIVE, check_used, known, unless
+from ..checks import NOT_NEGATIVE, check_used, is_concrete, unless
 from ..core import Autoencoder, Key, Params, address
 from ..objectives.recode import composed
 from .common import (
@@ -194,7 +194,7 @@ def _elementwise(s: Activation, size: int) -> bool:
     with jax.ensure_compile_time_eval():
         at = jax.random.normal(address(jax.random.key(0), "slope"), (1, size))
         slopes = jax.jacfwd(s)(at).reshape(-1, size)
-        return known(slopes) and slopes.shape == (size, size) and not (slopes * (1 - jnp.eye(size))).any()
+        return is_concrete(slopes) and slopes.shape == (size, size) and not (slopes * (1 - jnp.eye(size))).any()
 
 
 _activation = activation  # `mlp` has a parameter of that name

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from ..checks import known
+from ..checks import is_concrete
 from ..core import Batch, Key, Loss, Net, Optimizer, Params, Rule, chain, descend
 from ..distributions.sums import softplus
 
@@ -65,7 +65,7 @@ def game(
     def confuse(params: Params, batch: Batch, key: Key) -> Loss:
         return Loss(softplus(-critic.apply(params[group], codes(params, batch, key))))
 
-    scaled = lambda rate: optimizer if known(rate) and rate == 1 else optax.chain(optimizer, optax.scale(rate))
+    scaled = lambda rate: optimizer if is_concrete(rate) and rate == 1 else optax.chain(optimizer, optax.scale(rate))
     of_critic, of_encoder = map(scaled, rates)
     return chain(
         descend(discriminate, of_critic, wrt=(group,), name=group),

@@ -9,7 +9,7 @@ from ..core import Autoencoder, Batch, Key, Params
 from .recode import linear_code, recoded
 
 
-def few(data: Batch, key: Key, count: int, classes: int) -> Batch:
+def draw_labelled(data: Batch, key: Key, count: int, classes: int) -> Batch:
     """`count` labelled examples, drawn by the key and, as far as the data go, evenly from `classes` classes.
 
     Labels are integers from 0 to classes - 1; any other is none, and examples without one come last, if it must be.

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..checks import NOT_NEGATIVE, Hyper
-from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend, final
+from ..checks import NOT_NEGATIVE, Hyper, final_value
+from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend
 from ..distributions.likelihoods import Likelihood, LikelihoodName, with_likelihood
 from ..distributions.likelihoods import likelihood as likelihood_of
 from .terms import l2, reconstruction
@@ -43,7 +43,7 @@ def regularized(
     for name, h in hyper.items():  # a negative weight would be a reward
         NOT_NEGATIVE.check(name, h)
 
-    settled = {name: final(h) for name, h in hyper.items()}
+    final = {name: final_value(h) for name, h in hyper.items()}
 
     def terms(params: Params, batch: Batch, key: Key, train: bool, weight_l2, **hyper) -> tuple[Array, Loss]:
         key_net, key_penalty = jax.random.split(key)
@@ -57,7 +57,7 @@ def regularized(
         return terms(params, batch, key, train=True, **hyper)[1]
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        output, result = terms(params, batch, key, train=False, **settled)
+        output, result = terms(params, batch, key, train=False, **final)
         return {"loss": result.value, **result.metrics, **reconstruction(p.mean(params, output), batch.x)}
 
     return Algorithm(
