@@ -331,7 +331,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "record_crc_unread",
-        "data/tfds.py",
+        "data/tfrecord.py",
         "    if masked_crc(payload) != ",
         "    if False and masked_crc(payload) != ",
         "test_inputs.py -k flipped_bit",

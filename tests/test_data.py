@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 from PIL import Image
+from test_tfrecord import frame
 
 from ae_jax import core, data
-from ae_jax.data import dataset, images, sprites, tfds, toys
+from ae_jax.data import dataset, images, sprites, tfds, tfrecord, toys
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason=f"needs the data in {SHARED}")
@@ -172,48 +173,6 @@ def test_mnist_is_the_official_one_in_the_order_of_tfds(without_tfds, monkeypatc
             np.testing.assert_array_equal(batch.y[:5], labels[first])
 
 
-def test_examples_are_parsed_as_by_tfds_own_protocol_buffers():
-    pb = pytest.importorskip("tensorflow_datasets.proto.tf_example_generated_pb2")
-    rng = np.random.default_rng(0)
-    for trial in range(50):
-        message = pb.Example()
-        for i in range(rng.integers(0, 5)):
-            feature = message.features.feature[f"schlüssel {i}" * trial]
-            kind = rng.integers(4)
-            size = rng.integers(0, 20)
-            if kind == 0:
-                feature.bytes_list.value.extend(rng.bytes(int(n)) for n in rng.integers(0, 300, size))
-            elif kind == 1:
-                feature.float_list.value.extend(rng.normal(size=size).astype(np.float32).tolist())
-            elif kind == 2:
-                info = np.iinfo(np.int64)
-                feature.int64_list.value.extend([info.min, info.max, -1, 0, 127, 128])
-                feature.int64_list.value.extend(rng.integers(info.min, info.max, size).tolist())
-        parsed = tfds.example(message.SerializeToString())
-        expected = {}
-        for key, feature in message.features.feature.items():
-            kind = feature.WhichOneof("kind")
-            expected[key] = list(getattr(feature, kind).value) if kind else []
-        assert parsed == expected
-
-
-def test_unpacked_lists_are_parsed_too():
-    # Feature {int64_list {value: 5, value: 300}} with one tag per value, as the wire format allows
-    ints = b"\x08\x05\x08\xac\x02"
-    floats = b"\x0d" + struct.pack("<f", 0.5)
-    features = b""
-    for key, field, content in ((b"i", 3, ints), (b"f", 2, floats)):
-        feature = bytes([field << 3 | 2, len(content)]) + content
-        entry = b"\x0a\x01" + key + b"\x12" + bytes([len(feature)]) + feature
-        features += b"\x0a" + bytes([len(entry)]) + entry
-    assert tfds.example(b"\x0a" + bytes([len(features)]) + features) == {"i": [5, 300], "f": [0.5]}
-
-
-def frame(payload):
-    checked = lambda raw: raw + struct.pack("<I", tfds.masked_crc(raw))
-    return checked(struct.pack("<Q", len(payload))) + checked(payload)
-
-
 @pytest.fixture(scope="module")
 def rings(tmp_path_factory):
     """A set in both formats: array_record as tfds writes it, and the same records framed as TFRECORD."""
@@ -312,7 +271,7 @@ def test_damaged_sets_and_wrong_features_are_named(rings, tmp_path):
     with pytest.raises(data.DataError, match="feature 'angle' of rings holds numbers that are not whole"):
         data.open_stream("rings", data_dir=tmp_path / "sets", label="angle")
     file = next(folder.glob("rings-train.tfrecord*"))
-    whole, records = file.read_bytes(), list(tfds.records(file))
+    whole, records = file.read_bytes(), list(tfrecord.records(file))
     file.write_bytes(whole[:-10])
     with pytest.raises(data.DataError, match=f"{file.name} is cut short"):
         load()

@@ -11,11 +11,11 @@ from functools import partial
 import numpy as np
 import pytest
 from PIL import Image
+from test_tfrecord import frame
 
 from ae_jax import data
 from ae_jax.app import files
 from ae_jax.app.commands import loading
-from ae_jax.data import tfds
 from ae_jax.training import run_folder, settings
 
 # --------------------------------------------------------------------------------------- prepared sets, by hand
@@ -34,25 +34,12 @@ def part(field, raw):
     return varint(field << 3 | 2) + varint(len(raw)) + raw
 
 
-def crc(raw):
-    """TFRECORD's checksum, bit by bit, as its description has it."""
-    c = 0xFFFFFFFF
-    for byte in raw:
-        c ^= byte
-        for _ in range(8):
-            c = (c >> 1) ^ 0x82F63B78 if c & 1 else c >> 1
-    c ^= 0xFFFFFFFF
-    return struct.pack("<I", ((c >> 15 | c << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
 def record(label, pixels=None):
     """A frame of a TFRECORD file: an image of 4x4 and a label."""
     file = io.BytesIO()
     Image.fromarray(np.full((4, 4), 40 * max(label, 0), np.uint8) if pixels is None else pixels).save(file, "PNG")
     entry = lambda key, kind, value: part(1, part(1, key) + part(2, part(kind, part(1, value))))
-    raw = part(1, entry(b"image", 1, file.getvalue()) + entry(b"label", 3, varint(label)))
-    size = struct.pack("<Q", len(raw))
-    return size + crc(size) + raw + crc(raw)
+    return frame(part(1, entry(b"image", 1, file.getvalue()) + entry(b"label", 3, varint(label))))
 
 
 def prepared(root, labels, classes=("cat", "dog", "owl")):
@@ -70,14 +57,6 @@ def prepared(root, labels, classes=("cat", "dog", "owl")):
     for split, y in labels.items():
         (folder / f"toy-{split}.tfrecord-00000-of-00001").write_bytes(b"".join(map(record, y)))
     return folder
-
-
-def test_the_checksum_is_crc32c_masked():
-    assert (
-        tfds.masked_crc(b"123456789") == ((0xE3069283 >> 15 | 0xE3069283 << 17) + 0xA282EAD8) & 0xFFFFFFFF
-    )  # RFC 3720
-    for raw in (b"", bytes(32), bytes(range(256))):
-        assert tfds.masked_crc(raw) == struct.unpack("<I", crc(raw))[0]
 
 
 def everything(load, root):

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 from PIL import Image
+from test_tfrecord import frame
 
 from ae_jax import data
 from ae_jax.app import cli, files
 from ae_jax.app.commands import coding, loading, measuring, reporting, restoring, runs, searching, training
-from ae_jax.data import tfds
 from ae_jax.data.dataset import unit_interval
 from ae_jax.errors import RunError
 from ae_jax.training.settings import Settings
@@ -286,11 +286,6 @@ def test_a_vocabulary_below_one_word_is_no_fault_of_the_texts(tmp_path):
 
 
 def test_prepared_sets_of_zeros_and_ones_are_known_by_name(tmp_path, capsys):
-    def frame(payload):
-        size = len(payload).to_bytes(8, "little")
-        checked = lambda raw: raw + tfds.masked_crc(raw).to_bytes(4, "little")
-        return checked(size) + checked(payload)
-
     for name in ("binarized_mnist", "somebody"):
         folder = tmp_path / name / "1.0.0"
         folder.mkdir(parents=True)

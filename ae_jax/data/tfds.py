@@ -5,7 +5,6 @@ Only what must be prepared first asks for the `tensorflow-datasets` package, whi
 
 import importlib.util
 import json
-import mmap
 import os
 import threading
 import urllib.error
@@ -13,126 +12,16 @@ import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import warn
+from . import tfrecord
 from .checks import check_channels, check_labels
 from .dataset import DataError, Dataset, check_sizes, expanded, from_parts, make_batch, tell_idle_scale, unit_interval
 from .images import Crop, Size, decode, fitted
-
-# ------------------------------------------------------------------------------ TFRECORD and tf.train.Example
-
-
-AGAIN = "prepare the set again"
-
-
-def masked_crc(raw: bytes) -> int:
-    """TFRECORD's checksum of bytes: their CRC-32C, rotated by 15 bits to the right, plus a constant."""
-    from google_crc32c import value
-
-    crc = value(raw)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def _frames(raw: Any, path: Path) -> Iterator[tuple[int, int]]:
-    """Start and length of every payload in the bytes of a TFRECORD file.
-
-    A frame is <uint64 length> <crc of the length> <payload> <crc of the payload>. Raises DataError if a length does
-    not fit its checksum, or the file ends within a frame.
-    """
-    at = number = 0
-    while at < len(raw):
-        head = bytes(raw[at : at + 12])
-        if len(head) == 12 and masked_crc(head[:8]) != int.from_bytes(head[8:], "little"):
-            raise DataError(_damaged(path, number, "the checksum of its length does not fit"))
-        length = int.from_bytes(head[:8], "little")
-        if len(head) < 12 or at + 16 + length > len(raw):
-            raise DataError(f"{path} is cut short: its record {number}, at byte {at}, is incomplete; {AGAIN}")
-        yield at + 12, length
-        at, number = at + 16 + length, number + 1
-
-
-def _damaged(path: Path, number: int, why: str) -> str:
-    return f"{path} is damaged at record {number} ({why}); {AGAIN}"
-
-
-def _checked(raw: bytes, path: Path, number: int) -> bytes:
-    """The payload of a payload followed by its checksum. Raises DataError if the two do not fit."""
-    payload = raw[:-4]
-    if masked_crc(payload) != int.from_bytes(raw[-4:], "little"):
-        raise DataError(_damaged(path, number, "its checksum does not fit"))
-    return payload
-
-
-def records(path: Path) -> Iterator[bytes]:
-    """The payloads of a TFRECORD file. Raises DataError for a record that is damaged or cut short."""
-    raw = path.read_bytes()
-    for number, (start, length) in enumerate(_frames(raw, path)):
-        yield _checked(raw[start : start + length + 4], path, number)
-
-
-def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = raw[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-
-
-def _fields(raw: bytes) -> Iterator[tuple[int, Any]]:
-    """(field number, value) of a protocol buffer message; length-delimited values are bytes."""
-    at = 0
-    while at < len(raw):
-        tag, at = _varint(raw, at)
-        kind = tag & 7
-        if kind == 0:
-            value, at = _varint(raw, at)
-        else:
-            size, at = _varint(raw, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
-            value, at = raw[at : at + size], at + size
-        yield tag >> 3, value
-
-
-def _ints(raw: Any) -> list[int]:
-    if isinstance(raw, int):  # not packed
-        values = [raw]
-    else:
-        values, at = [], 0
-        while at < len(raw):
-            value, at = _varint(raw, at)
-            values.append(value)
-    return [v - (1 << 64) if v >> 63 else v for v in values]
-
-
-# Feature = oneof {bytes_list = 1, float_list = 2, int64_list = 3}, each with one repeated field `value` = 1
-_LISTS: dict[int, Callable[[Any], list]] = {
-    1: lambda raw: [raw],
-    2: lambda raw: np.frombuffer(raw, "<f4").tolist(),
-    3: _ints,
-}
-
-
-def example(raw: bytes) -> dict[str, list]:
-    """A serialised tf.train.Example as a dictionary of lists of bytes, floats or integers.
-
-    Example = {features = 1: {feature = 1: map {key = 1, value = 2: Feature}}}.
-    """
-    parsed = {}
-    for _, features in _fields(raw):
-        for _, entry in _fields(features):
-            pair = dict(_fields(entry))
-            value = []
-            for kind, items in _fields(pair.get(2, b"")):
-                value = [v for _, item in _fields(items) for v in _LISTS[kind](item)]
-            parsed[pair[1].decode()] = value
-    return parsed
-
 
 # ------------------------------------------------------------------------------------------ a prepared folder
 
@@ -231,28 +120,30 @@ def _files(path: Path, info: dict, split: dict) -> list[Path]:
         words = {"DATASET": info["name"], "SPLIT": split["name"], "FILEFORMAT": "tfrecord"}
         file = path / template.format(**words, SHARD_X_OF_Y=shard, SHARD_INDEX=f"{i:05d}")
         if not file.exists():
-            raise DataError(f"{file} is missing, though dataset_info.json beside it names it; {AGAIN}")
+            raise DataError(f"{file} is missing, though dataset_info.json beside it names it; {tfrecord.AGAIN}")
         files.append(file)
     return files
 
 
-def _tfrecord(path: Path, info: dict, split: dict, features: dict, keys: list[str]) -> Iterator[list]:
+def _row(features: dict, keys: list[str]) -> Callable[[dict[str, list]], list]:
+    """What takes the features `keys` of a parsed Example as arrays and numbers."""
     readers = [READERS[_kind(features[key])](features[key]) for key in keys]
+    return lambda parsed: [read(parsed[key]) for read, key in zip(readers, keys, strict=True)]
+
+
+def _tfrecord(path: Path, info: dict, split: dict, features: dict, keys: list[str]) -> Iterator[list]:
+    row = _row(features, keys)
     for file, count in zip(_files(path, info, split), split["shardLengths"], strict=True):
-        number = -1
-        for number, raw in enumerate(records(file)):
-            try:
-                parsed = example(raw)
-                row = [read(parsed[key]) for read, key in zip(readers, keys, strict=True)]
-            except Exception as error:  # whatever damaged bytes lead to
-                raise DataError(_damaged(file, number, repr(error))) from error
-            yield row
-        _check_count(file, number + 1, count)
+        found = 0
+        for values in tfrecord.examples(file, row):
+            yield values
+            found += 1
+        _check_count(file, found, count)
 
 
 def _check_count(file: Path, found: int, count: int) -> None:
     if found != count:
-        raise DataError(f"{file} holds {found} records, and dataset_info.json says {count}; {AGAIN}")
+        raise DataError(f"{file} holds {found} records, and dataset_info.json says {count}; {tfrecord.AGAIN}")
 
 
 def _random_access_source(path: Path, info: dict, split: dict) -> Any:
@@ -374,46 +265,12 @@ def random_access(
 
 
 def _indexed(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarray], Iterator[list]]:
-    """Rows of TFRECORD files by number; records are decoded on all cores."""
-    readers = [READERS[_kind(found.features[key])](found.features[key]) for key in found.keys]
+    """Rows of TFRECORD files by number."""
     files = _files(path, found.info, split)
-    spans = [_spans(file) for file in files]
-    for file, span, count in zip(files, spans, split["shardLengths"], strict=True):
-        _check_count(file, len(span), count)
-    starts = np.concatenate([[0], np.cumsum([len(span) for span in spans])])
-    pool = ThreadPoolExecutor(thread_name_prefix="decode")
-
-    def row(file: Path, number: int, raw: bytes) -> list:
-        payload = _checked(raw, file, number)
-        try:
-            parsed = example(payload)
-            return [read(parsed[key]) for read, key in zip(readers, found.keys, strict=True)]
-        except Exception as error:  # whatever damaged bytes lead to
-            raise DataError(_damaged(file, number, repr(error))) from error
-
-    def rows(index: np.ndarray) -> Iterator[list]:
-        cuts = np.searchsorted(index, starts)
-        raw = []
-        for file, span, start, a, b in zip(files, spans, starts[:-1], cuts[:-1], cuts[1:], strict=True):
-            if a < b:
-                with open(file, "rb", buffering=0) as handle:
-                    descriptor = handle.fileno()
-                    for number in (index[a:b] - start).tolist():
-                        at, length = span[number].tolist()
-                        raw.append((file, number, os.pread(descriptor, length + 4, at)))
-        pieces = [raw[i : i + 64] for i in range(0, len(raw), 64)]
-        for piece in pool.map(lambda some: [row(*one) for one in some], pieces):
-            yield from piece
-
-    return rows
-
-
-def _spans(file: Path) -> np.ndarray:
-    """Where the payload of each record of a TFRECORD file is, and its length: [N, 2]."""
-    if not file.stat().st_size:  # which cannot be mapped
-        return np.empty((0, 2), np.int64)
-    with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-        return np.asarray(list(_frames(raw, file)), np.int64).reshape(-1, 2)
+    indices = [tfrecord.index(file) for file in files]
+    for file, spans, count in zip(files, indices, split["shardLengths"], strict=True):
+        _check_count(file, len(spans), count)
+    return tfrecord.by_number(files, indices, _row(found.features, found.keys))
 
 
 def _source_rows(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarray], Iterator[list]]:
