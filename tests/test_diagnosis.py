@@ -72,7 +72,10 @@ def test_remarks_of_several_seeds_are_one_line():
         diagnosis.remarks({0: ["a"], 1: ["a", "b"]})
 
 
-def test_the_report_shows_them():
+def test_the_report_shows_them(tmp_path):
     results = {"seeds": [0], "metrics": {"test loss": {"values": [1.0], "mean": 1.0}}}
-    assert "stuck" not in report._results(results)
-    assert "<li>2 of 8 bits are stuck</li>" in report._results(results | {"remarks": ["2 of 8 bits are stuck"]})
+    x = np.zeros((2, 3))
+    found = report.Findings(title="t", settings={}, results=results, history=[], originals=x, codes=x)
+    assert "stuck" not in report.write(found, tmp_path).read_text()
+    found = found._replace(results=results | {"remarks": ["2 of 8 bits are stuck"]})
+    assert "<li>2 of 8 bits are stuck</li>" in report.write(found, tmp_path).read_text()

@@ -13,7 +13,7 @@ import pytest
 from ae_jax import core, data, networks
 from ae_jax.algorithms import autoencoder
 from ae_jax.app import files, plots, report
-from ae_jax.app.commands import loading, projecting, runs
+from ae_jax.app.commands import loading, projecting
 from ae_jax.training import run_folder
 
 RNG = np.random.default_rng(0)
@@ -120,8 +120,8 @@ def trained(monkeypatch):
         held = dataset(names)
         params = algorithm.init(jax.random.key(0), held.train)
         opened = SimpleNamespace(algorithm=algorithm, params=params, sources=[], folder=run_folder.Folder("nowhere"))
-        monkeypatch.setattr(runs, "open_run", lambda *args: opened)
-        monkeypatch.setattr(runs, "load_own", lambda opened: loading.Splits(held, held.train, None, held.test))
+        monkeypatch.setattr(projecting, "open_run", lambda *args: opened)
+        monkeypatch.setattr(projecting, "load_own", lambda opened: loading.Splits(held, held.train, None, held.test))
         return algorithm, params, held
 
     return open_with
@@ -174,7 +174,7 @@ def test_a_picture_that_cannot_be_drawn_costs_the_page_nothing_else(broken, trai
     def fails(*args, **kwargs):
         raise RuntimeError(f"{broken} cannot be <drawn>\nat all")
 
-    monkeypatch.setattr(report if broken == "savefig" else plots, "_png" if broken == "savefig" else broken, fails)
+    monkeypatch.setattr(report.page if broken == "savefig" else plots, "_png" if broken == "savefig" else broken, fails)
     with pytest.raises(RuntimeError, match="cannot be"):
         report.write(found, tmp_path)
     told = []

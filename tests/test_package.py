@@ -22,3 +22,8 @@ def test_the_licence_is_apache_2_and_stands_in_full():
 def test_a_wheel_says_that_the_package_is_typed():
     files = {included.distribution_path for included in WheelBuilder(str(ROOT)).recurse_included_files()}
     assert {"ae_jax/py.typed", "ae_jax/core.py"} <= files
+
+
+def test_a_wheel_has_the_template_of_the_report():
+    files = {included.distribution_path for included in WheelBuilder(str(ROOT)).recurse_included_files()}
+    assert {"ae_jax/app/report/page.html.j2", "ae_jax/app/report/style.css"} <= files

@@ -281,7 +281,7 @@ def test_features_are_scaled_each_by_itself_about_mid_grey():
 def test_first_layer_features_are_the_unit_inputs_that_excite_most():
     net = networks.mlp((4, 4, 1), 3, hidden=(12,))
     params = weights(net.init, Batch(jnp.zeros((1, 4, 4, 1))))
-    found, units = report.first_layer(params, (4, 4, 1))
+    found, units = report.findings.first_layer(params, (4, 4, 1))
     assert found is not None
     assert found.shape == (12, 4, 4, 1)
     assert units == 12
@@ -298,21 +298,21 @@ def test_first_layer_of_a_convolution_is_its_kernels_and_others_have_none():
     kernel = RNG.normal(size=(3, 3, 1, 5))
     later = {"dense": {"kernel": np.ones((16, 2))}, "level_10": {"kernel": np.ones((3, 3, 5, 2))}}
     params = {"encoder": later | {"level_2": {"bias": np.ones(5), "kernel": kernel}}}
-    found, units = report.first_layer(params, (4, 4, 1))
+    found, units = report.findings.first_layer(params, (4, 4, 1))
     assert found is not None
     assert units == 5
     order = np.argsort(-np.square(kernel).sum((0, 1, 2)))
     np.testing.assert_array_equal(found, kernel.transpose(3, 0, 1, 2)[order])
-    assert report.first_layer(params, (4, 4, 3)) == (None, 0)  # not its channels
-    assert report.first_layer({"encoder": {"layer_0": {"kernel": np.ones((9, 2))}}}, (4, 4, 1)) == (None, 0)
-    assert report.first_layer({"weights": np.ones((16, 2))}, (4, 4, 1)) == (None, 0)
+    assert report.findings.first_layer(params, (4, 4, 3)) == (None, 0)  # not its channels
+    assert report.findings.first_layer({"encoder": {"layer_0": {"kernel": np.ones((9, 2))}}}, (4, 4, 1)) == (None, 0)
+    assert report.findings.first_layer({"weights": np.ones((16, 2))}, (4, 4, 1)) == (None, 0)
 
 
 @pytest.mark.parametrize(
     ("codes", "rests"), [([0, 0.5, 3], True), ([-0.99, 0.2], True), ([-0.3, 0.5], False), ([-0.95, 4], False)]
 )
 def test_units_that_can_rest(codes, rests):
-    assert report.can_rest(np.array(codes)[:, None]) == rests
+    assert report.findings.can_rest(np.array(codes)[:, None]) == rests
 
 
 def test_chunks_cover_everything_once():
@@ -323,7 +323,7 @@ def test_chunks_cover_everything_once():
         return (2 * x,)
 
     for count in (1, 6, 7, 12):
-        (found,) = report._chunks(double, np.arange(count), size=6)
+        (found,) = report.findings._chunks(double, np.arange(count), size=6)
         np.testing.assert_array_equal(found, 2 * np.arange(count))
     assert set(seen) == {1, 6}
 
@@ -511,11 +511,11 @@ def test_the_report_of_documents_has_words_for_curves(corrupt, tmp_path):
     worst = found.ranked["worst"].originals[0]
     assert text.count(", ".join(np.array(names)[np.argsort(-worst)])) >= 1
     assert found.walk is not None
-    cell = report.words(names, found.walk.pictures[0, 0], 4)
+    cell = report.sections.words(names, found.walk.pictures[0, 0], 4)
     assert f"<tbody><tr><td>{cell}</td>" in text
     assert ("as training saw it" in text) == corrupt
-    assert report.words(names, np.array([0, 3, -1, 5, 0, 0, 1]), 2) == "dog, bee"
-    assert report.words(names, np.zeros(7)) == "(none)"
+    assert report.sections.words(names, np.array([0, 3, -1, 5, 0, 0, 1]), 2) == "dog, bee"
+    assert report.sections.words(names, np.zeros(7)) == "(none)"
 
 
 def test_what_users_wrote_is_text(tmp_path):
@@ -572,8 +572,8 @@ def test_importing_is_light_and_drawing_leaves_pyplot_alone():
 import sys
 import numpy as np
 from ae_jax.app import plots, report
-assert not {"matplotlib", "scipy.special", "sklearn"} & set(sys.modules), "imported before use"
-report._png(plots.curve([1, 2], {"train": np.ones((2, 3))}))
+assert not {"jinja2", "matplotlib", "scipy.special", "sklearn"} & set(sys.modules), "imported before use"
+report.page._png(plots.curve([1, 2], {"train": np.ones((2, 3))}))
 assert "matplotlib.pyplot" not in sys.modules
 """
     root = Path(__file__).parents[1]

@@ -1,0 +1,195 @@
+"""What a report shows, computed by the trained model."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...checks import labelled
+from ...core import Algorithm, Key, Params
+from ...distributions.sums import squared_error
+from .. import plots
+
+CHUNK = 500  # examples that go through the network at once
+
+
+class Ranked(NamedTuple):
+    """Examples of the test set in the order of their errors."""
+
+    indices: np.ndarray  # [n], into the test set
+    originals: np.ndarray  # [n, *shape]
+    reconstructions: np.ndarray  # [n, *shape]
+
+
+class Walk(NamedTuple):
+    """What codes on a grid decode to."""
+
+    pictures: np.ndarray  # [R, C, *shape]; the first row is the end of `up`
+    across: plots.Limits  # of the first axis
+    up: plots.Limits  # of the second; unused where R is 1
+
+
+class Findings(NamedTuple):
+    """Everything a report shows. Arrays are on the host, and of the first seed."""
+
+    title: str
+    settings: dict[str, Any]  # may be nested
+    results: dict[str, Any]  # as in results.json
+    history: list[dict[str, Any]]  # as in log.jsonl
+    originals: np.ndarray  # [n, *shape], drawn at random from the test set
+    codes: np.ndarray  # [N, K]
+    # None and {} where the decoder learns nothing, as `walk` is:
+    reconstructions: np.ndarray | None = None  # [n, *shape], of `corrupted` where there is one
+    errors: np.ndarray | None = None  # [N], ||x_hat - x||^2 of every test example, summed over dimensions
+    ranked: Mapping[str, Ranked] = {}  # "worst", "median" and "best" by error
+    corrupted: np.ndarray | None = None  # [n, *shape], as training saw them
+    samples: np.ndarray | None = None  # [n, *shape]
+    walk: Walk | None = None
+    labels: np.ndarray | None = None  # [N]
+    classes: tuple[str, ...] = ()  # their names, where they have some
+    vocabulary: tuple[str, ...] = ()  # of documents [V]: what x counts
+    features: np.ndarray | None = None  # [M, *shape] or convolution kernels [M, h, w, C]; the largest
+    units: int = 0  # how many there are of them
+    activations: np.ndarray | None = None  # [K], the mean over the test set, for units that can rest
+
+
+def gather(
+    title: str,
+    settings: dict[str, Any],
+    results: dict[str, Any],
+    history: list[dict[str, Any]],
+    algorithm: Algorithm,
+    params: Params,
+    dataset: Any,
+    key: Key,
+    classes: Sequence[str] = (),
+    vocabulary: Sequence[str] = (),
+) -> Findings:
+    """Runs one trained model (one seed's `params`) on `dataset.test`, some hundred examples at a time.
+
+    What is drawn at random (examples, corruption, samples) is a function of `key`.
+    `classes` names the labels 0, 1, and so on, where they have names; `vocabulary` the words that documents count.
+    """
+    key_choice, key_corrupt, key_sample = jax.random.split(key, 3)
+    x, y = dataset.test.x, dataset.test.y
+    count, shape = len(x), x.shape[1:]
+    if not count:
+        raise ValueError("the test set is empty: a report needs at least one example to show")
+
+    @jax.jit
+    def look(params: Params, x: jax.Array) -> tuple[jax.Array, ...]:
+        z = algorithm.encode(params, x)
+        return (z, squared_error(algorithm.reconstruct(params, x), x)) if algorithm.decodes else (z,)
+
+    reconstruct = jax.jit(algorithm.reconstruct)
+    decode = jax.jit(algorithm.decode)
+
+    def pick(indices: np.ndarray) -> np.ndarray:
+        return np.asarray(x[indices])
+
+    codes, *errors = _chunks(lambda part: look(params, part), x)
+    wide = plots.columns(shape)
+    chosen = np.asarray(jax.random.permutation(key_choice, count)[: 2 * wide])
+    originals = pick(chosen)
+    corrupted = (
+        None if algorithm.corrupt is None else np.asarray(algorithm.corrupt(jnp.asarray(originals), key_corrupt))
+    )
+
+    def rank(indices: np.ndarray) -> Ranked:
+        return Ranked(indices, pick(indices), np.asarray(reconstruct(params, pick(indices))))
+
+    def decoded() -> dict[str, Any]:
+        return {
+            "reconstructions": np.asarray(reconstruct(params, originals if corrupted is None else corrupted)),
+            "errors": errors[0],
+            "ranked": {name: rank(i) for name, i in plots.extremes(errors[0], min(8, wide)).items()},
+            "walk": _walk(lambda z: decode(params, z), codes, shape),
+        }
+
+    sample = None if algorithm.sample is None else jax.jit(algorithm.sample, static_argnums=2)
+    features, units = first_layer(params, shape)
+    return Findings(
+        title=title,
+        settings=settings,
+        results=results,
+        history=history,
+        originals=originals,
+        codes=codes,
+        **(decoded() if algorithm.decodes else {}),
+        corrupted=corrupted,
+        samples=None if sample is None else np.asarray(sample(params, key_sample, min(8, wide) ** 2)),
+        labels=None if y is None or np.ndim(y) != 1 or not labelled(y).any() else np.asarray(y),
+        classes=tuple(classes),
+        vocabulary=tuple(vocabulary),
+        features=features,
+        units=units,
+        activations=codes.mean(0) if can_rest(codes) else None,
+    )
+
+
+def first_layer(params: Params, shape: Sequence[int]) -> tuple[np.ndarray | None, int]:
+    """The features of an encoder's first layer, up to 100 with the largest weights, and how many there are.
+
+    Where the first kernel has a row for each of the D inputs, w_i / ||w_i||: the input of unit norm that excites
+    unit i most, [M, *shape] (for an affine layer: maximise w.x subject to ||x|| = 1). For a convolution of grey
+    or colour images its kernels, [M, h, w, C]. (None, 0) for anything else.
+    """
+
+    def natural(path: Any) -> list[Any]:  # layer_2 before layer_10
+        return [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", jax.tree_util.keystr(path))]
+
+    leaves = sorted(jax.tree_util.tree_flatten_with_path(params.get("encoder"))[0], key=lambda leaf: natural(leaf[0]))
+    # names tell the order within a kind; an encoder with convolutions begins with one
+    kernels = [np.asarray(w) for d in (4, 2) for _, w in leaves if w.ndim == d]
+    if not kernels:
+        return None, 0
+    kernel = kernels[0]
+    if kernel.ndim == 2 and len(kernel) == np.prod(shape):
+        norms = np.linalg.norm(kernel, axis=0)
+        rows = (kernel / np.where(norms == 0, 1, norms)).T.reshape(-1, *shape)
+    elif kernel.ndim == 4 and plots.is_image(shape) and kernel.shape[2] == shape[-1]:
+        rows = kernel.transpose(3, 0, 1, 2)
+        norms = np.linalg.norm(rows.reshape(len(rows), -1), axis=1)
+    else:
+        return None, 0
+    small = plots.is_image(rows.shape[1:]) and max(rows.shape[1:3]) <= 32
+    most = 100 if small else 5 * plots.columns(rows.shape[1:])
+    return rows[np.argsort(-norms, kind="stable")[:most]], len(rows)
+
+
+def can_rest(codes: np.ndarray) -> bool:
+    """Whether the units have a resting value: never negative (0), or within [-1, 1] and down at -1 (tanh)."""
+    low, high = codes.min(), codes.max()
+    return bool(low >= 0 or (-1 <= low < -0.9 and high <= 1))
+
+
+def _walk(decode: Callable[[jax.Array], jax.Array], codes: np.ndarray, shape: tuple[int, ...]) -> Walk:
+    """From the 2nd to the 98th percentile of the codes along both axes of `plots.plane`."""
+    where = plots.plane(codes)
+    low, high = np.percentile(where.coordinates(codes), [2, 98], axis=0)
+    flat = high - low < 1e-6  # a collapsed direction: a step of one to both sides
+    low, high = np.where(flat, low - 1, low), np.where(flat, high + 1, high)
+    small = plots.is_image(shape) and max(shape[:2]) <= 32
+    side = 12 if small else min(8, plots.columns(shape))
+    across = np.linspace(low[0], high[0], side)
+    if codes.shape[1] == 1:
+        z, up = across[None, :, None], (0.0, 0.0)
+    else:
+        z = np.stack(np.meshgrid(across, np.linspace(high[1], low[1], side)), -1)  # [R, C, 2]
+        up = (float(low[1]), float(high[1]))
+    grid = where.codes(z).astype(codes.dtype)
+    (pictures,) = _chunks(lambda part: (decode(part),), grid.reshape(-1, codes.shape[1]))
+    return Walk(pictures.reshape(*grid.shape[:2], *shape), (float(low[0]), float(high[0])), up)
+
+
+def _chunks(fn: Callable[[Any], tuple[jax.Array, ...]], x: Any, size: int = CHUNK) -> tuple[np.ndarray, ...]:
+    """`fn` on parts of x of one size, so that it compiles once: the last part overlaps, and is cut."""
+    count, parts = len(x), []
+    size = min(size, count)
+    for first in range(0, count, size):
+        start = min(first, count - size)
+        parts.append([np.asarray(a)[first - start :] for a in fn(x[start : start + size])])
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))

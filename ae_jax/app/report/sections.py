@@ -1,0 +1,270 @@
+"""The sections of a report: which pictures and tables show the findings, and what their captions say."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ...checks import labelled
+from ...core import LABELLED
+from ...evaluation import METRICS, describe
+from .. import plots
+from .findings import Findings, Walk
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# As training reports them, where `evaluation.describe` does not know them or means another thing.
+TRAINING: dict[str, str] = {"loss": "what training minimises", "beta": "weight of the KL in that epoch"}
+
+
+class Picture(NamedTuple):
+    """A figure, the name of its file, and what one sees and should look for."""
+
+    name: str
+    draw: Callable[[], "Figure"]
+    caption: str
+    kind: str = "examples"  # or "chart": charts stand side by side where there is room
+
+
+class Listing(NamedTuple):
+    """A table of words, which says of documents what a picture says of images."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str
+    kind: str = "listing"
+
+
+class Section(NamedTuple):
+    """A part of the page."""
+
+    heading: str
+    lead: str  # a sentence that holds for all its pictures
+    pictures: Iterable[Picture | Listing]
+
+
+def sections(f: Findings) -> list[Section]:
+    """The report's pictures by section; each is made when it is iterated over."""
+    seeds = f.results.get("seeds") or [0]
+    of = f"Of seed {seeds[0]}, on the test set." if len(seeds) > 1 else "On the test set."
+    curves = "Mean over the seeds at each epoch, the 95% interval of that mean shaded." if len(seeds) > 1 else ""
+    return [
+        Section("Learning", curves, _learning(f)),
+        Section("Reconstruction", of, _reconstruction(f)),
+        Section("Samples", "", _samples(f)),
+        Section("The code", of, _code(f)),
+        Section("Features", "", _features(f)),
+    ]
+
+
+def _learning(f: Findings) -> Iterator[Picture]:
+    seeds = len(f.results.get("seeds") or [0])
+    parts = [part for part in ("train", "validation") if any(row.get(part) for row in f.history)]
+    for metric in ordered({name for row in f.history for part in parts for name in row.get(part) or {}} - {LABELLED}):
+        series = {}
+        for part in parts:
+            rows = [(row.get(part) or {}).get(metric) for row in f.history]
+            if any(row is not None for row in rows):
+                values = [np.full(seeds, np.nan) if row is None else np.broadcast_to(row, seeds) for row in rows]
+                series[part] = np.array(values, float)  # [E, S]
+        meaning = TRAINING.get(metric) or describe(metric)
+        caption = f"{metric}: {meaning}." if meaning else f"{metric}."
+        draw = partial(plots.curve, [row["epoch"] for row in f.history], series, metric)
+        yield Picture(f"curve_{slug(metric)}", draw, caption, "chart")
+
+
+def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
+    made, errors = f.reconstructions, f.errors
+    if made is None or errors is None:
+        return
+    if f.vocabulary:
+        yield from _rewritten(f, made, errors)
+        yield _spread(errors)
+        return
+    shape = f.originals.shape[1:]
+    image = plots.is_image(shape)
+    bounds = plots.limits(f.originals)
+    scale = "" if bounds == (0.0, 1.0) or not image else f" Mid-grey is zero; black and white are ∓{bounds[1]:.3g}."
+    how = "above" if image else "under"
+    if f.corrupted is None:
+        caption = f"Test examples, drawn at random, {how} what the network makes of them from their codes."
+    else:
+        caption = (
+            f"Test examples, drawn at random; the same, corrupted as in training; and {'below' if image else 'over'} "
+            "them what the network makes of the corrupted ones. Look for what it removes, and what it invents."
+        )
+    draw = partial(plots.reconstructions, f.originals, made, f.corrupted, bounds)
+    yield Picture("reconstructions", draw, caption + scale)
+    clean = "" if f.corrupted is None else " The inputs here are clean."
+    draw = partial(
+        plots.ranked,
+        {name: group.originals for name, group in f.ranked.items()},
+        {name: group.reconstructions for name, group in f.ranked.items()},
+        {name: errors[group.indices] for name, group in f.ranked.items()},
+        bounds,
+    )
+    yield Picture(
+        "worst_median_best",
+        draw,
+        f"The worst, the median and the best of all {len(errors):,} test examples by squared error summed over an "
+        f"example{', written below each pair' if image else ''}.{clean} The worst show what the code has no room "
+        f"for: {'rare shapes, ' if image else 'rare, '}mislabelled or broken data.",
+    )
+    yield _spread(errors)
+
+
+def _spread(errors: np.ndarray) -> Picture:
+    """How the errors of the test set are distributed."""
+    marks = {"median": float(np.median(errors)), "mean": float(np.mean(errors))}
+    return Picture(
+        "errors",
+        partial(plots.histogram, errors, "error of each test example", "squared error, summed over an example", marks),
+        "How errors spread over the test set. A long tail means that a few examples are hardly coded at all.",
+        "chart",
+    )
+
+
+def words(vocabulary: Sequence[str], x: np.ndarray, most: int = 8) -> str:
+    """The words that x [V] gives the most weight, in that order; those of weight 0 or less are no words of it."""
+    order = np.argsort(-x, kind="stable")[:most]
+    return ", ".join(str(vocabulary[i]) for i in order if x[i] > 0) or "(none)"
+
+
+def _rewritten(f: Findings, made: np.ndarray, errors: np.ndarray) -> Iterator[Listing]:
+    """Documents by their commonest words, beside the likeliest ones of what is made of their codes."""
+    tell = lambda x: words(f.vocabulary, x)
+    seen = [f.originals] if f.corrupted is None else [f.originals, f.corrupted]
+    rows = [[tell(x) for x in row] for row in zip(*seen, made, strict=True)][:10]
+    head = ["document", *(["as training saw it"] if f.corrupted is not None else []), "reconstruction"]
+    yield Listing(head, rows, "Test documents, drawn at random: their commonest words, and the likeliest of each code.")
+    rows = [
+        [name, plots.number(float(errors[i])), tell(x), tell(x_hat)]
+        for name, group in f.ranked.items()
+        for i, x, x_hat in list(zip(*group, strict=True))[:3]
+    ]
+    told = f"The worst, the median and the best of all {len(errors):,} test documents by squared error summed over "
+    yield Listing(
+        ["", "error", "document", "reconstruction"],
+        rows,
+        f"{told}words. The worst show what the code has no room for: documents of few words, or of rare ones.",
+    )
+
+
+def _walked(f: Findings, walk: Walk, what: str) -> Listing:
+    """At most five by five of a walk's cells, by their likeliest words."""
+    rows, columns = (np.linspace(0, n - 1, min(n, 5)).round().astype(int) for n in walk.pictures.shape[:2])
+    cells = [[words(f.vocabulary, walk.pictures[r, c], 4) for c in columns] for r in rows]
+    head = [plots.number(v, 3) for v in np.linspace(*walk.across, walk.pictures.shape[1])[columns]]
+    return Listing(
+        head,
+        cells,
+        f"A walk in equal steps over {what}, from the 2nd to the 98th percentile of the test set's codes, decoded: the "
+        "likeliest words. Columns go along the first axis, rows from top to bottom down the second.",
+    )
+
+
+def _samples(f: Findings) -> Iterator[Picture | Listing]:
+    if f.samples is None:
+        return
+    if f.vocabulary:
+        rows = [[words(f.vocabulary, x)] for x in f.samples[:10]]
+        yield Listing(["new documents"], rows, "Codes drawn from the prior and decoded: the likeliest words of each.")
+        return
+    side = int(len(f.samples) ** 0.5)
+    cells = f.samples[: side * side].reshape(side, side, *f.samples.shape[1:])
+    bounds = plots.limits(f.originals) if plots.is_image(f.samples.shape[1:]) else None
+    yield Picture(
+        "samples",
+        partial(plots.examples, cells, bounds),
+        "New examples: codes drawn from the prior and decoded (the mean of p(x | z), no pixel noise). "
+        "Look for variety and for shapes that belong to no class; compare with the test examples above.",
+    )
+
+
+def _code(f: Findings) -> Iterator[Picture | Listing]:
+    size = f.codes.shape[1]
+    what = {1: "the latent", 2: "the two latents"}.get(size, "the plane of the codes' two principal directions")
+    if f.walk is not None and f.vocabulary:
+        yield _walked(f, f.walk, what)
+    elif f.walk is not None:
+        bounds = plots.limits(f.originals)
+        names = plots.axis_names(size)
+        ends = [plots.number(v, 3) for v in (*f.walk.across, *f.walk.up)]
+        axes = f" From {ends[0]} (left) to {ends[1]} (right)" + (
+            f", {ends[2]} (bottom) to {ends[3]} (top)" * (size > 1)
+        )
+        axes = "" if plots.is_image(f.originals.shape[1:]) else f"{axes}."  # a picture of images has them on its axes
+        yield Picture(
+            "walk",
+            partial(plots.walk, f.walk.pictures, f.walk.across, f.walk.up, names, bounds),
+            f"A walk in equal steps over {what}, from the 2nd to the 98th percentile of the test set's codes, decoded."
+            f"{axes} Neighbours should change smoothly; blurred or broken cells lie where there are no data.",
+        )
+    outline = None if f.walk is None or size == 1 else (f.walk.across, f.walk.up)
+    labels = (
+        ", coloured by label: classes that keep apart can be told apart from the code" if f.labels is not None else ""
+    )
+    if size == 1 and f.labels is not None:
+        labels = ", each at the height of its label (spread a little so that points do not hide each other)"
+    without = 0 if f.labels is None else int((~labelled(f.labels)).sum())
+    labels += f"; {without:,} of {len(f.codes):,} have no label" * bool(without)
+    seen = f"The codes of {min(len(f.codes), 5000):,} test examples{labels}."
+    seen += "" if outline is None else " The dashed rectangle is what the walk covers."
+    seen += "" if size <= 2 else " What looks mixed in two dimensions may be apart in the others."
+    yield Picture("codes", partial(plots.scatter, f.codes, f.labels, outline, f.classes), seen, "chart")
+    if f.activations is not None:
+        yield Picture(
+            "activations",
+            partial(
+                plots.histogram,
+                f.activations,
+                f"mean activation of the {size} units",
+                "mean over the test set",
+                {"mean": float(f.activations.mean())},
+            ),
+            "How active each unit of the code is on average. In a sparse code the bars crowd near the target; "
+            "units at the resting value (0, or -1 for tanh) never fire and are dead.",
+            "chart",
+        )
+
+
+def _features(f: Findings) -> Iterator[Picture | Listing]:
+    if f.features is None:
+        return
+    dense = f.features.shape[1:] == f.originals.shape[1:]
+    if f.vocabulary:
+        rows = [[words(f.vocabulary, w), words(f.vocabulary, -w)] for w in f.features[:20]]
+        told = f"Of {len(rows)} units of the first layer, those with the largest weights, of {f.units:,}"
+        yield Listing(["excited by", "inhibited by"], rows, f"{told}: the words with the largest weights.")
+        return
+    shown = f"the {len(f.features)} with the largest weights of {f.units:,}" if len(f.features) < f.units else "all"
+    what = "For each unit of the first layer, the input of unit norm that excites it most (w / ‖w‖)"
+    image = plots.is_image(f.features.shape[1:])
+    strokes = "Strokes, edges and spots are features of the data. " if image else ""
+    scale = " Each is scaled by itself, mid-grey is zero." if image else " Each is scaled by itself."
+    yield Picture(
+        "features",
+        partial(plots.features, f.features),
+        f"{what if dense else 'The kernels of the first convolution'}; {shown}.{scale} "
+        f"{strokes}What looks like noise has learned little.",
+    )
+
+
+def ordered(metrics: Iterable[str]) -> list[str]:
+    """As `evaluation.METRICS` has them; those it does not know behind, by name."""
+    known = list(METRICS)
+
+    def place(name: str) -> tuple[bool, int, str]:
+        bare = name.partition(" (")[0]
+        first = bare.removeprefix("test ")
+        return (first not in known, known.index(first) if first in known else 0, name)
+
+    return sorted(metrics, key=place)
+
+
+def slug(name: str) -> str:
+    """A name for files and for the page's anchors: letters, digits and _."""
+    return re.sub(r"\W+", "_", name.lower()).strip("_") or "picture"
