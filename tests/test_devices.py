@@ -19,7 +19,7 @@ import pytest
 from ae_jax import data, networks
 from ae_jax.algorithms import autoencoder, vae
 from ae_jax.app import cli
-from ae_jax.app.commands import reporting, runs, training
+from ae_jax.app.commands import training
 from ae_jax.core import Batch
 from ae_jax.errors import RunError
 from ae_jax.training import checkpoints, compiled, devices, loop, provenance, run_folder
@@ -326,12 +326,12 @@ def test_that_one_device_has_nothing_to_share_is_said_unless_quiet(flags, tmp_pa
 def test_alone_there_is_nobody_to_agree_with():
     assert devices.first()
     assert not devices.together()
-    assert devices.worst(3) == 3
+    assert devices.largest(3) == 3
     with pytest.raises(KeyError):
-        devices.in_first(lambda: {}["a"])
+        devices.run_in_first(lambda: {}["a"])
     part = np.arange(6.0).reshape(3, 2)
     np.testing.assert_array_equal(devices.host(devices.assembled({"x": part}, devices.mesh())["x"]), part)
-    assert devices.told("so") == ["so"]
+    assert devices.gather_texts("so") == ["so"]
 
 
 @pytest.fixture
@@ -373,21 +373,21 @@ def as_processes(monkeypatch):
 
 def test_every_process_hears_what_each_says(as_processes):
     said = ["", "longer than the others, and not ASCII: \u03b2", "short"]
-    assert as_processes(lambda i: devices.told(said[i]), 3) == [said] * 3
-    assert as_processes(lambda i: devices.told(""), 2) == [["", ""]] * 2
+    assert as_processes(lambda i: devices.gather_texts(said[i]), 3) == [said] * 3
+    assert as_processes(lambda i: devices.gather_texts(""), 2) == [["", ""]] * 2
 
 
 def test_every_process_says_which_differs_and_in_what(as_processes):
     given = [{"lr": 0.1, "net": {"wide": 8}}, {"lr": 0.2, "net": {"wide": 8}}, {"lr": 0.1, "net": {"wide": 8}}]
     given += [{"lr": 0.2, "net": {"wide": 8}}, {"lr": 0.1, "net": {"wide": 16, "deep": 2}}]
-    errors = as_processes(lambda i: devices.agree(given[i]), 5)
+    errors = as_processes(lambda i: devices.check_agreement(given[i]), 5)
     assert all(isinstance(error, ValueError) for error in errors)
     assert {str(error) for error in errors} == {
         "processes 1, 3 have other settings or data than process 0:\n  lr: 0.2, not 0.1\n"
         "process 4 has other settings or data than process 0:\n  net.deep: 2, not None\n  net.wide: 16, not 8\n"
         "Give all the same command."
     }
-    assert as_processes(lambda i: devices.agree(given[0]), 3) == [None] * 3
+    assert as_processes(lambda i: devices.check_agreement(given[0]), 3) == [None] * 3
 
 
 def test_processes_of_different_meshes_are_told_before_they_share_anything(as_processes):
@@ -412,9 +412,9 @@ def test_the_first_process_decides_and_the_others_do_not_look(as_processes):
         assert jax.process_index() == 0
         return {"epochs": (1, 2), "loss": float("nan")}
 
-    assert as_processes(lambda i: devices.decided(found), 3) == [{"epochs": [1, 2], "loss": None}] * 3
-    assert as_processes(lambda i: devices.decided(lambda: None), 2) == [None, None]
-    errors = as_processes(lambda i: devices.decided(lambda: {}["missing"]), 2)
+    assert as_processes(lambda i: devices.broadcast(found), 3) == [{"epochs": [1, 2], "loss": None}] * 3
+    assert as_processes(lambda i: devices.broadcast(lambda: None), 2) == [None, None]
+    errors = as_processes(lambda i: devices.broadcast(lambda: {}["missing"]), 2)
     assert [type(error) for error in errors] == [KeyError, RunError]
 
 
@@ -431,8 +431,8 @@ def test_no_process_trains_a_run_that_another_takes_for_finished(finished, as_pr
     monkeypatch.setattr(run_folder.Folder, "results", lambda folder: results if sees() else None)
     monkeypatch.setattr(run_folder.Folder, "whole", lambda folder: True)
     monkeypatch.setattr(loop, "train", trains)
-    monkeypatch.setattr(runs, "open_run", lambda path: loop.Trained({}, (0,), [], [1]))
-    monkeypatch.setattr(reporting, "decorate", lambda *_: None)
+    monkeypatch.setattr(training, "open_run", lambda path: loop.Trained({}, (0,), [], [1]))
+    monkeypatch.setattr(training, "decorate", lambda *_: None)
     train = lambda i: training.train(settings, tmp_path / "run", quiet=True, mesh=devices.mesh())
     first, other = as_processes(train, 2)
     if finished:
@@ -518,7 +518,7 @@ def test_an_error_between_processes_is_told_as_one(error, alone, expected, monke
     monkeypatch.setattr(cli, "dispatch", dispatch)
     monkeypatch.setattr(cache, "cache_compilations", lambda: None)
     monkeypatch.setattr(devices, "together", lambda: not alone)
-    monkeypatch.setattr(devices, "leave", leave)
+    monkeypatch.setattr(devices, "exit_process", leave)
     with pytest.raises(SystemExit if expected else type(error)):
         cli.main()
     assert (expected or "") in capsys.readouterr().err
@@ -679,11 +679,11 @@ def parts(where, process):
     curve = [row[part]["loss"] for row in trained.history for part in ("train", "validation")]
     np.savez(where + f"/streamed-{process}.npz", curve=curve, read=read)
 
-    assert devices.worst(int(process)) == 1
+    assert devices.largest(int(process)) == 1
     def fail():
         raise ValueError("only the first one knows")
     try:
-        said = devices.in_first(fail)
+        said = devices.run_in_first(fail)
     except (RunError, ValueError) as error:
         said = str(error)
     assert said == "only the first one knows", said

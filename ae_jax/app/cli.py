@@ -767,15 +767,17 @@ def main() -> None:
         sys.exit(128 + stop.number)
     except KeyboardInterrupt:
         warn("Interrupted.")
-        devices.leave(130, at_once=True)  # an exit would wait for the program that computes
+        devices.exit_process(130, at_once=True)  # an exit would wait for the program that computes
     except (RunError, ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
         of_jax = isinstance(error, jax.errors.JaxRuntimeError)
         full = isinstance(error, MemoryError) or (of_jax and "RESOURCE_EXHAUSTED" in str(error))
         if tracebacks() or (of_jax and not full and not devices.together()):
             raise
         if full:
-            said = f"memory is full ({as_line(error)}): give a smaller --batch-size or -n, or fewer --seeds"
+            message = f"memory is full ({as_line(error)}): give a smaller --batch-size or -n, or fewer --seeds"
+        elif of_jax or devices.is_connection_error(error):
+            message = devices.connection_message(error)
         else:
-            said = devices.lost(error) if of_jax or devices.between(error) else as_flags(as_line(error))
-        warn(f"ae-jax: {said}")
-        devices.leave(2)
+            message = as_flags(as_line(error))
+        warn(f"ae-jax: {message}")
+        devices.exit_process(2)

@@ -82,10 +82,10 @@ def save(folder: Path, number: int, state: Any, about: dict[str, Any], keep: int
                 remove(folder / str(old))
 
     try:
-        devices.in_first(lambda: temporary.mkdir(parents=True))
+        devices.run_in_first(lambda: temporary.mkdir(parents=True))
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
             writer.save(temporary / "state", args=ocp.args.StandardSave(state))
-        devices.in_first(commit)
+        devices.run_in_first(commit)
     except Exception as error:
         with contextlib.suppress(OSError):
             shutil.rmtree(temporary)

@@ -5,8 +5,7 @@ split over the second, and gradients are summed. The training set, or each shard
 whole, so that a batch is gathered where it is used. Nothing here changes what is computed: the batches, the keys and
 so the numbers are those of one device, up to the order of sums.
 
-Where there are many processes, all run the same program on the same mesh. The first one alone speaks and writes;
-checkpoints are written by all.
+Many processes all run the same program on the same mesh. The first one alone prints and writes; all write checkpoints.
 """
 
 import contextlib
@@ -44,8 +43,8 @@ def initialize(coordinator: str | None, processes: int | None = None, process: i
         processes: how many there are.
         process: which one this is, from 0.
 
-    Says on stderr where it waits. If the others have not come after `MINUTES`, JAX ends the process by itself, with its
-    own trace and no exception.
+    Prints the address where it waits on stderr. If the others have not come after `MINUTES`, JAX ends the process by
+    itself, with its own trace and no exception.
 
     Raises:
         ValueError: arguments that do not fit, or nothing that "auto" could know.
@@ -82,7 +81,7 @@ def initialize(coordinator: str | None, processes: int | None = None, process: i
             "are, and which one this is, counted from 0"
         )
     warn(f"process {process} of {processes}: waiting at {coordinator} for the others (at most {MINUTES} minutes)")
-    # Everything is said: what a cluster's environment says besides is not asked.
+    # All three are given: a cluster's environment is not read.
     jax.distributed.initialize(coordinator, processes, process, cluster_detection_method="deactivate", **patience)
 
 
@@ -91,8 +90,8 @@ def together() -> bool:
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
-def leave(status: int, at_once: bool = False) -> NoReturn:
-    """Ends this process because of an error; does not wait for the others, who wait for it.
+def exit_process(status: int, at_once: bool = False) -> NoReturn:
+    """Ends this process because of an error, without waiting for the others, which wait for it.
 
     `at_once` does not wait for this process's computations either.
     """
@@ -100,19 +99,19 @@ def leave(status: int, at_once: bool = False) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         if together() and first():
-            time.sleep(1)  # the others are ended as soon as it is gone: let them say what they have to say
+            time.sleep(1)  # the others end as soon as it is gone: let them write their messages
         os._exit(status)
     sys.exit(status)
 
 
-def between(error: Exception) -> bool:
-    """Whether an error is one of the way between processes, of whatever type it comes as."""
-    said = str(error).strip().split("\n")[0].lower()
-    return together() and any(word in said for word in ("gloo", "collective", "coordination"))
+def is_connection_error(error: Exception) -> bool:
+    """Whether an error, of any type, comes from the connection between processes."""
+    line = str(error).strip().split("\n")[0].lower()
+    return together() and any(word in line for word in ("gloo", "collective", "coordination"))
 
 
-def lost(error: Exception) -> str:
-    """What to say of an error that arose between processes."""
+def connection_message(error: Exception) -> str:
+    """The message for an error of the connection between processes."""
     return (
         f"process {jax.process_index()} of {jax.process_count()} lost another one, or the way to it "
         f"({first_line(error)}). Start all of them again with the same command: they go on from the last checkpoint."
@@ -120,12 +119,12 @@ def lost(error: Exception) -> str:
 
 
 def first() -> bool:
-    """Whether this is the process that speaks and writes; the only one is."""
+    """Whether this is process 0, which alone prints and writes; True for a single process."""
     return jax.process_index() == 0
 
 
-def worst(number: int) -> int:
-    """The largest of the processes' numbers, so that all decide alike."""
+def largest(number: int) -> int:
+    """The largest of the processes' numbers, in every process."""
     if jax.process_count() == 1:
         return number
     from jax.experimental import multihost_utils
@@ -133,19 +132,19 @@ def worst(number: int) -> int:
     return int(np.max(multihost_utils.process_allgather(np.asarray(number, np.int32))))
 
 
-def told(text: str) -> list[str]:
-    """What each process says, in their order, in every process."""
+def gather_texts(text: str) -> list[str]:
+    """The text of each process, in the order of processes, in every process."""
     if jax.process_count() == 1:
         return [text]
     from jax.experimental import multihost_utils
 
-    said = text.encode(errors="replace")
-    size = worst(len(said)) or 1  # rows of an array are equally long
-    rows = multihost_utils.process_allgather(np.frombuffer(said.ljust(size, b"\0"), np.uint8))
+    encoded = text.encode(errors="replace")
+    size = largest(len(encoded)) or 1  # rows of an array are equally long
+    rows = multihost_utils.process_allgather(np.frombuffer(encoded.ljust(size, b"\0"), np.uint8))
     return [bytes(row).rstrip(b"\0").decode() for row in np.asarray(rows, np.uint8)]
 
 
-def in_first(fn: Callable[[], Any]) -> None:
+def run_in_first(fn: Callable[[], Any]) -> None:
     """Runs `fn` in the first process while the others wait. An error ends all: the first raises it, the others raise
     RunError with its message.
     """
@@ -154,26 +153,28 @@ def in_first(fn: Callable[[], Any]) -> None:
         return
     from jax.experimental import multihost_utils
 
-    error, said = None, b""
+    error, text = None, b""
     if first():
         try:
             fn()
         except Exception as raised:
-            error, said = raised, (str(raised).encode() or type(raised).__name__.encode())[:4096]
-    told = multihost_utils.broadcast_one_to_all(np.frombuffer(said.ljust(4096, b"\0"), np.uint8))
+            error, text = raised, (str(raised).encode() or type(raised).__name__.encode())[:4096]
+    received = multihost_utils.broadcast_one_to_all(np.frombuffer(text.ljust(4096, b"\0"), np.uint8))
     if error is not None:
         raise error
-    if message := bytes(np.asarray(told, np.uint8)).rstrip(b"\0").decode(errors="replace"):
+    if message := bytes(np.asarray(received, np.uint8)).rstrip(b"\0").decode(errors="replace"):
         raise RunError(message)
 
 
-def decided(fn: Callable[[], Any]) -> Any:
-    """What `fn` returns in the first process, for all, in JSON's types; the others do not call it. So processes decide
-    alike by what lies in a shared folder, where one may see a file a moment before another. For errors see `in_first`.
+def broadcast(fn: Callable[[], Any]) -> Any:
+    """The value of `fn()` in the first process, in every process, in JSON's types; only the first calls it.
+
+    Processes that read a shared folder decide alike by it: one may see a file a moment before another. For errors see
+    `run_in_first`.
     """
     found: list[Any] = []
-    in_first(lambda: found.append(fn()))
-    return json.loads(told(json.dumps(strict(found[0])) if found else "")[0])
+    run_in_first(lambda: found.append(fn()))
+    return json.loads(gather_texts(json.dumps(strict(found[0])) if found else "")[0])
 
 
 def flat(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
@@ -182,23 +183,23 @@ def flat(settings: dict[str, Any], path: str = "") -> dict[str, Any]:
     return {name: value for part in parts for name, value in part.items()}
 
 
-def agree(settings: dict[str, Any]) -> None:
-    """Raises ValueError in every process unless all have the settings of the first one; it says which processes differ
-    and in what. Values are compared as JSON writes them.
+def check_agreement(settings: dict[str, Any]) -> None:
+    """Raises ValueError in every process unless all have the settings of the first one; the message names the processes
+    that differ, and their settings. Values are compared as JSON writes them.
     """
     if jax.process_count() == 1:
         return
     from jax.experimental import multihost_utils
 
     mine = json.dumps(settings, default=str).encode()
-    size = worst(len(mine))
+    size = largest(len(mine))
     sent = multihost_utils.broadcast_one_to_all(np.frombuffer(mine.ljust(size), np.uint8))
     theirs, own = flat(json.loads(bytes(np.asarray(sent, np.uint8)))), flat(json.loads(mine))
     names = sorted(name for name in theirs.keys() | own.keys() if theirs.get(name) != own.get(name))
     short = lambda value: repr(value)[:200]
     differ = "".join(f"\n  {name}: {short(own.get(name))}, not {short(theirs.get(name))}" for name in names)
-    different: dict[str, list[str]] = {}  # many that differ in the same are told of once
-    for process, lines in enumerate(told(differ)):
+    different: dict[str, list[str]] = {}  # processes with the same differences share a message
+    for process, lines in enumerate(gather_texts(differ)):
         if lines:
             different.setdefault(lines, []).append(str(process))
     if different:
@@ -237,8 +238,8 @@ def of_cores(devices: int | None) -> None:
     cores busy, seeds spread over them take less time than one after another, and have the same bits.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    told = getattr(jax.config, "jax_num_cpu_devices", -1) > 0 or "xla_force_host_platform_device_count" in flags
-    if told or devices is None or not 1 <= devices <= (os.cpu_count() or 1):
+    fixed = getattr(jax.config, "jax_num_cpu_devices", -1) > 0 or "xla_force_host_platform_device_count" in flags
+    if fixed or devices is None or not 1 <= devices <= (os.cpu_count() or 1):
         return
     with contextlib.suppress(RuntimeError):  # JAX has started; `layout` says what there is
         jax.config.update("jax_num_cpu_devices", devices)
@@ -257,7 +258,7 @@ def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh |
         ValueError: another name, devices that are not there, or processes that ask for different ones.
     """
     check_choice("parallel", parallel, get_args(Parallel))
-    agree({"parallel": parallel, "seeds": seeds, "devices": devices})  # before one of them alone finds fault with it
+    check_agreement({"parallel": parallel, "seeds": seeds, "devices": devices})  # before one alone raises
     if parallel == "none":
         if devices not in (None, 1):
             raise ValueError(f"--devices is {devices}: add --parallel data, seeds or both, how they share the work")

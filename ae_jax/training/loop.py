@@ -152,7 +152,7 @@ def train(
             if progress:
                 part = f" and {folder.partial['shard']} of {shards} shards of the next" if folder.partial else ""
                 warn(f"going on after epoch {done} of {epochs}{part}")
-        history, unread = devices.decided(folder.read_log)
+        history, unread = devices.broadcast(folder.read_log)
         history = [row for row in history if row["epoch"] <= done]
         if unread and writes:
             lines = f"{unread} line{'s' * (unread > 1)}"
@@ -164,8 +164,8 @@ def train(
         began = time.perf_counter()
         with interruptible("the start, with its pretraining if it has one") as signals:
             state = _computed(begin(next(loaded(stream, [(0, 0)], mesh)) if stream else data, keys))
-        stop = devices.worst(signals[0] if signals else 0)
-        if folder is not None and devices.worst(stop or time.perf_counter() - began >= LONG):
+        stop = devices.largest(signals[0] if signals else 0)
+        if folder is not None and devices.largest(stop or time.perf_counter() - began >= LONG):
             folder.save(0, state)
         if stop:
             kept = f"saved in {folder.path}. Start the same command again to go on from there" if folder else None
@@ -174,8 +174,8 @@ def train(
     def between(e: int, state: State, place: dict[str, Any]) -> None:
         """Between two shards of epoch e: saves if that is due or a signal came, and stops for the signal."""
         nonlocal saved_at
-        stop = devices.worst(signals[0] if signals else 0)
-        due = devices.worst(time.monotonic() - saved_at >= 60 * every_minutes)
+        stop = devices.largest(signals[0] if signals else 0)
+        due = devices.largest(time.monotonic() - saved_at >= 60 * every_minutes)
         if folder is not None and (due or stop):
             folder.save(e - 1, state, place)
             saved_at = time.monotonic()
@@ -224,14 +224,14 @@ def train(
             history.append(row)
             bar(row)
             last = e == epochs or not devices.host(state.active).any()
-            stop = devices.worst(signals[0] if signals else 0)  # the signal, in whichever process it came
+            stop = devices.largest(signals[0] if signals else 0)  # the signal, in whichever process it came
             if folder is None:
                 if stop:
                     raise Interrupted(f"Stopped after epoch {e} of {epochs}; nothing is saved.", stop)
                 continue
             if writes:
                 append(folder.path / "log.jsonl", sealed(row))
-            due = e - saved >= every_epochs or devices.worst(time.monotonic() - saved_at >= 60 * every_minutes)
+            due = e - saved >= every_epochs or devices.largest(time.monotonic() - saved_at >= 60 * every_minutes)
             if last or due or stop:
                 folder.save(e, state)
                 saved, saved_at = e, time.monotonic()

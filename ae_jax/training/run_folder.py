@@ -52,9 +52,9 @@ class Folder:
         for a `keep` below 1.
         """
         check_keep(keep)
-        token = devices.told(secrets.token_hex(8))[0]
+        token = devices.gather_texts(secrets.token_hex(8))[0]
         with contextlib.ExitStack() as stack:
-            devices.in_first(lambda: stack.enter_context(self._held(settings, token)))
+            devices.run_in_first(lambda: stack.enter_context(self._held(settings, token)))
             self._seen(token)
             self._keep = keep
             yield self
@@ -139,8 +139,8 @@ class Folder:
         while not (seen := devices.first() or sees()) and time.monotonic() < until:
             time.sleep(0.1)
         here = f"{self.path} on {platform.node()}"
-        taken = devices.told(here)[0]
-        lines = [f"\n  process {i}: {its}" for i, its in enumerate(devices.told("" if seen else here)) if its]
+        taken = devices.gather_texts(here)[0]
+        lines = [f"\n  process {i}: {its}" for i, its in enumerate(devices.gather_texts("" if seen else here)) if its]
         if lines:
             raise RunError(
                 f"all processes must write one folder: process 0 wrote to {taken}, and these processes do not see its "
@@ -224,7 +224,7 @@ class Folder:
         """
         partial = partial or {}
         number, about = e * self.shards + partial.get("shard", 0), {"epoch": e, "partial": partial}
-        token = devices.told(secrets.token_hex(8))[0]
+        token = devices.gather_texts(secrets.token_hex(8))[0]
         checkpoints.save(self.path / "checkpoints", number, state._asdict(), about, self._keep, token)
 
     def restore(self, target: State) -> tuple[int, State] | None:
@@ -243,11 +243,12 @@ class Folder:
                 found = read()
             except RunError as error:
                 wrong = error
-            if (bad := devices.worst(0 if wrong is None else 1 if isinstance(wrong, checkpoints.Damaged) else 2)) == 2:
+            bad = devices.largest(0 if wrong is None else 1 if isinstance(wrong, checkpoints.Damaged) else 2)
+            if bad == 2:
                 raise wrong or RunError(f"another process cannot read the checkpoint {folder / str(number)} now")
             return None if bad else found, wrong
 
-        steps = sorted(devices.decided(self._numbers), reverse=True)
+        steps = sorted(devices.broadcast(self._numbers), reverse=True)
         self.partial = {}
         for number in steps:
             # To read is to wait for the other processes, so all read where each has found the files whole.
@@ -258,7 +259,7 @@ class Folder:
                 e, state, self.partial = found
                 return e, state
             aside = unused(self.path / f"{ASIDE}{number}")
-            devices.in_first(lambda: os.replace(folder / str(number), aside))
+            devices.run_in_first(lambda: os.replace(folder / str(number), aside))
             if wrong is not None:
                 e = number // self.shards
                 warn(f"The checkpoint of epoch {e} is damaged ({wrong}); moved to {aside}.")

@@ -75,7 +75,7 @@ def train(
         recorded["vocabulary"] = list(splits.dataset.vocabulary)
     # A checkpoint is written by all processes, so all must think it due.
     saving = {"every_epochs": every_epochs, "every_minutes": every_minutes, "keep": keep}
-    devices.agree(recorded | saving | {"mesh": devices.described(mesh)})
+    devices.check_agreement(recorded | saving | {"mesh": devices.described(mesh)})
     devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
     if mesh is not None and mesh.size == 1:
         say("one device does all the work; on CPU, --devices 2 makes two of the cores")
@@ -118,8 +118,8 @@ def train(
             return None
         return results
 
-    with folder.opened(devices.decided(known), keep=keep):
-        if (results := devices.decided(found)) is not None:
+    with folder.opened(devices.broadcast(known), keep=keep):
+        if (results := devices.broadcast(found)) is not None:
             if not devices.first():
                 return {}
             say(f"{folder.path} is finished; here is what it found.")
