@@ -46,7 +46,7 @@ def test_a_member_without_options_builds_for_any_kind_of_data(name):
     assert chosen.latents == DEFAULTS[name].latents
     assert chosen.optimizer.lr == DEFAULTS[name].lr
     for kind in ("unit", "real", "words"):
-        whole = settings.completed(settings.sized(chosen, (8, 8, 1)), 455, kind)
+        whole = settings.completed(settings.with_map_latents(chosen, (8, 8, 1)), 455, kind)
         assert None not in (whole.epochs, whole.hyper.get("likelihood", ""), whole.hyper.get("pretrain_epochs", 0))
         settings.build(whole, (8, 8, 1), 455)
         assert settings.completed(whole, 10, "unit") == whole  # what config.json keeps stays as it is

@@ -443,7 +443,7 @@ def test_battery_on_pca_is_pca(digits):
     train, test = digits
     traced = []
     algorithm, params = principal(train, traced=traced)
-    measure = evaluation.battery(algorithm, train, test)
+    measure = evaluation.all_metrics(algorithm, train, test)
     got = measure(params, jax.random.key(0))
     for name in ("mse", "squared_error", "cross_entropy", "explained_variance"):
         np.testing.assert_allclose(got[f"test {name}"], got[f"pca {name}"], rtol=1e-4)
@@ -455,7 +455,7 @@ def test_battery_on_pca_is_pca(digits):
     z = np.asarray(algorithm.encode(params, test.x))
     assert not {"mean_activation", "l0", "l0_fraction"} & set(got)  # units that go below 0 do not rest there
     rest = float(z.min())
-    sparse = evaluation.battery(algorithm, train, test, resting=rest, awake=1.0)(params, jax.random.key(0))
+    sparse = evaluation.all_metrics(algorithm, train, test, resting=rest, awake=1.0)(params, jax.random.key(0))
     np.testing.assert_allclose(sparse["mean_activation"], z.mean(), atol=1e-5)
     np.testing.assert_allclose(sparse["l0"], (np.abs(z - rest) > 1.0).sum(1).mean(), atol=0.02)
     np.testing.assert_allclose(sparse["l0_fraction"], sparse["l0"] / 10, rtol=1e-6)
@@ -476,7 +476,7 @@ def test_battery_corrupts_only_what_says_so(digits):
     bare = {"likelihood_examples": 50, "jacobian_examples": 50}
     without = Batch(test.x)
     clean, noisy = (
-        evaluation.battery(algorithm, Batch(train.x), without, **bare)(params, jax.random.key(0))
+        evaluation.all_metrics(algorithm, Batch(train.x), without, **bare)(params, jax.random.key(0))
         for algorithm, params in (principal(train), principal(train, corruption.gaussian(0.3)))
     )
     assert noisy.keys() - clean.keys() == {"denoised mse", "denoised squared_error", "denoised cross_entropy"}
@@ -493,7 +493,7 @@ def test_battery_of_a_generative_model(digits):
     algorithm = vae(net, optax.adam(1e-3))
     params, key = algorithm.init(jax.random.key(0), train), jax.random.key(5)
     test = Batch(test.x)  # without labels
-    got = evaluation.battery(algorithm, train, test, samples=4, likelihood_examples=10)(params, key)
+    got = evaluation.all_metrics(algorithm, train, test, samples=4, likelihood_examples=10)(params, key)
     assert all(evaluation.describe(name) for name in got)
     np.testing.assert_allclose(got["test elbo"], -got["test nll"] - got["test kl"], rtol=1e-5)
     tenth = np.linspace(0, 359, 10).astype(int)

@@ -161,7 +161,7 @@ def test_the_labels_of_a_file_of_arrays_are_not_written(x):
 
 def test_a_run_writes_nothing_into_the_folder_it_learned_from(pictures, monkeypatch):
     settings = Settings(algorithm="vae", network="mlp", data="set", latents=2, epochs=1, batch_size=1, seeds=(0,))
-    opened = runs.Opened(**(dict.fromkeys(runs.Opened._fields) | {"settings": settings}))
+    opened = runs.OpenRun(**(dict.fromkeys(runs.OpenRun._fields) | {"settings": settings}))
     monkeypatch.setattr(runs, "open_run", lambda *_: opened)
     monkeypatch.setattr(restoring, "check_restores", lambda *_: None)
     here, out = Path("set/run"), Path("set/cats/z.npy")

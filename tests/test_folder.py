@@ -322,7 +322,7 @@ def test_a_run_that_has_saved_its_start_alone_says_so(partly, capsys):
 
 def test_results_say_which_seeds_their_means_are_over(partly, monkeypatch):
     folder, algorithm = partly
-    monkeypatch.setattr(evaluation, "battery", lambda *_, **__: lambda params, key: {"test elbo": -5.0})
+    monkeypatch.setattr(evaluation, "all_metrics", lambda *_, **__: lambda params, key: {"test elbo": -5.0})
     few = Batch(np.zeros((2, 8, 8, 1), np.float32))
     trained = runs.open_run(folder.path).trained
     results = measuring.measure(algorithm, trained, loading.Splits(None, few, None, few), 1, lambda *_: None)

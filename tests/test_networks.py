@@ -15,8 +15,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from ae_jax import networks
 from ae_jax.core import Batch
 from ae_jax.corruption import corrupted, masking
-from ae_jax.networks import convolution
-from ae_jax.networks.convolution import (
+from ae_jax.networks import image_ops
+from ae_jax.networks.image_ops import (
     convolve,
     convolve_transpose,
     fill_unpool,
@@ -303,7 +303,7 @@ KERNELS = [(1, 1), (2, 2), (3, 3), (4, 4), (2, 3), (5, 5)]
 def lower(monkeypatch):
     """lower("gemm") or lower("native") for what is traced from here on, whatever the platform."""
     chosen = {"gemm": lambda cpu, default: cpu, "native": lambda cpu, default: default}
-    return lambda name: monkeypatch.setattr(convolution, "_by_platform", chosen[name])
+    return lambda name: monkeypatch.setattr(image_ops, "_by_platform", chosen[name])
 
 
 def numpy_convolve(x, kernel, stride, padding):

@@ -13,7 +13,7 @@ import study
 from ae_jax import data, evaluation, networks
 from ae_jax.algorithms import autoencoder, classifier
 from ae_jax.app import plots
-from ae_jax.app.commands import loading, projecting, runs, training
+from ae_jax.app.commands import loading, projecting, training
 from ae_jax.core import Batch, average, epoch
 from ae_jax.data.dataset import make_batch
 from ae_jax.errors import RunError
@@ -67,7 +67,7 @@ def measured():
     params = jax.jit(algorithm.init)(jax.random.key(0), Batch(jnp.asarray(x), jnp.asarray(Y)))
     params["head"]["kernel"] = jax.random.normal(jax.random.key(1), (2, 3))
     whole, some = make_batch(x, HIDDEN), make_batch(x[KNOWN], Y[KNOWN])
-    return [evaluation.battery(algorithm, whole, test)(params, jax.random.key(2)) for test in (whole, some)], (
+    return [evaluation.all_metrics(algorithm, whole, test)(params, jax.random.key(2)) for test in (whole, some)], (
         algorithm,
         params,
         whole,
@@ -169,7 +169,7 @@ def test_a_test_set_without_labels_is_measured_by_the_code_alone():
     train = make_batch(SEEN, CLASS)
     params = jax.jit(algorithm.init)(jax.random.key(0), train)
     for y in (None, np.full(MANY, -1)):
-        found = evaluation.battery(algorithm, train, make_batch(SEEN, y))(params, jax.random.key(1))
+        found = evaluation.all_metrics(algorithm, train, make_batch(SEEN, y))(params, jax.random.key(1))
         assert "jacobian_norm" in found
         assert not [name for name in found if "loss" in name or "error" in name or "accuracy" in name]
 
@@ -179,7 +179,7 @@ def test_without_any_label_nothing_is_probed():
     x = np.clip(CODES, 0, 1)
     algorithm = autoencoder(networks.mlp((3,), 2, hidden=()), optax.adam(1e-3))
     params = jax.jit(algorithm.init)(jax.random.key(0), Batch(jnp.asarray(x)))
-    found = evaluation.battery(algorithm, make_batch(x, Y), make_batch(x, hidden))(params, jax.random.key(1))
+    found = evaluation.all_metrics(algorithm, make_batch(x, Y), make_batch(x, hidden))(params, jax.random.key(1))
     assert not [name for name in found if "probe" in name or "knn" in name]
     assert not evaluation.has_labels(make_batch(x, np.where(Y == 1, 1, -1)), make_batch(x, Y))  # one class to learn
     assert evaluation.has_labels(make_batch(x, HIDDEN), make_batch(x, HIDDEN))
@@ -242,11 +242,13 @@ def test_the_projector_calls_them_so(tmp_path, monkeypatch):
     opened = types.SimpleNamespace(
         algorithm=algorithm, params={}, settings=types.SimpleNamespace(data="toy"), sources=["toy"]
     )
-    monkeypatch.setattr(runs, "open_run", lambda *_: opened)
+    monkeypatch.setattr(projecting, "open_run", lambda *_: opened)
 
     def column(y):
         dataset = data.Dataset("toy", make_batch(x, Y), make_batch(x, y), "here", classes=("cat", "dog"))
-        monkeypatch.setattr(runs, "load_own", lambda _: loading.Splits(dataset, dataset.train, None, dataset.test))
+        monkeypatch.setattr(
+            projecting, "load_own", lambda _: loading.Splits(dataset, dataset.train, None, dataset.test)
+        )
         written = projecting.project(tmp_path, tmp_path / "out")
         named = [file for file in written if file.name == "metadata.tsv"]
         return named and named[0].read_text().splitlines()

@@ -76,7 +76,7 @@ def test_a_measured_algorithm_is_forgotten_with_its_closures(noisy):
     net = networks.mlp((4, 4, 1), 3, hidden=())
     algorithm = denoising(net, optax.sgd(0.1)) if noisy else autoencoder(net, optax.sgd(0.1))
     params = algorithm.init(jax.random.key(0), DATA)
-    measure = evaluation.battery(algorithm, DATA, DATA, samples=2)
+    measure = evaluation.all_metrics(algorithm, DATA, DATA, samples=2)
     assert "test loss" in measure(params, jax.random.key(1))
     evaluation.averaged(algorithm, params, DATA, jax.random.key(2), 0)
     kept = [weakref.ref(fn) for fn in (algorithm.evaluate, algorithm.encode, algorithm.reconstruct)]

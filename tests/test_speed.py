@@ -12,7 +12,7 @@ from jax import lax
 
 from ae_jax import algorithms, core, networks
 from ae_jax.distributions import sums
-from ae_jax.networks import convolution
+from ae_jax.networks import image_ops
 from ae_jax.training import compiled
 from ae_jax.xla import draws
 
@@ -104,7 +104,7 @@ def test_convolutions_within_a_scan_are_matrix_products():
         loss = lambda kernel: jnp.square(conv(x, kernel)).mean()
         return jax.jit(lambda k: lax.scan(lambda k, _: (k - 0.1 * jax.grad(loss)(k), None), k, length=10)[0])
 
-    ours, theirs = (partial(training(conv), kernel) for conv in (convolution.convolve, native))
+    ours, theirs = (partial(training(conv), kernel) for conv in (image_ops.convolve, native))
     assert holds(lambda fast, slow: 2 * fast < slow, ours, theirs)
 
 

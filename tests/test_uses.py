@@ -453,10 +453,10 @@ def test_restore_keeps_what_is_there_and_goes_on_after_a_bad_file(cleaner, tmp_p
 def test_without_dense_layers_the_code_is_as_large_as_the_maps():
     options = ["--network", "conv", "--dense", "False", "--channels", "3", "5"]
     parse = lambda *more: tyro.cli(cli.train_options("denoising"), args=[*options, *more])
-    asked = settings.sized(cli.settings_of("denoising", parse()), (9, 9, 1))
+    asked = settings.with_map_latents(cli.settings_of("denoising", parse()), (9, 9, 1))
     assert asked.latents == 3 * 3 * 5
     settings.build(settings.completed(asked, 100, "unit"), (9, 9, 1), 100)
-    given = settings.sized(cli.settings_of("denoising", parse("--latents", "10")), (9, 9, 1))
+    given = settings.with_map_latents(cli.settings_of("denoising", parse("--latents", "10")), (9, 9, 1))
     with pytest.raises(ValueError, match="give latents=45"):
         settings.build(settings.completed(given, 100, "unit"), (9, 9, 1), 100)
     assert cli.settings_of("denoising", tyro.cli(cli.train_options("denoising"), args=[])).latents == 10

@@ -353,7 +353,7 @@ def settings_of(algorithm: str, parsed: Any) -> Any:
     check_used(NETWORKS[network], network_options, own.network)
     latents = options.latents
     if latents is None:
-        latents = own.latents if network_options.get("dense", True) else 0  # see settings.sized
+        latents = own.latents if network_options.get("dense", True) else 0  # see settings.with_map_latents
     return Settings(
         algorithm=algorithm,
         network=network,

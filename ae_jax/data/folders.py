@@ -27,7 +27,7 @@ class Listed(NamedTuple):
     folders: list[Path]  # those that the files lie in, and others without files
 
 
-class Found(NamedTuple):
+class FolderContent(NamedTuple):
     """The files of one kind in a folder."""
 
     roots: dict[str, Path]  # the folder of each split
@@ -232,7 +232,7 @@ def split_folders(path: Path, files: Sequence[Path]) -> dict[str, Path]:
     return roots or {"train": path}
 
 
-def look(path: Path, kind: Kind) -> Found:
+def look(path: Path, kind: Kind) -> FolderContent:
     """The files of one kind in a folder, by split. Raises DataError for files beside a lone folder `train`.
 
     Subfolders `train` and `test` (and `valid`) are the splits. Left out are folders that ae_jax wrote, files of other
@@ -269,7 +269,7 @@ def look(path: Path, kind: Kind) -> Found:
     left_out += _own(there.own, path)
     if kind != "arrays":
         notes += _of_classes(roots, files, left_out, kind)
-    return Found(roots, files, left_out, notes)
+    return FolderContent(roots, files, left_out, notes)
 
 
 def _of_classes(roots: dict[str, Path], files: dict[str, list[Path]], left_out: list[str], kind: Kind) -> list[str]:

@@ -39,7 +39,7 @@ from .dataset import (
 )
 from .disk import suffix, written
 from .files import header
-from .folders import Found, Kind, class_labels, is_array, kind_of, look
+from .folders import FolderContent, Kind, class_labels, is_array, kind_of, look
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -402,7 +402,7 @@ def write_shards(source: Source, folder: Path | str, rows: int) -> None:
                 np.save(file, array)
 
 
-def _found(path: Path, kind: Kind) -> Found:
+def _found(path: Path, kind: Kind) -> FolderContent:
     """The files of every split of a folder."""
     found = look(path, kind)
     if empty := [part for part, files in found.files.items() if not files]:

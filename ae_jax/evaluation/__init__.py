@@ -1,4 +1,4 @@
-"""Measuring trained autoencoders: plain functions of arrays, and `battery`, which applies all that fit.
+"""Measuring trained autoencoders: plain functions of arrays, and `all_metrics`, which applies all that fit.
 
 Whatever is learned here (PCA, probes) is fitted on train and scored on test. Corruption and dropout do not act,
 but for the corruption of metrics whose name begins with "denoised" and of those an algorithm reports as such.
@@ -131,7 +131,7 @@ def better(name: str) -> Better | None:
     return None if metric is None else metric.better
 
 
-def battery(
+def all_metrics(
     algorithm: Algorithm,
     train: Batch,
     test: Batch,
@@ -361,10 +361,10 @@ def _pca_errors(fitted: pca.PCA, x: Array) -> Metrics:
 __all__ = [
     "METRICS",
     "Metric",
+    "all_metrics",
     "artefacts",
     "assignments",
     "averaged",
-    "battery",
     "better",
     "binomial_interval",
     "clustering",

@@ -17,7 +17,7 @@ from ..core import Autoencoder
 from ..xla.barriers import materialize_gradient
 from . import common
 from .common import ACTIVATIONS, Activation, ActivationName, InitName
-from .convolution import Size, convolve, convolve_transpose, fill_unpool, max_pool, max_unpool, resize
+from .image_ops import Size, convolve, convolve_transpose, fill_unpool, max_pool, max_unpool, resize
 from .mlp import MLP
 
 Down = Literal["stride", "pool"]

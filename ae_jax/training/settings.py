@@ -59,7 +59,7 @@ class Settings:
     algorithm: str
     network: str
     data: str
-    latents: int  # 0 for a network without dense layers: the size of its last maps, see `sized`
+    latents: int  # 0 for a network without dense layers: the size of its last maps, see `with_map_latents`
     epochs: int | None  # None: the algorithm's `Defaults` choose them for the data, see `completed`
     batch_size: int
     seeds: tuple[int, ...]
@@ -145,7 +145,7 @@ def heads(algorithm: str) -> Heads:
     return next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Heads)), Heads(1))
 
 
-def sized(settings: Settings, shape: tuple[int, ...]) -> Settings:
+def with_map_latents(settings: Settings, shape: tuple[int, ...]) -> Settings:
     """The settings with the size of the last maps as latents, if they have 0 latents and a net without dense layers."""
     options = settings.network_options
     if settings.latents or options.get("dense", True) or settings.network != "conv" or len(shape) != 3:

@@ -50,12 +50,12 @@ def measure(
     examples that they saw.
     """
     factors = None if splits.dataset.factors is None else splits.dataset.factors[1]
-    battery = evaluation.battery(algorithm, splits.train, splits.test, factors=factors, samples=samples)
+    metrics_of = evaluation.all_metrics(algorithm, splits.train, splits.test, factors=factors, samples=samples)
     values: dict[str, list[float]] = {}
     for i, seed in enumerate(trained.good):
         say(f"evaluating seed {seed} ({i + 1} of {len(trained.good)})")
         key = address(jax.random.key(seed), "evaluation")
-        found = battery(trained.of(seed), key)
+        found = metrics_of(trained.of(seed), key)
         if splits.streams is not None:
             found = exactly(algorithm, splits, trained.of(seed), key, found)
         for name, value in found.items():

@@ -15,7 +15,7 @@ from ..files import (
     image_bytes,
     places_for,
 )
-from .runs import Opened, check_decodes, open_run
+from .runs import OpenRun, check_decodes, open_run
 
 
 def restore(
@@ -67,7 +67,7 @@ def restore(
     return written, refused
 
 
-def check_restores(opened: Opened, workdir: Path) -> None:
+def check_restores(opened: OpenRun, workdir: Path) -> None:
     """Raises RunError for a run that did not learn from images, or did not learn to undo a corruption."""
     if len(opened.shape) != 3 or opened.shape[2] not in (1, 3):
         raise RunError(f"{workdir} was trained on examples of {opened.shape}, not on images")
@@ -79,7 +79,7 @@ def check_restores(opened: Opened, workdir: Path) -> None:
     check_decodes(opened, workdir, "train denoising")
 
 
-def unfit(image: np.ndarray, opened: Opened) -> str:
+def unfit(image: np.ndarray, opened: OpenRun) -> str:
     """The property of an image [H, W, C] for which a run cannot restore it, or ""."""
     height, width, channels = opened.shape
     size, least = ("x".join(map(str, of)) for of in (image.shape[:2], opened.shape[:2]))

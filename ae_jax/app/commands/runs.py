@@ -23,7 +23,7 @@ KEPT |= {"latents": int, "batch_size": int, "seeds": list}
 KEPT |= {"hyper": dict, "network_options": dict, "data_options": dict}
 
 
-class Opened(NamedTuple):
+class OpenRun(NamedTuple):
     """A trained run, ready for use."""
 
     folder: run_folder.Folder
@@ -49,7 +49,7 @@ def data_options(content: dict[str, Any]) -> dict[str, Any]:
     return content["data_options"] | ({} if scale is None else {"scale": scale})
 
 
-def open_run(workdir: Path, seed: int | None = None) -> Opened:
+def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
     """One seed of a run, by default the first that did not fail. Raises RunError where it cannot be opened."""
     if workdir.is_file():
         raise RunError(f"{workdir} is a file; a run is a folder, the --workdir of its training")
@@ -83,7 +83,7 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
         seed = trained.good[0]
         if seed != settings.seeds[0]:
             warn(f"{loop.failures(trained.failed)}; seed {seed} is used")
-    return Opened(
+    return OpenRun(
         folder=folder,
         settings=settings,
         seed=seed,
@@ -97,7 +97,7 @@ def open_run(workdir: Path, seed: int | None = None) -> Opened:
     )
 
 
-def load_own(opened: Opened) -> Splits:
+def load_own(opened: OpenRun) -> Splits:
     """The data that a run was trained on. Raises RunError where they are no longer the same."""
     content, settings, name = opened.folder.config()["settings"], opened.settings, opened.settings.data
     same = lambda splits: provenance.checksum(tuple(splits.dataset)) == content["data_checksum"]
@@ -114,7 +114,7 @@ def load_own(opened: Opened) -> Splits:
     return splits
 
 
-def check_decodes(opened: Opened, workdir: Path, instead: str) -> None:
+def check_decodes(opened: OpenRun, workdir: Path, instead: str) -> None:
     """Raises RunError for a run whose decoder learned nothing; `instead` is the advice."""
     if not opened.algorithm.decodes:
         raise RunError(

@@ -40,7 +40,7 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
     return made
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """The result of a search."""
 
     searched: index.Index
@@ -52,7 +52,7 @@ class Found(NamedTuple):
 
 def search(
     path: Path, source: str, k: int = 10, radius: int | None = None, metric: index.Metric | None = None
-) -> Found:
+) -> SearchResult:
     """The examples of an index nearest to each query of a source.
 
     Without a radius every code is compared, by Euclidean distance if no metric is given. With a radius only the
@@ -86,4 +86,4 @@ def search(
     find()  # compiles; the second call is timed
     began = time.perf_counter()
     hits, sizes = find()
-    return Found(opened, names, hits, sizes, (time.perf_counter() - began) / len(codes))
+    return SearchResult(opened, names, hits, sizes, (time.perf_counter() - began) / len(codes))

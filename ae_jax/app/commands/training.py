@@ -18,7 +18,7 @@ from ...data.disk import strict
 from ...errors import RunError, warn
 from ...evaluation import diagnosis
 from ...training import arguments, devices, loop, provenance, run_folder
-from ...training.settings import Settings, build, check_options, check_updates, completed, sized
+from ...training.settings import Settings, build, check_options, check_updates, completed, with_map_latents
 from .loading import (
     bounded,
     check_classes,
@@ -63,7 +63,7 @@ def train(
     check_options(settings, shape)
     learned: Any = splits.streams or splits  # both have train and validation
     examples = len(splits.streams.train.source if splits.streams else splits.train.x)
-    settings = completed(sized(settings, shape), examples, kind_of(splits), classes_of(splits))
+    settings = completed(with_map_latents(settings, shape), examples, kind_of(splits), classes_of(splits))
     recorded = settings.to_json() | {
         "shape": list(shape),
         "validated": learned.validation is not None,
