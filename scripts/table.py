@@ -1,15 +1,22 @@
-"""README's tables, rendered from what was measured: `python scripts/table.py`, or with `--check` in the tests.
+"""The tables of README.md, docs/speed.md and results/README.md: `python scripts/table.py`, `--check` in the tests.
 
-Between `<!-- results -->` and `<!-- /results -->` come the experiments (results/<name>.json, which
-`experiments/study.py` writes), a row each; results/README.md has every metric of each. Between `<!-- bench -->` and
-`<!-- /bench -->` come the speeds (results/bench-*.json, which scripts/bench.py writes). No number in these tables is
-written by hand.
+A table lies between two lines, `<!-- NAME -->` and `<!-- /NAME -->`:
+
+- `members` in README.md: the members of the registry by family, and the experiments that use them;
+- `results` in README.md: eight published numbers beside ours (results/<experiment>.json, which experiments/study.py
+  writes); results/README.md is written whole and has every experiment and metric;
+- `speed` in README.md and `bench` in docs/speed.md: results/bench-*.json, which scripts/bench.py writes.
+
+No number in these tables is written by hand.
 """
 
 import argparse
+import ast
 import json
 import math
 import sys
+import textwrap
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -18,6 +25,21 @@ OVERVIEW_HEAD = (
     ("what", "published", "ours, mean and 95 % interval", "claims held", "seeds", "more"),
     ("---", "--:", "---", "---", "---", "---"),
 )
+EIGHT = {  # README's results: an experiment -> its metric with a published value
+    "vae_pytorch_example": "test loss, nats",
+    "linear_members": "linear autoencoder, test squared error",
+    "self_taught": "accuracy, features, %",
+    "rbm_digits": "our RBM, pseudo-likelihood, moved then split",
+    "stacked_sparse": "accuracy before fine-tuning, %",
+    "deep_belief": "pretrained, test squared error",
+    "deep_autoencoder": "deep autoencoder, test squared error",
+    "stacked_denoising": "basic, SDAE-3, test error, %",
+}
+EIGHT_HEAD = (
+    ("paper", "experiment and metric", "published", "ours, mean and 95 % interval"),
+    ("---", "---", "--:", "---"),
+)
+FAMILY_HEAD = (("family", "members", "experiments"), ("---", "---", "---"))
 MISSED = 2  # claims and tolerances that were missed, by name; the page of all metrics has every one
 LEADS = {  # the metric that stands for an experiment, where the first with a published value or claim is a baseline's
     "clustering": "DEC, accuracy, %",
@@ -28,7 +50,7 @@ LEADS = {  # the metric that stands for an experiment, where the first with a pu
 }
 RESULTS_HEAD = (("metric", "published", "ours, mean and 95 % interval", "verdict"), ("---", "---", "---", "---"))
 GOALS_HEAD = (
-    ("what", "asked", "measured (quartiles)", "", "at the whole ceiling", "device"),
+    ("what", "goal", "measured (quartiles)", "", "at the whole ceiling", "device"),
     ("---", "--:", "---", "---", "--:", "---"),
 )
 MEMBERS_HEAD = (
@@ -118,7 +140,7 @@ def checks(experiment: dict[str, Any]) -> dict[str, bool | None]:
 
 
 def overview(experiments: list[dict[str, Any]]) -> list[str]:
-    """README's table: a row an experiment: what stands for it, else its first published value or its first claim."""
+    """A row an experiment: what stands for it, else its first published value or its first claim."""
     if not experiments:
         return ["No experiment has been run yet: see `experiments/`."]
     rows = [cells(head) for head in OVERVIEW_HEAD]
@@ -126,18 +148,85 @@ def overview(experiments: list[dict[str, Any]]) -> list[str]:
         published, known = e.get("published", {}), checks(e)
         label = next((p for p in (LEADS.get(e["name"]), *published) if p in e["metrics"]), order(e)[0])
         paper = published.get(label)
-        memory = paper and "as remembered" in (paper["where"] + paper.get("note", ""))  # not read again
-        there = plain(paper["value"]) + ", as remembered" * bool(memory) if paper else ""
+        there = plain(paper["value"]) if paper else ""
         failed = [f"✗ {label}" for label, holds in known.items() if holds is False]
         more = f" and {len(failed) - MISSED} more" if len(failed) > MISSED else ""
         missed = "; ".join(failed[:MISSED]) + more
         held = f"{sum(map(bool, known.values()))} of {len(known)}" if known else ""
-        links = f"[numbers](results/README.md#{e['name']}), [experiment](experiments/{e['name']}.py)"
-        links += f", [picture](results/{e['picture']})" if "picture" in e else ""
+        links = f"[numbers](#{e['name']}), [experiment](../experiments/{e['name']}.py)"
+        links += f", [picture]({e['picture']})" if "picture" in e else ""
         cost = f"{len(e['seeds'])} in {number(e['seconds'] / 60, 1)} min"
         what = f"**{e['title']}**: {label}"
         ours = interval(e["metrics"][label]) if label in e["metrics"] else "not measured"
         rows.append(cells((what, there, ours, f"{held}<br>{missed}" if missed else held, cost, links)))
+    return rows
+
+
+def eight(experiments: list[dict[str, Any]]) -> list[str]:
+    """README's results: published values of eight experiments, and ours."""
+    known = {e["name"]: e for e in experiments}
+    rows = [cells(head) for head in EIGHT_HEAD]
+    for name, label in EIGHT.items():
+        if name in known:
+            e = known[name]
+            paper = e["published"][label]
+            what = f"[{name}](experiments/{name}.py): {label}"
+            rows.append(cells((paper["where"], what, plain(paper["value"]), interval(e["metrics"][label]))))
+    return rows
+
+
+@cache
+def uses(path: Path) -> frozenset[str]:
+    """The names of ae_jax that a file imports or reads as attributes."""
+    tree = list(ast.walk(ast.parse(path.read_text())))
+    imported = {a.name for n in tree if isinstance(n, ast.ImportFrom) and "ae_jax" in (n.module or "") for a in n.names}
+    read = {n.attr for n in tree if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
+    return frozenset(imported | read)
+
+
+def experiments_with(member: str, root: Path = ROOT) -> list[str]:
+    """The experiments that use a member of the registry."""
+    files = sorted((root / "experiments").glob("*.py"))
+    return [file.stem for file in files if file.stem != "study" and member in uses(file)]
+
+
+def title(page: Path) -> str:
+    """The first heading of a page. Raises ValueError for a page without one."""
+    for line in page.read_text().splitlines():
+        if line.startswith("# "):
+            return line.removeprefix("# ")
+    raise ValueError(f"{page} has no heading: begin it with '# TITLE'")
+
+
+def members_table(root: Path = ROOT) -> list[str]:
+    """The members of the registry by family, and the experiments that use them.
+
+    The first family has the baseline of most experiments: it lists only those that use no other.
+    """
+    from ae_jax.algorithms import MEMBERS
+
+    families: dict[str, list[str]] = {}
+    for member in MEMBERS:
+        families.setdefault(member.family, []).append(member.make.__name__)
+    experiments = {
+        family: dict.fromkeys(e for name in names for e in experiments_with(name, root))
+        for family, names in families.items()
+    }
+    baseline, *others = families
+    rows = [cells(head) for head in FAMILY_HEAD]
+    for family, names in families.items():
+        elsewhere = {e for other in others for e in experiments[other]} if family == baseline else set()
+        used = [e for e in experiments[family] if e not in elsewhere]
+        page = f"docs/families/{family}.md"
+        rows.append(
+            cells(
+                (
+                    f"[{title(root / page)}]({page})",
+                    ", ".join(f"[`{name}`](ae_jax/algorithms/{name}.py)" for name in names),
+                    ", ".join(f"[{e}](experiments/{e}.py)" for e in used),
+                )
+            )
+        )
     return rows
 
 
@@ -195,7 +284,7 @@ def bench_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def goal_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
-    """What was asked of a case before it was measured, and what came out."""
+    """The goals of a case, set before it was measured, and what came out."""
     rows, sides = [], {row["side"]: row for row in case["rows"]}
     top = max((row["median"] for side, row in sides.items() if side.startswith("a large product")), default=0)
     for goal in case.get("goals", ()):
@@ -222,7 +311,7 @@ def goal_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def bench_table(machines: list[dict[str, Any]]) -> list[str]:
-    """All cases of all machines, and what was asked of them."""
+    """All cases of all machines, and their goals."""
     rows = [row for machine in machines for case in machine["cases"].values() for row in bench_rows(case)]
     if not rows:
         return ["Nothing has been measured yet: `python scripts/bench.py`."]
@@ -232,17 +321,38 @@ def bench_table(machines: list[dict[str, Any]]) -> list[str]:
         for case in machine["cases"].values()
         for row in goal_rows(case)
     ]
-    asked = [
+    about = [
         "",
-        "Ratios that were asked for, and what was measured; [docs/speed.md](docs/speed.md) goes into those that are",
-        "not reached, and tells which rival was named after another ratio was known. Where two rows have one",
-        "measurement, the milder was asked for first. At the whole ceiling: what the ratio would be of a program",
-        "whose products, all of them, ran at the rate of one large product, and that did nothing else; where a rival",
-        "gets there by other products, as `torch.func` does, it tells only how far apart they are.",
+        "Goals were set before measuring. Where two rows have one measurement, the milder goal is the older one. At",
+        "the whole ceiling: the ratio of a program whose products all ran at the rate of one large product, and that",
+        "did nothing else; where a rival gets there by other products, as `torch.func` does, the column only says how",
+        "far apart they are.",
         "",
     ]
-    asked += [*(cells(head) for head in GOALS_HEAD), *map(cells, goals)]
-    return [*(cells(head) for head in BENCH_HEAD), *map(cells, rows), *(asked if goals else [])]
+    about += [*(cells(head) for head in GOALS_HEAD), *map(cells, goals)]
+    return [*(cells(head) for head in BENCH_HEAD), *map(cells, rows), *(about if goals else [])]
+
+
+def speed_lines(machines: list[dict[str, Any]]) -> list[str]:
+    """README's sentences about speed: the ratios to the best rival, over the cases of every machine."""
+    lines = []
+    for machine in machines:
+        cases = [case for case in machine["cases"].values() if "ratio" in case]
+        if not cases:
+            continue
+        first, ratios = cases[0], sorted(case["ratio"]["median"] for case in cases)
+        ours = next(row for row in first["rows"] if row["side"] == first["ours"])
+        r, faster = first["ratio"], sum(ratio > 1 for ratio in ratios)
+        name = first["title"].removesuffix(", training")
+        text = (
+            f"On {first['device']} with {first['cpus']} CPUs, training the {name} runs at {per_second(ours)}, "
+            f"{r['median']:.2f} times the rate of the best rival, {r['to']} (quartiles {r['low']:.2f} to "
+            f"{r['high']:.2f}). Over {len(ratios)} cases ae_jax has {ratios[0]:.2f} to {ratios[-1]:.0f} times the rate "
+            f"of the best rival, {ratios[len(ratios) // 2]:.2f} at the median, and is the faster in {faster}. "
+            "[Speed](docs/speed.md) has every case and its goal; no GPU was measured."
+        )
+        lines += textwrap.wrap(text, 118, break_long_words=False, break_on_hyphens=False)
+    return lines
 
 
 def streaming_lines(machines: list[dict[str, Any]]) -> list[str]:
@@ -254,8 +364,7 @@ def streaming_lines(machines: list[dict[str, Any]]) -> list[str]:
             ratios = [(name, r["median"]) for name, r in rate["ratio_to_memory"].items()]
             shares = "; ".join(f"{name}, {ratio:.2f} {'✓' if ratio >= least else '✗'}" for name, ratio in ratios)
             lines.append(
-                f"- Examples/s of a stream over those of data in memory ({about}{busy(rate)}; asked: {least}): "
-                f"{shares}."
+                f"- Examples/s of a stream over those of data in memory ({about}{busy(rate)}; goal: {least}): {shares}."
             )
         if memory := machine["cases"].get("memory"):
             sizes = " and ".join(f"{row['gigabytes']:g} GB: {row['peak_mb']:,} MB" for row in memory["rows"])
@@ -270,7 +379,7 @@ def growth_lines(files: list[Path]) -> list[str]:
         slopes = ", ".join(f"{name} {curve['slope']:.2f}" for name, curve in machine["curves"].items())
         about = f"{machine['device']}, {machine['cpus']} CPUs{busy(machine)}"
         lines.append(f"- Slope of an epoch's time on log-log axes ({about}): {slopes}; 1 is proportional.")
-        lines += ["", f"![Seconds an epoch against images, width, seeds and latents](results/{file.stem}.png)"]
+        lines += ["", f"![Seconds an epoch against images, width, seeds and latents](../results/{file.stem}.png)"]
     return lines
 
 
@@ -324,53 +433,69 @@ def experiments_of(results: Path) -> list[dict[str, Any]]:
 
 def full(results: Path) -> str:
     """The page with every metric of every experiment."""
-    head = """# Every metric of every experiment
+    experiments = experiments_of(results)
+    head = """# Results
 
 Written by `python scripts/table.py`; by hand, nothing. ✓ and ✗: whether the tolerance or claim that the experiment
-itself states, written before it ran, was met; no mark: it states none."""
+itself states, written before it ran, was met; no mark: it states none.
+
+## Every experiment
+"""
     members = [line for record in read(list(results.glob("members.json"))) for line in member_lines(record)]
-    return "\n".join([head, *members, *(line for e in experiments_of(results) for line in section(e)), ""])
+    sections = [line for e in experiments for line in section(e)]
+    return "\n".join([head, *overview(experiments), *members, *sections, ""])
 
 
-def render(text: str, results: Path) -> str:
-    """README's text with its tables as the files in `results` have it. Raises ValueError without the markers."""
-    bench = sorted(results.glob("bench-*.json"))
+def tables(results: Path) -> dict[str, list[str]]:
+    """Every table by name."""
+    bench = read(sorted(results.glob("bench-*.json")))
     streaming, growth = (sorted(results.glob(f"{kind}-*.json")) for kind in ("streaming", "growth"))
     more = streaming_lines(read(streaming)) + growth_lines(growth)
-    speeds = bench_table(read(bench)) + ["", *more] * bool(more)
-    tables = {"results": overview(experiments_of(results)), "bench": speeds}
-    for name, lines in tables.items():
+    return {
+        "members": members_table(),
+        "results": eight(experiments_of(results)),
+        "speed": speed_lines(bench),
+        "bench": bench_table(bench) + ["", *more] * bool(more),
+    }
+
+
+def render(text: str, names: tuple[str, ...], results: Path) -> str:
+    """A page's text with the named tables as the files in `results` have them. Raises ValueError without markers."""
+    known = tables(results)
+    for name in names:
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not (found and closed):
-            raise ValueError(f"there is no {begin} ... {end} in README.md; the table goes between these two lines")
-        text = "\n".join([before + begin, *lines, end + after])
+            raise ValueError(f"the page has no {begin} ... {end}: write these two lines where the table goes")
+        text = "\n".join([before + begin, *known[name], end + after])
     return text
 
 
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; exit with 1 if README.md is not up to date"
-    )
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a page is not up to date")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--speed", type=Path, default=ROOT / "docs" / "speed.md")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     args = parser.parse_args()
-    if not args.readme.is_file():
-        parser.error(f"--readme {args.readme} is not a file")
-    page = args.results / "README.md"
-    before = {args.readme: args.readme.read_text(), page: page.read_text() if page.exists() else ""}
+    pages = {args.readme: ("members", "results", "speed"), args.speed: ("bench",)}
+    for option, file in (("--readme", args.readme), ("--speed", args.speed)):
+        if not file.is_file():
+            parser.error(f"{option} {file} is not a file")
     try:
-        after = {args.readme: render(before[args.readme], args.results), page: full(args.results)}
+        after = {file: render(file.read_text(), names, args.results) for file, names in pages.items()}
+        after[args.results / "README.md"] = full(args.results)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    for file in (file for file in after if after[file] != before[file]):
+    for file, text in after.items():
+        if file.exists() and file.read_text() == text:
+            continue
         if args.check:
             sys.exit(f"error: the tables of {file} are not what {args.results} holds; run: python scripts/table.py")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(after[file])
+        file.write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""README's Python runs as it stands there, but for the number of epochs."""
+"""The Python and the commands of README and the site run as they stand there, but for the number of epochs."""
 
 import re
 import shlex
@@ -8,28 +8,95 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ae_jax import data
 from ae_jax.app import cli
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-NAMES = ["many seeds", "one run", "a grid", "own network"]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SOURCES = ("FOLDER", "PHOTOGRAPHS", "TEXTS")  # a reader's own data in a command
 
 
-def test_there_are_four_blocks():
-    assert len(BLOCKS) == len(NAMES)
+def blocks(page, language):
+    """The blocks of a language on a page."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=NAMES[: len(BLOCKS)])
-def test_python_of_readme_runs(block, tmp_path, monkeypatch, capsys):
+def commands(page):
+    """The commands of ae_jax that a page pastes in order, as lists of words; none for a page with a reader's data."""
+    text = "".join(blocks(page, "bash")).replace("\\\n", "")
+    lines = re.findall(r"^scripts/ae-jax (.*)", text, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def identity(page):
+    """A page's name for a test."""
+    return str(page.relative_to(ROOT))
+
+
+WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
+WITH_COMMANDS = [page for page in PAGES if commands(page) and not any(s in page.read_text() for s in SOURCES)]
+
+
+def shortened(code):
+    """A page's Python with few epochs."""
+    assert ("epochs=" in code) == ("fit(" in code)
+    return re.sub(r"epochs=\d+", "epochs=2", code)
+
+
+@pytest.fixture
+def quick(tmp_path, monkeypatch):
+    """An empty folder, where MNIST is digits."""
     monkeypatch.chdir(tmp_path)
-    assert ("100" in block) == ("fit" in block)
-    exec(block.replace("epochs=100", "epochs=2").replace(", 100\n", ", 2\n"), {})
-    assert len(list(tmp_path.glob("*.png"))) == block.count("savefig")
+    load = data.load
+    monkeypatch.setattr(
+        data, "load", lambda name, *args, **options: load(name.replace("mnist", "digits"), *args, **options)
+    )
+    return tmp_path
+
+
+def short(words):
+    """A training command with two epochs."""
+    words = [w for w in words]
+    if words[0] == "train" and "--epochs" in words:
+        words[words.index("--epochs") + 1] = "2"
+    return words
+
+
+def test_readme_is_short_and_starts_with_the_commands():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 170
+    assert text.index("scripts/ae-jax train") < text.index("```python") < text.index("## Results")
+    assert len(blocks(ROOT / "README.md", "python")[0].splitlines()) <= 12
+
+
+def test_the_pages_have_python_and_commands():
+    assert {"README.md", "docs/quickstart.md", "docs/guides/sweeps.md"} <= set(map(identity, WITH_PYTHON))
+    assert {"README.md", "docs/quickstart.md", "docs/guides/search.md"} <= set(map(identity, WITH_COMMANDS))
+
+
+@pytest.mark.parametrize("page", [p for p in WITH_PYTHON if not commands(p)] + [ROOT / "README.md"], ids=identity)
+def test_python_of_a_page_runs(page, quick, capsys):
+    for block in blocks(page, "python"):
+        exec(compile(shortened(block), str(page), "exec"), {})
+        assert len(list(quick.glob("*.png"))) >= block.count("savefig")
     assert capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_the_recipe_of_readme_restores_what_it_never_saw(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=identity)
+def test_commands_and_python_of_a_page_can_be_pasted_in_order(page, quick):
+    for language, block in re.findall(r"```(bash|python)\n(.*?)```", page.read_text(), re.DOTALL):
+        if language == "python":
+            exec(compile(shortened(block), str(page), "exec"), {})
+            continue
+        lines = re.findall(r"^(?:timeout .*?)?scripts/ae-jax (.*)", block.replace("\\\n", ""), re.MULTILINE)
+        for words in (shlex.split(line, comments=True) for line in lines):
+            status = cli.dispatch(short(words[: words.index("||")] if "||" in words else words))
+            assert not status
+
+
+@pytest.mark.slow
+def test_the_recipe_for_photographs_restores_what_it_never_saw(tmp_path, monkeypatch):
     """Learned on the left of scikit-learn's two photographs, it makes of the noisy right more than any blur does."""
     from scipy.ndimage import gaussian_filter
     from sklearn.datasets import load_sample_images
@@ -42,11 +109,11 @@ def test_the_recipe_of_readme_restores_what_it_never_saw(tmp_path, monkeypatch):
     noise = 25.5 * np.random.default_rng(0).standard_normal(right.shape)
     noisy = np.uint8(np.clip(np.round(right + noise), 0, 255))
     Image.fromarray(noisy).save("noisy.jpg", quality=100, subsampling=0)
-    text = (ROOT / "README.md").read_text().replace("\\\n", "")
-    recipe = re.findall(r"^scripts/ae-jax ((?:train denoising|restore) .*)", text, re.MULTILINE)
+    page = ROOT / "docs" / "guides" / "commands.md"
+    recipe = [words for words in commands(page) if words[:2] == ["train", "denoising"] or words[0] == "restore"]
     assert len(recipe) == 2
     for command in recipe:
-        cli.dispatch(shlex.split(command, comments=True))
+        cli.dispatch(command)
     error = lambda x: np.mean((x.astype(float) - right) ** 2)
     blurred = min(error(gaussian_filter(noisy, (s, s, 0))) for s in np.arange(0.5, 2, 0.1))
     assert error(np.asarray(Image.open("restored.png"))) < min(0.9 * blurred, error(noisy) / 3)

@@ -18,6 +18,8 @@ from jaxprs import equations
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ae_jax.algorithms import ALGORITHMS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -200,14 +202,16 @@ def test_every_requirement_is_pinned_to_a_version_that_it_allows(python):
             pins[canonicalize_name(pin.name)] = str(pin.specifier)[2:]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
-    for extra in ("dev", "experiments", "bench", "prepare"):
+    for extra in ("dev", "docs", "experiments", "bench", "prepare"):
         wanted += project["project"]["optional-dependencies"][extra]
     for requirement in map(Requirement, wanted):
         if requirement.name != "ae-jax":
             assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
 
 
-@pytest.mark.parametrize("name", ["scripts/setup", "scripts/ae-jax", "scripts/experiments", "scripts/test", ".ci/run"])
+@pytest.mark.parametrize(
+    "name", ["scripts/setup", "scripts/ae-jax", "scripts/experiments", "scripts/test", "scripts/docs", ".ci/run"]
+)
 def test_shell_scripts_parse_and_are_executable(name):
     assert os.access(ROOT / name, os.X_OK)
     assert subprocess.run(["bash", "-n", ROOT / name]).returncode == 0
@@ -291,27 +295,61 @@ EXPERIMENT = {
     "seconds": 168.0,
     "notes": [],
 }
-README = "above\n<!-- results -->\nold\n<!-- /results -->\nbetween\n<!-- bench -->\n<!-- /bench -->\nbelow\n"
+README = "above\n" + "".join(f"<!-- {n} -->\nold\n<!-- /{n} -->\n" for n in ("members", "results", "speed")) + "below\n"
+SPEED = "above\n<!-- bench -->\n<!-- /bench -->\n"
 
 
 def rendered(tmp_path, **changes):
-    """README, and the page of all metrics."""
+    """The page of all metrics: the table of all experiments, and the rest."""
     (tmp_path / "vae.json").write_text(json.dumps(EXPERIMENT | changes))
-    return table.render(README, tmp_path), table.full(tmp_path)
+    text, page = table.full(tmp_path).split("\n## vae\n")
+    return text, "\n## vae\n" + page
+
+
+def speeds(tmp_path):
+    """The page of speeds."""
+    return table.render(SPEED, ("bench",), tmp_path)
 
 
 def test_results_table(tmp_path):
     text, page = rendered(tmp_path)
-    links = "[numbers](results/README.md#vae), [experiment](experiments/vae.py)"
+    links = "[numbers](#vae), [experiment](../experiments/vae.py)"
     assert f"| **A VAE**: bound, nats | 105.59 | 105.58 (105.42 to 105.74) | 1 of 1 | 3 in 2.8 min | {links} |" in text
-    assert "gap" not in text, "README shows one number of an experiment"
+    assert "gap" not in text, "the table of all shows one number of an experiment"
     assert "\n## vae\n" in page
     assert "| bound, nats | 105.59, table 1 (one \\| seed) | 105.58 (105.42 to 105.74) | ✓ within 0.3 |" in page
     assert "| gap |  | 0.012 (0.002 to 0.022) |  |" in page
     assert "[experiment](../experiments/vae.py), [numbers](vae.json)" in page
+
+
+def test_readme_has_published_values_and_keeps_what_is_around_its_tables(tmp_path):
+    name, label = next(iter(table.EIGHT.items()))
+    record = EXPERIMENT | {"name": name, "metrics": {label: EXPERIMENT["metrics"]["bound, nats"]}}
+    record["published"] = {label: EXPERIMENT["published"]["bound, nats"]}
+    (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    names = ("members", "results", "speed")
+    text = table.render(README, names, tmp_path)
+    row = f"| table 1 | [{name}](experiments/{name}.py): {label} | 105.59 | 105.58 (105.42 to 105.74) |"
+    assert row in text
     assert "old" not in text
-    assert [part in text for part in ("above\n", "\nbetween\n", "\nbelow\n")] == [True] * 3
-    assert table.render(text, tmp_path) == text
+    assert text.startswith("above\n")
+    assert text.endswith("below\n")
+    assert table.render(text, names, tmp_path) == text
+
+
+def test_the_eight_results_have_published_values_that_someone_read():
+    assert len(table.EIGHT) == 8
+    for name, label in table.EIGHT.items():
+        record = json.loads((ROOT / "results" / f"{name}.json").read_text())
+        assert label in record["metrics"]
+        assert "remembered" not in json.dumps(record["published"][label])
+
+
+def test_every_member_is_in_the_table_of_members_with_the_experiments_that_use_it():
+    rows = "\n".join(table.members_table())
+    assert all(f"[`{name}`](ae_jax/algorithms/{name}.py)" in rows for name in ALGORITHMS)
+    assert {"vae_pytorch_example", "linear_members"} <= set(table.experiments_with("vae"))
+    assert "made" not in table.experiments_with("vae")
 
 
 def test_results_outside_of_the_tolerance_are_marked(tmp_path):
@@ -319,12 +357,6 @@ def test_results_outside_of_the_tolerance_are_marked(tmp_path):
     text, page = rendered(tmp_path, published=published)
     assert "| 0 of 1<br>✗ bound, nats |" in text
     assert "✗ **+2.58**, tolerance 0.3" in page
-
-
-def test_a_value_from_memory_is_marked_in_readme_too(tmp_path):
-    published = {"bound, nats": EXPERIMENT["published"]["bound, nats"] | {"note": "as remembered"}}
-    assert "| 105.59, as remembered |" in rendered(tmp_path, published=published)[0]
-    assert "remembered" not in rendered(tmp_path)[0]
 
 
 def test_a_published_value_that_was_not_measured_is_shown(tmp_path):
@@ -386,12 +418,12 @@ def test_bench_table(tmp_path):
     share = {"of_ceiling": {"ae_jax, many": 0.85}, "of_copy_by_hand": {"ae_jax, many": 1.5}}
     case = {"title": "A race", "ours": "ae_jax, many", "rows": rows, "ratio": ratio} | share | about
     (tmp_path / "bench-a.json").write_text(json.dumps({"cases": {"race": case}}))
-    text = table.render(README, tmp_path)
+    text = speeds(tmp_path)
     assert "| A race | 30,000 examples/s, many | 15,000 examples/s, theirs | 2.00 (1.90 to 2.10) | 85% |" in text
     assert "| 85% | -, 150% | 1.5 s | 2.5 s | 500 MB | A CPU, 2 CPUs, jax 1.0 (machine busy, load 3.0) |" in text
 
 
-def test_what_was_asked_stands_beside_what_was_measured(tmp_path):
+def test_goals_stand_beside_what_was_measured(tmp_path):
     about = {"device": "A CPU", "cpus": 2, "versions": {"jax": "1.0"}}
     measured = {"median": 2.0, "low": 1.9, "high": 2.1}
     goals = [
@@ -416,7 +448,7 @@ def test_what_was_asked_stands_beside_what_was_measured(tmp_path):
         "start": {"title": "A start", "rows": rows, "most": {"ae_jax": 1.0}} | about,
     }
     (tmp_path / "bench-a.json").write_text(json.dumps({"cases": cases}))
-    text = table.render(README, tmp_path)
+    text = speeds(tmp_path)
     assert "| A race, times the best rival, theirs | at least 2.5 | 2 (1.9 to 2.1) | ✗ | 2.5 | A CPU, 2 CPUs |" in text
     assert "| A race: more, times theirs | at least 1.5 | 2 (1.9 to 2.1) | ✓ | 2.5 | A CPU, 2 CPUs |" in text
     assert "| A race, times one large product | at least 0.8 | 2 (1.9 to 2.1) | ✓ |  | A CPU, 2 CPUs |" in text
@@ -435,14 +467,14 @@ def test_streams_and_growth_stand_below_the_speeds(tmp_path):
     (tmp_path / "streaming-a.json").write_text(json.dumps(machine | {"cases": {"rate": rate, "memory": memory}}))
     (tmp_path / "growth-a.json").write_text(json.dumps(machine | {"curves": {"seeds": {"slope": 0.987}}}))
     (tmp_path / "growth-b.json").write_text(json.dumps(machine | busy | {"curves": {"seeds": {"slope": 1.5}}}))
-    text = table.render(README, tmp_path)
+    text = speeds(tmp_path)
     assert (
-        "data in memory (A CPU, 2 CPUs (machine busy, load 0.8); asked: 0.85): files, 0.96 ✓; records, 0.43 ✗." in text
+        "data in memory (A CPU, 2 CPUs (machine busy, load 0.8); goal: 0.85): files, 0.96 ✓; records, 0.43 ✗." in text
     )
     assert "axes (A CPU, 2 CPUs (machine busy, load 0.8)): seeds 1.50;" in text
     assert "20 GB: 1,046 MB." in text
     assert "axes (A CPU, 2 CPUs): seeds 0.99;" in text
-    assert "(results/growth-a.png)" in text
+    assert "(../results/growth-a.png)" in text
 
 
 @pytest.mark.slow
@@ -503,24 +535,29 @@ def test_streaming_makes_its_folder_and_keeps_other_cases(tmp_path):
 
 def test_table_errors_name_what_is_wrong(tmp_path):
     with pytest.raises(ValueError, match="no <!-- results -->"):
-        table.render("no markers", tmp_path)
+        table.render("no markers", ("results",), tmp_path)
+    (tmp_path / "page.md").write_text("no heading\n")
+    with pytest.raises(ValueError, match="has no heading"):
+        table.title(tmp_path / "page.md")
     (tmp_path / "vae.json").write_text("{")
     with pytest.raises(ValueError, match=r"vae\.json is not JSON"):
-        table.render(README, tmp_path)
+        table.render(README, ("results",), tmp_path)
 
 
-def test_readme_shows_what_results_holds():
+def test_pages_show_what_results_holds():
     command = [sys.executable, ROOT / "scripts" / "table.py", "--check"]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
 
-def test_check_fails_on_a_stale_readme_and_changes_nothing(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(README)
-    command = [sys.executable, ROOT / "scripts" / "table.py", "--readme", readme, "--results", tmp_path / "results"]
+def test_check_fails_on_a_stale_page_and_changes_nothing(tmp_path):
+    pages = {"--readme": (tmp_path / "README.md", README), "--speed": (tmp_path / "speed.md", SPEED)}
+    command = [sys.executable, ROOT / "scripts" / "table.py", "--results", tmp_path / "results"]
+    for option, (file, text) in pages.items():
+        file.write_text(text)
+        command += [option, file]
     assert subprocess.run([*command, "--check"], stderr=subprocess.DEVNULL).returncode == 1
-    assert readme.read_text() == README
+    assert [file.read_text() for file, _ in pages.values()] == [README, SPEED]
     assert subprocess.run(command).returncode == 0
     assert subprocess.run([*command, "--check"]).returncode == 0
 
