@@ -8,19 +8,14 @@ logistic and pretrained; here: rectified units, a random start, Adam.
     .venv/bin/python experiments/codes_2d.py --full    # 200 epochs, as many as theirs of fine-tuning; 5 seeds
 """
 
-import time
-
 import jax.numpy as jnp
 import numpy as np
-import optax
-from study import codes, command, evaluate, record, with_labels
+from study import Run, codes, command, cosine_adam, experiment
 
-from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder
 from ae_jax.evaluation import pca
 from ae_jax.evaluation.probes import knn_accuracy
-from ae_jax.training.loop import train
 
 # Written before the first run. The paper gives fig. 3 no numbers.
 CLAIMS = {
@@ -29,76 +24,40 @@ CLAIMS = {
 }
 
 
+@experiment(
+    title="Two-dimensional codes of a deep autoencoder against PCA-2 on {data}",
+    source="Hinton & Salakhutdinov (2006), Science 313:504, fig. 3",
+    seeds=3,
+    full={"seeds": 5, "epochs": 200},
+    claims=CLAIMS,
+    notes=["PCA has no seed: its values are repeated. The nearest neighbour is sought among all training images."],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 3,
-    seed: int = 0,
-    epochs: int = 10,
-    hidden: tuple[int, ...] = (1000, 500, 250),
-    learning_rate: float = 1e-3,
-    batch_size: int = 100,
-    full: bool = False,
-    data: str = "mnist",
-    out: str = "results",
+    epochs: int = 10,  # passes over the training set
+    hidden: tuple[int, ...] = (1000, 500, 250),  # widths of the encoder's hidden layers
+    learning_rate: float = 1e-3,  # Adam's at the start; it falls to 0 along half a cosine
+    batch_size: int = 100,  # examples in a step
 ):
-    """Trains autoencoders with a 2-D code and compares the map of test images with that of PCA.
-
-    Args:
-        seeds: how many independent runs.
-        seed: the first of them; its map is the picture.
-        epochs: passes over the training set.
-        hidden: widths of the encoder's hidden layers.
-        learning_rate: Adam's at the start; it falls to 0 along half a cosine.
-        batch_size: examples in a step.
-        full: 200 epochs and 5 seeds, whatever the other arguments say.
-        data: what `ae_jax.data.load` takes; it needs labels.
-        out: folder for the record.
-    """
-    seeds, epochs = (5, 200) if full else (seeds, epochs)
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    train_set, test_set = with_labels(datasets.load(data))
+    """Trains autoencoders with a 2-D code and compares the map of test images with that of PCA."""
+    train_set, test_set = run.data(labels=True)
     net = networks.mlp(train_set.x.shape[1:], 2, hidden=hidden)
-    steps = epochs * -(-len(train_set.x) // batch_size)
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
-    algorithm = autoencoder(net, optimizer, likelihood="bernoulli")
-    print(f"{seeds} autoencoders with a 2-D code, {epochs} epochs")
-    trained = train(algorithm, train_set, epochs=epochs, batch_size=batch_size, seeds=sweep)
-
-    print("maps of the test images, and their nearest neighbours in training")
-    test = evaluate(algorithm, trained.params, test_set, sweep)["squared_error"]
-    maps = codes(algorithm, trained.params, train_set.x), codes(algorithm, trained.params, test_set.x)
-    nn = np.array([nearest_error(a, train_set.y, b, test_set.y) for a, b in zip(*maps, strict=True)])
-    linear = pca.fit(jnp.asarray(train_set.x), 2)
-    linear_error = float(pca.evaluate(linear, jnp.asarray(test_set.x))["squared_error"].mean())
-    linear_maps = [np.asarray(pca.encode(linear, jnp.asarray(x))) for x in (train_set.x, test_set.x)]
-    linear_nn = nearest_error(linear_maps[0], train_set.y, linear_maps[1], test_set.y)
-    metrics = {
-        "autoencoder, test squared error": test,
-        "PCA-2, test squared error": np.full(seeds, linear_error),
-        "PCA-2 minus autoencoder, test squared error": linear_error - test,
-        "autoencoder, 1-NN test error, %": nn,
-        "PCA-2, 1-NN test error, %": np.full(seeds, linear_nn),
-        "PCA-2 minus autoencoder, 1-NN test error, %": linear_nn - nn,
+    algorithm = autoencoder(net, cosine_adam(learning_rate, epochs, train_set, batch_size), likelihood="bernoulli")
+    params = run.train("autoencoder", algorithm, train_set).params
+    linear, sets = pca.fit(jnp.asarray(train_set.x), 2), (train_set, test_set)
+    ours = [codes(algorithm, params, d.x) for d in sets]  # each [S, N, 2]
+    theirs = [np.asarray(pca.encode(linear, jnp.asarray(d.x))) for d in sets]
+    error = lambda a, b: 100 * (1 - knn_accuracy(jnp.asarray(a), train_set.y, jnp.asarray(b), test_set.y, neighbours=1))
+    same = np.ones(len(run.seeds))
+    run.metrics = {
+        "autoencoder, test squared error": run.evaluate(algorithm, params, test_set)["squared_error"],
+        "PCA-2, test squared error": same
+        * float(pca.evaluate(linear, jnp.asarray(test_set.x))["squared_error"].mean()),
+        "autoencoder, 1-NN test error, %": np.array([error(a, b) for a, b in zip(*ours, strict=True)]),
+        "PCA-2, 1-NN test error, %": same * error(*theirs),
     }
-    return record(
-        __file__,
-        metrics,
-        title=f"Two-dimensional codes of a deep autoencoder against PCA-2 on {data}",
-        source="Hinton & Salakhutdinov (2006), Science 313:504, fig. 3",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        claims=CLAIMS,
-        notes=["PCA has no seed: its values are repeated. The nearest neighbour is sought among all training images."],
-        figure=lambda: side_by_side({"PCA": linear_maps[1], "autoencoder": maps[1][0]}, test_set.y),
-        out=out,
-    )
-
-
-def nearest_error(train_codes, train_y, test_codes, test_y) -> float:
-    """Percentage of test codes whose nearest training code has another label."""
-    arrays = jnp.asarray(train_codes), train_y, jnp.asarray(test_codes), test_y
-    return 100 * (1 - knn_accuracy(*arrays, neighbours=1))
+    return lambda: side_by_side({"PCA": theirs[1], "autoencoder": ours[1][0]}, test_set.y)
 
 
 def side_by_side(maps: dict[str, np.ndarray], labels):

@@ -8,129 +8,94 @@ the codes gets better up to some rate above zero. Whether it does is found out h
     .venv/bin/python experiments/dropout.py --full    # all images and labels, 50 epochs, 10 seeds
 """
 
-import time
+from collections import defaultdict
 
-import jax
 import numpy as np
 import optax
-from study import banded, codes, command, evaluate, probed, record
+from study import Run, banded, codes, command, experiment, part, probed
 
-from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder
-from ae_jax.training.loop import train
 
 PLACES = ("hidden", "code")  # which units are dropped
 
 
+@experiment(
+    title="Dropout autoencoders, {hidden} hidden units and {latents} codes, {data}: the rate against both ends",
+    source="Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov (2014), JMLR 15, and articles after it",
+    seeds=4,
+    full={"seeds": 10, "epochs": 50, "images": 55000, "labelled": (100, 55000)},
+    notes=[
+        "Rates above zero with the highest accuracy on {valid} held-out training images, averaged over "
+        "seeds, among {tried}: {chosen}.",
+        "{trained} training images, {epochs} epochs; dropout acts in training only. A logistic "
+        "regression on standardised codes; each seed draws its own labelled images, the same at every rate. The "
+        "articles give curves, not numbers to set beside these.",
+    ],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 4,
-    seed: int = 0,
-    rates: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9),
-    hidden: int = 256,
-    latents: int = 64,
-    epochs: int = 15,
-    images: int = 10000,
-    held_out: int = 5000,
-    labelled: tuple[int, int] = (100, 10000),
-    batch_size: int = 100,
-    full: bool = False,
-    data: str = "mnist",
-    out: str = "results",
+    rates: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9),  # of dropout, rising from 0
+    hidden: int = 256,  # width of the one hidden layer each way
+    latents: int = 64,  # size of the code
+    epochs: int = 15,  # passes over the training images
+    images: int = 10000,  # training images
+    held_out: int = 5000,  # training images after them that choose the best rate above zero
+    labelled: tuple[int, int] = (100, 10000),  # how many of them have labels for the classifier: few, and many
+    batch_size: int = 100,  # examples in a step
 ):
-    """Trains autoencoders with dropout at several rates, and classifies their codes with few labels and many.
-
-    Args:
-        seeds: how many runs at each rate; a seed has the same start, batches and labels at every rate.
-        seed: the first of them.
-        rates: of dropout, rising from 0.
-        hidden: width of the one hidden layer each way.
-        latents: size of the code.
-        epochs: passes over the training images.
-        images: training images.
-        held_out: training images after them that choose the best rate above zero.
-        labelled: how many of the training images have labels for the classifier: few, and many.
-        batch_size: examples in a step.
-        full: 55,000 images, all of them labelled in the second set, 50 epochs, 10 seeds.
-        data: what `ae_jax.data.load` takes; it needs labels.
-        out: folder for the record.
-    """
+    """Trains autoencoders with dropout at several rates, and classifies their codes with few labels and many."""
     if rates[0] != 0 or len(rates) < 2:
         raise ValueError(f"rates are {rates}; give 0 first, to compare with, and at least one above it")
-    if full:
-        seeds, epochs, images, labelled = 10, 50, 55000, (labelled[0], 55000)
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    whole, test_set = datasets.load(data)
-    train_set = jax.tree.map(lambda a: a[:images], whole)
-    valid_set = jax.tree.map(lambda a: a[images : images + held_out], whole)
-    sets = train_set, valid_set, test_set
-    drawn = np.stack([np.random.default_rng(s).permutation(len(train_set.x)) for s in sweep])  # [S, N]
+    whole, test_set = run.data()
+    sets = train_set, valid_set, _ = part(whole, images), part(whole, images, images + held_out), test_set
+    drawn = np.stack([np.random.default_rng(s).permutation(len(train_set.x)) for s in run.seeds])  # [S, N]
     few_many = [min(count, len(train_set.x)) for count in labelled]
 
-    # place -> rate -> squared error, or (labels, validation or test) -> accuracy; each [S]
-    squared: dict[str, dict[float, np.ndarray]] = {place: {} for place in PLACES}
-    accuracy: dict[str, dict[float, np.ndarray]] = {place: {} for place in PLACES}
+    # place -> rate -> squared error [S], or accuracy [labels, validation or test, S]
+    squared, accuracy = defaultdict(dict), defaultdict(dict)
     for rate in rates:
         for place in PLACES:
             if rate == 0 and place != "hidden":  # without dropout there is but one net
                 squared[place][rate], accuracy[place][rate] = squared["hidden"][rate], accuracy["hidden"][rate]
                 continue
-            print(f"{seeds} autoencoders, dropout {rate:g} of the {place} units, {epochs} epochs")
-            of = {name: rate * (name == place) for name in PLACES}
-            shape = train_set.x.shape[1:]
-            net = networks.mlp(shape, latents, hidden=(hidden,), dropout=of["hidden"], code_dropout=of["code"])
+            drops = {"dropout" if place == "hidden" else "code_dropout": rate}
+            net = networks.mlp(train_set.x.shape[1:], latents, hidden=(hidden,), **drops)
             algorithm = autoencoder(net, optax.adam(1e-3), likelihood="bernoulli")
-            params = train(algorithm, train_set, epochs=epochs, batch_size=batch_size, seeds=sweep).params
-            squared[place][rate] = np.asarray(evaluate(algorithm, params, test_set, sweep)["squared_error"])
-            z, *others = (codes(algorithm, params, s.x) for s in sets)  # each [S, N, K]
+            params = run.train(f"dropout {rate:g} of the {place} units", algorithm, train_set).params
+            squared[place][rate] = run.evaluate(algorithm, params, test_set)["squared_error"]
+            z, *others = (codes(algorithm, params, d.x) for d in sets)  # each [S, N, K]
             accuracies = []
             for count in few_many:
                 chosen = drawn[:, :count]
-                first = np.take_along_axis(z, chosen[:, :, None], 1)
                 labels = [np.asarray(train_set.y)[chosen], valid_set.y, test_set.y]
+                first = np.take_along_axis(z, chosen[:, :, None], 1)
                 accuracies.append(100 - probed([first, *others], labels))
-            accuracy[place][rate] = np.stack(accuracies)  # [labels, validation or test, S]
+            accuracy[place][rate] = np.stack(accuracies)
             print("  accuracy on held-out images, %:", accuracy[place][rate][:, 0].mean(-1).round(2))
 
-    metrics = {
-        "no dropout, test squared error": squared["hidden"][0.0],
-        **{f"no dropout, {n} labels, test accuracy, %": accuracy["hidden"][0.0][i, 1] for i, n in enumerate(few_many)},
-    }
-    claims, chosen_rates, at_the_edge = {}, [], False
+    run.metrics["no dropout, test squared error"] = squared["hidden"][0.0]
+    for n, values in zip(few_many, accuracy["hidden"][0.0], strict=True):
+        run.metrics[f"no dropout, {n} labels, test accuracy, %"] = values[1]
+    chosen_rates, at_the_edge = [], False
     for place in PLACES:
         middle = min(rates[1:], key=lambda r: abs(r - 0.5))
         label = f"{place} dropout {middle:g} minus none, test squared error"
-        metrics[label] = squared[place][middle] - squared[place][0.0]
-        claims[label] = "dropout makes reconstructions worse"
+        run.metrics[label] = squared[place][middle] - squared[place][0.0]
+        run.claims[label] = "dropout makes reconstructions worse"
         for i, count in enumerate(few_many):
             best = max(rates[1:], key=lambda r: accuracy[place][r][i, 0].mean())
             at_the_edge |= best == rates[-1]
             chosen_rates.append(f"{best:g} ({place}, {count} labels)")
             label = f"best {place} dropout minus none, {count} labels, test accuracy, %"
-            metrics[f"best {place} dropout, {count} labels, test accuracy, %"] = accuracy[place][best][i, 1]
-            metrics[label] = accuracy[place][best][i, 1] - accuracy[place][0.0][i, 1]
-            claims[label] = "the accuracy of a linear classifier on the codes peaks at a rate above zero"
-    return record(
-        __file__,
-        metrics,
-        title=f"Dropout autoencoders, {hidden} hidden units and {latents} codes, {data}: the rate against both ends",
-        source="Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov (2014), JMLR 15, and articles after it",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        claims=claims,
-        notes=[
-            f"Rates above zero with the highest accuracy on {len(valid_set.x)} held-out training images, averaged over "
-            f"seeds, among {', '.join(f'{r:g}' for r in rates[1:])}: {', '.join(chosen_rates)}.",
-            f"{len(train_set.x)} training images, {epochs} epochs; dropout acts in training only. A logistic "
-            "regression on standardised codes; each seed draws its own labelled images, the same at every rate. The "
-            "articles give curves, not numbers to set beside these.",
-            *["A best rate is the highest that was tried: the peak may lie above it."] * at_the_edge,
-        ],
-        figure=lambda: picture(rates, squared, accuracy, few_many),
-        out=out,
-    )
+            run.metrics[f"best {place} dropout, {count} labels, test accuracy, %"] = accuracy[place][best][i, 1]
+            run.metrics[label] = accuracy[place][best][i, 1] - accuracy[place][0.0][i, 1]
+            run.claims[label] = "the accuracy of a linear classifier on the codes peaks at a rate above zero"
+    run.facts = {"valid": len(valid_set.x), "trained": len(train_set.x), "chosen": ", ".join(chosen_rates)}
+    run.facts["tried"] = ", ".join(f"{r:g}" for r in rates[1:])
+    run.notes = ["A best rate is the highest that was tried: the peak may lie above it."] * at_the_edge
+    return lambda: picture(rates, squared, accuracy, few_many)
 
 
 def picture(rates, squared, accuracy, few_many):

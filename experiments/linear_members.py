@@ -9,22 +9,15 @@ their deep autoencoder.
     .venv/bin/python experiments/linear_members.py --full    # logistic PCA of all images, 50 epochs, 5 seeds
 """
 
-import time
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from study import Published, command, evaluate, keys, mapped, record
+from study import Published, Run, command, cosine_adam, experiment, image_rows, mapped, of_seed, part
 
-from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder, vae
-from ae_jax.app import plots
-from ae_jax.core import Algorithm, Batch, Optimizer, Params
+from ae_jax.core import Batch
 from ae_jax.evaluation import logistic_pca, pca
-from ae_jax.training.loop import train
 
 # Written before the first full run; docs/findings.md tells what changed after it.
 CAPTION = "Hinton & Salakhutdinov (2006), caption of fig. 2 B"
@@ -46,119 +39,84 @@ CLAIMS = {
 ERROR, TIED_ERROR, SPAN, PROJECTION, BOUND, LOGISTIC = CLAIMS
 
 
+@experiment(
+    title="Linear members with {latents} codes on {data}: against PCA, probabilistic PCA; logistic PCA",
+    source="Baldi & Hornik (1989); Lucas et al. (2019), arXiv:1911.02469; Hinton & Salakhutdinov (2006)",
+    seeds=3,
+    full={"seeds": 5, "epochs": 50, "fitted": 60000},
+    claims=CLAIMS,
+    notes=[
+        "The distance of the tied weights' product W W^T from the projection P is |W W^T - P| / |P|, Frobenius "
+        "norms. The VAE's bound is by one draw an image. A first run in batches of 500 left the VAE 78 nats short; "
+        "100 was then chosen on 10,000 training images held out.",
+        "Logistic PCA is fitted to the first {fitted} training images, codes and decoder together by L-BFGS; a "
+        "test image's code is found by Newton's method. The ridge, 0.01 rather than 0.1, was chosen "
+        "on training images that were not fitted to. How the paper fitted its own, and how it found the codes of "
+        "test images, is not known here; ours are each image's best, and no encoder has to find them.",
+    ],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 3,
-    seed: int = 0,
-    epochs: int = 12,
-    latents: int = 30,
-    learning_rate: float = 5e-3,
-    batch_size: int = 100,
-    fitted: int = 5000,
-    iterations: int = 200,
-    ridge: float = 0.01,
-    full: bool = False,
-    data: str = "mnist",
-    out: str = "results",
+    epochs: int = 12,  # passes over the training set
+    latents: int = 30,  # size of the codes
+    learning_rate: float = 5e-3,  # Adam's at the start; it falls to 0 along half a cosine
+    batch_size: int = 100,  # examples in a step
+    fitted: int = 5000,  # training images that logistic PCA is fitted to, all of whose codes are free; 60000 are all
+    iterations: int = 200,  # of its L-BFGS
+    ridge: float = 0.01,  # on its codes and components
 ):
-    """Trains the linear autoencoders and the linear VAE, fits logistic PCA, and compares them with closed forms.
-
-    Args:
-        seeds: how many runs of each.
-        seed: the first of them.
-        epochs: passes over the training set.
-        latents: size of the codes.
-        learning_rate: Adam's at the start; it falls to 0 along half a cosine.
-        batch_size: examples in a step.
-        fitted: training images that logistic PCA is fitted to, all of whose codes are free; 60000 are all.
-        iterations: of its L-BFGS.
-        ridge: on its codes and components.
-        full: 50 epochs, 5 seeds, and logistic PCA fitted to 60,000 images.
-        data: what `ae_jax.data.load` takes.
-        out: folder for the record.
-    """
-    seeds, epochs, fitted = (5, 50, 60000) if full else (seeds, epochs, fitted)
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    train_set, test_set = (Batch(jnp.asarray(part.x)) for part in datasets.load(data))
-    shape, optimizer = train_set.x.shape[1:], adam(learning_rate, epochs * -(-len(train_set.x) // batch_size))
+    """Trains the linear autoencoders and the linear VAE, fits logistic PCA, and compares them with closed forms."""
+    train_set, test_set = (Batch(jnp.asarray(d.x)) for d in run.data())
+    shape, same = train_set.x.shape[1:], np.ones(len(run.seeds))
+    adam = cosine_adam(learning_rate, epochs, train_set, batch_size)
     linear = pca.fit(train_set.x, latents)
     axes = np.asarray(linear.components).reshape(latents, -1)  # [K, D], orthonormal
     error = float(pca.evaluate(linear, test_set.x)["squared_error"].mean())
-    metrics: dict[str, Any] = {"PCA, test squared error": np.full(seeds, error)}
-
-    def trained(algorithm: Algorithm) -> Params:
-        return train(algorithm, train_set, epochs=epochs, batch_size=batch_size, seeds=sweep).params
+    run.metrics["PCA, test squared error"] = error * same
 
     for tied, name in ((False, "linear autoencoder"), (True, "tied linear autoencoder")):
-        print(f"{name}: {seeds} runs of {epochs} epochs", flush=True)
-        algorithm = autoencoder(networks.linear(shape, latents, tied=tied), optimizer)
-        params = trained(algorithm)
-        found = evaluate(algorithm, params, test_set, sweep)["squared_error"]
-        metrics[f"{name}, test squared error"] = found
-        metrics[TIED_ERROR if tied else ERROR] = 0.05 - np.abs(found - error)
+        algorithm = autoencoder(networks.linear(shape, latents, tied=tied), adam)
+        params = run.train(name, algorithm, train_set).params
+        found = run.evaluate(algorithm, params, test_set)["squared_error"]
+        run.metrics[f"{name}, test squared error"] = found
+        run.metrics[TIED_ERROR if tied else ERROR] = 0.05 - np.abs(found - error)
         kernels = np.asarray(params["encoder" if tied else "decoder"]["layer_0"]["kernel"])
         if tied:
             distances = [np.linalg.norm(w @ w.T - axes.T @ axes) / latents**0.5 for w in kernels]  # w [D, K]
-            metrics[PROJECTION] = 0.05 - np.array(distances)
+            run.metrics[PROJECTION] = 0.05 - np.array(distances)
         else:
             bases = [np.linalg.qr(w.T)[0] for w in kernels]  # w [K, D]
-            metrics[SPAN] = np.array([np.square(axes @ basis).sum() / latents for basis in bases]) - 0.99
+            run.metrics[SPAN] = np.array([np.square(axes @ basis).sum() / latents for basis in bases]) - 0.99
 
-    print(f"linear VAE: {seeds} runs of {epochs} epochs", flush=True)
-    algorithm = vae(networks.linear(shape, latents, heads=2), optimizer, likelihood="gaussian")
-    bound = evaluate(algorithm, trained(algorithm), test_set, sweep)["elbo"]
+    algorithm = vae(networks.linear(shape, latents, heads=2), adam, likelihood="gaussian")
+    params = run.train("linear VAE", algorithm, train_set).params
+    bound = run.evaluate(algorithm, params, test_set)["elbo"]
     likelihood = probabilistic(train_set, test_set, latents)
-    metrics |= {
-        "linear VAE, test bound, nats": bound,
-        "probabilistic PCA, test log-likelihood, nats": np.full(seeds, likelihood),
-        BOUND: 2 - np.abs(bound - likelihood),
-    }
 
-    print(f"logistic PCA: {seeds} fits to {fitted} images, {iterations} iterations", flush=True)
     fit = mapped(lambda key, x: logistic_pca.fit(x, latents, key, ridge=ridge, iterations=iterations))
-    models = fit(keys(sweep, "logistic PCA"), train_set.x[:fitted])
+    models = run.computed("logistic PCA", fit, run.keys("logistic PCA"), train_set.x[:fitted])
     measure = mapped(lambda model, x: jax.tree.map(jnp.mean, logistic_pca.evaluate(model, x)))
-    own, unseen = measure(models, train_set.x[: min(fitted, 1000)]), measure(models, test_set.x)
-    metrics |= {
-        "logistic PCA, test squared error": np.asarray(unseen["squared_error"]),
-        "logistic PCA, squared error on images it was fitted to": np.asarray(own["squared_error"]),
-        "logistic PCA, test cross-entropy, nats": np.asarray(unseen["cross_entropy"]),
-        LOGISTIC: error - np.asarray(unseen["squared_error"]),
+    own, unseen = (
+        jax.tree.map(np.asarray, measure(models, d.x)) for d in (part(train_set, min(fitted, 1000)), test_set)
+    )
+    run.metrics |= {
+        "linear VAE, test bound, nats": bound,
+        "probabilistic PCA, test log-likelihood, nats": likelihood * same,
+        BOUND: 2 - np.abs(bound - likelihood),
+        "logistic PCA, test squared error": unseen["squared_error"],
+        "logistic PCA, squared error on images it was fitted to": own["squared_error"],
+        "logistic PCA, test cross-entropy, nats": unseen["cross_entropy"],
     }
+    run.published = PUBLISHED if (run.settings["data"], latents) == ("mnist", 30) else {}
 
-    shown, first = test_set.x[:10], jax.tree.map(lambda a: a[0], models)
-    rows = {
+    shown, first = test_set.x[:10], of_seed(models)
+    decoded = {
         "test image": shown,
         f"PCA-{latents}": pca.decode(linear, pca.encode(linear, shown)),
         f"logistic PCA-{latents}": logistic_pca.decode(first, logistic_pca.encode(first, shown)),
     }
-    return record(
-        __file__,
-        metrics,
-        title=f"Linear members with {latents} codes on {data}: against PCA, probabilistic PCA; logistic PCA",
-        source="Baldi & Hornik (1989); Lucas et al. (2019), arXiv:1911.02469; Hinton & Salakhutdinov (2006)",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        published=PUBLISHED if (data, latents) == ("mnist", 30) else {},
-        claims=CLAIMS,
-        notes=[
-            "The distance of the tied weights' product W W^T from the projection P is |W W^T - P| / |P|, Frobenius "
-            "norms. The VAE's bound is by one draw an image. A first run in batches of 500 left the VAE 78 nats short; "
-            "100 was then chosen on 10,000 training images held out.",
-            f"Logistic PCA is fitted to the first {fitted} training images, codes and decoder together by L-BFGS; a "
-            f"test image's code is found by Newton's method. The ridge, 0.01 rather than 0.1, was chosen "
-            "on training images that were not fitted to. How the paper fitted its own, and how it found the codes of "
-            "test images, is not known here; ours are each image's best, and no encoder has to find them.",
-        ],
-        figure=lambda: plots.examples(np.stack(list(rows.values())), (0.0, 1.0), rows=tuple(rows)),
-        out=out,
-    )
-
-
-def adam(rate: float, steps: int) -> Optimizer:
-    """Adam whose rate falls to 0 along half a cosine."""
-    return optax.adam(optax.cosine_decay_schedule(rate, steps))
+    return lambda: image_rows(decoded)
 
 
 def probabilistic(train_set: Batch, test_set: Batch, latents: int) -> float:

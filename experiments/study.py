@@ -1,13 +1,24 @@
-"""The edge of `experiments/`: measuring many seeds at once, and the record that an experiment leaves.
+"""The scaffold of `experiments/`: settings, run folders, measures of many seeds at once, and the record.
 
-An experiment is a function `main(*, seeds: int = 5, epochs: int = 10, ...)` whose keyword arguments are its
-whole configuration. It trains with `training.train`, measures with `mapped`, and ends in `record`,
-which writes `results/<name>.json`. Nothing here is needed to use the library.
+An experiment is a function `main(run, *, epochs: int = 10, ...)` under `@experiment(title=..., source=..., ...)`, which
+adds the settings that all have (seeds, seed, full, data, out, runs). It trains its arms by `run.train`, fills
+`run.metrics` with a value for each seed, and returns a function that draws its figure. The scaffold computes the
+differences that are claimed, and writes `results/<name>.json`. Nothing here is needed to use the library.
+
+Arms train in run folders, `runs/<name>-<checksum of the settings>/<arm>`. The same command continues an experiment that
+was stopped or killed, to the same record. The folders are removed once the record is written.
 """
 
+import inspect
+import io
 import json
+import re
+import shutil
 import sys
+import time
+import tokenize
 import types
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,21 +27,35 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import Array
 
+from ae_jax import data as datasets
 from ae_jax.app import plots
 from ae_jax.app.report import explained
 from ae_jax.checks import labelled
-from ae_jax.core import Algorithm, Batch, Key, Metrics, Params, address, average
+from ae_jax.core import Algorithm, Batch, Key, Metrics, Optimizer, Params, address, average
 from ae_jax.data import Dataset
-from ae_jax.data.disk import write_json
+from ae_jax.data.disk import write_json, written
 from ae_jax.errors import RunError, tracebacks, warn
 from ae_jax.evaluation.codes import encode
 from ae_jax.evaluation.probes import fit_linear, linear_probe, predict_linear
 from ae_jax.evaluation.statistics import summarise
 from ae_jax.training.compiled import map_seeds
-from ae_jax.training.provenance import circumstances
+from ae_jax.training.loop import Trained, train
+from ae_jax.training.provenance import checksum, circumstances
+from ae_jax.training.run_folder import Folder
 from ae_jax.xla.programs import compiled
+
+RUNS = str(Path(__file__).resolve().parents[1] / "runs")
+# the settings of every experiment; "full" and "data" of those that have them
+HELP = {
+    "seeds": "how many runs of each arm; a seed gives all arms the same start and batches.",
+    "seed": "the first of them, of which pictures are.",
+    "data": "what `ae_jax.data.load` takes.",
+    "out": "folder for the record.",
+    "runs": "folder for the checkpoints of unfinished experiments.",
+}
 
 
 class Published(NamedTuple):
@@ -40,6 +65,219 @@ class Published(NamedTuple):
     where: str  # the place in the paper or repository
     tolerance: float | None = None  # |ours - published| that counts as reproduced; None: no such claim
     note: str = ""
+
+
+# --------------------------------------------------------------------------------------- an experiment
+
+
+class Run:
+    """A running experiment: trains its arms in folders, and holds what its record will say."""
+
+    def __init__(self, name: str, settings: Mapping[str, Any], folder: Path):
+        self.name, self.settings, self.folder = name, settings, folder
+        self.seeds = range(settings["seed"], settings["seed"] + settings["seeds"])
+        self.metrics: dict[str, Any] = {}  # label -> [S]
+        self.published: dict[str, Published] = {}
+        self.claims: dict[str, str] = {}
+        self.facts: dict[str, Any] = {}  # what the title and the notes name beside settings
+        self.notes: list[str] = []
+        self.earlier = 0.0  # seconds of the epochs that stopped processes have run
+        self._began, self._arms = time.perf_counter(), set[str]()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far, with that of epochs which stopped processes have run."""
+        return time.perf_counter() - self._began + self.earlier
+
+    def data(self, labels: bool = False) -> Dataset:
+        """The dataset of the setting `data`. Raises ValueError if `labels` is asked for and an example has none."""
+        loaded = datasets.load(self.settings["data"])
+        return with_labels(loaded) if labels else loaded
+
+    def keys(self, *path: str | int) -> Key:
+        """`address(jax.random.key(s), *path)` for each seed. -> [S]."""
+        return keys(self.seeds, *path)
+
+    def evaluate(self, algorithm: Algorithm, params: Params, data: Batch) -> Metrics:
+        """The algorithm's own metrics, averaged over a dataset, for every seed. params [S, ...] -> each [S]."""
+        return evaluate(algorithm, params, data, self.seeds)
+
+    def place(self, arm: str) -> Path:
+        """The folder of an arm. Raises ValueError for the second arm of a name."""
+        place = re.sub(r"[^\w.=-]+", "-", arm)
+        if place in self._arms:
+            raise ValueError(f"two arms of {self.name} are called {arm!r}: give each a name of its own")
+        self._arms.add(place)
+        return self.folder / place
+
+    def train(self, arm: str, algorithm: Algorithm, data: Batch, **how: Any) -> Trained:
+        """`training.train` in the arm's folder; `how` defaults to the settings' epochs and batch size and all seeds.
+
+        Raises RunError if another process holds the folder, or if it has a run on other data.
+        """
+        known = {name: self.settings[name] for name in ("epochs", "batch_size") if name in self.settings}
+        how = {"seeds": self.seeds, **known, **how}
+        print(f"{arm}: {len(how['seeds'])} runs of {how['epochs']} epochs", flush=True)
+        folder = Folder(self.place(arm))
+        size = {"seeds": list(how["seeds"]), "epochs": how["epochs"], "batch_size": how.get("batch_size")}
+        with folder.opened({"arm": arm, "data": checksum((data, how.get("validation"))), **size}, keep=2):
+            if folder.begun():
+                self.earlier += sum(row["seconds"] for row in folder.log())
+                print(f"  going on in {folder.path}; remove it to train anew", flush=True)
+            every = max(10, how["epochs"] // 10)
+            return train(algorithm, data, folder=folder, every_epochs=every, **how)
+
+    def computed(self, stage: str, fn: Callable[..., Any], *args: Any) -> Any:
+        """`fn(*args)` of a pure function, such as a mapped recipe; its result is kept in the run's folder.
+
+        -> a pytree of arrays. A result for other arguments is computed again.
+        """
+        path = Path(f"{self.place(stage)}.npz")
+        plain = lambda a: jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a
+        given = checksum(jax.tree.map(plain, args))
+        like = jax.tree.structure(jax.eval_shape(fn, *args))
+        if path.exists():
+            with np.load(path) as kept:
+                if int(kept["given"]) == given and len(kept.files) == like.num_leaves + 1:
+                    print(f"{stage}: read from {path}; remove it to compute it anew", flush=True)
+                    return like.unflatten([jnp.asarray(kept[f"leaf_{i}"]) for i in range(like.num_leaves)])
+        found = fn(*args)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        leaves: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(found))}
+        with written(path) as file:
+            np.savez(file, given=np.asarray(given), **leaves)
+        return found
+
+
+def experiment(
+    *,
+    title: str,
+    source: str,
+    seeds: int,
+    data: str | None = "mnist",
+    full: Mapping[str, Any] = {},
+    published: Mapping[str, Published] = {},
+    claims: Mapping[str, str] = {},
+    notes: Sequence[str] = (),
+) -> Callable[[Callable[..., Any]], Callable[..., dict[str, Any]]]:
+    """Makes `body(run, *, ...)` the `main` of an experiment, which returns the record that it writes.
+
+    The keyword arguments of `body` are settings of its own; a comment behind one is its help at the command line.
+    `body` returns a function that draws the figure, or None.
+
+    Args:
+        title: what the experiment shows, in a line; `{units}` stands for the setting or fact (`run.facts`) of
+            that name, as in `notes`.
+        source: the paper.
+        seeds: the default number of runs of each arm.
+        data: the default of `--data`; None if the experiment has no such setting.
+        full: the settings of `--full`; empty if the experiment has no such flag.
+        published: values to stand beside some of the metrics, where `--data` has its default. Values that depend on
+            other settings go to `run.published`.
+        claims: metrics said, before the run, to lie above 0, and what that means. A label such as "plain minus sparse,
+            error" that is no metric is computed by `difference`. Claims that depend on settings go to `run.claims`.
+        notes: what a reader should know; `run.notes` come after them.
+    """
+
+    def wrap(body: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+        own = list(inspect.signature(body).parameters.values())[1:]
+        keyword = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
+        parameters = [
+            keyword("seeds", default=seeds, annotation=int),
+            keyword("seed", default=0, annotation=int),
+            *own,
+            *[keyword("full", default=False, annotation=bool)] * bool(full),
+            *[keyword("data", default=data, annotation=str)] * (data is not None),
+            keyword("out", default="results", annotation=str),
+            keyword("runs", default=RUNS, annotation=str),
+        ]
+        defaults = {p.name: p.default for p in parameters}
+        name = Path(inspect.getfile(body)).stem
+
+        def main(**given: Any) -> dict[str, Any]:
+            if unknown := given.keys() - defaults.keys():
+                raise TypeError(f"{name} has no settings {sorted(unknown)}; it has {list(defaults)}")
+            settings = defaults | given
+            settings |= full if settings.get("full") else {}
+            runs = Path(settings.pop("runs")).expanduser()
+            which = json.dumps({k: v for k, v in settings.items() if k != "out"}, sort_keys=True)
+            run = Run(name, settings, runs / f"{name}-{zlib.crc32(which.encode()):08x}")
+            run.claims |= claims
+            run.published |= published if settings.get("data") == data else {}
+            figure = body(run, **{p.name: settings[p.name] for p in own})
+            run.metrics |= {of: difference(run.metrics, of) for of in run.claims if of not in run.metrics}
+            words = settings | run.facts
+            row = record(
+                name,
+                run.metrics,
+                title=title.format(**words),
+                source=source,
+                settings=settings,
+                seeds=run.seeds,
+                seconds=run.seconds,
+                published=run.published,
+                claims=run.claims,
+                notes=[*(note.format(**words) for note in notes), *run.notes],
+                figure=figure,
+                out=settings["out"],
+            )
+            shutil.rmtree(run.folder, ignore_errors=True)
+            return row
+
+        told = ", ".join(f"{k} {v}" for k, v in full.items())
+        full_help = {"full": f"{told}, whatever the other arguments say."} if full else {}
+        said = HELP | full_help | helps(body)
+        lines = [f"    {name}: {said[name]}" for name in defaults]
+        main.__doc__ = "\n".join([inspect.getdoc(body) or "", "", "Args:", *lines])
+        main.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+        main.__annotations__ = {p.name: p.annotation for p in parameters}
+        main.__kwdefaults__ = defaults
+        main.__module__ = body.__module__
+        return main
+
+    return wrap
+
+
+def helps(body: Callable[..., Any]) -> dict[str, str]:
+    """The comment behind each keyword argument of a function, a sentence for its help; "" without one."""
+    found = dict.fromkeys(list(inspect.signature(body).parameters)[1:], "")
+    last = ""
+    for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(body)).readline):
+        if token.type == tokenize.NAME and token.string in found and not found[token.string]:
+            last = token.string
+        elif token.type == tokenize.COMMENT and last:
+            found[last] = f"{found[last]} {token.string.lstrip('# ')}".strip()
+        elif token.type == tokenize.INDENT:  # the body begins
+            break
+    return {name: f"{text.rstrip('.')}." if text else "" for name, text in found.items()}
+
+
+def difference(metrics: Mapping[str, Any], label: str) -> np.ndarray:
+    """The difference that a label names: "A minus B, error" is "A, error" less "B, error". -> [S].
+
+    What stands before A and after B belongs to both. Raises ValueError unless just two metrics fit the label.
+    """
+    left, minus, right = label.partition(" minus ")
+    ahead = [m for m in metrics if m.startswith(left) and right.endswith(m[len(left) :])]
+    behind = [m for m in metrics if m.endswith(right) and left.startswith(m[: len(m) - len(right)])]
+    if not minus or len(ahead) != 1 or len(behind) != 1:
+        raise ValueError(f"{label!r} must be the difference of two metrics; the metrics are {sorted(metrics)}")
+    return np.asarray(metrics[ahead[0]]) - np.asarray(metrics[behind[0]])
+
+
+def part(data: Any, *bounds: int) -> Any:
+    """Some examples of a dataset: `part(data, stop)` or `part(data, start, stop)`."""
+    return jax.tree.map(lambda a: a[slice(*bounds)], data)
+
+
+def of_seed(params: Any, i: int = 0) -> Any:
+    """The params of the i-th seed. params [S, ...]."""
+    return jax.tree.map(lambda p: p[i], params)
+
+
+def cosine_adam(rate: float, epochs: int, data: Batch, batch_size: int, **how: Any) -> Optimizer:
+    """Adam whose rate falls to 0 along half a cosine in so many epochs."""
+    return optax.adam(optax.cosine_decay_schedule(rate, epochs * -(-len(data.x) // batch_size)), **how)
 
 
 # ------------------------------------------------------------------------------------------ many seeds
@@ -153,6 +391,17 @@ def banded(axes: Any, x: Sequence[float], values: Any, label: str, **line: Any) 
     axes.fill_between(x, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
 
 
+def features(params: Params, shape: Sequence[int], count: int | None = None) -> np.ndarray:
+    """The first seed's weights from inputs to the units of the first layer. params [S, ...] -> [count, *shape]."""
+    kernel = np.asarray(params["encoder"]["layer_0"]["kernel"][0])  # [D, K]
+    return kernel.T[:count].reshape(-1, *shape)
+
+
+def image_rows(rows: Mapping[str, Any]) -> Any:
+    """A matplotlib Figure of images in [0, 1] in rows, each [N, H, W, C] under its name."""
+    return plots.examples(np.stack(list(rows.values())), (0.0, 1.0), rows=tuple(rows))
+
+
 def feature_panels(named: Mapping[str, np.ndarray], columns: int = 8, across: int | None = None) -> Any:
     """A matplotlib Figure of several nets' features side by side, each [K, H, W, C] under its name.
 
@@ -196,7 +445,7 @@ def command(main: Callable[..., Any]) -> None:
     except (RunError, ValueError, OSError) as error:
         if tracebacks():
             raise
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}".replace("--workdir", "--runs"))
 
 
 def record(

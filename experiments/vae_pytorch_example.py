@@ -8,15 +8,11 @@ PyTorch's initialisation. Kingma & Welling (2014), arXiv:1312.6114; github.com/p
 The defaults are the published protocol; there is no larger one.
 """
 
-import time
-
 import optax
-from study import Published, command, evaluate, last, record
+from study import Published, Run, command, experiment, last
 
-from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import vae
-from ae_jax.training.loop import train
 
 # Written before the first run. Three runs of the PyTorch code were seen to end at 105.31 to 105.67.
 PUBLISHED = {
@@ -25,54 +21,33 @@ PUBLISHED = {
 }
 
 
+@experiment(
+    title="VAE as in the PyTorch examples, {data}: negative evidence lower bound after {epochs} epochs",
+    source="Kingma & Welling (2014), arXiv:1312.6114",
+    seeds=5,
+    published=PUBLISHED,
+    notes=["One draw of z an image in training and in test, as in the PyTorch code; grey values, not binarised."],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 5,
-    seed: int = 0,
-    epochs: int = 10,
-    latents: int = 20,
-    hidden: int = 400,
-    batch_size: int = 128,
-    data: str = "mnist",
-    out: str = "results",
+    epochs: int = 10,  # passes over the training set
+    latents: int = 20,  # size of the code
+    hidden: int = 400,  # width of the hidden layers
+    batch_size: int = 128,  # examples in a step
 ):
-    """Trains the VAE of the PyTorch examples and compares its losses with those published.
-
-    Args:
-        seeds: how many independent runs.
-        seed: the first of them.
-        epochs: passes over the training set.
-        latents: size of the code.
-        hidden: width of the hidden layers.
-        batch_size: examples in a step.
-        data: what `ae_jax.data.load` takes.
-        out: folder for the record.
-    """
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    train_set, test_set = datasets.load(data)
+    """Trains the VAE of the PyTorch examples and compares its losses with those published."""
+    train_set, test_set = run.data()
     net = networks.mlp(train_set.x.shape[1:], latents, hidden=(hidden,), heads=2, init="uniform")
     algorithm = vae(net, optax.adam(1e-3))
-    print(f"{seeds} VAEs, {epochs} epochs")
-    trained = train(algorithm, train_set, epochs=epochs, batch_size=batch_size, seeds=sweep)
-    test = evaluate(algorithm, trained.params, test_set, sweep)
-    metrics = {
+    trained = run.train("VAE", algorithm, train_set)
+    test = run.evaluate(algorithm, trained.params, test_set)
+    run.metrics = {
         "test loss, nats": test["loss"],
         "train loss, nats": last(trained.history, "loss"),
         "test KL, nats": test["kl"],
         "test reconstruction, nats": test["nll"],
     }
-    return record(
-        __file__,
-        metrics,
-        title=f"VAE as in the PyTorch examples, {data}: negative evidence lower bound after {epochs} epochs",
-        source="Kingma & Welling (2014), arXiv:1312.6114",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        published=PUBLISHED if data == "mnist" else {},
-        notes=["One draw of z an image in training and in test, as in the PyTorch code; grey values, not binarised."],
-        out=out,
-    )
 
 
 if __name__ == "__main__":

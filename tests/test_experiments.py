@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from study import Published, keys, mapped, probe_errors, record, table, verdict
+from study import Published, Run, difference, experiment, keys, mapped, probe_errors, record, table, verdict
 
 from ae_jax import networks
 from ae_jax.core import Batch
@@ -167,9 +167,11 @@ def ran(tmp_path_factory, photographs, pictures, binary, documents):
             "rate_distortion": {"data": pictures, "images": photographs},
             "restoration": {"images": photographs},
         }
+        main = load(name).main
+        runs = {"runs": str(tmp_path_factory.mktemp("runs"))} if "runs" in main.__kwdefaults__ else {}
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AE_JAX_TRACEBACK", "1")  # a picture that cannot be drawn is an error here
-            return load(name).main(seeds=2, out=str(out), **SMALL[name], **given.get(name, {})), out
+            return main(seeds=2, out=str(out), **runs, **SMALL[name], **given.get(name, {})), out
 
     return run
 
@@ -202,12 +204,108 @@ def test_experiment_leaves_a_whole_record(name, ran):
 
 def test_a_seed_alone_gives_what_it_gives_in_a_sweep(tmp_path, ran):
     both, _ = ran("vae_pytorch_example")
-    alone = load("vae_pytorch_example").main(seeds=1, seed=1, out=str(tmp_path), **SMALL["vae_pytorch_example"])
+    where = {"out": str(tmp_path), "runs": str(tmp_path / "runs")}
+    alone = load("vae_pytorch_example").main(seeds=1, seed=1, **where, **SMALL["vae_pytorch_example"])
     assert alone["seeds"] == [1]
     for label, metric in alone["metrics"].items():
         assert metric["values"] == both["metrics"][label]["values"][1:]
         assert metric["low"] is None
     assert both["metrics"]["test loss, nats"]["std"] > 0
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {folder!r})
+import denoising
+from ae_jax.training import run_folder
+save, left = run_folder.Folder.save, [{saves}]
+def dying(self, *arguments):
+    save(self, *arguments)
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+run_folder.Folder.save = dying
+denoising.main(**{settings!r})
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_experiment_goes_on_to_the_same_record(tmp_path, capfd):
+    """Killed by -9 in its second arm at a checkpoint in the middle: the first arm and those epochs are not repeated."""
+    settings = SMALL["denoising"] | {"seeds": 2, "epochs": 12, "units": 5}
+    places = {name: {"out": str(tmp_path / name), "runs": str(tmp_path / f"runs of {name}")} for name in ("a", "b")}
+    whole = load("denoising").main(**settings, **places["a"])
+    code = KILLED.format(folder=str(FOLDER), saves=3, settings=settings | places["b"])
+    env = os.environ | {"PYTHONPATH": str(FOLDER.parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    assert not (tmp_path / "b").exists()
+    (run,) = (tmp_path / "runs of b").iterdir()
+    epochs = {arm.name: len((arm / "log.jsonl").read_text().splitlines()) for arm in run.iterdir()}
+    assert epochs == {"plain": 12, "denoising": 10}
+    capfd.readouterr()
+    resumed = load("denoising").main(**settings, **places["b"])
+    said = capfd.readouterr()
+    assert said.out.count("going on in") == 2
+    assert "after epoch 12 of 12" in said.err
+    assert "after epoch 10 of 12" in said.err
+    assert resumed["metrics"] == whole["metrics"]
+    assert resumed["claims"] == whole["claims"]
+    assert resumed["settings"] == whole["settings"] | {"out": places["b"]["out"]}
+    assert not list((tmp_path / "runs of b").iterdir())  # the record is written: a later run trains anew
+
+
+def test_a_recipe_is_computed_once(tmp_path):
+    run = lambda: Run("thing", {"seed": 3, "seeds": 2}, tmp_path / "thing")
+    calls = []
+
+    def recipe(keys, x):
+        calls.append(isinstance(x, jax.core.Tracer))
+        return {"w": jax.vmap(lambda key: x * jax.random.normal(key))(keys), "n": [jnp.arange(2)]}
+
+    x = jnp.asarray([1.0, 2.0])
+    first = run().computed("a stage", recipe, keys((3, 4)), x)
+    again = run().computed("a stage", recipe, keys((3, 4)), x)
+    assert calls.count(False) == 1  # the other calls trace its shapes alone
+    assert jax.tree.structure(again) == jax.tree.structure(first)
+    jax.tree.map(np.testing.assert_array_equal, again, first)
+    other = run().computed("a stage", recipe, keys((3, 4)), 2 * x)  # other data: not what is kept
+    np.testing.assert_array_equal(other["w"], 2 * first["w"])
+    twice = run()
+    twice.computed("a stage", recipe, keys((3, 4)), x)
+    with pytest.raises(ValueError, match="two arms"):
+        twice.computed("a stage", recipe, keys((3, 4)), x)
+
+
+def test_differences_are_found_by_their_labels():
+    metrics = {"plain, error, %": [3.0], "sparse, error, %": [1.0], "error, a": [5.0], "error, b": [2.0]}
+    assert difference(metrics, "plain minus sparse, error, %") == [2.0]
+    assert difference(metrics, "error, a minus b") == [3.0]
+    for label in ("plain minus dense, error, %", "plain, error, %", "plain minus sparse, loss"):
+        with pytest.raises(ValueError, match="difference of two metrics"):
+            difference(metrics, label)
+
+
+def test_settings_are_an_experiments_own_and_those_of_all(tmp_path):
+    @experiment(
+        title="{units} units, {data}, {found}", source="Nobody (2000)", seeds=2, full={"units": 9},
+        published={"error": Published(1.0, "here")}, claims={"more minus error": "it is more"},
+    )  # fmt: skip
+    def main(run, *, units: int = 3, rate: float = 0.5):
+        run.metrics = {"error": np.ones(2), "more": np.full(2, units)}
+        run.facts = {"found": 7}
+
+    where = {"out": str(tmp_path), "runs": str(tmp_path / "runs")}
+    row = main(full=True, units=4, **where)
+    assert row["title"] == "9 units, mnist, 7"
+    own = {"units": 9, "rate": 0.5, "full": True, "data": "mnist", "out": str(tmp_path)}
+    assert list(row["settings"].items()) == list(({"seeds": 2, "seed": 0} | own).items())
+    assert row["metrics"]["more minus error"]["values"] == [8.0, 8.0]
+    assert row["claims"] == {"more minus error": {"claim": "it is more", "holds": True}}
+    assert set(row["published"]) == {"error"}
+    assert not main(data="other", **where)["published"]  # they are of the data of the paper
+    with pytest.raises(TypeError, match="width"):
+        main(width=3)
 
 
 def test_each_says_its_command_in_one_form():

@@ -9,16 +9,19 @@ EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
 
 
 def changed_later(source):
-    """Parameters that are given another value after `dict(locals())` was taken, and are not put right in `settings`."""
+    """Parameters that get another value in the body of an `@experiment`, or after `dict(locals())` was taken if they
+    are not put right in `settings`.
+    """
     wrong = set()
     for function in ast.walk(ast.parse(source)):
         if not isinstance(function, ast.FunctionDef):
             continue
         parameters = {a.arg for a in [*function.args.args, *function.args.kwonlyargs]}
         calls = [n for n in ast.walk(function) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "locals"]
-        if not calls:
+        scaffold = any(getattr(getattr(d, "func", d), "id", "") == "experiment" for d in function.decorator_list)
+        if not calls and not scaffold:
             continue
-        taken = min(call.lineno for call in calls)
+        taken = 0 if scaffold else min(call.lineno for call in calls)
         stored = [n for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
         put_right = {
             key.value
@@ -42,3 +45,6 @@ def test_a_change_after_the_fact_is_seen():
     source = "def f(*, n=1, full=False):\n    settings = dict(locals())\n    n = 400 if full else n\n"
     assert changed_later(source) == ["n"]
     assert changed_later(source + '    settings |= {"n": n}\n') == []
+    scaffold = "@experiment(title='')\ndef main(run, *, n=1):\n    {} = 400\n"
+    assert changed_later(scaffold.format("n")) == ["n"]
+    assert changed_later(scaffold.format("m")) == []
