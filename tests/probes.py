@@ -1,5 +1,6 @@
 """Small problems whose optimum is known. A new algorithm adds its line to `PROBES`, and every law holds it."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -171,6 +172,11 @@ PROBES: dict[str, Probe] = {
         gap=0.6,
     ),
 }
+
+
+def required(name: str) -> dict[str, int]:
+    """The options of an algorithm that have no default: the number of examples, of which the bars have 96."""
+    return {"examples": 96} if "examples" in inspect.signature(algorithms.ALGORITHMS[name]).parameters else {}
 
 
 def build(name: str, optimizer: Optimizer | None = None) -> Algorithm:

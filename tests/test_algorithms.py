@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 from jaxprs import equations
-from probes import PROBES, bars, build, flat
+from probes import PROBES, bars, build, flat, required
 from scipy import linalg, special, stats
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -65,7 +65,7 @@ def test_hyperparameters_are_keywords_with_defaults_and_documented(name):
     assert list(parameters)[:2] == ["net", "optimizer"]
     for parameter in list(parameters.values())[2:]:
         assert parameter.kind is parameter.KEYWORD_ONLY
-        assert parameter.default is not parameter.empty
+        assert parameter.default is not parameter.empty or parameter.name == "examples"
         assert f"        {parameter.name}: " in (ALGORITHMS[name].__doc__ or "")
 
 
@@ -685,7 +685,7 @@ def test_any_algorithm_composes_with_dropout_corruption_and_weight_decay(name):
     needs = settings.heads(name)
     plain = networks.mlp((7,), 32, hidden=(8,), heads=needs.number, dropout=0.3, code_activation=needs.activation)
     net = plain if name == "denoising" else corrupted(plain, masking(0.25))
-    algorithm = ALGORITHMS[name](net, optax.adamw(1e-2, weight_decay=0.1))
+    algorithm = ALGORITHMS[name](net, optax.adamw(1e-2, weight_decay=0.1), **required(name))
     data = UNIT._replace(y=jnp.arange(len(UNIT.x)) % 10)
     params = jax.jit(algorithm.init)(KEY, data)
     update = jax.jit(algorithm.rule.update)
@@ -712,7 +712,7 @@ WRONG = [
     (lambda: contractive(one, optax.sgd(1.0), penalty="full"), "penalty is 'full'"),
     (lambda: contractive(one, optax.sgd(1.0), penalty="hutchinson", samples=0), "samples is 0"),
     (lambda: contractive(one, optax.sgd(1.0), higher=1.0, corruptions=0), "corruptions is 0"),
-    (lambda: vae(two, optax.sgd(1.0), likelihood="squared"), "likelihood is 'squared'"),
+    (lambda: vae(two, optax.sgd(1.0), likelihood="squared"), "likelihood squared is no probability"),
     (lambda: vae(two, optax.sgd(1.0), sigma=0.0), "sigma is 0.0"),
     (lambda: vae(two, optax.sgd(1.0), beta=optax.constant_schedule(1.0), warmup_steps=3), "a schedule already"),
     (lambda: vae(one, optax.sgd(1.0)).encode(one.init(KEY, UNIT), UNIT.x), "heads=2"),
@@ -893,7 +893,7 @@ def test_priors_have_the_modes_they_say(mode):
 @pytest.mark.parametrize("y", [None, -1])
 def test_without_a_label_any_mode_is_drawn_equally_often(y):
     draw = priors.prior("mixture", 2).draw
-    z = np.asarray(draw(KEY, 20000, float, None if y is None else jnp.full(20000, y)))
+    z = np.asarray(draw({}, KEY, 20000, float, None if y is None else jnp.full(20000, y)))
     mode = np.round(np.arctan2(z[:, 1], z[:, 0]) / (2 * np.pi / 10)) % 10
     assert stats.chisquare(np.bincount(mode.astype(int), minlength=10)).pvalue > 1e-3
     gaussian = np.asarray(priors.prior("gaussian", 3, scale=5.0).draw({}, KEY, 5000))

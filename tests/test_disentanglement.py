@@ -24,8 +24,8 @@ def test_the_factors_themselves_have_the_gap_that_the_bins_allow(bins, expected)
 
 
 def test_rotated_factors_and_noise_have_little_gap():
-    rotation, _ = np.linalg.qr(RNG.normal(size=(5, 5)))
-    assert 0.02 < disentanglement.mig(TRUTH @ rotation, FACTORS) < 0.2
+    rotations = [np.linalg.qr(RNG.normal(size=(5, 5)))[0] for _ in range(10)]
+    assert 0.02 < np.mean([disentanglement.mig(TRUTH @ rotation, FACTORS) for rotation in rotations]) < 0.2
     assert disentanglement.mig(RNG.normal(size=(N, 5)), FACTORS) < 0.005
 
 

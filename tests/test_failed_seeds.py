@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from probes import required
 
 from ae_jax import autoencoder, data, evaluation, networks
 from ae_jax.algorithms import ALGORITHMS
@@ -180,7 +181,10 @@ def test_every_metric_of_every_member_is_described(name):
     options = {"hidden": (4,)} if needs.network == "mlp" else {}
     options |= {} if needs.activation == "linear" else {"code_activation": needs.activation}
     net = make((6,), 4, heads=needs.number, **options)
-    some, algorithm = Batch(jnp.full((20, 6), 0.5), jnp.arange(20) % 2), ALGORITHMS[name](net, optax.sgd(0.1))
+    some, algorithm = (
+        Batch(jnp.full((20, 6), 0.5), jnp.arange(20) % 2),
+        ALGORITHMS[name](net, optax.sgd(0.1), **required(name)),
+    )
 
     def measured(key):
         rule = epoch(algorithm, 10)

@@ -13,6 +13,7 @@ import optax
 import pytest
 import tyro
 from flax import linen
+from probes import required
 
 from ae_jax import algorithms, corruption, data, networks, optimizers
 from ae_jax.app import cli
@@ -37,7 +38,7 @@ def net_for(name, **options):
 
 
 def made(name, **hyper):
-    return algorithms.ALGORITHMS[name](net_for(name), optax.sgd(0.1), **hyper)
+    return algorithms.ALGORITHMS[name](net_for(name), optax.sgd(0.1), **required(name), **hyper)
 
 
 @pytest.mark.parametrize("case", RANGES, ids="-".join)

@@ -46,13 +46,13 @@ def test_losses_are_sums_not_means():
     """Twice the pixels, twice the loss: else beta would mean another thing at another size."""
     for name in ("squared", "bernoulli"):
         nll = likelihoods.likelihood(name).nll
-        twice = nll(np.concatenate([OUTPUT, OUTPUT], 1), np.concatenate([X, X], 1))
-        np.testing.assert_allclose(twice, 2 * nll(OUTPUT, X), rtol=1e-5)
+        twice = nll({}, np.concatenate([OUTPUT, OUTPUT], 1), np.concatenate([X, X], 1))
+        np.testing.assert_allclose(twice, 2 * nll({}, OUTPUT, X), rtol=1e-5)
 
 
 def test_likelihood_maps_outputs_to_data_space_and_refuses_other_names():
-    np.testing.assert_allclose(likelihoods.likelihood("bernoulli").mean(OUTPUT), special.expit(OUTPUT), rtol=1e-5)
-    np.testing.assert_array_equal(likelihoods.likelihood("squared").mean(OUTPUT), OUTPUT)
+    np.testing.assert_allclose(likelihoods.likelihood("bernoulli").mean({}, OUTPUT), special.expit(OUTPUT), rtol=1e-5)
+    np.testing.assert_array_equal(likelihoods.likelihood("squared").mean({}, OUTPUT), OUTPUT)
     with pytest.raises(ValueError, match="'poisson'; it must be one of"):
         likelihoods.likelihood("poisson")  # type: ignore[arg-type]
 
@@ -140,7 +140,7 @@ def test_fractions_are_fractions(make):
 
 def test_corruption_by_name_or_function():
     same = lambda x, key: x
-    assert corruption.corruption(same, 0.1) is same
+    assert corruption.corruption(same) is same
     by_name, function = corruption.corruption("masking", 0.3), corruption.masking(0.3)
     np.testing.assert_array_equal(by_name(ONES, KEY), function(ONES, KEY))
     with pytest.raises(ValueError, match="'snow'; it must be one of"):

@@ -15,6 +15,7 @@ import tyro
 from flax import linen as nn
 from flax import nnx
 from PIL import Image
+from probes import required
 
 import ae_jax
 from ae_jax import core, data, networks, training
@@ -41,7 +42,7 @@ def test_a_number_is_no_optimizer(name):
     make_net = networks.NETWORKS[needs.network]
     net = make_net((4, 4, 1), 4, heads=needs.number, **options)
     with pytest.raises(TypeError, match=r"the optimizer is 0\.001; give an optax optimizer, such as optax\.adam"):
-        ALGORITHMS[name](net, 1e-3)
+        ALGORITHMS[name](net, 1e-3, **required(name))
 
 
 @pytest.mark.parametrize("given", [1, None, "adam", optax.adam])
@@ -362,13 +363,13 @@ def test_a_run_that_lacks_its_report_has_one_after_the_same_command(plain, monke
 def test_those_that_are_named_as_generative_are(plain, tmp_path):
     with pytest.raises(RunError, match="not a generative model") as told:
         coding.sample(plain, 1, tmp_path / "s.npy")
-    named = set(re.findall(r"vae|iwae|made|rbm", str(told.value)))
+    named = set(re.findall(r"\b(?:vae|iwae|beta_tc_vae|vamp|made|rbm)\b", str(told.value)))
     assert "an adversarial member" in str(told.value)
     for name in ALGORITHMS:
         shape, needs = (4, 4, 1), settings.heads(name)
         options = {} if needs.activation == "linear" else {"code_activation": needs.activation}
         net = networks.NETWORKS[needs.network](shape, 4, heads=needs.number, **options)
-        generative = ALGORITHMS[name](net, optax.sgd(0.1)).sample is not None
+        generative = ALGORITHMS[name](net, optax.sgd(0.1), **required(name)).sample is not None
         assert generative == (name in named or name.startswith("adversarial")), name
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from probes import required
 
 from ae_jax import networks
 from ae_jax.algorithms import ALGORITHMS
@@ -145,9 +146,9 @@ def test_who_decodes_codes_alone_takes_no_network_that_makes_more_of_an_input(na
 def test_in_python_they_refuse_it_too(name):
     needs = heads(name)
     net = NETWORKS[needs.network]((4,), 3, heads=needs.number)
-    ALGORITHMS[name](net, optax.sgd(0.1))
+    ALGORITHMS[name](net, optax.sgd(0.1), **required(name))
     with pytest.raises(ValueError, match="the input, to which its output is added"):
-        ALGORITHMS[name](networks.residual(net), optax.sgd(0.1))
+        ALGORITHMS[name](networks.residual(net), optax.sgd(0.1), **required(name))
 
 
 LOGITS = ("adversarial", "adversarial_labels", "adversarial_style", "contractive", "iwae", "made", "rbm", "vae")
@@ -169,7 +170,7 @@ def test_who_needs_numbers_of_any_sign_for_a_code_refuses_others(name):
     tied = {"hidden": (), "tied": True} if name == "rbm" else {}
     net = networks.mlp((4,), 3, heads=heads(name).number, code_activation="sigmoid", **tied)
     with pytest.raises(ValueError, match="code is sigmoid and must be linear"):
-        ALGORITHMS[name](net, optax.sgd(0.1))
+        ALGORITHMS[name](net, optax.sgd(0.1), **required(name))
 
 
 def test_a_residual_is_added_in_data_space_alone():
@@ -180,8 +181,8 @@ def test_a_residual_is_added_in_data_space_alone():
 @pytest.mark.parametrize(
     ("name", "hyper", "told"),
     [
-        ("vae", {"sigma": 0.1}, "sigma is of the gaussian"),
-        ("iwae", {"sigma": 0.1, "likelihood": "multinomial"}, "sigma is of the gaussian"),
+        ("vae", {"sigma": 0.1}, "sigma=0.1 has no effect with likelihood"),
+        ("iwae", {"sigma": 0.1, "likelihood": "multinomial"}, "sigma=0.1 has no effect with likelihood"),
         ("vae", {"warmup_steps": -1}, "must not be negative"),
         ("k_sparse", {"k": 1, "start": 3}, "anneal_steps with a start"),
         ("k_sparse", {"k": 1, "start": 3, "anneal_steps": -5}, "anneal_steps with a start"),
@@ -190,7 +191,7 @@ def test_a_residual_is_added_in_data_space_alone():
 def test_what_would_be_ignored_is_refused(name, hyper, told):
     net = networks.mlp((4,), 3, heads=heads(name).number)
     with pytest.raises(ValueError, match=told):
-        ALGORITHMS[name](net, optax.sgd(0.1), **hyper)
+        ALGORITHMS[name](net, optax.sgd(0.1), **required(name), **hyper)
 
 
 @pytest.mark.parametrize("hyper", [{"weight": -0.1}, {"higher": -1.0}, {"weight_l2": -1e-4}])

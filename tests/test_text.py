@@ -112,7 +112,7 @@ def test_multinomial_is_the_log_probability_of_the_words():
     words = [2 * np.log(p[0, 0]) + np.log(p[0, 2]), 0.0]
     np.testing.assert_allclose(-likelihoods.multinomial_nll(logits, x), words, rtol=1e-5, atol=1e-6)
     likelihood = likelihoods.likelihood("multinomial")
-    np.testing.assert_allclose(likelihood.mean(logits), p, rtol=1e-6)
+    np.testing.assert_allclose(likelihood.mean({}, logits), p, rtol=1e-6)
 
 
 APART = "NFD"  # Unicode with every accent as a mark of its own, as macOS writes names and many PDFs their text

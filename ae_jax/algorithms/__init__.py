@@ -94,7 +94,9 @@ MEMBERS: tuple[Member, ...] = (
     Member(beta_tc_vae, Defaults("as vae; a weight of 6, as in Chen et al. (2018)."), family="variational"),
     Member(vamp, Defaults("as vae; 500 pseudo-inputs, as in Tomczak & Welling (2018)."), family="variational"),
     Member(
-        vq_vae, Defaults("a code of 8 vectors of 8 numbers, each one of 256: 64 bits an image.", 64), family="discrete"
+        vq_vae,
+        Defaults("a code of 8 vectors of 8 numbers, each one of 256: 64 bits.", 64, hyper={"dimension": 8}),
+        family="discrete",
     ),
     Member(
         classifier,

@@ -20,7 +20,7 @@ def vq_vae(
     optimizer: Optimizer,
     *,
     size: Count = 256,
-    dimension: Count = 8,
+    dimension: Count | None = None,
     codebooks: CodebookName = "moving",
     commitment: Amount = 0.25,
     decay: Annotated[Inside, needs("codebooks", "moving")] = 0.99,
@@ -36,7 +36,7 @@ def vq_vae(
         net: the network, one head.
         optimizer: an optax optimizer.
         size: vectors in the codebook, S.
-        dimension: of a vector, D; it divides the network's latents K.
+        dimension: of a vector, D, which divides the network's latents K; None for K, one vector.
         codebooks: moving, averages of what the vectors stand for; or learned, by gradient descent.
         commitment: weight of the cost that holds codes near their vectors, eq. (3).
         decay: of the moving averages, in one step.
@@ -44,7 +44,7 @@ def vq_vae(
         likelihood: a name, or a `Likelihood`.
     Raises ValueError if `dimension` does not divide the latents.
     """
-    p, net = likelihood_of(likelihood, net), code_only(net)
+    p, dimension = likelihood_of(likelihood, code_only(net)), dimension or net.latents
     if net.latents % dimension:
         raise ValueError(f"dimension is {dimension}, which does not divide the code's {net.latents} latents")
     averages = {"decay": decay, "least": least} if codebooks == "moving" else {}

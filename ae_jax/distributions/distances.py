@@ -45,7 +45,7 @@ def by_differences(a: Array, b: Array) -> Array:
 
     def add(total: Array, a: Array, b: Array) -> Array:
         for at, to in zip(a, b, strict=True):  # one pass over the sums
-            total = total + jnp.square(at[:, None] - to)
+            total = total + jnp.square(at[:, None] - to[None])
         return total
 
     whole = len(a) // UNROLLED * UNROLLED

@@ -51,10 +51,10 @@ def gaussian(size: int) -> Posterior:
         mean, logvar = jnp.split(stats, 2, -1)
         eps = noise(key, mean, (samples,))
         # log q from the noise, not from z - mean: the z of a narrow posterior is rounded
-        return placed(eps, mean, logvar), -0.5 * (jnp.square(eps) + logvar + LOG_2PI).sum(-1)
+        return placed(eps, mean, logvar), -0.5 * (jnp.square(eps) + logvar[None] + LOG_2PI).sum(-1)
 
     def log_prob(params: Params, stats: Array, z: Array) -> Array:
-        mean, logvar = jnp.split(stats, 2, -1)
+        mean, logvar = (jnp.expand_dims(a, range(z.ndim - a.ndim)) for a in jnp.split(stats, 2, -1))
         return -0.5 * (jnp.square((z - mean) * jnp.exp(-0.5 * logvar)) + logvar + LOG_2PI).sum(-1)
 
     return Posterior(

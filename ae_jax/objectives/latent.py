@@ -14,7 +14,6 @@ from ..core import (
     Autoencoder,
     Batch,
     Heads,
-    Hyper,
     Init,
     Key,
     Loss,
@@ -99,6 +98,7 @@ def latent_model(
     Raises ValueError for a likelihood that the network's output cannot be, a prior without `log_prob`, a network whose
     code is not linear, or which makes more of an input than its code.
     """
+    linear_code(code_only(net))
     if likelihood == "squared":
         raise ValueError(
             "likelihood squared is no probability, and a bound on log p(x) needs one: take gaussian, whose nll with "
@@ -110,7 +110,6 @@ def latent_model(
     pz = q.prior if prior is None else prior
     if pz.log_prob is None:
         raise ValueError("this prior has no log_prob, which a bound on log p(x) needs: take another prior")
-    linear_code(code_only(net))
     log_prior = pz.log_prob
     parts = [part for part in (p, q, pz) if part.groups]
     if own:
@@ -193,7 +192,7 @@ def variational(
     *,
     samples: int = 1,
     evaluated: Callable[[Drawn], Metrics] | None = None,
-    **hyper: Hyper,
+    **hyper: Any,
 ) -> Algorithm:
     """The algorithm that descends `objective(params, drawn, batch, key, **hyper)` in all learned groups of the model.
 

@@ -24,14 +24,14 @@ from ..files import (
     save_array,
     save_examples,
 )
-from .runs import check_decodes, open_run
+from . import runs
 
 
 def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> np.ndarray:
     """Codes [N, K] of every example of a source (see `read_examples`), in its order, written to .npy or .npz."""
     check_suffix(out, (".npy", ".npz"))
     check_output(out, source)
-    opened = open_run(workdir, seed)
+    opened = runs.open_run(workdir, seed)
     check_output(out, *opened.sources)
     named = data.is_name(source, opened.settings.data_options.get("data_dir"))
     if resize and (opened.vocabulary or named or suffix(source) in (".npy", ".npz")):
@@ -46,9 +46,9 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
     """Examples [N, *shape] of codes in a .npy or .npz file, written to .npy, .npz or a .png grid."""
     check_suffix(out, (".npy", ".npz", ".png"))
     check_output(out, source)
-    opened = open_run(workdir, seed)
+    opened = runs.open_run(workdir, seed)
     check_output(out, *opened.sources)
-    check_decodes(opened, workdir, "train another member, such as autoencoder")
+    runs.check_decodes(opened, workdir, "train another member, such as autoencoder")
     codes, indexed = read_array(Path(source)), index.about(Path(source))
     if indexed is not None:
         theirs = indexed["run"]["settings"]
@@ -69,7 +69,7 @@ def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int =
     """n new examples [n, *shape], written to .npy, .npz or a .png grid; the same `key` draws the same ones."""
     check_suffix(out, (".npy", ".npz", ".png"))
     check_output(out)
-    opened = open_run(workdir, seed)
+    opened = runs.open_run(workdir, seed)
     check_output(out, *opened.sources)
     if n < 1:
         raise RunError(f"n is {n}; it must be at least 1")
@@ -78,7 +78,7 @@ def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int =
     if opened.algorithm.sample is None:
         raise RunError(
             f"{opened.settings.algorithm} is not a generative model: it has no distribution of codes. "
-            "To draw samples, train vae, iwae, made, rbm or an adversarial member."
+            "To draw samples, train vae, iwae, beta_tc_vae, vamp, made, rbm or an adversarial member."
         )
     key_sampling = address(jax.random.key(key), "sampling")
     x = np.asarray(jax.jit(opened.algorithm.sample, static_argnums=2)(opened.params, key_sampling, n))
@@ -91,7 +91,7 @@ def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
 
     `jax.export.deserialize(open(path, "rb").read()).call(x)` runs one without this package.
     """
-    opened = open_run(workdir, seed)
+    opened = runs.open_run(workdir, seed)
     check_folder(out, ("encoder.stablehlo", "decoder.stablehlo", "signature.json"))
     parts: dict[str, Any] = {"encoder": (opened.algorithm.encode, opened.shape)}
     if opened.algorithm.decodes:

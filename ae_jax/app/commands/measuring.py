@@ -22,8 +22,8 @@ from ..files import (
     check_shape,
     check_vocabulary,
 )
+from . import runs
 from .loading import SAMPLED, Splits, load
-from .runs import load_own, open_run
 
 SAMPLES = 100  # importance samples for the log-likelihood, by default
 
@@ -190,7 +190,7 @@ def evaluate(
         raise RunError(f"samples is {samples}; the log-likelihood needs at least 1")
     if out is not None:
         check_output(out, *([] if source is None else [source]))
-    opened = open_run(workdir)
+    opened = runs.open_run(workdir)
     settings = opened.settings
     check_samples(opened.algorithm, settings, samples, "samples")
     if out is not None:
@@ -203,7 +203,7 @@ def evaluate(
         except data.DataError:  # a streamed run may be evaluated on data in memory
             shards, options = None, data.options_for(source, settings.data_options)
         settings = replace(settings, data=source, data_options=options, shard_size=shards)
-    splits = load_own(opened) if source is None else load(settings)
+    splits = runs.load_own(opened) if source is None else load(settings)
     check_shape(splits.test.x, opened.shape)
     check_vocabulary(splits.dataset.vocabulary, opened.vocabulary, str(settings.data))
     results = measure(

@@ -13,8 +13,8 @@ from ..files import (
     image_bytes,
     sprite,
 )
+from . import runs
 from .coding import in_chunks
-from .runs import load_own, open_run
 
 
 def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) -> list[Path]:
@@ -23,11 +23,11 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) ->
     vectors.tsv, metadata.tsv (labels and names of files, where there are any), sprite.png (for images) and
     projector_config.pbtxt; projector.tensorflow.org loads the first two by hand.
     """
-    opened = open_run(workdir, seed)
+    opened = runs.open_run(workdir, seed)
     check_folder(out, PROJECTED, *opened.sources)
     if n < 1:
         raise RunError(f"{n} examples are asked for; project at least 1 (-n)")
-    splits = load_own(opened)
+    splits = runs.load_own(opened)
     x, y = np.asarray(splits.test.x[:n]), splits.test.y
     codes = in_chunks(opened.algorithm.encode, opened.params, x)
     out.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,8 @@ from ...core import Algorithm, Params, address
 from ...errors import tracebacks, warn
 from ...training import run_folder
 from .. import report
+from . import runs
 from .loading import Splits
-from .runs import load_own, open_run
 
 
 def write_report(folder: run_folder.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> Path:
@@ -47,8 +47,8 @@ def decorate(folder: run_folder.Folder, algorithm: Algorithm, params: Params, sp
 
 def make_report(workdir: Path) -> Path:
     """Writes the report of a run again, also while it trains."""
-    opened = open_run(workdir)
-    splits = load_own(opened)
+    opened = runs.open_run(workdir)
+    splits = runs.load_own(opened)
     results = opened.folder.results()
     if results is None:
         failed = {str(seed): e for seed, e in opened.trained.failed.items()}

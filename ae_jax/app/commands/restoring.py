@@ -15,7 +15,7 @@ from ..files import (
     image_bytes,
     places_for,
 )
-from .runs import OpenRun, check_decodes, open_run
+from . import runs
 
 
 def restore(
@@ -29,7 +29,7 @@ def restore(
     """
     from PIL import Image
 
-    opened = open_run(workdir, seed)
+    opened = runs.open_run(workdir, seed)
     check_restores(opened, workdir)
     scale = enlargement(opened.settings, scale)
     if not source.exists():
@@ -67,7 +67,7 @@ def restore(
     return written, refused
 
 
-def check_restores(opened: OpenRun, workdir: Path) -> None:
+def check_restores(opened: runs.OpenRun, workdir: Path) -> None:
     """Raises RunError for a run that did not learn from images, or did not learn to undo a corruption."""
     if len(opened.shape) != 3 or opened.shape[2] not in (1, 3):
         raise RunError(f"{workdir} was trained on examples of {opened.shape}, not on images")
@@ -76,10 +76,10 @@ def check_restores(opened: OpenRun, workdir: Path) -> None:
             f"{workdir} never saw corrupted images, so it has not learned to restore any: train denoising, or any "
             "algorithm with --noise"
         )
-    check_decodes(opened, workdir, "train denoising")
+    runs.check_decodes(opened, workdir, "train denoising")
 
 
-def unfit(image: np.ndarray, opened: OpenRun) -> str:
+def unfit(image: np.ndarray, opened: runs.OpenRun) -> str:
     """The property of an image [H, W, C] for which a run cannot restore it, or ""."""
     height, width, channels = opened.shape
     size, least = ("x".join(map(str, of)) for of in (image.shape[:2], opened.shape[:2]))

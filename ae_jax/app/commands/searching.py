@@ -15,15 +15,15 @@ from ..files import (
     check_suffix,
     read_examples,
 )
+from . import runs
 from .coding import exported, in_chunks
-from .runs import data_options, open_run
 
 
 def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> index.Index:
     """An index over the examples of a source, written to a .npz file; see `read_examples` for what a source is."""
     check_suffix(out, (".npz",))
     check_output(out, source)
-    opened = open_run(workdir, seed)
+    opened = runs.open_run(workdir, seed)
     check_output(out, *opened.sources)
     x, names = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
     program = exported(functools.partial(opened.algorithm.encode, opened.params), opened.shape)
@@ -74,7 +74,7 @@ def search(
         )
     about = opened.about
     x, names = read_examples(
-        source, opened.shape, about["vocabulary"], about["resize"], data_options(about["run"]["settings"])
+        source, opened.shape, about["vocabulary"], about["resize"], runs.data_options(about["run"]["settings"])
     )
     codes = index.encode(opened, x)
 

@@ -19,6 +19,7 @@ from ...errors import RunError, warn
 from ...evaluation import diagnosis
 from ...training import arguments, devices, loop, provenance, run_folder
 from ...training.settings import Settings, build, check_options, check_updates, completed, with_map_latents
+from . import runs
 from .loading import (
     bounded,
     check_classes,
@@ -31,7 +32,6 @@ from .loading import (
 )
 from .measuring import SAMPLES, check_samples, confusion_table, diagnose, measure, table
 from .reporting import decorate
-from .runs import open_run
 
 
 def train(
@@ -124,7 +124,7 @@ def train(
                 return {}
             say(f"{folder.path} is finished; here is what it found.")
             if not (folder.path / "report.html").exists():
-                decorate(folder, algorithm, open_run(folder.path).params, splits, results)
+                decorate(folder, algorithm, runs.open_run(folder.path).params, splits, results)
         else:
             say(
                 f"training in {folder.path}"
