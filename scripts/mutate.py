@@ -23,7 +23,7 @@ from pathlib import Path
 from mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("ae_jax", "tests", "experiments", "scripts", "docs", "results", "pyproject.toml", "README.md")
+COPIED = ("ae_jax", "tests", "experiments", "scripts", "docs", "results", "pyproject.toml", "mkdocs.yml", "README.md")
 FAILED = 1  # pytest's exit status for a failed test; another status is no kill
 
 

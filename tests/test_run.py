@@ -273,7 +273,9 @@ def test_statistics_and_the_start_see_what_the_transform_makes():
 
 def test_a_commit_is_dirty_where_code_has_changed_and_not_for_records(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "ae_jax" / "training" / "provenance.py"))
-    files = [tmp_path / name for name in ("ae_jax/training/provenance.py", "results/vae.json", "README.md")]
+    files = [
+        tmp_path / name for name in ("ae_jax/training/provenance.py", "results/vae.json", "README.md", "docs/speed.md")
+    ]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("before")

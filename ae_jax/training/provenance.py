@@ -55,7 +55,7 @@ def commit() -> str | None:
     if top is None or Path(top).resolve() != here.parents[2] or git("ls-files", "--error-unmatch", here.name) is None:
         return None
     found = git("describe", "--always")
-    # new records in results/, and README's table of them, do not change the next measurement
-    if found and git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)results", ":(top,exclude)README.md"):
+    tables = ("results", "README.md", "docs/speed.md")  # new records, and their tables, change no measurement
+    if found and git("status", "--porcelain", "-uno", "--", ":/", *(f":(top,exclude){path}" for path in tables)):
         found += "-dirty"
     return found
