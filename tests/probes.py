@@ -114,8 +114,11 @@ PROBES: dict[str, Probe] = {
         descends=False,  # its three terms compare examples; the loss of evaluation is the ELBO
     ),
     "vamp": Probe("vamp", lambda o: algorithms.vamp(net(heads=2), o, components=8), ENTROPY, gap=0.4),
-    "vq_vae": Probe("vq_vae", lambda o: algorithms.vq_vae(net(), o, size=16, dimension=2)),
-    "vq_vae_learned": Probe("vq_vae", lambda o: algorithms.vq_vae(net(), o, size=16, dimension=2, codebooks="learned")),
+    # gradients pass the quantiser straight through: they are not those of the loss
+    "vq_vae": Probe("vq_vae", lambda o: algorithms.vq_vae(net(), o, size=16, dimension=2), descends=False),
+    "vq_vae_learned": Probe(
+        "vq_vae", lambda o: algorithms.vq_vae(net(), o, size=16, dimension=2, codebooks="learned"), descends=False
+    ),
     # A machine of 16 units can hold the bars, whose pixels each follow from the rest: then x is certain given h.
     "rbm": Probe("rbm", lambda o: algorithms.rbm(boltzmann(), o, sample_steps=20), gap=0.4, descends=False),
     "rbm_persistent": Probe(

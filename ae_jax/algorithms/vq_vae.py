@@ -73,7 +73,7 @@ def vq_vae(
 
     def loss(params: Params, batch: Batch, key: Key) -> Loss:
         _, symbols, result = terms(params, batch, key)
-        return result._replace(metrics=result.metrics | {"batch_perplexity": perplexity(symbols, size)})
+        return result._replace(metrics=result.metrics | {"batch_perplexity": perplexity(symbols, size, batch.x.dtype)})
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         output, _, result = terms(params, batch, None)

@@ -1,7 +1,7 @@
 """Quantisers: finite codes, each a record of pure functions from vectors to symbols and back."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -52,12 +52,12 @@ def nearest(vectors: Array, h: Array) -> Array:
     return jnp.argmin(squared_distances(h, vectors), -1)
 
 
-def perplexity(symbols: Array, size: int | None = None) -> Array:
+def perplexity(symbols: Array, size: int | None = None, dtype: Any = jnp.float32) -> Array:
     """exp of the entropy of the symbols' frequencies: the number of symbols in even use, from 1 to `size`. -> [].
 
     `size`, how many symbols there are, may be left out where the program is not traced.
     """
-    share = jnp.bincount(symbols.ravel(), length=size) / symbols.size
+    share = jnp.bincount(symbols.ravel(), length=size).astype(dtype) / symbols.size
     return jnp.exp(-(share * jnp.log(jnp.where(share > 0, share, 1))).sum())
 
 
