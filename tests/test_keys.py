@@ -174,7 +174,7 @@ def test_keys_are_derived_in_one_place(folder):
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr == "fold_in":
-                assert path.name == "keys.py", f"{path}:{node.lineno} folds a number"
+                assert path.name == "core.py", f"{path}:{node.lineno} folds a number"
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("address"):
                 root, first = ast.unparse(node.args[0]), node.args[1]
                 number = isinstance(first, ast.Constant) and not isinstance(first.value, str)
