@@ -8,24 +8,19 @@ codes with two-dimensional priors.
     .venv/bin/python experiments/adversarial.py --full    # the published size, for a GPU
 """
 
-import time
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from study import Published, codes, command, evaluate, record
+from study import Published, Run, codes, command, cosine_adam, experiment, of_seed, part
 
-from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import adversarial, autoencoder
 from ae_jax.app import plots
 from ae_jax.core import address
 from ae_jax.distributions import priors
 from ae_jax.evaluation.samples import best_sigma, parzen_log_likelihood, squared_mmd
-from ae_jax.training.loop import train
 
 # Written before the run that is recorded; docs/findings.md tells what changed after trials. Differences are paired: a
 # seed gives both nets the same start.
@@ -44,144 +39,96 @@ PLANES = ("gaussian", "mixture", "swiss_roll")
 PLANE_RATES: dict[str, Any] = {"critic_rate": 1.0, "confuse_rate": 1.0}  # over the reconstruction's
 
 
+@experiment(
+    title="Adversarial against plain autoencoder, {latents} codes with a Gaussian prior, {data}",
+    source="Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644",
+    seeds=8,
+    full={"epochs": 200, "images": 59000, "hidden": (1200, 1200)},
+    published={"adversarial, Parzen estimate, nats": PARZEN},
+    claims=CLAIMS,
+    notes=[
+        "MMD: codes of {count} test images against as many draws of the prior; the kernel is the mean of three "
+        "Gaussians of widths {widths}; negative estimates have the root 0. A plain net is told no scale: "
+        "its second MMD is that after an affine map, fitted on training codes, has given them the prior's mean and "
+        "covariance.",
+        "Parzen: {samples} samples, windows chosen on {valid} held-out training images: {chosen}. The "
+        "published one is of nets with 1200 units, {trained} against 59000 images here, and more epochs; "
+        "the estimate depends on such things by more than a hundred nats, so this is no reproduction.",
+        "Chosen beforehand by a short run's MMD on held-out training images: Adam's b1 of 0.5 (not 0.9) and the "
+        "game's learning rate (of 0.1, 0.3, 0.4, 0.8 and 1 times the reconstruction's, some in pairs).",
+        "The picture has one seed. In the mixture and the Swiss roll the critic is told labels (section 2.3). Its "
+        "nets play at the reconstruction's full rate, which on held-out training images brought codes nearer to "
+        "all three priors.",
+    ],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 8,
-    seed: int = 0,
-    epochs: int = 20,
-    images: int = 10000,
-    held_out: int = 1000,
-    hidden: tuple[int, ...] = (256, 256),
-    latents: int = 8,
-    scale: float = 5.0,
-    learning_rate: float = 1e-3,
-    game_rate: float = 0.4,
-    samples: int = 10000,
-    batch_size: int = 100,
-    pictures: bool = True,
-    full: bool = False,
-    data: str = "mnist",
-    out: str = "results",
+    epochs: int = 20,  # passes over the training images
+    images: int = 10000,  # training images
+    held_out: int = 1000,  # training images after them that choose the width of the Parzen windows
+    hidden: tuple[int, ...] = (256, 256),  # widths of the encoder's layers, the decoder's backwards, and the critic's
+    latents: int = 8,  # size of the code
+    scale: float = 5.0,  # standard deviation of the Gaussian prior, and scale of the picture's
+    learning_rate: float = 1e-3,  # of Adam with b1 = 0.5, as is usual in games; it falls to 0 along a cosine
+    game_rate: float = 0.4,  # the learning rate of both sides of the game over that
+    samples: int = 10000,  # drawn for a Parzen estimate
+    batch_size: int = 100,  # examples in a step
+    pictures: bool = True,  # also train one net for each of three priors in two dimensions, and draw their codes
 ):
-    """Trains adversarial and plain autoencoders in pairs, and measures codes and samples.
-
-    Args:
-        seeds: how many pairs of runs.
-        seed: the first of them.
-        epochs: passes over the training images.
-        images: training images.
-        held_out: training images after them that choose the width of the Parzen windows.
-        hidden: widths of the encoder's layers, of the decoder's backwards, and of the critic's.
-        latents: size of the code.
-        scale: standard deviation of the Gaussian prior, and scale of the picture's.
-        learning_rate: of Adam with b1 = 0.5, as is usual in games; it falls to 0 along a cosine.
-        game_rate: the learning rate of both sides of the game over that.
-        samples: drawn for a Parzen estimate.
-        batch_size: examples in a step.
-        pictures: also train one net for each of three priors in two dimensions, and draw their codes.
-        full: the paper's size, 1200 units twice, 59000 images and 200 epochs, whatever the other arguments say.
-        data: what `ae_jax.data.load` takes.
-        out: folder for the record.
-    """
-    if full:
-        epochs, images, hidden = 200, 59000, (1200, 1200)
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    whole, test_set = datasets.load(data)
-    train_set = jax.tree.map(lambda a: a[:images], whole)
+    """Trains adversarial and plain autoencoders in pairs, and measures codes and samples."""
+    whole, test_set = run.data()
+    train_set, test_x = part(whole, images), jnp.asarray(test_set.x)
     valid_x = jnp.asarray(whole.x[images : images + held_out])
-    test_x = jnp.asarray(test_set.x)
-    shape, steps = train_set.x.shape[1:], epochs * -(-len(train_set.x) // batch_size)
-    adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps), b1=0.5)
-    rates: dict[str, Any] = {
-        "critic_widths": hidden,
-        "critic_rate": game_rate,
-        "confuse_rate": game_rate,
-        "prior_scale": scale,
-    }
-    fit = partial(train, epochs=epochs, batch_size=batch_size)
-
-    net = networks.mlp(shape, latents, hidden=hidden)
-    algorithms = {
+    shape, adam = train_set.x.shape[1:], cosine_adam(learning_rate, epochs, train_set, batch_size, b1=0.5)
+    rates: dict[str, Any] = {"critic_rate": game_rate, "confuse_rate": game_rate}
+    rates |= {"critic_widths": hidden, "prior_scale": scale}
+    net, prior = networks.mlp(shape, latents, hidden=hidden), priors.prior("gaussian", latents, scale)
+    widths = [scale, 2 * scale, 4 * scale]  # of the MMD's kernels; pairs of draws are 4 * scale apart, in 8 dimensions
+    count, chosen = min(3000, len(test_x)), {}
+    for name, algorithm in {
         "plain": autoencoder(net, adam, likelihood="bernoulli"),
         "adversarial": adversarial(net, adam, **rates),
-    }
-    prior = priors.prior("gaussian", latents, scale)
-    widths = [scale, 2 * scale, 4 * scale]  # of the MMD's kernels; pairs of draws are 4 * scale apart, in 8 dimensions
-    count = min(3000, len(test_x))
-    metrics, chosen = {}, {}
-    for name, algorithm in algorithms.items():
-        print(f"{seeds} {name} autoencoders, {epochs} epochs")
-        params = fit(algorithm, train_set, seeds=sweep).params
-        metrics[f"{name}, squared error"] = evaluate(algorithm, params, test_set, sweep)["squared_error"]
+    }.items():
+        params = run.train(name, algorithm, train_set).params
         z = codes(algorithm, params, test_set.x)  # [S, N, K]
         fitted = [moments(of) for of in codes(algorithm, params, train_set.x)]
-        distances, matched, likelihoods = [], [], []
-        for i, s in enumerate(sweep):
+        distances, matched, likelihoods, chosen[name] = [], [], [], []
+        for i, s in enumerate(run.seeds):
             key_mmd, key_samples = (address(jax.random.key(s), name) for name in ("discrepancy", "sampling"))
-            drawn, some = prior.draw({}, key_mmd, count), jnp.asarray(z[i][:count])
-            mean, root = fitted[i]
+            drawn, some, (mean, root) = prior.draw({}, key_mmd, count), jnp.asarray(z[i][:count]), fitted[i]
             standard = scale * jnp.linalg.solve(root, (some - mean).T).T
             distances.append(float(squared_mmd(some, drawn, widths)))
             matched.append(float(squared_mmd(standard, drawn, widths)))
-            own = jax.tree.map(lambda p, i=i: p[i], params)
             new = prior.draw({}, key_samples, samples)
-            decode = jax.jit(algorithm.decode)
-            x = decode(own, new if name == "adversarial" else mean + new / scale @ root.T)
-            sigma = best_sigma(x, valid_x, SIGMAS)
-            likelihoods.append(float(parzen_log_likelihood(x, test_x, sigma).mean()))
-            chosen.setdefault(name, []).append(sigma)
-        metrics[f"{name}, squared MMD"] = np.array(distances)
-        metrics[f"{name}, MMD"] = np.sqrt(np.maximum(distances, 0))
-        metrics[f"{name}, squared MMD once mean and covariance are the prior's"] = np.array(matched)
-        metrics[f"{name}, Parzen estimate, nats"] = np.array(likelihoods)
+            new = new if name == "adversarial" else mean + new / scale @ root.T
+            x = jax.jit(algorithm.decode)(of_seed(params, i), new)
+            chosen[name].append(best_sigma(x, valid_x, SIGMAS))
+            likelihoods.append(float(parzen_log_likelihood(x, test_x, chosen[name][-1]).mean()))
+        run.metrics |= {
+            f"{name}, squared error": run.evaluate(algorithm, params, test_set)["squared_error"],
+            f"{name}, squared MMD": np.array(distances),
+            f"{name}, MMD": np.sqrt(np.maximum(distances, 0)),
+            f"{name}, squared MMD once mean and covariance are the prior's": np.array(matched),
+            f"{name}, Parzen estimate, nats": np.array(likelihoods),
+        }
         print(f"  squared MMD {np.round(distances, 4)}, Parzen {np.round(likelihoods, 1)}, windows {chosen[name]}")
-    between = lambda what, factor=1.0: factor * metrics[f"plain, {what}"] - metrics[f"adversarial, {what}"]
-    metrics["a tenth of plain minus adversarial, squared MMD"] = between("squared MMD", 0.1)
-    metrics["a tenth of plain minus adversarial, MMD"] = between("MMD", 0.1)
-    label = f"{TOLERANCE} times plain minus adversarial, squared error"
-    metrics[label] = between("squared error", TOLERANCE)
-    metrics["adversarial minus plain, Parzen estimate, nats"] = -between("Parzen estimate, nats")
-
-    figure = None
-    if pictures:
-        shown = {}
-        for name in PLANES:
-            print(f"an autoencoder with the prior {name} in the plane")
-            plane = networks.mlp(shape, 2, hidden=hidden)
-            algorithm = adversarial(plane, adam, prior=name, conditional=name != "gaussian", **rates | PLANE_RATES)
-            params = fit(algorithm, train_set, seeds=(seed,)).params
-            one = jax.tree.map(lambda p: p[0], params)
-            of_prior = priors.prior(name, 2, scale).draw(address(jax.random.key(seed), "sampling"), 3000)
-            drawn = np.asarray(algorithm.decode(one, of_prior[:40]))
-            shown[name] = (codes(algorithm, params, test_set.x)[0], np.asarray(of_prior), drawn)
-        figure = lambda: picture(shown, test_set.y)
-    return record(
-        __file__,
-        metrics,
-        title=f"Adversarial against plain autoencoder, {latents} codes with a Gaussian prior, {data}",
-        source="Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        published={"adversarial, Parzen estimate, nats": PARZEN} if data == "mnist" else {},
-        claims=CLAIMS,
-        notes=[
-            f"MMD: codes of {count} test images against as many draws of the prior; the kernel is the mean of three "
-            f"Gaussians of widths {widths}; negative estimates have the root 0. A plain net is told no scale: "
-            "its second MMD is that after an affine map, fitted on training codes, has given them the prior's mean and "
-            "covariance.",
-            f"Parzen: {samples} samples, windows chosen on {len(valid_x)} held-out training images: {chosen}. The "
-            f"published one is of nets with 1200 units, {len(train_set.x)} against 59000 images here, and more epochs; "
-            "the estimate depends on such things by more than a hundred nats, so this is no reproduction.",
-            "Chosen beforehand by a short run's MMD on held-out training images: Adam's b1 of 0.5 (not 0.9) and the "
-            "game's learning rate (of 0.1, 0.3, 0.4, 0.8 and 1 times the reconstruction's, some in pairs).",
-            "The picture has one seed. In the mixture and the Swiss roll the critic is told labels (section 2.3). Its "
-            "nets play at the reconstruction's full rate, which on held-out training images brought codes nearer to "
-            "all three priors.",
-        ],
-        figure=figure,
-        out=out,
-    )
+    for label, what, factor in zip(
+        CLAIMS, ("squared MMD", "MMD", "squared error"), (0.1, 0.1, TOLERANCE), strict=False
+    ):
+        run.metrics[label] = factor * run.metrics[f"plain, {what}"] - run.metrics[f"adversarial, {what}"]
+    run.facts = {"count": count, "widths": widths, "chosen": chosen, "valid": len(valid_x), "trained": len(train_set.x)}
+    if not pictures:
+        return None
+    shown = {}
+    for name in PLANES:
+        plane, conditional = networks.mlp(shape, 2, hidden=hidden), name != "gaussian"
+        algorithm = adversarial(plane, adam, prior=name, conditional=conditional, **rates | PLANE_RATES)
+        params = run.train(f"prior {name} in the plane", algorithm, train_set, seeds=run.seeds[:1]).params
+        of_prior = priors.prior(name, 2, scale).draw(address(jax.random.key(run.seeds[0]), "sampling"), 3000)
+        drawn = np.asarray(algorithm.decode(of_seed(params), of_prior[:40]))
+        shown[name] = (codes(algorithm, params, test_set.x)[0], np.asarray(of_prior), drawn)
+    return lambda: picture(shown, test_set.y)
 
 
 def moments(z):

@@ -9,6 +9,7 @@ the codes gets better up to some rate above zero. Whether it does is found out h
 """
 
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import optax
@@ -60,7 +61,7 @@ def main(
             if rate == 0 and place != "hidden":  # without dropout there is but one net
                 squared[place][rate], accuracy[place][rate] = squared["hidden"][rate], accuracy["hidden"][rate]
                 continue
-            drops = {"dropout" if place == "hidden" else "code_dropout": rate}
+            drops: Any = {"dropout" if place == "hidden" else "code_dropout": rate}
             net = networks.mlp(train_set.x.shape[1:], latents, hidden=(hidden,), **drops)
             algorithm = autoencoder(net, optax.adam(1e-3), likelihood="bernoulli")
             params = run.train(f"dropout {rate:g} of the {place} units", algorithm, train_set).params

@@ -85,7 +85,9 @@ def main(
                 print(f"  alpha {alpha:g}: validation error {valid[k, alpha]:.2f} %")
         shown[k] = features(params, train_set.x.shape[1:], 64)
     print("the same classifier on pixels")
-    raw = np.repeat(probed([d.x.reshape(1, len(d.x), -1) for d in sets], labels, l2=probe_l2)[1], len(run.seeds))
+    raw = np.repeat(
+        probed([np.asarray(d.x).reshape(1, len(d.x), -1) for d in sets], labels, l2=probe_l2)[1], len(run.seeds)
+    )
 
     alpha_of = {k: min((a for n, a in valid if n == k), key=lambda a, k=k: valid[k, a]) for k in ks}
     best = min(ks, key=lambda k: valid[k, alpha_of[k]])
