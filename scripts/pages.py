@@ -175,7 +175,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             where = place(target)
             if where and where.startswith("source/"):
                 made[where] = source(target)
-            elif where == target and files.get_file_from_path(where) is None:
+            elif where and where == target and files.get_file_from_path(where) is None:
                 files.append(File.generated(config, where, abs_src_path=str(ROOT / target)))
     for page, text in made.items():
         if old := files.get_file_from_path(page):

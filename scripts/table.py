@@ -113,7 +113,7 @@ def interval(metric: dict[str, Any]) -> str:
 def verdict(mean: float, paper: dict[str, Any] | None, claim: dict[str, Any] | None) -> str:
     """Whether the experiment's own tolerance or claim was met; nothing where it makes none."""
     if claim is not None:
-        said = {True: "✓ above 0, as said before", False: "✗ **not above 0**", None: "one seed, no interval"}
+        said = {True: "✓ above 0", False: "✗ **not above 0**", None: "one seed, no interval"}
         return f"{said[claim['holds']]}: {claim['claim']}"
     if paper is None or paper.get("tolerance") is None:
         return ""
@@ -436,8 +436,9 @@ def full(results: Path) -> str:
     experiments = experiments_of(results)
     head = """# Results
 
-Written by `python scripts/table.py`; by hand, nothing. ✓ and ✗: whether the tolerance or claim that the experiment
-itself states, written before it ran, was met; no mark: it states none.
+`python scripts/table.py` writes this page from the records beside it. Before it runs, each experiment states tolerances
+to published values, and claims that a difference is above 0; ✓ and ✗ say whether they were met, and no mark means that
+the experiment states none. The [findings](../docs/findings.md) go through those that were not met.
 
 ## Every experiment
 """

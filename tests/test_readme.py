@@ -78,8 +78,9 @@ def test_the_pages_have_python_and_commands():
 
 @pytest.mark.parametrize("page", [p for p in WITH_PYTHON if not commands(p)] + [ROOT / "README.md"], ids=identity)
 def test_python_of_a_page_runs(page, quick, capsys):
+    names = {}
     for block in blocks(page, "python"):
-        exec(compile(shortened(block), str(page), "exec"), {})
+        exec(compile(shortened(block), str(page), "exec"), names)
         assert len(list(quick.glob("*.png"))) >= block.count("savefig")
     assert capsys.readouterr().out
 
@@ -87,9 +88,10 @@ def test_python_of_a_page_runs(page, quick, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=identity)
 def test_commands_and_python_of_a_page_can_be_pasted_in_order(page, quick):
+    names = {}
     for language, block in re.findall(r"```(bash|python)\n(.*?)```", page.read_text(), re.DOTALL):
         if language == "python":
-            exec(compile(shortened(block), str(page), "exec"), {})
+            exec(compile(shortened(block), str(page), "exec"), names)
             continue
         lines = re.findall(r"^(?:timeout .*?)?scripts/ae-jax (.*)", block.replace("\\\n", ""), re.MULTILINE)
         for words in (shlex.split(line, comments=True) for line in lines):
