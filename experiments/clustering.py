@@ -8,16 +8,13 @@ the scores alone, which are measured, as in the papers, on the images that were 
     .venv/bin/python experiments/clustering.py --full    # all 70,000 images, 10 seeds
 """
 
-import time
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Published, command, keys, mapped, record, with_labels
+from study import Published, Run, command, experiment, mapped
 
 from ae_jax import core, networks
-from ae_jax import data as datasets
 from ae_jax.algorithms import autoencoder, dec
 from ae_jax.evaluation.clustering import kmeans, scores
 from ae_jax.evaluation.codes import encode
@@ -30,7 +27,10 @@ CLAIMS = {
     "IDEC minus codes, accuracy, %": "so does IDEC, which keeps its decoder",
 }
 WHERE = "of all 70,000 images, as remembered: Xie et al. (2016), table 2; IDEC: Guo et al. (2017), table 1"
-PUBLISHED = {"pixels": 53.49, "codes": 81.84, "DEC": 84.30, "IDEC": 88.06}
+PUBLISHED = {
+    f"{name}, accuracy, %": Published(value, WHERE)
+    for name, value in {"pixels": 53.49, "codes": 81.84, "DEC": 84.30, "IDEC": 88.06}.items()
+}
 
 
 def recipe(key, x, net, epochs: int, passes: int, batch_size: int):
@@ -55,86 +55,54 @@ def recipe(key, x, net, epochs: int, passes: int, batch_size: int):
     return labels, codes
 
 
+@experiment(
+    title="Clusters of {images} images, {data}, against their labels",
+    source="Xie, Girshick & Farhadi (2016), ICML; Guo, Gao, Liu & Yin (2017), IJCAI",
+    seeds=3,
+    full={"seeds": 10, "images": 70000},
+    published=PUBLISHED,
+    claims=CLAIMS,
+    notes=[
+        "Pretraining is by Adam, all layers at once, where the paper's is layer by layer with dropout. The picture "
+        "shows the codes of the first seed in their two principal directions, coloured by label."
+    ],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 3,
-    seed: int = 0,
-    images: int = 10000,
-    epochs: int = 30,
-    passes: int = 20,
-    hidden: tuple[int, ...] = (500, 500, 2000),
-    batch_size: int = 256,
-    full: bool = False,
-    data: str = "mnist",
-    out: str = "results",
+    images: int = 10000,  # how many are clustered, of train and test in this order
+    epochs: int = 30,  # passes of pretraining
+    passes: int = 20,  # of DEC and IDEC, whose targets are fixed anew before each
+    hidden: tuple[int, ...] = (500, 500, 2000),  # widths of the encoder's layers before the code of 10
+    batch_size: int = 256,  # examples in a step of pretraining
 ):
-    """Clusters images without their labels, and compares the clusters with them.
-
-    Args:
-        seeds: how many runs.
-        seed: the first of them.
-        images: how many are clustered, of train and test in this order.
-        epochs: passes of pretraining.
-        passes: of DEC and IDEC, whose targets are fixed anew before each.
-        hidden: widths of the encoder's layers before the code of 10.
-        batch_size: examples in a step of pretraining.
-        full: all images, and ten seeds.
-        data: what `ae_jax.data.load` takes; it needs labels.
-        out: folder for the record.
-    """
-    seeds, images = (10, 70000) if full else (seeds, images)
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    parts = with_labels(datasets.load(data))
-    x = jnp.asarray(np.concatenate([np.asarray(part.x) for part in parts])[:images])
-    y = np.concatenate([np.asarray(part.y) for part in parts])[:images]
+    """Clusters images without their labels, and compares the clusters with them."""
+    parts = run.data(labels=True)
+    x = jnp.asarray(np.concatenate([np.asarray(d.x) for d in parts])[:images])
+    y = np.concatenate([np.asarray(d.y) for d in parts])[:images]
     net = networks.mlp(x.shape[1:], 10, hidden=hidden)
-    run = mapped(lambda key, x: recipe(key, x, net, epochs, passes, batch_size))
-    labels: dict[str, list[np.ndarray]] = {}
-    codes = {}
-    for i, key in enumerate(keys(sweep)):  # one program, a seed at a time, so that one sees it go on
-        print(f"seed {sweep[i]}: {epochs} epochs of pretraining, {passes} passes of DEC and of IDEC")
-        found, codes_of = run(key[None], x)
-        for name in found:
-            labels.setdefault(name, []).append(np.asarray(found[name][0]))
-        codes = codes or {name: np.asarray(z[0]) for name, z in codes_of.items()}
-
-    metrics = {}
+    whole = mapped(lambda key, x: recipe(key, x, net, epochs, passes, batch_size))
+    # one program, a seed at a time, so that a stopped experiment repeats one seed at most
+    found = [run.computed(f"seed {s}", whole, key[None], x) for s, key in zip(run.seeds, run.keys(), strict=True)]
+    labels = {name: np.concatenate([of[name] for of, _ in found]) for name in found[0][0]}
     for name, of in labels.items():
         measured = [scores(one, y) for one in of]
         for score, label in (("accuracy", "accuracy, %"), ("nmi", "NMI, %"), ("ari", "ARI, %")):
-            metrics[f"{name}, {label}"] = np.array([100 * m[score] for m in measured])
-    for a, b in (("codes", "pixels"), ("DEC", "codes"), ("IDEC", "codes")):
-        metrics[f"{a} minus {b}, accuracy, %"] = metrics[f"{a}, accuracy, %"] - metrics[f"{b}, accuracy, %"]
+            run.metrics[f"{name}, {label}"] = np.array([100 * m[score] for m in measured])
+    return lambda: picture(run.metrics, {name: np.asarray(z[0]) for name, z in found[0][1].items()}, y)
 
-    published = {f"{name}, accuracy, %": Published(value, WHERE) for name, value in PUBLISHED.items()}
+
+def picture(metrics, codes, y):
+    """The first seed's codes in their two principal directions, coloured by label."""
     from matplotlib.figure import Figure
 
-    def draw() -> Figure:
-        figure = Figure(figsize=(12, 4.2), dpi=100, layout="constrained")
-        for axes, (name, z) in zip(figure.subplots(1, len(codes)), codes.items(), strict=True):
-            flat = z[:3000] - z.mean(0)
-            plane = flat @ np.linalg.svd(flat, full_matrices=False)[2][:2].T  # its two principal directions
-            axes.scatter(*plane.T, c=y[:3000], s=3, cmap="tab10")
-            axes.set(title=f"{name}: {metrics[f'{name}, accuracy, %'][0]:.1f} %", xticks=[], yticks=[])
-        return figure
-
-    return record(
-        __file__,
-        metrics,
-        title=f"Clusters of {images} images, {data}, against their labels",
-        source="Xie, Girshick & Farhadi (2016), ICML; Guo, Gao, Liu & Yin (2017), IJCAI",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        published=published if data == "mnist" else {},
-        claims=CLAIMS,
-        notes=[
-            "Pretraining is by Adam, all layers at once, where the paper's is layer by layer with dropout. The picture "
-            "shows the codes of the first seed in their two principal directions, coloured by label."
-        ],
-        figure=draw,
-        out=out,
-    )
+    figure = Figure(figsize=(12, 4.2), dpi=100, layout="constrained")
+    for axes, (name, z) in zip(figure.subplots(1, len(codes)), codes.items(), strict=True):
+        flat = z[:3000] - z.mean(0)
+        plane = flat @ np.linalg.svd(flat, full_matrices=False)[2][:2].T
+        axes.scatter(*plane.T, c=y[:3000], s=3, cmap="tab10")
+        axes.set(title=f"{name}: {metrics[f'{name}, accuracy, %'][0]:.1f} %", xticks=[], yticks=[])
+    return figure
 
 
 if __name__ == "__main__":

@@ -9,20 +9,16 @@ file, the first half to train and the second to test.
     .venv/bin/python experiments/self_taught.py --full    # 400 iterations on all 29,404 unlabelled digits
 """
 
-import time
-
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Published, codes, command, evaluate, feature_panels, keys, mapped, record, with_labels
+from study import Published, Run, codes, command, experiment, feature_panels, features, mapped
 
-from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import sparse
 from ae_jax.core import Batch
 from ae_jax.evaluation.probes import fit_linear, predict_linear
 from ae_jax.optimizers import repeated
-from ae_jax.training.loop import train
 
 # Written before the first run.
 CLAIMS = {
@@ -39,91 +35,56 @@ BETA, LAMBDA = 3.0, 3e-3
 SOFTMAX_LAMBDA = 1e-4
 
 
+@experiment(
+    title="Self-taught learning: features of {data}'s digits 5 to 9 classify 0 to 4, {units} units",
+    source="UFLDL tutorial, exercise Self-Taught Learning; Raina et al. (2007), ICML",
+    seeds=3,
+    full={"iterations": 400, "unlabelled": 29404},
+    published=PUBLISHED,
+    claims=CLAIMS,
+    notes=[
+        "{iterations} iterations on {unlabelled} unlabelled images; the tutorial (and --full): 400 on 29,404.",
+        "Weights begin at U(+-sqrt(6 / (hidden + visible))); the tutorial's bound has one more in the sum, a "
+        "difference of 0.05 %. Softmax regression has weight decay 1e-4 and 100 iterations, as there, and a bias, "
+        "which there it has not. Raw pixels depend on no seed. Random features: the same net, untrained.",
+    ],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 3,
-    seed: int = 0,
-    iterations: int = 150,
-    units: int = 200,
-    target: float = 0.1,
-    unlabelled: int = 10000,
-    full: bool = False,
-    data: str = "mnist",
-    out: str = "results",
+    iterations: int = 150,  # of L-BFGS, each on all unlabelled images
+    units: int = 200,  # size of the code
+    target: float = 0.1,  # the mean activation that the penalty asks for
+    unlabelled: int = 10000,  # how many of the digits 5 to 9 to learn from
 ):
-    """Learns features of digits without labels and classifies other digits by them.
-
-    Args:
-        seeds: how many nets.
-        seed: the first of them; its features are the picture.
-        iterations: of L-BFGS, each on all unlabelled images.
-        units: size of the code.
-        target: the mean activation that the penalty asks for.
-        unlabelled: how many of the digits 5 to 9 to learn from.
-        full: the tutorial's protocol: 400 iterations on all of them.
-        data: what `ae_jax.data.load` takes; its labels are digits.
-        out: folder for the record.
-    """
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    digits = with_labels(datasets.load(data)).train
+    """Learns features of digits without labels and classifies other digits by them."""
+    digits = run.data(labels=True).train
     images, labels = np.asarray(digits.x), np.asarray(digits.y)
-    high, low = images[labels >= 5], labels < 5
-    iterations, high = (400, high) if full else (iterations, high[:unlabelled])
-    at_once = min(10, iterations)
-    iterations = iterations // at_once * at_once  # whole updates
-    settings |= {"iterations": iterations, "unlabelled": len(high)}  # what was run
+    high, low = Batch(jnp.asarray(images[labels >= 5][:unlabelled])), labels < 5
     x, y, half = images[low], labels[low], int(low.sum()) // 2
+    at_once = min(10, iterations)
+    updates = iterations // at_once  # whole ones
+    run.settings |= {"iterations": updates * at_once, "unlabelled": len(high.x)}  # what is run
     net = networks.mlp(x.shape[1:], units, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
+    lbfgs = repeated(optax.lbfgs(memory_size=20), at_once)
     # the minibatch form on a batch that is the whole set: the penalty is the full one, exactly
-    algorithm = sparse(
-        net,
-        repeated(optax.lbfgs(memory_size=20), at_once),
-        penalty="kl_minibatch",
-        target=target,
-        weight=2 * BETA,
-        weight_l2=LAMBDA,
-    )
-    unlabelled_set = Batch(jnp.asarray(high))
-    print(f"{seeds} sparse autoencoders of {len(high)} unlabelled images, {iterations} iterations of L-BFGS")
-    trained = train(algorithm, unlabelled_set, epochs=iterations // at_once, batch_size=len(high), seeds=sweep)
-    untrained = mapped(algorithm.init)(keys(sweep, "init"), unlabelled_set)
-
-    print("softmax regression on features, on those of untrained nets, and on pixels")
-    flat = x.reshape(len(x), -1)
-    raw = accuracy(flat, y, half)
-    learned = [accuracy(z, y, half) for z in codes(algorithm, trained.params, x)]
-    drawn = [accuracy(z, y, half) for z in codes(algorithm, untrained, x)]
-    seen = evaluate(algorithm, trained.params, unlabelled_set, sweep)
-    metrics = {
-        "accuracy, features, %": np.array(learned),
-        "accuracy, raw pixels, %": np.full(seeds, raw),
-        "accuracy, random features, %": np.array(drawn),
-        "features minus raw pixels, beyond 1 point": np.array(learned) - raw - 1,
-        "features minus random features, %": np.array(learned) - np.array(drawn),
+    algorithm = sparse(net, lbfgs, penalty="kl_minibatch", target=target, weight=2 * BETA, weight_l2=LAMBDA)
+    params = run.train("sparse", algorithm, high, epochs=updates, batch_size=len(high.x)).params
+    untrained = mapped(algorithm.init)(run.keys("init"), high)
+    seen = run.evaluate(algorithm, params, high)
+    learned, drawn = (np.array([accuracy(z, y, half) for z in codes(algorithm, p, x)]) for p in (params, untrained))
+    raw = accuracy(x.reshape(len(x), -1), y, half)
+    run.metrics = {
+        "accuracy, features, %": learned,
+        "accuracy, raw pixels, %": np.full(len(run.seeds), raw),
+        "accuracy, random features, %": drawn,
+        "features minus raw pixels, beyond 1 point": learned - raw - 1,
+        "features minus random features, %": learned - drawn,
         "tutorial's cost": seen["loss"] / 2,
         "mean activation": seen["activation"],
     }
-    kernel = np.asarray(trained.params["encoder"]["layer_0"]["kernel"][0])  # [D, K]
-    shown = kernel.T[:100].reshape(-1, *x.shape[1:])
-    return record(
-        __file__,
-        metrics,
-        title=f"Self-taught learning: features of {data}'s digits 5 to 9 classify 0 to 4, {units} units",
-        source="UFLDL tutorial, exercise Self-Taught Learning; Raina et al. (2007), ICML",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        published=PUBLISHED if data == "mnist" else {},
-        claims=CLAIMS,
-        notes=[
-            f"{iterations} iterations on {len(high)} unlabelled images; the tutorial (and --full): 400 on 29,404.",
-            "Weights begin at U(+-sqrt(6 / (hidden + visible))); the tutorial's bound has one more in the sum, a "
-            "difference of 0.05 %. Softmax regression has weight decay 1e-4 and 100 iterations, as there, and a bias, "
-            "which there it has not. Raw pixels depend on no seed. Random features: the same net, untrained.",
-        ],
-        figure=lambda: feature_panels({"Inputs that excite units: features of digits 5 to 9": shown}, columns=10),
-        out=out,
-    )
+    shown = {"Inputs that excite units: features of digits 5 to 9": features(params, x.shape[1:], 100)}
+    return lambda: feature_panels(shown, columns=10)
 
 
 def accuracy(z: np.ndarray, y: np.ndarray, half: int) -> float:

@@ -8,16 +8,14 @@ regression on the second layer's features; then everything below the softmax and
     .venv/bin/python experiments/stacked_sparse.py --full    # the tutorial's 400 iterations on all 60,000 images
 """
 
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Published, command, feature_panels, keys, mapped, record, with_labels
+from study import Published, Run, command, experiment, feature_panels, mapped, part
 
-from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import classifier, sparse
 from ae_jax.core import Batch, average, epoch, fit
@@ -37,43 +35,40 @@ BETA, LAMBDA = 3.0, 3e-3
 SOFTMAX_LAMBDA = 1e-4  # of the softmax alone, before fine-tuning
 
 
+@experiment(
+    title="Stacked sparse autoencoder {layers} before and after fine-tuning, {data}",
+    source="UFLDL tutorial, exercise Implement deep networks for digit classification",
+    seeds=3,
+    full={"iterations": 400, "images": 60000},
+    published=PUBLISHED,
+    claims=CLAIMS,
+    notes=[
+        "{iterations} iterations of L-BFGS a stage on {images} training images; the tutorial runs 400 on 60,000 "
+        "(--full), and its tolerances are for that.",
+        "Weight decay 3e-3 in fine-tuning is on the softmax alone, as in the tutorial's code. The softmax has a "
+        "bias, which there it has not. Pictured: the inputs that excite units of the first layer, and of the "
+        "second as sums of the first's.",
+    ],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 3,
-    seed: int = 0,
-    iterations: int = 100,
-    units: tuple[int, ...] = (200, 200),
-    images: int = 10000,
-    full: bool = False,
-    data: str = "mnist",
-    out: str = "results",
+    iterations: int = 100,  # of L-BFGS for each layer, and for the whole
+    units: tuple[int, ...] = (200, 200),  # size of each layer, bottom first
+    images: int = 10000,  # how many to train on
 ):
-    """Trains a stack of sparse autoencoders layer by layer, a softmax on it, and then all of it.
-
-    Args:
-        seeds: how many stacks.
-        seed: the first of them; its features are the picture.
-        iterations: of L-BFGS for each layer, and for the whole.
-        units: size of each layer, bottom first.
-        images: how many to train on.
-        full: the tutorial's protocol: 400 iterations on all images.
-        data: what `ae_jax.data.load` takes; it needs labels.
-        out: folder for the record.
-    """
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    whole, test_set = with_labels(datasets.load(data))
-    iterations, images = (400, len(whole.x)) if full else (iterations, images)
-    updates, at_once = max(1, iterations // 10), min(10, iterations)
-    iterations = updates * at_once
-    settings |= {"iterations": iterations, "images": min(images, len(whole.x))}  # what was run
-    train_set, test_set = (jax.tree.map(jnp.asarray, d) for d in (jax.tree.map(lambda a: a[:images], whole), test_set))
+    """Trains a stack of sparse autoencoders layer by layer, a softmax on it, and then all of it."""
+    whole, test_set = run.data(labels=True)
+    train_set, test_set = jax.tree.map(jnp.asarray, (part(whole, images), test_set))
     size, classes = len(train_set.x), int(np.max(np.asarray(whole.y))) + 1
+    updates, at_once = max(1, iterations // 10), min(10, iterations)
+    run.settings |= {"iterations": updates * at_once, "images": size}  # what is run
+    run.facts = {"layers": "-".join(map(str, units))}
     lbfgs = repeated(optax.lbfgs(memory_size=20), at_once)
-
-    below = [train_set.x.shape[1:], *((k,) for k in units)]
+    shapes = [train_set.x.shape[1:], *((k,) for k in units)]
     nets = [
         networks.mlp(shape, k, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
-        for shape, k in zip(below, units, strict=False)
+        for shape, k in zip(shapes, units, strict=False)
     ]
     # the minibatch form on a batch that is the whole set: the penalty is the full one, exactly
     layers = [sparse(net, lbfgs, penalty="kl_minibatch", target=0.1, weight=2 * BETA, weight_l2=LAMBDA) for net in nets]
@@ -87,21 +82,16 @@ def main(
         softmax = fit_linear(z, data.y, classes, l2=SOFTMAX_LAMBDA * size, max_steps=100, standard=False)
         return params | {"head": {"kernel": softmax.weights, "bias": softmax.bias}}
 
-    def finetune(of, data: Batch) -> tuple[dict[str, Any], Any]:
+    def finetune(of, data: Batch) -> dict[str, Any]:
         params, key = of
-        return fit(resume(whole_net.init, params), epoch(whole_net, size), data, key, updates)
+        return fit(resume(whole_net.init, params), epoch(whole_net, size), data, key, updates)[0]
 
-    def accuracy(params, data: Batch):
-        measured = mapped(lambda p, d: average(whole_net.evaluate, p, d, jax.random.key(0))["error"])
-        return 100 * (1 - np.asarray(measured(params, data)))
-
-    print(f"{seeds} stacks layer by layer, {iterations} iterations of L-BFGS each on {size} images")
-    before = mapped(pretrain)(keys(sweep, "pretraining"), train_set)
-    start = accuracy(before, test_set)
-    print(f"fine-tuning the whole, {iterations} iterations; accuracy before it {np.round(start, 2)} %")
-    after, _ = mapped(finetune)((before, keys(sweep, "tuning")), train_set)
-    end = accuracy(after, test_set)
-    metrics = {
+    error = mapped(lambda p, d: average(whole_net.evaluate, p, d, jax.random.key(0))["error"])
+    accuracy = lambda params, data: 100 * (1 - np.asarray(error(params, data)))
+    before = run.computed("pretraining", mapped(pretrain), run.keys("pretraining"), train_set)
+    after = run.computed("fine-tuning", mapped(finetune), (before, run.keys("tuning")), train_set)
+    start, end = accuracy(before, test_set), accuracy(after, test_set)
+    run.metrics = {
         "accuracy before fine-tuning, %": start,
         "accuracy after fine-tuning, %": end,
         "accuracy, fine-tuned minus before, %": end - start,
@@ -109,32 +99,12 @@ def main(
     }
     kernels = [[np.asarray(p["encoder"][i]["layer_0"]["kernel"][0]) for i in ("0", "1")] for p in (before, after)]
     image = lambda kernel: kernel.T[:64].reshape(-1, *train_set.x.shape[1:])
-    return record(
-        __file__,
-        metrics,
-        title=f"Stacked sparse autoencoder {'-'.join(map(str, units))} before and after fine-tuning, {data}",
-        source="UFLDL tutorial, exercise Implement deep networks for digit classification",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        published=PUBLISHED if data == "mnist" else {},
-        claims=CLAIMS,
-        notes=[
-            f"{iterations} iterations of L-BFGS a stage on {size} training images; the tutorial runs 400 on 60,000 "
-            "(--full), and its tolerances are for that.",
-            "Weight decay 3e-3 in fine-tuning is on the softmax alone, as in the tutorial's code. The softmax has a "
-            "bias, which there it has not. Pictured: the inputs that excite units of the first layer, and of the "
-            "second as sums of the first's.",
-        ],
-        figure=lambda: feature_panels(
-            {
-                "first layer, pretrained": image(kernels[0][0]),
-                "second layer, pretrained": image(kernels[0][0] @ kernels[0][1]),
-                "first layer, fine-tuned": image(kernels[1][0]),
-            }
-        ),
-        out=out,
-    )
+    shown = {
+        "first layer, pretrained": image(kernels[0][0]),
+        "second layer, pretrained": image(kernels[0][0] @ kernels[0][1]),
+        "first layer, fine-tuned": image(kernels[1][0]),
+    }
+    return lambda: feature_panels(shown)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class Published(NamedTuple):
 class Run:
     """A running experiment: trains its arms in folders, and holds what its record will say."""
 
-    def __init__(self, name: str, settings: Mapping[str, Any], folder: Path):
+    def __init__(self, name: str, settings: dict[str, Any], folder: Path):
         self.name, self.settings, self.folder = name, settings, folder
         self.seeds = range(settings["seed"], settings["seed"] + settings["seeds"])
         self.metrics: dict[str, Any] = {}  # label -> [S]

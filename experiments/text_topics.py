@@ -10,17 +10,15 @@ them stand LSA's components, the ten largest loadings of the heavier sign, and t
     .venv/bin/python experiments/text_topics.py --full    # 100 epochs, 10 seeds
 """
 
-import time
-
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import command, record
+from study import Run, command, experiment
 
-from ae_jax import core, networks
 from ae_jax import data as datasets
+from ae_jax import networks
 from ae_jax.algorithms import denoising
-from ae_jax.training.loop import train
+from ae_jax.core import Batch
 
 # Written before the first run.
 CLAIMS = {
@@ -58,81 +56,50 @@ def drawn_topics(seed: int, words: np.ndarray, topics: int) -> np.ndarray:
     return np.stack([rng.choice(words, WORDS, replace=False) for _ in range(topics)])
 
 
+@experiment(
+    title="Topics read off a linear decoder of {topics} numbers, {data}",
+    source="after Hinton & Salakhutdinov (2006), Science 313:504; NPMI: Bouma (2009)",
+    seeds=3,
+    data="reuters",
+    full={"seeds": 10, "epochs": 100},
+    claims=CLAIMS,
+    notes=[
+        "Topics of seed {seed}, six words each: {ours}.",
+        "LSA's: {theirs}.",
+        "Nothing was tuned: masking, rate and epochs are those of text_search. LSA has no seed.",
+    ],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 3,
-    seed: int = 0,
-    topics: int = 20,
-    epochs: int = 30,
-    words: int = 2000,
-    hidden: tuple[int, ...] = (250,),
-    masked: float = 0.5,
-    batch_size: int = 128,
-    full: bool = False,
-    data: str = "reuters",
-    out: str = "results",
+    topics: int = 20,  # size of the code, and of LSA's
+    epochs: int = 30,  # passes over the training documents
+    words: int = 2000,  # size of the vocabulary
+    hidden: tuple[int, ...] = (250,),  # widths of the encoder's layers before the code
+    masked: float = 0.5,  # fraction of the words that are left out of the encoder's view in training
+    batch_size: int = 128,  # documents in a step
 ):
-    """Trains autoencoders with a linear decoder and reads topics off its rows.
-
-    Args:
-        seeds: how many runs.
-        seed: the first of them; its topics are listed in the notes.
-        topics: size of the code, and of LSA's.
-        epochs: passes over the training documents.
-        words: size of the vocabulary.
-        hidden: widths of the encoder's layers before the code.
-        masked: fraction of the words that are left out of the encoder's view in training.
-        batch_size: documents in a step.
-        full: 100 epochs and 10 seeds, whatever the other arguments say.
-        data: what `ae_jax.data.load` takes; reuters, or a folder of text files.
-        out: folder for the record.
-    """
-    seeds, epochs = (10, 100) if full else (seeds, epochs)
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
+    """Trains autoencoders with a linear decoder and reads topics off its rows."""
     from sklearn.decomposition import TruncatedSVD
 
-    counts = datasets.load(data, words=words, count_words=True)
-    vocabulary = np.array(counts.vocabulary)
-    logs = np.log1p(np.asarray(counts.train.x))
-    present = np.asarray(counts.test.x) > 0
+    counts = datasets.load(run.settings["data"], words=words, count_words=True)
+    logs, present = np.log1p(np.asarray(counts.train.x)), np.asarray(counts.test.x) > 0
     seen = np.flatnonzero(present.sum(0) > 0)  # words of test documents; the others have no NPMI
-    net = networks.mlp((len(vocabulary),), topics, hidden=hidden, hidden_back=(), code_activation="sigmoid")
+    net = networks.mlp(logs.shape[1:], topics, hidden=hidden, hidden_back=(), code_activation="sigmoid")
     algorithm = denoising(net, optax.adam(1e-3), level=masked, likelihood="multinomial")
-    print(f"{seeds} autoencoders of {topics} numbers with a linear decoder, {epochs} epochs")
-    trained = train(algorithm, core.Batch(jnp.asarray(logs)), epochs=epochs, batch_size=batch_size, seeds=sweep)
+    trained = run.train("linear decoder", algorithm, Batch(jnp.asarray(logs)))
     best = lambda rows: seen[np.argsort(-rows[:, seen], 1)[:, :WORDS]]
     # the decoder is affine under its softmax: a row is what one number adds to the logits
     eye = jnp.eye(topics + 1, topics, -1)  # the zeros first
-    rows = [np.asarray(net.decode(trained.of(s), eye)) for s in sweep]
+    rows = [np.asarray(net.decode(trained.of(s), eye)) for s in run.seeds]
     found = [best(row[1:] - row[:1]) for row in rows]
     lsa = TruncatedSVD(topics, random_state=0).fit(logs)
     components = seen[heavier(np.asarray(lsa.components_)[:, seen])]
-    drawn = [drawn_topics(s, seen, topics) for s in sweep]
-    ours, chance = (np.array([npmi(present, w) for w in ws]) for ws in (found, drawn))
-    theirs = np.full(seeds, npmi(present, components))
-    listed = "; ".join(" ".join(vocabulary[topic[:6]]) for topic in found[0])
-    return record(
-        __file__,
-        {
-            "NPMI of ten words: autoencoder": ours,
-            "NPMI of ten words: LSA": theirs,
-            "NPMI of ten words: random words": chance,
-            "NPMI of ten words: autoencoder minus random words": ours - chance,
-            "NPMI of ten words: autoencoder minus LSA": ours - theirs,
-        },
-        title=f"Topics read off a linear decoder of {topics} numbers, {data}",
-        source="after Hinton & Salakhutdinov (2006), Science 313:504; NPMI: Bouma (2009)",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        claims=CLAIMS,
-        notes=[
-            f"Topics of seed {seed}, six words each: {listed}.",
-            "LSA's: " + "; ".join(" ".join(vocabulary[topic[:6]]) for topic in components) + ".",
-            "Nothing was tuned: masking, rate and epochs are those of text_search. LSA has no seed.",
-        ],
-        out=out,
-    )
+    drawn = [drawn_topics(s, seen, topics) for s in run.seeds]
+    for name, of in {"autoencoder": found, "LSA": [components] * len(found), "random words": drawn}.items():
+        run.metrics[f"NPMI of ten words: {name}"] = np.array([npmi(present, one) for one in of])
+    listed = lambda of: "; ".join(" ".join(counts.vocabulary[i] for i in topic[:6]) for topic in of)
+    run.facts = {"ours": listed(found[0]), "theirs": listed(components)}
 
 
 if __name__ == "__main__":
