@@ -60,7 +60,15 @@ def main(
     epochs, points = (20, 10000) if full else (epochs, points)
     settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
     run = Settings(
-        "autoencoder", "mlp", data, latents, epochs, 128, tuple(sweep), {"likelihood": "bernoulli"}, {"hidden": hidden}
+        algorithm="autoencoder",
+        network="mlp",
+        data=data,
+        latents=latents,
+        epochs=epochs,
+        batch_size=128,
+        seeds=tuple(sweep),
+        hyper={"likelihood": "bernoulli"},
+        network_options={"hidden": hidden},
     )
     splits = loading.load(run)
     x, y = np.asarray(splits.test.x[:points]), np.asarray(splits.test.y)[:points]

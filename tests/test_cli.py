@@ -20,6 +20,17 @@ from ae_jax import data
 from ae_jax.algorithms import ALGORITHMS
 from ae_jax.app import cli
 from ae_jax.app.commands import coding, loading, reporting, runs
+from ae_jax.app.flags import (
+    RunOptions,
+    data_flag,
+    merged,
+    network_flag,
+    options_of,
+    parse,
+    settings_of,
+    shared_options,
+    train_options,
+)
 from ae_jax.errors import RunError
 from ae_jax.networks import NETWORKS
 from ae_jax.training import provenance, run_folder, settings
@@ -38,7 +49,7 @@ def train(name, where, *options):
             str(where),
             "--epochs",
             "2",
-            *(("--hidden", "16") if heads(name).network == "mlp" else ()),
+            *(("--net-hidden", "16") if heads(name).network == "mlp" else ()),
             "--latents",
             "3",
             "--quiet",
@@ -94,7 +105,7 @@ def test_classes_follow_the_labels_unless_asked_for(tmp_path):
 
 def test_nothing_decoded_is_shown_or_written_where_the_decoder_learns_nothing(tmp_path, capsys):
     run_, codes = tmp_path / "run", tmp_path / "z.npy"
-    options = ["--epochs", "1", "--pretrain-epochs", "1", "--latents", "3", "--hidden", "8", "--noise", "masking"]
+    options = ["--epochs", "1", "--pretrain-epochs", "1", "--latents", "3", "--net-hidden", "8", "--noise", "masking"]
     cli.dispatch(["train", "classifier", "--workdir", str(run_), *options])
     shown = capsys.readouterr().out
     results, page = json.loads((run_ / "results.json").read_text()), (run_ / "report.html").read_text()
@@ -132,7 +143,9 @@ def test_labels_beyond_the_classes_are_refused(name, options, said, tmp_path):
 
 
 def test_labels_beyond_half_of_a_code_are_noted(tmp_path):
-    given = settings.Settings("adversarial_style", "mlp", "digits", 8, 1, 64, (0,))
+    given = settings.Settings(
+        algorithm="adversarial_style", network="mlp", data="digits", latents=8, epochs=1, batch_size=64, seeds=(0,)
+    )
     more = dataclasses.replace(given, latents=20)
     clusters = dataclasses.replace(given, algorithm="adversarial_labels")
     labels = data.load("digits").train.y
@@ -235,7 +248,7 @@ def test_every_network_trains(network, tmp_path):
     name = "rbm" if network == "rbm" else "vae"
     options = ["--workdir", str(tmp_path / "r"), "--epochs", "1", "--quiet"]
     small = ["--likelihood-samples", "10"] if name == "vae" else []
-    small += ["--channels", "2", "3"] if network == "conv" else []
+    small += ["--net-channels", "2", "3"] if network == "conv" else []
     cli.dispatch(["train", name, "--network", network, *options, *small])
     assert (tmp_path / "r" / "report.html").exists()
 
@@ -243,12 +256,36 @@ def test_every_network_trains(network, tmp_path):
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_every_option_of_an_algorithm_and_network_is_a_documented_flag(name):
     for make in (ALGORITHMS[name], *NETWORKS.values(), *data.OPTIONS.values()):
-        for option, (_, _, text) in cli.options_of(make).items():
+        for option, (_, _, text) in options_of(make).items():
             assert len(text) > 5, f"{make.__name__} does not describe {option} in its docstring's Args"
-    names = [set(cli.options_of(ALGORITHMS[name])), set(cli.merged(NETWORKS))]
-    names.append({cli.data_flag(n) for n in cli.merged(data.OPTIONS)})
-    names.append({f for f in vars(cli.TrainOptions())})
+    shared, _ = shared_options(name)
+    assert all(len(text) > 5 for _, _, text in shared.values())
+    names = [set(options_of(ALGORITHMS[name])), {network_flag(n) for n in merged(NETWORKS)}]
+    names += [{data_flag(n) for n in merged(data.OPTIONS)}, set(vars(RunOptions())), set(shared)]
     assert sum(map(len, names)) == len(set.union(*names)), "two options have one name"
+
+
+def test_the_shared_options_are_the_fields_of_the_settings():
+    own = {field.name for field in dataclasses.fields(settings.OptimizerSettings)} - {"name"}
+    run = {field.name for field in dataclasses.fields(settings.Settings)}
+    groups = {"algorithm", "seeds", "hyper", "network_options", "data_options"}
+    assert set(shared_options("vae")[0]) == run - groups | own  # "optimizer" is the name of the method
+    flags = "--optimizer sgd --momentum 0.5 --clip 2 --noise gaussian --noise-level 0.3 --precision bfloat16 --best mse"
+    made = settings_of("vae", parse("vae", flags.split()))
+    assert made.optimizer == settings.OptimizerSettings(name="sgd", lr=1e-3, momentum=0.5, clip=2.0)
+    assert (made.noise, made.noise_level, made.precision, made.best) == ("gaussian", 0.3, "bfloat16", "mse")
+
+
+def test_a_network_option_is_taken_without_its_prefix_unless_an_algorithm_has_it(monkeypatch):
+    assert parse("vae", ["--hidden", "8", "4"]).networks.net_hidden == (8, 4)
+    assert parse("vae", ["--hidden=8"]).networks.net_hidden == (8,)
+
+    def made_up(net, optimizer, *, kernel: int = 1): ...
+
+    monkeypatch.setitem(ALGORITHMS, "made_up", made_up)
+    parsed = parse("made_up", ["--kernel", "3", "--net-stride", "2", "--dropout", "0.5"])
+    assert parsed.made_up.kernel == 3
+    assert (parsed.networks.net_kernel, parsed.networks.net_stride, parsed.networks.net_dropout) == (None, 2, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -261,8 +298,8 @@ def test_every_option_of_an_algorithm_and_network_is_a_documented_flag(name):
         (["train", "vae", "--data", "nowhere/x.npz"], "nowhere"),
         (["train", "vae", "--seeds", "0"], "--seeds is 0"),
         (["train", "vae", "--seeds", "2", "--seed", "3"], "one of the two"),
-        (["train", "vae", "--network", "linear", "--hidden", "3"], "the network linear has no hidden; it has tied"),
-        (["train", "autoencoder", "--likelihood", "bernoulli", "--output-activation", "sigmoid"], "takes logits"),
+        (["train", "vae", "--network", "linear", "--net-hidden", "3"], "the network linear has no hidden; it has tied"),
+        (["train", "autoencoder", "--likelihood", "bernoulli", "--net-output-activation", "sigmoid"], "takes logits"),
         (["train", "vae", "--data-patch", "8"], "which has no --data-patch; it has none"),
         (["train", "vae", "--data", "photos", "--data-words", "8"], "it has --data-patch, --data-count,"),
         (
@@ -270,7 +307,7 @@ def test_every_option_of_an_algorithm_and_network_is_a_documented_flag(name):
             "--data-count and --data-test-count are numbers",
         ),
         (["train", "vae", "--data", "x", "--stream", "--shard-size", "9"], "--shard-size 9 is not a multiple"),
-        (["train", "sparse", "--code-activation", "relu"], "the code is relu"),
+        (["train", "sparse", "--net-code-activation", "relu"], "the code is relu"),
         (["train", "vae", "--lr", "-1"], "must be positive"),
         (["train", "vae", "--patience", "2"], "--validation"),
         (["train", "vae", "--best", "acc"], "best is 'acc'"),
@@ -320,7 +357,18 @@ def test_sampling_needs_a_generative_model(tmp_path):
 
 @pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, monkeypatch):
-    options = ["train", "autoencoder", "--epochs", "400", "--workdir", "r", "--hidden", "16", "--every-epochs", "1000"]
+    options = [
+        "train",
+        "autoencoder",
+        "--epochs",
+        "400",
+        "--workdir",
+        "r",
+        "--net-hidden",
+        "16",
+        "--every-epochs",
+        "1000",
+    ]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-m", "ae_jax", *options], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
@@ -354,7 +402,7 @@ def test_list_and_help_name_everything(capsys):
         with pytest.raises(SystemExit):
             cli.dispatch(["train", name, "--help"])
         shown = capsys.readouterr().out
-        assert all("--" + option.replace("_", "-") in shown for option in cli.options_of(ALGORITHMS[name]))
+        assert all("--" + option.replace("_", "-") in shown for option in options_of(ALGORITHMS[name]))
 
 
 def test_import_is_light():
@@ -377,7 +425,9 @@ def test_jax_is_untouched_by_importing():
     assert jax.__version__
 
 
-@pytest.mark.parametrize(("option", "of"), [("kernel", "networks"), ("epochs", "training"), ("data_patch", "data")])
+@pytest.mark.parametrize(
+    ("option", "of"), [("net_kernel", "networks"), ("epochs", "training"), ("keep", "run"), ("data_patch", "data")]
+)
 def test_two_options_of_one_name_are_told(monkeypatch, option, of):
     def made_up(net, optimizer): ...
 
@@ -385,4 +435,4 @@ def test_two_options_of_one_name_are_told(monkeypatch, option, of):
     made_up.__signature__, made_up.__annotations__ = inspect.Signature([only]), {option: int}  # type: ignore[attr-defined]
     monkeypatch.setitem(ALGORITHMS, "made_up", made_up)
     with pytest.raises(ValueError, match=f"{option} is an option of the algorithm made_up and one of (the )?{of}"):
-        cli.train_options("made_up")
+        train_options("made_up")

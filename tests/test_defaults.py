@@ -2,19 +2,18 @@
 the data only where they must.
 """
 
-import dataclasses
 import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tyro
 
 from ae_jax import data
 from ae_jax.algorithms import ALGORITHMS, DEFAULTS, LONGEST, Defaults
 from ae_jax.app import cli
 from ae_jax.app.commands import loading
+from ae_jax.app.flags import parse, settings_of, typed
 from ae_jax.core import Batch
 from ae_jax.data import Dataset
 from ae_jax.networks import NETWORKS
@@ -24,11 +23,11 @@ NAMES = sorted(ALGORITHMS)
 
 
 def parsed(name, *arguments):
-    return tyro.cli(cli.train_options(name), args=[a for given in arguments for a in cli.typed(given)])
+    return parse(name, list(arguments))
 
 
 def asked(name, *arguments):
-    return cli.settings_of(name, parsed(name, *arguments))
+    return settings_of(name, parsed(name, *arguments))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,7 +83,7 @@ def test_the_kind_of_data():
 
 def test_options_of_the_own_network_are_those_of_that_network_alone():
     assert asked("k_sparse").network_options["hidden"] == ()
-    assert asked("k_sparse", "--hidden", "32").network_options["hidden"] == (32,)
+    assert asked("k_sparse", "--net-hidden", "32").network_options["hidden"] == (32,)
     assert "hidden" not in asked("k_sparse", "--network", "conv").network_options
 
 
@@ -105,14 +104,14 @@ def test_settings_that_leave_the_epochs_open_are_not_built():
     ],
 )
 def test_widths_are_taken_as_help_and_python_write_them(typed, taken):
-    assert asked("autoencoder", "--hidden", *typed).network_options["hidden"] == taken
+    assert asked("autoencoder", "--net-hidden", *typed).network_options["hidden"] == taken
     if len(typed) == 1:
-        assert asked("autoencoder", f"--hidden={typed[0]}").network_options["hidden"] == taken
+        assert asked("autoencoder", f"--net-hidden={typed[0]}").network_options["hidden"] == taken
 
 
 def test_only_a_tuple_of_numbers_is_taken_apart():
     for argument in ("(1)x", "a(1, 2)", "(a, b)", "run (2)", "512"):
-        assert cli.typed(argument) == [argument]
+        assert typed(argument) == [argument]
 
 
 @pytest.mark.parametrize("name", ["sparse", "vae"])
@@ -128,15 +127,19 @@ def test_help_tells_the_members_own_values(name, capsys):
         assert f"(default: {value})" in told, option
 
 
-def test_general_options_are_none_until_a_member_is_named():
-    general = {f.name: f.default for f in dataclasses.fields(cli.TrainOptions)}
-    assert [general[name] for name in ("epochs", "batch_size", "lr", "latents", "network")] == [None] * 5
-
-
 def test_a_training_tells_in_one_line_what_went_wrong_and_keeps_it(tmp_path, capsys):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", x=rng.random((60, 4)).astype(np.float32), y=np.arange(60) % 2)
-    options = ["--data", str(tmp_path / "x.npz"), "--workdir", str(tmp_path / "r"), "--hidden", "4", "--latents", "1"]
+    options = [
+        "--data",
+        str(tmp_path / "x.npz"),
+        "--workdir",
+        str(tmp_path / "r"),
+        "--net-hidden",
+        "4",
+        "--latents",
+        "1",
+    ]
     cli.dispatch(["train", "classifier", "--classes", "2", "--epochs", "2", "--pretrain-epochs", "1", *options])
     shown = capsys.readouterr().out
     results = run_folder.Folder(tmp_path / "r").results()

@@ -192,7 +192,7 @@ def environment(**more):
     return os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"} | more
 
 
-SPREAD = "train vae --epochs 2 --hidden 16 --latents 3 --likelihood-samples 5 --quiet --seeds 2 --validation 0.1"
+SPREAD = "train vae --epochs 2 --net-hidden 16 --latents 3 --likelihood-samples 5 --quiet --seeds 2 --validation 0.1"
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +260,7 @@ def test_a_flag_spreads_a_run(eight, tmp_path):
 @pytest.mark.slow
 @pytest.mark.optimised
 def test_seeds_over_as_many_devices_as_asked_for_have_the_bits_of_one(tmp_path):
-    command = "train vae --epochs 2 --hidden 16 --latents 3 --likelihood-samples 5 --quiet --seeds 2 --workdir"
+    command = "train vae --epochs 2 --net-hidden 16 --latents 3 --likelihood-samples 5 --quiet --seeds 2 --workdir"
     cli.dispatch([*command.split(), str(tmp_path / "one")])
     flags = ["--parallel", "seeds", "--devices", "2"]
     spread = [sys.executable, "-m", "ae_jax", *command.split(), str(tmp_path / "two"), *flags]
@@ -317,7 +317,7 @@ def test_wrong_flags(options, message, tmp_path):
 
 @pytest.mark.parametrize("flags", [[], ["--quiet"]])
 def test_that_one_device_has_nothing_to_share_is_said_unless_quiet(flags, tmp_path, capsys):
-    options = ["--epochs", "1", "--hidden", "4", "--latents", "2", "--parallel", "seeds"]
+    options = ["--epochs", "1", "--net-hidden", "4", "--latents", "2", "--parallel", "seeds"]
     cli.dispatch(["train", "autoencoder", "--workdir", str(tmp_path / "r"), *options, "--devices", "1", *flags])
     out, err = capsys.readouterr()
     assert ("one device does all the work" in out + err) == (not flags)
@@ -399,7 +399,9 @@ def test_processes_of_different_meshes_are_told_before_they_share_anything(as_pr
 
 @pytest.mark.parametrize("wrong", ["every_epochs", "every_minutes", "keep"])
 def test_processes_that_save_at_different_times_do_not_train(wrong, as_processes, tmp_path):
-    settings = Settings("autoencoder", "mlp", "digits", latents=2, epochs=1, batch_size=32, seeds=(0,))
+    settings = Settings(
+        algorithm="autoencoder", network="mlp", data="digits", latents=2, epochs=1, batch_size=32, seeds=(0,)
+    )
     mesh = devices.mesh()
     train = lambda i: training.train(settings, tmp_path / "run", quiet=True, mesh=mesh, **({wrong: 7} if i else {}))
     errors = as_processes(train, 2)
@@ -421,7 +423,9 @@ def test_the_first_process_decides_and_the_others_do_not_look(as_processes):
 @pytest.mark.parametrize("finished", [True, False])
 def test_no_process_trains_a_run_that_another_takes_for_finished(finished, as_processes, tmp_path, monkeypatch):
     """Each sees other files, as on a file system that shows some late."""
-    settings = Settings("autoencoder", "mlp", "digits", latents=2, epochs=1, batch_size=32, seeds=(0,))
+    settings = Settings(
+        algorithm="autoencoder", network="mlp", data="digits", latents=2, epochs=1, batch_size=32, seeds=(0,)
+    )
     results = {"seeds": [0], "metrics": {}, "parameters": 1, "seconds": 1.0, "examples_per_second": 1.0, "device": "x"}
     sees = lambda: (jax.process_index() == 0) == finished
 
@@ -581,7 +585,7 @@ def test_it_says_from_where_within_an_epoch_it_goes_on(tmp_path, monkeypatch, ca
 
 # ---------------------------------------------------------------------------------------- two processes
 
-MEMORY = "train vae --epochs 8 --hidden 16 --latents 3 --likelihood-samples 5 --batch-size 64 --every-epochs 1"
+MEMORY = "train vae --epochs 8 --net-hidden 16 --latents 3 --likelihood-samples 5 --batch-size 64 --every-epochs 1"
 FLAGS = "--coordinator 127.0.0.1:{port} --processes 2 --process {process}"
 SLURM = {  # what srun tells its tasks
     "SLURM_JOB_ID": "1",

@@ -30,7 +30,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring, "measure", lambda *args: dict(nothing))
         patch.setattr(reporting, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
-        options = "--epochs 1 --latents 3 --hidden 8 --batch-size 8 --quiet --noise masking"
+        options = "--epochs 1 --latents 3 --net-hidden 8 --batch-size 8 --quiet --noise masking"
         where = ["--data", str(root / "data.npy"), "--workdir", str(root / "run")]
         cli.dispatch(["train", "autoencoder", *options.split(), *where])
     return root / "run"

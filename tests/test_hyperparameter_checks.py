@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import tyro
 from flax import linen
 from probes import required
 
 from ae_jax import algorithms, corruption, data, networks, optimizers
-from ae_jax.app import cli
 from ae_jax.app.commands import coding, loading, measuring, runs
+from ae_jax.app.flags import as_flags, parse, settings_of
 from ae_jax.checks import PORTION, Needs, Range, annotations_of, asked_of
 from ae_jax.core import Batch
 from ae_jax.distributions.priors import prior
@@ -118,7 +117,7 @@ def test_a_range_tells_what_was_given_and_what_is_wanted():
 
 # --------------------------------------------------------------------------------------------- of the whole run
 
-RUN = Settings("vae", "mlp", "digits", 4, 3, 10, (0,))
+RUN = Settings(algorithm="vae", network="mlp", data="digits", latents=4, epochs=3, batch_size=10, seeds=(0,))
 
 
 @pytest.mark.parametrize(("name", "option"), [("vae", "warmup_steps"), ("k_sparse", "anneal_steps")])
@@ -287,7 +286,7 @@ def test_dropout_needs_hidden_layers():
 
 
 def typed(name, *flags):
-    return cli.settings_of(name, tyro.cli(cli.train_options(name), args=[a for flag in flags for a in cli.typed(flag)]))
+    return settings_of(name, parse(name, list(flags)))
 
 
 @pytest.mark.parametrize(
@@ -304,10 +303,10 @@ def typed(name, *flags):
             "--noise-level 0.25 has no effect with --noise None: .* give --noise$",
         ),
         (
-            "sparse --activation tanh",
-            r"--activation tanh has no effect with --hidden \(\) and --hidden-back None",
+            "sparse --net-activation tanh",
+            r"--net-activation tanh has no effect with --net-hidden \(\) and --net-hidden-back None",
         ),
-        ("sparse --dropout 0.5", "--dropout 0.5 has no effect with"),
+        ("sparse --net-dropout 0.5", "--net-dropout 0.5 has no effect with"),
         (
             "vae --data variants --data-kind rot --data-photographs x",
             "--data-photographs x .* give --data-kind bg_img or --data-kind bg_img_rot",
@@ -317,7 +316,7 @@ def typed(name, *flags):
 def test_a_flag_without_effect_is_refused_even_at_its_default(flags, told):
     with pytest.raises(ValueError, match="has no effect") as refused:
         typed(*flags.split())
-    assert re.search(told, cli.as_flags(str(refused.value)))
+    assert re.search(told, as_flags(str(refused.value)))
 
 
 def test_settings_hold_the_defaults_of_options_without_effect():
@@ -327,7 +326,7 @@ def test_settings_hold_the_defaults_of_options_without_effect():
     assert typed("rbm", "--chains", "4").hyper["draw_visible"] is False
     assert typed("vae").optimizer == OptimizerSettings()
     assert typed("vae", "--optimizer", "sgd").optimizer.momentum == 0.9
-    assert typed("semantic_hashing", "--hidden", "()").network_options == {"activation": "sigmoid", "hidden": ()}
+    assert typed("semantic_hashing", "--net-hidden", "()").network_options == {"activation": "sigmoid", "hidden": ()}
     for name in algorithms.ALGORITHMS:
         check_options(typed(name), (8, 8, 1))
 

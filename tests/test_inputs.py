@@ -542,7 +542,16 @@ def test_labels_of_other_forms_are_refused_with_what_to_save(tmp_path, y, told):
 def test_a_validation_split_that_is_there_is_not_replaced_unsaid(tmp_path, monkeypatch, shard_size):
     prepared(tmp_path, {"train": [0, 1, 2] * 4, "validation": [0, 1, 2], "test": [0, 1]})
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    given = settings.Settings("autoencoder", "mlp", "toy", 2, 1, 4, (0,), shard_size=shard_size)
+    given = settings.Settings(
+        algorithm="autoencoder",
+        network="mlp",
+        data="toy",
+        latents=2,
+        epochs=1,
+        batch_size=4,
+        seeds=(0,),
+        shard_size=shard_size,
+    )
     loaded = loading.load(given)
     held_out = loaded.validation if loaded.streams is None else loaded.streams.validation.source
     assert len(held_out.x if loaded.streams is None else held_out) == 3

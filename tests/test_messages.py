@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import tyro
 from flax import linen as nn
 from flax import nnx
 from PIL import Image
@@ -22,6 +21,7 @@ from ae_jax import core, data, networks, training
 from ae_jax.algorithms import ALGORITHMS
 from ae_jax.app import cli, files, index, report
 from ae_jax.app.commands import coding, measuring, reporting, restoring, runs, searching
+from ae_jax.app.flags import as_flags, parse, settings_of
 from ae_jax.core import Batch
 from ae_jax.errors import RunError
 from ae_jax.networks.mlp import MLP
@@ -200,7 +200,7 @@ HUGE = 2**63
         (("train", "vae", "--seed", HUGE), "--seed is 9223372036854775808; it must be at least 0 and below 2^32"),
         (("train", "vae", "--seeds", HUGE), "--seeds is 9223372036854775808; a whole number here is at most 2^31 - 1"),
         (("train", "vae", "--latents", HUGE), "--latents is 9223372036854775808; a whole number"),
-        (("train", "vae", "--hidden", 8, HUGE), "--hidden is 9223372036854775808; a whole number"),
+        (("train", "vae", "--net-hidden", 8, HUGE), "--net-hidden is 9223372036854775808; a whole number"),
         (("train", "vae", "--beta", "nan"), "--beta is nan, which is not a number"),
         (("train", "denoising", "--corruption", "low_resolution", "--level", "inf"), "low_resolution was given inf"),
         (("train", "k_sparse", "--alpha", "inf"), "alpha is inf"),
@@ -265,7 +265,19 @@ def train(tmp_path_factory):
     def make(name, *options):
         where = root / f"{name}{len(list(root.iterdir()))}"
         made = {"seeds": [0], "metrics": {}, "parameters": 0, "seconds": 0.0, "examples_per_second": 0.0, "device": ""}
-        tiny = ["--epochs", "1", "--latents", "3", "--hidden", "8", "--batch-size", "128", "--seeds", "2", "--quiet"]
+        tiny = [
+            "--epochs",
+            "1",
+            "--latents",
+            "3",
+            "--net-hidden",
+            "8",
+            "--batch-size",
+            "128",
+            "--seeds",
+            "2",
+            "--quiet",
+        ]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(measuring, "measure", lambda *args: dict(made))
             patch.setattr(reporting, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
@@ -354,7 +366,7 @@ def test_a_run_that_lacks_its_report_has_one_after_the_same_command(plain, monke
         (folder.path / "report.html").touch()
 
     monkeypatch.setattr(reporting, "write_report", draw)
-    options = "--data digits --epochs 1 --latents 3 --hidden 8 --batch-size 128 --seeds 2 --quiet"
+    options = "--data digits --epochs 1 --latents 3 --net-hidden 8 --batch-size 128 --seeds 2 --quiet"
     cli.dispatch(["train", "autoencoder", *options.split(), "--workdir", str(plain)])
     assert drawn == [plain]
     assert (plain / "results.json").read_bytes() == before
@@ -404,11 +416,11 @@ def test_images_of_many_sizes_are_read_as_the_message_says(tmp_path):
         image(tmp_path / "set" / f"{i}.png", *shape)
     with pytest.raises(data.DataError, match="different sizes") as told:
         data.load(tmp_path / "set")
-    said = cli.as_flags(str(told.value)).replace("64", "8")
+    said = as_flags(str(told.value)).replace("64", "8")
     ways = re.findall(r'--data-(?:resize|crop|patch) "?\w+"?', said)
     assert len(ways) == 4
     square = [*ways[0].split(), *ways[1].replace('"', "").split()]  # before it, to keep their proportions
     for way in (ways[0].split(), square, ways[2].split(), ways[3].split()):
-        parsed = tyro.cli(cli.train_options("vae"), args=["--data", str(tmp_path / "set"), *way])
-        options = cli.settings_of("vae", parsed).data_options
+        parsed = parse("vae", ["--data", str(tmp_path / "set"), *way])
+        options = settings_of("vae", parsed).data_options
         assert data.load(tmp_path / "set", **options).train.x.shape[1:3] == (8, 8)

@@ -153,7 +153,16 @@ def test_training_metrics_are_means_over_the_labelled_whatever_the_batch(batch_s
 def test_a_validation_set_without_any_label_is_refused(tmp_path):
     parts = {"x_train": SEEN, "y_train": CLASS, "x_test": SEEN, "y_test": CLASS, "x_valid": SEEN}
     np.savez(tmp_path / "x.npz", **parts, y_valid=np.full(MANY, -1))
-    given = settings.Settings("classifier", "mlp", str(tmp_path / "x.npz"), 2, 1, 10, (0,), {"classes": 3})
+    given = settings.Settings(
+        algorithm="classifier",
+        network="mlp",
+        data=str(tmp_path / "x.npz"),
+        latents=2,
+        epochs=1,
+        batch_size=10,
+        seeds=(0,),
+        hyper={"classes": 3},
+    )
     with pytest.raises(ValueError, match=r"none of 100 validation examples of .* has one"):
         training.train(given, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
@@ -205,7 +214,16 @@ def test_labels_of_another_convention_are_refused(tmp_path, y, told):
 
 def test_learners_of_labels_are_refused_data_with_too_few():
     def told(y, algorithm="classifier", **hyper):
-        given = settings.Settings(algorithm, "mlp", "digits", 12, 1, 64, (0,), hyper)
+        given = settings.Settings(
+            algorithm=algorithm,
+            network="mlp",
+            data="digits",
+            latents=12,
+            epochs=1,
+            batch_size=64,
+            seeds=(0,),
+            hyper=hyper,
+        )
         return loading.check_classes(settings.build(given, (8, 8, 1), 60), given, y)
 
     with pytest.raises(ValueError, match=r"learns from 1 labels, and 0 of 60 .* choose data with labels"):

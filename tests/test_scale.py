@@ -10,7 +10,6 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tyro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
@@ -18,8 +17,9 @@ from PIL import Image
 from test_tfrecord import frame
 
 from ae_jax import data
-from ae_jax.app import cli, files
+from ae_jax.app import files
 from ae_jax.app.commands import coding, loading, measuring, reporting, restoring, runs, searching, training
+from ae_jax.app.flags import as_flags, parse, settings_of
 from ae_jax.data.dataset import unit_interval
 from ae_jax.errors import RunError
 from ae_jax.training.settings import Settings
@@ -332,7 +332,7 @@ def serialised(name, value):
 
 def chosen(source, **options):
     few = {"latents": 2, "epochs": 1, "batch_size": 8, "seeds": (0,), "network_options": {"hidden": (4,)}}
-    return Settings("autoencoder", "mlp", str(source), **(few | options))
+    return Settings(algorithm="autoencoder", network="mlp", data=str(source), **(few | options))
 
 
 def trained(workdir, source, **options):
@@ -476,6 +476,6 @@ def test_a_folder_and_a_missing_file_are_told_as_such(tmp_path):
 
 
 def test_the_command_line_has_the_option():
-    parsed = tyro.cli(cli.train_options("autoencoder"), args=["--data", "x.npz", "--data-scale", "1"])
-    assert cli.settings_of("autoencoder", parsed).data_options == {"scale": 1.0}
-    assert cli.as_flags("train with scale=255, save it") == "train with --data-scale 255, save it"
+    parsed = parse("autoencoder", ["--data", "x.npz", "--data-scale", "1"])
+    assert settings_of("autoencoder", parsed).data_options == {"scale": 1.0}
+    assert as_flags("train with scale=255, save it") == "train with --data-scale 255, save it"

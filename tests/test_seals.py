@@ -14,7 +14,16 @@ from ae_jax.training.settings import Settings
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     where = tmp_path_factory.mktemp("run") / "r"
-    settings = Settings("autoencoder", "mlp", "digits", 2, 1, 512, (0,), network_options={"hidden": (4,)})
+    settings = Settings(
+        algorithm="autoencoder",
+        network="mlp",
+        data="digits",
+        latents=2,
+        epochs=1,
+        batch_size=512,
+        seeds=(0,),
+        network_options={"hidden": (4,)},
+    )
     training.train(settings, where, quiet=True)
     return where
 

@@ -26,7 +26,7 @@ def test_settings_survive_json():
     chosen = settings(
         network_options={"hidden": (40, 20)},
         data_options={"patch": (8, 6)},
-        optimizer=OptimizerSettings("sgd", 0.1, clip=1.0),
+        optimizer=OptimizerSettings(name="sgd", lr=0.1, clip=1.0),
         seeds=(0, 1),
     )
     assert Settings.from_json(json.loads(json.dumps(chosen.to_json()))) == chosen
@@ -74,7 +74,7 @@ def test_weight_decay_is_decoupled_and_spares_biases():
 
 
 def test_clipping_bounds_the_global_norm():
-    clipped = rates(OptimizerSettings("sgd", 0.1, momentum=0.0, clip=0.5))
+    clipped = rates(OptimizerSettings(name="sgd", lr=0.1, momentum=0.0, clip=0.5))
     np.testing.assert_allclose(clipped, 0.1 * 0.5 / 2**0.5, rtol=1e-4)  # the gradient (1, 1) has norm sqrt 2
 
 

@@ -299,7 +299,16 @@ def test_a_label_beyond_the_classes_is_refused_where_a_shard_has_it(tmp_path, mo
     y = np.arange(256) % 3
     y[201] = 7  # in no sample of five
     options = {"network_options": {"hidden": (4,)}, "shard_size": 64, "hyper": {"classes": 3}}
-    asked = Settings("classifier", "mlp", labelled_files(tmp_path / "set", y), 2, 1, 32, (0,), **options)
+    asked = Settings(
+        algorithm="classifier",
+        network="mlp",
+        data=labelled_files(tmp_path / "set", y),
+        latents=2,
+        epochs=1,
+        batch_size=32,
+        seeds=(0,),
+        **options,
+    )
     with pytest.raises(ValueError, match="has labels up to 7 and classifier 3 classes: give 8 classes"):
         training.train(asked, tmp_path / "run", quiet=True)
 
@@ -342,7 +351,16 @@ def test_the_commands_train_and_evaluate_on_a_stream(tmp_path):
     folder_of(tmp_path / "set" / "train")
     folder_of(tmp_path / "set" / "test", X[:70], Y[:70])
     known = {"network_options": {"hidden": (8,)}, "validation": 0.2, "binarise": "dynamic", "shard_size": 64}
-    settings = Settings("vae", "mlp", str(tmp_path / "set"), 2, 2, 32, (0, 1), **known)
+    settings = Settings(
+        algorithm="vae",
+        network="mlp",
+        data=str(tmp_path / "set"),
+        latents=2,
+        epochs=2,
+        batch_size=32,
+        seeds=(0, 1),
+        **known,
+    )
     results = training.train(settings, tmp_path / "run", samples=2, quiet=True)
     assert "test loss" in results["metrics"]
     assert "linear_probe_accuracy (of 64 + 64)" in results["metrics"]

@@ -11,20 +11,20 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tyro
 from jaxprs import constants
 from PIL import Image
 
 from ae_jax import corruption, data
 from ae_jax.app import cli, files, index, restoration
 from ae_jax.app.commands import coding, measuring, projecting, reporting, restoring, runs, searching, training
+from ae_jax.app.flags import parse, settings_of
 from ae_jax.errors import RunError
 from ae_jax.evaluation import retrieval
 from ae_jax.training import settings
 
 
 def train(name, where, *options):
-    cli.dispatch(["train", name, "--workdir", str(where), "--epochs", "1", "--hidden", "8", "--quiet", *options])
+    cli.dispatch(["train", name, "--workdir", str(where), "--epochs", "1", "--net-hidden", "8", "--quiet", *options])
 
 
 def train_alone(name, where, *options):
@@ -451,15 +451,15 @@ def test_restore_keeps_what_is_there_and_goes_on_after_a_bad_file(cleaner, tmp_p
 
 
 def test_without_dense_layers_the_code_is_as_large_as_the_maps():
-    options = ["--network", "conv", "--dense", "False", "--channels", "3", "5"]
-    parse = lambda *more: tyro.cli(cli.train_options("denoising"), args=[*options, *more])
-    asked = settings.with_map_latents(cli.settings_of("denoising", parse()), (9, 9, 1))
+    options = ["--network", "conv", "--net-dense", "False", "--net-channels", "3", "5"]
+    parsed = lambda *more: parse("denoising", [*options, *more])
+    asked = settings.with_map_latents(settings_of("denoising", parsed()), (9, 9, 1))
     assert asked.latents == 3 * 3 * 5
     settings.build(settings.completed(asked, 100, "unit"), (9, 9, 1), 100)
-    given = settings.with_map_latents(cli.settings_of("denoising", parse("--latents", "10")), (9, 9, 1))
+    given = settings.with_map_latents(settings_of("denoising", parsed("--latents", "10")), (9, 9, 1))
     with pytest.raises(ValueError, match="give latents=45"):
         settings.build(settings.completed(given, 100, "unit"), (9, 9, 1), 100)
-    assert cli.settings_of("denoising", tyro.cli(cli.train_options("denoising"), args=[])).latents == 10
+    assert settings_of("denoising", parse("denoising", [])).latents == 10
 
 
 def test_a_run_that_restores_nothing_says_so(cleaner):

@@ -1,24 +1,21 @@
-"""The command line, `python -m ae_jax` or `ae-jax`: made from the signatures of algorithms and networks,
-so that a new algorithm needs no code here.
+"""The command line, `python -m ae_jax` or `ae-jax`: its commands, and how their errors end. `flags` has the options of
+training.
 """
 
-import dataclasses
 import functools
 import inspect
 import io
 import os
-import re
 import signal
 import sys
-import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from ..checks import Needs, annotations_of, check_used, defaults_of, needs, unless
 from ..errors import tracebacks, warn
+from .flags import as_flags, check_numbers, parse, settings_of
 
 USAGE = """usage: ae-jax COMMAND [options]
 
@@ -40,352 +37,6 @@ Autoencoders in JAX: train one, look at it, use it.
 ae-jax COMMAND --help lists the options of a command. To begin:
   ae-jax train vae --data digits --epochs 100 --seeds 5
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainOptions:
-    """The options of training that all algorithms share."""
-
-    data: str = "digits"
-    """A name (of ae-jax list, or of TensorFlow Datasets), a .npy or .npz file, a folder of images or of .txt files.
-    A name wins over a folder of that name: write ./NAME for the folder."""
-    stream: bool = False
-    """Read the data in shards while learning, never all at once; each of many processes reads its own part. For a .npy
-    file, a folder of .npy files or of images, and a prepared set of TensorFlow Datasets."""
-    shard_size: int | None = None
-    """Examples in a shard of --stream, a multiple of the batch size; by default as many as make 256 MiB of float32."""
-    epochs: int | None = None
-    """Passes over the training set."""
-    batch_size: int | None = None
-    """Examples in a step."""
-    seeds: int | None = None
-    """Train N independent runs, seeds 0 to N-1, as one compiled program."""
-    seed: int = 0
-    """Train this one seed; its result is the same as among --seeds."""
-    latents: int | None = None
-    """Size of the code; with --dense False the size of the last feature maps."""
-    network: Literal["mlp", "linear", "conv", "rbm"] | None = None
-    """See ae-jax list; by default the algorithm's own, rbm for rbm and mlp for all others."""
-    workdir: Path | None = None
-    """Folder of the run; by default a folder under runs/, named by the settings. The same command resumes the run."""
-    lr: float | None = None
-    """Learning rate."""
-    optimizer: Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"] = "adam"
-    """Optimization method."""
-    momentum: Annotated[float | None, needs("optimizer", "sgd")] = None
-    """Momentum of sgd; 0.9 by default."""
-    schedule: Literal["constant", "cosine", "linear", "exponential"] = "constant"
-    """Schedule of the learning rate after the warm-up: cosine and linear fall to 0, exponential to a hundredth."""
-    warmup_epochs: float = 0.0
-    """Epochs in which the learning rate rises linearly from 0."""
-    clip: float | None = None
-    """Largest global norm of the gradient."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay (AdamW), on weights, not biases."""
-    binarise: Literal["static", "dynamic"] | None = None
-    """Draw binary pixels with the grey values as probabilities: once (static), or anew in every step (dynamic)."""
-    noise: Literal["masking", "gaussian", "salt_and_pepper", "patches", "bar", "grey", "low_resolution"] | None = None
-    """Corrupt the input in training: the denoising form of any algorithm."""
-    noise_level: Annotated[float | None, unless("noise", None)] = None
-    """Fraction of elements, area, width (0.25 by default) or colour (1); standard deviation of the Gaussian (0.25);
-    factor of low resolution (2)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the network's arithmetic in training; parameters, losses and metrics stay float32."""
-    validation: float = 0.0
-    """Fraction of the training set held out; the run keeps the params of the best epoch on it."""
-    best: str = "loss"
-    """The metric that chooses the best epoch; ae-jax list gives the better direction of each."""
-    patience: int | None = None
-    """Epochs without a better validation metric after which a seed stops; with --validation, or a validation split."""
-    likelihood_samples: int | None = None
-    """Importance samples for the log-likelihood of vae and iwae; 100 by default."""
-    every_epochs: int = 10
-    """Epochs between checkpoints,"""
-    every_minutes: float = 5.0
-    """or minutes between checkpoints, whichever comes first."""
-    keep: int = 3
-    """Number of checkpoints to keep; each holds the best epoch's params, too."""
-    parallel: Literal["none", "data", "seeds", "both"] = "none"
-    """Work of many devices: each batch split over them (data), the seeds spread over them (seeds), or both."""
-    devices: int | None = None
-    """Number of devices, over all processes; by default all. On CPU one process makes this number out of its cores."""
-    coordinator: str | None = None
-    """HOST:PORT of the first of many processes that train together; auto on Slurm, Kubernetes, Open MPI and TPU."""
-    processes: int | None = None
-    """Number of processes, with --coordinator HOST:PORT."""
-    process: int | None = None
-    """Number of this process, from 0."""
-    quiet: bool = False
-    """Show nothing but errors."""
-
-
-# ------------------------------------------------------------------------------- options from signatures
-
-
-def plain(annotation: Any) -> Any:
-    """The annotation without parts that a command line cannot give: functions in a union, and ranges."""
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) not in (Union, types.UnionType):
-        return annotation
-    value = lambda m: get_origin(m) is Callable or hasattr(m, "_fields")  # a function, or a record of functions
-    return Union[tuple(m for m in get_args(annotation) if not value(m))]  # noqa: UP007
-
-
-def options_of(make: Callable[..., Any]) -> dict[str, tuple[Any, Any, str]]:
-    """Keyword-only parameters of a function: name -> (type, default, help from the docstring's Args)."""
-    import docstring_parser
-
-    helps = {p.arg_name: (p.description or "") for p in docstring_parser.parse(inspect.getdoc(make) or "").params}
-    annotations = inspect.get_annotations(make, eval_str=True)
-    return {
-        name: (plain(annotations[name]), p.default, " ".join(helps.get(name, "").split()))
-        for name, p in inspect.signature(make).parameters.items()
-        if p.kind is inspect.Parameter.KEYWORD_ONLY
-        and name not in ("heads", "outputs", "examples")
-        and plain(annotations[name]) is not type(None)  # a value of Python alone
-    }
-
-
-def merged(makers: dict[str, Callable[..., Any]]) -> dict[str, tuple[Any, Any, str]]:
-    """The options of several makers as one set, each None unless given, since their defaults may differ."""
-    kinds: dict[str, Any] = {}
-    texts: dict[str, list[str]] = {}
-    for maker, make in makers.items():
-        for name, (kind, default, text) in options_of(make).items():
-            kinds[name] = Union[kinds[name], kind] if name in kinds else kind  # noqa: UP007
-            texts.setdefault(name, [text])
-            if default is not None:
-                texts[name].append(f"{maker} {shown(default)}")
-    told = {name: text + (f" Default: {', '.join(own)}." if own else "") for name, (text, *own) in texts.items()}
-    return {name: (kind | None, None, told[name]) for name, kind in kinds.items()}
-
-
-def shown(value: Any) -> str:
-    """A value as typed on the command line: 1000 500 for (1000, 500)."""
-    return " ".join(map(str, value)) or "()" if isinstance(value, tuple) else str(value)
-
-
-def typed(argument: str) -> list[str]:
-    """An argument as tyro takes it: Python's "(1000, 500)" becomes 1000 and 500, and "()" nothing."""
-    inside = re.fullmatch(r"(?:(--[\w-]+)=)?\(((?:[-+.\de]+,\s*)*(?:[-+.\de]+)?)\)", argument.strip())
-    return [inside[1]] * bool(inside[1]) + inside[2].replace(",", " ").split() if inside else [argument]
-
-
-def hyperparameters(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
-    """The options of an algorithm, as from `options_of`, with its defaults on the command line. A default that depends
-    on the data is None, and its help gives the rule: see `settings.completed`. So is that of an option which has no
-    effect beside some others: see `completed_hyper`.
-    """
-    from ..algorithms import ALGORITHMS
-    from ..training.settings import default_classes, defaults, likelihood
-
-    own = defaults(algorithm)
-    options = {
-        name: (kind, own.hyper.get(name, default), text)
-        for name, (kind, default, text) in options_of(ALGORITHMS[algorithm]).items()
-    }
-    for name in conditional(algorithm):
-        kind, _, text = options[name]
-        options[name] = (kind | None, None, text)
-    if "likelihood" in options:
-        kind, _, text = options["likelihood"]
-        unit, real = (likelihood(algorithm, of) for of in ("unit", "real"))
-        by_data = f"{unit}; multinomial for counted words, {real} for values outside [0, 1]"
-        options["likelihood"] = (kind | None, None, f"{text.rstrip('.')}. By default {by_data}.")
-    if "pretrain_epochs" in options:
-        kind, _, text = options["pretrain_epochs"]
-        by_data = f"as many as make {own.pretraining:,} steps"
-        options["pretrain_epochs"] = (kind | None, None, f"{text.rstrip('.')}. By default {by_data}.")
-    if default_classes(algorithm) is not None:
-        kind, _, text = options["classes"]
-        options["classes"] = (kind | None, None, f"{text.rstrip('.')}. By default as many as the training labels have.")
-    return options
-
-
-def conditional(algorithm: str) -> dict[str, Any]:
-    """The defaults of an algorithm's options that have no effect beside some others; but flags, which are on or off."""
-    from ..algorithms import ALGORITHMS
-    from ..training.settings import defaults
-
-    make = ALGORITHMS[algorithm]
-    values = defaults_of(make) | dict(defaults(algorithm).hyper)
-    found = [name for name, needs in annotations_of(make, Needs).items() if needs]
-    return {name: values[name] for name in found if not isinstance(values[name], bool)}
-
-
-def completed_hyper(algorithm: str, parsed: dict[str, Any]) -> dict[str, Any]:
-    """The hyperparameters as parsed, with the defaults of `conditional` ones that were not given.
-
-    Raises ValueError for one that was given and has no effect beside the others.
-    """
-    from ..algorithms import ALGORITHMS
-
-    make = ALGORITHMS[algorithm]
-    flags = {name: value for name, value in defaults_of(make).items() if isinstance(value, bool)}
-    given = {name: value for name, value in parsed.items() if value is not None}
-    check_used(make, given, flags)
-    return parsed | conditional(algorithm) | given
-
-
-def of_networks(algorithm: str) -> dict[str, tuple[Any, Any, str]]:
-    """The options of all networks, as from `merged`; the help adds the defaults of the algorithm's own network."""
-    from ..networks import NETWORKS
-    from ..training.settings import defaults
-
-    own = {name: f" {algorithm}: {shown(value)}." for name, value in defaults(algorithm).network.items()}
-    return {name: (kind, value, text + own.get(name, "")) for name, (kind, value, text) in merged(NETWORKS).items()}
-
-
-def training_options(algorithm: str) -> type[TrainOptions]:
-    """`TrainOptions` with an algorithm's own defaults."""
-    from ..algorithms import LONGEST
-    from ..training.settings import defaults
-
-    own = defaults(algorithm)
-    by_data = f"(default: as many as make {own.updates:,} steps, at most {LONGEST})"
-    told = tyro.conf.arg(help="Passes over the training set.", help_behavior_hint=by_data)
-    epochs: Any = Annotated[int | None, told]
-    size = tyro.conf.arg(
-        help="Size of the code; with --dense False the size of the last feature maps.",
-        help_behavior_hint=f"(default: {own.latents})",
-    )
-    latents: Any = Annotated[int | None, size]
-    fields: list[Any] = [
-        ("epochs", epochs, dataclasses.field(default=None)),
-        ("latents", latents, dataclasses.field(default=None)),
-        ("batch_size", int, dataclasses.field(default=own.batch_size)),
-        ("lr", float, dataclasses.field(default=own.lr)),
-    ]
-    return dataclasses.make_dataclass("TrainingOptions", fields, bases=(TrainOptions,), frozen=True)
-
-
-def data_flag(option: str) -> str:
-    """The name of the flag for an option of a data source."""
-    return option if option.startswith("data_") else f"data_{option}"
-
-
-def train_options(algorithm: str) -> Any:
-    """A dataclass of all options of `ae-jax train ALGORITHM`, in groups whose names are not part of the flags."""
-    from .. import data
-
-    def group(title: str, options: dict[str, tuple[Any, Any, str]], hint: Callable[[str], str | None]) -> Any:
-        fields = []
-        for name, (kind, default, text) in options.items():
-            told = tyro.conf.arg(help=text, help_behavior_hint=hint(name))
-            fields.append((name, Annotated[kind, told], dataclasses.field(default=default)))
-        return dataclasses.make_dataclass(title, fields, frozen=True)
-
-    sources = {data_flag(name): option for name, option in merged(data.OPTIONS).items()}
-    by_name, none = {n: f"(default: {shown(v)})" for n, v in conditional(algorithm).items()}, lambda name: ""
-    groups = {
-        algorithm: group("Hyperparameters", hyperparameters(algorithm), by_name.get),
-        "training": training_options(algorithm),
-        "networks": group("NetworkOptions", of_networks(algorithm), none),
-        "sources": group("DataOptions", sources, none),
-    }
-    owners = {algorithm: f"the algorithm {algorithm}", "training": "training", "networks": "the networks"}
-    owner: dict[str, str] = {}
-    for part, kind in groups.items():
-        for option in (field.name for field in dataclasses.fields(kind)):
-            if option in owner:
-                raise ValueError(
-                    f"{option} is an option of {owner[option]} and one of {owners.get(part, 'the data')}, and both "
-                    "would be one flag: give one of the two another name"
-                )
-            owner[option] = owners.get(part, "the data")
-    fields = [(name, kind, dataclasses.field(default=kind())) for name, kind in groups.items()]
-    return tyro.conf.OmitArgPrefixes[dataclasses.make_dataclass("Options", fields, frozen=True)]
-
-
-LARGEST = 2**31 - 1  # the largest int32
-
-
-def check_numbers(options: Mapping[str, Any]) -> None:
-    """Raises ValueError for NaN, for integers beyond `LARGEST`, and for seeds of 2^32 or more."""
-
-    def numbers(value: Any) -> Iterator[int | float]:
-        if isinstance(value, (tuple, list)):
-            for one in value:
-                yield from numbers(one)
-        if isinstance(value, (int, float)):
-            yield value
-
-    for name, value in options.items():
-        flag = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
-        for number in numbers(value):
-            if number != number:
-                raise ValueError(f"{flag} is {number}, which is not a number")
-            if name in ("seed", "key") and not 0 <= number < 2**32:
-                raise ValueError(f"{flag} is {number}; it must be at least 0 and below 2^32, where keys repeat")
-            if name not in ("seed", "key") and isinstance(number, int) and abs(number) > LARGEST:
-                raise ValueError(f"{flag} is {number}; a whole number here is at most 2^31 - 1")
-
-
-def settings_of(algorithm: str, parsed: Any) -> Any:
-    """The run's `Settings` out of parsed options."""
-    from .. import data
-    from ..networks import NETWORKS
-    from ..training import settings as of
-    from ..training.settings import OptimizerSettings, Settings, heads
-
-    for group in vars(parsed).values():
-        check_numbers(vars(group))
-    options: Any = parsed.training  # of `training_options`, where batch_size and lr are never None
-    if options.seeds is not None and options.seed:
-        raise ValueError("--seeds N trains the seeds 0 to N-1, and --seed S one seed: give one of the two")
-    if options.shard_size is not None and not options.stream:
-        raise ValueError("--shard-size is the size of the shards of a stream: give --stream with it")
-    if options.shard_size is not None and options.shard_size < 1:
-        raise ValueError(f"--shard-size is {options.shard_size}; it counts examples and must be at least 1")
-    if options.seeds is not None and options.seeds < 1:
-        raise ValueError(f"--seeds is {options.seeds}; it counts runs and must be at least 1")
-
-    def given(group: Any) -> dict[str, Any]:
-        return {name: value for name, value in vars(group).items() if value is not None}
-
-    sources = {data_flag(name): name for name in merged(data.OPTIONS)}
-    own, network = of.defaults(algorithm), options.network or heads(algorithm).network
-    check_used(TrainOptions, given(options))
-    if options.data in data.NAMED:
-        check_used(data.NAMED[options.data], {sources[flag]: value for flag, value in given(parsed.sources).items()})
-    network_options = of.network_options(algorithm, network, given(parsed.networks))
-    check_used(NETWORKS[network], network_options, own.network)
-    latents = options.latents
-    if latents is None:
-        latents = own.latents if network_options.get("dense", True) else 0  # see settings.with_map_latents
-    return Settings(
-        algorithm=algorithm,
-        network=network,
-        data=options.data,
-        latents=latents,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        seeds=tuple(range(options.seeds)) if options.seeds is not None else (options.seed,),
-        hyper=completed_hyper(algorithm, dict(vars(getattr(parsed, algorithm)))),
-        network_options=network_options,
-        data_options={sources[flag]: value for flag, value in given(parsed.sources).items()},
-        optimizer=OptimizerSettings(
-            options.optimizer,
-            options.lr,
-            options.schedule,
-            options.warmup_epochs,
-            options.clip,
-            options.weight_decay,
-            OptimizerSettings.momentum if options.momentum is None else options.momentum,
-        ),
-        binarise=options.binarise,
-        validation=options.validation,
-        best=options.best,
-        patience=options.patience,
-        noise=options.noise,
-        noise_level=options.noise_level,
-        precision=options.precision,
-        shard_size=(options.shard_size or 0) if options.stream else None,
-    )
-
-
-# ---------------------------------------------------------------------------------------------- commands
 
 
 def train(arguments: list[str]) -> None:
@@ -410,20 +61,15 @@ def train(arguments: list[str]) -> None:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise ValueError(f"the algorithm {name!r} is not known.{hint} The algorithms are\n{lines}")
     make = ALGORITHMS[name]
-    told = inspect.getdoc(make).split("Args:")[0].strip()  # type: ignore[union-attr]
-    description = f"{summary(sys.modules[make.__module__])}\n\n{told}\n\nDefaults: {defaults(name).why}"
-    parsed = tyro.cli(
-        train_options(name),
-        prog=f"ae-jax train {name}",
-        args=[a for given in rest for a in typed(given)],
-        description=description,
-    )
+    text = (inspect.getdoc(make) or "").split("Args:")[0].strip()
+    description = f"{summary(sys.modules[make.__module__])}\n\n{text}\n\nDefaults: {defaults(name).why}"
+    parsed = parse(name, rest, prog=f"ae-jax train {name}", description=description)
 
     from ..errors import RunError
     from ..training import devices, loop
     from .commands import training
 
-    settings, options = settings_of(name, parsed), parsed.training
+    settings, options = settings_of(name, parsed), parsed.run
     if options.coordinator is None and options.parallel != "none":
         devices.of_cores(options.devices)
     devices.initialize(options.coordinator, options.processes, options.process)
@@ -615,8 +261,8 @@ def restore(workdir: Path, source: Path, out: Path, /, *, seed: int | None = Non
     written, refused = restoring.restore(workdir, source, out, seed, scale)
     print(f"{len(written)} image{'s' * (len(written) != 1)} written to {written[0] if len(written) == 1 else out}")
     if refused:
-        told = f"{len(refused)} of {len(written) + len(refused)} images were left out:"
-        raise RunError("\n  ".join([told, *refused]))
+        first = f"{len(refused)} of {len(written) + len(refused)} images were left out:"
+        raise RunError("\n  ".join([first, *refused]))
 
 
 def project(
@@ -720,19 +366,6 @@ def named_positions(command: Callable[..., None]) -> Callable[..., None]:
     call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
     return call
-
-
-def as_flags(message: str) -> str:
-    """A message with options as flags: resize=64 becomes --data-resize 64."""
-    from .. import data
-    from ..algorithms import ALGORITHMS
-    from ..networks import NETWORKS
-
-    flags = {name: name for make in (*ALGORITHMS.values(), *NETWORKS.values()) for name in options_of(make)}
-    flags |= {field.name: field.name for field in dataclasses.fields(TrainOptions)}
-    flags |= {name: data_flag(name) for name in merged(data.OPTIONS)}
-    flag = lambda m: f"--{flags[m[1]].replace('_', '-')} {m[2].strip(chr(39))}".rstrip()
-    return re.sub(rf"""\b({"|".join(flags)})=("?[-\w.]+"?|'[-\w.]*'|\([-\w., ]*\)|)""", flag, message)
 
 
 def as_line(error: BaseException) -> str:

@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import Field, asdict, dataclass, field, fields, replace
+from inspect import get_annotations
 from math import prod
 from typing import Annotated, Any, Literal, get_args
 
@@ -11,8 +12,10 @@ import optax
 
 from ..algorithms import ALGORITHMS, DEFAULTS, Defaults
 from ..checks import (
-    NOT_NEGATIVE,
     POSITIVE,
+    Amount,
+    Positive,
+    Range,
     Updates,
     asked_of,
     check_choice,
@@ -39,42 +42,68 @@ DataKind = Literal["words", "unit", "real"]  # counted words; values in [0, 1]; 
 ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
 
 
-@dataclass(frozen=True)
+# The docstring under a field is its help on the command line, whose options are made from these two classes: see
+# `options`. A default of None that depends on the algorithm or the data is filled in by `completed`.
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
     """See `optimizer`."""
 
     name: OptimizerName = "adam"
-    lr: float = 1e-3
-    schedule: ScheduleName = "constant"
-    warmup_epochs: float = 0.0
-    clip: float | None = None
-    weight_decay: float = 0.0
+    """Optimization method."""
+    lr: Positive = 1e-3
+    """Learning rate."""
     momentum: Annotated[float, needs("name", "sgd")] = 0.9
+    """Momentum of sgd."""
+    schedule: ScheduleName = "constant"
+    """Schedule of the learning rate after the warm-up: cosine and linear fall to 0, exponential to a hundredth."""
+    warmup_epochs: float = 0.0
+    """Epochs in which the learning rate rises linearly from 0."""
+    clip: Annotated[float | None, POSITIVE] = None
+    """Largest global norm of the gradient."""
+    weight_decay: Amount = 0.0
+    """Decoupled weight decay (AdamW), on weights, not biases."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that a run's numbers depend on, besides `provenance.circumstances`."""
 
     algorithm: str
-    network: str
-    data: str
-    latents: int  # 0 for a network without dense layers: the size of its last maps, see `with_map_latents`
-    epochs: int | None  # None: the algorithm's `Defaults` choose them for the data, see `completed`
-    batch_size: int
     seeds: tuple[int, ...]
     hyper: dict[str, Any] = field(default_factory=dict)
     network_options: dict[str, Any] = field(default_factory=dict)
     data_options: dict[str, Any] = field(default_factory=dict)
     optimizer: OptimizerSettings = OptimizerSettings()
+    data: str
+    """A name (of ae-jax list, or of TensorFlow Datasets), a .npy or .npz file, a folder of images or of .txt files.
+    A name wins over a folder of that name: write ./NAME for the folder."""
+    shard_size: int | None = None  # None: all data in memory; 0: streamed in shards of a size that fits
+    """Examples in a shard of --stream, a multiple of the batch size; by default as many as make 256 MiB of float32."""
+    epochs: int | None = None
+    """Passes over the training set."""
+    batch_size: int
+    """Examples in a step."""
+    latents: int  # 0 for a network without dense layers: see `with_map_latents`
+    """Size of the code; with --net-dense False the size of the last feature maps."""
+    network: str
+    """See ae-jax list; by default the algorithm's own, rbm for rbm and mlp for all others."""
     binarise: Literal["static", "dynamic"] | None = None
-    validation: float = 0.0
-    best: str = "loss"
-    patience: int | None = None
+    """Draw binary pixels with the grey values as probabilities: once (static), or anew in every step (dynamic)."""
     noise: CorruptionName | None = None
-    noise_level: Annotated[float | None, unless("noise", None)] = None  # None: the noise's default
+    """Corrupt the input in training: the denoising form of any algorithm."""
+    noise_level: Annotated[float | None, unless("noise", None)] = None
+    """Fraction of elements, area, width (0.25 by default) or colour (1); standard deviation of the Gaussian (0.25);
+    factor of low resolution (2)."""
     precision: PrecisionName = "float32"
-    shard_size: int | None = None  # examples; None: all data in memory; 0: streamed in shards of a size that fits
+    """Precision of the network's arithmetic in training; parameters, losses and metrics stay float32."""
+    validation: float = 0.0
+    """Fraction of the training set held out; the run keeps the params of the best epoch on it."""
+    best: str = "loss"
+    """The metric that chooses the best epoch; ae-jax list gives the better direction of each."""
+    patience: int | None = None
+    """Epochs without a better validation metric after which a seed stops; with --validation, or a validation split."""
 
     def __post_init__(self) -> None:
         arguments.check_length(1 if self.epochs is None else self.epochs, self.batch_size)
@@ -93,6 +122,29 @@ class Settings:
             raise RunError(f"the settings in config.json are not of this version of ae_jax ({error})") from None
 
 
+# Fields of `Settings` that are no option of their own: the command's argument, --seed and --seeds, groups of options.
+GROUPS = {"algorithm", "seeds", "hyper", "network_options", "data_options", "optimizer"}
+FLAGS = {"name": "optimizer"}  # options of `OptimizerSettings` under another name than the field's
+
+
+def options() -> dict[str, tuple[Any, Field[Any]]]:
+    """The settings that are options of every algorithm: option -> (type with its annotations, dataclass field)."""
+    found = {}
+    for kind in (Settings, OptimizerSettings):
+        types = get_annotations(kind, eval_str=True)
+        for f in fields(kind):
+            if kind is OptimizerSettings or f.name not in GROUPS:
+                found[FLAGS.get(f.name, f.name) if kind is OptimizerSettings else f.name] = types[f.name], f
+    return found
+
+
+def of_options(given: Mapping[str, Any], **groups: Any) -> Settings:
+    """Settings out of the given `options` and the groups of settings that are none."""
+    names = {FLAGS.get(f.name, f.name): f.name for f in fields(OptimizerSettings)}
+    own = OptimizerSettings(**{names[option]: value for option, value in given.items() if option in names})
+    return Settings(**{k: v for k, v in given.items() if k not in names}, optimizer=own, **groups)
+
+
 def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer:
     """The optax optimizer for a run of `epochs` epochs of `steps` steps.
 
@@ -103,9 +155,8 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
     if not 0 <= settings.warmup_epochs < epochs:
         raise ValueError(f"warmup_epochs is {settings.warmup_epochs}; the run has {epochs} epochs")
     warm = warm_steps(settings, total, steps)
-    POSITIVE.check("lr", settings.lr)
-    POSITIVE.check("clip", settings.clip)
-    NOT_NEGATIVE.check("weight_decay", settings.weight_decay)
+    for name, wanted in asked_of(OptimizerSettings, Range).items():
+        wanted.check(name, getattr(settings, name))
     if not 0 <= settings.momentum < 1:
         raise ValueError(f"momentum is {settings.momentum}; it must be at least 0 and less than 1")
     methods = {
@@ -150,9 +201,9 @@ def with_map_latents(settings: Settings, shape: tuple[int, ...]) -> Settings:
     options = settings.network_options
     if settings.latents or options.get("dense", True) or settings.network != "conv" or len(shape) != 3:
         return settings
-    known = {name: p.default for name, p in inspect.signature(NETWORKS["conv"]).parameters.items()} | options
-    shrunk = known["stride"] ** len(known["channels"])
-    return replace(settings, latents=prod(-(-side // shrunk) for side in shape[:2]) * known["channels"][-1])
+    options = defaults_of(NETWORKS["conv"]) | options
+    shrunk = options["stride"] ** len(options["channels"])
+    return replace(settings, latents=prod(-(-side // shrunk) for side in shape[:2]) * options["channels"][-1])
 
 
 def defaults(algorithm: str) -> Defaults:
