@@ -11,7 +11,7 @@ import optax
 from jax import Array
 
 from ..core import Autoencoder, Batch, Key, Params, Rule, assign
-from .recode import linear_code, code_only
+from .recode import code_only, linear_code
 
 
 def checked_net(net: Autoencoder) -> Autoencoder:
