@@ -171,6 +171,7 @@ def test_it_finds_the_features_that_made_the_data():
         (networks.mlp((6,), 10, hidden=(), output_activation="sigmoid"), {"k": 2}, "the output is sigmoid"),
         (networks.residual(NET), {"k": 2}, "decoded alone"),
         (NET, {"k": 0}, "k is 0"),
+        (NET, {"auxiliary_k": 0}, "auxiliary_k is 0"),
     ],
 )
 def test_it_refuses(net, hyper, told):

@@ -135,7 +135,7 @@ MEMBERS: tuple[Member, ...] = (
     Member(
         dictionary,
         Defaults(
-            "Gao et al. (2024): 32 active units. Theirs are dead after 10 million tokens, more than small sets have.",
+            "Gao et al. (2024): 32 units. Theirs are dead after 10 million tokens, more than small sets have.",
             512,
             network=ONE_LAYER,
             hyper={"dead_after": 10_000},

@@ -3,14 +3,15 @@
 Each example is a sum of k units of a dictionary: vectors of length 1, the rows of one linear decoder.
 """
 
-from math import prod
+from math import ceil, prod
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from ..checks import LATE, Amount, Count, checked
+from ..checks import COUNT, LATE, Amount, Count, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, chain, descend
 from ..distributions.sums import squared_error, sum_examples
 from ..objectives import dictionaries
@@ -23,9 +24,9 @@ def dictionary(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
-    k: Count = 32,
+    k: Annotated[int | None, COUNT] = None,
     auxiliary: Amount = 1 / 32,
-    auxiliary_k: Count | None = None,
+    auxiliary_k: Annotated[int | None, COUNT] = None,
     dead_after: Count = 10_000_000,
 ) -> Algorithm:
     """Squared error of a sum of k units, z = TopK(relu(W (x - b) + c)), x_hat = z D + b, and AuxK for dead units.
@@ -35,7 +36,7 @@ def dictionary(
     Args:
         net: one linear layer each way, not tied, such as `networks.linear`; b is the decoder's bias.
         optimizer: an optax optimizer.
-        k: units that an example may activate.
+        k: units that an example may activate; None for a sixteenth of them, 32 of 512.
         auxiliary: weight of AuxK: of what the active units leave, the fraction that the dead units' sum leaves again.
             The loss has it times the data's variance, so that both errors are in one unit.
         auxiliary_k: dead units in that sum; None for half of the data's dimensions, as in the paper.
@@ -45,7 +46,8 @@ def dictionary(
         ValueError: more units than the code has. `init` raises it for a network of other layers.
     """
     net = dictionaries.checked_net(net)
-    helping = min(-(-prod(net.shape) // 2), net.latents) if auxiliary_k is None else auxiliary_k
+    k = ceil(net.latents / 16) if k is None else k
+    helping = min(ceil(prod(net.shape) / 2), net.latents) if auxiliary_k is None else auxiliary_k
     if max(k, helping) > net.latents:
         raise ValueError(
             f"k is {k} and auxiliary_k {helping}; the code has {net.latents} units, and both are at most that"
