@@ -137,7 +137,6 @@ MEMBERS: tuple[Member, ...] = (
         Defaults(
             "Gao et al. (2024): 32 units. Theirs are dead after 10 million tokens, more than small sets have.",
             512,
-            network=ONE_LAYER,
             hyper={"dead_after": 10_000},
         ),
         family="sparse",

@@ -12,7 +12,7 @@ import optax
 from jax import Array, lax
 
 from ..checks import COUNT, LATE, Amount, Count, checked
-from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, chain, descend
+from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, chain, descend
 from ..distributions.sums import squared_error, sum_examples
 from ..objectives import dictionaries
 from ..objectives.recode import largest
@@ -21,7 +21,7 @@ from ..objectives.terms import reconstruction
 
 @checked
 def dictionary(
-    net: Autoencoder,
+    net: dictionaries.DictionaryAutoencoder,
     optimizer: Optimizer,
     *,
     k: Annotated[int | None, COUNT] = None,

@@ -5,13 +5,16 @@ the sparsity of a code, and perhaps a penalty.
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from ..core import Autoencoder, Batch, Key, Params, Rule, assign
+from ..core import Autoencoder, Batch, Heads, Key, Params, Rule, assign
 from .recode import code_only, linear_code
+
+DictionaryAutoencoder = Annotated[Autoencoder, Heads(1, network="linear")]  # one linear layer each way, not tied
 
 
 def checked_net(net: Autoencoder) -> Autoencoder:
