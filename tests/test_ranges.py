@@ -142,7 +142,7 @@ def test_bytes_in_a_stream_are_standardised_as_in_memory(tmp_path):
 def settings_for(source, kind="standardised", algorithm="autoencoder", **options):
     few = {"latents": 4, "epochs": 2, "batch_size": 50, "seeds": (0,), "network_options": {"hidden": (8,)}}
     given = few | {"data_options": {} if kind is None else {"range": kind}} | options
-    return Settings(algorithm, "mlp", str(source), **given)
+    return Settings(algorithm=algorithm, network="mlp", data=str(source), **given)
 
 
 def trained(workdir, chosen):
