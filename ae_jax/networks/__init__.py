@@ -6,6 +6,7 @@ from ..core import Autoencoder
 from .common import ACTIVATIONS, activation, join, pair, residual
 from .conv import conv
 from .critic import conv_critic
+from .functions import from_nets
 from .mlp import linear, mlp, rbm
 from .precision import PrecisionName, rounded
 from .stack import layers_of, stack, stacked, unrolled
@@ -19,6 +20,7 @@ __all__ = [
     "activation",
     "conv",
     "conv_critic",
+    "from_nets",
     "join",
     "layers_of",
     "linear",

@@ -1,0 +1,118 @@
+"""A network of two pairs of pure functions, from whichever library: `from_nets`."""
+
+import inspect
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ..core import Autoencoder, Batch, Key, Net, Params, address
+from ..objectives.recode import composed
+from .common import cast_to_data_type, check_code, check_shape
+
+
+def from_nets(
+    encoder: Net,
+    decoder: Net,
+    shape: tuple[int, ...],
+    latents: int,
+    *,
+    heads: int = 1,
+    outputs: int = 1,
+    activation: str | None = None,
+    output: str | None = None,
+) -> Autoencoder:
+    """An `Autoencoder` of two `core.Net`s, pairs of pure functions (init, apply).
+
+    An `init` gives any tree of arrays; one that is not nested dicts is kept as a dict of its leaves by their paths,
+    "layers.0.weight", so that checkpoints and weight decay need not know the library. An `apply` with a parameter `key`
+    gets one in training, and None else: dropout acts on a key alone.
+
+    Args:
+        encoder: x [B, *shape] to codes [B, heads * latents].
+        decoder: a code [B, latents] to outputs numbers for each number of x, [B, *shape] or [B, *shape, outputs].
+        shape: of an example.
+        latents: size of a code, K.
+        heads: vectors of size K that the encoder emits; the algorithm's annotation says how many it needs.
+        outputs: numbers that the decoder emits for each number of x.
+        activation: the name of what codes end in, such as "sigmoid", if known.
+        output: likewise of the decoder's output.
+
+    Raises ValueError for functions that give another number of numbers, TypeError for those without init and apply.
+    """
+    emitted = shape if outputs == 1 else (*shape, outputs)
+    sizes = {"encoder": heads * latents, "decoder": prod(emitted)}
+    inputs = {"encoder": shape, "decoder": (latents,)}
+    nets, trees = {"encoder": encoder, "decoder": decoder}, {}
+    for name, net in nets.items():
+        if not all(callable(getattr(net, part, None)) for part in ("init", "apply")):
+            raise TypeError(f"the {name} is {net!r}; wanted: core.Net(init, apply), two pure functions")
+        x = jax.ShapeDtypeStruct((2, *inputs[name]), jnp.float32)
+        trees[name] = jax.eval_shape(net.init, jax.eval_shape(lambda: jax.random.key(0)), x)
+        made = jax.eval_shape(net.apply, trees[name], x)
+        if not hasattr(made, "shape") or made.shape[:1] != (2,) or prod(made.shape[1:]) != sizes[name]:
+            wanted = f"{sizes[name]} numbers for each, " + (
+                f"heads={heads} vectors of latents={latents}" if name == "encoder" else f"of {emitted}"
+            )
+            raise ValueError(f"the {name} makes {getattr(made, 'shape', made)} of {x.shape}; wanted: {wanted}")
+    keyed = {name: "key" in inspect.signature(net.apply).parameters for name, net in nets.items()}
+
+    def init(key: Key, data: Batch) -> Params:
+        check_shape(data.x, shape)
+        first = {"encoder": data.x[:1], "decoder": jnp.zeros((1, latents), data.x.dtype)}
+        return cast_to_data_type(
+            {name: named(net.init(address(key, name), first[name])) for name, net in nets.items()}, data
+        )
+
+    def run(name: str, params: Params, x: Array, key: Key | None) -> Array:
+        tree = as_tree(params[name], trees[name])
+        made = nets[name].apply(tree, x, key=key) if keyed[name] else nets[name].apply(tree, x)  # pyright: ignore[reportCallIssue]
+        return made.reshape(len(x), *((heads * latents,) if name == "encoder" else emitted))
+
+    def encode(params: Params, x: Array, key: Key | None = None) -> Array:
+        check_shape(x, shape)
+        return run("encoder", params, x, key)
+
+    def decode(params: Params, z: Array, key: Key | None = None) -> Array:
+        check_code(z, latents)
+        return run("decoder", params, z, key)
+
+    return Autoencoder(
+        shape=tuple(shape),
+        latents=latents,
+        init=init,
+        encode=encode,
+        decode=decode,
+        apply=composed(encode, decode),
+        activation=activation,
+        output=output,
+        outputs=outputs,
+    )
+
+
+def named(tree: Any) -> Any:
+    """A tree as dicts alone: itself if it is, else its leaves by their paths."""
+    if _dicts(tree):
+        return tree
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in _leaves(tree)}
+
+
+def as_tree(params: Any, like: Any) -> Any:
+    """The inverse of `named`, for a tree like that one."""
+    if _dicts(like):
+        return params
+    leaves = [params[jax.tree_util.keystr(path, simple=True, separator=".")] for path, _ in _leaves(like)]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+_leaves: Callable[[Any], Any] = lambda tree: jax.tree_util.tree_flatten_with_path(tree)[0]
+
+
+def _dicts(tree: Any) -> bool:
+    """Whether a tree is nested dicts of arrays."""
+    if type(tree) is dict:
+        return all(isinstance(name, str) and _dicts(part) for name, part in tree.items())
+    return hasattr(tree, "shape") and hasattr(tree, "dtype")
