@@ -33,7 +33,7 @@ from ..errors import RunError
 from ..networks import NETWORKS, PrecisionName, rounded
 from ..objectives import pretraining
 from ..objectives.terms import is_weight
-from . import arguments
+from . import arguments, plugins
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
 # parameters of makers that are no options
@@ -88,7 +88,7 @@ class Settings:
     latents: int  # 0 for a network without dense layers: see `with_map_latents`
     """Size of the code; with --net-dense False the size of the last feature maps."""
     network: str
-    """See ae-jax list; by default the algorithm's own, rbm for rbm, linear for dictionary and mlp for all others."""
+    """See ae-jax list; by default the algorithm's own, rbm for rbm and mlp for all others."""
     binarise: Literal["static", "dynamic"] | None = None
     """Draw binary pixels with the grey values as probabilities: once (static), or anew in every step (dynamic)."""
     noise: CorruptionName | None = None
@@ -109,14 +109,16 @@ class Settings:
         arguments.check_length(1 if self.epochs is None else self.epochs, self.batch_size)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings in JSON's types; `from_json` reads them."""
-        return asdict(self)
+        """The settings in JSON's types; `from_json` reads them. With the plugins, if any."""
+        own = plugins.used(self.algorithm, self.network)
+        return asdict(self) | ({"plugins": own} if own else {})
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Settings":
-        """Settings from a config.json. Raises RunError for one of another version."""
+        """Settings from a config.json; loads its plugins. Raises RunError for one of another version."""
+        plugins.restore(content.get("plugins", ()))
         try:
-            rest = {k: _tuples(v) for k, v in content.items() if k != "optimizer"}
+            rest = {k: _tuples(v) for k, v in content.items() if k not in ("optimizer", "plugins")}
             return Settings(**rest, optimizer=OptimizerSettings(**content["optimizer"]))
         except (KeyError, TypeError) as error:
             raise RunError(f"the settings in config.json are not of this version of ae_jax ({error})") from None
@@ -192,7 +194,7 @@ def warm_steps(settings: OptimizerSettings, total: int, steps: int) -> int:
 
 def heads(algorithm: str) -> Heads:
     """The output that the algorithm's encoder must have, from the annotation of its network."""
-    annotation = inspect.get_annotations(ALGORITHMS[algorithm], eval_str=True)["net"]
+    annotation = inspect.get_annotations(ALGORITHMS[algorithm], eval_str=True).get("net")
     return next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Heads)), Heads(1))
 
 

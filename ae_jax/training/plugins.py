@@ -1,0 +1,147 @@
+"""Members and networks of one's own, from a Python file outside the package.
+
+A member is a function `(net, optimizer, *, ...) -> Algorithm`, a network a function `(shape, latents, *, heads=1, ...)
+-> Autoencoder`; the keyword-only parameters are options on the command line. A plugin offers every such function that
+it defines, or those in its tuples `MEMBERS` (functions, or `algorithms.Member` with defaults) and `NETWORKS`.
+
+`ae-jax --plugin FILE train mine` registers them for the process. The run keeps the plugin's path and SHA-256 checksum,
+and opening the run executes the plugin again: open only runs of people whose programs you would run.
+"""
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..algorithms import ALGORITHMS, DEFAULTS, Member
+from ..errors import RunError, tracebacks, warn
+from ..networks import NETWORKS
+
+
+class Plugin(NamedTuple):
+    """A loaded file."""
+
+    file: Path
+    checksum: str  # SHA-256 of its content; modules that it imports do not enter
+    members: dict[str, Member | Callable[..., Any]]
+    networks: dict[str, Callable[..., Any]]
+
+
+_loaded: dict[Path, Plugin] = {}  # the registry of this process
+
+
+def load(path: Path | str) -> Plugin:
+    """Executes a plugin and registers its members and networks; a changed file takes the place of what it was.
+
+    Raises ValueError for a file that is missing, fails, offers nothing, or offers a name that is taken.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise ValueError(f"the plugin {file} is not there: give the path of a Python file")
+    checksum = _checksum(file)
+    if (known := _loaded.get(file)) is not None:
+        if known.checksum == checksum:
+            return known
+        _forget(known)
+    module = _executed(file, checksum)
+    own = [fn for name, fn in vars(module).items() if inspect.isfunction(fn) and not name.startswith("_")]
+    own = [fn for fn in own if fn.__module__ == module.__name__]
+    members = getattr(module, "MEMBERS", [fn for fn in own if _begins(fn, "net", "optimizer")])
+    networks = getattr(module, "NETWORKS", [fn for fn in own if _begins(fn, "shape", "latents")])
+    plugin = Plugin(file, checksum, _named(file, members), _named(file, networks))
+    if not plugin.members and not plugin.networks:
+        raise ValueError(
+            f"the plugin {file} offers nothing: it needs a function (net, optimizer, *, ...) that makes an Algorithm, "
+            "or a function (shape, latents, *, heads=1, ...) that makes an Autoencoder"
+        )
+    for what, names, registry in (("member", plugin.members, ALGORITHMS), ("network", plugin.networks, NETWORKS)):
+        if taken := sorted(set(names) & set(registry)):
+            raise ValueError(f"the plugin {file} has a {what} {taken[0]}, and that name is taken: choose another")
+    for name, make in plugin.networks.items():
+        if "heads" not in inspect.signature(make).parameters:
+            raise ValueError(f"the network {name} of {file} has no parameter heads, the codes that the encoder emits")
+    for name, member in plugin.members.items():
+        ALGORITHMS[name] = member.make if isinstance(member, Member) else member
+        if isinstance(member, Member):
+            DEFAULTS[name] = member.defaults
+    NETWORKS.update(plugin.networks)
+    _loaded[file] = plugin
+    return plugin
+
+
+def used(algorithm: str, network: str) -> list[dict[str, Any]]:
+    """The plugins that an algorithm and a network come from, as config.json keeps them."""
+    found = [(p, [n for n in (algorithm, network) if n in p.members or n in p.networks]) for p in _loaded.values()]
+    return [{"file": str(p.file), "checksum": p.checksum, "names": names} for p, names in found if names]
+
+
+def restore(recorded: Iterable[dict[str, Any]]) -> None:
+    """Loads the plugins that a run recorded, see `used`, unless they are loaded.
+
+    A loaded plugin with the recorded names stands in for a file that is missing or changed, with a warning. Raises
+    RunError where there is none.
+    """
+    for entry in recorded:
+        file, names = Path(entry["file"]), entry["names"]
+        if any(plugin.checksum == entry["checksum"] for plugin in _loaded.values()):
+            continue
+        there = file.is_file()
+        if there and _checksum(file) == entry["checksum"]:
+            for other in [p for p in _loaded.values() if any(n in p.members or n in p.networks for n in names)]:
+                _forget(other)
+            load(file)
+            continue
+        state = "has changed since" if there else "is no longer there"
+        told = f"{' and '.join(names)} came from the plugin {file}, which {state}"
+        if not all(name in ALGORITHMS or name in NETWORKS for name in names):
+            raise RunError(f"{told}: restore it, or give one in its place by ae-jax --plugin FILE (plugins.load(FILE))")
+        warn(f"warning: {told}; the plugin given now takes its place")
+
+
+def _checksum(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _executed(file: Path, checksum: str) -> Any:
+    """The module of a plugin, under a name of its own."""
+    spec = importlib.util.spec_from_file_location(f"ae_jax_plugin_{file.stem}_{checksum[:8]}", file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"the plugin {file} is no Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[spec.name]
+        if tracebacks():
+            raise
+        raise ValueError(f"the plugin {file} fails: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _begins(fn: Callable[..., Any], *names: str) -> bool:
+    return tuple(inspect.signature(fn).parameters)[: len(names)] == names
+
+
+def _named(file: Path, offered: Iterable[Any]) -> dict[str, Any]:
+    """The offered functions and members by the function's name."""
+    found = {}
+    for one in offered:
+        make = one.make if isinstance(one, Member) else one
+        if not callable(make) or not hasattr(make, "__name__"):
+            raise ValueError(f"the plugin {file} offers {make!r}: MEMBERS and NETWORKS are tuples of functions")
+        found[make.__name__] = one
+    return found
+
+
+def _forget(plugin: Plugin) -> None:
+    """Takes a plugin's names out of the registries."""
+    for name in plugin.members:
+        ALGORITHMS.pop(name, None)
+        DEFAULTS.pop(name, None)
+    for name in plugin.networks:
+        NETWORKS.pop(name, None)
+    _loaded.pop(plugin.file, None)
