@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import algorithms, corruption, data, networks, optimizers, training  # noqa: F401
     from .algorithms import *  # noqa: F403
     from .app import plots  # noqa: F401
+    from .app.run import load_run  # noqa: F401
     from .core import (  # noqa: F401
         Algorithm,
         Autoencoder,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     )
     from .corruption import corrupted  # noqa: F401
     from .distributions import likelihoods  # noqa: F401
-    from .training import stages  # noqa: F401
+    from .training import run, stages  # noqa: F401
 
 __version__ = "0.1.0"
 
@@ -49,6 +50,8 @@ OFFERED = {  # name -> the module that has it
     **dict.fromkeys(("address", "assign", "augment", "average", "chain", "descend", "evaluate_each", "epoch"), "core"),
     **dict.fromkeys(("fit", "repeat", "start", "sweep"), "core"),
     "corrupted": "corruption",
+    "load_run": "app.run",
+    "run": "training",
     "likelihoods": "distributions",
     "plots": "app",
     "stages": "training",

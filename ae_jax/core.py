@@ -121,7 +121,8 @@ class Algorithm(NamedTuple):
     encode: Callable[[Params, Array], Array]  # x [B, *shape] -> deterministic code [B, K]
     decode: Callable[[Params, Array], Array]  # code [B, K] -> data space [B, *shape]
     reconstruct: Callable[[Params, Array], Array]  # x -> data space, through the code (and switches, if any)
-    sample: Callable[[Params, Key, int], Array] | None = None  # n new examples [n, *shape]
+    sample: Callable[[Params, Key, int], Array] | None = None  # n new examples [n, *shape]: E[x | z] where z is a code
+    draw: Callable[[Params, Key, int], Array] | None = None  # n draws of x itself, with the noise of p(x | z)
     log_weight: Callable[[Params, Batch, Key], Array] | None = None  # log p(x, z) - log q(z | x), z ~ q, [B]
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any
@@ -258,6 +259,19 @@ def repeat(rule: Rule, times: int) -> Rule:
     return Rule(rule.init, update)
 
 
+def batches(data: Batch, key: Key, batch_size: int, sharding: jax.sharding.Sharding | None = None):
+    """(batch, size, steps, rest) of a pass: `batch(t, length)` is batch t; `steps` have `size` examples, one `rest`."""
+    steps, rest = divmod(length(data), size := min(batch_size, len(data.x)))
+    order = jax.random.permutation(address(key, "order"), len(data.x))
+
+    def batch(t: Array | int, length: int) -> Batch:
+        index = lax.dynamic_slice_in_dim(order, t * size, length)
+        picked = jax.tree.map(lambda a: jnp.take(a, index, axis=0, mode="clip"), data)
+        return lax.with_sharding_constraint(picked, sharding) if sharding and length == batch_size else picked
+
+    return batch, size, steps, rest
+
+
 def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
     """One pass over a dataset, shuffled by the key: a rule on batches becomes a rule on datasets. Every example is used
     once; a last, shorter batch counts by its size in the metrics. `address(key, "order")` draws the order, step t has
@@ -266,14 +280,7 @@ def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = 
     check_batch_size(batch_size)
 
     def update(params: Params, memory: Memory, data: Batch, key: Key):
-        steps, rest = divmod(length(data), size := min(batch_size, len(data.x)))
-        key_steps, order = address(key, "step"), jax.random.permutation(address(key, "order"), len(data.x))
-
-        def batch(t: Array | int, length: int) -> Batch:
-            index = lax.dynamic_slice_in_dim(order, t * size, length)
-            picked = jax.tree.map(lambda a: jnp.take(a, index, axis=0, mode="clip"), data)
-            return lax.with_sharding_constraint(picked, sharding) if sharding and length == batch_size else picked
-
+        (batch, size, steps, rest), key_steps = batches(data, key, batch_size, sharding), address(key, "step")
         params, memory, metrics = _scan(rule, params, memory, lambda t: batch(t, size), key_steps, steps)
         metrics = jax.tree.map(lambda m: m.mean(0), shares(metrics))
         if rest:

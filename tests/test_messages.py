@@ -17,7 +17,7 @@ from PIL import Image
 from probes import required
 
 import ae_jax
-from ae_jax import core, data, networks, training
+from ae_jax import core, data, networks
 from ae_jax.algorithms import ALGORITHMS
 from ae_jax.app import cli, files, index, report
 from ae_jax.app.commands import coding, measuring, reporting, restoring, runs, searching
@@ -130,15 +130,16 @@ def test_a_run_of_python_is_used_as_the_message_says(tmp_path):
     folder = run_folder.Folder(tmp_path / "run")
     with folder.opened({"mine": 1}):
         trained = loop.train(algorithm, Batch(X), epochs=1, batch_size=3, folder=folder, progress=False)
-    with pytest.raises(RunError, match=r"by training\.train in Python.*lack shape, validated") as told:
+    with pytest.raises(RunError, match=r"by training\.train in Python.*lack optimizer, algorithm") as told:
         runs.open_run(tmp_path / "run")
-    (advice,) = re.findall(r"epoch, state = training\.Folder\(.*?\)\.params\(\)", str(told.value))
-    (one,) = re.findall(r"jax\.tree\.map\(.*?state\.params\)", str(told.value))
-    found = {"training": training, "jax": jax}
-    exec(f"{advice}\nparams = {one}", found)
-    assert found["epoch"] == 1
+    (advice,) = re.findall(r"run = ae_jax\.load_run\(.*?\)", str(told.value))
+    found = {"ae_jax": ae_jax, "algorithm": algorithm}
+    exec(advice, found)
+    run = found["run"]
+    assert run.epoch == 1
+    assert run.algorithm is algorithm
     np.testing.assert_array_equal(
-        algorithm.encode(found["params"], jnp.asarray(X)), algorithm.encode(trained.of(0), jnp.asarray(X))
+        algorithm.encode(run.params, jnp.asarray(X)), algorithm.encode(trained.of(0), jnp.asarray(X))
     )
 
 

@@ -1,11 +1,14 @@
 """A run as a folder: epochs in Python, everything inside one compiled.
 
-`train` trains all seeds of an algorithm; `Folder` keeps the log, the checkpoints and the results.
+`train` trains all seeds of an algorithm; `Folder` keeps the log, the checkpoints and the results. `run` trains without
+a folder, in one call; `step` replays a step; `plugins.load` registers a file of one's own.
 """
 
 from .compiled import State, map_seeds
+from .in_memory import Ran, run
 from .loop import Trained, train
+from .replay import Step, step
 from .run_folder import Folder
 from .signals import Interrupted
 
-__all__ = ["Folder", "Interrupted", "State", "Trained", "map_seeds", "train"]
+__all__ = ["Folder", "Interrupted", "Ran", "State", "Step", "Trained", "map_seeds", "run", "step", "train"]

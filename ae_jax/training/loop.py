@@ -8,6 +8,7 @@ moment and started again ends with the bits of an uninterrupted one.
 """
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ from ..data.disk import write_atomically
 from ..data.stream import Stream
 from ..errors import RunError, warn
 from ..evaluation import Better
-from . import devices
+from . import devices, provenance
 from .arguments import check_arguments, check_length, check_monitor, seen
 from .compiled import State, programs
 from .progress import progress_bar
@@ -136,6 +137,8 @@ def train(
     begin, advance, *sharded = programs(algorithm, batch_size, transform, monitor, better, patience, mesh, validated)
     if folder is not None:
         folder.shards = shards
+        describe = functools.partial(folder.describe, seeds, functools.partial(_facts, data, validated))
+        devices.run_in_first(describe)
     held_out = validation if isinstance(validation, Stream) else devices.everywhere(validation, mesh)
     data = data if stream else devices.everywhere(data, mesh)
     numbers = np.stack([jax.random.key_data(jax.random.key(s)) for s in seeds])
@@ -245,6 +248,13 @@ def train(
     if mesh is not None:  # one process alone uses the params from here on
         chosen = jax.tree.map(jnp.asarray, devices.host(chosen))
     return trained(state, chosen, seeds, history)
+
+
+def _facts(data: Batch | Stream, validated: bool) -> dict[str, Any]:
+    """What a run's folder keeps of its data, beside its settings: see `Folder.describe`."""
+    shape = seen(data).x.shape[1:]
+    facts = {"shape": list(shape), "validated": validated}
+    return facts if isinstance(data, Stream) else facts | {"train_checksum": provenance.checksum(data)}
 
 
 def trained(state: State, chosen: Params, seeds: Sequence[int], history: list[dict[str, Any]]) -> Trained:

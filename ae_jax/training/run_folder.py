@@ -10,9 +10,9 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import (
     Descent,
@@ -24,6 +24,9 @@ from . import checkpoints, devices
 from .arguments import check_keep
 from .compiled import State
 from .provenance import checksum, circumstances
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 SEEN = 35  # seconds until all processes must see a file; network file systems cache a folder's content for 30
 SCHEMA = 2  # of config.json; 1 did not record it
@@ -41,8 +44,11 @@ class Folder:
         self.partial: dict[str, Any] = {}  # sums over the shards done in the epoch of the restored checkpoint
 
     @contextlib.contextmanager
-    def opened(self, settings: dict[str, Any], *, keep: int = 3) -> Iterator["Folder"]:
-        """Holds the folder for a run with these settings.
+    def opened(self, settings: "dict[str, Any] | Settings", *, keep: int = 3) -> Iterator["Folder"]:
+        """Holds the folder for a run with these settings: a dict of JSON's types, or `settings.Settings`.
+
+        A run with `Settings` whose algorithm `settings.build` makes can be opened by every command, and by
+        `ae_jax.load_run` with its algorithm and data.
 
         The folder of a run that failed before its first checkpoint takes other settings. `keep` is the number of
         checkpoints to leave. If many processes train together, the first one holds the folder for all, and all must
@@ -52,6 +58,7 @@ class Folder:
         for a `keep` below 1.
         """
         check_keep(keep)
+        settings = settings if isinstance(settings, dict) else settings.to_json()
         token = devices.gather_texts(secrets.token_hex(8))[0]
         with contextlib.ExitStack() as stack:
             devices.run_in_first(lambda: stack.enter_context(self._held(settings, token)))
@@ -177,6 +184,31 @@ class Folder:
             )
         return content
 
+    def recorded(self) -> dict[str, Any]:
+        """The settings in config.json, and the facts that `describe` added."""
+        content = self.config()
+        facts: dict[str, Any] = content.get("run", {})
+        return content["settings"] | facts
+
+    def describe(self, seeds: Sequence[int], facts: Callable[[], dict[str, Any]]) -> None:
+        """Adds the seeds and `facts()` to config.json under "run", for settings that lack them.
+
+        Facts are found in the data, and settings are not: a run goes on with the settings it was given. Raises RunError
+        where the folder has checkpoints of other seeds.
+        """
+        content = self.config()
+        if "shape" in content["settings"]:  # as the command line records it
+            return
+        before = content.get("run", {})
+        if before.get("seeds") == list(seeds):
+            return
+        if before and self.begun():
+            raise RunError(
+                f"{self.path} holds a run of the seeds {before['seeds']}, and the seeds {list(seeds)} are given: give "
+                "the same ones to go on, or train in another folder"
+            )
+        write_sealed(self.path / "config.json", content | {"run": {"seeds": list(seeds), **facts()}})
+
     def log(self) -> list[dict[str, Any]]:
         """The rows of log.jsonl that can be read."""
         return self.read_log()[0]
@@ -287,6 +319,14 @@ class Folder:
                 ) from None
             return e, state
         raise RunError(f"{self.path} removes its checkpoints faster than they can be read: try again, or --keep more")
+
+    def saved(self) -> list[int]:
+        """The numbers of the checkpoints: epochs, or for a stream shards."""
+        return self._numbers()
+
+    def read(self, number: int, target: State) -> tuple[int, State]:
+        """(epoch, state) of a checkpoint, see `saved`. Raises RunError if it is damaged or cannot be read."""
+        return self._read(number, target)[:2]
 
     def whole(self) -> bool:
         """Whether the newest checkpoint is undamaged, or there never was one."""

@@ -10,14 +10,13 @@ import jax.numpy as jnp
 
 from ... import data
 from ...core import Algorithm, Params
-from ...data import ranges
 from ...errors import RunError, warn
 from ...training import loop, provenance, run_folder
 from ...training.settings import Settings, build
 from .loading import Splits, load, of_patches
 
 # what config.json keeps among the settings, found in the data
-RECORDED = ("shape", "validated", "data_checksum", "vocabulary", "scale", "patches", "standard")
+RECORDED = ("shape", "validated", "data_checksum", "train_checksum", "vocabulary", "scale", "patches")
 # the settings that config.json must have for a run to be opened, and their types
 KEPT = {"shape": list, "validated": bool, "optimizer": dict, "algorithm": str, "network": str, "data": str}
 KEPT |= {"latents": int, "batch_size": int, "seeds": list}
@@ -31,18 +30,12 @@ class OpenRun(NamedTuple):
     settings: Settings
     seed: int
     shape: tuple[int, ...]
-    algorithm: Algorithm  # in the units of learning, see `standard`
+    algorithm: Algorithm
     params: Params  # of one seed
     epoch: int
     vocabulary: tuple[str, ...]  # of documents
     trained: loop.Trained  # of all seeds
     patches: bool  # whether its examples are, or may be, pieces of larger images
-    standard: data.Standard | None  # the units of learning from real values
-
-    @property
-    def in_data_units(self) -> Algorithm:
-        """The algorithm that takes and gives examples in the units of the run's data."""
-        return ranges.in_data_units(self.algorithm, self.standard)
 
     @property
     def sources(self) -> list[Path]:
@@ -56,17 +49,15 @@ def data_options(content: dict[str, Any]) -> dict[str, Any]:
     return content["data_options"] | ({} if scale is None else {"scale": scale})
 
 
-def standard_of(content: dict[str, Any]) -> data.Standard | None:
-    """The units of learning, out of the settings in a run's config.json; None for values in [0, 1].
-
-    Raises RunError for a record that is none.
-    """
-    try:
-        return None if content.get("standard") is None else data.Standard.from_json(content["standard"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"the settings in config.json are damaged: standard is none ({error!r}); restore it or train anew"
-        ) from None
+def lacking(folder: run_folder.Folder, content: dict[str, Any]) -> str:
+    """Why the settings of a run (see `Folder.recorded`) do not say which algorithm it trained; "" if they do."""
+    if not (missing := [name for name in KEPT if name not in content]):
+        return ""
+    return (
+        f"{folder.path} was trained by training.train in Python: its settings lack {', '.join(missing[:3])}, so its "
+        f"network cannot be built here. Use it in Python: run = ae_jax.load_run({str(folder.path)!r}, "
+        "algorithm=algorithm), where algorithm is the one that it trained; run.params are the params of its first seed"
+    )
 
 
 def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
@@ -74,15 +65,9 @@ def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
     if workdir.is_file():
         raise RunError(f"{workdir} is a file; a run is a folder, the --workdir of its training")
     folder = run_folder.Folder(workdir)
-    content = folder.config()["settings"]
-    if missing := [name for name in KEPT if name not in content]:
-        raise RunError(
-            f"{folder.path} was not trained by ae-jax train, but by training.train in Python: its settings lack "
-            f"{', '.join(missing[:3])}, so its network cannot be built here. Use it in Python: "
-            f"epoch, state = training.Folder({str(folder.path)!r}).params() loads it; "
-            "jax.tree.map(lambda leaf: leaf[0], state.params) gives the params of its first seed, for the algorithm's "
-            "functions"
-        )
+    content = folder.recorded()
+    if missing := lacking(folder, content):
+        raise RunError(missing)
     whole = lambda name, least: all(isinstance(n, int) and n >= least for n in content[name]) and content[name]
     wrong = [name for name, kind in KEPT.items() if not isinstance(content[name], kind)]
     wrong = wrong or [name for name, least in (("shape", 1), ("seeds", 0)) if not whole(name, least)]
@@ -90,7 +75,7 @@ def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
         shown = f"its {wrong[0]} is {content[wrong[0]]!r}"
         raise RunError(f"{folder.path / 'config.json'} is damaged ({shown}); restore it or train anew")
     shape = tuple(content["shape"])
-    content = content | {"data_options": data_options(content)}
+    content.update(data_options=data_options(content))
     settings = Settings.from_json({k: v for k, v in content.items() if k not in RECORDED})
     if seed is not None and seed not in settings.seeds:
         raise RunError(f"{folder.path} has no seed {seed}; it was trained with {list(settings.seeds)}")
@@ -114,15 +99,20 @@ def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
         vocabulary=tuple(content.get("vocabulary", ())),
         trained=trained,
         patches=content.get("patches", of_patches(settings)),  # older runs do not record it
-        standard=standard_of(content),
     )
 
 
 def load_own(opened: OpenRun) -> Splits:
     """The data that a run was trained on. Raises RunError where they are no longer the same."""
-    content, settings, name = opened.folder.config()["settings"], opened.settings, opened.settings.data
-    same = lambda splits: provenance.checksum(tuple(splits.dataset)) == content["data_checksum"]
-    splits = load(settings, opened.standard)
+    content, settings, name = opened.folder.recorded(), opened.settings, opened.settings.data
+
+    def same(splits: Splits) -> bool:
+        if "data_checksum" in content:
+            return provenance.checksum(tuple(splits.dataset)) == content["data_checksum"]
+        known = content.get("train_checksum")  # of a run in Python; a stream has none
+        return known is None or provenance.checksum(splits.train) == known
+
+    splits = load(settings)
     if not same(splits) and "scale" not in content:
         # Older runs keep no scale and took uint8 up to 1 for zeros and ones. The checksum shows whether this one did.
         with contextlib.suppress(data.DataError):  # values exceed 1, or the data take no scale

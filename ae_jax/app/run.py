@@ -1,0 +1,93 @@
+"""A trained run in Python: `ae_jax.load_run`."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core import Algorithm, Params
+from ..errors import RunError
+from ..training import loop, run_folder
+from .commands.loading import Splits
+from .commands.runs import OpenRun, lacking, load_own, open_run
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run, as `load_run` gives it."""
+
+    folder: run_folder.Folder
+    settings: dict[str, Any]  # of config.json, with what the run recorded of its data
+    trained: loop.Trained  # the params of all seeds, and a row an epoch
+    seed: int  # whose params are `params`
+    epoch: int  # of the checkpoint
+    lacks: str = ""  # why algorithm and data cannot be made from the settings; "" if they can
+    opened: OpenRun | None = None
+    given: Algorithm | None = None
+
+    @property
+    def params(self) -> Params:
+        """The params of `seed`; those of another are `of(seed)`."""
+        return self.of(self.seed)
+
+    def of(self, seed: int) -> Params:
+        """The params of a seed. Raises ValueError for one that was not trained, RunError for one that failed."""
+        return self.trained.of(seed)
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The algorithm on its network. Raises RunError where the settings do not describe one and none was given."""
+        if self.given is not None:
+            return self.given
+        if self.opened is None:
+            raise RunError(self.lacks)
+        return self.opened.algorithm
+
+    @functools.cached_property
+    def data(self) -> Splits:
+        """The data of the run, loaded when first asked for: `train`, `validation`, `test` and the whole `dataset`.
+
+        Raises RunError for data that have changed, and for settings that do not name the data.
+        """
+        if self.opened is None:
+            raise RunError(f"{self.folder.path} does not say which data it learned from: {self.lacks}")
+        return load_own(self.opened)
+
+
+def load_run(folder: Path | str, seed: int | None = None, algorithm: Algorithm | None = None) -> Run:
+    """A run of `ae-jax train` or of `training.train`, from its newest checkpoint.
+
+    Args:
+        folder: of the run.
+        seed: the seed of `Run.params`; by default the first that did not fail.
+        algorithm: what a run with settings of one's own trained. Other runs need none: their settings describe it.
+
+    Raises RunError for a folder that is no run's, that is damaged, or that has no checkpoint yet or no such seed.
+    """
+    held = run_folder.Folder(folder)
+    content = held.recorded()
+    if not (why := lacking(held, content)):
+        opened = open_run(held.path, seed)
+        return Run(
+            folder=held,
+            settings=content,
+            trained=opened.trained,
+            seed=opened.seed,
+            epoch=opened.epoch,
+            opened=opened,
+            given=algorithm,
+        )
+    epoch, state = held.params()
+    history = held.log()
+    seeds = content.get("seeds", range(len(state.active)))  # older runs do not record them
+    validated = content.get("validated", any("validation" in row for row in history))
+    chosen = jax.tree.map(jnp.asarray, state.best if validated else state.params)
+    trained = loop.trained(state, chosen, tuple(seeds), history)
+    if seed is None:
+        seed = trained.good[0]
+    elif seed not in trained.seeds:
+        raise RunError(f"{held.path} has no seed {seed}; it was trained with {list(trained.seeds)}")
+    return Run(folder=held, settings=content, trained=trained, seed=seed, epoch=epoch, lacks=why, given=algorithm)

@@ -1,0 +1,64 @@
+"""A whole run in one call, without a folder: all seeds and epochs are one compiled program."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..core import Algorithm, Batch, Key, Metrics, Params, address, average, epoch, fit
+from ..xla.programs import compiled
+from .arguments import check_length, check_seeds
+from .compiled import map_seeds
+
+
+class Ran(NamedTuple):
+    """The result of `run`; every leaf has a leading axis of seeds, S."""
+
+    params: Params
+    history: Metrics  # each training metric [S, epochs]
+    metrics: Metrics  # each metric of the test set [S]; {} without one
+
+
+def run(
+    algorithm: Algorithm,
+    train: Batch,
+    test: Batch | None = None,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    seeds: int | Sequence[int] = 1,
+) -> Ran:
+    """Trains every seed of an algorithm, and measures it on a test set.
+
+    A second call with the same algorithm, epochs, batch size and shapes compiles nothing. `training.train` has the same
+    keys, and a folder, checkpoints and early stopping as well.
+
+    Args:
+        algorithm: the algorithm on its network.
+        train: the training set.
+        test: examples for `Ran.metrics`.
+        epochs: passes over the training set.
+        batch_size: examples in a step.
+        seeds: how many runs, of the seeds 0 to seeds - 1; or the seeds themselves.
+
+    Raises ValueError for no epochs, no examples in a step, and seeds that are none.
+    """
+    check_length(epochs, batch_size)
+    seeds = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
+    check_seeds(seeds)
+    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    return Ran(*_ran(algorithm, keys, train, test, epochs=epochs, batch_size=batch_size))
+
+
+@functools.partial(compiled, static_argnames=("epochs", "batch_size"))
+def _ran(algorithm: Algorithm, keys: Key, train: Batch, test: Batch | None, *, epochs: int, batch_size: int):
+    rule = epoch(algorithm, batch_size)
+
+    def one(key: Key) -> tuple[Params, Metrics, Metrics]:
+        params, history = fit(algorithm.init, rule, train, key, epochs)
+        key_test = address(key, "evaluation", "test")
+        return params, history, {} if test is None else average(algorithm.evaluate, params, test, key_test)
+
+    return map_seeds(one)(keys)
