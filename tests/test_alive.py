@@ -79,7 +79,6 @@ DECODES = {  # members whose decoder learns; an RBM's is its encoder, and its un
     "denoising": (algorithms.denoising, MLP(4)),
     "sparse": (algorithms.sparse, SIGMOID()),
     "k_sparse": (partial(algorithms.k_sparse, k=2), MLP(6)),
-    "dictionary": (partial(algorithms.dictionary, k=2), networks.linear((4, 4, 1), 6)),
     "contractive": (algorithms.contractive, MLP(4)),
     "vae": (algorithms.vae, MLP(4, heads=2)),
     "iwae": (partial(algorithms.iwae, samples=3), MLP(4, heads=2)),
@@ -236,12 +235,12 @@ def test_labels_stay_as_they_are():
 
 
 def test_samples_are_of_the_key_that_is_asked(monkeypatch, tmp_path):
-    algorithm = SimpleNamespace(sample=lambda params, key, n: jax.random.uniform(key, (n, 4)))
+    algorithm = SimpleNamespace(sample=lambda params, key, n: jax.random.uniform(key, (n, 4)), draw=None)
     opened = SimpleNamespace(
         algorithm=algorithm, params={}, sources=[], settings=SimpleNamespace(data="digits", algorithm="vae")
     )
     monkeypatch.setattr(runs, "open_run", lambda workdir, seed: opened)
-    one, again, two = (coding.sample(tmp_path, 3, tmp_path / "x.npy", key=key) for key in (1, 1, 2))
+    one, again, two = (coding.sample(tmp_path, 3, tmp_path / "x.npy", key=key)[0] for key in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     np.testing.assert_array_equal(one, jax.random.uniform(address(jax.random.key(1), "sampling"), (3, 4)))
     assert not np.allclose(one, two)

@@ -69,6 +69,7 @@ def made(
         nll = jnp.log(len(outputs)) - jax.nn.logsumexp(-jax.vmap(bernoulli_nll, (0, None))(outputs, batch.x), 0)  # [B]
         return {"loss": nll, "nll": nll, **reconstruction(jax.nn.sigmoid(outputs[0]), batch.x)}
 
+    draw = lambda params, key, n: ancestral(logits, params, net.shape, key, n)
     return Algorithm(
         init=init,
         rule=descend(loss, optimizer, wrt=groups),
@@ -76,7 +77,8 @@ def made(
         encode=lambda params, x: net.encode(masked(params, params["degrees"][0]), x),
         decode=lambda params, z: jax.nn.sigmoid(net.decode(masked(params, params["degrees"][0]), z)),
         reconstruct=lambda params, x: jax.nn.sigmoid(logits(params, x, params["degrees"][0])),
-        sample=lambda params, key, n: ancestral(logits, params, net.shape, key, n),
+        sample=draw,
+        draw=draw,
         corrupt=net.corrupt,
         statistics=("degrees",),
     )

@@ -65,7 +65,6 @@ def rbm(
 
     encode = lambda params, x: model.hidden.mean(net.encode(params, x))
     decode = lambda params, z: model.visible.mean(net.decode(params, z))
-    reconstruct = lambda params, x: decode(params, encode(params, x))
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         a = net.decode(params, encode(params, batch.x))
@@ -79,5 +78,18 @@ def rbm(
         v = model.gibbs(params, model.visible_noise(params, key_begin, n), key_walk, sample_steps - 1)
         return model.visible.mean(model.down(params, v, key_last))
 
-    rule = descend(gap, optimizer, wrt=("encoder", "decoder"), name="gap", weight_l2=weight_l2)
-    return Algorithm(init, rule, evaluate, encode, decode, reconstruct, sample, statistics=("chains",) * bool(chains))
+    def draw(params: Params, key: Key, n: int) -> Array:
+        key_begin, key_walk = jax.random.split(key)
+        return model.gibbs(params, model.visible_noise(params, key_begin, n), key_walk, sample_steps)
+
+    return Algorithm(
+        init=init,
+        rule=descend(gap, optimizer, wrt=("encoder", "decoder"), name="gap", weight_l2=weight_l2),
+        evaluate=evaluate,
+        encode=encode,
+        decode=decode,
+        reconstruct=lambda params, x: decode(params, encode(params, x)),
+        sample=sample,
+        draw=draw,
+        statistics=("chains",) * bool(chains),
+    )

@@ -34,6 +34,7 @@ Autoencoders in JAX: train one, look at it, use it.
   project WORKDIR [OUT]     codes, labels and pictures for the Embedding Projector
   list                  algorithms, networks, data and metrics, a line each
 
+ae-jax --plugin FILE COMMAND ... adds the members and networks of a Python file of yours.
 ae-jax COMMAND --help lists the options of a command. To begin:
   ae-jax train vae --data digits --epochs 100 --seeds 5
 """
@@ -154,8 +155,9 @@ def sample(
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64,
     seed: int | None = None,
     key: int = 0,
+    draws: bool = False,
 ) -> None:
-    """Draw new examples from a generative model.
+    """Draw new examples from a generative model: of each drawn code the mean of x, or with --draws a draw of x.
 
     Args:
         workdir: folder of the run.
@@ -163,10 +165,12 @@ def sample(
         n: the number of examples.
         seed: one of the run's seeds; the first by default.
         key: seed of the draw.
+        draws: draw x from p(x | z), with its noise; by default write the mean, E[x | z].
     """
     from .commands import coding
 
-    print(f"{coding.sample(workdir, n, out, seed, key).shape} samples written to {out}")
+    x, kind = coding.sample(workdir, n, out, seed, key, draws)
+    print(f"{x.shape} samples written to {out}: {kind}")
 
 
 def report(workdir: Path, /) -> None:
@@ -328,8 +332,25 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
+def without_plugins(arguments: list[str]) -> list[str]:
+    """The arguments but for --plugin FILE, which is loaded. Raises ValueError where the file is missing or unfit."""
+    rest, given = [], iter(arguments)
+    for argument in given:
+        if argument != "--plugin" and not argument.startswith("--plugin="):
+            rest.append(argument)
+            continue
+        file = argument.partition("=")[2] or next(given, None)
+        if file is None:
+            raise ValueError("--plugin wants a file: ae-jax --plugin FILE COMMAND ...")
+        from ..training import plugins
+
+        plugins.load(file)
+    return rest
+
+
 def dispatch(arguments: list[str]) -> None:
     """Runs one command. Raises what it raises."""
+    arguments = without_plugins(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return

@@ -70,6 +70,7 @@ class LatentModel(NamedTuple):
     decode: Callable[[Params, Array], Array]  # (params, z [B, K]) -> E[x | z]
     reconstruct: Callable[[Params, Array], Array]  # (params, x) -> E[x | mean of z]
     sample: Callable[[Params, Key, int], Array]  # E[x | z] for n draws of z from the prior
+    draw_data: Callable[[Params, Key, int], Array] | None  # x ~ p(x | z), likewise; None: the likelihood has no draw
     log_weight: Callable[[Params, Batch, Key], Array]  # log p(x, z) - log q(z | x), [B]
 
 
@@ -160,9 +161,19 @@ def latent_model(
     def decode(params: Params, z: Array) -> Array:
         return p.mean(params, net.decode(params, z))
 
-    def sample(params: Params, key: Key, n: int) -> Array:
+    def codes(params: Params, key: Key, n: int) -> Array:
         dtype: Any = jax.tree.leaves(params["decoder"])[0].dtype
-        return decode(params, pz.draw(params, key, n, dtype))
+        return pz.draw(params, key, n, dtype)
+
+    def sample(params: Params, key: Key, n: int) -> Array:
+        return decode(params, codes(params, key, n))
+
+    draw_likelihood = p.draw
+
+    def draw_data(params: Params, key: Key, n: int) -> Array:
+        assert draw_likelihood is not None
+        output = net.decode(params, codes(params, address(key, "code"), n))
+        return draw_likelihood(params, output, address(key, "data"))
 
     return LatentModel(
         net=net,
@@ -177,6 +188,7 @@ def latent_model(
         decode=decode,
         reconstruct=lambda params, x: decode(params, encode(params, x)),
         sample=sample,
+        draw_data=None if p.draw is None else draw_data,
         log_weight=lambda params, batch, key: draw(params, batch, key).log_weight[0],
     )
 
@@ -229,6 +241,7 @@ def variational(
         decode=model.decode,
         reconstruct=model.reconstruct,
         sample=model.sample,
+        draw=model.draw_data,
         log_weight=model.log_weight,
         corrupt=model.net.corrupt,
     )

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from ..core import Autoencoder, Key, Params
 
@@ -47,13 +46,3 @@ def recoded(net: Autoencoder, encode: Callable[..., Array]) -> Autoencoder:
     """The network with `encode`, (params, x, key=None) -> code, for its own; raises as `code_only`."""
     apply = composed(encode, code_only(net).decode)
     return net._replace(encode=encode, apply=apply, layer=None, activation=None)
-
-
-def largest(z: Array, k: int | Array, most: int) -> Array:
-    """z with all but its k largest entries 0; of equals, the first are kept. [B, K] -> [B, K].
-
-    `most` is what k, which may be traced, never exceeds.
-    """
-    _, index = lax.top_k(lax.stop_gradient(z), most)  # [B, most]
-    kept = jnp.broadcast_to(jnp.arange(index.shape[1]) < k, index.shape)
-    return jnp.where(jnp.put_along_axis(jnp.zeros(z.shape, bool), index, kept, axis=1, inplace=False), z, 0)

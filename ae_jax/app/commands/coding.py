@@ -36,8 +36,8 @@ def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resiz
     named = data.is_name(source, opened.settings.data_options.get("data_dir"))
     if resize and (opened.vocabulary or named or suffix(source) in (".npy", ".npz")):
         raise RunError(f"--resize has no effect: {source} is not read as files of images; leave it out")
-    x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options, opened.standard)
-    codes = in_chunks(opened.in_data_units.encode, opened.params, x)
+    x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
+    codes = in_chunks(opened.algorithm.encode, opened.params, x)
     save_array(out, codes, "codes")
     return codes
 
@@ -60,13 +60,19 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
         if indexed.get("seed", opened.seed) != opened.seed:
             raise RunError(f"{source} is an index of seed {indexed['seed']}: give --seed {indexed['seed']}")
     codes = check_codes(codes, opened.settings.latents, source)
-    x = in_chunks(opened.in_data_units.decode, opened.params, codes)
+    x = in_chunks(opened.algorithm.decode, opened.params, codes)
     save_examples(out, x)
     return x
 
 
-def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int = 0) -> np.ndarray:
-    """n new examples [n, *shape], written to .npy, .npz or a .png grid; the same `key` draws the same ones."""
+def sample(
+    workdir: Path, n: int, out: Path, seed: int | None = None, key: int = 0, draws: bool = False
+) -> tuple[np.ndarray, str]:
+    """n new examples [n, *shape], and whether they are means or draws, in words; written to .npy, .npz or a .png grid.
+
+    The same `key` draws the same ones. With `draws` they have the noise of p(x | z). Raises RunError for a run that
+    has no such examples.
+    """
     check_suffix(out, (".npy", ".npz", ".png"))
     check_output(out)
     opened = runs.open_run(workdir, seed)
@@ -75,16 +81,23 @@ def sample(workdir: Path, n: int, out: Path, seed: int | None = None, key: int =
         raise RunError(f"n is {n}; it must be at least 1")
     if not 0 <= key < 2**32:
         raise RunError(f"key is {key}; it must be a number from 0 to 2^32 - 1 = {2**32 - 1}")
-    draw = opened.in_data_units.sample
-    if draw is None:
+    if opened.algorithm.sample is None:
         raise RunError(
             f"{opened.settings.algorithm} is not a generative model: it has no distribution of codes. "
             "To draw samples, train vae, iwae, beta_tc_vae, vamp, made, rbm or an adversarial member."
         )
+    make = opened.algorithm.draw if draws else opened.algorithm.sample
+    if make is None:
+        raise RunError(
+            f"{opened.settings.algorithm} has no draws of examples, as its decoder gives no distribution of x: leave "
+            "--draws out for what it decodes"
+        )
     key_sampling = address(jax.random.key(key), "sampling")
-    x = np.asarray(jax.jit(draw, static_argnums=2)(opened.params, key_sampling, n))
+    x = np.asarray(jax.jit(make, static_argnums=2)(opened.params, key_sampling, n))
     save_examples(out, x)
-    return x
+    if make is opened.algorithm.draw:
+        return x, "draws of x"
+    return x, "means of x, E[x | z] of drawn z" + ("" if opened.algorithm.draw is None else "; --draws draws x itself")
 
 
 def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
@@ -94,10 +107,9 @@ def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
     """
     opened = runs.open_run(workdir, seed)
     check_folder(out, ("encoder.stablehlo", "decoder.stablehlo", "signature.json"))
-    algorithm = opened.in_data_units
-    parts: dict[str, Any] = {"encoder": (algorithm.encode, opened.shape)}
-    if algorithm.decodes:
-        parts["decoder"] = (algorithm.decode, (opened.settings.latents,))
+    parts: dict[str, Any] = {"encoder": (opened.algorithm.encode, opened.shape)}
+    if opened.algorithm.decodes:
+        parts["decoder"] = (opened.algorithm.decode, (opened.settings.latents,))
     programs = {n: exported(functools.partial(fn, opened.params), shape) for n, (fn, shape) in parts.items()}
     out.mkdir(parents=True, exist_ok=True)
     for name, program in programs.items():
