@@ -9,7 +9,6 @@ activations. Not here: the paper's row of RBMs.
     .venv/bin/python experiments/contractive_table.py --full    # the paper's 1000 units and 50,000 images, 50 epochs
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -18,9 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import command, feature_panels, keys, mapped, record
+from study import Run, command, experiment, feature_panels, mapped, part
 
-from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder, classifier, contractive, denoising
 from ae_jax.core import Algorithm, Autoencoder, Batch, address, average, epoch, fit
@@ -74,98 +72,74 @@ CLAIMS = {
 }
 
 
+@experiment(
+    title="Contractive, denoising and plain autoencoders of one layer, {units} units, {images} images of {data}",
+    source="Rifai, Vincent, Muller, Glorot & Bengio (2011), ICML, tables 1 and 2",
+    seeds=3,
+    full={"units": 1000, "epochs": 50, "images": 50000},
+    claims=CLAIMS,
+    notes=[
+        "Jacobian norm: mean over the test images of ||J||_F, in code per pixel (both in [0, 1]), before "
+        "fine-tuning; the paper prints its norms in a unit of 1e-4 that it does not explain, so only the order is "
+        "compared. Saturation: activations below 0.05 or above 0.95, before fine-tuning.",
+        "The paper trains 1000 units on 50,000 images by stochastic gradient descent and stops early on "
+        "validation images; here {units} units, {images} images, Adam (1e-3), {epochs} epochs and "
+        "{tuning} of fine-tuning without early stopping.",
+        "Each method's strength, chosen by the first seed's error on {held_out} training images that are not "
+        "trained on: {strengths}. CAE+H has one "
+        "corruption of standard deviation 0.1 and both weights alike; CAE-2 is two layers, trained one after the "
+        "other.",
+    ],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 3,
-    seed: int = 0,
-    epochs: int = 12,
-    tuning: int = 12,
-    units: int = 300,
-    images: int = 10000,
-    held_out: int = 5000,
-    full: bool = False,
-    data: str = "mnist",
-    out: str = "results",
+    epochs: int = 12,  # of pretraining
+    tuning: int = 12,  # epochs of fine-tuning
+    units: int = 300,  # size of each layer
+    images: int = 10000,  # how many to train on
+    held_out: int = 5000,  # training images after them that choose each method's strength; 0: the middle one
 ):
-    """Pretrains one layer by each method, measures its code, and fine-tunes it as a classifier.
-
-    Args:
-        seeds: how many nets of each kind.
-        seed: the first of them; its filters are the picture.
-        epochs: of pretraining.
-        tuning: epochs of fine-tuning.
-        units: size of each layer.
-        images: how many to train on.
-        held_out: training images, not trained on, to choose each method's strength by; with 0 the middle one is taken.
-        full: 1000 units, 50 epochs, and all but 10,000 of the training images.
-        data: what `ae_jax.data.load` takes; it needs labels.
-        out: folder for the record.
-    """
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    whole, test_set = datasets.load(data)
-    if full:
-        units, epochs, images = 1000, 50, len(whole.x) - 10000
-        settings |= {"units": units, "epochs": epochs, "images": images}  # what was run
-    train_set = jax.tree.map(lambda a: jnp.asarray(a[:images]), whole)
-    test_set = jax.tree.map(jnp.asarray, test_set)
-    choosing = jax.tree.map(lambda a: jnp.asarray(a[images : images + held_out]), whole)
+    """Pretrains one layer by each method, measures its code, and fine-tunes it as a classifier."""
+    whole, test_set = run.data()
+    sets = part(whole, images), part(whole, images, images + held_out), test_set
+    train_set, choosing, test_set = jax.tree.map(jnp.asarray, sets)
     strength: dict[str, float] = {}
     for name, row in ROWS.items():
         errors = {} if held_out else dict.fromkeys(row.tried[1:2], 0.0)
         for tried in row.tried if held_out else ():
-            net = mapped(recipe(row, tried, units, epochs, tuning))(keys(sweep[:1]), train_set, choosing)
-            errors[tried] = float(net["test error, %"][0])
+            net = mapped(recipe(row, tried, units, epochs, tuning))
+            found = run.computed(f"{name} {tried:g}, tried", net, run.keys()[:1], train_set, choosing)
+            errors[tried] = float(found["test error, %"][0])
             print(f"{name} {tried:g}: validation error {errors[tried]:.2f} %", flush=True)
         strength[name] = min(errors, key=errors.__getitem__) if errors else strength.get(row.like, 0.0)
 
-    found, shown = {}, {}
+    shown = {}
     for name, row in ROWS.items():
-        print(f"{seeds} x {name}: {epochs} epochs a layer, {tuning} of fine-tuning", flush=True)
-        result = mapped(recipe(row, strength[name], units, epochs, tuning))(keys(sweep), train_set, test_set)
-        found[name] = jax.tree.map(np.asarray, result)
+        net = mapped(recipe(row, strength[name], units, epochs, tuning))
+        found = jax.tree.map(np.asarray, run.computed(name, net, run.keys(), train_set, test_set))
         if row.layers == 1:
-            kernel = found[name].pop("kernel")[0]  # [D, K], the first seed's
-            title = f"{name}: error {found[name]['test error, %'].mean():.2f} %"
+            kernel = found.pop("kernel")[0]  # [D, K], the first seed's
+            title = f"{name}: error {found['test error, %'].mean():.2f} %"
             shown[title] = kernel.T[:36].reshape(-1, *train_set.x.shape[1:])
-    metrics = {f"{what}, {name}": v for name, result in found.items() for what, v in result.items()}
-    error = {name: result["test error, %"] for name, result in found.items()}
-    norms = np.stack([found[name]["Jacobian norm"] for name in ONE_LAYER])  # [rows, S]
-    metrics |= {
-        "test error, AE minus CAE, %": error["AE"] - error["CAE"],
-        "test error, AE minus DAE-b, %": error["AE"] - error["DAE-b"],
-        "test error, AE minus DAE-g, %": error["AE"] - error["DAE-g"],
-        "test error, mean of DAEs minus CAE, %": (error["DAE-b"] + error["DAE-g"]) / 2 - error["CAE"],
-        "Jacobian norm, AE minus CAE": found["AE"]["Jacobian norm"] - found["CAE"]["Jacobian norm"],
-        "saturation, CAE minus AE, %": found["CAE"]["saturation, %"] - found["AE"]["saturation, %"],
+        run.metrics |= {f"{what}, {name}": values for what, values in found.items()}
+    of = lambda what, *names: np.stack([run.metrics[f"{what}, {name}"] for name in names])  # [rows, S]
+    less = lambda what, a, b: np.subtract(*of(what, a, b))
+    noise = of("test error, %", "DAE-b", "DAE-g").sum(0) / 2
+    run.metrics |= {
+        "test error, AE minus CAE, %": less("test error, %", "AE", "CAE"),
+        "test error, AE minus DAE-b, %": less("test error, %", "AE", "DAE-b"),
+        "test error, AE minus DAE-g, %": less("test error, %", "AE", "DAE-g"),
+        "test error, mean of DAEs minus CAE, %": noise - run.metrics["test error, %, CAE"],
+        "Jacobian norm, AE minus CAE": less("Jacobian norm", "AE", "CAE"),
+        "saturation, CAE minus AE, %": less("saturation, %", "CAE", "AE"),
         "rank correlation of Jacobian norm and error": rank_correlation(
-            norms, np.stack([error[name] for name in ONE_LAYER])
+            of("Jacobian norm", *ONE_LAYER), of("test error, %", *ONE_LAYER)
         ),
-        "test error, CAE minus CAE-2, %": error["CAE"] - error["CAE-2"],
+        "test error, CAE minus CAE-2, %": less("test error, %", "CAE", "CAE-2"),
     }
-    return record(
-        __file__,
-        metrics,
-        title=f"Contractive, denoising and plain autoencoders of one layer, {units} units, {images} images of {data}",
-        source="Rifai, Vincent, Muller, Glorot & Bengio (2011), ICML, tables 1 and 2",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        claims=CLAIMS,
-        notes=[
-            "Jacobian norm: mean over the test images of ||J||_F, in code per pixel (both in [0, 1]), before "
-            "fine-tuning; the paper prints its norms in a unit of 1e-4 that it does not explain, so only the order is "
-            "compared. Saturation: activations below 0.05 or above 0.95, before fine-tuning.",
-            "The paper trains 1000 units on 50,000 images by stochastic gradient descent and stops early on "
-            f"validation images; here {units} units, {images} images, Adam (1e-3), {epochs} epochs and "
-            f"{tuning} of fine-tuning without early stopping.",
-            f"Each method's strength, chosen by the first seed's error on {held_out} training images that are not "
-            f"trained on: {', '.join(f'{name} {s:g}' for name, s in strength.items() if s)}. CAE+H has one "
-            "corruption of standard deviation 0.1 and both weights alike; CAE-2 is two layers, trained one after the "
-            "other.",
-        ],
-        figure=lambda: feature_panels(shown, columns=6, across=3),
-        out=out,
-    )
+    run.facts = {"strengths": ", ".join(f"{name} {s:g}" for name, s in strength.items() if s)}
+    return lambda: feature_panels(shown, columns=6, across=3)
 
 
 def recipe(row: Row, strength: float, units: int, epochs: int, tuning: int, batch_size: int = 50):

@@ -8,16 +8,13 @@ hole where a classifier, trained on real digits, does not recognise what it deco
     .venv/bin/python experiments/latent_walks.py --full    # all of MNIST, a deeper net, 10 seeds
 """
 
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from study import command, record
+from study import Run, command, cosine_adam, experiment
 
-from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder, classifier, vae
 from ae_jax.app import plots
@@ -25,10 +22,10 @@ from ae_jax.core import Algorithm, Batch, Params
 from ae_jax.evaluation import pca
 from ae_jax.evaluation.codes import encode
 from ae_jax.evaluation.retrieval import nearest
-from ae_jax.training.loop import train
 
 THRESHOLD = 0.95  # of the largest probability: fixed before the first run
 MASS, WALKS = "recognised of the Gaussian's mass, %", "recognised on interpolations, %"
+FAR = "distance to the nearest training image"
 # Written before the first run; paired over seeds.
 CLAIMS = {
     f"{MASS}: L2 minus plain": "the penalty closes holes between codes",
@@ -40,60 +37,46 @@ CLAIMS = {
 }
 
 
+@experiment(
+    title="Holes between two-dimensional codes, and walks across them, {data}",
+    source="Kingma & Welling (2014), arXiv:1312.6114, fig. 4",
+    seeds=3,
+    full={"seeds": 10, "images": 10**9, "epochs": 30, "hidden": (1000, 500, 250)},
+    claims=CLAIMS,
+    notes=[
+        "Recognised: a classifier (784-256-64-10 on pixels, dropout, the same training images) gives one class "
+        f"more than {THRESHOLD:g}. The Gaussian is fitted to the training codes, mean and covariance, for all "
+        "alike: only the variational code has a prior, and the others' scale is anyone's. The mass is that of "
+        "{draws} draws, the same for all. Distances are Euclidean in pixels, to 10,000 training images, and "
+        "small for what is blurred: a check, no aim.",
+        "PCA and fading in pixels have no seed; their values are repeated. The length of a code alone does not "
+        "bind the decoder, which can undo any shrinking by larger weights: where the penalty closes few holes, "
+        "that is the suspected cause. In the picture red marks what the classifier does not recognise.",
+    ],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 3,
-    seed: int = 0,
-    images: int = 20000,
-    epochs: int = 15,
-    hidden: tuple[int, ...] = (256, 128),
-    weight: float = 0.5,
-    learning_rate: float = 1e-3,
-    batch_size: int = 128,
-    draws: int = 2000,
-    pairs: int = 300,
-    between: int = 9,
-    side: int = 15,
-    full: bool = False,
-    data: str = "mnist",
-    out: str = "results",
+    images: int = 20000,  # how many to train on
+    epochs: int = 15,  # passes over them
+    hidden: tuple[int, ...] = (256, 128),  # widths of the encoder's layers before the code
+    weight: float = 0.5,  # of the code's squared length; at 0.5 that of the mean in a variational autoencoder's KL
+    learning_rate: float = 1e-3,  # Adam's at the start; it falls to 0 along half a cosine
+    batch_size: int = 128,  # images in a step
+    draws: int = 2000,  # points drawn from the Gaussian over the plane
+    pairs: int = 300,  # of test images, between which one walks
+    between: int = 9,  # points on each walk, its ends left out
+    side: int = 15,  # of the grids in the picture
 ):
-    """Trains three kinds of autoencoder with a 2-D code, and walks over their codes.
-
-    Args:
-        seeds: how many runs of each.
-        seed: the first of them; its walks are the picture.
-        images: how many to train on.
-        epochs: passes over them.
-        hidden: widths of the encoder's layers before the code.
-        weight: of the code's squared length; at 0.5 it is that of the mean in a variational autoencoder's KL.
-        learning_rate: Adam's at the start; it falls to 0 along half a cosine.
-        batch_size: images in a step.
-        draws: points drawn from the Gaussian over the plane.
-        pairs: of test images, between which one walks.
-        between: points on each walk, its ends left out.
-        side: of the grids in the picture.
-        full: all of the training set, 784-1000-500-250-2, 30 epochs, 10 seeds.
-        data: what `ae_jax.data.load` takes; grey images with labels.
-        out: folder for the record.
-    """
-    if full:
-        seeds, images, epochs, hidden = 10, 10**9, 30, (1000, 500, 250)
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    loaded = datasets.load(data)
+    """Trains three kinds of autoencoder with a 2-D code, and walks over their codes."""
+    loaded, seed, same = run.data(), run.seeds[0], np.ones(len(run.seeds))
     labels = np.asarray(loaded.train.y)[:images]
     learned = Batch(jnp.asarray(loaded.train.x[:images]), jnp.asarray(labels))
     test_x, shape = jnp.asarray(loaded.test.x), loaded.train.x.shape[1:]
-    classes = int(labels.max()) + 1
-    steps = epochs * -(-len(learned.x) // batch_size)
-    adam = lambda: optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
-    plan: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
-
-    print(f"a classifier, {epochs} epochs", flush=True)
-    judge = classifier(
-        networks.mlp(shape, 64, hidden=(256,), code_activation="relu", dropout=0.2), adam(), classes=classes
-    )
-    judge_params = train(judge, learned, **plan).of(0)
+    adam = cosine_adam(learning_rate, epochs, learned, batch_size)
+    pixels = networks.mlp(shape, 64, hidden=(256,), code_activation="relu", dropout=0.2)
+    judge = classifier(pixels, adam, classes=int(labels.max()) + 1)
+    judge_params = run.train("classifier", judge, learned, seeds=(0,)).of(0)
 
     @jax.jit
     def sure(x: Any) -> Any:  # [N, *shape] -> [N], the largest probability
@@ -102,79 +85,46 @@ def main(
 
     recognised = lambda x: np.asarray(sure(jnp.asarray(x))) > THRESHOLD
     share = lambda x: 100 * float(recognised(x).mean())
-
-    algorithms = {
-        "plain": autoencoder(networks.mlp(shape, 2, hidden=hidden), adam(), likelihood="bernoulli"),
-        "L2": autoencoder(networks.mlp(shape, 2, hidden=hidden), adam(), likelihood="bernoulli", code_l2=weight),
-        "variational": vae(networks.mlp(shape, 2, hidden=hidden, heads=2), adam()),
-    }
     draw = np.random.default_rng(seed)
     normal = draw.normal(size=(draws, 2)).astype(np.float32)  # the same for all
     ends = draw.integers(len(test_x), size=(2, pairs))
     t = np.linspace(0, 1, between + 2)[1:-1, None, None]  # the ends are not on the way
+    walk = lambda of, t: (1 - t) * of[ends[0]] + t * of[ends[1]]
     base = learned.x[:10000].reshape(min(10000, len(learned.x)), -1)
     far = lambda x: float(np.mean(nearest(base, jnp.asarray(x).reshape(len(x), -1), 1)[1]))
 
     own = {"test images": test_x[:draws], "test images with shuffled pixels": shuffled(test_x[:draws], draw)}
-    metrics = {f"recognised of {name}, %": np.full(seeds, share(x)) for name, x in own.items()}
-    metrics["distance to the nearest training image: test images"] = np.full(seeds, far(own["test images"]))
-    fade = (1 - t[..., None, None]) * test_x[ends[0]] + t[..., None, None] * test_x[ends[1]]  # [T, P, *shape]
-    metrics[f"{WALKS}: pixels"] = np.full(seeds, share(fade.reshape(-1, *shape)))
+    run.metrics = {f"recognised of {name}, %": same * share(x) for name, x in own.items()}
+    run.metrics[f"{FAR}: test images"] = same * far(own["test images"])
+    fade = walk(test_x, t[..., None, None])  # [T, P, *shape]
+    run.metrics[f"{WALKS}: pixels"] = same * share(fade.reshape(-1, *shape))
 
-    linear = pca.fit(learned.x, 2)
-    values: dict[str, list[dict[str, float]]] = {"PCA": []}
-    grids, walks = {}, {"pixels": fade[:, :4]}
-    for name, algorithm in algorithms.items():
-        print(f"{name}: {seeds} runs of {epochs} epochs", flush=True)
-        trained = train(algorithm, learned, seeds=sweep, **plan)
-        values[name] = []
-        for s in sweep:
-            plane, found = Plane(algorithm, trained.of(s), learned.x, test_x), {}
+    values, grids, walks = {"PCA": []}, {}, {"pixels": fade[:, :4]}
+    for name, algorithm in {
+        "plain": autoencoder(networks.mlp(shape, 2, hidden=hidden), adam, likelihood="bernoulli"),
+        "L2": autoencoder(networks.mlp(shape, 2, hidden=hidden), adam, likelihood="bernoulli", code_l2=weight),
+        "variational": vae(networks.mlp(shape, 2, hidden=hidden, heads=2), adam),
+    }.items():
+        trained, values[name] = run.train(name, algorithm, learned), []
+        for s in run.seeds:
+            plane = Plane(algorithm, trained.of(s), learned.x, test_x)
             drawn = plane.decode(plane.places(normal))
-            way = (1 - t) * plane.tested[ends[0]] + t * plane.tested[ends[1]]  # [T, P, 2]
-            walked = plane.decode(way.reshape(-1, 2))
-            found[MASS], found[WALKS] = share(drawn), share(walked)
-            found["distance to the nearest training image"] = far(drawn)
+            walked = plane.decode(walk(plane.tested, t).reshape(-1, 2))
+            found = {MASS: share(drawn), WALKS: share(walked), FAR: far(drawn)}
             if name == "variational":
                 found["recognised of the mass of its own prior, %"] = share(plane.decode(normal))
             values[name].append(found)
             if s == seed:
                 grids[name] = plane.decode(plane.places(lattice(side)))
                 walks[name] = walked.reshape(between, pairs, *shape)[:, :4]
+    linear = pca.fit(learned.x, 2)
     flat, tested = (np.asarray(pca.encode(linear, x)) for x in (learned.x, test_x))
     rebuilt = lambda z: np.clip(np.asarray(pca.decode(linear, jnp.asarray(z, jnp.float32))), 0, 1)
-    drawn = rebuilt(gaussian_of(flat)(normal))
-    walked = rebuilt(((1 - t) * tested[ends[0]] + t * tested[ends[1]]).reshape(-1, 2))
-    one = {MASS: share(drawn), WALKS: share(walked), "distance to the nearest training image": far(drawn)}
-    values["PCA"] = [one] * seeds
+    drawn, walked = rebuilt(gaussian_of(flat)(normal)), rebuilt(walk(tested, t).reshape(-1, 2))
+    values["PCA"] = [{MASS: share(drawn), WALKS: share(walked), FAR: far(drawn)}] * len(run.seeds)
     for name, of in values.items():
-        metrics |= {f"{what}: {name}": np.array([found[what] for found in of]) for what in of[0]}
-    for claim in CLAIMS:
-        what, _, difference = claim.rpartition(": ")
-        a, b = difference.split(" minus ")
-        metrics[claim] = metrics[f"{what}: {a}"] - metrics[f"{what}: {b}"]
-    return record(
-        __file__,
-        metrics,
-        title=f"Holes between two-dimensional codes, and walks across them, {data}",
-        source="Kingma & Welling (2014), arXiv:1312.6114, fig. 4",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        claims=CLAIMS,
-        notes=[
-            f"Recognised: a classifier (784-256-64-10 on pixels, dropout, the same training images) gives one class "
-            f"more than {THRESHOLD:g}. The Gaussian is fitted to the training codes, mean and covariance, for all "
-            "alike: only the variational code has a prior, and the others' scale is anyone's. The mass is that of "
-            f"{draws} draws, the same for all. Distances are Euclidean in pixels, to 10,000 training images, and "
-            "small for what is blurred: a check, no aim.",
-            "PCA and fading in pixels have no seed; their values are repeated. The length of a code alone does not "
-            "bind the decoder, which can undo any shrinking by larger weights: where the penalty closes few holes, "
-            "that is the suspected cause. In the picture red marks what the classifier does not recognise.",
-        ],
-        figure=lambda: picture(grids, walks, recognised),
-        out=out,
-    )
+        run.metrics |= {f"{what}: {name}": np.array([found[what] for found in of]) for what in of[0]}
+    return lambda: picture(grids, walks, recognised)
 
 
 class Plane:

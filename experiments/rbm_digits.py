@@ -10,7 +10,6 @@ splits, so that moved copies of test digits are trained on: here both that and a
 The defaults are the published protocol; there is no larger one.
 """
 
-import time
 import warnings
 
 import jax
@@ -18,21 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from scipy.ndimage import shift
-from study import Published, command, feature_panels, keys, mapped, record
+from study import Published, Run, command, experiment, feature_panels, mapped, of_seed
 
 from ae_jax import networks
 from ae_jax.algorithms import rbm
 from ae_jax.core import Batch, epoch, fit
 
 # Written before the first run.
-PUBLISHED = {
-    "scikit-learn's RBM, pseudo-likelihood, moved then split": Published(
-        -20.09, "scikit-learn 0.15, user guide, output of the example's 10th pass", 1.0, "train; one split"
-    ),
-    "our RBM, pseudo-likelihood, moved then split": Published(
-        -20.09, "scikit-learn 0.15, user guide, output of the example's 10th pass", 1.0, "train; one split"
-    ),
-}
+PASS_10 = Published(-20.09, "scikit-learn 0.15, user guide, output of the example's 10th pass", 1.0, "train; one split")
+PUBLISHED = {f"{name}, pseudo-likelihood, moved then split": PASS_10 for name in ("scikit-learn's RBM", "our RBM")}
 CLAIMS = {
     "our RBM minus raw pixels, points, split then moved": "an RBM's units classify better than pixels, without a leak",
     "our RBM minus raw pixels, points, moved then split": "and by the shipped protocol",
@@ -77,92 +70,67 @@ def accuracy(features, split, penalty):
         return 100 * classifier.fit(features[0], train_y).score(features[1], test_y)
 
 
+@experiment(
+    title="RBM ({units} units) and logistic regression on 8x8 digits, beside scikit-learn's and raw pixels",
+    source="scikit-learn, example plot_rbm_logistic_classification; Tieleman (2008), ICML",
+    seeds=5,
+    data=None,
+    claims=CLAIMS,
+    notes=[
+        "A seed is a split of the digits and the start of the RBMs; the regressions know none. As shipped, the "
+        'example asks LogisticRegression(solver="newton-cg", tol=1), which in scikit-learn 1.9 stops where it '
+        "starts: here lbfgs with tol=1e-4, and at most 300 steps.",
+        "The pseudo-likelihood is scikit-learn's own measure, score_samples on the training digits, for both "
+        "machines: in nats, one pixel of each digit.",
+    ],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 5,
-    seed: int = 0,
-    epochs: int = 10,
-    units: int = 100,
-    learning_rate: float = 0.06,
-    batch_size: int = 10,
-    digits: int | None = None,
-    out: str = "results",
+    epochs: int = 10,  # passes over the training set
+    units: int = 100,  # hidden units
+    learning_rate: float = 0.06,  # of both RBMs
+    batch_size: int = 10,  # examples in a step, and persistent chains
+    digits: int | None = None,  # use only so many
 ):
-    """Trains our RBM and scikit-learn's on the same digits, and classifies their units.
-
-    Args:
-        seeds: how many runs, each with its own split.
-        seed: the first of them.
-        epochs: passes over the training set.
-        units: hidden units.
-        learning_rate: of both RBMs.
-        batch_size: examples in a step, and persistent chains.
-        digits: use only so many.
-        out: folder for the record.
-    """
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
+    """Trains our RBM and scikit-learn's on the same digits, and classifies their units."""
     from sklearn.datasets import load_digits
     from sklearn.neural_network import BernoulliRBM
     from threadpoolctl import threadpool_limits
 
     pixels, labels = load_digits(return_X_y=True)
     pixels, labels = pixels.reshape(-1, 8, 8)[:digits], labels[:digits]
-    algorithm = rbm(networks.rbm((64,), units), optax.sgd(learning_rate), chains=batch_size)
-    metrics, filters = {}, {}
+    algorithm, filters = rbm(networks.rbm((64,), units), optax.sgd(learning_rate), chains=batch_size), {}
+    learn = mapped(lambda of: fit(algorithm.init, epoch(algorithm, batch_size), Batch(of[1]), of[0], epochs)[0])
     for protocol, leak in (("split then moved", False), ("moved then split", True)):
-        splits = [prepared(pixels, labels, s, leak) for s in sweep]
-        print(f"{protocol}: {seeds} RBMs of ours, {epochs} passes over {len(splits[0][0])} digits")
-        run = mapped(lambda of: fit(algorithm.init, epoch(algorithm, batch_size), Batch(of[1]), of[0], epochs)[0])
-        params = run((keys(sweep), jnp.stack([split[0] for split in splits])))
+        splits = [prepared(pixels, labels, s, leak) for s in run.seeds]
+        params = run.computed(protocol, learn, (run.keys(), jnp.stack([split[0] for split in splits])))
         found = {"our RBM": [], "scikit-learn's RBM": [], "raw pixels": []}
         likelihood = {"our RBM": [], "scikit-learn's RBM": []}
-        for i, split in enumerate(splits):
+        for i, (s, split) in enumerate(zip(run.seeds, splits, strict=True)):
             threadpool_limits(1)  # small matrices: on a busy machine more threads were measured fifty times slower
-            print(f"{protocol}, seed {sweep[i]}: scikit-learn's RBM and three logistic regressions")
-            one = jax.tree.map(lambda p: np.asarray(p[i]), params)
-            theirs = BernoulliRBM(
-                n_components=units,
-                learning_rate=learning_rate,
-                n_iter=epochs,
-                batch_size=batch_size,
-                random_state=sweep[i],
-            ).fit(split[0])
-            ours = BernoulliRBM(n_components=units, random_state=sweep[i])  # holds our weights, to be judged alike
+            print(f"{protocol}, seed {s}: scikit-learn's RBM and three logistic regressions")
+            how = {"n_components": units, "random_state": s}
+            theirs = BernoulliRBM(learning_rate=learning_rate, n_iter=epochs, batch_size=batch_size, **how)
+            theirs, ours = theirs.fit(split[0]), BernoulliRBM(**how)  # holds our weights, to be judged alike
+            one = jax.tree.map(np.asarray, of_seed(params, i))
             layer = one["encoder"]["layer_0"]
             ours.components_, ours.intercept_hidden_ = layer["kernel"].T, layer["bias"]
             ours.intercept_visible_ = one["decoder"]["bias_0"]
             for name, machine in (("our RBM", ours), ("scikit-learn's RBM", theirs)):
                 likelihood[name].append(machine.score_samples(split[0]).mean())
                 filters.setdefault(name, machine.components_.reshape(-1, 8, 8, 1))
-            codes = [np.asarray(algorithm.encode(one, jnp.asarray(part))) for part in split[:2]]
+            codes = [np.asarray(algorithm.encode(one, jnp.asarray(x))) for x in split[:2]]
             found["our RBM"].append(accuracy(codes, split, 6000))
-            found["scikit-learn's RBM"].append(accuracy([theirs.transform(part) for part in split[:2]], split, 6000))
+            found["scikit-learn's RBM"].append(accuracy([theirs.transform(x) for x in split[:2]], split, 6000))
             found["raw pixels"].append(accuracy(split[:2], split, 100))
-        metrics |= {f"{name}, accuracy, %, {protocol}": values for name, values in found.items()}
-        metrics |= {f"{name}, pseudo-likelihood, {protocol}": values for name, values in likelihood.items()}
+        run.metrics |= {f"{name}, accuracy, %, {protocol}": values for name, values in found.items()}
+        run.metrics |= {f"{name}, pseudo-likelihood, {protocol}": values for name, values in likelihood.items()}
         ours, theirs, raw = (np.array(values) for values in found.values())
-        metrics[f"our RBM minus raw pixels, points, {protocol}"] = ours - raw
-        metrics[f"our RBM minus scikit-learn's plus 1, points, {protocol}"] = ours - theirs + 1
-    return record(
-        __file__,
-        metrics,
-        title=f"RBM ({units} units) and logistic regression on 8x8 digits, beside scikit-learn's and raw pixels",
-        source="scikit-learn, example plot_rbm_logistic_classification; Tieleman (2008), ICML",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        published=PUBLISHED if digits is None and (units, epochs) == (100, 10) else {},
-        claims=CLAIMS,
-        notes=[
-            "A seed is a split of the digits and the start of the RBMs; the regressions know none. As shipped, the "
-            'example asks LogisticRegression(solver="newton-cg", tol=1), which in scikit-learn 1.9 stops where it '
-            "starts: here lbfgs with tol=1e-4, and at most 300 steps.",
-            "The pseudo-likelihood is scikit-learn's own measure, score_samples on the training digits, for both "
-            "machines: in nats, one pixel of each digit.",
-        ],
-        figure=lambda: feature_panels(filters, columns=10),
-        out=out,
-    )
+        run.metrics[f"our RBM minus raw pixels, points, {protocol}"] = ours - raw
+        run.metrics[f"our RBM minus scikit-learn's plus 1, points, {protocol}"] = ours - theirs + 1
+    run.published = PUBLISHED if digits is None and (units, epochs) == (100, 10) else {}
+    return lambda: feature_panels(filters, columns=10)
 
 
 if __name__ == "__main__":

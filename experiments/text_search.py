@@ -9,19 +9,16 @@ distance, as each model does better on held-out training documents.
     .venv/bin/python experiments/text_search.py --full    # 100 epochs, 10 seeds
 """
 
-import time
-
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import banded, codes, command, record
+from study import Run, banded, codes, command, experiment
 
 from ae_jax import core, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import denoising
 from ae_jax.distributions.distances import by_differences
 from ae_jax.evaluation import retrieval
-from ae_jax.training.loop import train
 
 MEASURES = ("cosine", "distance")
 CUTS = (1, 3, 7, 15, 31, 63, 127, 255, 511, 1023)  # documents retrieved, as in figure 4
@@ -53,120 +50,91 @@ def better(z: np.ndarray, topics: np.ndarray) -> str:
     return max(MEASURES, key=lambda measure: np.mean([precision(one, topics, measure).mean() for one in z]))
 
 
+@experiment(
+    title="Text search on Reuters-21578: a deep autoencoder's codes against LSA",
+    source="Hinton & Salakhutdinov (2006), Science 313:504, fig. 4",
+    seeds=3,
+    data="reuters",
+    full={"seeds": 10, "epochs": 100},
+    claims=CLAIMS,
+    notes=[
+        f"Mean precision: over {', '.join(map(str, CUTS))} documents retrieved and all test documents as "
+        "queries. Rectified units, no pretraining and Adam, where the paper has pretrained logistic units. LSA "
+        "has no seed: its values are repeated.",
+        "A tenth of the training documents, held out, chose each run's epoch and how codes are compared: "
+        "{compared}. On another fifth of them one "
+        "seed had been tried with probabilities of words and with log(1 + counts), with and without masking. "
+        "A first run on probabilities, unmasked and all by the cosine, did as LSA-10 and worse than LSA-50.",
+    ],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 3,
-    seed: int = 0,
-    epochs: int = 30,
-    masked: float = 0.5,
-    words: int = 2000,
-    hidden: tuple[int, ...] = (500, 250, 125),
-    batch_size: int = 128,
-    topics_shown: int = 5,
-    full: bool = False,
-    data: str = "reuters",
-    out: str = "results",
+    epochs: int = 30,  # passes over the training documents
+    masked: float = 0.5,  # fraction of the words that are left out of the encoder's view in training
+    words: int = 2000,  # size of the vocabulary
+    hidden: tuple[int, ...] = (500, 250, 125),  # widths of the encoder's layers before the code
+    batch_size: int = 128,  # documents in a step
+    topics_shown: int = 5,  # how many of the commonest topics the maps colour
 ):
-    """Trains autoencoders of 10 and of 2 numbers on the training documents and searches the test documents.
-
-    Args:
-        seeds: how many runs of each.
-        seed: the first of them.
-        epochs: passes over the training documents.
-        masked: fraction of the words that are left out of the encoder's view in training.
-        words: size of the vocabulary.
-        hidden: widths of the encoder's layers before the code.
-        batch_size: documents in a step.
-        topics_shown: how many of the commonest topics the maps colour.
-        full: 100 epochs and 10 seeds, whatever the other arguments say.
-        data: what `ae_jax.data.load` takes; documents with topics: reuters, or a folder with a folder for each.
-        out: folder for the record.
-    """
-    from matplotlib.figure import Figure
+    """Trains autoencoders of 10 and of 2 numbers on the training documents and searches the test documents."""
     from sklearn.decomposition import TruncatedSVD
 
-    seeds, epochs = (10, 100) if full else (seeds, epochs)
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    counts = datasets.load(data, words=words, count_words=True)
-    width = len(counts.vocabulary)
+    counts = datasets.load(run.settings["data"], words=words, count_words=True)
     if counts.factors is not None:
         known, topics, names = counts.factors[0] > 0, counts.factors[1] > 0, counts.factor_names
     elif counts.test.y is not None and counts.train.y is not None:
         one_hot = np.eye(len(counts.classes), dtype=bool)
         known, topics, names = one_hot[np.asarray(counts.train.y)], one_hot[np.asarray(counts.test.y)], counts.classes
     else:
-        raise ValueError(f"{data} has documents without topics; give each topic's its own folder")
-    logs = [np.log1p(np.asarray(part.x)) for part in counts]
+        raise ValueError(f"{counts.name} has documents without topics; give each topic's its own folder")
+    logs = [np.log1p(np.asarray(d.x)) for d in counts]
     train_set = core.Batch(jnp.asarray(logs[0]), jnp.arange(len(logs[0])))  # with each document's number
     learned, held_out = datasets.validation_split(train_set, 0.1, seed=0)
     apart = known[np.asarray(held_out.y)]
-    compared: dict[str, str] = {}
-    print(counts)
-
-    curves: dict[str, np.ndarray] = {}
-    maps: dict[str, np.ndarray] = {}
+    compared, curves, maps = {}, {}, {}
     for latents in (10, 2):
-        print(f"{seeds} autoencoders of {latents} numbers, {epochs} epochs")
-        net = networks.mlp((width,), latents, hidden=hidden, activation="relu")
-        algorithm = denoising(net, optax.adam(1e-3), level=masked, likelihood="multinomial")
-        params = train(
-            algorithm, learned, epochs=epochs, batch_size=batch_size, seeds=sweep, validation=held_out
-        ).params
-        name, found = f"autoencoder-{latents}", codes(algorithm, params, jnp.asarray(logs[1]))  # [S, N, K]
+        net = networks.mlp(logs[0].shape[1:], latents, hidden=hidden, activation="relu")
+        algorithm, name = (
+            denoising(net, optax.adam(1e-3), level=masked, likelihood="multinomial"),
+            f"autoencoder-{latents}",
+        )
+        params = run.train(name, algorithm, learned, validation=held_out).params
+        found = codes(algorithm, params, jnp.asarray(logs[1]))  # [S, N, K]
         compared[name] = better(codes(algorithm, params, held_out.x), apart)
         curves[name] = np.stack([precision(z, topics, compared[name]) for z in found])
         maps[name] = found[0]
     for components in (2, 10, 50):
-        print(f"LSA of {components}")
         name, svd = f"LSA-{components}", TruncatedSVD(components, random_state=0)
         compared[name] = better(svd.fit(np.asarray(learned.x)).transform(np.asarray(held_out.x))[None], apart)
         maps[name] = svd.fit(logs[0]).transform(logs[1])
-        curves[name] = np.tile(precision(maps[name], topics, compared[name]), (seeds, 1))
+        curves[name] = np.tile(precision(maps[name], topics, compared[name]), (len(run.seeds), 1))
+    run.metrics = {f"{name}, mean precision, %": values.mean(1) for name, values in curves.items()}
+    run.metrics |= {f"{name}, precision at 1, %": values[:, 0] for name, values in curves.items()}
+    run.facts = {"compared": ", ".join(f"{name} by {measure}" for name, measure in compared.items())}
+    return lambda: picture(curves, maps, topics, names, topics_shown)
 
-    metrics = {f"{name}, mean precision, %": values.mean(1) for name, values in curves.items()}
-    metrics |= {f"{name}, precision at 1, %": values[:, 0] for name, values in curves.items()}
-    for a, b in (("autoencoder-10", "LSA-10"), ("autoencoder-10", "LSA-50"), ("autoencoder-2", "LSA-2")):
-        metrics[f"{a} minus {b}, mean precision, %"] = curves[a].mean(1) - curves[b].mean(1)
 
-    def draw() -> Figure:
-        figure = Figure(figsize=(13, 4.2), dpi=100, layout="constrained")
-        axes = figure.subplots(1, 3)
-        for name, values in curves.items():
-            banded(axes[0], CUTS, values.T, name)
-        axes[0].set(xscale="log", xlabel="documents retrieved", ylabel="precision, %")
-        axes[0].legend(fontsize=8)
-        common = np.argsort(-topics.sum(0))[:topics_shown]
-        only = topics[:, common].sum(1) == 1  # documents of one of these topics
-        label = topics[:, common].argmax(1)
-        for ax, name in zip(axes[1:], ("autoencoder-2", "LSA-2"), strict=True):
-            for i, topic in enumerate(common):
-                chosen = only & (label == i)
-                ax.scatter(*maps[name][chosen, :2].T, s=3, color=f"C{i}", label=names[topic])
-            ax.set(title=name, xticks=[], yticks=[])
-        axes[1].legend(markerscale=4, fontsize=8)
-        return figure
+def picture(curves, maps, topics, names, topics_shown: int):
+    """Precision over the number of documents retrieved, and the two-dimensional maps of documents of one topic."""
+    from matplotlib.figure import Figure
 
-    return record(
-        __file__,
-        metrics,
-        title="Text search on Reuters-21578: a deep autoencoder's codes against LSA",
-        source="Hinton & Salakhutdinov (2006), Science 313:504, fig. 4",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        claims=CLAIMS,
-        notes=[
-            f"Mean precision: over {', '.join(map(str, CUTS))} documents retrieved and all test documents as "
-            "queries. Rectified units, no pretraining and Adam, where the paper has pretrained logistic units. LSA "
-            "has no seed: its values are repeated.",
-            "A tenth of the training documents, held out, chose each run's epoch and how codes are compared: "
-            f"{', '.join(f'{name} by {measure}' for name, measure in compared.items())}. On another fifth of them one "
-            "seed had been tried with probabilities of words and with log(1 + counts), with and without masking. "
-            "A first run on probabilities, unmasked and all by the cosine, did as LSA-10 and worse than LSA-50.",
-        ],
-        figure=draw,
-        out=out,
-    )
+    figure = Figure(figsize=(13, 4.2), dpi=100, layout="constrained")
+    axes = figure.subplots(1, 3)
+    for name, values in curves.items():
+        banded(axes[0], CUTS, values.T, name)
+    axes[0].set(xscale="log", xlabel="documents retrieved", ylabel="precision, %")
+    axes[0].legend(fontsize=8)
+    common = np.argsort(-topics.sum(0))[:topics_shown]
+    only = topics[:, common].sum(1) == 1  # documents of one of these topics
+    label = topics[:, common].argmax(1)
+    for ax, name in zip(axes[1:], ("autoencoder-2", "LSA-2"), strict=True):
+        for i, topic in enumerate(common):
+            chosen = only & (label == i)
+            ax.scatter(*maps[name][chosen, :2].T, s=3, color=f"C{i}", label=names[topic])
+        ax.set(title=name, xticks=[], yticks=[])
+    axes[1].legend(markerscale=4, fontsize=8)
+    return figure
 
 
 if __name__ == "__main__":
