@@ -39,10 +39,13 @@ WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
 WITH_COMMANDS = [page for page in PAGES if commands(page) and not any(s in page.read_text() for s in SOURCES)]
 
 
-def shortened(code):
-    """A page's Python with few epochs."""
-    assert ("epochs=" in code) == ("fit(" in code)
-    return re.sub(r"epochs=\d+", "epochs=2", code)
+def execute(code, page, names):
+    """Runs a page's Python with few epochs; a block that begins with a file's name is saved there first."""
+    assert ("epochs=" in code) == ("fit(" in code or " run(" in code or "(run(" in code)
+    code = re.sub(r"epochs=\d+", "epochs=2", code)
+    if file := re.match(r"# (\w+\.py)\n", code):
+        Path(file[1]).write_text(code)
+    exec(compile(code, str(page), "exec"), names)
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def quick(tmp_path, monkeypatch):
 def short(words):
     """A training command with two epochs."""
     words = list(words)
-    if words[0] == "train" and "--epochs" in words:
+    if "train" in words and "--epochs" in words:
         words[words.index("--epochs") + 1] = "2"
     return words
 
@@ -80,7 +83,7 @@ def test_the_pages_have_python_and_commands():
 def test_python_of_a_page_runs(page, quick, capsys):
     names = {}
     for block in blocks(page, "python"):
-        exec(compile(shortened(block), str(page), "exec"), names)
+        execute(block, page, names)
         assert len(list(quick.glob("*.png"))) >= block.count("savefig")
     assert capsys.readouterr().out
 
@@ -91,7 +94,7 @@ def test_commands_and_python_of_a_page_can_be_pasted_in_order(page, quick):
     names = {}
     for language, block in re.findall(r"```(bash|python)\n(.*?)```", page.read_text(), re.DOTALL):
         if language == "python":
-            exec(compile(shortened(block), str(page), "exec"), names)
+            execute(block, page, names)
             continue
         lines = re.findall(r"^(?:timeout .*?)?scripts/ae-jax (.*)", block.replace("\\\n", ""), re.MULTILINE)
         for words in (shlex.split(line, comments=True) for line in lines):
