@@ -10,7 +10,6 @@ of the papers, and with rectified ones, which came later and start well by thems
     .venv/bin/python experiments/few_labels.py --full    # all images and labels, 20 epochs a layer, 10 seeds
 """
 
-import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import command, keys, mapped, record, with_labels
+from study import Run, command, difference, experiment, mapped, part
 
 from ae_jax import data as datasets
 from ae_jax import networks
@@ -37,97 +36,64 @@ CLAIMS = {
 }
 
 
+@experiment(
+    title="A deep classifier from pretrained layers and from a random start, by number of labels, {data}",
+    source="Hinton & Salakhutdinov (2006), Science 313; Bengio et al. (2007), NIPS",
+    seeds=4,
+    full={"seeds": 10, "images": 60000, "pretraining": 20, "labels": (100, 1000, 60000), "epochs": (100, 40, 20)},
+    notes=[
+        "{pretraining} epochs a layer on {trained} images without labels. Both starts get the same number of "
+        "updates with labels; what pretraining costs comes on top.",
+        "The claims were meant for any unit at first; a trial with rectified ones on held-out training images (one "
+        "seed) went the other way, and they were narrowed to logistic units before a test image was seen.",
+        "The sources print no number for these sizes of labelled sets. No epoch is chosen: 100 labels leave none "
+        "to choose it by.",
+    ],
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 4,
-    seed: int = 0,
-    images: int = 10000,
-    widths: tuple[int, ...] = (1000, 1000, 500),
-    activations: tuple[Literal["sigmoid", "relu"], ...] = ("sigmoid", "relu"),
-    pretraining: int = 5,
-    code_l1: float = 1e-3,
-    labels: tuple[int, ...] = (100, 1000, 10000),
-    epochs: tuple[int, ...] = (60, 20, 5),
-    learning_rate: float = 1e-3,
-    batch_size: int = 100,
-    data: str = "mnist",
-    on_validation: bool = False,
-    full: bool = False,
-    out: str = "results",
+    images: int = 10000,  # how many of the training images there are, to pretrain on and to choose labels from
+    widths: tuple[int, ...] = (1000, 1000, 500),  # of the layers
+    activations: tuple[Literal["sigmoid", "relu"], ...] = ("sigmoid", "relu"),  # of the layers: one net for each
+    pretraining: int = 5,  # passes over the images for each layer
+    code_l1: float = 1e-3,  # weight of the L1 on the codes of layers that are as wide as their input
+    labels: tuple[int, ...] = (100, 1000, 10000),  # sizes of the labelled sets, each run's own
+    epochs: tuple[int, ...] = (60, 20, 5),  # of fine-tuning, for each of them
+    learning_rate: float = 1e-3,  # of Adam, in both stages
+    batch_size: int = 100,  # examples in a step
+    on_validation: bool = False,  # measure on a sixth of the training images, held out, instead of the test set
 ):
-    """Fine-tunes a classifier with few and with many labels, pretrained and from a random start.
-
-    Args:
-        seeds: how many runs, each with its own labelled sets.
-        seed: the first of them.
-        images: how many of the training images there are, to pretrain on and to choose labels from.
-        widths: of the layers.
-        activations: of the layers, sigmoid or relu: one net for each.
-        pretraining: passes over the images for each layer.
-        code_l1: weight of the L1 on the codes of layers that are as wide as their input.
-        labels: sizes of the labelled sets.
-        epochs: of fine-tuning, for each of them.
-        learning_rate: of Adam, in both stages.
-        batch_size: examples in a step.
-        data: what `ae_jax.data.load` takes; it needs labels.
-        on_validation: measure on a sixth of the training images, held out, instead of the test set.
-        full: all training images, 20 epochs a layer, and all their labels as the largest set; 10 seeds.
-        out: folder for the record.
-    """
-    if full:
-        seeds, images, pretraining, labels, epochs = 10, 60000, 20, (100, 1000, 60000), (100, 40, 20)
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
+    """Fine-tunes a classifier with few and with many labels, pretrained and from a random start."""
     if len(labels) != len(epochs):
         raise ValueError(f"there are {len(labels)} sizes of labelled sets and {len(epochs)} numbers of epochs")
-    train_set, test_set = with_labels(datasets.load(data))
+    train_set, test_set = run.data(labels=True)
     if on_validation:
         train_set, test_set = datasets.validation_split(train_set, 1 / 6, 0)
     classes = len(np.unique(np.asarray(train_set.y)))
-    train = jax.tree.map(lambda a: jnp.asarray(a[:images]), train_set)
-    test = jax.tree.map(jnp.asarray, test_set)
+    train, test = jax.tree.map(jnp.asarray, (part(train_set, images), test_set))
     enough = np.bincount(np.asarray(train.y)).min() * classes
     if any(enough < count < len(train.x) for count in labels):
         raise ValueError(f"of {len(train.x)} images at most {enough} can be drawn in equal parts; labels is {labels}")
-    metrics = {}
     for activation in activations:
         deep = recipe(activation, train.x.shape[1:], widths, classes, learning_rate, code_l1, batch_size, pretraining)
-        print(f"pretraining {seeds} nets of {len(widths)} {activation} layers, {pretraining} epochs each", flush=True)
-        pretrained, losses = mapped(deep.pretrain)(keys(sweep, "pretraining"), train)
-        told = f"reconstruction of each layer's input {losses.mean(0).round(2).tolist()}"
-        print(f"{time.perf_counter() - began:4.0f} s  {told}", flush=True)
-        random = mapped(deep.init)(keys(sweep, "init"), train)
+        pretrain = mapped(deep.pretrain)
+        pretrained, losses = run.computed(f"{activation}, pretraining", pretrain, run.keys("pretraining"), train)
+        print(f"  reconstruction of each layer's input {losses.mean(0).round(2).tolist()}", flush=True)
+        starts = dict(zip(STARTS, (mapped(deep.init)(run.keys("init"), train), pretrained), strict=True))
         for count, times in zip(labels, epochs, strict=True):
             # one program and one key for both starts: the same labels in the same batches
-            run = mapped(lambda of, a, b: deep.tune(of[0], of[1], a, b, count, times))
-            for name, given in zip(STARTS, (random, pretrained), strict=True):
-                errors, training = run((keys(sweep, "tuning"), given), train, test)
-                metrics[f"{activation}, {count} labels, {name}, test error, %"] = np.asarray(errors)
-                told = f"{np.mean(errors):.2f} % in error, {100 * np.mean(training):.2f} % in training"
-                print(f"{time.perf_counter() - began:4.0f} s  {count} labels, {name}: {told}", flush=True)
-            worse, better = (metrics[f"{activation}, {count} labels, {name}, test error, %"] for name in STARTS)
+            tune = mapped(lambda of, a, b: deep.tune(of[0], of[1], a, b, count, times))
+            for name, given in starts.items():
+                arm = f"{activation}, {count} labels, {name}"
+                errors, training = run.computed(arm, tune, (run.keys("tuning"), given), train, test)
+                run.metrics[f"{arm}, test error, %"] = np.asarray(errors)
+                print(f"  {np.mean(errors):.2f} % in error, {100 * np.mean(training):.2f} % in training", flush=True)
             label = f"{activation}, {count} labels, random start minus pretrained, test error, %"
-            metrics[label] = worse - better
-
-    return record(
-        __file__,
-        metrics,
-        title=f"A deep classifier from pretrained layers and from a random start, by number of labels, {data}",
-        source="Hinton & Salakhutdinov (2006), Science 313; Bengio et al. (2007), NIPS",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        claims={label: text for label, text in CLAIMS.items() if label in metrics},
-        notes=[
-            f"{pretraining} epochs a layer on {len(train.x)} images without labels. Both starts get the same number of "
-            "updates with labels; what pretraining costs comes on top.",
-            "The claims were meant for any unit at first; a trial with rectified ones on held-out training images (one "
-            "seed) went the other way, and they were narrowed to logistic units before a test image was seen.",
-            "The sources print no number for these sizes of labelled sets. No epoch is chosen: 100 labels leave none "
-            "to choose it by.",
-        ],
-        figure=lambda: picture(metrics, labels, activations),
-        out=out,
-    )
+            run.metrics[label] = difference(run.metrics, label)
+    run.claims = {label: text for label, text in CLAIMS.items() if label in run.metrics}
+    run.facts = {"trained": len(train.x)}
+    return lambda: picture(run.metrics, labels, activations)
 
 
 class Recipe(NamedTuple):

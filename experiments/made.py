@@ -9,7 +9,6 @@ With several sets of masks a test example's probability is the mean over them.
 The defaults have the published size; the notes of the record tell what differs. There is no larger run.
 """
 
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Published, command, keys, mapped, record
+from study import Published, Run, command, experiment, mapped
 
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import made
 from ae_jax.core import Algorithm, evaluate_each
-from ae_jax.training.loop import train
 
 
 class Chosen(NamedTuple):
@@ -73,72 +71,45 @@ NOTES = [
     "Optimizer, rate and number of masks were chosen on the validation likelihood of one run whose seed, 100, is not "
     "among these, tried for up to 80 epochs. On DNA masks in turn did better there than new ones in every batch, which "
     "the paper has, with connectivity weights and 300 sets of masks in the test.",
+    "At most {epochs} epochs, where the paper has 300. The best ones: {best}.",
 ]
 
 
+@experiment(
+    title="MADE: exact test likelihoods of binary data, one set of masks and masks sampled",
+    source="Germain, Gregor, Murray & Larochelle (2015), ICML, arXiv:1502.03509",
+    seeds=3,
+    data=None,
+    notes=NOTES,
+)
 def main(
+    run: Run,
     *,
-    seeds: int = 3,
-    seed: int = 0,
-    epochs: int = 300,
-    units: int = 500,
-    patience: int = 30,
-    names: tuple[str, ...] = ("dna", "mushrooms", "nips"),
-    folder: str = FOLDER,
-    out: str = "results",
+    epochs: int = 300,  # passes over the training set, at most; as many as the paper allows
+    units: int = 500,  # of the hidden layer
+    patience: int = 30,  # stop after so many epochs without a better validation likelihood
+    names: tuple[str, ...] = ("dna", "mushrooms", "nips"),  # files NAME.npz of the folder with train, valid and test
+    folder: str = FOLDER,  # where they are
 ):
-    """Trains MADEs with one set of masks and with sampled ones, and measures their exact test likelihoods.
-
-    Args:
-        seeds: how many runs of each.
-        seed: the first of them.
-        epochs: passes over the training set, at most; as many as the paper allows.
-        units: of the hidden layer.
-        patience: stop after so many epochs without a better validation likelihood.
-        names: files NAME.npz in the folder, each with train, valid and test; those above have their settings.
-        folder: where they are.
-        out: folder for the record.
-    """
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    metrics, best = {}, []
+    """Trains MADEs with one set of masks and with sampled ones, and measures their exact test likelihoods."""
+    best, metrics = [], run.metrics
     for name in names:
         data = datasets.load(Path(folder) / f"{name}.npz", scale=1)  # zeros and ones, in uint8
         test = jax.tree.map(jnp.asarray, data.test)
         for kind in (ONE, SAMPLED):
-            chosen = CHOSEN[name, kind]
-            print(f"{name}, {kind}: {seeds} runs of at most {epochs} epochs", flush=True)
-            algorithm = build(chosen, test.x.shape[1:], units)
-            trained = train(
-                algorithm,
-                data.train,
-                epochs=epochs,
-                batch_size=100,
-                seeds=sweep,
-                validation=data.validation,
-                monitor="nll",
-                patience=patience,
-            )
+            algorithm = build(CHOSEN[name, kind], test.x.shape[1:], units)
+            how = {"batch_size": 100, "validation": data.validation, "monitor": "nll", "patience": patience}
+            trained = run.train(f"{name}, {kind}", algorithm, data.train, **how)
             best.append(f"{name}, {kind}, {', '.join(map(str, trained.best_epoch))}")
-            print(f"{name}, {kind}: best epochs {trained.best_epoch}; test likelihoods", flush=True)
             one = mapped(lambda of, d, a=algorithm: evaluate_each(a.evaluate, of[0], d, of[1])["nll"])
-            nll = np.asarray(one((trained.params, keys(sweep, "evaluation")), test))  # [S, N]
+            nll = np.asarray(one((trained.params, run.keys("evaluation")), test))  # [S, N]
             metrics[label(name, kind)] = nll.mean(1)
             metrics[error(name, kind)] = 1.96 * nll.std(1, ddof=1) / len(test.x) ** 0.5
         metrics[f"{name}, one set minus sampled"] = metrics[label(name, ONE)] - metrics[label(name, SAMPLED)]
-    return record(
-        __file__,
-        metrics,
-        title="MADE: exact test likelihoods of binary data, one set of masks and masks sampled",
-        source="Germain, Gregor, Murray & Larochelle (2015), ICML, arXiv:1502.03509",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        published={n: p for n, p in PUBLISHED.items() if folder == FOLDER and n in metrics},
-        claims={n: text for n, text in CLAIMS.items() if n in metrics},
-        notes=[*NOTES, f"At most {epochs} epochs, where the paper has 300. The best ones: {'; '.join(best)}."],
-        figure=lambda: picture(metrics, names),
-        out=out,
-    )
+    run.published = {n: p for n, p in PUBLISHED.items() if folder == FOLDER and n in metrics}
+    run.claims = {n: text for n, text in CLAIMS.items() if n in metrics}
+    run.facts = {"best": "; ".join(best)}
+    return lambda: picture(metrics, names)
 
 
 def build(chosen: Chosen, shape: tuple[int, ...], units: int) -> Algorithm:

@@ -95,10 +95,8 @@ def main(
     compared, curves, maps = {}, {}, {}
     for latents in (10, 2):
         net = networks.mlp(logs[0].shape[1:], latents, hidden=hidden, activation="relu")
-        algorithm, name = (
-            denoising(net, optax.adam(1e-3), level=masked, likelihood="multinomial"),
-            f"autoencoder-{latents}",
-        )
+        algorithm = denoising(net, optax.adam(1e-3), level=masked, likelihood="multinomial")
+        name = f"autoencoder-{latents}"
         params = run.train(name, algorithm, learned, validation=held_out).params
         found = codes(algorithm, params, jnp.asarray(logs[1]))  # [S, N, K]
         compared[name] = better(codes(algorithm, params, held_out.x), apart)
