@@ -209,7 +209,8 @@ Weight = Annotated[Hyper, NOT_NEGATIVE]  # of a penalty; a negative one would be
 Amount = Annotated[float, NOT_NEGATIVE]
 Positive = Annotated[float, POSITIVE]
 Inside = Annotated[float, INSIDE]
-Count = Annotated[int, Range(1, 2**31 - 1, False, "it must be a whole number, at least 1")]
+COUNT = Range(1, 2**31 - 1, False, "it must be a whole number, at least 1")
+Count = Annotated[int, COUNT]
 Width = Annotated[tuple[int, ...], Range(1, inf, False, "a layer has at least 1 unit")]
 
 

@@ -68,6 +68,10 @@ PROBES: dict[str, Probe] = {
             networks.mlp((4, 4, 1), 16, hidden=(), tied=True), o, k=4, start=8, anneal_steps=60
         ),
     ),
+    "dictionary": Probe(
+        "dictionary",
+        lambda o: algorithms.dictionary(networks.linear((4, 4, 1), 16), o, k=4, dead_after=200),
+    ),
     "contractive": Probe("contractive", lambda o: algorithms.contractive(net(), o, weight=1e-3)),
     "contractive_denoising": Probe(
         "contractive",

@@ -79,6 +79,7 @@ DECODES = {  # members whose decoder learns; an RBM's is its encoder, and its un
     "denoising": (algorithms.denoising, MLP(4)),
     "sparse": (algorithms.sparse, SIGMOID()),
     "k_sparse": (partial(algorithms.k_sparse, k=2), MLP(6)),
+    "dictionary": (partial(algorithms.dictionary, k=2), networks.linear((4, 4, 1), 6)),
     "contractive": (algorithms.contractive, MLP(4)),
     "vae": (algorithms.vae, MLP(4, heads=2)),
     "iwae": (partial(algorithms.iwae, samples=3), MLP(4, heads=2)),

@@ -171,6 +171,7 @@ LEAST = {
     "contractive": 0.8,
     "dec": 0.5,
     "denoising": 0.8,
+    "dictionary": 0.9,
     "iwae": 0.6,
     "k_sparse": 0.9,
     "made": 0.5,

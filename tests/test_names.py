@@ -119,7 +119,9 @@ def trained(monkeypatch):
     def open_with(names):
         held = dataset(names)
         params = algorithm.init(jax.random.key(0), held.train)
-        opened = SimpleNamespace(algorithm=algorithm, params=params, sources=[], folder=run_folder.Folder("nowhere"))
+        opened = SimpleNamespace(
+            algorithm=algorithm, params=params, sources=[], standard=None, folder=run_folder.Folder("nowhere")
+        )
         monkeypatch.setattr(projecting, "open_run", lambda *args: opened)
         monkeypatch.setattr(projecting, "load_own", lambda opened: loading.Splits(held, held.train, None, held.test))
         return algorithm, params, held

@@ -14,6 +14,7 @@ from .classifier import classifier
 from .contractive import contractive
 from .dec import dec
 from .denoising import denoising
+from .dictionary import dictionary
 from .iwae import iwae
 from .k_sparse import k_sparse
 from .made import made
@@ -128,6 +129,15 @@ MEMBERS: tuple[Member, ...] = (
             256,
             lr=3e-3,
             network={"hidden": (), "tied": True},
+        ),
+        family="sparse",
+    ),
+    Member(
+        dictionary,
+        Defaults(
+            "Gao et al. (2024): 32 units. Theirs are dead after 10 million tokens, more than small sets have.",
+            512,
+            hyper={"dead_after": 10_000},
         ),
         family="sparse",
     ),

@@ -7,24 +7,14 @@ from typing import Annotated
 
 import jax.numpy as jnp
 import optax
-from jax import Array, lax
+from jax import Array
 
 from ..checks import Positive, Updates, Weight, checked, final_value
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend
 from ..distributions import likelihoods
-from ..objectives.recode import recoded
+from ..objectives.recode import largest, recoded
 from ..objectives.regularized import decay
 from ..objectives.terms import l2, reconstruction
-
-
-def largest(z: Array, k: int | Array, most: int) -> Array:
-    """z with all but its k largest entries 0; of equals, the first are kept. [B, K] -> [B, K].
-
-    `most` is what k, which may be traced, never exceeds.
-    """
-    _, index = lax.top_k(lax.stop_gradient(z), most)  # [B, most]
-    kept = jnp.broadcast_to(jnp.arange(index.shape[1]) < k, index.shape)
-    return jnp.where(jnp.put_along_axis(jnp.zeros(z.shape, bool), index, kept, axis=1, inplace=False), z, 0)
 
 
 @checked

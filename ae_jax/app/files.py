@@ -33,8 +33,9 @@ def read_examples(
     vocabulary: Sequence[str] = (),
     resize: bool = False,
     options: dict[str, Any] | None = None,
+    standard: data.Standard | None = None,
 ) -> tuple[np.ndarray, list[str]]:
-    """The examples of `source`, in [0, 1], and their names: [N, *shape], N names.
+    """The examples of `source` in the units of the run's data, such as [0, 1], and their names: [N, *shape], N names.
 
     Args:
         source: a .npy or .npz file, or a folder of .npy files; an image, or a folder of them (in the order of their
@@ -44,7 +45,10 @@ def read_examples(
         vocabulary: the words that x counts, if examples are documents.
         resize: scale images to the shape, after the crop of the options; always so if the run's own images were
             cropped or scaled.
-        options: those of the run's own data. A data set is read with the options that it has, arrays with `scale`.
+        options: those of the run's own data. A data set is read with the options that it has, arrays with `scale` and
+            `range`.
+        standard: the run's units of learning. It is not applied; with one that was not fitted to values in [0, 1], only
+            arrays are read.
 
     Raises:
         RunError, DataError: the source does not exist, is broken, or has examples of another shape.
@@ -58,6 +62,11 @@ def read_examples(
     if there and path.is_dir():
         data.tell_left_out(path, "texts" if vocabulary else "images")
     of_arrays = there and path.is_dir() and data.npy_files(path) and data.kind_of(path) == "arrays"
+    if standard is not None and not standard.pixels and suffix(path) not in (".npy", ".npz") and not of_arrays:
+        raise RunError(
+            f"{source} is not an array, and this run learned from arrays of values outside [0, 1] (--data-range): give "
+            "a .npy or .npz file in the units of its training data"
+        )
     if suffix(path) in (".npy", ".npz") or of_arrays:
         files = data.npy_files(path) if path.is_dir() else [path]
         arrays = [a[None] if a.shape == tuple(shape) else a for a in map(read_array, files)]  # one example alone
@@ -68,7 +77,7 @@ def read_examples(
         check_shape(
             x[..., None] if x.ndim == 3 else x, shape
         )  # before the values: codes given by mistake lie outside [0, 1]
-        x = data.unit_interval([x], str(path), options.get("scale"))[0]
+        x = data.unit_interval([x], str(path), options.get("scale"), kind=options.get("range", "unit"))[0]
     elif vocabulary and there:
         files = data.text_files(path) if path.is_dir() else [path]
         if not files:

@@ -1,4 +1,4 @@
-"""Data: `train, test = load("mnist")`, from a name, a file or a folder, as float32 in [0, 1].
+"""Data: `train, test = load("mnist")`, from a name, a file or a folder, as float32: in [0, 1], or real values.
 
 Everything here happens once, on the host, in NumPy; `dynamic_binarise` alone belongs in a compiled step. This
 package alone knows TensorFlow Datasets, and imports it only for what TFRECORD does not hold or the disk does not.
@@ -18,11 +18,13 @@ from .disk import suffix
 from .files import arrays, read_arrays
 from .folders import files_read, kind_of, tell_left_out, text_files, would_read
 from .images import Crop, Size, folder, image_files, pixels_to_floats, read_images, scaled
+from .ranges import RangeName, Standard, in_data_units
 from .sprites import render, shapes
 from .stream import (
     Source,
     Sources,
     Stream,
+    fitted,
     generated,
     npy_files,
     npy_source,
@@ -120,7 +122,9 @@ SOURCES = {
 
 
 def load(source: str | Path, **options: Any) -> Dataset:
-    """Data by name or path, float32 in [0, 1]; it unpacks as train and test, and printed says what was loaded.
+    """Data by name or path, float32; it unpacks as train and test, and printed says what was loaded.
+
+    Values lie in [0, 1], but for arrays that are loaded with another `range`.
 
     A word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder of that
     name, then a set to download; what looks like a path is one (see `is_name`). Options are the keyword arguments of
@@ -217,9 +221,11 @@ __all__ = [
     "Crop",
     "DataError",
     "Dataset",
+    "RangeName",
     "Size",
     "Source",
     "Sources",
+    "Standard",
     "Stream",
     "Variant",
     "Whitening",
@@ -231,9 +237,11 @@ __all__ = [
     "dynamic_binarise",
     "files_read",
     "fit_whitening",
+    "fitted",
     "folder",
     "generated",
     "image_files",
+    "in_data_units",
     "is_name",
     "kind_of",
     "load",

@@ -1,8 +1,8 @@
-"""`Dataset`, the result of `load`, and the conversion of arrays of any dtype to batches in [0, 1]."""
+"""`Dataset`, the result of `load`, and the conversion of arrays of any dtype to batches of float32."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..checks import check_names, labelled
 from ..core import Batch
 from ..errors import DataError, warn
+from .ranges import RangeName, Standard, apply, fit
 
 TEST_FRACTION = 0.2  # the default of what is held out of data without a test split
 
@@ -54,7 +55,10 @@ def refuse(bad: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Data on the host, float32 in [0, 1]. `train, test = load(...)` unpacks it; `str()` says what it is."""
+    """Data on the host, float32. `train, test = load(...)` unpacks it; `str()` says what it is.
+
+    Values lie in [0, 1], or are real values in the units of `standard`.
+    """
 
     name: str
     train: Batch  # x [N, H, W, C] or [N, D], y [N] int32 or None; NumPy arrays
@@ -67,6 +71,7 @@ class Dataset:
     vocabulary: tuple[str, ...] = ()  # the words that x [N, V] counts, for documents
     test_names: tuple[str, ...] = ()  # the files of the test examples, if each is a file
     scale: float | None = None  # the integer that means 1.0, if one was given; None: see `white`
+    standard: Standard | None = None  # of real values; None: values in [0, 1]
 
     def __iter__(self) -> Iterator[Batch]:
         return iter((self.train, self.test))
@@ -149,13 +154,17 @@ def tell_idle_split(what: str, test_fraction: float, seed: int) -> None:
 
 
 def unit_interval(
-    arrays: Sequence[np.ndarray], what: str, scale: float | None = None, tell: bool = True
+    arrays: Sequence[np.ndarray],
+    what: str,
+    scale: float | None = None,
+    tell: bool = True,
+    kind: RangeName = "unit",
 ) -> list[np.ndarray]:
     """The splits of one source as float32 in [0, 1], each divided by the `white` of its type.
 
     uint8 is divided by 255 and uint16 by 65535, or integers of any type by `scale`. Bool, floats, and other integers
     stay as they are. Arrays of images [N, H, W] gain a channel axis. With `tell`, a line on stderr reports integers
-    that are all dark.
+    that are all dark. Of another `kind` of range than "unit", any finite values are taken, and none is changed further.
 
     Raises:
         DataError: values outside [0, 1], NaN, another type, no examples, or examples of different shapes.
@@ -168,14 +177,17 @@ def unit_interval(
         raise DataError(f"{what} has examples of different shapes in its splits: {sorted(shapes)}")
     if any(a.size == 0 for a in arrays):
         raise DataError(f"{what} holds no examples in one of its splits: {[a.shape for a in arrays]}")
-    if tell and scale is None and all(ranged(a.dtype) and a.max() <= 1 for a in arrays):
+    if tell and scale is None and kind == "unit" and all(ranged(a.dtype) and a.max() <= 1 for a in arrays):
         tell_nearly_black(arrays[0].dtype, what)
-    scaled = [_scaled(a, what, scale) for a in arrays]
+    scaled = [_scaled(a, what, scale, kind) for a in arrays]
     return [a[..., None] if a.ndim == 3 else a for a in scaled]
 
 
-def _scaled(a: np.ndarray, what: str, scale: float | None) -> np.ndarray:
-    """One array as float32 in [0, 1]. Raises DataError for other values."""
+REAL = "range=standardised (--data-range standardised; also normalised or as_is)"  # the advice for real values
+
+
+def _scaled(a: np.ndarray, what: str, scale: float | None, kind: RangeName) -> np.ndarray:
+    """One array as float32: in [0, 1], or finite for another kind of range. Raises DataError for other values."""
     if a.dtype.kind not in "biuf":
         raise DataError(f"{what} holds {a.dtype}; it must hold integers, bool or floats")
     one = white(a.dtype, scale)
@@ -187,17 +199,23 @@ def _scaled(a: np.ndarray, what: str, scale: float | None) -> np.ndarray:
         return x
     if a.dtype.kind == "f" and (bad := int((~np.isfinite(a)).sum())):
         raise DataError(f"{what} holds {bad} values that are NaN or infinite; remove them")
+    if kind != "unit":
+        if bad := int((~np.isfinite(x)).sum()):
+            raise DataError(f"{what} holds {bad} values beyond float32, whose largest is 3.4e38; scale them down")
+        return x
     short = lambda value: f"{value:g}" if a.dtype.type(f"{value:g}") == value else str(value)  # 1, but 1.0000001
     found = f"values from {short(a.min())} to {short(a.max())}"
     if a.dtype.kind == "f":
         raise DataError(
             f"{what} has {found}, outside [0, 1]; scale it before saving: "
-            "x / 255 for bytes stored as floats, (x - x.min()) / (x.max() - x.min()) otherwise"
+            "x / 255 for bytes stored as floats, (x - x.min()) / (x.max() - x.min()) otherwise. "
+            f"If they are real values, train with {REAL}"
         )
     if scale is None:
         raise DataError(
             f"{what} is {a.dtype} with {found}, and this type does not say which number means 1.0: train with "
-            "scale=255, save it as uint8 (0 to 255), or divide it yourself and save it as float32 in [0, 1]"
+            "scale=255, save it as uint8 (0 to 255), or divide it yourself and save it as float32 in [0, 1]. "
+            f"If they are real values, train with {REAL}"
         )
     raise DataError(f"{what} is {a.dtype} with {found}, outside 0 to {scale:g}, the range of scale={scale:g}")
 
@@ -222,6 +240,16 @@ def validation_split(batch: Batch, fraction: float, seed: int) -> tuple[Batch, B
     """(train, validation): `fraction` of the examples, drawn without replacement by `seed`, in the second."""
     train, validation = shuffled(len(batch.x), fraction, seed)
     return take(batch, train), take(batch, validation)
+
+
+def standardised(dataset: Dataset, kind: RangeName) -> Dataset:
+    """The dataset in the units that its training examples give, see `ranges.fit`; itself for "unit"."""
+    standard = fit(kind, [np.asarray(dataset.train.x)])
+    if standard is None:
+        return dataset
+    on = lambda batch: None if batch is None else batch._replace(x=apply(standard, batch.x))
+    parts = {name: on(getattr(dataset, name)) for name in ("train", "test", "validation")}
+    return replace(dataset, **parts, standard=standard)
 
 
 def from_parts(

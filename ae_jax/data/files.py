@@ -3,14 +3,25 @@
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from ..checks import check_choice
 from ..core import Batch
 from ..errors import warn
 from .checks import check_channels, check_labels
-from .dataset import DataError, Dataset, expanded, from_parts, make_batch, tell_idle_scale, unit_interval
+from .dataset import (
+    DataError,
+    Dataset,
+    expanded,
+    from_parts,
+    make_batch,
+    standardised,
+    tell_idle_scale,
+    unit_interval,
+)
+from .ranges import RangeName
 
 # common names of each part in `.npz` files
 NAMES = {
@@ -66,13 +77,22 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path} cannot be read as a NumPy file ({why}); {wanted}") from error
 
 
-def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
+def arrays(
+    path: str | Path,
+    *,
+    range: RangeName = "unit",
+    scale: float | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
     """A `.npy` file, or a `.npz` file with `train` and `test` (and `valid`), or `x_train`, `y_train`, `x_test`...,
     or `x` and `y`, or one array of any name. Generative `factors` [N, F] and their `factor_names` come along.
 
     Args:
         path: the file; x [N, D], [N, H, W] or [N, H, W, C]; y [N] whole numbers. 255 in uint8 and 65535 in uint16 mean
-            1.0; bool, floats and other integers stay as they are, in [0, 1].
+            1.0; bool, floats and other integers stay as they are.
+        range: of the values: unit, which refuses values outside [0, 1]; or any real values, learned standardised (each
+            dimension of mean 0 and deviation 1 on train), normalised (a mean squared norm of D) or as_is.
         scale: the integer that means 1.0, in any integer type: 1 for zeros and ones saved as uint8.
         test_fraction: the fraction to hold out if the file has no test split.
         seed: of that split.
@@ -80,6 +100,7 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
     Raises:
         DataError: an unreadable file, one without these arrays, or values that `unit_interval` refuses.
     """
+    check_choice("range", range, get_args(RangeName), error=DataError)
     path = expanded(path)
     stored = read_arrays(path)
     found = {name.lower(): array for name, array in stored.items()}
@@ -98,7 +119,7 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
         factors = {"train": found.get("factors")}
     for part, x in parts.items():
         check_channels(x.shape, f"{path}, in {part},")
-    scaled = unit_interval(list(parts.values()), str(path), scale)
+    scaled = unit_interval(list(parts.values()), str(path), scale, kind=range)
     tell_idle_scale(parts["train"].dtype, str(path), scale)
     batches: dict[str, Batch] = {}
     for part, x in zip(parts, scaled, strict=True):
@@ -118,10 +139,13 @@ def arrays(path: str | Path, *, scale: float | None = None, test_fraction: float
         known = {}
     else:
         names = (
-            found["factor_names"].tolist() if "factor_names" in found else [*map(str, range(len(known["train"][0])))]
+            found["factor_names"].tolist()
+            if "factor_names" in found
+            else [str(i) for i, _ in enumerate(known["train"][0])]
         )
     if unused:
         warn(f"left out: {'; '.join(unused)}")
-    return from_parts(
+    whole = from_parts(
         path.stem, batches, str(path), test_fraction, seed, factors=known, factor_names=tuple(names), scale=scale
     )
+    return standardised(whole, range)

@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ..checks import check_choice
 from ..core import Batch, address
 from .checks import check_channels, check_labels
 from .dataset import (
@@ -40,6 +41,7 @@ from .dataset import (
 from .disk import suffix, written
 from .files import header
 from .folders import FolderContent, Kind, class_labels, is_array, kind_of, look
+from .ranges import AS_IS, RangeName, Standard, apply, fit
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -57,29 +59,31 @@ class Source:
     scale: float | None = None  # the integer of x that means 1.0; None: see `dataset.white`
     dark: Any = None  # the integer type of x, if no value in a sample exceeds 1
     classes: int | None = None  # all labels are below it; None: unknown
+    standard: Standard | None = None  # of real values; None: values in [0, 1]
 
     def __len__(self) -> int:
         return int((self.blocks[:, 1] - self.blocks[:, 0]).sum())
 
     def raw(self, index: np.ndarray) -> Batch:
-        """The examples with these ascending numbers, as NumPy arrays: x stays uint8 or uint16, or is float32 in [0, 1].
+        """The examples with these ascending numbers, as NumPy arrays: x stays uint8 or uint16, or is float32.
 
-        Raises DataError for values outside [0, 1], and NaN.
+        Raises DataError for NaN, and for values outside [0, 1] without a `standard`.
         """
         x, y = self.read(index)
-        x = np.asarray(x)
-        if not ranged(x.dtype) or (self.scale is not None and x.max() > self.scale):
-            (x,) = unit_interval([x], self.name, self.scale)
+        x, unit = np.asarray(x), self.standard is None
+        if not ranged(x.dtype) or (unit and self.scale is not None and x.max() > self.scale):
+            (x,) = unit_interval([x], self.name, self.scale, kind="unit" if unit else "as_is")
         return make_batch(x.astype(x.dtype.newbyteorder("="), copy=False), y)
 
     def floats(self, raw: Batch) -> Batch:
-        """A result of `raw`, already on the devices, as float32 in [0, 1]."""
-        if not ranged(raw.x.dtype):
-            return raw
-        return raw._replace(x=_looked_up(raw.x, levels(np.dtype(raw.x.dtype), self.scale)))
+        """A result of `raw`, already on the devices, as float32 in the units of learning."""
+        x = raw.x
+        if ranged(x.dtype):
+            x = _looked_up(x, levels(np.dtype(x.dtype), self.scale))
+        return raw._replace(x=x if self.standard is None else _applied(self.standard[:2], x))
 
     def batch(self, index: np.ndarray) -> Batch:
-        """The examples with these ascending numbers, on the device, float32 in [0, 1]. Raises DataError like `raw`."""
+        """The examples with these ascending numbers, on the device, as float32. Raises DataError like `raw`."""
         return jax.block_until_ready(self.floats(jax.tree.map(jnp.asarray, self.raw(index))))
 
 
@@ -93,6 +97,11 @@ def levels(dtype: np.dtype, scale: float | None) -> np.ndarray:
 def _looked_up(x: Array, levels: Any) -> Array:
     """The floats of integers, with NumPy's bits; integers take a quarter or half the bytes on their way to a device."""
     return levels[x.astype(jnp.int32)]  # XLA would turn a division into a product, which rounds differently
+
+
+@jax.jit
+def _applied(standard: tuple[Any, Any], x: Array) -> Array:
+    return apply(Standard(*standard), x)
 
 
 @jax.jit
@@ -235,6 +244,13 @@ class Sources:
     scale: float | None = None  # the integer that means 1.0, if one was given
     arrays: bool = False  # whether examples are in .npy files, and so may be pieces of larger images
 
+    def standardised(self, kind: RangeName) -> "Sources":
+        """The splits in the units that the training examples give, read once for it; see `ranges.fit`."""
+        standard = fitted(self.train, kind)
+        held_out = None if self.validation is None else replace(self.validation, standard=standard)
+        train, test = (replace(source, standard=standard) for source in (self.train, self.test))
+        return replace(self, train=train, test=test, validation=held_out)
+
     def __str__(self) -> str:
         shape = "x".join(map(str, self.train.shape))
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -268,8 +284,19 @@ def from_sources(
     return Sources(name, parts["train"], parts["test"], source, parts.get("validation"), classes, parts["train"].scale)
 
 
+def fitted(source: Source, kind: RangeName) -> Standard | None:
+    """The `Standard` of a source, which is read once, a shard at a time."""
+    plain = Stream(replace(source, standard=None if kind == "unit" else AS_IS), shard_size(source.shape, 1))
+    return fit(kind, (np.asarray(plain.load(0, s).x) for s in range(plain.shards)))
+
+
 def made(
-    name: str, count: int, read: Callable[[np.ndarray], Batch], block: int | None = None, scale: float | None = None
+    name: str,
+    count: int,
+    read: Callable[[np.ndarray], Batch],
+    block: int | None = None,
+    scale: float | None = None,
+    kind: RangeName = "unit",
 ) -> Source:
     """A source of `count` examples by its reader; a sample gives the shape. See `dataset.white` for `scale`.
 
@@ -280,15 +307,16 @@ def made(
     look = read(np.unique(np.linspace(0, count - 1, min(count, 256)).astype(np.int64)))
     check_channels(np.shape(look.x), name)
     x = np.asarray(look.x)
-    (seen,) = unit_interval([x], name, scale, tell=False)  # `from_sources` prints one note for all splits
-    dark = x.dtype if scale is None and ranged(x.dtype) and x.max() <= 1 else None
+    (seen,) = unit_interval([x], name, scale, tell=False, kind=kind)  # `from_sources` prints one note for all splits
+    dark = x.dtype if scale is None and kind == "unit" and ranged(x.dtype) and x.max() <= 1 else None
     shape = seen.shape[1:]
 
     def shaped(index: np.ndarray) -> Batch:
         batch = read(index)
         return batch._replace(x=batch.x.reshape(len(index), *shape))
 
-    return Source(name, shape, blocks_of(count, block), shaped, scale, dark)
+    found = Source(name, shape, blocks_of(count, block), shaped, scale, dark)
+    return found if kind == "unit" else replace(found, standard=AS_IS)
 
 
 # ........................................................................................ files of arrays
@@ -339,7 +367,7 @@ def npy_files(root: Path) -> list[Path]:
     return sorted(p for p in root.glob("*") if is_array(p) and not p.name.startswith("."))
 
 
-def npy_source(name: str, paths: list[Path], scale: float | None = None) -> Source:
+def npy_source(name: str, paths: list[Path], scale: float | None = None, kind: RangeName = "unit") -> Source:
     """Files of arrays as one source, in their order, with labels in files beside them. See `dataset.white` for `scale`.
 
     Raises DataError for files of different shapes or dtypes, and for labels that do not fit.
@@ -366,10 +394,17 @@ def npy_source(name: str, paths: list[Path], scale: float | None = None) -> Sour
     def read(index: np.ndarray) -> Batch:
         return make_batch(_rows(files, starts, index), _rows(labels, starts, index) if labels else None)
 
-    return replace(made(name, sum(file.shape[0] for file in files), read, scale=scale), classes=classes)
+    return replace(made(name, sum(file.shape[0] for file in files), read, scale=scale, kind=kind), classes=classes)
 
 
-def npy(path: str | Path, *, scale: float | None = None, test_fraction: float = 0.2, seed: int = 0) -> Sources:
+def npy(
+    path: str | Path,
+    *,
+    range: RangeName = "unit",
+    scale: float | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Sources:
     """A `.npy` file, or a folder of them: x [n, ...] in each, all of one type, scaled as `arrays` scales it.
 
     Subfolders `train` and `test` (and `valid`) are its splits. The labels of NAME.npy, whole numbers [n], are in
@@ -377,16 +412,19 @@ def npy(path: str | Path, *, scale: float | None = None, test_fraction: float = 
 
     Args:
         path: the file or folder.
+        range: of the values, as `arrays` takes it; the training examples are read once to measure them.
         scale: the integer that means 1.0, in any integer type: 1 for zeros and ones saved as uint8.
         test_fraction: the fraction to hold out, in runs of neighbours, if there is no folder `test`.
         seed: of that split.
     """
+    check_choice("range", range, get_args(RangeName), error=DataError)
     check_scale(scale)
     path = expanded(path)
     files = {"train": [path]} if path.is_file() else _found(path, "arrays").files
-    parts = {part: npy_source(f"{path} {part}", found, scale) for part, found in files.items()}
+    parts = {part: npy_source(f"{path} {part}", found, scale, range) for part, found in files.items()}
     tell_idle_scale(_opened(files["train"][0]).dtype, str(path), scale)
-    return replace(from_sources(path.stem, parts, str(path), test_fraction, seed), arrays=True)
+    sources = from_sources(path.stem, parts, str(path), test_fraction, seed)
+    return replace(sources, arrays=True).standardised(range)
 
 
 def write_shards(source: Source, folder: Path | str, rows: int) -> None:

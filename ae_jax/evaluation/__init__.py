@@ -42,6 +42,17 @@ METRICS: dict[str, Metric] = {
         "part of the test data's variance about its mean that reconstructions keep; 1 is perfect", "higher"
     ),
     "penalty": Metric("the regulariser, before its weight"),
+    "auxiliary": Metric(
+        "squared error of the dead units' fit to what the others leave, as a fraction of it; 0 without dead units",
+        "lower",
+    ),
+    "nonzero_units": Metric("count of code units above 0"),
+    "fvu": Metric(
+        "fraction of variance unexplained: squared error over the training data's variance about their mean; 1 is what "
+        "that mean scores",
+        "lower",
+    ),
+    "dead_share": Metric("part of the units that no recent training example activated", "lower"),
     "classification": Metric("cross-entropy of the classes in nats, of the examples that have a label", "lower"),
     "error": Metric("fraction of examples whose most probable class is another", "lower"),
     "labelled": Metric("fraction of examples that have a label; the loss and its parts are means over these"),

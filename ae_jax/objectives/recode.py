@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 import jax
-from jax import Array
+import jax.numpy as jnp
+from jax import Array, lax
 
 from ..core import Autoencoder, Key, Params
 
@@ -46,3 +47,13 @@ def recoded(net: Autoencoder, encode: Callable[..., Array]) -> Autoencoder:
     """The network with `encode`, (params, x, key=None) -> code, for its own; raises as `code_only`."""
     apply = composed(encode, code_only(net).decode)
     return net._replace(encode=encode, apply=apply, layer=None, activation=None)
+
+
+def largest(z: Array, k: int | Array, most: int) -> Array:
+    """z with all but its k largest entries 0; of equals, the first are kept. [B, K] -> [B, K].
+
+    `most` is what k, which may be traced, never exceeds.
+    """
+    _, index = lax.top_k(lax.stop_gradient(z), most)  # [B, most]
+    kept = jnp.broadcast_to(jnp.arange(index.shape[1]) < k, index.shape)
+    return jnp.where(jnp.put_along_axis(jnp.zeros(z.shape, bool), index, kept, axis=1, inplace=False), z, 0)

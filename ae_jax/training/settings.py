@@ -88,7 +88,7 @@ class Settings:
     latents: int  # 0 for a network without dense layers: see `with_map_latents`
     """Size of the code; with --net-dense False the size of the last feature maps."""
     network: str
-    """See ae-jax list; by default the algorithm's own, rbm for rbm and mlp for all others."""
+    """See ae-jax list; by default the algorithm's own, rbm for rbm, linear for dictionary and mlp for all others."""
     binarise: Literal["static", "dynamic"] | None = None
     """Draw binary pixels with the grey values as probabilities: once (static), or anew in every step (dynamic)."""
     noise: CorruptionName | None = None

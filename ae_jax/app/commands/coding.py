@@ -36,8 +36,8 @@ def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resiz
     named = data.is_name(source, opened.settings.data_options.get("data_dir"))
     if resize and (opened.vocabulary or named or suffix(source) in (".npy", ".npz")):
         raise RunError(f"--resize has no effect: {source} is not read as files of images; leave it out")
-    x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
-    codes = in_chunks(opened.algorithm.encode, opened.params, x)
+    x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options, opened.standard)
+    codes = in_chunks(opened.in_data_units.encode, opened.params, x)
     save_array(out, codes, "codes")
     return codes
 
@@ -60,7 +60,7 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
         if indexed.get("seed", opened.seed) != opened.seed:
             raise RunError(f"{source} is an index of seed {indexed['seed']}: give --seed {indexed['seed']}")
     codes = check_codes(codes, opened.settings.latents, source)
-    x = in_chunks(opened.algorithm.decode, opened.params, codes)
+    x = in_chunks(opened.in_data_units.decode, opened.params, codes)
     save_examples(out, x)
     return x
 
@@ -81,12 +81,13 @@ def sample(
         raise RunError(f"n is {n}; it must be at least 1")
     if not 0 <= key < 2**32:
         raise RunError(f"key is {key}; it must be a number from 0 to 2^32 - 1 = {2**32 - 1}")
-    if opened.algorithm.sample is None:
+    algorithm = opened.in_data_units
+    if algorithm.sample is None:
         raise RunError(
             f"{opened.settings.algorithm} is not a generative model: it has no distribution of codes. "
             "To draw samples, train vae, iwae, beta_tc_vae, vamp, made, rbm or an adversarial member."
         )
-    make = opened.algorithm.draw if draws else opened.algorithm.sample
+    make = algorithm.draw if draws else algorithm.sample
     if make is None:
         raise RunError(
             f"{opened.settings.algorithm} has no draws of examples, as its decoder gives no distribution of x: leave "
@@ -95,9 +96,9 @@ def sample(
     key_sampling = address(jax.random.key(key), "sampling")
     x = np.asarray(jax.jit(make, static_argnums=2)(opened.params, key_sampling, n))
     save_examples(out, x)
-    if make is opened.algorithm.draw:
+    if make is algorithm.draw:
         return x, "draws of x"
-    return x, "means of x, E[x | z] of drawn z" + ("" if opened.algorithm.draw is None else "; --draws draws x itself")
+    return x, "means of x, E[x | z] of drawn z" + ("" if algorithm.draw is None else "; --draws draws x itself")
 
 
 def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
@@ -107,9 +108,10 @@ def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
     """
     opened = runs.open_run(workdir, seed)
     check_folder(out, ("encoder.stablehlo", "decoder.stablehlo", "signature.json"))
-    parts: dict[str, Any] = {"encoder": (opened.algorithm.encode, opened.shape)}
-    if opened.algorithm.decodes:
-        parts["decoder"] = (opened.algorithm.decode, (opened.settings.latents,))
+    algorithm = opened.in_data_units
+    parts: dict[str, Any] = {"encoder": (algorithm.encode, opened.shape)}
+    if algorithm.decodes:
+        parts["decoder"] = (algorithm.decode, (opened.settings.latents,))
     programs = {n: exported(functools.partial(fn, opened.params), shape) for n, (fn, shape) in parts.items()}
     out.mkdir(parents=True, exist_ok=True)
     for name, program in programs.items():

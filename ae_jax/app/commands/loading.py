@@ -11,7 +11,10 @@ from ... import data
 from ...algorithms import ALGORITHMS
 from ...checks import labelled
 from ...core import Algorithm, Batch
+from ...data import ranges
 from ...data.disk import suffix
+from ...distributions.likelihoods import LIKELIHOODS
+from ...errors import RunError
 from ...training.settings import DataKind, Settings
 
 
@@ -27,11 +30,12 @@ class Streams(NamedTuple):
 class Splits(NamedTuple):
     """A run's data as it is used. Of a stream, train and test are some examples, evenly spaced."""
 
-    dataset: data.Dataset
+    dataset: data.Dataset  # as loaded: before a validation split, binarisation, and the `standard`
     train: Batch
     validation: Batch | None
     test: Batch
     streams: Streams | None = None
+    standard: data.Standard | None = None  # the units of all splits; None: values in [0, 1], or words
 
     def __str__(self) -> str:
         return str(self.dataset if self.streams is None else self.streams.sources)
@@ -40,12 +44,40 @@ class Splits(NamedTuple):
 SAMPLED = 10_000  # examples of a stream, at most, for what needs them in memory: probes, PCA, pictures
 
 
-def load_streams(settings: Settings) -> Splits:
+def range_of(settings: Settings, standard: data.Standard | None) -> tuple[data.RangeName, dict[str, Any]]:
+    """The kind of the data's range, and the options for reading them with their values as they are.
+
+    Raises ValueError for a range that binary pixels cannot be drawn from, and RunError for a source in [0, 1] and a run
+    whose training data were not.
+    """
+    kind, options = settings.data_options.get("range", "unit"), settings.data_options
+    if kind != "unit" and settings.binarise is not None:
+        raise ValueError(
+            f"binarise={settings.binarise} draws pixels by their values in [0, 1], and range={kind} takes any values: "
+            "leave one of the two out"
+        )
+    if kind == "unit":
+        check_units(settings.data, standard)
+        return kind, options
+    return kind, options | {"range": "as_is"}
+
+
+def check_units(source: str, standard: data.Standard | None) -> None:
+    """Raises RunError for a source whose values lie in [0, 1], and a run whose training data were in other units."""
+    if standard is not None and not standard.pixels:
+        raise RunError(
+            f"{source} is read as values in [0, 1], and this run learned from arrays of other values (--data-range): "
+            "give a .npy or .npz file in the units of its training data"
+        )
+
+
+def load_streams(settings: Settings, standard: data.Standard | None = None) -> Splits:
     """`load` where the settings say that data are streamed.
 
     Pixels that are drawn once, not in every step, are each example's own draw, other than those in memory.
     """
-    sources = data.open_stream(settings.data, **settings.data_options)
+    kind, options = range_of(settings, standard)
+    sources = data.open_stream(settings.data, **options)
     train, validation = sources.train, sources.validation
     check_validation(settings, validation, len(train))
     if settings.validation:
@@ -56,19 +88,30 @@ def load_streams(settings: Settings) -> Splits:
         drawn = settings.binarise == "static" or (part and settings.binarise)
         return data.Stream(source, size, None if part else 0, part if drawn else None)
 
-    held_out = None if validation is None else stream(validation, 2)
-    streams = Streams(sources, stream(train, 0), held_out, stream(sources.test, 1))
     few = min(SAMPLED, size)
-    seen, test = (jax.tree.map(np.asarray, of.sample(few)) for of in (streams.train, streams.test))
+    seen, test = (
+        jax.tree.map(np.asarray, stream(of, part).sample(few)) for part, of in enumerate((train, sources.test))
+    )
     dataset = data.Dataset(sources.name, seen, test, sources.source, None, sources.classes, scale=sources.scale)
-    return Splits(dataset, seen, None, test, streams)
+    if standard is None:
+        standard = data.fitted(train, kind)
+    in_units = lambda source, part: stream(replace(source, standard=standard), part)
+    held_out = None if validation is None else in_units(validation, 2)
+    streams = Streams(sources, in_units(train, 0), held_out, in_units(sources.test, 1))
+    seen, test = (batch._replace(x=ranges.apply(standard, batch.x)) for batch in (seen, test))
+    return Splits(dataset, seen, None, test, streams, standard)
 
 
-def load(settings: Settings) -> Splits:
-    """The data of a run: loaded, split and binarised as its settings say."""
+def load(settings: Settings, standard: data.Standard | None = None) -> Splits:
+    """The data of a run: loaded, split and binarised as its settings say.
+
+    Real values are brought to the units of `standard`, by default fitted to the training examples that are left by the
+    validation split.
+    """
     if settings.shard_size is not None:
-        return load_streams(settings)
-    dataset = data.load(settings.data, **settings.data_options)
+        return load_streams(settings, standard)
+    kind, options = range_of(settings, standard)
+    dataset = data.load(settings.data, **options)
     train, test = dataset
     validation = dataset.validation
     check_validation(settings, validation, len(train.x))
@@ -80,7 +123,10 @@ def load(settings: Settings) -> Splits:
         validation = validation and _binarised(validation, 2)
     if settings.binarise == "static":
         train = _binarised(train, 0)
-    return Splits(dataset, train, validation, test)
+    if standard is None:
+        standard = ranges.fit(kind, [np.asarray(train.x)])
+    on = lambda batch: batch._replace(x=ranges.apply(standard, np.asarray(batch.x)))
+    return Splits(dataset, on(train), validation and on(validation), on(test), None, standard)
 
 
 def check_validation(settings: Settings, own: Any, examples: int) -> None:
@@ -109,25 +155,27 @@ def kind_of(splits: Splits) -> DataKind:
     if splits.dataset.vocabulary:
         return "words"
     x = splits.train.x
-    return "unit" if x.min() >= 0 and x.max() <= 1 else "real"
+    return "unit" if splits.standard is None and x.min() >= 0 and x.max() <= 1 else "real"
 
 
 def check_likelihood(settings: Settings, splits: Splits) -> None:
     """Raises ValueError for a likelihood that does not fit the data.
 
-    Bernoulli of values outside [0, 1] or of counted words, and multinomial of images or negative values.
+    One of values in [0, 1] for real values, Bernoulli of counted words, and multinomial of images or negative values.
     """
     x, words = splits.train.x, bool(splits.dataset.vocabulary) and settings.binarise is None
     chosen = settings.hyper.get("likelihood")
-    coins = settings.algorithm == "made" or "bernoulli" in (chosen, settings.hyper.get("visible_units"))
+    of_unit = [name for name, make in LIKELIHOODS.items() if make().support == "unit"]
+    unit = settings.algorithm == "made" or settings.hyper.get("visible_units") == "bernoulli" or chosen in of_unit
     low, high = float(x.min()), float(x.max())
     if chosen == "multinomial" and (x.ndim > 2 or low < 0):
         given = "images" if x.ndim > 2 else f"values from {low:.3g}"
         raise ValueError(f"likelihood multinomial wants counts of words, and {settings.data} has {given}: take another")
-    if coins and (low < 0 or high > 1):
+    if unit and (splits.standard is not None or low < 0 or high > 1):
+        how = "" if splits.standard is None else f" with range={settings.data_options.get('range')}"
         raise ValueError(
-            f"{settings.algorithm} wants values in [0, 1], probabilities of a 1, and {settings.data} has values from "
-            f"{low:.3g} to {high:.3g}: choose another likelihood or member, or scale the data to lie in [0, 1]"
+            f"{settings.algorithm} wants values in [0, 1], and {settings.data} has values from {low:.3g} to {high:.3g}"
+            f"{how}: choose another likelihood or member, or scale the data to lie in [0, 1]"
         )
     if chosen == "bernoulli" and words:
         raise ValueError(

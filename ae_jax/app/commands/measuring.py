@@ -203,7 +203,7 @@ def evaluate(
         except data.DataError:  # a streamed run may be evaluated on data in memory
             shards, options = None, data.options_for(source, settings.data_options)
         settings = replace(settings, data=source, data_options=options, shard_size=shards)
-    splits = runs.load_own(opened) if source is None else load(settings)
+    splits = runs.load_own(opened) if source is None else load(settings, opened.standard)
     check_shape(splits.test.x, opened.shape)
     check_vocabulary(splits.dataset.vocabulary, opened.vocabulary, str(settings.data))
     results = measure(

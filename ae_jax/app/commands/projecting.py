@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ...checks import labelled
+from ...data import ranges
 from ...data.disk import PROJECTED, write_atomically
 from ...errors import RunError
 from ..files import (
@@ -47,7 +48,7 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) ->
         config += '  metadata_path: "metadata.tsv"\n'
     if x.ndim == 4 and x.shape[-1] in (1, 3):
         height, width = x.shape[1:3]
-        written["sprite.png"] = image_bytes(sprite(x))
+        written["sprite.png"] = image_bytes(sprite(ranges.undo(opened.standard, x)))
         config += f'  sprite {{\n    image_path: "sprite.png"\n    single_image_dim: {width}\n'
         config += f"    single_image_dim: {height}\n  }}\n"
     written["projector_config.pbtxt"] = f"{config}}}\n".encode()

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from ...core import Algorithm, Params, address
+from ...data import ranges
 from ...errors import tracebacks, warn
 from ...training import run_folder
 from .. import report
@@ -14,7 +15,9 @@ from .loading import Splits
 
 
 def write_report(folder: run_folder.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> Path:
-    """report.html and its pictures."""
+    """report.html and its pictures, in the units of the data."""
+    algorithm = ranges.in_data_units(algorithm, splits.standard)
+    splits = splits._replace(test=splits.test._replace(x=ranges.undo(splits.standard, splits.test.x)))
     settings = folder.recorded()
     title = f"{settings['algorithm']} on {settings['data']}"
     key = address(jax.random.key(results["seeds"][0]), "report")

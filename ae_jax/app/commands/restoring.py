@@ -16,6 +16,7 @@ from ..files import (
     places_for,
 )
 from . import runs
+from .loading import check_units
 
 
 def restore(
@@ -43,7 +44,7 @@ def restore(
     if not files:
         raise RunError(f"{source} holds no images in a format that Pillow reads (.png, .jpg, ...)")
     paths = places_for(files, source, out, *opened.sources)
-    reconstruct = functools.partial(jax.jit(opened.algorithm.reconstruct), opened.params)
+    reconstruct = functools.partial(jax.jit(opened.in_data_units.reconstruct), opened.params)
     height, width, channels = opened.shape
     written, refused = [], []
     for file, path in zip(files, paths, strict=True):
@@ -77,6 +78,7 @@ def check_restores(opened: runs.OpenRun, workdir: Path) -> None:
             "algorithm with --noise"
         )
     runs.check_decodes(opened, workdir, "train denoising")
+    check_units("an image", opened.standard)
 
 
 def unfit(image: np.ndarray, opened: runs.OpenRun) -> str:

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 
 from ... import data
 from ...core import Algorithm, Params
+from ...data import ranges
 from ...errors import RunError, warn
 from ...training import loop, provenance, run_folder
 from ...training.settings import Settings, build
 from .loading import Splits, load, of_patches
 
 # what config.json keeps among the settings, found in the data
-RECORDED = ("shape", "validated", "data_checksum", "train_checksum", "vocabulary", "scale", "patches")
+RECORDED = ("shape", "validated", "data_checksum", "train_checksum", "vocabulary", "scale", "patches", "standard")
 # the settings that config.json must have for a run to be opened, and their types
 KEPT = {"shape": list, "validated": bool, "optimizer": dict, "algorithm": str, "network": str, "data": str}
 KEPT |= {"latents": int, "batch_size": int, "seeds": list}
@@ -30,12 +31,18 @@ class OpenRun(NamedTuple):
     settings: Settings
     seed: int
     shape: tuple[int, ...]
-    algorithm: Algorithm
+    algorithm: Algorithm  # in the units of learning, see `standard`
     params: Params  # of one seed
     epoch: int
     vocabulary: tuple[str, ...]  # of documents
     trained: loop.Trained  # of all seeds
     patches: bool  # whether its examples are, or may be, pieces of larger images
+    standard: data.Standard | None  # the units of learning from real values
+
+    @property
+    def in_data_units(self) -> Algorithm:
+        """The algorithm that takes and gives examples in the units of the run's data."""
+        return ranges.in_data_units(self.algorithm, self.standard)
 
     @property
     def sources(self) -> list[Path]:
@@ -58,6 +65,19 @@ def lacking(folder: run_folder.Folder, content: dict[str, Any]) -> str:
         f"network cannot be built here. Use it in Python: run = ae_jax.load_run({str(folder.path)!r}, "
         "algorithm=algorithm), where algorithm is the one that it trained; run.params are the params of its first seed"
     )
+
+
+def standard_of(content: dict[str, Any]) -> data.Standard | None:
+    """The units of learning, out of the settings in a run's config.json; None for values in [0, 1].
+
+    Raises RunError for a record that is none.
+    """
+    try:
+        return None if content.get("standard") is None else data.Standard.from_json(content["standard"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"the settings in config.json are damaged: standard is none ({error!r}); restore it or train anew"
+        ) from None
 
 
 def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
@@ -99,6 +119,7 @@ def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
         vocabulary=tuple(content.get("vocabulary", ())),
         trained=trained,
         patches=content.get("patches", of_patches(settings)),  # older runs do not record it
+        standard=standard_of(content),
     )
 
 
@@ -112,7 +133,7 @@ def load_own(opened: OpenRun) -> Splits:
         known = content.get("train_checksum")  # of a run in Python; a stream has none
         return known is None or provenance.checksum(splits.train) == known
 
-    splits = load(settings)
+    splits = load(settings, opened.standard)
     if not same(splits) and "scale" not in content:
         # Older runs keep no scale and took uint8 up to 1 for zeros and ones. The checksum shows whether this one did.
         with contextlib.suppress(data.DataError):  # values exceed 1, or the data take no scale

@@ -25,9 +25,12 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
     check_output(out, source)
     opened = runs.open_run(workdir, seed)
     check_output(out, *opened.sources)
-    x, names = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options)
-    program = exported(functools.partial(opened.algorithm.encode, opened.params), opened.shape)
-    codes = in_chunks(opened.algorithm.encode, opened.params, x)
+    x, names = read_examples(
+        source, opened.shape, opened.vocabulary, resize, opened.settings.data_options, opened.standard
+    )
+    encode = opened.in_data_units.encode
+    program = exported(functools.partial(encode, opened.params), opened.shape)
+    codes = in_chunks(encode, opened.params, x)
     about = {
         "shape": list(opened.shape),
         "resize": resize,
@@ -73,8 +76,9 @@ def search(
             f"{retrieval.LONGEST} bits: leave --radius out to compare every code"
         )
     about = opened.about
+    run = about["run"]["settings"]
     x, names = read_examples(
-        source, opened.shape, about["vocabulary"], about["resize"], runs.data_options(about["run"]["settings"])
+        source, opened.shape, about["vocabulary"], about["resize"], runs.data_options(run), runs.standard_of(run)
     )
     codes = index.encode(opened, x)
 

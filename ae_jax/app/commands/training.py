@@ -59,6 +59,9 @@ def train(
         raise ValueError(f"--likelihood-samples is {samples}; it must be at least 1")
     splits = load(settings)
     say(splits)
+    if splits.standard is not None:
+        kind = settings.data_options["range"]
+        say(f"range={kind}: losses and errors are of {kind} values; decode, sample and restore give the data's own")
     shape = splits.train.x.shape[1:]
     check_options(settings, shape)
     learned: Any = splits.streams or splits  # both have train and validation
@@ -71,6 +74,8 @@ def train(
         "scale": splits.dataset.scale,  # the integer that means 1.0 in the run's inputs; None: the dtype decides
         "patches": of_patches(settings, splits.streams),
     }
+    if splits.standard is not None:
+        recorded["standard"] = splits.standard.to_json()
     if splits.dataset.vocabulary:
         recorded["vocabulary"] = list(splits.dataset.vocabulary)
     # A checkpoint is written by all processes, so all must think it due.

@@ -1,0 +1,138 @@
+"""The range of a dataset's values: [0, 1], real values as they are, or real values scaled by what training data give.
+
+`fit` measures training data and gives a `Standard`; `apply` brings examples to the units that a run learns in, `undo`
+brings them back, and `in_data_units` is an algorithm that takes and gives examples in the data's own units.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from math import prod
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ..core import Algorithm, Batch
+from ..errors import DataError
+
+RangeName = Literal["unit", "standardised", "normalised", "as_is"]
+ROWS = 2**14  # examples that `fit` converts to float64 at once
+
+
+class Standard(NamedTuple):
+    """x -> (x - mean) / scale, fitted to training data; arrays only, so it can be saved and compiled."""
+
+    mean: Any  # [*shape] of one example, or []
+    scale: Any  # likewise, positive
+    pixels: bool = False  # the training data lie in [0, 1], as images do
+
+    def of_batches(self) -> tuple[Any, Any]:
+        """Mean and scale with an axis for the examples of a batch, or as one number."""
+        mean, scale = (a[None] if np.ndim(a) else a for a in self[:2])
+        return mean, scale
+
+    def to_json(self) -> dict[str, Any]:
+        """The record in JSON's types; `from_json` reads it, with the same float32."""
+        return {name: np.asarray(value).tolist() for name, value in self._asdict().items()}
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> "Standard":
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for other content."""
+        mean, scale = (np.asarray(content[name], np.float32) for name in ("mean", "scale"))
+        if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
+            raise ValueError("its mean or scale is not finite, or a scale is not positive")
+        return Standard(mean, scale, bool(content["pixels"]))
+
+
+AS_IS = Standard(np.zeros((), np.float32), np.ones((), np.float32))
+
+
+def apply(standard: Standard | None, x: Any) -> Any:
+    """Examples [N, *shape] in the units of learning; x itself for None. NumPy or JAX arrays."""
+    if standard is None:
+        return x
+    mean, scale = standard.of_batches()
+    return (x - mean) / scale
+
+
+def undo(standard: Standard | None, x: Any) -> Any:
+    """The inverse of `apply`."""
+    if standard is None:
+        return x
+    mean, scale = standard.of_batches()
+    return x * scale + mean
+
+
+def fit(kind: RangeName, parts: Iterable[np.ndarray]) -> Standard | None:
+    """The `Standard` of training data that come in parts [n, *shape], read once, in float64; None for "unit".
+
+    standardised: each dimension minus its mean, over its deviation; one that is constant is not scaled. normalised: all
+    over one number, so that the mean squared norm is the number of dimensions D. as_is: unchanged.
+
+    Raises DataError for data without a number but 0, which cannot be normalised.
+    """
+    if kind == "unit":
+        return None
+    if kind == "as_is":
+        return AS_IS
+    count, mean, squares, power, low, high = 0, np.zeros(()), np.zeros(()), 0.0, np.inf, -np.inf
+    for part in _slices(parts):
+        x, n = np.asarray(part, np.float64), len(part)
+        low, high, power = min(low, x.min()), max(high, x.max()), power + np.square(x).sum()
+        # Chan, Golub & LeVeque (1983): sums of squares about a mean, of two parts
+        own = x.mean(0)
+        apart, total = own - mean, count + n
+        squares = squares + np.square(x - own).sum(0) + np.square(apart) * (count * n / total)
+        mean, count = mean + apart * (n / total), total
+    pixels = bool(low >= 0 and high <= 1)
+    if kind == "normalised":
+        if not power:
+            raise DataError("all training values are 0: they cannot be normalised; take range=as_is")
+        scale = np.sqrt(power / (count * prod(mean.shape)))
+        return Standard(np.zeros((), np.float32), np.asarray(scale, np.float32), pixels)
+    deviation = np.sqrt(squares / count)
+    constant = deviation <= 1e-6 * np.abs(mean)  # float32 does not resolve less
+    scale = np.where(constant, 1, deviation)
+    return Standard(mean.astype(np.float32), scale.astype(np.float32), pixels)
+
+
+def _slices(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for part in parts:
+        for first in range(0, len(part), ROWS):
+            yield part[first : first + ROWS]
+
+
+def in_data_units(algorithm: Algorithm, standard: Standard | None) -> Algorithm:
+    """The algorithm with examples in the data's own units at every end, for use after training.
+
+    Losses and metrics stay those of the units of learning.
+    """
+    if standard is None:
+        return algorithm
+
+    def taking(fn: Callable[..., Any] | None, gives: bool = False) -> Any:
+        """`fn(params, x)` of examples in the data's units; `gives` for one that gives examples."""
+        if fn is None:
+            return None
+        back = (lambda out: undo(standard, out)) if gives else lambda out: out
+        return lambda params, x: back(fn(params, apply(standard, x)))
+
+    def giving(fn: Callable[..., Any] | None) -> Any:
+        return None if fn is None else lambda *given: undo(standard, fn(*given))
+
+    def measuring(fn: Callable[..., Any] | None) -> Any:
+        if fn is None:
+            return None
+        return lambda params, batch, key: fn(params, Batch(apply(standard, batch.x), batch.y), key)
+
+    corrupt = algorithm.corrupt
+    return algorithm._replace(
+        evaluate=measuring(algorithm.evaluate),
+        encode=taking(algorithm.encode),
+        decode=giving(algorithm.decode),
+        reconstruct=taking(algorithm.reconstruct, gives=True),
+        sample=giving(algorithm.sample),
+        draw=giving(algorithm.draw),
+        log_weight=measuring(algorithm.log_weight),
+        corrupt=None if corrupt is None else lambda x, key: undo(standard, corrupt(apply(standard, x), key)),
+        predict=taking(algorithm.predict),
+        symbols=taking(algorithm.symbols),
+    )
