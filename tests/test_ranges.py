@@ -255,9 +255,10 @@ def test_samples_are_in_the_units_of_the_data(tmp_path):
     workdir = trained(tmp_path / "run", settings_for(tmp_path / "x.npy", algorithm="vae", hyper={"likelihood": None}))
     assert json.loads((workdir / "config.json").read_text())["settings"]["hyper"]["likelihood"] == "gaussian"
     opened = runs.open_run(workdir)
-    x = coding.sample(workdir, 50, tmp_path / "samples.npy")
-    np.testing.assert_allclose(x.mean(0), opened.standard.mean, atol=2 * np.max(opened.standard.scale))
-    assert abs(x[:, 1].mean() - 50) < 15
+    for draws in (False, True):
+        x, _ = coding.sample(workdir, 50, tmp_path / "samples.npy", draws=draws)
+        np.testing.assert_allclose(x.mean(0), opened.standard.mean, atol=2 * np.max(opened.standard.scale))
+        assert abs(x[:, 1].mean() - 50) < 15
 
 
 @pytest.mark.parametrize(
