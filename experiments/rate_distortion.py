@@ -68,7 +68,13 @@ def digits(data: str, count: int, tested: int) -> Images:
     """Each image is one tile; the last tenth of those taken chooses."""
     train_set, test_set = datasets.load(data)
     some, held = np.asarray(train_set.x[:count]), max(1, count // 10)
-    return Images(some[:-held], some[-held:], np.asarray(test_set.x[:tested]), lambda x: x, 1)
+    return Images(
+        learned=some[:-held],
+        chosen_by=some[-held:],
+        test=np.asarray(test_set.x[:tested]),
+        whole=lambda x: x,
+        per_image=1,
+    )
 
 
 def photographs(folder: str, tile: int, count: int, most: int) -> Images:
@@ -85,11 +91,11 @@ def photographs(folder: str, tile: int, count: int, most: int) -> Images:
     per = (side // tile) ** 2
     joined = lambda x: np.stack([rate.untiled(x[i : i + per], side, side) for i in range(0, len(x), per)])
     return Images(
-        scale(datasets.patches(learned, tile, count, seed=0)),
-        cut(square["train"][:held]),
-        cut(square["test"][:most]),
-        joined,
-        per,
+        learned=scale(datasets.patches(learned, tile, count, seed=0)),
+        chosen_by=cut(square["train"][:held]),
+        test=cut(square["test"][:most]),
+        whole=joined,
+        per_image=per,
     )
 
 

@@ -1,9 +1,11 @@
 """The layout of the package: which module may import which, and what `import ae_jax` offers."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
+from flax import linen as nn
 
 import ae_jax
 from ae_jax import core
@@ -81,3 +83,33 @@ def test_the_package_has_its_vocabulary_by_name():
     assert all(getattr(ae_jax, name) is not None for name in dir(ae_jax) if not name.startswith("_"))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         ae_jax.nothing  # noqa: B018
+
+
+def records_by_position(module, tree):
+    """(line, record) of the calls of records of more than four fields with more than two positional arguments.
+
+    Flax's modules are dataclasses, and no records.
+    """
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or len(node.args) <= 2:
+            continue
+        names, called = ast.unparse(node.func).split("."), module
+        for name in names:
+            called = getattr(called, name, None)
+        fields = getattr(called, "_fields", getattr(called, "__dataclass_fields__", ()))
+        if isinstance(called, type) and len(fields) > 4 and not issubclass(called, nn.Module):
+            yield node.lineno, called.__name__
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_large_record_is_built_by_position(path):
+    if path.name == "__main__.py":
+        return
+    parts = ["ae_jax", *path.relative_to(PACKAGE).with_suffix("").parts]
+    module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+    assert list(records_by_position(module, ast.parse(path.read_text()))) == []
+
+
+def test_the_walk_of_records_sees_them():
+    found = records_by_position(core, ast.parse("Algorithm(1, 2, 3)\nBatch(1, 2)\nAlgorithm(1, 2, evaluate=3)"))
+    assert list(found) == [(1, "Algorithm")]

@@ -289,15 +289,15 @@ def from_parts(
             names["test"] = [names["train"][i] for i in test]
         source += f", {test_fraction:g} of it as test by seed {seed}"
     return Dataset(
-        name,
-        parts["train"],
-        parts["test"],
-        source,
-        parts.get("validation"),
-        classes,
-        (factors["train"], factors["test"]) if factor_names else None,
-        factor_names,
-        vocabulary,
-        tuple(names.get("test", ())),
-        scale,
+        name=name,
+        train=parts["train"],
+        test=parts["test"],
+        source=source,
+        validation=parts.get("validation"),
+        classes=classes,
+        factors=(factors["train"], factors["test"]) if factor_names else None,
+        factor_names=factor_names,
+        vocabulary=vocabulary,
+        test_names=tuple(names.get("test", ())),
+        scale=scale,
     )

@@ -245,4 +245,10 @@ def _patched(
         counts["validation"] = counts["test"]
     drawn = [patches(images[split], patch, n, [seed, i]) for i, (split, n) in enumerate(counts.items())]
     train, test, *validation = (make_batch(pixels_to_floats(part)) for part in drawn)
-    return Dataset(f"{path.absolute().name} patches", train, test, source, validation[0] if validation else None)
+    return Dataset(
+        name=f"{path.absolute().name} patches",
+        train=train,
+        test=test,
+        source=source,
+        validation=validation[0] if validation else None,
+    )

@@ -111,10 +111,10 @@ def shapes(
     x = render(factors, size)
     train, test = (make_batch(x[part], index[part, 0]) for part in (slice(count), slice(count, None)))
     return Dataset(
-        "shapes",
-        train,
-        test,
-        f"seed {seed}",
+        name="shapes",
+        train=train,
+        test=test,
+        source=f"seed {seed}",
         classes=CLASSES,
         factors=(factors[:count], factors[count:]),
         factor_names=names,

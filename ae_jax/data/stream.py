@@ -281,7 +281,15 @@ def from_sources(
     shapes = {part: one.shape for part, one in parts.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(f"{name} has examples of different shapes in its splits: {shapes}")
-    return Sources(name, parts["train"], parts["test"], source, parts.get("validation"), classes, parts["train"].scale)
+    return Sources(
+        name=name,
+        train=parts["train"],
+        test=parts["test"],
+        source=source,
+        validation=parts.get("validation"),
+        classes=classes,
+        scale=parts["train"].scale,
+    )
 
 
 def fitted(source: Source, kind: RangeName) -> Standard | None:
@@ -315,7 +323,7 @@ def made(
         batch = read(index)
         return batch._replace(x=batch.x.reshape(len(index), *shape))
 
-    found = Source(name, shape, blocks_of(count, block), shaped, scale, dark)
+    found = Source(name=name, shape=shape, blocks=blocks_of(count, block), read=shaped, scale=scale, dark=dark)
     return found if kind == "unit" else replace(found, standard=AS_IS)
 
 

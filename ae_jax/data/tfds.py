@@ -218,7 +218,15 @@ def described(
         raise DataError(f"{name} has the splits {sorted(splits)}, none called train")
     labels = path / f"{label}.labels.txt"
     classes = tuple(labels.read_text().rstrip("\n").split("\n")) if label and labels.exists() else ()
-    return Prepared(info, features, keys, label, splits, info.get("fileFormat", "tfrecord"), classes)
+    return Prepared(
+        info=info,
+        features=features,
+        keys=keys,
+        label=label,
+        splits=splits,
+        form=info.get("fileFormat", "tfrecord"),
+        classes=classes,
+    )
 
 
 def number_of_classes(found: Prepared) -> int | None:

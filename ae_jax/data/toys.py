@@ -19,7 +19,9 @@ def digits() -> Dataset:
     bunch: Any = load_digits()
     x = (bunch.images / 16).astype(np.float32)[..., None]
     train, test = (make_batch(x[part], bunch.target[part]) for part in (slice(1437), slice(1437, None)))
-    return Dataset("digits", train, test, "scikit-learn", classes=tuple(map(str, bunch.target_names)))
+    return Dataset(
+        name="digits", train=train, test=test, source="scikit-learn", classes=tuple(map(str, bunch.target_names))
+    )
 
 
 def photos(
@@ -49,7 +51,12 @@ def photos(
         [seed, 1],
     )
     train, test = unit_interval([train, test], "photos")
-    return Dataset("photos", make_batch(train), make_batch(test), f"scikit-learn's sample photographs, seed {seed}")
+    return Dataset(
+        name="photos",
+        train=make_batch(train),
+        test=make_batch(test),
+        source=f"scikit-learn's sample photographs, seed {seed}",
+    )
 
 
 def red_and_blue(*, size: int = 32, count: int = 4000, test_count: int | None = None, seed: int = 0) -> Dataset:
@@ -83,4 +90,6 @@ def red_and_blue(*, size: int = 32, count: int = 4000, test_count: int | None = 
     inside = (far < reach[..., None, None]) & there[..., None, None]
     coloured = np.stack([inside & circle[..., None, None], 0 * inside, inside & ~circle[..., None, None]], -1)
     grid = coloured.reshape(n, 2, 2, half, half, 3).swapaxes(2, 3).reshape(n, size, size, 3).astype(np.float32)
-    return Dataset("red_and_blue", make_batch(grid[:count]), make_batch(grid[count:]), f"seed {seed}")
+    return Dataset(
+        name="red_and_blue", train=make_batch(grid[:count]), test=make_batch(grid[count:]), source=f"seed {seed}"
+    )

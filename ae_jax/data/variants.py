@@ -81,7 +81,9 @@ def variant(
     train, validation, test = (take(whole, slice(a, b)) for a, b in pairwise(ends))
     where = f", {photographs}" if kind in ("bg_img", "bg_img_rot") else ""
     told = f"{source.name} from {source.source}{where}, seed {seed}"
-    return Dataset(f"{source.name} {kind}", train, test, told, validation, source.classes)
+    return Dataset(
+        name=f"{source.name} {kind}", train=train, test=test, source=told, validation=validation, classes=source.classes
+    )
 
 
 def rotate(images: np.ndarray, angles: np.ndarray) -> np.ndarray:

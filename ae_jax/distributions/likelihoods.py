@@ -160,7 +160,7 @@ def discretised_logistic(levels: int = 256) -> Likelihood:
         x = centre + jnp.exp(log_scale) * jax.random.logistic(key, centre.shape, centre.dtype)
         return jnp.clip(jnp.round(x * (levels - 1)), 0, levels - 1) / (levels - 1)
 
-    return Likelihood(nll, mean, draw, outputs=2, support="unit", logits=True)
+    return Likelihood(nll=nll, mean=mean, draw=draw, outputs=2, support="unit", logits=True)
 
 
 LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {

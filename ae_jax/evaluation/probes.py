@@ -98,7 +98,7 @@ def fit_linear(
     zero: Any = jnp.zeros((x.shape[1], classes), x.dtype), jnp.zeros((classes,), x.dtype)
     begin = zero, solver.init(zero), jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf, x.dtype), jnp.asarray(True)
     (weights, bias), _, steps, gradient, _ = lax.while_loop(going, improve, begin)
-    return Probe(weights, bias, mean, scale, steps, gradient)
+    return Probe(weights=weights, bias=bias, mean=mean, scale=scale, steps=steps, gradient=gradient)
 
 
 @jax.jit

@@ -58,7 +58,7 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
         return z
 
     top, apply = nets[-1], composed(encode, decode)
-    made = Autoencoder(nets[0].shape, top.latents, init, encode, decode, apply)
+    made = Autoencoder(shape=nets[0].shape, latents=top.latents, init=init, encode=encode, decode=decode, apply=apply)
     return made._replace(activation=top.activation, output=nets[0].output)
 
 

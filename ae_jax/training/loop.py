@@ -264,7 +264,13 @@ def trained(state: State, chosen: Params, seeds: Sequence[int], history: list[di
         gone = jnp.asarray([seed in failed for seed in seeds])
         mark = lambda a: jnp.where(gone.reshape(-1, *[1] * (a.ndim - 1)), jnp.nan, a)
         chosen = jax.tree.map(lambda a: mark(a) if jnp.issubdtype(a.dtype, jnp.floating) else a, chosen)
-    return Trained(chosen, tuple(seeds), history, [int(b) for b in devices.host(state.best_epoch)], failed)
+    return Trained(
+        params=chosen,
+        seeds=tuple(seeds),
+        history=history,
+        best_epoch=[int(b) for b in devices.host(state.best_epoch)],
+        failed=failed,
+    )
 
 
 def failures(failed: Mapping[int, int], seed: int | None = None) -> str:

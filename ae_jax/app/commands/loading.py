@@ -92,14 +92,22 @@ def load_streams(settings: Settings, standard: data.Standard | None = None) -> S
     seen, test = (
         jax.tree.map(np.asarray, stream(of, part).sample(few)) for part, of in enumerate((train, sources.test))
     )
-    dataset = data.Dataset(sources.name, seen, test, sources.source, None, sources.classes, scale=sources.scale)
+    dataset = data.Dataset(
+        name=sources.name,
+        train=seen,
+        test=test,
+        source=sources.source,
+        validation=None,
+        classes=sources.classes,
+        scale=sources.scale,
+    )
     if standard is None:
         standard = data.fitted(train, kind)
     in_units = lambda source, part: stream(replace(source, standard=standard), part)
     held_out = None if validation is None else in_units(validation, 2)
     streams = Streams(sources, in_units(train, 0), held_out, in_units(sources.test, 1))
     seen, test = (batch._replace(x=ranges.apply(standard, batch.x)) for batch in (seen, test))
-    return Splits(dataset, seen, None, test, streams, standard)
+    return Splits(dataset=dataset, train=seen, validation=None, test=test, streams=streams, standard=standard)
 
 
 def load(settings: Settings, standard: data.Standard | None = None) -> Splits:
@@ -126,7 +134,14 @@ def load(settings: Settings, standard: data.Standard | None = None) -> Splits:
     if standard is None:
         standard = ranges.fit(kind, [np.asarray(train.x)])
     on = lambda batch: batch._replace(x=ranges.apply(standard, np.asarray(batch.x)))
-    return Splits(dataset, on(train), validation and on(validation), on(test), None, standard)
+    return Splits(
+        dataset=dataset,
+        train=on(train),
+        validation=validation and on(validation),
+        test=on(test),
+        streams=None,
+        standard=standard,
+    )
 
 
 def check_validation(settings: Settings, own: Any, examples: int) -> None:

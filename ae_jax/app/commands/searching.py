@@ -90,4 +90,6 @@ def search(
     find()  # compiles; the second call is timed
     began = time.perf_counter()
     hits, sizes = find()
-    return SearchResult(opened, names, hits, sizes, (time.perf_counter() - began) / len(codes))
+    return SearchResult(
+        searched=opened, names=names, hits=hits, sizes=sizes, seconds=(time.perf_counter() - began) / len(codes)
+    )
