@@ -238,7 +238,11 @@ def test_labels_stay_as_they_are():
 def test_samples_are_of_the_key_that_is_asked(monkeypatch, tmp_path):
     algorithm = SimpleNamespace(sample=lambda params, key, n: jax.random.uniform(key, (n, 4)), draw=None)
     opened = SimpleNamespace(
-        algorithm=algorithm, params={}, sources=[], settings=SimpleNamespace(data="digits", algorithm="vae")
+        algorithm=algorithm,
+        in_data_units=algorithm,
+        params={},
+        sources=[],
+        settings=SimpleNamespace(data="digits", algorithm="vae"),
     )
     monkeypatch.setattr(runs, "open_run", lambda workdir, seed: opened)
     one, again, two = (coding.sample(tmp_path, 3, tmp_path / "x.npy", key=key)[0] for key in (1, 1, 2))
