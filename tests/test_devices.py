@@ -19,7 +19,7 @@ import pytest
 from ae_jax import data, networks
 from ae_jax.algorithms import autoencoder, vae
 from ae_jax.app import cli
-from ae_jax.app.commands import training
+from ae_jax.app.commands import reporting, runs, training
 from ae_jax.core import Batch
 from ae_jax.errors import RunError
 from ae_jax.training import checkpoints, compiled, devices, loop, provenance, run_folder
@@ -435,8 +435,8 @@ def test_no_process_trains_a_run_that_another_takes_for_finished(finished, as_pr
     monkeypatch.setattr(run_folder.Folder, "results", lambda folder: results if sees() else None)
     monkeypatch.setattr(run_folder.Folder, "whole", lambda folder: True)
     monkeypatch.setattr(loop, "train", trains)
-    monkeypatch.setattr(training, "open_run", lambda path: loop.Trained({}, (0,), [], [1]))
-    monkeypatch.setattr(training, "decorate", lambda *_: None)
+    monkeypatch.setattr(runs, "open_run", lambda path: loop.Trained({}, (0,), [], [1]))
+    monkeypatch.setattr(reporting, "decorate", lambda *_: None)
     train = lambda i: training.train(settings, tmp_path / "run", quiet=True, mesh=devices.mesh())
     first, other = as_processes(train, 2)
     if finished:

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from ae_jax import autoencoder, evaluation, networks
+from ae_jax import autoencoder, data, evaluation, networks
 from ae_jax.app.commands import loading, measuring, reporting, runs, training
 from ae_jax.core import Batch
 from ae_jax.errors import RunError
@@ -164,10 +164,10 @@ def installed(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("at", "tracked", "own"),
     [
-        ("ae_jax", True, True),
-        ("ae_jax", False, False),
-        ("venv/lib/site-packages/ae_jax", False, False),
-        ("venv/lib/site-packages/ae_jax", True, False),
+        ("ae_jax/training", True, True),
+        ("ae_jax/training", False, False),
+        ("venv/lib/site-packages/ae_jax/training", False, False),
+        ("venv/lib/site-packages/ae_jax/training", True, False),
     ],
 )
 def test_only_the_packages_own_commit_is_recorded(installed, at, tracked, own):
@@ -176,7 +176,7 @@ def test_only_the_packages_own_commit_is_recorded(installed, at, tracked, own):
 
 
 def test_the_repository_of_a_hook_is_not_the_packages(installed, tmp_path, monkeypatch):
-    installed("ae_jax", True)
+    installed("ae_jax/training", True)
     before = provenance.commit()
     subprocess.run(["git", "init", "-q", "other"], cwd=tmp_path, check=True)
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
@@ -325,7 +325,9 @@ def test_results_say_which_seeds_their_means_are_over(partly, monkeypatch):
     monkeypatch.setattr(evaluation, "all_metrics", lambda *_, **__: lambda params, key: {"test elbo": -5.0})
     few = Batch(np.zeros((2, 8, 8, 1), np.float32))
     trained = runs.open_run(folder.path).trained
-    results = measuring.measure(algorithm, trained, loading.Splits(None, few, None, few), 1, lambda *_: None)
+    results = measuring.measure(
+        algorithm, trained, loading.Splits(data.Dataset("few", few, few, "here"), few, None, few), 1, lambda *_: None
+    )
     assert results["seeds"] == [1, 6]
     assert results["failed"] == {"4": 2}
     assert results["best_epoch"] == [2, 3]  # not the newest, of either

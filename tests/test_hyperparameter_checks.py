@@ -22,6 +22,7 @@ from ae_jax.core import Batch
 from ae_jax.distributions.priors import prior
 from ae_jax.errors import RunError
 from ae_jax.evaluation import logistic_pca, probes, statistics
+from ae_jax.objectives import game
 from ae_jax.training.settings import OptimizerSettings, Settings, build, check_options, check_updates, heads, optimizer
 
 NAN, INF = float("nan"), float("inf")
@@ -37,7 +38,7 @@ def net_for(name, **options):
 
 
 def made(name, **hyper):
-    return algorithms.ALGORITHMS[name](net_for(name), optax.sgd(0.1), **required(name), **hyper)
+    return algorithms.ALGORITHMS[name](net_for(name), optax.sgd(0.1), **required(name) | hyper)
 
 
 @pytest.mark.parametrize("case", RANGES, ids="-".join)
@@ -221,6 +222,10 @@ IDLE = {
     ("contractive", "higher_noise"): (0.5, {"higher": 0.0}, {"higher": 0.5}),
     ("contractive", "corruptions"): (3, {}, {"higher": optax.linear_schedule(0.0, 1.0, 5)}),
     ("rbm", "draw_visible"): (True, {"chains": 4}, {"chains": 0}),
+    ("vae", "sigma"): (0.5, {}, {"likelihood": "gaussian"}),
+    ("iwae", "sigma"): (0.5, {}, {"likelihood": "gaussian"}),
+    ("vq_vae", "decay"): (0.5, {"codebooks": "learned"}, {}),
+    ("vq_vae", "least"): (0.5, {"codebooks": "learned"}, {}),
     ("sparse", "target"): (0.2, {"penalty": "l1"}, {"penalty": "kl_minibatch"}),
     ("vae", "free_bits"): (0.5, {"beta": 0}, {"beta": 0.5}),
     ("vae", "warmup_steps"): (5, {"beta": 0.0}, {}),
@@ -229,7 +234,15 @@ IDLE = {
 
 def test_the_table_of_options_without_effect_is_whole():
     kept = {name: annotations_of(make, Needs) for name, make in algorithms.ALGORITHMS.items()}
-    assert {(name, option) for name, options in kept.items() for option, needs in options.items() if needs} == {*IDLE}
+    found = {(name, option) for name, options in kept.items() for option, needs in options.items() if needs}
+    assert found - {("adversarial", "critic_widths")} == {*IDLE}  # a critic is a value of Python: see below
+
+
+def test_widths_of_a_critic_that_is_given_are_refused():
+    net, critic = networks.mlp((4,), 2), game.perceptron((4,))
+    with pytest.raises(ValueError, match=r"critic_widths=\(8,\) has no effect with critic="):
+        algorithms.adversarial(net, optax.sgd(0.1), critic=critic, critic_widths=(8,))
+    algorithms.adversarial(net, optax.sgd(0.1), critic=critic)
 
 
 def member(name, **hyper):

@@ -13,7 +13,7 @@ import pytest
 from ae_jax import core, data, networks
 from ae_jax.algorithms import autoencoder
 from ae_jax.app import files, plots, report
-from ae_jax.app.commands import loading, projecting
+from ae_jax.app.commands import loading, projecting, runs
 from ae_jax.training import run_folder
 
 RNG = np.random.default_rng(0)
@@ -122,8 +122,8 @@ def trained(monkeypatch):
         opened = SimpleNamespace(
             algorithm=algorithm, params=params, sources=[], standard=None, folder=run_folder.Folder("nowhere")
         )
-        monkeypatch.setattr(projecting, "open_run", lambda *args: opened)
-        monkeypatch.setattr(projecting, "load_own", lambda opened: loading.Splits(held, held.train, None, held.test))
+        monkeypatch.setattr(runs, "open_run", lambda *args: opened)
+        monkeypatch.setattr(runs, "load_own", lambda opened: loading.Splits(held, held.train, None, held.test))
         return algorithm, params, held
 
     return open_with

@@ -13,7 +13,7 @@ import study
 from ae_jax import data, evaluation, networks
 from ae_jax.algorithms import autoencoder, classifier
 from ae_jax.app import plots
-from ae_jax.app.commands import loading, projecting, training
+from ae_jax.app.commands import loading, projecting, runs, training
 from ae_jax.core import Batch, average, epoch
 from ae_jax.data.dataset import make_batch
 from ae_jax.errors import RunError
@@ -260,12 +260,12 @@ def test_the_projector_calls_them_so(tmp_path, monkeypatch):
     opened = types.SimpleNamespace(
         algorithm=algorithm, params={}, settings=types.SimpleNamespace(data="toy"), sources=["toy"]
     )
-    monkeypatch.setattr(projecting, "open_run", lambda *_: opened)
+    monkeypatch.setattr(runs, "open_run", lambda *_: opened)
 
     def column(y):
         dataset = data.Dataset("toy", make_batch(x, Y), make_batch(x, y), "here", classes=("cat", "dog"))
         monkeypatch.setattr(
-            projecting, "load_own", lambda _: loading.Splits(dataset, dataset.train, None, dataset.test)
+            runs, "load_own", lambda _: loading.Splits(dataset, dataset.train, None, dataset.test)
         )
         written = projecting.project(tmp_path, tmp_path / "out")
         named = [file for file in written if file.name == "metadata.tsv"]

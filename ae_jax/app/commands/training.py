@@ -19,7 +19,7 @@ from ...errors import RunError, warn
 from ...evaluation import diagnosis
 from ...training import arguments, devices, loop, provenance, run_folder
 from ...training.settings import Settings, build, check_options, check_updates, completed, with_map_latents
-from . import runs
+from . import measuring, reporting, runs
 from .loading import (
     bounded,
     check_classes,
@@ -30,8 +30,6 @@ from .loading import (
     load,
     of_patches,
 )
-from .measuring import SAMPLES, check_samples, confusion_table, diagnose, measure, table
-from .reporting import decorate
 
 
 def train(
@@ -90,7 +88,7 @@ def train(
     if settings.batch_size > examples:
         say(f"note: batch_size is {settings.batch_size}, and there are {examples} training examples: a step takes all")
     algorithm = build(settings, shape, examples)
-    check_samples(algorithm, settings, samples, "likelihood_samples")
+    measuring.check_samples(algorithm, settings, samples, "likelihood_samples")
     if told := check_classes(algorithm, settings, splits.train.y):
         say(told)
     check_validation_labels(algorithm, settings, learned.validation)
@@ -129,7 +127,7 @@ def train(
                 return {}
             say(f"{folder.path} is finished; here is what it found.")
             if not (folder.path / "report.html").exists():
-                decorate(folder, algorithm, runs.open_run(folder.path).params, splits, results)
+                reporting.decorate(folder, algorithm, runs.open_run(folder.path).params, splits, results)
         else:
             say(
                 f"training in {folder.path}"
@@ -157,16 +155,16 @@ def train(
             )
             if not devices.first():
                 return {}
-            results = measure(algorithm, trained, splits, samples or SAMPLES, say)
+            results = measuring.measure(algorithm, trained, splits, samples or measuring.SAMPLES, say)
             results["devices"] = devices.described(mesh)
-            results["remarks"] = diagnose(algorithm, trained, settings, splits, examples, results["metrics"])
+            results["remarks"] = measuring.diagnose(algorithm, trained, settings, splits, examples, results["metrics"])
             results = strict(results)  # as results.json has them
             run_folder.write_sealed(folder.path / "results.json", results)
             say("writing the report")
-            decorate(folder, algorithm, trained.of(trained.good[0]), splits, results)
-    say(table(results))
+            reporting.decorate(folder, algorithm, trained.of(trained.good[0]), splits, results)
+    say(measuring.table(results))
     if "confusion" in results:
-        say(confusion_table(results["confusion"]))
+        say(measuring.confusion_table(results["confusion"]))
     if told := diagnosis.line(results.get("remarks", [])):
         say(told)
     if told := restores_little(algorithm, splits.test.x, results):
