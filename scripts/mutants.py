@@ -87,7 +87,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "k_plus_one",
-        "algorithms/k_sparse.py",
+        "objectives/recode.py",
         "jnp.arange(index.shape[1]) < k",
         "jnp.arange(index.shape[1]) <= k",
         "test_algorithms.py -k 'k_largest or k_sparse_step or k_falls'",

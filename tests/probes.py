@@ -71,6 +71,7 @@ PROBES: dict[str, Probe] = {
     "dictionary": Probe(
         "dictionary",
         lambda o: algorithms.dictionary(networks.linear((4, 4, 1), 16), o, k=4, dead_after=200),
+        descends=False,  # on the sphere of unit rows: its step is not that of the loss alone
     ),
     "contractive": Probe("contractive", lambda o: algorithms.contractive(net(), o, weight=1e-3)),
     "contractive_denoising": Probe(

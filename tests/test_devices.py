@@ -644,7 +644,8 @@ PARTS = """
 def parts(where, process):
     import jax, numpy as np, optax
     from dataclasses import replace
-    from ae_jax import data as sources, networks, shards
+    from ae_jax import data as sources, networks
+    from ae_jax.training import loop, run_folder, shards
     from ae_jax.algorithms import vae
     from ae_jax.core import Batch
 

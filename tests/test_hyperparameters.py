@@ -57,6 +57,13 @@ OWN = {
     ("vae", "beta"): (of("vae", "beta", partial(net, heads=2)), 0.0, 2.0),
     ("vae", "free_bits"): (of("vae", "free_bits", partial(net, heads=2)), 0.0, 3.0),
     ("iwae", "sigma"): (of("iwae", "sigma", partial(net, heads=2), **GAUSSIAN), 0.5, 2.0),
+    ("beta_tc_vae", "alpha"): (of("beta_tc_vae", "alpha", partial(net, heads=2), examples=8), 0.5, 2.0),
+    ("beta_tc_vae", "beta"): (of("beta_tc_vae", "beta", partial(net, heads=2), examples=8), 0.5, 2.0),
+    ("beta_tc_vae", "gamma"): (of("beta_tc_vae", "gamma", partial(net, heads=2), examples=8), 0.5, 2.0),
+    ("vamp", "beta"): (of("vamp", "beta", partial(net, heads=2), components=3), 0.5, 2.0),
+    ("vq_vae", "commitment"): (of("vq_vae", "commitment", net, size=4), 0.1, 2.0),
+    ("vq_vae", "decay"): (of("vq_vae", "decay", net, size=4), 0.5, 0.9),
+    ("vq_vae", "least"): (of("vq_vae", "least", net, size=4), 0.1, 2.0),
     ("classifier", "weight_l2"): (of("classifier", "weight_l2", net), 0.0, 0.5),
     ("classifier", "head_l2"): (of("classifier", "head_l2", net), 0.0, 0.5),
     ("dec", "weight"): (of("dec", "weight", net, clusters=2), 0.0, 0.5),
@@ -70,7 +77,8 @@ OWN = {
     ("semantic_hashing", "weight_l2"): (of("semantic_hashing", "weight_l2", net), 0.0, 0.5),
     ("rbm", "weight_l2"): (of("rbm", "weight_l2", partial(networks.rbm, (4, 4, 1), 3)), 0.0, 0.5),
 }
-WHOLE = {("k_sparse", "alpha")}  # decides how many, a size; steps and temperatures that do are annotated int
+WHOLE = {("dictionary", "auxiliary")}  # acts once units are dead, after the first update
+WHOLE |= {("k_sparse", "alpha")}  # decides how many, a size; steps and temperatures that do are annotated int
 
 OTHER = {
     "masking": (partial(corrupted, "masking"), 0.0, 0.5),

@@ -58,7 +58,7 @@ def test_imports_go_down_the_layers(path):
     if part == "algorithms" and path.name != "__init__.py":
         assert not {name for name in found if name.startswith("ae_jax.algorithms")}, "no algorithm imports another"
         assert "networks" not in inside, "a network is an argument"
-        assert len(path.read_text().splitlines()) <= 95
+        assert len(path.read_text().splitlines()) <= 100
 
 
 def test_every_part_of_the_package_has_its_layer():

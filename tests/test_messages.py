@@ -91,8 +91,8 @@ def test_a_module_of_another_kind_is_named():
 
 
 def readme():
-    """What README's example of a network of one's own defines."""
-    text = (ROOT / "README.md").read_text()
+    """What the guide's example of a network of one's own defines."""
+    text = (ROOT / "docs" / "guides" / "own-network.md").read_text()
     (code,) = [c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "networks.pair" in c]
     assert "reshape(len(x), -1)" in code
     found = {}

@@ -14,7 +14,7 @@ from ae_jax.algorithms import classifier, dec
 from ae_jax.core import Batch
 from ae_jax.evaluation import clustering
 from ae_jax.objectives import pretraining
-from ae_jax.training import loop, provenance, run_folder
+from ae_jax.training import loop, provenance, run_folder, signals
 
 KEY = jax.random.key(3)
 ADAM = optax.adam(3e-3)
@@ -113,10 +113,10 @@ def test_a_long_start_is_saved_and_never_repeated(data, tmp_path, monkeypatch):
 
 
 def test_a_signal_during_the_start_ends_the_run_at_its_end_with_its_state_saved(data, tmp_path, capsys):
-    signals, folder = [], tmp_path / "stopped"
+    sent, folder = [], tmp_path / "stopped"
 
     def stop():
-        signals.append(os.kill(os.getpid(), signal.SIGINT))
+        sent.append(os.kill(os.getpid(), signal.SIGINT))
 
     with pytest.raises(
         signals.Interrupted, match=r"end of the start, before epoch 1; saved in .*Start the same command"
@@ -125,7 +125,7 @@ def test_a_signal_during_the_start_ends_the_run_at_its_end_with_its_state_saved(
     assert "Finishing the start, with its pretraining" in capsys.readouterr().err
     assert run_folder.Folder(folder).params()[0] == 0
     broken = started(stop, folder, data)
-    assert len(signals) == 1
+    assert len(sent) == 1
     assert provenance.checksum(broken) == provenance.checksum(started(lambda: None, tmp_path / "whole", data))
 
 

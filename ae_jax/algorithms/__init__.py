@@ -96,7 +96,7 @@ MEMBERS: tuple[Member, ...] = (
     Member(vamp, Defaults("as vae; 500 pseudo-inputs, as in Tomczak & Welling (2018)."), family="variational"),
     Member(
         vq_vae,
-        Defaults("a code of 8 vectors of 8 numbers, each one of 256: 64 bits.", 64, hyper={"dimension": 8}),
+        Defaults("a code of 8 vectors of 8 numbers, each one of 256: 64 bits.", 64),
         family="discrete",
     ),
     Member(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from ..checks import COUNT, LATE, Amount, Count, checked
+from ..checks import COUNT, LATE, Amount, Count, check_optimizer, checked
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, chain, descend
 from ..distributions.sums import squared_error, sum_examples
 from ..objectives import dictionaries
@@ -82,7 +82,7 @@ def dictionary(
         return {"loss": value, **metrics, "fvu": fvu, **reconstruction(x_hat, batch.x)}
 
     encode = lambda params, x: active(params, x)[1]
-    learn = descend(loss, optax.chain(dictionaries.tangent(), optimizer), wrt=("encoder", "decoder"))
+    learn = descend(loss, optax.chain(dictionaries.tangent(), check_optimizer(optimizer)), wrt=("encoder", "decoder"))
     return Algorithm(
         init=lambda key, data: dictionaries.start(net, key, data),
         rule=chain(learn, dictionaries.unit_rows()),

@@ -36,7 +36,7 @@ def vq_vae(
         net: the network, one head.
         optimizer: an optax optimizer.
         size: vectors in the codebook, S.
-        dimension: of a vector, D, which divides the network's latents K; None for K, one vector.
+        dimension: of a vector, D, which divides the network's latents K; None for 8, or for K where 8 does not.
         codebooks: moving, averages of what the vectors stand for; or learned, by gradient descent.
         commitment: weight of the cost that holds codes near their vectors, eq. (3).
         decay: of the moving averages, in one step.
@@ -44,7 +44,8 @@ def vq_vae(
         likelihood: a name, or a `Likelihood`.
     Raises ValueError if `dimension` does not divide the latents.
     """
-    p, dimension = likelihood_of(likelihood, code_only(net)), dimension or net.latents
+    p, eight = likelihood_of(likelihood, code_only(net)), 8 if net.latents % 8 == 0 else net.latents
+    dimension = eight if dimension is None else dimension
     if net.latents % dimension:
         raise ValueError(f"dimension is {dimension}, which does not divide the code's {net.latents} latents")
     averages = {"decay": decay, "least": least} if codebooks == "moving" else {}
