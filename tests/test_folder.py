@@ -387,3 +387,20 @@ def test_what_messages_advise_arrives(tmp_path, monkeypatch, capsys):
     assert go() == right
     assert (where / "report.html").exists()
     assert [path.stat().st_mtime_ns for path in (where / "checkpoints").iterdir()] == trained
+
+
+def test_a_run_that_begins_at_the_same_moment_is_not_taken_for_a_strange_folder(tmp_path, monkeypatch):
+    """Its config.json appears between two looks at the folder."""
+    where = tmp_path / "run"
+    where.mkdir()
+    with run_folder.Folder(tmp_path / "other").opened({"a": 1}):
+        content = (tmp_path / "other" / "config.json").read_bytes()
+    listed = type(where).iterdir
+
+    def appears(path):
+        (where / "config.json").write_bytes(content)
+        return listed(path)
+
+    monkeypatch.setattr(type(where), "iterdir", appears)
+    with run_folder.Folder(where).opened({"a": 1}):
+        pass

@@ -71,9 +71,10 @@ class Folder:
         config = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; a run needs a folder: choose another --workdir")
-        if self.path.exists() and not config.exists():
+        if self.path.exists():
             known = {LOCK}  # left by a run that was killed before it wrote anything
-            if found := sorted({p.name for p in self.path.iterdir() if not is_temporary(p.name)} - known):
+            found = sorted({p.name for p in self.path.iterdir() if not is_temporary(p.name)} - known)
+            if found and not config.exists():  # in this order: another run may be writing its first files
                 raise RunError(
                     f"{self.path} is not empty and not a run of ae-jax (it has {', '.join(found[:3])} and no "
                     "config.json): choose another --workdir"
