@@ -426,9 +426,10 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
 
 
 def experiments_of(results: Path) -> list[dict[str, Any]]:
-    """The records in a folder, by name."""
-    speed = {file for kind in ("bench", "streaming", "growth") for file in results.glob(f"{kind}-*.json")}
-    return read(sorted(set(results.glob("*.json")) - speed - {results / "members.json", results / "mutation.json"}))
+    """The records of experiments in a folder, by name."""
+    other = {file for kind in ("bench", "streaming", "growth") for file in results.glob(f"{kind}-*.json")}
+    other |= {results / f"{name}.json" for name in ("members", "mutation", "trials")}
+    return read(sorted(set(results.glob("*.json")) - other))
 
 
 def full(results: Path) -> str:
