@@ -15,6 +15,7 @@ Tests marked `full` run only with AE_JAX_FULL=1. Each marker gives the reason:
 
 import gc
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if waiting:
             config.hook.pytest_deselected(items=waiting)
             items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
+@pytest.fixture(autouse=True)
+def plugins_are_forgotten():
+    """A plugin that a test loads is forgotten after it: other tests walk the registries."""
+    yield
+    plugins = sys.modules.get("ae_jax.training.plugins")
+    for known in list(plugins._loaded.values()) if plugins else ():
+        plugins._forget(known)
