@@ -325,5 +325,5 @@ def evaluate_each(evaluate: Evaluate, params: Params, data: Batch, key: Key, bat
 
 
 def average(evaluate: Evaluate, params: Params, data: Batch, key: Key, batch_size: int = 500, first=0) -> Metrics:
-    """The exact mean over a dataset of every metric, whatever the batch size: each [...]. See `LABELLED`."""
+    """The mean of every metric over a dataset: each [...]. `batch_size` does not change it. See `LABELLED`."""
     return means(evaluate_each(evaluate, params, data, key, batch_size, first), lambda m: m.mean(0))

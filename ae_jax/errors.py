@@ -1,4 +1,4 @@
-"""The errors that a person sees, and the lines beside a result: what is said on stderr."""
+"""The errors that a person sees, and the lines that are printed on stderr."""
 
 import os
 import sys

@@ -23,7 +23,7 @@ def vamp_prior(net: Autoencoder, posterior: Posterior, components: int, unit: bo
     """
     log_q = posterior.log_prob
     if log_q is None:
-        raise ValueError("this posterior has no log_prob, of which a VampPrior is made: take a Gaussian")
+        raise ValueError("this posterior has no log_prob, and a VampPrior needs it: take a Gaussian")
 
     def parts(params: Params) -> Array:  # [C, heads * K]
         return net.encode(params, jax.nn.sigmoid(params["pseudo"]) if unit else params["pseudo"])

@@ -127,7 +127,7 @@ def example(raw: bytes) -> dict[str, list]:
 def _decoded(payload: bytes, decode: Decode[T], path: Path, number: int) -> T:
     try:
         return decode(example(payload))
-    except Exception as error:  # whatever damaged bytes lead to
+    except Exception as error:  # damaged bytes raise errors of any type
         raise DataError(_damaged(path, number, repr(error))) from error
 
 

@@ -95,7 +95,7 @@ def latent_model(
         net: the network.
         likelihood: a name of `distributions.likelihoods`, or a `Likelihood`.
         posterior: by default a diagonal Gaussian.
-        prior: by default the posterior's own, to which the KL has a closed form.
+        prior: by default the posterior's own; the KL to it has a closed form.
     Raises ValueError for a likelihood that the network's output cannot be, a prior without `log_prob`, a network whose
     code is not linear, or which makes more of an input than its code.
     """

@@ -147,7 +147,7 @@ def load(settings: Settings, standard: data.Standard | None = None) -> Splits:
 def check_validation(settings: Settings, own: Any, examples: int) -> None:
     """Raises DataError for a fraction to hold out of data that have a validation split.
 
-    And for one of which less than one example would be held out, or left to train on.
+    A fraction that holds out, or leaves for training, less than one example raises it, too.
     """
     if settings.validation and own is not None:
         count = len(own.x if isinstance(own, Batch) else own)

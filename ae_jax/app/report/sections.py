@@ -134,7 +134,7 @@ def words(vocabulary: Sequence[str], x: np.ndarray, most: int = 8) -> str:
 
 
 def _rewritten(f: Findings, made: np.ndarray, errors: np.ndarray) -> Iterator[Listing]:
-    """Documents by their commonest words, beside the likeliest ones of what is made of their codes."""
+    """A table of documents: the commonest words of each, and the likeliest words of its reconstruction."""
     tell = lambda x: words(f.vocabulary, x)
     seen = [f.originals] if f.corrupted is None else [f.originals, f.corrupted]
     rows = [[tell(x) for x in row] for row in zip(*seen, made, strict=True)][:10]
