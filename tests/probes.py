@@ -209,3 +209,9 @@ def agrees_over_keys(recipe, data, count: int = 3):
         alone = recipe(key, data)
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-5), mapped, alone)
     return mapped
+
+
+def shaken(tree, size=0.3):
+    """The tree with noise on every number: params that are not those at which something begins."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda a: a + jnp.asarray(size * rng.normal(size=a.shape), a.dtype), tree)

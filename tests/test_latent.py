@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from probes import shaken
 
 from ae_jax import algorithms, networks
 from ae_jax.algorithms.beta_tc_vae import log_aggregate
 from ae_jax.algorithms.vamp import vamp_prior
 from ae_jax.core import Batch, epoch, fit
-from ae_jax.distributions import posteriors, priors
+from ae_jax.distributions import flows, posteriors, priors
 from ae_jax.objectives.latent import latent_model
 
 KEY = jax.random.key(0)
@@ -28,11 +29,20 @@ def vamp_of(components=3):
     return prior, net.init(KEY, Batch(x)) | prior.init(KEY, Batch(x))
 
 
+def shaken_of(prior):
+    """A prior that learns, away from where it begins."""
+    return prior, shaken(prior.init(KEY, Batch(jnp.zeros((1, 2)))))
+
+
 PRIORS = {
     "normal": (priors.normal(2), {}),
     "normal, scaled": (priors.normal(2, 2.0), {}),
     "mixture": (priors.prior("mixture", 2, 0.5, modes=5), {}),
     "vamp": vamp_of(),
+    "gmm": shaken_of(priors.learned("gmm", 2, 3)),
+    "gmm, full": shaken_of(priors.mixture(2, 2, full=True)),
+    "realnvp": shaken_of(priors.flowed(flows.realnvp(2, 3, 8), 2)),
+    "maf": shaken_of(priors.flowed(flows.maf(2, 2, 8), 2)),
 }
 
 

@@ -1,20 +1,23 @@
 """Priors of codes, each a record of pure functions.
 
-`prior` gives those of the adversarial autoencoder by name: Makhzani et al. (2015), arXiv:1511.05644, figures 2 to 4.
+`learned` gives by name those that learn with a model, `prior` those of the adversarial autoencoder: Makhzani et al.
+(2015), arXiv:1511.05644, figures 2 to 4.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
-from ..checks import POSITIVE, check_choice
-from ..core import Init, Key, Params
+from ..checks import COUNT, POSITIVE, check_choice
+from ..core import Batch, Init, Key, Params
+from . import flows
 from .likelihoods import nothing
 
 PriorName = Literal["gaussian", "mixture", "swiss_roll"]
+LearnedName = Literal["normal", "gmm", "realnvp", "maf"]
 LOG_2PI = 1.8378770664093453
 
 
@@ -41,6 +44,79 @@ def normal(size: int, scale: float = 1.0) -> Prior:
         return -0.5 * (jnp.square(z / scale) + (LOG_2PI + 2 * jnp.log(jnp.asarray(scale, z.dtype)))).sum(-1)
 
     return Prior(draw, log_prob)
+
+
+def of_components(params: Params, z: Array) -> Array:
+    """log p(c) + log p(z | c) of every component of a `mixture`, in nats. z [..., K] -> [..., C]."""
+    own = params["mixture"]
+    moved = z.reshape(-1, 1, z.shape[-1]) - own["mean"][None]  # [N, C, K]
+    if "root" in own:
+        solve = lambda root, d: jax.scipy.linalg.solve_triangular(root, d.T, lower=True).T
+        scaled = jax.vmap(solve, (0, 1), 1)(own["root"], moved)
+        log_size = jnp.log(jnp.abs(jnp.diagonal(own["root"], axis1=1, axis2=2))).sum(-1)  # [C]
+    else:
+        scaled, log_size = moved * jnp.exp(-0.5 * own["logvar"])[None], 0.5 * own["logvar"].sum(-1)
+    log_each = -0.5 * (jnp.square(scaled) + LOG_2PI).sum(-1) + (jax.nn.log_softmax(own["logits"]) - log_size)[None]
+    return log_each.reshape(*z.shape[:-1], -1)
+
+
+def mixture(size: int, components: int = 10, full: bool = False) -> Prior:
+    """A mixture of Gaussians over codes of that size, sum_c p(c) N(m_c, S_c), all of it learned.
+
+    The params, {"mixture": {"logits" [C], "mean" [C, K]}}, have beside these "logvar" [C, K], or with `full` "root"
+    [C, K, K]: lower triangular, S_c = root root^T. Labels name components.
+    """
+    COUNT.check("components", components)
+
+    def draw(params: Params, key: Key, n: int, dtype: Any = float, y: Array | None = None) -> Array:
+        key_part, key_noise = jax.random.split(key)
+        own, noise = params["mixture"], jax.random.normal(key_noise, (n, size), dtype)
+        part = jax.random.categorical(key_part, own["logits"], shape=(n,))
+        part = part if y is None else jnp.where((y < 0) | (y >= len(own["logits"])), part, y)
+        if "root" in own:
+            noise = lax.map(lambda root: noise @ jnp.tril(root).T, own["root"])[part, jnp.arange(n)]
+        else:
+            noise = jnp.exp(0.5 * own["logvar"])[part] * noise
+        return (own["mean"][part] + noise).astype(dtype)
+
+    def init(key: Key, data: Batch) -> Params:
+        shape, dtype = (components, size), data.x.dtype
+        spread = {"root": jnp.tile(jnp.eye(size, dtype=dtype), (components, 1, 1))}
+        spread = spread if full else {"logvar": jnp.zeros(shape, dtype)}
+        mean = jax.random.normal(key, shape, dtype)
+        return {"mixture": {"logits": jnp.zeros((components,), dtype), "mean": mean, **spread}}
+
+    def log_prob(params: Params, z: Array) -> Array:
+        return jax.nn.logsumexp(of_components(params, z), -1)
+
+    return Prior(draw=draw, log_prob=log_prob, init=init, groups=("mixture",), modes=components)
+
+
+def flowed(flow: flows.Flow, size: int) -> Prior:
+    """The distribution of flow(u), u ~ N(0, I): log p(z) = log N(u; 0, I) + log |det du/dz|, with params in "flow"."""
+    base = normal(size)
+
+    def draw(params: Params, key: Key, n: int, dtype: Any = float, y: Array | None = None) -> Array:
+        return flow.forward(params["flow"], base.draw({}, key, n, dtype))[0].astype(dtype)
+
+    def log_prob(params: Params, z: Array) -> Array:
+        u, log_det = flow.inverse(params["flow"], z)
+        return -0.5 * (jnp.square(u) + LOG_2PI).sum(-1) + log_det
+
+    init = lambda key, data: {"flow": flow.init(key, data.x.dtype)}
+    return Prior(draw=draw, log_prob=log_prob, init=init, groups=("flow",))
+
+
+def learned(name: LearnedName, size: int, components: int = 10) -> Prior:
+    """A prior over codes of that size whose params learn with the model.
+
+    `normal`: N(0, I), without params. `gmm`: a `mixture` of so many components, each with its own variances. `realnvp`
+    and `maf`: `flows` of that name, which begin at N(0, I). Raises ValueError for another name, or no components.
+    """
+    check_choice("prior", name, get_args(LearnedName))
+    if name == "gmm":
+        return mixture(size, components)
+    return normal(size) if name == "normal" else flowed({"realnvp": flows.realnvp, "maf": flows.maf}[name](size), size)
 
 
 def prior(name: PriorName, size: int, scale: float = 1.0, modes: int = 10) -> Prior:

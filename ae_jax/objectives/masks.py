@@ -6,7 +6,7 @@ itself on masked weights, so masks are nothing but a function of degrees.
 """
 
 from collections.abc import Callable
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Annotated
 
 import jax
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ..core import Autoencoder, Heads, Key, Params, address
+from ..distributions.flows import connections
 
 ReluAutoencoder = Annotated[Autoencoder, Heads(1, "relu")]  # a code that is one hidden layer of several
 
@@ -65,8 +66,7 @@ def masked(params: Params, degrees: Array) -> Params:
     names = layers(params)
     widths = [params[group][name]["kernel"].shape[0] for group, name in names]
     parts = jnp.split(degrees, list(accumulate(widths))[:-1])
-    keeps = [low[:, None] <= high[None] for low, high in pairwise(parts)]
-    keeps.append(parts[-1][:, None] < parts[0][None])  # strictly: an output is not told its own input
+    keeps = connections(parts)
     after = params | {group: dict(params[group]) for group, _ in names}
     for (group, name), keep in zip(names, keeps, strict=True):
         layer = params[group][name]

@@ -14,6 +14,8 @@ NOT_WEIGHTS = (
     "bias",
     "centres",
     "likelihood",
+    "mixture",
+    "pseudo",
 )  # groups and names of params without decay, of any shape
 
 
