@@ -229,6 +229,8 @@ IDLE = {
     ("sparse", "target"): (0.2, {"penalty": "l1"}, {"penalty": "kl_minibatch"}),
     ("vae", "free_bits"): (0.5, {"beta": 0}, {"beta": 0.5}),
     ("vae", "warmup_steps"): (5, {"beta": 0.0}, {}),
+    ("vae", "capacity"): (5.0, {"beta": 0.0}, {}),
+    ("vae", "capacity_steps"): (5, {}, {"capacity": 5.0}),
 }
 
 

@@ -56,6 +56,7 @@ OWN = {
     ("vae", "sigma"): (of("vae", "sigma", partial(net, heads=2), **GAUSSIAN), 0.5, 2.0),
     ("vae", "beta"): (of("vae", "beta", partial(net, heads=2)), 0.0, 2.0),
     ("vae", "free_bits"): (of("vae", "free_bits", partial(net, heads=2)), 0.0, 3.0),
+    ("vae", "capacity"): (of("vae", "capacity", partial(net, heads=2)), 0.5, 5.0),
     ("iwae", "sigma"): (of("iwae", "sigma", partial(net, heads=2), **GAUSSIAN), 0.5, 2.0),
     ("beta_tc_vae", "alpha"): (of("beta_tc_vae", "alpha", partial(net, heads=2), examples=8), 0.5, 2.0),
     ("beta_tc_vae", "beta"): (of("beta_tc_vae", "beta", partial(net, heads=2), examples=8), 0.5, 2.0),
