@@ -132,6 +132,7 @@ class Algorithm(NamedTuple):
     predict: Callable[[Params, Array], Array] | None = None  # x -> its class or cluster, [B] integers
     symbols: Callable[[Params, Array], Array] | None = None  # x -> the symbols of its code, [B, P] integers
     lookup: Callable[[Params, Array], Array] | None = None  # symbols [B, P] -> the code that they stand for, [B, K]
+    alphabet: tuple[int, ...] = ()  # symbols of L adjacent ones: symbol p is below alphabet[p % L]; () without symbols
 
 
 class Descent(NamedTuple):

@@ -122,7 +122,7 @@ PROBES: dict[str, Probe] = {
     # gradients pass the quantiser straight through: they are not those of the loss
     "vq_vae": Probe("vq_vae", lambda o: algorithms.vq_vae(net(), o, size=16, dimension=2), descends=False),
     "vq_vae_learned": Probe(
-        "vq_vae", lambda o: algorithms.vq_vae(net(), o, size=16, dimension=2, codebooks="learned"), descends=False
+        "vq_vae", lambda o: algorithms.vq_vae(net(), o, size=16, dimension=2, quantiser="learned"), descends=False
     ),
     # A machine of 16 units can hold the bars, whose pixels each follow from the rest: then x is certain given h.
     "rbm": Probe("rbm", lambda o: algorithms.rbm(boltzmann(), o, sample_steps=20), gap=0.4, descends=False),

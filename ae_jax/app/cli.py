@@ -117,19 +117,31 @@ def evaluate(
         print(measuring.table(results))
 
 
-def encode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None, resize: bool = False) -> None:
+def encode(
+    workdir: Path,
+    source: str,
+    out: Path,
+    /,
+    *,
+    seed: int | None = None,
+    resize: bool = False,
+    symbols: bool = False,
+) -> None:
     """Turn examples into codes.
 
     Args:
         workdir: folder of the run.
         source: a folder of images (or, for documents, of text files), one such file, a .npy or .npz file, or a data
             set's name.
-        out: .npy or .npz file to write, [N, K].
+        out: .npy or .npz file to write, [N, K]; with symbols a .symbols file.
         seed: one of the run's seeds; the first by default.
         resize: scale images to the run's size, after its own crop; transparent pixels become white.
+        symbols: write the symbols of a discrete code, such as that of vq_vae, in as few bits as they need.
     """
     from .commands import coding
 
+    if symbols:
+        return print(coding.encode_symbols(workdir, source, out, seed, resize)[1])
     print(f"{coding.encode(workdir, source, out, seed, resize).shape} codes written to {out}")
 
 
@@ -138,7 +150,7 @@ def decode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None)
 
     Args:
         workdir: folder of the run.
-        source: a .npy or .npz file of codes [N, K].
+        source: a .npy or .npz file of codes [N, K], or a .symbols file.
         out: .npy or .npz file to write, or a .png for a grid of images.
         seed: one of the run's seeds; the first by default.
     """

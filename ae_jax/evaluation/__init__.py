@@ -15,7 +15,6 @@ from jax import Array
 
 from ..checks import labelled as has_label
 from ..core import LABELLED, Algorithm, Batch, Key, Metrics, Params, address, average
-from ..distributions import quantisers
 from ..objectives.terms import reconstruction
 from ..xla.programs import compiled
 from . import artefacts, clustering, codes, disentanglement, logistic_pca, partition, pca, probes, retrieval, samples
@@ -94,8 +93,8 @@ METRICS: dict[str, Metric] = {
     ),
     "symbols_used": Metric("count of symbols that stand for some part of a test example"),
     "perplexity": Metric("exp of the entropy of the symbols' frequencies over the whole test set"),
-    "batch_perplexity": Metric("exp of the entropy of the symbols' frequencies in a batch"),
-    "commitment": Metric("cost of codes for their distance from the codebook's vectors", "lower"),
+    "batch_perplexity": Metric("exp of the entropy of the symbols' frequencies in a batch, a mean over levels"),
+    "commitment": Metric("cost of codes for their distance from the quantiser's vectors, with its entropies", "lower"),
     "information": Metric("estimate of the mutual information of x and z, in nats"),
     "total_correlation": Metric("estimate of the total correlation of the code's units, in nats"),
     "dimensions": Metric("estimate of the sum of the KL of each code unit to its prior, in nats"),
@@ -220,8 +219,7 @@ def all_metrics(
         if factors is not None:
             found[f"mig (bins={disentanglement.BINS})"] = disentanglement.mig(test_codes, factors)
         if algorithm.symbols is not None:
-            symbols = _symbols(algorithm, params, test.x)
-            found |= {"symbols_used": len(np.unique(symbols)), "perplexity": quantisers.perplexity(symbols)}
+            found |= codes.usage(_symbols(algorithm, params, test.x), max(1, len(algorithm.alphabet)))
         if labelled and algorithm.predict is not None:
             predicted = assignments(algorithm, params, test.x)
             agree = clustering.agreement(predicted, test.y, supervised=algorithm.classes is not None)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ..core import Algorithm, Params
+from ..distributions.quantisers import perplexities
 
 
 def encode(algorithm: Algorithm, params: Params, x: Array, batch_size: int = 1000) -> Array:
@@ -35,6 +36,18 @@ def l0(codes: Array, resting: float = 0.0, threshold: float = 0.01) -> Array:
     units trained to be sparse. Divide by K for the fraction.
     """
     return jnp.sum(jnp.abs(codes - resting) > threshold, -1)
+
+
+def usage(symbols: Array, levels: int = 1) -> dict[str, Array]:
+    """How many symbols occur, and the perplexity of their frequencies, over a whole set of examples. [N, P] -> each [].
+
+    Of several symbols a vector, `levels` adjacent ones, each has its own codebook and its own metrics, "(level=1)" on.
+    """
+    each = jnp.sort(symbols.reshape(-1, levels), 0)
+    used = 1 + (each[1:] != each[:-1]).sum(0)
+    found = {"symbols_used": used, "perplexity": perplexities(symbols, (None,) * levels)}
+    note = lambda n: f" (level={n + 1})" if levels > 1 else ""
+    return {f"{name}{note(n)}": values[n] for name, values in found.items() for n in range(levels)}
 
 
 def jacobian_norm(encode: Callable[[Array], Array], x: Array, batch_size: int | None = None) -> Array:

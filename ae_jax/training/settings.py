@@ -36,6 +36,7 @@ from ..objectives.terms import is_weight
 from . import arguments, plugins
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
+RENAMED = {("vq_vae", "codebooks"): "quantiser"}  # hyperparameters under the names that older runs keep
 # parameters of makers that are no options
 GIVEN = {"net", "optimizer", "shape", "latents", "heads", "outputs", "examples"}
 DataKind = Literal["words", "unit", "real"]  # counted words; values in [0, 1]; others
@@ -119,6 +120,7 @@ class Settings:
         plugins.restore(content.get("plugins", ()))
         try:
             rest = {k: _tuples(v) for k, v in content.items() if k not in ("optimizer", "plugins")}
+            rest["hyper"] = {RENAMED.get((rest["algorithm"], k), k): v for k, v in rest.get("hyper", {}).items()}
             return Settings(**rest, optimizer=OptimizerSettings(**content["optimizer"]))
         except (KeyError, TypeError) as error:
             raise RunError(f"the settings in config.json are not of this version of ae_jax ({error})") from None

@@ -13,7 +13,9 @@ from ... import data
 from ...core import Params, address
 from ...data.disk import suffix, write_atomically, write_json
 from ...errors import RunError
+from ...training.provenance import checksum
 from .. import index
+from .. import symbols as files_of_symbols
 from ..files import (
     check_codes,
     check_folder,
@@ -24,32 +26,87 @@ from ..files import (
     save_array,
     save_examples,
 )
+from ..symbols import SUFFIX
 from . import runs
 
 
 def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> np.ndarray:
     """Codes [N, K] of every example of a source (see `read_examples`), in its order, written to .npy or .npz."""
     check_suffix(out, (".npy", ".npz"))
-    check_output(out, source)
-    opened = runs.open_run(workdir, seed)
-    check_output(out, *opened.sources)
-    named = data.is_name(source, opened.settings.data_options.get("data_dir"))
-    if resize and (opened.vocabulary or named or suffix(source) in (".npy", ".npz")):
-        raise RunError(f"--resize has no effect: {source} is not read as files of images; leave it out")
-    x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options, opened.standard)
+    opened, x = _opened(workdir, source, out, seed, resize)
     codes = in_chunks(opened.in_data_units.encode, opened.params, x)
     save_array(out, codes, "codes")
     return codes
 
 
+def encode_symbols(
+    workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False
+) -> tuple[np.ndarray, str]:
+    """The symbols [N, P] of every example's code, written to .symbols (see `app.symbols`); and the sizes in words.
+
+    Raises RunError for a run whose codes are numbers.
+    """
+    check_suffix(out, (SUFFIX,))
+    opened, x = _opened(workdir, source, out, seed, resize)
+    algorithm = opened.in_data_units
+    assert algorithm.symbols is not None
+    found = in_chunks(algorithm.symbols, opened.params, x)
+    about = {"params": checksum(opened.params), "run": words_of(opened)}
+    head = files_of_symbols.save(out, files_of_symbols.Symbols(found, algorithm.alphabet, about))
+    bits = int(files_of_symbols.bits_of(found.shape[1], algorithm.alphabet).sum())
+    of_floats = opened.standard is not None and not opened.standard.pixels
+    kind, each = ("32-bit numbers", 32) if of_floats else ("8-bit values", 8)
+    sizes = " and ".join(f"{size:,}" for size in dict.fromkeys(algorithm.alphabet))
+    return found, (
+        f"{found.shape} symbols, each one of {sizes}, written to {out}: {bits:,} bits an example, "
+        f"{each * x[0].size / bits:.1f} times less than its {x[0].size:,} {kind}; {out.stat().st_size:,} bytes, of "
+        f"which {head} are the head"
+    )
+
+
+def _opened(workdir: Path, source: str, out: Path, seed: int | None, resize: bool) -> tuple[runs.OpenRun, np.ndarray]:
+    """The run and the examples of a source, after the checks of the output."""
+    check_output(out, source)
+    opened = runs.open_run(workdir, seed)
+    check_output(out, *opened.sources)
+    if suffix(out) == SUFFIX and not opened.algorithm.alphabet:
+        raise RunError(
+            f"{opened.settings.algorithm} has no symbols, its codes are numbers: leave --symbols out, or train vq_vae"
+        )
+    named = data.is_name(source, opened.settings.data_options.get("data_dir"))
+    if resize and (opened.vocabulary or named or suffix(source) in (".npy", ".npz")):
+        raise RunError(f"--resize has no effect: {source} is not read as files of images; leave it out")
+    x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options, opened.standard)
+    return opened, x
+
+
+def decode_symbols(opened: runs.OpenRun, source: Path) -> np.ndarray:
+    """The codes [N, K] that a file of symbols stands for. Raises RunError for symbols of another run."""
+    found, algorithm = files_of_symbols.load(source), opened.algorithm
+    if algorithm.lookup is None or found.about.get("params") != checksum(opened.params):
+        whose = found.about.get("run", "another run")
+        raise RunError(
+            f"{source} has symbols of {whose}, and this is {words_of(opened)}, whose params differ: only the run that "
+            "wrote symbols can read them"
+        )
+    return in_chunks(algorithm.lookup, opened.params, found.symbols)
+
+
+def words_of(opened: runs.OpenRun) -> str:
+    """A run in a few words."""
+    return f"{opened.settings.algorithm} on {opened.settings.data} after epoch {opened.epoch}, seed {opened.seed}"
+
+
 def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np.ndarray:
-    """Examples [N, *shape] of codes in a .npy or .npz file, written to .npy, .npz or a .png grid."""
+    """Examples [N, *shape] of codes in a .npy or .npz file, or of a file of symbols; written to .npy, .npz or .png."""
     check_suffix(out, (".npy", ".npz", ".png"))
     check_output(out, source)
     opened = runs.open_run(workdir, seed)
     check_output(out, *opened.sources)
     runs.check_decodes(opened, workdir, "train another member, such as autoencoder")
-    codes, indexed = read_array(Path(source)), index.about(Path(source))
+    of_symbols = suffix(source) == SUFFIX
+    codes = decode_symbols(opened, Path(source)) if of_symbols else read_array(Path(source))
+    indexed = None if of_symbols else index.about(Path(source))
     if indexed is not None:
         theirs = indexed["run"]["settings"]
         if theirs != opened.folder.config()["settings"]:
