@@ -138,16 +138,16 @@ def test_images_of_symbols_are_the_reconstructions_bit_for_bit(opened, options, 
 
 def test_symbols_of_another_run_are_refused(opened):
     run = opened(vq(quantiser="lfq", dimension=3))
-    coding.encode_symbols("run", "x.npy", coding.Path("z.symbols"))
+    coding.encode_symbols(coding.Path("run"), "x.npy", coding.Path("z.symbols"))
     run.params = jax.tree.map(lambda a: a + 1e-6, run.params)
     run.epoch = 4
     with pytest.raises(RunError, match=r"of vq_vae on some after epoch 3, seed 0, and this is .* epoch 4, seed 0"):
-        coding.decode("run", "z.symbols", coding.Path("back.npy"))
+        coding.decode(coding.Path("run"), "z.symbols", coding.Path("back.npy"))
 
 
 def test_a_code_of_numbers_has_no_symbols(opened):
     opened(algorithms.autoencoder(NET, optax.sgd(0.1)), "autoencoder")
     with pytest.raises(RunError, match="autoencoder has no symbols, its codes are numbers: leave --symbols out"):
-        coding.encode_symbols("run", "x.npy", coding.Path("z.symbols"))
+        coding.encode_symbols(coding.Path("run"), "x.npy", coding.Path("z.symbols"))
     with pytest.raises(RunError, match=r"z.npy ends in '.npy'; this command writes .symbols"):
-        coding.encode_symbols("run", "x.npy", coding.Path("z.npy"))
+        coding.encode_symbols(coding.Path("run"), "x.npy", coding.Path("z.npy"))
