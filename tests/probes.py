@@ -73,6 +73,14 @@ PROBES: dict[str, Probe] = {
         lambda o: algorithms.dictionary(networks.linear((4, 4, 1), 16), o, k=4, dead_after=200),
         descends=False,  # on the sphere of unit rows: its step is not that of the loss alone
     ),
+    "dictionary_of_batches": Probe(
+        "dictionary",
+        lambda o: algorithms.dictionary(
+            networks.linear((4, 4, 1), 16), o, form="matryoshka", k=4, resample=True, dead_after=150
+        ),
+        gap=0.6,  # its short prefixes cannot reconstruct eight bars
+        descends=False,
+    ),
     "contractive": Probe("contractive", lambda o: algorithms.contractive(net(), o, weight=1e-3)),
     "contractive_denoising": Probe(
         "contractive",

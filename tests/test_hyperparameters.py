@@ -19,6 +19,7 @@ jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 SGD = optax.sgd(0.1)
 net = partial(networks.mlp, (4, 4, 1), 3, hidden=())
 sigmoid = partial(net, code_activation="sigmoid")
+LINEAR = partial(networks.linear, (4, 4, 1), 6)
 tied = partial(net, tied=True, code_activation="sigmoid")
 
 
@@ -72,6 +73,8 @@ OWN = {
     ("classifier", "head_l2"): (of("classifier", "head_l2", net), 0.0, 0.5),
     ("dec", "weight"): (of("dec", "weight", net, clusters=2), 0.0, 0.5),
     ("k_sparse", "weight_l2"): (of("k_sparse", "weight_l2", net), 0.0, 0.5),
+    ("dictionary", "weight"): (of("dictionary", "weight", LINEAR, form="l1"), 0.1, 2.0),
+    ("dictionary", "bandwidth"): (of("dictionary", "bandwidth", LINEAR, form="jumprelu"), 0.1, 0.5),
     ("adversarial", "prior_scale"): (of("adversarial", "prior_scale", net, **GAME), 0.5, 2.0),
     ("adversarial", "critic_rate"): (of("adversarial", "critic_rate", net, **GAME), 0.5, 1.0),
     ("adversarial", "confuse_rate"): (of("adversarial", "confuse_rate", net, **GAME), 0.5, 1.0),

@@ -295,3 +295,24 @@ def test_the_command_line_has_the_option(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.dispatch(["train", "autoencoder", "--help"])
     assert "--data-range" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "bool"])
+def test_activations_of_integers_are_refused(tmp_path, dtype):
+    np.save(tmp_path / "x.npy", X.astype(dtype))
+    told = f"holds {dtype}, and range=normalised is for activations"
+    with pytest.raises(DataError, match=told):
+        data.load(tmp_path / "x.npy", range="normalised")
+    with pytest.raises(DataError, match=told):
+        data.open_stream(tmp_path / "x.npy", range="normalised")
+
+
+def test_a_shard_of_another_width_or_type_is_refused_by_name(tmp_path):
+    for name, x in {"0": X, "1": X, "2": X[:, :4]}.items():
+        np.save(tmp_path / f"{name}.npy", x)
+    told = r"2\.npy has examples of 4, float32, and .*0\.npy has examples of 5, float32: all files of"
+    with pytest.raises(DataError, match=told):
+        data.open_stream(tmp_path, range="normalised")
+    np.save(tmp_path / "2.npy", X.astype(np.float16))
+    with pytest.raises(DataError, match=r"2\.npy has examples of 5, float16"):
+        data.open_stream(tmp_path, range="normalised")

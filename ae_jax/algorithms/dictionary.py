@@ -1,95 +1,100 @@
-"""Scaling and evaluating sparse autoencoders. Gao et al. (2024), arXiv:2406.04093.
-
-Each example is a sum of k units of a dictionary: vectors of length 1, the rows of one linear decoder.
+"""Scaling and evaluating sparse autoencoders. Gao et al. (2024), arXiv:2406.04093; other forms: `objectives.sparsity`.
+Each example is a sum of a few units of a dictionary: vectors, mostly of length 1, the rows of one linear decoder.
 """
 
+from functools import partial
 from math import ceil, prod
 from typing import Annotated
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from ..checks import COUNT, LATE, Amount, Count, check_optimizer, checked
+from ..checks import COUNT, LATE, Amount, Count, Positive, Weight, Width, check_optimizer, checked, final_value, needs
 from ..core import Algorithm, Batch, Key, Loss, Metrics, Optimizer, Params, chain, descend
-from ..distributions.sums import squared_error, sum_examples
-from ..objectives import dictionaries
-from ..objectives.recode import largest
+from ..objectives import dictionaries as d
+from ..objectives.sparsity import COUNTED, START, WEIGHED, FormName, form_of
 from ..objectives.terms import reconstruction
 
 
 @checked
 def dictionary(
-    net: dictionaries.DictionaryAutoencoder,
+    net: d.DictionaryAutoencoder,
     optimizer: Optimizer,
     *,
-    k: Annotated[int | None, COUNT] = None,
-    auxiliary: Amount = 1 / 32,
-    auxiliary_k: Annotated[int | None, COUNT] = None,
+    form: FormName = "topk",
+    k: Annotated[int | None, COUNT, needs("form", *COUNTED)] = None,
+    weight: Annotated[Weight, needs("form", *WEIGHED)] = 1.0,
+    bandwidth: Annotated[Positive, needs("form", "jumprelu")] = 0.05,
+    widths: Annotated[Width, needs("form", "matryoshka")] = (),
+    auxiliary: Annotated[Amount, needs("form", *COUNTED)] = 1 / 32,
+    auxiliary_k: Annotated[int | None, COUNT, needs("form", *COUNTED)] = None,
+    resample: bool = False,
     dead_after: Count = 10_000_000,
+    inputs: Annotated[int | None, COUNT] = None,
 ) -> Algorithm:
-    """Squared error of a sum of k units, z = TopK(relu(W (x - b) + c)), x_hat = z D + b, and AuxK for dead units.
+    """Squared error of a sum of few units, z = s(W (x - b) + c), x_hat = z D + b, and the form's penalty.
 
-    It takes real values; the paper's have a mean squared norm of D, as `data.load(..., range="normalised")` gives.
+    It takes real values; the papers' have a mean squared norm of D, as `data.load(..., range="normalised")` gives.
 
     Args:
         net: one linear layer each way, not tied, such as `networks.linear`; b is the decoder's bias.
         optimizer: an optax optimizer.
-        k: units that an example may activate; None for a sixteenth of them, 32 of 512.
-        auxiliary: weight of AuxK: of what the active units leave, the fraction that the dead units' sum leaves again.
-            The loss has it times the data's variance, so that both errors are in one unit.
+        form: topk keeps the k largest units; batch_topk and matryoshka k on average; others have a penalty.
+        k: units that an example activates; None for a sixteenth of them, 32 of 512.
+        weight: of the penalty: the sum of z, or of gated's gates, or the count of jumprelu's active units.
+        bandwidth: width of the kernel that gives jumprelu's threshold its gradient, and that threshold at the start.
+        widths: units of each prefix that reconstructs alone, rising; () for doubling from a sixteenth of the units.
+        auxiliary: weight of AuxK, the fraction that dead units leave of what is left, times the data's variance.
         auxiliary_k: dead units in that sum; None for half of the data's dimensions, as in the paper.
+        resample: dead units start anew at badly reconstructed examples, and the optimizer's moments of them at 0.
         dead_after: training examples after which a unit that none of them activated is dead.
+        inputs: the encoder reads so many numbers of an example, the decoder gives the others: a transcoder; None: all.
 
-    Raises:
-        ValueError: more units than the code has. `init` raises it for a network of other layers.
+    Raises ValueError for more units or inputs than there are. `init` raises it for a network of other layers.
     """
-    net = dictionaries.checked_net(net)
+    net, read = d.checked_net(net), d.reads(net, inputs)
     k = ceil(net.latents / 16) if k is None else k
     helping = min(ceil(prod(net.shape) / 2), net.latents) if auxiliary_k is None else auxiliary_k
     if max(k, helping) > net.latents:
-        raise ValueError(
-            f"k is {k} and auxiliary_k {helping}; the code has {net.latents} units, and both are at most that"
-        )
+        raise ValueError(f"k is {k} and auxiliary_k {helping}; both are at most the code's {net.latents} units")
+    s, final = form_of(form, net.latents, k, widths, bandwidth), final_value(weight)
+    seen, terms = partial(d.before, net, read=read), partial(d.terms, net, s, read=read)
+    encode = lambda params, x: s.code(params, seen(params, x), False)
 
-    def active(params: Params, x: Array, key: Key | None = None) -> tuple[Array, Array]:
-        a = jax.nn.relu(dictionaries.before(net, params, x, key))  # [B, K]
-        return a, largest(a, k, k)
+    def init(key: Key, data: Batch) -> Params:
+        params = d.start(net, key, data, read)
+        return params | s.init(seen(params, data.x[:: ceil(len(data.x) / START)]))
 
-    def terms(params: Params, x: Array, key: Key | None) -> tuple[Array, Array, Loss]:  # a key means training
-        key_encoder, key_decoder = (None, None) if key is None else jax.random.split(key)
-        a, z = active(params, x, key_encoder)
-        x_hat = net.decode(params, z, key_decoder)
-        error, dead = squared_error(x_hat, x), params["idle"] >= dead_after
-        rest = lax.stop_gradient(x - x_hat)
-        helped = largest(jnp.where(dead[None], a, 0), helping, helping) @ dictionaries.rows(params)  # without b
-        left, power = squared_error(helped.reshape(rest.shape), rest), sum_examples(jnp.square(rest))
-        some = dead.any() & (power > 0)
-        aux = jnp.where(some, left / jnp.where(some, power, 1), 0)  # normalised for each example, as rest shrinks
-        share, units = jnp.full_like(error, dead.mean(dtype=error.dtype)), (z > 0).sum(-1).astype(error.dtype)
-        metrics = {"reconstruction": error, "auxiliary": aux, "nonzero_units": units, "dead_share": share}
-        return z, x_hat, Loss(error + auxiliary * params["variance"] * aux, metrics)
+    def reconstruct(params: Params, x: Array) -> Array:
+        x_hat = net.decode(params, encode(params, x))
+        return x_hat if read is None else jnp.where(read[None], x, x_hat)
 
-    def loss(params: Params, batch: Batch, key: Key) -> Loss:
-        z, _, result = terms(params, batch.x, key)
-        waited = jnp.minimum(params["idle"], LATE) + len(z)
-        return result._replace(patch={"idle": jnp.where((z > 0).any(0), 0, waited)})
+    def loss(params: Params, batch: Batch, key: Key, weight: float | Array) -> Loss:
+        a, z, rest, (value, metrics, _) = terms(params, batch.x, key, weight)
+        waited, dead = jnp.minimum(params["idle"], LATE) + len(z), params["idle"] >= dead_after
+        metrics = metrics | {"dead_share": dead.mean(dtype=z.dtype)}
+        if form in COUNTED:
+            metrics["auxiliary"] = d.auxiliary(params, a, lax.stop_gradient(rest), dead, helping)
+            value = value + auxiliary * params["variance"] * metrics["auxiliary"]
+        return Loss(value, metrics, {"idle": jnp.where((z > 0).any(0), 0, waited)} | s.follow(params, z))
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        _, x_hat, (value, metrics, _) = terms(params, batch.x, None)
-        fvu = metrics["reconstruction"] / params["variance"]
-        return {"loss": value, **metrics, "fvu": fvu, **reconstruction(x_hat, batch.x)}
+        value, metrics, _ = terms(params, batch.x, None, final).loss
+        dead = jnp.full_like(value, (params["idle"] >= dead_after).mean(dtype=value.dtype))
+        metrics = metrics | {"dead_share": dead, "fvu": metrics["reconstruction"] / params["variance"]}
+        return {"loss": value, **metrics, **reconstruction(reconstruct(params, batch.x), batch.x)}
 
-    encode = lambda params, x: active(params, x)[1]
-    learn = descend(loss, optax.chain(dictionaries.tangent(), check_optimizer(optimizer)), wrt=("encoder", "decoder"))
+    optimizer = optax.chain(d.tangent(s.unit_rows), check_optimizer(optimizer))
+    learn = descend(loss, optimizer, wrt=("encoder", "decoder", *s.learned), weight=weight)
+    learn = d.resampling(learn, s, optimizer, reconstruct, dead_after, read) if resample else learn
     return Algorithm(
-        init=lambda key, data: dictionaries.start(net, key, data),
-        rule=chain(learn, dictionaries.unit_rows()),
+        init=init,
+        rule=chain(learn, d.bounded(s)),
         evaluate=evaluate,
         encode=encode,
         decode=net.decode,
-        reconstruct=lambda params, x: net.decode(params, encode(params, x)),
+        reconstruct=reconstruct,
         corrupt=net.corrupt,
-        statistics=("idle", "variance"),
+        statistics=("idle", "variance", *s.followed),
     )

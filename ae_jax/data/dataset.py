@@ -190,6 +190,11 @@ def _scaled(a: np.ndarray, what: str, scale: float | None, kind: RangeName) -> n
     """One array as float32: in [0, 1], or finite for another kind of range. Raises DataError for other values."""
     if a.dtype.kind not in "biuf":
         raise DataError(f"{what} holds {a.dtype}; it must hold integers, bool or floats")
+    if kind == "normalised" and a.dtype.kind != "f":
+        raise DataError(
+            f"{what} holds {a.dtype}, and range=normalised is for activations, which are real numbers: save them as "
+            "float32 or float16, or take another range"
+        )
     one = white(a.dtype, scale)
     with np.errstate(over="ignore"):  # a value beyond the largest float32 is outside [0, 1]
         x = a.astype(np.float32)

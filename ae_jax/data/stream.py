@@ -381,9 +381,10 @@ def npy_source(name: str, paths: list[Path], scale: float | None = None, kind: R
     Raises DataError for files of different shapes or dtypes, and for labels that do not fit.
     """
     files = [_opened(path) for path in paths]
-    kinds = {(file.shape[1:], str(file.dtype)) for file in files}
-    if len(kinds) > 1:
-        raise DataError(f"the .npy files of {name} differ in shape or type: {sorted(map(str, kinds))[:3]}")
+    told = lambda file: f"{file.path} has examples of {'x'.join(map(str, file.shape[1:])) or '1'}, {file.dtype}"
+    for file in files:
+        if (file.shape[1:], file.dtype) != (files[0].shape[1:], files[0].dtype):
+            raise DataError(f"{told(file)}, and {told(files[0])}: all files of {name} must have one shape and one type")
     check_channels(files[0].shape, name)
     starts = np.concatenate([[0], np.cumsum([file.shape[0] for file in files])])[:-1]
     beside = [path.with_suffix(".labels.npy") for path in paths]

@@ -42,7 +42,8 @@ METRICS: dict[str, Metric] = {
     ),
     "penalty": Metric("the regulariser, before its weight"),
     "auxiliary": Metric(
-        "squared error of the dead units' fit to what the others leave, as a fraction of it; 0 without dead units",
+        "squared error of the dead units' fit to what the others leave, over its variance in the batch; 0 without dead "
+        "units",
         "lower",
     ),
     "nonzero_units": Metric("count of code units above 0"),

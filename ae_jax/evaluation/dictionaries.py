@@ -1,7 +1,66 @@
-"""Comparing a learned dictionary with the features that made the data."""
+"""Judging sparse dictionaries: how sparse codes are, what they explain, and what their units are like.
+
+Codes z [N, K] have exact zeros, and a unit is active where z > 0; x and x_hat are [N, ...]. All are plain functions of
+arrays, and of whole sets: no number is a mean over batches.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+
+
+def l0(z: Array) -> Array:
+    """Mean count of an example's active units. -> []."""
+    return (z > 0).sum(-1).mean()
+
+
+def density(z: Array) -> Array:
+    """Share of the examples that each unit is active for. -> [K]."""
+    return (z > 0).mean(0)
+
+
+def dead(z: Array) -> Array:
+    """Which units are active for none of the examples. -> [K], bool."""
+    return ~(z > 0).any(0)
+
+
+def fvu(x_hat: Any, x: Any) -> Array:
+    """Fraction of variance unexplained: ||x - x_hat||^2 over ||x - mean x||^2, both summed over the set. -> [].
+
+    1 for the mean of x, and more for what is further from x than it: an offset is an error.
+    """
+    x, x_hat = (jnp.asarray(a).reshape(len(a), -1) for a in (x, x_hat))
+    return jnp.square(x - x_hat).sum() / jnp.square(x - x.mean(0, keepdims=True)).sum()
+
+
+def cosine(x_hat: Any, x: Any) -> Array:
+    """Mean cosine of reconstructions with examples. -> []."""
+    x, x_hat = (jnp.asarray(a).reshape(len(a), -1) for a in (x, x_hat))
+    return ((x * x_hat).sum(-1) / (jnp.linalg.norm(x, axis=-1) * jnp.linalg.norm(x_hat, axis=-1))).mean()
+
+
+def norm_ratio(x_hat: Any, x: Any) -> Array:
+    """Mean of ||x_hat|| / ||x||; below 1, reconstructions shrink. -> []."""
+    x, x_hat = (jnp.asarray(a).reshape(len(a), -1) for a in (x, x_hat))
+    return (jnp.linalg.norm(x_hat, axis=-1) / jnp.linalg.norm(x, axis=-1)).mean()
+
+
+def loss_recovered(loss: Callable[[Any], Any], x: Any, x_hat: Any, ablated: Any = None) -> float:
+    """(L_ablated - L_x_hat) / (L_ablated - L_x): how much of what x does for a loss reconstructions do, too.
+
+    `loss` takes activations [N, ...] and gives a number, or one for each example, such as the cross-entropy of the
+    layers above them. `ablated` is what stands for no activation: zeros by default; their mean is usual, too.
+
+    Raises ValueError where x does no better than that, as nothing could be recovered.
+    """
+    ablated = jnp.zeros_like(x) if ablated is None else jnp.broadcast_to(ablated, jnp.shape(x))
+    none, made, whole = (float(np.mean(np.asarray(loss(a), np.float64))) for a in (ablated, x_hat, x))
+    if not none > whole:
+        raise ValueError(f"the loss is {none:g} without activations and {whole:g} with them: there is none to recover")
+    return (none - made) / (none - whole)
 
 
 def max_cosine(features: Array, learned: Array) -> Array:
@@ -11,3 +70,19 @@ def max_cosine(features: Array, learned: Array) -> Array:
     """
     unit = lambda w: w / jnp.linalg.norm(w, axis=-1, keepdims=True)
     return (unit(features) @ unit(learned).T).max(-1).mean()
+
+
+def fvu_of_largest(decode: Callable[[Any], Any], z: Any, x: Any, counts: Any) -> np.ndarray:
+    """FVU where each example keeps its n largest units alone, for each n of `counts`. -> [len(counts)].
+
+    `decode` takes codes [N, K] and gives examples.
+    """
+    rank = np.argsort(np.argsort(-np.asarray(z), axis=1, kind="stable"), axis=1)
+    return np.asarray([float(fvu(decode(np.where(rank < n, z, 0)), x)) for n in counts])
+
+
+def most_active(z: Any, unit: int, n: int = 8) -> np.ndarray:
+    """The examples that excite a unit most, the first first; fewer than n where it is active for fewer."""
+    of = np.asarray(z)[:, unit]
+    order = np.argsort(-of, kind="stable")[:n]
+    return order[of[order] > 0]
