@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from math import inf
-from typing import Annotated, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, ParamSpec, TypeVar
 
 import chex
 import jax
@@ -17,6 +17,13 @@ from jax import Array
 from jax.core import Tracer
 
 LATE = 2**30  # updates; an int32 overflows at 2^31
+
+if TYPE_CHECKING:
+    import optax
+
+    Optimizer = optax.GradientTransformation | optax.GradientTransformationExtraArgs
+else:
+    Optimizer = Any  # what only searches or encodes does not import optax
 
 
 def is_concrete(value: Any) -> bool:

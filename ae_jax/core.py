@@ -12,10 +12,10 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array, lax
 
 from .checks import Hyper as Hyper
+from .checks import Optimizer as Optimizer
 from .checks import check_batch, check_batch_size, check_dtype, check_loss, check_optimizer
 from .checks import length as length
 
@@ -49,7 +49,6 @@ Memory = Any  # a rule's state between updates: optimizer state, step counters
 Metrics = dict[str, Any]
 Init = Callable[[Key, "Batch"], Params]  # sees the dataset
 Evaluate = Callable[[Params, "Batch", Key], Metrics]  # each metric [B, ...]
-Optimizer = optax.GradientTransformation | optax.GradientTransformationExtraArgs
 
 
 class Batch(NamedTuple):
@@ -183,6 +182,8 @@ def descend(
     hyperparameter may be a schedule over this rule's own steps, and is then reported too. L-BFGS works as well. Raises
     TypeError unless `optimizer` is one, ValueError for a loss or metric that is neither [B] nor [].
     """
+    import optax  # only where something learns
+
     optimizer = optax.with_extra_args_support(check_optimizer(optimizer))
 
     def chosen_of(params: Params) -> Params:

@@ -266,7 +266,7 @@ CASES: dict[str, Case | Timing] = {
         flops=VAE_FLOPS,
         bytes=moved(*VAE_SIZE),
         costs=tuple(
-            Cost(most, side, 8, of, ONE_SEED)
+            Cost(most=most, ours=side, seeds=8, of=of, one=ONE_SEED)
             for side in ("ae_jax, 8 seeds", "ae_jax, 8 seeds over the cores")
             for most, of in ((8.2, "time"), (8.0, "memory"))
         ),

@@ -52,7 +52,8 @@ def member(name: str) -> tuple[Any, Any, Any]:
     if name == "rbm":
         return algorithms.rbm(networks.rbm((8, 8, 1), 6), optax.sgd(0.05), chains=4), whole, None
     read = lambda index: Batch(jnp.asarray(images[index]))
-    source = data.Source("random images", (8, 8, 1), np.array([[i, i + 8] for i in range(0, 64, 8)]), read)
+    blocks = np.array([[i, i + 8] for i in range(0, 64, 8)])
+    source = data.Source(name="random images", shape=(8, 8, 1), blocks=blocks, read=read)
     net = networks.mlp((8, 8, 1), 2, hidden=(8,), heads=2, dropout=0.1)
     return algorithms.vae(net, adam), data.Stream(source, 32, 0), held_out
 

@@ -9,6 +9,7 @@ import pytest
 from ae_jax import core, networks
 from ae_jax.algorithms import dictionary
 from ae_jax.core import Batch, address
+from ae_jax.corruption import corrupted
 from ae_jax.evaluation.dictionaries import max_cosine
 from ae_jax.objectives import dictionaries
 
@@ -162,7 +163,7 @@ def test_it_finds_the_features_that_made_the_data():
         (NET, {"k": 2, "auxiliary_k": 12}, "auxiliary_k 12; both are at most the code's 10 units"),
         (networks.mlp((6,), 10, hidden=(), code_activation="relu"), {"k": 2}, "code is relu and must be linear"),
         (networks.mlp((6,), 10, hidden=(), output_activation="sigmoid"), {"k": 2}, "the output is sigmoid"),
-        (networks.residual(NET), {"k": 2}, "decoded alone"),
+        (networks.residual(NET), {"k": 2}, "decodes codes alone"),
         (NET, {"k": 0}, "k is 0"),
         (NET, {"auxiliary_k": 0}, "auxiliary_k is 0"),
     ],
@@ -178,3 +179,27 @@ def test_it_refuses_another_network_before_it_learns(net):
         ValueError, match=r"one linear layer each way, and not tied: build its network by networks\.linear"
     ):
         dictionary(net, optax.sgd(1.0), k=2).init(KEY, DATA)
+
+
+def test_a_step_turns_rows_by_the_gradient_across_them():
+    algorithm, params, _ = started(auxiliary=0.0)
+    algorithm = dictionary(NET, optax.sgd(0.05), k=3, auxiliary=0.0)
+    after, _, _ = stepped(algorithm, params, algorithm.rule.init(params))
+    z, w = np.asarray(algorithm.encode(params, DATA.x)), np.asarray(dictionaries.rows(params))
+    error = z @ w + np.asarray(dictionaries.centre(params)) - np.asarray(DATA.x)
+    slope = 2 * z.T @ error / len(z)  # [K, D]
+    across = slope - (slope * w).sum(1, keepdims=True) * w
+    assert np.abs(slope - across).max() > 0.1
+    moved = w - 0.05 * across
+    wanted = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    np.testing.assert_allclose(dictionaries.rows(after), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_noise_corrupts_the_input_itself_and_not_its_distance_from_the_centre():
+    plain, params, _ = started()
+    noisy = dictionary(corrupted(NET, lambda x, key: jnp.zeros_like(x)), optax.sgd(1.0), k=3)  # masks every number
+    memory, key = noisy.rule.init(params), address(KEY, "step")
+    _, _, metrics = noisy.rule.update(params, memory, DATA, key)
+    error = jnp.square(plain.reconstruct(params, jnp.zeros_like(DATA.x)) - DATA.x).sum(-1).mean()
+    np.testing.assert_allclose(metrics["reconstruction"], error, rtol=1e-5)
+    np.testing.assert_allclose(noisy.encode(params, DATA.x), plain.encode(params, DATA.x), atol=1e-5)

@@ -1,6 +1,7 @@
 """Settings that cannot do what they say are refused by their name, before anything is computed."""
 
 import inspect
+import json
 import re
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from flax import linen
 from probes import required
 
 from ae_jax import algorithms, corruption, data, networks, optimizers
-from ae_jax.app.commands import coding, loading, measuring, runs
+from ae_jax.app.commands import coding, loading, measuring, runs, training
 from ae_jax.app.flags import as_flags, parse, settings_of
 from ae_jax.checks import PORTION, Needs, Range, annotations_of, asked_of
 from ae_jax.core import Batch
@@ -23,6 +24,8 @@ from ae_jax.distributions.priors import prior
 from ae_jax.errors import RunError
 from ae_jax.evaluation import logistic_pca, probes, statistics
 from ae_jax.objectives import game
+from ae_jax.training import loop
+from ae_jax.training.run_folder import Folder
 from ae_jax.training.settings import OptimizerSettings, Settings, build, check_options, check_updates, heads, optimizer
 
 NAN, INF = float("nan"), float("inf")
@@ -397,3 +400,31 @@ def test_seeds_that_agree_have_no_spread():
     assert all(np.isnan(statistics.summarise([INF, 1.0])[name]) for name in ("std", "low", "high"))
     with pytest.raises(ValueError, match="at least one number"):
         statistics.summarise([])
+
+
+def test_a_likelihood_of_pretraining_is_refused_without_pretraining(tmp_path):
+    chosen = replace(RUN, algorithm="classifier", hyper={"likelihood": "bernoulli", "pretrain_epochs": 0})
+    with pytest.raises(ValueError, match=r"likelihood=bernoulli has no effect: .* pretrain_epochs is 0") as refused:
+        training.train(chosen, tmp_path / "run", quiet=True)
+    assert as_flags(str(refused.value)).startswith("--likelihood bernoulli has no effect")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("older", "told"),
+    [
+        ({"network_options": {"dropout": 1.0}}, "dropout is 1.0"),
+        ({"algorithm": "k_sparse", "hyper": {"k": 2, "alpha": 0.75}}, "k is 2, start None, alpha 0.75"),
+    ],
+)
+def test_a_run_of_older_settings_that_are_refused_now_says_so(tmp_path, older, told):
+    chosen = replace(RUN, algorithm="autoencoder", epochs=1)
+    train = Batch(jnp.full((10, 4), 0.5))
+    with Folder(tmp_path).opened(chosen) as folder:
+        loop.train(build(chosen, (4,), 10), train, epochs=1, batch_size=10, folder=folder, progress=False)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["settings"] |= older
+    del config["seal"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match=rf"settings that this version of ae_jax refuses .{told}.* commit"):
+        runs.open_run(tmp_path)

@@ -12,15 +12,16 @@ import key_walk
 import numpy as np
 import optax
 import pytest
-from probes import PROBES, bars, build
+from probes import PROBES, bars, build, required
 
 from ae_jax import core, networks
-from ae_jax.algorithms import classifier, dec, denoising, sparse
+from ae_jax.algorithms import ALGORITHMS, classifier, dec, denoising, sparse
 from ae_jax.core import NAMES, address
 from ae_jax.data.binary import dynamic_binarise
 from ae_jax.evaluation.likelihood import log_likelihood
 from ae_jax.objectives import boltzmann
 from ae_jax.training import compiled, stages
+from ae_jax.training.settings import heads
 
 KEY = jax.random.key(0)
 
@@ -112,6 +113,21 @@ def test_pretraining_within_the_start_shares_no_key_with_what_follows(member):
     found = key_walk.uses(whole(algorithm), KEY, DATA)
     without = member(networks.mlp((4, 4, 1), 3, hidden=(4,), dropout=0.5), optax.adam(1e-2))
     assert len(found) > len(key_walk.uses(whole(without), KEY, DATA))
+    assert not key_walk.reused(found)
+
+
+@pytest.mark.parametrize("name", ["vae", "vamp", "vq_vae", "dec"])
+def test_encoder_and_decoder_drop_out_by_keys_of_their_own(name):
+    net = networks.mlp((4, 4, 1), 4, hidden=(5,), dropout=0.5, heads=heads(name).number)
+    algorithm = ALGORITHMS[name](net, optax.adam(1e-2), **required(name))
+    params = jax.eval_shape(algorithm.init, KEY, DATA)
+    memory = jax.eval_shape(algorithm.rule.init, params)
+
+    def step(key, params, memory, data):
+        return algorithm.rule.update(params, memory, data, key)
+
+    found = key_walk.uses(step, KEY, params, memory, DATA)
+    assert sum(use.what == "draw" for use in found) > 1
     assert not key_walk.reused(found)
 
 

@@ -155,8 +155,8 @@ def test_the_stratified_estimate_is_unbiased_for_the_aggregate():
     exact = np.exp(np.asarray(jax.vmap(lambda s: q.log_prob({}, s, z[0]))(stats))).mean()
     found = []
     for others in combinations(range(1, 7), 3):
-        at = jnp.asarray([0, *others])
-        found.append(np.exp(float(log_aggregate(z[at], stats[at], 7, "stratified")[0][0])))
+        at = jnp.asarray([*others[:2], 0, others[2]])  # in its own row, its posterior is the third
+        found.append(np.exp(float(log_aggregate(z[at], stats[at], 7, "stratified")[0][2])))
     assert np.mean(found) == pytest.approx(exact, rel=1e-5)
     whole = np.exp(float(log_aggregate(z, stats, 7, "stratified")[0][0]))
     assert whole == pytest.approx(exact, rel=1e-5)  # a batch of all examples
@@ -198,3 +198,23 @@ def test_total_correlation_falls_with_its_weight():
 def test_a_prior_without_a_density_is_refused():
     with pytest.raises(ValueError, match="this prior has no log_prob"):
         latent_model(networks.mlp((4,), 2, heads=2), "bernoulli", prior=priors.prior("swiss_roll", 2))
+
+
+def test_pseudo_inputs_begin_at_examples_and_learn():
+    net = networks.linear((4,), 2, heads=2)
+    x = jnp.asarray(np.random.default_rng(8).uniform(0.1, 0.9, (8, 4)), jnp.float32)
+    algorithm = algorithms.vamp(net, optax.sgd(1.0), components=5)
+    params = algorithm.init(KEY, Batch(x))
+    start = np.asarray(jax.nn.sigmoid(params["pseudo"]))
+    assert (np.abs(start[:, None] - np.asarray(x)[None]).max(-1).min(1) < 1e-5).all()
+    after = jax.jit(algorithm.rule.update)(params, algorithm.rule.init(params), Batch(x), KEY)[0]
+    assert (np.abs(after["pseudo"] - params["pseudo"]).max(1) > 1e-6).all()
+
+
+def test_a_vamp_prior_encodes_pseudo_inputs_as_examples():
+    prior, params = vamp_of()
+    net, q = networks.mlp((4,), 2, hidden=(5,), heads=2), posteriors.gaussian(2)
+    stats = net.encode(params, jax.nn.sigmoid(params["pseudo"]))  # [C, 4]
+    z = jnp.asarray([[0.3, -0.2], [2.0, 1.0]])
+    density = np.mean([np.exp(q.log_prob(params, one[None], z)) for one in stats], 0)
+    np.testing.assert_allclose(prior.log_prob(params, z), np.log(density), rtol=1e-4)

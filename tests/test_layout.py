@@ -113,3 +113,17 @@ def test_no_large_record_is_built_by_position(path):
 def test_the_walk_of_records_sees_them():
     found = records_by_position(core, ast.parse("Algorithm(1, 2, 3)\nBatch(1, 2)\nAlgorithm(1, 2, evaluate=3)"))
     assert list(found) == [(1, "Algorithm")]
+
+
+def test_scripts_and_experiments_build_no_large_record_by_position():
+    root = PACKAGE.parent
+    programs = [*(root / "scripts").glob("*.py"), *(root / "experiments").glob("*.py")]
+    trees = {path: ast.parse(path.read_text()) for path in [*PACKAGE.rglob("*.py"), *programs]}
+    classes = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    fields = {one.name: sum(isinstance(line, ast.AnnAssign) for line in one.body) for one in classes}
+    assert min(fields[name] for name in ("Case", "Mutant", "Algorithm")) > 4
+    for path in programs:
+        for node in ast.walk(trees[path]):
+            if isinstance(node, ast.Call) and len(node.args) > 2:
+                record = ast.unparse(node.func).split(".")[-1]
+                assert fields.get(record, 0) <= 4, f"{path}:{node.lineno} builds {record} by position"

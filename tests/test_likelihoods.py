@@ -122,3 +122,8 @@ def test_a_learned_scale_learns_in_every_member_of_reconstruction():
 def test_an_unknown_likelihood_is_refused():
     with pytest.raises(ValueError, match="likelihood is 'poisson'; it must be one of"):
         likelihoods.likelihood("poisson")  # type: ignore[arg-type]
+
+
+def test_gaussian_draws_have_their_deviation():
+    drawn = likelihoods.gaussian(0.3).draw({}, jnp.ones((20_000, 1)), jax.random.key(5))
+    assert float(drawn.std()) == pytest.approx(0.3, rel=0.03)

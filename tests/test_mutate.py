@@ -27,7 +27,7 @@ def test_the_list_is_long_and_has_no_name_twice():
 
 
 def test_text_that_is_gone_or_stands_twice_is_told():
-    mutant = Mutant("gone", "losses.py", "a = 1", "a = 2", "")
+    mutant = Mutant(name="gone", file="losses.py", old="a = 1", new="a = 2", tests="")
     for text in ("b = 1", "a = 1\na = 1"):
         with pytest.raises(ValueError, match="not once"):
             mutate.planted(mutant, text)

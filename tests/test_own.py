@@ -21,6 +21,7 @@ from ae_jax.training.settings import Settings, build
 
 SHAPE, K = (4, 4, 1), 3
 X = Batch(jax.random.uniform(jax.random.key(9), (50, *SHAPE)))
+INSTALLED = frozenset(ae_jax.algorithms.ALGORITHMS)
 
 
 # ------------------------------------------------------------------- networks of other libraries
@@ -154,6 +155,24 @@ def test_steps_that_a_run_does_not_have_are_refused(tmp_path):
         training.train(algorithm, X, epochs=1, seeds=(1,), folder=folder, progress=False)
     with pytest.raises(RunError, match=r"no seed 0; it was trained with \[1\]"):
         training.step(algorithm, 0, 1, 0, X, since=folder)
+    with pytest.raises(RunError, match="the data are not those"):
+        training.step(algorithm, 1, 1, 0, Batch(X.x + 1), since=folder)
+    with pytest.raises(ValueError, match="below 2\\^32"):
+        training.step(algorithm, 2**32, 0, 0, X)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "kind", "told"),
+    [
+        ({"shape": [4], "seeds": [0], "train_checksum": 1}, RunError, "the data are not those"),
+        ({"batch_size": 16}, ValueError, r"batch_size is 128, .* has 16: give batch_size=16"),
+        ({"shard_size": 0}, RunError, "learned from a stream"),
+        ({"shape": [4], "seeds": [0]}, RunError, "learned from a stream"),
+    ],
+)
+def test_a_step_of_another_run_than_the_folders_is_refused(tmp_path, recorded, kind, told):
+    with Folder(tmp_path).opened(recorded) as folder, pytest.raises(kind, match=told):
+        training.step(three("vae"), 0, 0, 0, X, since=folder)
 
 
 # ------------------------------------------------------------------------------------------- one call
@@ -358,6 +377,18 @@ def test_a_run_whose_plugin_is_gone_or_changed_says_where_it_was(plugin, tmp_pat
     forget_all()
     plugin.write_text(PLUGIN)
     assert ae_jax.load_run(where).algorithm.decodes
+
+
+def test_a_changed_plugin_takes_the_place_of_what_it_was(plugin):
+    plugins.load(plugin)
+    assert {"mine"} == ae_jax.algorithms.ALGORITHMS.keys() - INSTALLED
+    plugin.write_text(PLUGIN.replace("def mine", "def ours").replace("strength: float = 0.5", "strength: float = 0.75"))
+    assert list(plugins.load(plugin).members) == ["ours"]
+    assert {"ours"} == ae_jax.algorithms.ALGORITHMS.keys() - INSTALLED
+    plugin.write_text("x = 1 / 0")
+    with pytest.raises(ValueError, match="ZeroDivisionError"):
+        plugins.load(plugin)
+    assert {"ours"} == ae_jax.algorithms.ALGORITHMS.keys() - INSTALLED  # as before the load that failed
 
 
 def test_plugins_that_do_not_fit_are_refused(plugin, tmp_path):

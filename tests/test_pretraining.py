@@ -10,8 +10,9 @@ import optax
 import pytest
 
 from ae_jax import core, networks
-from ae_jax.algorithms import classifier, dec
+from ae_jax.algorithms import autoencoder, classifier, dec
 from ae_jax.core import Batch
+from ae_jax.errors import RunError
 from ae_jax.evaluation import clustering
 from ae_jax.objectives import pretraining
 from ae_jax.training import loop, provenance, run_folder, signals
@@ -145,3 +146,21 @@ def test_confusion_has_a_row_a_label_and_its_largest_counts_on_the_diagonal():
     assert counts == [[2, 0, 0, 0], [0, 2, 0, 1], [0, 1, 1, 0]]
     rows, columns, counts = clustering.confusion([4, 4, 4], [0, 0, 1])  # fewer clusters than labels
     assert (rows, columns, counts) == ([0, 1], [4], [[2], [1]])
+
+
+def test_the_folder_of_a_run_that_failed_takes_other_settings_though_its_start_was_saved(data, tmp_path, monkeypatch):
+    """As the advice in its message says: a lower learning rate."""
+    monkeypatch.setattr(loop, "LONG", 0)
+    folder = run_folder.Folder(tmp_path / "run")
+
+    def run(rate):
+        with folder.opened({"lr": rate}) as opened:
+            return loop.train(autoencoder(net(), optax.sgd(rate)), data, epochs=1, folder=opened, progress=False)
+
+    with pytest.raises(RunError, match="Nothing is saved, so the same folder takes other settings"):
+        run(float("inf"))
+    assert not folder.begun()
+    run(1e-3)
+    assert folder.saved() == [0, 1]
+    with pytest.raises(RunError, match="holds a run with other settings"):
+        run(1e-2)

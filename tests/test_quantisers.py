@@ -384,3 +384,13 @@ def test_a_step_gives_the_encoder_the_decoders_gradient():
     np.testing.assert_allclose(
         moved["encoder"]["layer_0"]["kernel"], after["encoder"]["layer_0"]["kernel"], rtol=1e-5, atol=1e-6
     )
+
+
+def test_a_learned_codebook_pulls_vectors_to_codes_and_codes_to_vectors_by_their_weights():
+    q = quantisers.learned(4, commitment=0.1)
+    params = q.init(jax.random.key(1), H)
+    slope, pull = jax.grad(lambda h, params: q.quantise(params, h).cost.sum(), (0, 1))(H, params)
+    found = q.quantise(params, H)
+    np.testing.assert_allclose(slope, 0.2 * (H - found.vectors), rtol=1e-5, atol=1e-6)  # eq. (3), its last term
+    apart, hot = 2 * np.asarray(found.vectors - H), np.eye(4)[np.asarray(found.symbols)[:, 0]]
+    np.testing.assert_allclose(pull["codebook"], hot.T @ apart, rtol=1e-4, atol=1e-5)

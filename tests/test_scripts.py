@@ -715,7 +715,7 @@ def test_rates_are_compared_turn_by_turn_with_the_best_rival():
         (2.0, 9.0, "fast", "the best, fast"),
         (0.9, 0.5, list(bench.CEILING)[1], bench.CEILING_GOAL),
     ]
-    costs = tuple(bench.Cost(8.2, "ae_jax, more", 8, of, "ae_jax") for of in ("time", "memory"))
+    costs = tuple(bench.Cost(most=8.2, ours="ae_jax, more", seeds=8, of=of, one="ae_jax") for of in ("time", "memory"))
     found = bench.seeds_cost(case._replace(costs=costs), rates, {"ae_jax": 100, "ae_jax, more": 150})
     assert [(c["of"], c["median"], c["most"]) for c in found] == [("time", 3.56, 8.2), ("memory", 1.5, 8.2)]
     (copy,) = bench.COPY

@@ -177,17 +177,17 @@ def test_a_name_is_a_set_for_every_command_and_a_path_a_folder(tmp_path, monkeyp
 def test_an_index_needs_neither_the_run_nor_its_network(indexed, tmp_path):
     np.save(tmp_path / "query.npy", np.asarray(data.load("digits").test.x[:2]))
     code = (
-        "import sys, numpy as np; from pathlib import Path; from ae_jax.app import index;"
-        "loaded = lambda: {m for m in sys.modules if m.split('.')[0] in ('flax', 'orbax', 'ae_jax')};"
-        f"i = index.load(Path({str(indexed)!r})); x = np.load({str(tmp_path / 'query.npy')!r});"
-        "print([hits[0].place for hits in index.search(i, index.encode(i, x), 1)], *sorted(loaded()))"
+        "import sys; from pathlib import Path; from ae_jax.app.commands import searching;"
+        "loaded = lambda: {m for m in sys.modules if m.split('.')[0] in ('flax', 'optax', 'orbax', 'ae_jax')};"
+        f"found = searching.search(Path({str(indexed)!r}), {str(tmp_path / 'query.npy')!r}, 1);"
+        "print([hits[0].place for hits in found.hits], *sorted(loaded()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     places, loaded = done.stdout.split()[:2], done.stdout.split()[2:]
     assert places == ["[0,", "1]"]
     assert "ae_jax.app.index" in loaded
     parts = {name.split(".")[0] if name.split(".")[0] != "ae_jax" else ".".join(name.split(".")[:2]) for name in loaded}
-    assert not parts & {"flax", "orbax", "ae_jax.algorithms", "ae_jax.networks", "ae_jax.training"}
+    assert not parts & {"flax", "optax", "orbax", "ae_jax.algorithms", "ae_jax.networks", "ae_jax.training"}
 
 
 def test_search_refuses_what_does_not_fit(indexed, tmp_path):

@@ -321,3 +321,22 @@ def sprite(x: np.ndarray, largest: int = 8192) -> np.ndarray:
     grid[:n] = np.clip(x, 0, 1)
     rows = grid.reshape(side, side, height, width, -1).swapaxes(1, 2).reshape(side * height, side * width, -1)
     return np.round(255 * rows).astype(np.uint8)
+
+
+def data_options(content: dict[str, Any]) -> dict[str, Any]:
+    """The options for reading a run's data and its later inputs, out of the settings in its config.json."""
+    scale = content.get("scale")  # the set's own, where the user gave none
+    return content["data_options"] | ({} if scale is None else {"scale": scale})
+
+
+def standard_of(content: dict[str, Any]) -> data.Standard | None:
+    """The units of learning, out of the settings in a run's config.json; None for values in [0, 1].
+
+    Raises RunError for a record that is none.
+    """
+    try:
+        return None if content.get("standard") is None else data.Standard.from_json(content["standard"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"the settings in config.json are damaged: standard is none ({error!r}); restore it or train anew"
+        ) from None

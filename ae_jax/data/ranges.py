@@ -89,7 +89,8 @@ def fit(kind: RangeName, parts: Iterable[np.ndarray]) -> Standard | None:
         scale = np.sqrt(power / (count * prod(mean.shape)))
         return Standard(np.zeros((), np.float32), np.asarray(scale, np.float32), pixels)
     deviation = np.sqrt(squares / count)
-    constant = deviation <= 1e-6 * np.abs(mean)  # float32 does not resolve less
+    least = np.maximum(1e-6 * np.abs(mean), np.finfo(np.float32).tiny)  # float32 does not resolve less
+    constant = deviation <= least
     scale = np.where(constant, 1, deviation)
     return Standard(mean.astype(np.float32), scale.astype(np.float32), pixels)
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array, lax
 
 from ..checks import is_concrete
@@ -35,6 +34,8 @@ def fit(x: Array, components: int, key: Key, *, ridge: float = 1e-2, iterations:
     example that can be told without error has a code without bound. The start is small and random.
     Raises ValueError for no components, no examples or no ridge.
     """
+    import optax  # where it is used: a search loads this package
+
     if components < 1 or len(x) < 1 or (is_concrete(ridge) and not 0 < ridge < math.inf):
         given = f"{components} components of {len(x)} examples with ridge {ridge:g}"
         raise ValueError(f"logistic PCA was asked for {given}; the numbers must be at least 1, the ridge positive")

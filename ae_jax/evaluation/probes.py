@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array, lax
 
 from ..checks import NOT_NEGATIVE, labelled
@@ -69,6 +68,8 @@ def fit_linear(
         max_steps: of L-BFGS.
         standard: standardise the codes first; else they are taken as they are.
     """
+    import optax  # where it is used: a search loads this package
+
     mean, scale = standardise(codes) if standard else (jnp.zeros_like(codes[0]), jnp.ones_like(codes[0]))
     x = (codes - mean) / scale
     target = jax.nn.one_hot(labels, classes, dtype=x.dtype)

@@ -278,6 +278,4 @@ def residual(net: Autoencoder) -> Autoencoder:
         z, correction = net.apply(params, x, key)
         return z, x + correction
 
-    return net._replace(
-        apply=apply, side_information="the input, to which its output is added (residual)", output="residual"
-    )
+    return net._replace(apply=apply, side_information="the input (residual)", output="residual")

@@ -41,8 +41,13 @@ def unit(w: Array) -> Array:
 
 
 def before(net: Autoencoder, params: Params, x: Array, read: Any = None, key: Key | None = None) -> Array:
-    """a = W (x - b) + c, of the numbers of x that are read: [B, K]."""
-    return net.encode(params, ends(read, x - centre(params).reshape(1, *net.shape))[0], key)
+    """a = W (x - b) + c, of the numbers of x that are read: [B, K]. A network that corrupts its input corrupts x."""
+    x, b = (ends(read, part)[0] for part in (x, centre(params).reshape(1, *net.shape)))
+    if net.corrupt is None:
+        return net.encode(params, x - b, key)
+    layer = params["encoder"]["layer_0"]
+    moved = {**layer, "bias": layer["bias"] - b.ravel() @ layer["kernel"]}
+    return net.encode(params | {"encoder": {"layer_0": moved}}, x, key)
 
 
 def reads(net: Autoencoder, inputs: int | None) -> np.ndarray | None:

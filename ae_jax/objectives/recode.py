@@ -27,8 +27,8 @@ def code_only(net: Autoencoder) -> Autoencoder:
     """
     if net.side_information:
         raise ValueError(
-            f"this network makes reconstructions of its code and of {net.side_information}, and codes are decoded "
-            "alone here: take a network without, or another algorithm"
+            f"this network reconstructs from its code and {net.side_information}, and this algorithm decodes codes "
+            "alone: take another network, or another algorithm"
         )
     return net
 

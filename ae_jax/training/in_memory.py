@@ -46,7 +46,9 @@ def run(
     Raises ValueError for no epochs, no examples in a step, and seeds that are none.
     """
     check_length(epochs, batch_size)
-    seeds = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
+    seeds = (
+        list(range(seeds)) if isinstance(seeds, int) else [int(seed) if seed == int(seed) else seed for seed in seeds]
+    )
     check_seeds(seeds)
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     return Ran(*_ran(algorithm, keys, train, test, epochs=epochs, batch_size=batch_size))

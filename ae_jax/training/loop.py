@@ -209,6 +209,8 @@ def train(
                 state, rows = advance(state, keys, np.int32(e), data, held_out)  # donates state
             gone = devices.host(state.failed)
             if gone.all():
+                if folder is not None:
+                    folder.forget_start()
                 raise RunError(_not_finite(e, seeds, saved, folder))
             if writes and (gone == e).any():
                 now = {seed: e for seed, at in zip(seeds, gone, strict=True) if at == e}
@@ -287,8 +289,10 @@ def _number(value: Any) -> float | None:
 def _not_finite(e: int, seeds: Sequence[int], saved: int, folder: Folder | None) -> str:
     which = ", ".join(map(str, seeds))
     last = (
-        "Nothing was saved yet."
-        if folder is None or not folder.begun()
+        "Nothing is saved, so the same folder takes other settings."
+        if folder is not None and not folder.begun()
+        else "Nothing is saved."
+        if folder is None
         else f"The checkpoint of epoch {saved} in {folder.path / 'checkpoints'} is still good."
     )
     return (

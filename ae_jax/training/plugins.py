@@ -42,10 +42,8 @@ def load(path: Path | str) -> Plugin:
     if not file.is_file():
         raise ValueError(f"the plugin {file} is not there: give the path of a Python file")
     checksum = _checksum(file)
-    if (known := _loaded.get(file)) is not None:
-        if known.checksum == checksum:
-            return known
-        _forget(known)
+    if (known := _loaded.get(file)) is not None and known.checksum == checksum:
+        return known
     module = _executed(file, checksum)
     own = [fn for name, fn in vars(module).items() if inspect.isfunction(fn) and not name.startswith("_")]
     own = [fn for fn in own if fn.__module__ == module.__name__]
@@ -57,12 +55,15 @@ def load(path: Path | str) -> Plugin:
             f"the plugin {file} offers nothing: it needs a function (net, optimizer, *, ...) that makes an Algorithm, "
             "or a function (shape, latents, *, heads=1, ...) that makes an Autoencoder"
         )
+    old = known.members.keys() | known.networks.keys() if known else set()
     for what, names, registry in (("member", plugin.members, ALGORITHMS), ("network", plugin.networks, NETWORKS)):
-        if taken := sorted(set(names) & set(registry)):
+        if taken := sorted(set(names) & set(registry) - old):
             raise ValueError(f"the plugin {file} has a {what} {taken[0]}, and that name is taken: choose another")
     for name, make in plugin.networks.items():
         if "heads" not in inspect.signature(make).parameters:
             raise ValueError(f"the network {name} of {file} has no parameter heads, the codes that the encoder emits")
+    if known is not None:
+        _forget(known)
     for name, member in plugin.members.items():
         ALGORITHMS[name] = member.make if isinstance(member, Member) else member
         if isinstance(member, Member):

@@ -16,6 +16,8 @@ from ..core import Algorithm, Batch, Key, Memory, Metrics, Params, address, batc
 from ..core import epoch as epoch_of
 from ..errors import RunError
 from ..xla.programs import compiled
+from . import provenance
+from .arguments import check_seeds
 from .compiled import programs, transformed
 from .run_folder import Folder
 
@@ -58,9 +60,11 @@ def step(
         since: where to begin: (passes done, params, memory) of this seed; or the run's folder, whose last checkpoint
             up to that epoch is taken; by default the start. The steps from there to this one run again.
 
-    Raises ValueError for an epoch or a step that the run does not have, RunError for a folder without such a seed.
+    Raises ValueError for an epoch or a step that the run does not have, and for another batch size than the folder's;
+    RunError for a folder without such a seed, of a stream, or of other data.
     """
     check_batch_size(batch_size)
+    check_seeds([seed])
     steps = -(-len(data.x) // batch_size)
     if epoch < 0 or not 0 <= t < steps:
         raise ValueError(
@@ -150,6 +154,17 @@ def _checkpoint(
 ) -> tuple[int, Params, Memory] | None:
     """(passes done, params, memory) of a seed in a folder's last checkpoint up to an epoch; None without one."""
     known = folder.recorded()
+    if known.get("shard_size") is not None or ("shape" in known and not {"data_checksum", "train_checksum"} & {*known}):
+        raise RunError(
+            f"{folder.path} learned from a stream, whose steps depend on its shards: they cannot be replayed"
+        )
+    if (wanted := known.get("batch_size", batch_size)) != batch_size:
+        raise ValueError(
+            f"batch_size is {batch_size}, and the run in {folder.path} has {wanted}: give batch_size={wanted}"
+        )
+    checksum = provenance.checksum(data)
+    if known.get("train_checksum", checksum) != checksum:
+        raise RunError(f"the data are not those that the run in {folder.path} learned from: give its training set")
     seeds = known.get("seeds", [seed])
     if seed not in seeds:
         raise RunError(f"{folder.path} has no seed {seed}; it was trained with {seeds}")

@@ -345,6 +345,14 @@ class Folder:
         """Whether there is a checkpoint."""
         return bool(self._numbers())
 
+    def forget_start(self) -> None:
+        """Removes the checkpoint of the start if there is no other, so that the folder takes other settings.
+
+        For a run whose loss or params stopped being finite: the same settings would fail again.
+        """
+        if devices.broadcast(self._numbers) == [0]:
+            devices.run_in_first(lambda: checkpoints.remove(self.path / "checkpoints" / "0"))
+
     def _numbers(self) -> list[int]:
         try:
             return checkpoints.numbers(self.path / "checkpoints")

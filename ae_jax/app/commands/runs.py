@@ -14,6 +14,8 @@ from ...data import ranges
 from ...errors import RunError, warn
 from ...training import loop, provenance, run_folder
 from ...training.settings import Settings, build
+from ..files import data_options as data_options
+from ..files import standard_of as standard_of
 from .loading import Splits, load, of_patches
 
 # what config.json keeps among the settings, found in the data
@@ -50,12 +52,6 @@ class OpenRun(NamedTuple):
         return data.paths_of(self.settings.data, self.settings.data_options)
 
 
-def data_options(content: dict[str, Any]) -> dict[str, Any]:
-    """The options for reading a run's data and its later inputs, out of the settings in its config.json."""
-    scale = content.get("scale")  # the set's own, where the user gave none
-    return content["data_options"] | ({} if scale is None else {"scale": scale})
-
-
 def lacking(folder: run_folder.Folder, content: dict[str, Any]) -> str:
     """Why the settings of a run (see `Folder.recorded`) do not say which algorithm it trained; "" if they do."""
     if not (missing := [name for name in KEPT if name not in content]):
@@ -65,19 +61,6 @@ def lacking(folder: run_folder.Folder, content: dict[str, Any]) -> str:
         f"network cannot be built here. Use it in Python: run = ae_jax.load_run({str(folder.path)!r}, "
         "algorithm=algorithm), where algorithm is the one that it trained; run.params are the params of its first seed"
     )
-
-
-def standard_of(content: dict[str, Any]) -> data.Standard | None:
-    """The units of learning, out of the settings in a run's config.json; None for values in [0, 1].
-
-    Raises RunError for a record that is none.
-    """
-    try:
-        return None if content.get("standard") is None else data.Standard.from_json(content["standard"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"the settings in config.json are damaged: standard is none ({error!r}); restore it or train anew"
-        ) from None
 
 
 def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
@@ -108,12 +91,20 @@ def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
         seed = trained.good[0]
         if seed != settings.seeds[0]:
             warn(f"{loop.failures(trained.failed)}; seed {seed} is used")
+    try:
+        algorithm = build(settings, shape, 1)
+    except ValueError as error:
+        written = folder.config().get("commit") or "an older one"
+        raise RunError(
+            f"{folder.path} was trained with settings that this version of ae_jax refuses ({error}): open it with the "
+            f"version that trained it, commit {written}, or train anew"
+        ) from None
     return OpenRun(
         folder=folder,
         settings=settings,
         seed=seed,
         shape=shape,
-        algorithm=build(settings, shape, 1),
+        algorithm=algorithm,
         params=trained.of(seed),
         epoch=epoch,
         vocabulary=tuple(content.get("vocabulary", ())),

@@ -1,4 +1,4 @@
-"""Search by codes: the commands `index` and `search`."""
+"""Search by codes: the commands `index` and `search`. A search imports no algorithm, no network and no optimizer."""
 
 import functools
 import time
@@ -10,17 +10,14 @@ import numpy as np
 from ...errors import RunError
 from ...evaluation import retrieval
 from .. import index
-from ..files import (
-    check_output,
-    check_suffix,
-    read_examples,
-)
-from . import runs
-from .coding import exported, in_chunks
+from ..files import check_output, check_suffix, data_options, read_examples, standard_of
 
 
 def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> index.Index:
     """An index over the examples of a source, written to a .npz file; see `read_examples` for what a source is."""
+    from . import runs
+    from .coding import exported, in_chunks
+
     check_suffix(out, (".npz",))
     check_output(out, source)
     opened = runs.open_run(workdir, seed)
@@ -78,7 +75,7 @@ def search(
     about = opened.about
     run = about["run"]["settings"]
     x, names = read_examples(
-        source, opened.shape, about["vocabulary"], about["resize"], runs.data_options(run), runs.standard_of(run)
+        source, opened.shape, about["vocabulary"], about["resize"], data_options(run), standard_of(run)
     )
     codes = index.encode(opened, x)
 

@@ -62,6 +62,7 @@ def train(
         say(f"range={kind}: losses and errors are of {kind} values; decode, sample and restore give the data's own")
     shape = splits.train.x.shape[1:]
     check_options(settings, shape)
+    asked = settings.hyper.get("likelihood")
     learned: Any = splits.streams or splits  # both have train and validation
     examples = len(splits.streams.train.source if splits.streams else splits.train.x)
     settings = completed(with_map_latents(settings, shape), examples, kind_of(splits), classes_of(splits))
@@ -88,6 +89,11 @@ def train(
     if settings.batch_size > examples:
         say(f"note: batch_size is {settings.batch_size}, and there are {examples} training examples: a step takes all")
     algorithm = build(settings, shape, examples)
+    if asked is not None and not algorithm.decodes and not settings.hyper.get("pretrain_epochs"):
+        raise ValueError(
+            f"likelihood={asked} has no effect: {settings.algorithm} has it for its pretraining, and pretrain_epochs "
+            "is 0. Leave it out, or pretrain"
+        )
     measuring.check_samples(algorithm, settings, samples, "likelihood_samples")
     if told := check_classes(algorithm, settings, splits.train.y):
         say(told)
