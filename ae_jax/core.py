@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from .checks import Hyper as Hyper
+from .checks import Hyper, check_batch, check_batch_size, check_dtype, check_loss, check_optimizer
 from .checks import Optimizer as Optimizer
-from .checks import check_batch, check_batch_size, check_dtype, check_loss, check_optimizer
 from .checks import length as length
 
 Key = Array  # a typed key, jax.random.key(seed)
@@ -182,9 +181,9 @@ def descend(
     hyperparameter may be a schedule over this rule's own steps, and is then reported too. L-BFGS works as well. Raises
     TypeError unless `optimizer` is one, ValueError for a loss or metric that is neither [B] nor [].
     """
-    import optax  # only where something learns
+    from optax import apply_updates, with_extra_args_support  # only where something learns
 
-    optimizer = optax.with_extra_args_support(check_optimizer(optimizer))
+    optimizer = with_extra_args_support(check_optimizer(optimizer))
 
     def chosen_of(params: Params) -> Params:
         if missing := set(wrt or ()) - set(params):
@@ -202,7 +201,7 @@ def descend(
         (value, result), gradient = jax.value_and_grad(objective, has_aux=True)(chosen)
         line_search = {"value": value, "grad": gradient, "value_fn": lambda c: objective(c)[0]}
         updates, state = optimizer.update(gradient, memory.optimizer, chosen, **line_search)
-        stepped: Any = optax.apply_updates(chosen, updates)
+        stepped: Any = apply_updates(chosen, updates)
         metrics = {name: value}, means(result.metrics), scheduled
         return {**params, **stepped, **result.patch}, Descent(memory.step + 1, state), merge_metrics(*metrics)
 
