@@ -122,6 +122,7 @@ class Algorithm(NamedTuple):
     sample: Callable[[Params, Key, int], Array] | None = None  # n new examples [n, *shape]: E[x | z] where z is a code
     draw: Callable[[Params, Key, int], Array] | None = None  # n draws of x itself, with the noise of p(x | z)
     log_weight: Callable[[Params, Batch, Key], Array] | None = None  # log p(x, z) - log q(z | x), z ~ q, [B]
+    check: Callable[[Any, str], None] | None = None  # (x, what it is) -> ValueError for data that it cannot learn
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any
     statistics: tuple[str, ...] = ()  # the groups of params that are measured or drawn, not learned

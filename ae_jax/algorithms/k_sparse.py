@@ -60,7 +60,7 @@ def k_sparse(
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         output, (value, metrics, _) = losses(params, batch.x, None, k, k, final)
-        return {"loss": value, **metrics, **reconstruction(p.mean(params, output), batch.x)}
+        return {"loss": value, **metrics, **reconstruction(p.reconstruction(params, output, batch.x), batch.x)}
 
     falling = optax.linear_schedule(first, k, anneal_steps) if anneal_steps else k
     return Algorithm(
@@ -69,6 +69,7 @@ def k_sparse(
         evaluate=evaluate,
         encode=keeping(coded, coded).encode,
         decode=lambda params, z: p.mean(params, net.decode(params, z)),
-        reconstruct=lambda params, x: p.mean(params, keeping(k, k).apply(params, x)[1]),
+        reconstruct=lambda params, x: p.reconstruction(params, keeping(k, k).apply(params, x)[1], x),
+        check=p.check,
         corrupt=net.corrupt,
     )

@@ -80,7 +80,8 @@ def vq_vae(
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         output, result = terms(params, batch, None)
-        return {"loss": result.value, **result.metrics, **reconstruction(p.mean(params, output), batch.x)}
+        errors = reconstruction(p.reconstruction(params, output, batch.x), batch.x)
+        return {"loss": result.value, **result.metrics, **errors}
 
     decode = lambda params, z: p.mean(params, net.decode(params, z))
     encode = lambda params, x: quantised(params, x, None).vectors
@@ -91,7 +92,8 @@ def vq_vae(
         evaluate=evaluate,
         encode=encode,
         decode=decode,
-        reconstruct=lambda params, x: decode(params, encode(params, x)),
+        reconstruct=lambda params, x: p.reconstruction(params, net.decode(params, encode(params, x)), x),
+        check=p.check,
         corrupt=net.corrupt,
         statistics=q.measured,
         symbols=lambda params, x: quantised(params, x, None).symbols,

@@ -4,20 +4,34 @@
 in nats, one number for each example: summed over its dimensions, never averaged.
 """
 
+import inspect
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
+from jax.scipy.special import gammaln
 
 from ..checks import POSITIVE, check_choice, is_concrete
 from ..core import Autoencoder, Batch, Init, Key, Params, address
 from .sums import softplus, squared_error, sum_examples
 
-LikelihoodName = Literal["squared", "bernoulli", "multinomial", "gaussian", "discretised_logistic"]
-Support = Literal["real", "unit", "counts"]  # the values that x may have: any; in [0, 1]; 0 and above
+LikelihoodName = Literal[
+    "squared",
+    "bernoulli",
+    "multinomial",
+    "gaussian",
+    "gaussian_channels",
+    "discretised_logistic",
+    "categorical",
+    "negative_binomial",
+]
+# the values that x may have: any; in [0, 1]; 0 and above; whole numbers from 0
+Support = Literal["real", "unit", "nonnegative", "counts"]
 
 
 def nothing(key: Key, data: Batch) -> Params:
@@ -36,6 +50,54 @@ class Likelihood(NamedTuple):
     logits: bool = False  # the output is logits, so the network may not end in an activation
     init: Init = nothing  # params of its own
     groups: tuple[str, ...] = ()  # the groups that `init` makes; all of them learn
+    levels: int | None = None  # of quantised data, which lie at k / (levels - 1); None: values are not quantised
+    # (params, output, x) -> E[x | output and the total of x], [B, *shape]; None: the total says nothing
+    mean_of_total: Callable[[Params, Array, Array], Array] | None = None
+
+    def reconstruction(self, params: Params, output: Array, x: Array) -> Array:
+        """E[x | output], [B, *shape]; where the total of x is given rather than modelled, with that total."""
+        return self.mean(params, output) if self.mean_of_total is None else self.mean_of_total(params, output, x)
+
+    def check(self, x: Any, what: str = "x") -> None:
+        """Raises ValueError for data x [N, *shape] that the likelihood cannot have; traced data pass."""
+        if not is_concrete(x) or not x.size:
+            return
+        x = np.asarray(x)
+        low, high = float(x.min()), float(x.max())
+        told = f"{what} has values from {low:.4g} to {high:.4g}"
+        if self.support == "unit" and not (low >= -1e-6 and high <= 1 + 1e-6):
+            raise ValueError(f"this likelihood is of values in [0, 1], and {told}: scale the data, or take another")
+        if self.support in ("nonnegative", "counts") and not low >= 0:
+            raise ValueError(f"this likelihood is of counts, which are not negative, and {told}: take another")
+        if self.support == "counts" and (off := _off(x, 1)) is not None:
+            raise ValueError(
+                f"this likelihood is of counts, whole numbers, and {what} has the value {off:.6g}: give the counts as "
+                "they were counted, in an array of int32 or floats with range=as_is, or take another likelihood"
+            )
+        if self.levels is not None and (off := _off(x, self.levels - 1)) is not None:
+            found = levels_of(x)
+            advice = "take another likelihood"
+            if found:
+                advice = (
+                    f"they have {found} levels: give likelihood_levels={found} (in Python, levels to the likelihood)"
+                )
+            raise ValueError(
+                f"this likelihood is of {self.levels} levels, k / {self.levels - 1}, and {what} has the value "
+                f"{off:.6g}, which is none of them: {advice}"
+            )
+
+
+def _off(x: np.ndarray, steps: int) -> float | None:
+    """A value of x that is not k / steps for a whole number k, or None."""
+    scaled = x.reshape(-1) * np.asarray(steps, x.dtype)
+    rounding = 0 if steps == 1 else 1e-6 * (1 + np.abs(scaled))  # of float32
+    far = np.abs(scaled - np.rint(scaled)) > rounding
+    return float(x.reshape(-1)[far.argmax()]) if far.any() else None
+
+
+def levels_of(x: np.ndarray) -> int | None:
+    """The least number of levels, of those that images have, on which all values of x in [0, 1] lie; None if none."""
+    return next((n for n in (2, 4, 16, 17, 256, 1024, 4096, 65536) if _off(x, n - 1) is None), None)
 
 
 def bernoulli_nll(logits: Array, x: Array) -> Array:
@@ -78,6 +140,23 @@ def discretised_logistic_nll(mean: Array, log_scale: Array, x: Array, levels: in
     return sum_examples(nll)
 
 
+def categorical_nll(logits: Array, x: Array) -> Array:
+    """-log softmax(logits) of x's level, of the L levels k / (L - 1); logits [B, *shape, L], x [B, *shape]. -> [B]."""
+    level = jnp.round(x * (logits.shape[-1] - 1)).astype(jnp.int32)
+    chosen = jnp.take_along_axis(logits, level[..., None], -1)[..., 0]
+    return sum_examples(jax.nn.logsumexp(logits, -1) - chosen)
+
+
+def negative_binomial_nll(log_mean: Array, log_size: Array, x: Array) -> Array:
+    """-log p(x) of counts x with these means and inverse dispersions r, in logs; their variance is mean + mean^2 / r.
+
+    `log_size`, log r, broadcasts against x. -> [B].
+    """
+    size, odds = jnp.exp(log_size), log_mean - log_size
+    ways = gammaln(x + 1) + gammaln(size) - gammaln(x + size)
+    return sum_examples(ways + size * softplus(odds) + x * softplus(-odds))
+
+
 def squared() -> Likelihood:
     """The output is the reconstruction; -log p is its summed squared error (N(output, 1/2), but for a constant)."""
     return Likelihood(lambda params, output, x: squared_error(output, x), lambda params, output: output)
@@ -100,24 +179,28 @@ def multinomial() -> Likelihood:
     def mean(params: Params, output: Array) -> Array:
         return jax.nn.softmax(output.reshape(output.shape[0], -1)).reshape(output.shape)
 
-    return Likelihood(lambda params, output, x: multinomial_nll(output, x), mean, support="counts", logits=True)
+    return Likelihood(lambda params, output, x: multinomial_nll(output, x), mean, support="nonnegative", logits=True)
 
 
-def gaussian(sigma: float | None = None) -> Likelihood:
-    """The output is the mean; the standard deviation is `sigma`, or one learned number, in the group "likelihood".
+def gaussian(sigma: float | None = None, channels: bool = False) -> Likelihood:
+    """The output is the mean; the standard deviation is `sigma`, or learned, in the group "likelihood".
 
-    Raises ValueError for a sigma that is not positive.
+    One number learns for all dimensions; with `channels`, one for each channel, which is the last axis of x.
+    Raises ValueError for a sigma that is not positive, and for a given sigma with `channels`.
     """
     POSITIVE.check("sigma", sigma)
+    if channels and sigma is not None:
+        raise ValueError(f"sigma is {sigma}, and channels learns one for each channel: give one of the two")
 
     def logvar(params: Params, output: Array) -> Array:
         if sigma is None:
-            return params["likelihood"]["logvar"]
+            learned = params["likelihood"]["logvar"]
+            return learned.reshape(*[1] * (output.ndim - 1), -1) if channels else learned
         log = math.log if is_concrete(sigma) else jnp.log
         return jnp.asarray(2 * log(sigma), output.dtype)
 
     def init(key: Key, data: Batch) -> Params:
-        return {"likelihood": {"logvar": jnp.zeros((), data.x.dtype)}}
+        return {"likelihood": {"logvar": jnp.zeros(data.x.shape[-1:] if channels else (), data.x.dtype)}}
 
     def draw(params: Params, output: Array, key: Key) -> Array:
         deviation = jnp.exp(0.5 * logvar(params, output))
@@ -160,7 +243,70 @@ def discretised_logistic(levels: int = 256) -> Likelihood:
         x = centre + jnp.exp(log_scale) * jax.random.logistic(key, centre.shape, centre.dtype)
         return jnp.clip(jnp.round(x * (levels - 1)), 0, levels - 1) / (levels - 1)
 
-    return Likelihood(nll=nll, mean=mean, draw=draw, outputs=2, support="unit", logits=True)
+    return Likelihood(nll=nll, mean=mean, draw=draw, outputs=2, support="unit", logits=True, levels=levels)
+
+
+def categorical(levels: int = 256) -> Likelihood:
+    """Logits of each of the `levels` levels of [0, 1] for each number; no order among the levels is assumed.
+
+    It is a probability of quantised data, as `discretised_logistic` is. Raises ValueError for fewer than 2 levels.
+    """
+    if levels < 2:
+        raise ValueError(f"levels is {levels}; quantised data have at least 2 levels")
+
+    def mean(params: Params, output: Array) -> Array:
+        return jax.nn.softmax(output) @ (jnp.arange(levels, dtype=output.dtype) / (levels - 1))
+
+    def draw(params: Params, output: Array, key: Key) -> Array:
+        return jax.random.categorical(key, output).astype(output.dtype) / (levels - 1)
+
+    nll = lambda params, output, x: categorical_nll(output, x)
+    return Likelihood(nll=nll, mean=mean, draw=draw, outputs=levels, support="unit", logits=True, levels=levels)
+
+
+def negative_binomial() -> Likelihood:
+    """Counts with more variance than a Poisson distribution's, such as those of genes in cells.
+
+    The output is logits of one softmax over all dimensions, the proportions. The mean is the proportions times the
+    example's own total, its library size; of a code alone, times the mean total of the training data. The inverse
+    dispersion of each dimension learns, in the group "likelihood". Lopez et al. (2018), Nature Methods 15, without the
+    zero inflation. An example without counts is taken as one of total 1.
+    """
+
+    def log_share(output: Array) -> Array:
+        return jax.nn.log_softmax(output.reshape(len(output), -1)).reshape(output.shape)
+
+    def total_of(x: Array) -> Array:  # [B, 1, ...]
+        return jnp.maximum(x.sum(tuple(range(1, x.ndim)), keepdims=True), 1)
+
+    def nll(params: Params, output: Array, x: Array) -> Array:
+        log_mean = jnp.log(total_of(x)) + log_share(output)
+        return negative_binomial_nll(log_mean, params["likelihood"]["log_size"][None], x)
+
+    def mean(params: Params, output: Array) -> Array:
+        return params["likelihood"]["total"] * jnp.exp(log_share(output))
+
+    def draw(params: Params, output: Array, key: Key) -> Array:
+        key_rate, key_count = jax.random.split(key)
+        size = jnp.broadcast_to(jnp.exp(params["likelihood"]["log_size"][None]), output.shape)
+        rate = jax.random.gamma(key_rate, size, dtype=output.dtype) * mean(params, output) / size
+        return jax.random.poisson(key_count, rate).astype(output.dtype)
+
+    def init(key: Key, data: Batch) -> Params:
+        # no gradient reaches the total, so it stays
+        total = total_of(data.x).mean()
+        return {"likelihood": {"log_size": jnp.zeros(data.x.shape[1:], data.x.dtype), "total": total}}
+
+    return Likelihood(
+        nll=nll,
+        mean=mean,
+        draw=draw,
+        support="counts",
+        logits=True,
+        init=init,
+        groups=("likelihood",),
+        mean_of_total=lambda params, output, x: total_of(x) * jnp.exp(log_share(output)),
+    )
 
 
 LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
@@ -168,8 +314,28 @@ LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
     "bernoulli": bernoulli,
     "multinomial": multinomial,
     "gaussian": gaussian,
+    "gaussian_channels": partial(gaussian, channels=True),
     "discretised_logistic": discretised_logistic,
+    "categorical": categorical,
+    "negative_binomial": negative_binomial,
 }
+QUANTISED = tuple(name for name, make in LIKELIHOODS.items() if "levels" in inspect.signature(make).parameters)
+
+
+def named(name: str, levels: int | None = None) -> Likelihood:
+    """A likelihood by name, of so many levels if it is one of quantised data.
+
+    Raises ValueError for another name, and for levels of another likelihood.
+    """
+    check_choice("likelihood", name, LIKELIHOODS)
+    if levels is None:
+        return LIKELIHOODS[name]()
+    if name not in QUANTISED:
+        raise ValueError(
+            f"likelihood_levels={levels} has no effect with likelihood={name!r}: leave it out, or give "
+            + " or ".join(f"likelihood={of!r}" for of in QUANTISED)
+        )
+    return LIKELIHOODS[name](levels)
 
 
 def likelihood(which: LikelihoodName | Likelihood, net: Autoencoder | None = None) -> Likelihood:
@@ -181,8 +347,7 @@ def likelihood(which: LikelihoodName | Likelihood, net: Autoencoder | None = Non
     if isinstance(which, Likelihood):
         found, what = which, "this likelihood"
     else:
-        check_choice("likelihood", which, LIKELIHOODS)
-        found, what = LIKELIHOODS[which](), f"the likelihood {which}"
+        found, what = named(which), f"the likelihood {which}"
     if net is not None:
         if found.logits:
             takes_logits(net, what)

@@ -62,6 +62,8 @@ METRICS: dict[str, Metric] = {
     "kl": Metric("KL(q(z|x) || p(z)) in nats"),
     "elbo": Metric("evidence lower bound on log p(x) in nats", "higher"),
     "bound": Metric("importance-weighted lower bound on log p(x) in nats, with the samples of training", "higher"),
+    "group_bound": Metric("lower bound on log p(x) in nats, with the weights of each group of draws apart", "higher"),
+    "bits_dim": Metric("upper bound on -log2 p(x) a dimension, bits, of data that have levels", "lower"),
     "log_likelihood": Metric(
         "log p(x) in nats by importance sampling, k samples an example; a lower bound in expectation", "higher"
     ),

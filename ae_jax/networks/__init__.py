@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..core import Autoencoder
-from .common import ACTIVATIONS, activation, join, pair, residual
+from .common import ACTIVATIONS, activation, join, log_inputs, pair, residual
 from .conv import conv
 from .critic import conv_critic
 from .functions import from_nets
@@ -24,6 +24,7 @@ __all__ = [
     "join",
     "layers_of",
     "linear",
+    "log_inputs",
     "mlp",
     "pair",
     "rbm",

@@ -259,6 +259,15 @@ def join(encoder_of: Autoencoder, decoder_of: Autoencoder) -> Autoencoder:
     )
 
 
+def log_inputs(net: Autoencoder) -> Autoencoder:
+    """The network whose encoder sees log(1 + x): for counts, which differ by orders of magnitude."""
+    return net._replace(
+        encode=lambda params, x, key=None: net.encode(params, jnp.log1p(x), key),
+        apply=lambda params, x, key=None: net.apply(params, jnp.log1p(x), key),
+        layer=None,
+    )
+
+
 def residual(net: Autoencoder) -> Autoencoder:
     """The network as a correction: `apply` adds its output to its input, as the encoder sees it, corrupted perhaps.
 

@@ -25,6 +25,7 @@ from .common import (
     initializers,
     pair,
 )
+from .common import log_inputs as _log_inputs
 
 
 class MLP(nn.Module):
@@ -86,6 +87,7 @@ def mlp(
     dropout: Annotated[float, *HIDDEN] = 0.0,
     code_dropout: float = 0.0,
     init: InitName | Initializer = "glorot",
+    log_inputs: bool = False,
     outputs: int = 1,
 ) -> Autoencoder:
     """A fully connected autoencoder, by default symmetric: D-hidden-K-hidden reversed-D.
@@ -103,6 +105,7 @@ def mlp(
         dropout: rate on hidden layers, both ways, in training.
         code_dropout: rate on the code in training.
         init: of the weights, by name or as a function (key, shape, dtype) -> kernel.
+        log_inputs: the encoder sees log(1 + x), for counts.
         outputs: numbers that the decoder emits for each number of an example, see `Likelihood`.
 
     Raises:
@@ -140,9 +143,9 @@ def mlp(
         output_activation=output_activation,
         outputs=outputs,
     )
-    if not tied:
-        return net
-    return _tie(net, TiedDecoder(backwards, inner, out, dropout), len(hidden) + 1)
+    if tied:
+        net = _tie(net, TiedDecoder(backwards, inner, out, dropout), len(hidden) + 1)
+    return _log_inputs(net) if log_inputs else net
 
 
 def linear(shape: tuple[int, ...], latents: int, *, heads: int = 1, tied: bool = False) -> Autoencoder:

@@ -58,7 +58,8 @@ def regularized(
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         output, result = terms(params, batch, key, train=False, **final)
-        return {"loss": result.value, **result.metrics, **reconstruction(p.mean(params, output), batch.x)}
+        errors = reconstruction(p.reconstruction(params, output, batch.x), batch.x)
+        return {"loss": result.value, **result.metrics, **errors}
 
     return Algorithm(
         init=with_likelihood(net, p).init,
@@ -66,6 +67,7 @@ def regularized(
         evaluate=evaluate,
         encode=lambda params, x: net.encode(params, x),
         decode=lambda params, z: p.mean(params, net.decode(params, z)),
-        reconstruct=lambda params, x: p.mean(params, net.apply(params, x)[1]),
+        reconstruct=lambda params, x: p.reconstruction(params, net.apply(params, x)[1], x),
+        check=p.check,
         corrupt=net.corrupt,
     )

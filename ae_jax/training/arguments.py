@@ -71,6 +71,16 @@ def seen(data: Batch | Stream) -> Batch:
     return jax.tree.map(like, data.sample(1))
 
 
+def check_data(algorithm: Algorithm, **parts: Any) -> None:
+    """Raises ValueError for examples that the algorithm's likelihood cannot have; streams and None pass.
+
+    A part is a `Batch` under its name, such as train.
+    """
+    for name, part in parts.items():
+        if algorithm.check is not None and isinstance(part, Batch):
+            algorithm.check(part.x, f"the {name} part of the data")
+
+
 def check_monitor(
     algorithm: Algorithm, data: Batch | Stream, monitor: str, better: Better | None = None, validated: bool = False
 ) -> Better:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ..core import Algorithm, Batch, Key, Metrics, Params, address, average, epoch, fit
 from ..xla.programs import compiled
-from .arguments import check_length, check_seeds
+from .arguments import check_data, check_length, check_seeds
 from .compiled import map_seeds
 
 
@@ -50,6 +50,7 @@ def run(
         list(range(seeds)) if isinstance(seeds, int) else [int(seed) if seed == int(seed) else seed for seed in seeds]
     )
     check_seeds(seeds)
+    check_data(algorithm, train=train, test=test)
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     return Ran(*_ran(algorithm, keys, train, test, epochs=epochs, batch_size=batch_size))
 

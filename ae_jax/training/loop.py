@@ -31,7 +31,7 @@ from ..data.stream import Stream
 from ..errors import RunError, warn
 from ..evaluation import Better
 from . import devices, provenance
-from .arguments import check_arguments, check_length, check_monitor, seen
+from .arguments import check_arguments, check_data, check_length, check_monitor, seen
 from .compiled import State, programs
 from .progress import progress_bar
 from .run_folder import Folder, append, sealed
@@ -127,6 +127,7 @@ def train(
     check_length(epochs, batch_size)
     seeds = [int(s) if s == int(s) else s for s in seeds]
     check_arguments(seeds, patience, validation)
+    check_data(algorithm, train=None if transform else data, validation=validation)
     if isinstance(validation, Stream) and not isinstance(data, Stream):
         raise ValueError("the validation set is a stream and the training set a Batch: give both as one kind")
     stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, length(data))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 import jax.numpy as jnp
 import optax
 
-from ..algorithms import ALGORITHMS, DEFAULTS, Defaults
+from ..algorithms import ALGORITHMS, DEFAULTS, FORMER, Defaults
 from ..checks import (
     POSITIVE,
     Amount,
@@ -28,7 +28,7 @@ from ..checks import (
 )
 from ..core import Algorithm, Autoencoder, Heads, Optimizer
 from ..corruption import CorruptionName, corrupted, corruption
-from ..distributions.likelihoods import LIKELIHOODS
+from ..distributions.likelihoods import Likelihood, named
 from ..errors import RunError
 from ..networks import NETWORKS, PrecisionName, rounded
 from ..objectives import pretraining
@@ -92,6 +92,9 @@ class Settings:
     """See ae-jax list; by default the algorithm's own, rbm for rbm, linear for dictionary and mlp for all others."""
     binarise: Literal["static", "dynamic"] | None = None
     """Draw binary pixels with the grey values as probabilities: once (static), or anew in every step (dynamic)."""
+    likelihood_levels: int | None = None
+    """Levels of quantised data, k / (levels - 1), for the likelihoods categorical and discretised_logistic; 256 by
+    default."""
     noise: CorruptionName | None = None
     """Corrupt the input in training: the denoising form of any algorithm."""
     noise_level: Annotated[float | None, unless("noise", None)] = None
@@ -121,6 +124,7 @@ class Settings:
         try:
             rest = {k: _tuples(v) for k, v in content.items() if k not in ("optimizer", "plugins")}
             rest["hyper"] = {RENAMED.get((rest["algorithm"], k), k): v for k, v in rest.get("hyper", {}).items()}
+            rest["algorithm"] = FORMER.get(rest["algorithm"], rest["algorithm"])
             return Settings(**rest, optimizer=OptimizerSettings(**content["optimizer"]))
         except (KeyError, TypeError) as error:
             raise RunError(f"the settings in config.json are not of this version of ae_jax ({error})") from None
@@ -252,10 +256,24 @@ def likelihood(algorithm: str, kind: DataKind) -> str:
     return {"words": "multinomial", "unit": unit, "real": real}[kind]
 
 
+def with_levels(settings: Settings) -> dict[str, Any]:
+    """The hyperparameters, with the likelihood itself for its name where the settings give its levels.
+
+    Raises ValueError for levels of a likelihood, or of an algorithm, that has none.
+    """
+    if (levels := settings.likelihood_levels) is None:
+        return settings.hyper
+    if "likelihood" not in settings.hyper:
+        raise ValueError(
+            f"likelihood_levels={levels} has no effect: {settings.algorithm} takes no likelihood; leave it out"
+        )
+    return settings.hyper | {"likelihood": named(settings.hyper["likelihood"], levels)}
+
+
 def outputs_of(hyper: Mapping[str, Any]) -> int:
     """The numbers that a decoder emits for each number of x, for the likelihood among these hyperparameters."""
-    make = LIKELIHOODS.get(hyper.get("likelihood", "squared"))
-    return 1 if make is None else make().outputs
+    given = hyper.get("likelihood")
+    return (given if isinstance(given, Likelihood) else named(given)).outputs if given else 1
 
 
 def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorithm:
@@ -278,7 +296,8 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
                 "give: choose another network"
             )
         options = {"code_activation": wanted.activation} | options
-    if (outputs := outputs_of(settings.hyper)) != 1:
+    hyper = with_levels(settings)
+    if (outputs := outputs_of(hyper)) != 1:
         if "outputs" not in inspect.signature(make_net).parameters:
             raise ValueError(
                 f"likelihood {settings.hyper['likelihood']} needs {outputs} outputs for each number of x, which the "
@@ -295,7 +314,7 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     def on(net: Autoencoder) -> Algorithm:
         noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
         size = {"examples": examples} if "examples" in inspect.signature(make).parameters else {}
-        return make(noisy, optimizer(settings.optimizer, epochs, steps), **used(make, settings.hyper), **size)
+        return make(noisy, optimizer(settings.optimizer, epochs, steps), **used(make, hyper), **size)
 
     check_choice("precision", settings.precision, get_args(PrecisionName))
     if settings.precision == "float32":
@@ -345,6 +364,22 @@ def check_updates(settings: Settings, examples: int) -> str:
     if settings.patience is None or settings.patience < settings.epochs - 1:
         return ""
     return f"note: patience is {settings.patience}, so no seed stops early in a run of {settings.epochs} epochs"
+
+
+def as_recorded(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The settings `now` in JSON's types, as an older version recorded them, whose settings are `before`.
+
+    What that version did not have is left out where it has its default. An algorithm keeps the name that it had then.
+    """
+    plain = {f.name: f.default for f in fields(Settings)}
+    kept = {k: v for k, v in now.items() if k in before or k not in plain or v != plain[k]}
+    if FORMER.get(before.get("algorithm", "")) == now["algorithm"]:
+        kept["algorithm"] = before["algorithm"]
+    if isinstance(before.get("hyper"), dict) and now["algorithm"] in ALGORITHMS:
+        usual = defaults_of(ALGORITHMS[now["algorithm"]]) | dict(defaults(now["algorithm"]).hyper)
+        absent = lambda k, v: k not in before["hyper"] and k in usual and v == usual[k]
+        kept["hyper"] = {k: v for k, v in now["hyper"].items() if not absent(k, v)}
+    return kept
 
 
 def _known(options: dict[str, Any], make: Any, what: str) -> None:

@@ -142,7 +142,7 @@ def sample(
     if algorithm.sample is None:
         raise RunError(
             f"{opened.settings.algorithm} is not a generative model: it has no distribution of codes. "
-            "To draw samples, train vae, iwae, beta_tc_vae, vamp, made, rbm or an adversarial member."
+            "To draw samples, train vae, importance, beta_tc_vae, vamp, made, rbm or an adversarial member."
         )
     make = algorithm.draw if draws else algorithm.sample
     if make is None:

@@ -231,11 +231,13 @@ def check_labels(algorithm: Algorithm, settings: Settings, y: Any) -> str:
 
 
 def bounded(stream: data.Stream, algorithm: Algorithm, settings: Settings) -> data.Stream:
-    """The stream; reading raises the error of `check_labels`, since a sample need not hold the largest label."""
+    """The stream; reading raises the errors of `check_labels` and of the likelihood, which a sample may not show."""
     read = stream.source.read
 
     def checked(index: np.ndarray) -> Batch:
         batch = read(index)
+        if algorithm.check is not None and settings.binarise is None:
+            algorithm.check(batch.x, settings.data)
         if batch.y is not None:
             check_labels(algorithm, settings, batch.y)
         return batch

@@ -18,7 +18,7 @@ from ...data.disk import strict
 from ...errors import RunError, warn
 from ...evaluation import diagnosis
 from ...training import arguments, devices, loop, provenance, run_folder
-from ...training.settings import Settings, build, check_options, check_updates, completed, with_map_latents
+from ...training.settings import Settings, as_recorded, build, check_options, check_updates, completed, with_map_latents
 from . import measuring, reporting, runs
 from .loading import (
     bounded,
@@ -94,6 +94,10 @@ def train(
             f"likelihood={asked} has no effect: {settings.algorithm} has it for its pretraining, and pretrain_epochs "
             "is 0. Leave it out, or pretrain"
         )
+    drawn = settings.binarise == "dynamic"  # the training pixels are drawn in every step
+    arguments.check_data(
+        algorithm, train=None if drawn else splits.train, validation=learned.validation, test=splits.test
+    )
     measuring.check_samples(algorithm, settings, samples, "likelihood_samples")
     if told := check_classes(algorithm, settings, splits.train.y):
         say(told)
@@ -113,7 +117,8 @@ def train(
         if not (folder.path / "config.json").exists():
             return recorded
         before = folder.config()["settings"]
-        return {k: v for k, v in recorded.items() if k in before or k not in ("scale", "patches")}
+        older = {k: v for k, v in recorded.items() if k in before or k not in ("scale", "patches")}
+        return as_recorded(older, before)
 
     def found() -> dict[str, Any] | None:
         """The results of a finished run."""
