@@ -291,7 +291,7 @@ def our_iwae() -> Any:
     from ae_jax import algorithms, networks
 
     net = networks.mlp((784,), 50, hidden=(200,), heads=2, activation="tanh", init="uniform")
-    return algorithms.iwae(net, optax.adam(1e-3), samples=50)
+    return algorithms.importance(net, optax.adam(1e-3), samples=50)
 
 
 def our_contraction(penalty: str, hidden: tuple[int, ...] = (), size: int = 500) -> Callable[[str], Work]:

@@ -39,8 +39,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="decoder_without_key",
         file="objectives/latent.py",
-        old="nll, log_p = joint(params, batch.x, z, key_decoder if train else None)",
-        new="nll, log_p = joint(params, batch.x, z)",
+        old="joint({**params, **learned}, batch.x, z, key_decoder if train else None)",
+        new="joint({**params, **learned}, batch.x, z)",
         tests="test_alive.py -k vae",
     ),
     Mutant(
@@ -52,10 +52,38 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="iwae_log_k",
-        file="algorithms/iwae.py",
-        old="bound = jax.nn.logsumexp(log_w, axis=0) - jnp.log(samples)",
-        new="bound = jax.nn.logsumexp(log_w, axis=0)",
-        tests="test_algorithms.py -k iwae",
+        file="objectives/estimators.py",
+        old="return jax.nn.logsumexp(log_w, axis) - jnp.log(jnp.asarray(log_w.shape[axis], log_w.dtype))",
+        new="return jax.nn.logsumexp(log_w, axis)",
+        tests="test_importance.py -k at_the_posterior",
+    ),
+    Mutant(
+        name="dreg_weight",
+        file="objectives/estimators.py",
+        old="lambda w: jnp.square(share(w))",
+        new="share",
+        tests="test_importance.py -k same_mean",
+    ),
+    Mutant(
+        name="stl_not_held",
+        file="objectives/estimators.py",
+        old="*lax.stop_gradient((params, stats)), z)",
+        new="params, stats, z)",
+        tests="test_importance.py -k weighs_its_draws",
+    ),
+    Mutant(
+        name="groups_across",
+        file="objectives/estimators.py",
+        old="log_w.reshape(groups or 1, -1, *log_w.shape[1:])",
+        new="log_w.reshape(-1, groups or 1, *log_w.shape[1:]).swapaxes(0, 1)",
+        tests="test_importance.py -k mean_over_groups",
+    ),
+    Mutant(
+        name="library_of_all",
+        file="distributions/likelihoods.py",
+        old="log_mean = jnp.log(total_of(x)) + log_share(output)",
+        new='log_mean = jnp.log(params["likelihood"]["total"]) + log_share(output)',
+        tests="test_likelihoods.py -k library_size",
     ),
     Mutant(
         name="bernoulli_sum",

@@ -112,7 +112,7 @@ PROBES: dict[str, Probe] = {
         whole=False,  # the direct weights tell outputs more than the code does
         gap=0.4,
     ),
-    "iwae": Probe("iwae", lambda o: algorithms.iwae(net(heads=2), o, samples=3), ENTROPY, gap=0.4),
+    "importance": Probe("importance", lambda o: algorithms.importance(net(heads=2), o, samples=3), ENTROPY, gap=0.4),
     "vae_discretised": Probe(
         "vae",
         lambda o: algorithms.vae(net(heads=2, outputs=2), o, likelihood=discretised_logistic(2)),

@@ -27,7 +27,7 @@ from ae_jax.algorithms import (
     contractive,
     dec,
     denoising,
-    iwae,
+    importance,
     k_sparse,
     made,
     sparse,
@@ -100,7 +100,7 @@ SMOOTH = {
     "sparse_l1": lambda net: sparse(net, optax.sgd(1.0), penalty="l1"),
     "contractive": lambda net: contractive(net, optax.sgd(1.0), weight=0.7, weight_l2=0.3),
     "vae": lambda net: vae(net, optax.sgd(1.0), beta=4.0),
-    "iwae": lambda net: iwae(net, optax.sgd(1.0)),
+    "importance": lambda net: importance(net, optax.sgd(1.0)),
     "made": lambda net: made(net, optax.sgd(1.0)),
 }
 
@@ -460,7 +460,7 @@ def test_at_the_exact_posterior_every_importance_weight_is_the_likelihood_of_pro
         algorithm = gaussian(optax.sgd(1.0))
         for seed in range(3):  # whatever is drawn: no variance
             np.testing.assert_allclose(algorithm.log_weight(params, data, jax.random.key(seed)), log_p, rtol=1e-9)
-        many = iwae(linear(), optax.sgd(1.0), likelihood="gaussian", samples=7)
+        many = importance(linear(), optax.sgd(1.0), likelihood="gaussian", samples=7)
         np.testing.assert_allclose(many.evaluate(params, data, KEY)["bound"], log_p, rtol=1e-9)
         keys = jax.random.split(KEY, 400)
         elbo = jax.jit(jax.vmap(lambda key: algorithm.evaluate(params, data, key)["elbo"]))(keys)  # [400, N]
@@ -509,7 +509,7 @@ def test_importance_weights_are_log_joint_minus_log_posterior():
 def test_iwae_uses_exactly_its_samples_and_with_one_is_the_elbo():
     (_, params), data = worse_posterior(), Batch(jnp.asarray(GAUSSIAN))
     for k in (1, 4):
-        algorithm = iwae(linear(), optax.sgd(1.0), likelihood="gaussian", samples=k)
+        algorithm = importance(linear(), optax.sgd(1.0), likelihood="gaussian", samples=k)
         metrics = jax.jit(algorithm.evaluate)(params, data, KEY)
         log_w = importance_weights(params, data, KEY, k)
         np.testing.assert_allclose(metrics["bound"], special.logsumexp(log_w, 0) - np.log(k), rtol=1e-3, atol=1e-3)
@@ -521,7 +521,7 @@ def test_iwae_uses_exactly_its_samples_and_with_one_is_the_elbo():
 def test_importance_samples_are_one_batch_of_the_decoder():
     """Mapped over samples, a layer's gradient is a sum over two axes, for which XLA copies the layer transposed."""
     k, batch = 5, Batch(UNIT.x[:10])
-    algorithm = iwae(networks.mlp((7,), 3, hidden=(6,), heads=2), optax.sgd(1.0), samples=k)
+    algorithm = importance(networks.mlp((7,), 3, hidden=(6,), heads=2), optax.sgd(1.0), samples=k)
     params = algorithm.init(KEY, batch)
 
     def mapped(params):
@@ -546,7 +546,9 @@ def test_the_bound_rises_with_the_samples_from_the_elbo_towards_the_likelihood()
     def draws(algorithm, metric):  # the mean over the data set, [100]
         return np.asarray(jax.jit(jax.vmap(lambda key: algorithm.evaluate(params, data, key)[metric].mean()))(keys))
 
-    bounds = [draws(iwae(linear(), optax.sgd(1.0), likelihood="gaussian", samples=k), "bound") for k in (1, 2, 8, 64)]
+    bounds = [
+        draws(importance(linear(), optax.sgd(1.0), likelihood="gaussian", samples=k), "bound") for k in (1, 2, 8, 64)
+    ]
     for fewer, more in itertools.pairwise(bounds):
         assert fewer.mean() + 5 * (stats.sem(fewer) + stats.sem(more)) < more.mean()
     assert bounds[-1].mean() < pca.score(GAUSSIAN) + 5 * stats.sem(bounds[-1])
@@ -716,7 +718,7 @@ WRONG = [
     (lambda: vae(two, optax.sgd(1.0), sigma=0.0), "sigma is 0.0"),
     (lambda: vae(two, optax.sgd(1.0), beta=optax.constant_schedule(1.0), warmup_steps=3), "a schedule already"),
     (lambda: vae(one, optax.sgd(1.0)).encode(one.init(KEY, UNIT), UNIT.x), "heads=2"),
-    (lambda: iwae(two, optax.sgd(1.0), samples=0), "samples is 0"),
+    (lambda: importance(two, optax.sgd(1.0), samples=0), "samples is 0"),
     (lambda: made(one, optax.sgd(1.0), masks=0), "masks is 0"),
 ]
 

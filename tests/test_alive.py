@@ -82,7 +82,7 @@ DECODES = {  # members whose decoder learns; an RBM's is its encoder, and its un
     "dictionary": (partial(algorithms.dictionary, k=2), networks.linear((4, 4, 1), 6)),
     "contractive": (algorithms.contractive, MLP(4)),
     "vae": (algorithms.vae, MLP(4, heads=2)),
-    "iwae": (partial(algorithms.iwae, samples=3), MLP(4, heads=2)),
+    "importance": (partial(algorithms.importance, samples=3), MLP(4, heads=2)),
     "beta_tc_vae": (partial(algorithms.beta_tc_vae, examples=96), MLP(4, heads=2)),
     "vamp": (partial(algorithms.vamp, components=8), MLP(4, heads=2)),
     "vq_vae": (partial(algorithms.vq_vae, size=8), MLP(4)),

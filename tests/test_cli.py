@@ -236,7 +236,7 @@ def test_export_runs_without_the_package(workdir, tmp_path):
     "name", [name if name in ("rbm", "vae") else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS]
 )
 def test_every_algorithm_trains_by_its_default_options(name, tmp_path):
-    train(name, tmp_path / "r", *(["--likelihood-samples", "10"] if name in ("iwae", "vae") else []))
+    train(name, tmp_path / "r", *(["--likelihood-samples", "10"] if name in ("importance", "vae") else []))
     metrics = run_folder.Folder(tmp_path / "r").results()["metrics"]
     assert all(v is not None and np.isfinite(v) for m in metrics.values() for v in m["values"])
     assert "test loss" in metrics

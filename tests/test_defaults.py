@@ -172,7 +172,7 @@ LEAST = {
     "dec": 0.5,
     "denoising": 0.8,
     "dictionary": 0.9,
-    "iwae": 0.6,
+    "importance": 0.6,
     "k_sparse": 0.9,
     "made": 0.5,
     "rbm": 0.8,

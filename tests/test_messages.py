@@ -376,7 +376,7 @@ def test_a_run_that_lacks_its_report_has_one_after_the_same_command(plain, monke
 def test_those_that_are_named_as_generative_are(plain, tmp_path):
     with pytest.raises(RunError, match="not a generative model") as told:
         coding.sample(plain, 1, tmp_path / "s.npy")
-    named = set(re.findall(r"\b(?:vae|iwae|beta_tc_vae|vamp|made|rbm)\b", str(told.value)))
+    named = set(re.findall(r"\b(?:vae|importance|beta_tc_vae|vamp|made|rbm)\b", str(told.value)))
     assert "an adversarial member" in str(told.value)
     for name in ALGORITHMS:
         shape, needs = (4, 4, 1), settings.heads(name)

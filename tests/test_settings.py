@@ -151,7 +151,7 @@ def test_in_python_they_refuse_it_too(name):
         ALGORITHMS[name](networks.residual(net), optax.sgd(0.1), **required(name))
 
 
-LOGITS = ("adversarial", "adversarial_labels", "adversarial_style", "contractive", "iwae", "made", "rbm", "vae")
+LOGITS = ("adversarial", "adversarial_labels", "adversarial_style", "contractive", "importance", "made", "rbm", "vae")
 
 
 @pytest.mark.parametrize("name", LOGITS)
@@ -165,7 +165,9 @@ def test_logits_are_asked_for_in_python_too(name, output):
         make(net, optax.sgd(0.1), **given)
 
 
-@pytest.mark.parametrize("name", ["adversarial_labels", "adversarial_style", "iwae", "rbm", "semantic_hashing", "vae"])
+@pytest.mark.parametrize(
+    "name", ["adversarial_labels", "adversarial_style", "importance", "rbm", "semantic_hashing", "vae"]
+)
 def test_who_needs_numbers_of_any_sign_for_a_code_refuses_others(name):
     tied = {"hidden": (), "tied": True} if name == "rbm" else {}
     net = networks.mlp((4,), 3, heads=heads(name).number, code_activation="sigmoid", **tied)
@@ -182,7 +184,7 @@ def test_a_residual_is_added_in_data_space_alone():
     ("name", "hyper", "told"),
     [
         ("vae", {"sigma": 0.1}, "sigma=0.1 has no effect with likelihood"),
-        ("iwae", {"sigma": 0.1, "likelihood": "multinomial"}, "sigma=0.1 has no effect with likelihood"),
+        ("importance", {"sigma": 0.1, "likelihood": "multinomial"}, "sigma=0.1 has no effect with likelihood"),
         ("vae", {"warmup_steps": -1}, "must not be negative"),
         ("k_sparse", {"k": 1, "start": 3}, "anneal_steps with a start"),
         ("k_sparse", {"k": 1, "start": 3, "anneal_steps": -5}, "anneal_steps with a start"),

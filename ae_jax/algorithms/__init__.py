@@ -15,7 +15,7 @@ from .contractive import contractive
 from .dec import dec
 from .denoising import denoising
 from .dictionary import dictionary
-from .iwae import iwae
+from .importance import importance
 from .k_sparse import k_sparse
 from .made import made
 from .rbm import rbm
@@ -91,7 +91,7 @@ MEMBERS: tuple[Member, ...] = (
         Defaults("trial: after 5000 steps the bound on held-out digits is within 0.2 nats of its best."),
         family="variational",
     ),
-    Member(iwae, Defaults("as vae; 5 samples, as in Burda et al. (2016)."), family="variational"),
+    Member(importance, Defaults("as vae; IWAE of 5 samples, as in Burda et al. (2016)."), family="variational"),
     Member(beta_tc_vae, Defaults("as vae; a weight of 6, as in Chen et al. (2018)."), family="variational"),
     Member(vamp, Defaults("as vae; 500 pseudo-inputs, as in Tomczak & Welling (2018)."), family="variational"),
     Member(
@@ -172,4 +172,7 @@ MEMBERS: tuple[Member, ...] = (
 ALGORITHMS: dict[str, Callable[..., Algorithm]] = {member.make.__name__: member.make for member in MEMBERS}
 DEFAULTS: dict[str, Defaults] = {member.make.__name__: member.defaults for member in MEMBERS}
 
-__all__ = ["ALGORITHMS", "DEFAULTS", "MEMBERS", "Defaults", "Member", *ALGORITHMS]  # pyright: ignore[reportUnsupportedDunderAll]
+FORMER = {"iwae": "importance"}  # earlier names of members, as older runs have them; their options are as they were
+iwae = importance
+
+__all__ = ["ALGORITHMS", "DEFAULTS", "FORMER", "MEMBERS", "Defaults", "Member", *ALGORITHMS, *FORMER]  # pyright: ignore[reportUnsupportedDunderAll]

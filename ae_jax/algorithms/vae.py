@@ -13,6 +13,7 @@ from ..checks import (
     NOT_NEGATIVE,
     POSITIVE,
     Amount,
+    Count,
     Hyper,
     Updates,
     Weight,
@@ -34,19 +35,21 @@ def vae(
     *,
     likelihood: LikelihoodName | Likelihood = "bernoulli",
     sigma: Annotated[float | None, POSITIVE, needs("likelihood", "gaussian")] = None,
+    samples: Count = 1,
     beta: Weight = 1.0,
     warmup_steps: Annotated[int, Updates("the KL's weight at beta"), unless("beta", 0)] = 0,
     free_bits: Annotated[Amount, unless("beta", 0)] = 0.0,
     capacity: Annotated[Hyper, NOT_NEGATIVE, unless("beta", 0)] = 0.0,
     capacity_steps: Annotated[int, Updates("the KL's capacity at its value"), unless("capacity", 0)] = 0,
 ) -> Algorithm:
-    """The evidence lower bound by one reparameterized draw, the KL in closed form; all in nats.
+    """The evidence lower bound by reparameterized draws, the KL in closed form; all in nats.
 
     Args:
         net: the network, two heads.
         optimizer: an optax optimizer.
         likelihood: a name, or a `Likelihood`.
         sigma: standard deviation of the Gaussian likelihood; None learns one for all dimensions.
+        samples: draws of the code of each example, whose errors are averaged.
         beta: weight of the KL, a number or a schedule.
         warmup_steps: raise the KL's weight linearly from 0 to beta over so many updates.
         free_bits: nats of KL, averaged over a batch, that each latent may use without cost (training only).
@@ -66,10 +69,10 @@ def vae(
         cost = jnp.maximum(kl.mean(0), free_bits).sum() if free else kl.sum(-1)  # [] or [B]
         if bounded:
             cost = jnp.abs(cost.mean() - capacity)  # Burgess et al., of the batch's mean
-        return Loss(drawn.nll[0] + beta * cost)  # eq. (7)
+        return Loss(drawn.nll.mean(0) + beta * cost)  # eq. (7)
 
-    evaluated = lambda drawn: {"loss": drawn.nll[0] + final * drawn.divergence}
-    return variational(model, optimizer, objective, evaluated=evaluated, beta=beta, capacity=capacity)
+    evaluated = lambda drawn: {"loss": drawn.nll.mean(0) + final * drawn.divergence}
+    return variational(model, optimizer, objective, samples=samples, evaluated=evaluated, beta=beta, capacity=capacity)
 
 
 def risen(name: str, value: Hyper, option: str, steps: int) -> Hyper:

@@ -80,18 +80,16 @@ def vq_vae(
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
         output, result = terms(params, batch, None)
-        errors = reconstruction(p.reconstruction(params, output, batch.x), batch.x)
-        return {"loss": result.value, **result.metrics, **errors}
+        x_hat = p.reconstruction(params, output, batch.x)
+        return {"loss": result.value, **result.metrics, **reconstruction(x_hat, batch.x)}
 
-    decode = lambda params, z: p.mean(params, net.decode(params, z))
     encode = lambda params, x: quantised(params, x, None).vectors
-    wrt = ("encoder", "decoder", *q.learned, *p.groups)
     return Algorithm(
         init=init,
-        rule=descend(lambda params, batch, key: terms(params, batch, key)[1], optimizer, wrt=wrt),
+        rule=descend(lambda *given: terms(*given)[1], optimizer, wrt=("encoder", "decoder", *q.learned, *p.groups)),
         evaluate=evaluate,
         encode=encode,
-        decode=decode,
+        decode=lambda params, z: p.mean(params, net.decode(params, z)),
         reconstruct=lambda params, x: p.reconstruction(params, net.decode(params, encode(params, x)), x),
         check=p.check,
         corrupt=net.corrupt,

@@ -44,7 +44,7 @@ def train(arguments: list[str]) -> None:
     """ae-jax train ALGORITHM [options]."""
     import difflib
 
-    from ..algorithms import ALGORITHMS
+    from ..algorithms import ALGORITHMS, FORMER
     from ..training.settings import defaults
 
     lines = "\n".join(f"  {name:<20}{summary(make)}" for name, make in ALGORITHMS.items())
@@ -53,6 +53,7 @@ def train(arguments: list[str]) -> None:
         print("ae-jax train ALGORITHM --help lists its options.")
         return
     name, *rest = arguments
+    name = FORMER.get(name, name)
     if name not in ALGORITHMS:
         if name.startswith("-"):
             raise ValueError(
@@ -105,7 +106,7 @@ def evaluate(
     Args:
         workdir: folder of the run.
         data: another source to measure on, of the same shape; by default the run's own.
-        samples: importance samples for the log-likelihood of vae and iwae; 100 by default.
+        samples: importance samples for the log-likelihood of vae, importance and their kin; 100 by default.
         out: a JSON file for the results.
         quiet: show nothing but errors.
     """

@@ -35,7 +35,7 @@ class RunOptions:
     seed: int = 0
     """Train this one seed; its result is the same as among --seeds."""
     likelihood_samples: int | None = None
-    """Importance samples for the log-likelihood of vae and iwae; 100 by default."""
+    """Importance samples for the log-likelihood of vae, importance and their kin; 100 by default."""
     every_epochs: int = 10
     """Epochs between checkpoints,"""
     every_minutes: float = 5.0

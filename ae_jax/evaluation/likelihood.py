@@ -28,7 +28,9 @@ def log_likelihood(
     Raises ValueError for an algorithm without `log_weight`, or no samples.
     """
     if algorithm.log_weight is None:
-        raise ValueError("this algorithm has no log_weight, so no likelihood can be estimated; vae and iwae have one")
+        raise ValueError(
+            "this algorithm has no log_weight, so no likelihood can be estimated; vae and importance have one"
+        )
     if samples < 1 or chunk < 1:
         raise ValueError(f"samples is {samples} and chunk {chunk}; both must be at least 1")
     log_weight, count = algorithm.log_weight, len(data.x)

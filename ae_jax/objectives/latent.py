@@ -3,6 +3,7 @@
 Kingma & Welling (2014), arXiv:1312.6114. Every function is pure and every draw has its own key.
 """
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
@@ -28,6 +29,7 @@ from ..distributions.likelihoods import Likelihood
 from ..distributions.posteriors import Posterior, gaussian
 from ..distributions.priors import Prior
 from ..xla.barriers import materialize_gradient
+from .estimators import Estimator, hold, teach
 from .recode import code_only, linear_code
 from .terms import reconstruction
 
@@ -43,6 +45,7 @@ class Drawn(NamedTuple):
     log_p: Array  # log p(z), [S, B]
     nll: Array  # -log p(x | z), [S, B]
     kl: Array | None  # KL(q(z | x) || p(z)) of each dimension in closed form, [B, K]; None where there is none
+    bound: Array | None = None  # that of an `Estimator` on log p(x), [B], with its gradient; None without one
 
     @property
     def divergence(self) -> Array:
@@ -64,7 +67,7 @@ class LatentModel(NamedTuple):
     prior: Prior
     init: Init
     groups: tuple[str, ...]  # the groups of params that learn
-    draw: Callable[..., Drawn]  # (params, batch, key, samples=1, train=False)
+    draw: Callable[..., Drawn]  # (params, batch, key, samples=1, train=False, estimator=None)
     joint: Callable[..., tuple[Array, Array]]  # (params, x, z [S, B, K], key=None) -> nll, log p(z), each [S, B]
     encode: Callable[[Params, Array], Array]  # (params, x) -> the posterior's mean, [B, K]
     decode: Callable[[Params, Array], Array]  # (params, z [B, K]) -> E[x | z]
@@ -116,6 +119,8 @@ def latent_model(
     if own:
         parts = [part for part in (p, q) if part.groups]
 
+    groups = ("encoder", "decoder", *(group for part in parts for group in part.groups))
+
     def init(key: Key, data: Batch) -> Params:
         params = net.init(key, data)
         for part in parts:
@@ -142,7 +147,14 @@ def latent_model(
         output = materialize_gradient(output).reshape(samples, len(x), *output.shape[1:])
         return jax.vmap(lambda output: p.nll(params, output, x))(output), log_prior(params, z)
 
-    def draw(params: Params, batch: Batch, key: Key, samples: int = 1, train: bool = False) -> Drawn:
+    def draw(
+        params: Params,
+        batch: Batch,
+        key: Key,
+        samples: int = 1,
+        train: bool = False,
+        estimator: Estimator | None = None,
+    ) -> Drawn:
         key_z, key_encoder, key_decoder = jax.random.split(key, 3)
         stats = emitted(params, batch.x, key_encoder if train else None)
 
@@ -151,9 +163,20 @@ def latent_model(
             return log_p - nll
 
         z, log_q = q.draw(params, stats, key_z, samples, log_joint)
-        nll, log_p = joint(params, batch.x, z, key_decoder if train else None)
+        of_draws = lambda learned, z: joint({**params, **learned}, batch.x, z, key_decoder if train else None)
+        if estimator is None:
+            bound, (nll, log_p) = None, of_draws({}, z)
+        else:
+            if estimator.held:
+                if q.log_prob is None:
+                    raise ValueError(
+                        "this posterior has no log_prob, and the estimator needs one: take another of them"
+                    )
+                log_q = hold(q.log_prob, params, stats, z, log_q)
+            learned = {group: params[group] for group in groups}
+            bound, nll, log_p = teach(estimator, of_draws, learned, z, log_q)
         kl = q.kl(params, stats) if own and q.kl is not None else None
-        return Drawn(stats=stats, z=z, log_q=log_q, log_p=log_p, nll=nll, kl=kl)
+        return Drawn(stats=stats, z=z, log_q=log_q, log_p=log_p, nll=nll, kl=kl, bound=bound)
 
     def encode(params: Params, x: Array) -> Array:
         return q.mean(params, emitted(params, x))
@@ -181,12 +204,12 @@ def latent_model(
         posterior=q,
         prior=pz,
         init=init,
-        groups=("encoder", "decoder", *(group for part in parts for group in part.groups)),
+        groups=groups,
         draw=draw,
         joint=joint,
         encode=encode,
         decode=decode,
-        reconstruct=lambda params, x: decode(params, encode(params, x)),
+        reconstruct=lambda params, x: p.reconstruction(params, net.decode(params, encode(params, x)), x),
         sample=sample,
         draw_data=None if p.draw is None else draw_data,
         log_weight=lambda params, batch, key: draw(params, batch, key).log_weight[0],
@@ -203,6 +226,7 @@ def variational(
     objective: Objective,
     *,
     samples: int = 1,
+    estimator: Estimator | None = None,
     evaluated: Callable[[Drawn], Metrics] | None = None,
     **hyper: Any,
 ) -> Algorithm:
@@ -213,6 +237,7 @@ def variational(
         optimizer: an optax optimizer.
         objective: gives a `Loss`, to whose metrics nll, kl and elbo are added.
         samples: draws of the code of each example, S.
+        estimator: gives the draws their bound.
         evaluated: gives the metrics of evaluation, "loss" among them, each [B]; by default the loss is nll + KL. A term
             that compares examples has no place in it.
         hyper: numbers, or schedules over updates.
@@ -223,15 +248,19 @@ def variational(
         return {"nll": nll, "kl": kl, "elbo": -nll - kl}
 
     def loss(params: Params, batch: Batch, key: Key, **hyper) -> Loss:
-        drawn = model.draw(params, batch, key, samples, train=True)
+        drawn = model.draw(params, batch, key, samples, train=True, estimator=estimator)
         result = objective(params, drawn, batch, address(key, "objective"), **hyper)
         return result._replace(metrics=bounds(drawn) | result.metrics)
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        drawn = model.draw(params, batch, key, samples)
+        drawn = model.draw(params, batch, key, samples, estimator=estimator)
         known = bounds(drawn)
-        errors = reconstruction(model.decode(params, model.posterior.mean(params, drawn.stats)), batch.x)
-        return {"loss": -known["elbo"], **known, **({} if evaluated is None else evaluated(drawn)), **errors}
+        found = known | ({} if evaluated is None else evaluated(drawn))
+        if model.likelihood.levels is not None:
+            found["bits_dim"] = -found.get("bound", known["elbo"]) / (math.log(2) * batch.x[0].size)
+        output = model.net.decode(params, model.posterior.mean(params, drawn.stats))
+        errors = reconstruction(model.likelihood.reconstruction(params, output, batch.x), batch.x)
+        return {"loss": -known["elbo"], **found, **errors}
 
     return Algorithm(
         init=model.init,
@@ -243,5 +272,6 @@ def variational(
         sample=model.sample,
         draw=model.draw_data,
         log_weight=model.log_weight,
+        check=model.likelihood.check,
         corrupt=model.net.corrupt,
     )
