@@ -499,8 +499,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="decay_of_the_new",
         file="distributions/quantisers.py",
-        old='total = decay * old["sum"] + (1 - decay) * hot.T @ fixed',
-        new='total = (1 - decay) * old["sum"] + decay * hot.T @ fixed',
+        old='total = decay * old["sum"] + (1 - decay) * summed',
+        new='total = (1 - decay) * old["sum"] + decay * summed',
         tests="test_quantisers.py -k averages",
     ),
     Mutant(
@@ -509,6 +509,41 @@ MUTANTS: tuple[Mutant, ...] = (
         old="dead = count < least",
         new="dead = count < 0",
         tests="test_quantisers.py -k dead",
+    ),
+    Mutant(
+        name="turned_without_scale",
+        file="distributions/quantisers.py",
+        old="jnp.where(size(fixed) > 0, scale * turned, h)",
+        new="jnp.where(size(fixed) > 0, turned, h)",
+        tests="test_quantisers.py -k rotations_gradient",
+    ),
+    Mutant(
+        name="levels_see_the_whole",
+        file="distributions/quantisers.py",
+        old="            rest = rest - e\n",
+        new="            rest = h\n",
+        tests="test_quantisers.py -k does_not_grow",
+    ),
+    Mutant(
+        name="even_levels_uncentred",
+        file="distributions/quantisers.py",
+        old="np.where(counts % 2 == 0, 0.5, 0.0)",
+        new="np.where(counts % 2 == 0, 0.0, 0.0)",
+        tests="test_quantisers.py -k rounded_numbers_has_one",
+    ),
+    Mutant(
+        name="entropies_added",
+        file="distributions/quantisers.py",
+        old="entropy * (each - spread)",
+        new="entropy * (each + spread)",
+        tests="test_quantisers.py -k entropies_of_signs",
+    ),
+    Mutant(
+        name="symbols_of_any_run",
+        file="app/commands/coding.py",
+        old='found.about.get("params") != checksum(opened.params)',
+        new='"params" not in found.about',
+        tests="test_symbols.py -k another_run",
     ),
     Mutant(
         name="commitment_two_ways",

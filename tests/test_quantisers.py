@@ -83,6 +83,8 @@ def test_every_symbol_of_rounded_numbers_has_one_vector_and_back(levels):
     offset = np.where(np.array(levels) % 2 == 0, 0.5, 0)
     before = np.arctanh((vectors * (np.array(levels) // 2) + offset) / half) - np.arctanh(offset / half)
     np.testing.assert_array_equal(q.quantise({}, jnp.asarray(before, jnp.float32)).symbols, every)
+    ends = jnp.full((2, len(levels)), 50.0).at[0].multiply(-1)
+    np.testing.assert_array_equal(q.quantise({}, ends).symbols, [[0], [prod(levels) - 1]])
 
 
 @pytest.mark.parametrize("sphere", [False, True])

@@ -10,8 +10,9 @@ import optax
 import pytest
 
 from ae_jax import algorithms, networks
-from ae_jax.app import cli, symbols
+from ae_jax.app import cli, report, symbols
 from ae_jax.app.commands import coding, runs
+from ae_jax.app.report import sections
 from ae_jax.core import Batch
 from ae_jax.errors import RunError
 
@@ -151,3 +152,40 @@ def test_a_code_of_numbers_has_no_symbols(opened):
         coding.encode_symbols(coding.Path("run"), "x.npy", coding.Path("z.symbols"))
     with pytest.raises(RunError, match=r"z.npy ends in '.npy'; this command writes .symbols"):
         coding.encode_symbols(coding.Path("run"), "x.npy", coding.Path("z.npy"))
+
+
+# ---------------------------------------------------------------------------------------------------- report
+
+
+@pytest.mark.parametrize("quantiser", ["moving", "residual"])
+def test_the_report_shows_how_often_symbols_occur_and_what_the_commonest_do(quantiser, tmp_path):
+    algorithm = vq(quantiser=quantiser, size=4, dimension=2)
+    sets = SimpleNamespace(train=Batch(jnp.asarray(X)), test=Batch(jnp.asarray(X)))
+    params = algorithm.init(jax.random.key(0), sets.train)
+    found = report.gather("t", {}, {}, [], algorithm, params, sets, jax.random.key(1))
+    assert found.symbols is not None
+    assert algorithm.symbols is not None
+    levels = len(algorithm.alphabet)
+    first = np.asarray(algorithm.symbols(params, sets.test.x))[:, ::levels]
+    known, count = np.unique(first, return_counts=True)
+    assert (len(found.symbols.shares), found.symbols.sizes) == (levels, algorithm.alphabet)
+    np.testing.assert_allclose(found.symbols.shares[0], np.sort(count)[::-1] / first.size)
+    use = found.symbols.uses[0]
+    assert count[known == use.symbol] == count.max()
+    there = first[:, use.place] == use.symbol
+    assert there.sum() == (first == use.symbol).sum(0).max()
+    assert use.share == there.mean()
+    assert all((X[there] == x).all((1, 2, 3)).any() for x in use.examples)  # each has the symbol there
+    z = np.asarray(algorithm.encode(params, sets.test.x))
+    mean, place = z.mean(0), slice(2 * use.place, 2 * use.place + 2)
+    changed = mean.copy()
+    changed[place] = z[there, place].mean(0)
+    effect = algorithm.decode(params, changed[None]) - algorithm.decode(params, mean[None])
+    np.testing.assert_allclose(np.asarray(use.effect), effect[0], atol=1e-6)
+    text = report.write(found, tmp_path).read_text()
+    assert {"symbols.png", "symbol_use.png"} <= {file.name for file in (tmp_path / "pictures").iterdir()}
+    assert f"{len(known)} of 4" in text
+    flat = use._replace(examples=use.examples.reshape(-1, 16), effect=np.arange(16))
+    documents = found._replace(symbols=found.symbols._replace(uses=[flat]), vocabulary=tuple("abcdefghijklmnop"))
+    told = sections._symbols(documents)
+    assert next(picture for picture in told if isinstance(picture, sections.Listing)).rows[0][3].startswith("p, o, n")

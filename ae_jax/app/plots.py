@@ -421,6 +421,20 @@ def histogram(values: np.ndarray, title: str, name: str, marks: Mapping[str, flo
     return figure
 
 
+def usage(series: Mapping[str, np.ndarray], sizes: Sequence[int]) -> Figure:
+    """Shares of the symbols in use, falling, as steps; each dashed line is the even share of so many symbols."""
+    figure, axes = _chart("use of symbols", "symbols, the commonest first")
+    for (name, shares), size, colour in zip(series.items(), sizes, _palette(len(series)), strict=True):
+        axes.stairs(np.maximum(shares, 1e-12), np.arange(len(shares) + 1), color=colour, linewidth=1.5, label=name)
+        axes.axhline(1 / size, color=colour, linewidth=1, linestyle="--")
+    axes.set_yscale("log")
+    axes.set_ylabel("share", fontsize=SMALL, color=INK)
+    _style(axes)
+    if len(series) > 1:
+        axes.legend(loc="lower left", frameon=False, fontsize=SMALL, labelcolor=INK, handlelength=1.2)
+    return figure
+
+
 def legible(kinds: Sequence[float], classes: Sequence[str], most: int) -> tuple[list[str], list[str]]:
     """A distinct name that can be drawn for the class of each label, and the fonts to draw the names in.
 

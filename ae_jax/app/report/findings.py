@@ -32,6 +32,24 @@ class Walk(NamedTuple):
     up: plots.Limits  # of the second; unused where R is 1
 
 
+class Use(NamedTuple):
+    """What a symbol of a discrete code is used for, at the place where it is commonest."""
+
+    symbol: int
+    place: int  # of the vector in a code
+    share: float  # of the test examples that have it there
+    effect: np.ndarray | None  # [*shape], by which its vector changes what the mean code decodes to
+    examples: np.ndarray  # [n, *shape], that have it there; the first one again where there are fewer
+
+
+class SymbolFindings(NamedTuple):
+    """The symbols of a discrete code over the test set."""
+
+    shares: list[np.ndarray]  # for each symbol of a vector: of the symbols in use, falling
+    sizes: tuple[int, ...]  # for each, how many symbols there are
+    uses: list[Use]  # of the commonest first symbols of a vector
+
+
 class Findings(NamedTuple):
     """Everything a report shows. Arrays are on the host, and of the first seed."""
 
@@ -54,6 +72,7 @@ class Findings(NamedTuple):
     features: np.ndarray | None = None  # [M, *shape] or convolution kernels [M, h, w, C]; the largest
     units: int = 0  # how many there are of them
     activations: np.ndarray | None = None  # [K], the mean over the test set, for units that can rest
+    symbols: SymbolFindings | None = None  # of a discrete code
 
 
 def gather(
@@ -127,7 +146,41 @@ def gather(
         features=features,
         units=units,
         activations=codes.mean(0) if can_rest(codes) else None,
+        symbols=_symbols(algorithm, params, x, codes, decode if algorithm.decodes else None, wide),
     )
+
+
+def _symbols(
+    algorithm: Algorithm, params: Params, x: Any, codes: np.ndarray, decode: Callable[..., Any] | None, wide: int
+) -> SymbolFindings | None:
+    """How often symbols occur, and what the commonest are used for; None for a code of numbers.
+
+    Of a symbol at a place the effect is that of its vector, in place of the mean there, on what the mean code decodes
+    to; where a vector has several symbols, of the mean vector with this one first.
+    """
+    of = algorithm.symbols
+    if of is None or not (levels := len(algorithm.alphabet)):
+        return None
+    look = jax.jit(of)
+    (symbols,) = _chunks(lambda part: (look(params, part),), x)  # [N, P L]
+    each = [np.unique(symbols[:, n::levels], return_counts=True) for n in range(levels)]
+    shares = [np.sort(count)[::-1] / count.sum() for _, count in each]
+    first, (known, count) = symbols[:, ::levels], each[0]
+    vectors, uses = codes.reshape(*first.shape, -1), []  # [N, P, D]
+    for symbol in known[np.argsort(-count, kind="stable")[:8]]:
+        there = first == symbol
+        place = int(there.sum(0).argmax())
+        users = np.flatnonzero(there[:, place])
+        effect = None
+        if decode is not None:
+            mean = vectors.mean(0)
+            changed = mean.copy()
+            changed[place] = vectors[users, place].mean(0)
+            both = np.asarray(decode(params, np.stack([changed, mean]).reshape(2, -1)))
+            effect = both[0] - both[1]
+        shown = np.resize(users[np.linspace(0, len(users) - 1, min(wide, len(users))).astype(int)], wide)
+        uses.append(Use(int(symbol), place, len(users) / len(first), effect, np.asarray(x[shown])))
+    return SymbolFindings(shares, algorithm.alphabet, uses)
 
 
 def first_layer(params: Params, shape: Sequence[int]) -> tuple[np.ndarray | None, int]:

@@ -56,6 +56,7 @@ def sections(f: Findings) -> list[Section]:
         Section("Reconstruction", of, _reconstruction(f)),
         Section("Samples", "", _samples(f)),
         Section("The code", of, _code(f)),
+        Section("Symbols", of, _symbols(f)),
         Section("Features", "", _features(f)),
     ]
 
@@ -229,6 +230,47 @@ def _code(f: Findings) -> Iterator[Picture | Listing]:
             "units at the resting value (0, or -1 for tanh) never fire and are dead.",
             "chart",
         )
+
+
+def _symbols(f: Findings) -> Iterator[Picture | Listing]:
+    if f.symbols is None:
+        return
+    found, uses = f.symbols, f.symbols.uses
+    levels = len(found.sizes)
+    names = ["symbols"] if levels == 1 else [f"symbols {n + 1} of a vector" for n in range(levels)]
+    series = dict(zip(names, found.shares, strict=True))
+    used = ", ".join(f"{len(s):,} of {size:,}" for s, size in zip(found.shares, found.sizes, strict=True))
+    yield Picture(
+        "symbols",
+        partial(plots.usage, series, found.sizes),
+        f"How often each symbol occurs, the commonest first; {used} occur. The dashed line is even use. A steep fall "
+        "means that few symbols carry the code; those that never occur are missing at the right.",
+        "chart",
+    )
+    told = f"The {len(uses)} commonest symbols{' (first of a vector)' if levels > 1 else ''}, each at the place of the "
+    told += "code where it is commonest"
+    if f.vocabulary:
+        tell = lambda x: "" if x is None else words(f.vocabulary, x)
+        rows = [[f"{u.symbol} at {u.place}", f"{u.share:.0%}", tell(u.examples.sum(0)), tell(u.effect)] for u in uses]
+        head = ["symbol", "documents", "their words", "words that it adds"]
+        yield Listing(head, rows, f"{told}: part of the test documents that have it there, and words.")
+        return
+    bounds = plots.limits(f.originals)
+    cells = np.stack([u.examples for u in uses])
+    cells = np.clip((cells - bounds[0]) / (bounds[1] - bounds[0]), 0, 1)
+    if all(u.effect is not None for u in uses):
+        effects = np.stack([u.effect for u in uses])  # type: ignore[misc]
+        most = np.abs(effects).reshape(len(uses), -1).max(1).reshape(-1, *[1] * (effects.ndim - 1))
+        cells = np.concatenate([(0.5 + effects / np.where(most > 0, 2 * most, 1))[:, None], cells], 1)
+        told += ". First the change that it makes in what the mean code decodes to (mid-grey is none), then"
+    else:
+        told += ":"
+    yield Picture(
+        "symbol_use",
+        partial(plots.examples, cells, (0.0, 1.0), rows=[f"{u.symbol} at {u.place}, {u.share:.0%}" for u in uses]),
+        f"{told} test examples that have it there, with their part of the test set. Look for what the examples of a "
+        "row have in common.",
+    )
 
 
 def _features(f: Findings) -> Iterator[Picture | Listing]:
