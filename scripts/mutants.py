@@ -459,7 +459,7 @@ MUTANTS: tuple[Mutant, ...] = (
         file="objectives/latent.py",
         old='groups=("encoder", "decoder", *(group for part in parts for group in part.groups)),',
         new='groups=("encoder", "decoder", *p.groups),',
-        tests="test_latent.py -k pseudo_inputs_learn",
+        tests="test_latent.py -k begin_at",
     ),
     Mutant(
         name="tc_own_column",
@@ -480,7 +480,7 @@ MUTANTS: tuple[Mutant, ...] = (
         file="algorithms/beta_tc_vae.py",
         old='value = alpha * terms["information"] + beta * terms["total_correlation"]',
         new='value = beta * terms["information"] + alpha * terms["total_correlation"]',
-        tests="test_latent.py -k total_correlation",
+        tests="test_latent.py -k own_weight",
     ),
     Mutant(
         name="vamp_log_c",

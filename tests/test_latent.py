@@ -218,3 +218,13 @@ def test_a_vamp_prior_encodes_pseudo_inputs_as_examples():
     z = jnp.asarray([[0.3, -0.2], [2.0, 1.0]])
     density = np.mean([np.exp(q.log_prob(params, one[None], z)) for one in stats], 0)
     np.testing.assert_allclose(prior.log_prob(params, z), np.log(density), rtol=1e-4)
+
+
+def test_each_term_of_beta_tc_has_its_own_weight():
+    net = networks.linear((4,), 2, heads=2)
+    x = jnp.asarray(np.random.default_rng(9).random((7, 4)), jnp.float32)
+    algorithm = algorithms.beta_tc_vae(net, optax.sgd(0.1), examples=70, alpha=2.0, beta=3.0, gamma=5.0)
+    params = algorithm.init(KEY, Batch(x))
+    found = jax.jit(algorithm.rule.update)(params, algorithm.rule.init(params), Batch(x), KEY)[2]
+    weighed = 2 * found["information"] + 3 * found["total_correlation"] + 5 * found["dimensions"]
+    np.testing.assert_allclose(found["loss"], found["nll"] + weighed, rtol=1e-5)

@@ -391,6 +391,17 @@ def test_a_changed_plugin_takes_the_place_of_what_it_was(plugin):
     assert {"ours"} == ae_jax.algorithms.ALGORITHMS.keys() - INSTALLED  # as before the load that failed
 
 
+def test_a_plugin_that_makes_something_else_is_refused_by_name(plugin):
+    plugin.write_text("def own(net, optimizer): ...\ndef other(shape, latents, *, heads: int = 1): ...")
+    plugins.load(plugin)
+    for algorithm, network, told in (
+        ("own", "mlp", "the algorithm own makes NoneType, and must make Algorithm"),
+        ("vae", "other", "the network other makes NoneType, and must make Autoencoder"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            build(chosen(algorithm=algorithm, network=network, network_options={}), (4,), 50)
+
+
 def test_plugins_that_do_not_fit_are_refused(plugin, tmp_path):
     def refused(text, match):
         file = tmp_path / "bad.py"
@@ -405,6 +416,10 @@ def test_plugins_that_do_not_fit_are_refused(plugin, tmp_path):
     refused("def vae(net, optimizer): ...", "a member vae, and that name is taken")
     refused("def other(shape, latents): ...", "other .*has no parameter heads")
     refused("MEMBERS = (3,)", "tuples of functions")
+    refused("import sys\nsys.exit('bye')", "fails: SystemExit: bye")
+    refused("def own(net, optimizer, *, strength=0.5): ...", r"strength of own in .*bad\.py has no type: write both")
+    refused("def own(net, optimizer, *, strength: float): ...", "strength of own .* has no default")
+    refused("def own(net, optimizer, *, strength: 'Real' = 0.5): ...", "annotations of own .*'Real' is not defined")
     with pytest.raises(ValueError, match=r"none\.py is not there"):
         plugins.load(tmp_path / "none.py")
     (tmp_path / "text.txt").write_text("")

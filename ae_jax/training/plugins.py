@@ -59,6 +59,8 @@ def load(path: Path | str) -> Plugin:
     for what, names, registry in (("member", plugin.members, ALGORITHMS), ("network", plugin.networks, NETWORKS)):
         if taken := sorted(set(names) & set(registry) - old):
             raise ValueError(f"the plugin {file} has a {what} {taken[0]}, and that name is taken: choose another")
+    for name, one in (*plugin.members.items(), *plugin.networks.items()):
+        _check_options(file, name, one.make if isinstance(one, Member) else one)
     for name, make in plugin.networks.items():
         if "heads" not in inspect.signature(make).parameters:
             raise ValueError(f"the network {name} of {file} has no parameter heads, the codes that the encoder emits")
@@ -115,7 +117,7 @@ def _executed(file: Path, checksum: str) -> Any:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         if tracebacks():
             raise
@@ -125,6 +127,23 @@ def _executed(file: Path, checksum: str) -> Any:
 
 def _begins(fn: Callable[..., Any], *names: str) -> bool:
     return tuple(inspect.signature(fn).parameters)[: len(names)] == names
+
+
+def _check_options(file: Path, name: str, make: Callable[..., Any]) -> None:
+    """Raises ValueError for an option without a type or a default, which the command line takes from the signature."""
+    try:
+        types = inspect.get_annotations(make, eval_str=True)
+    except Exception as error:  # an annotation is any expression
+        raise ValueError(f"the annotations of {name} in {file} cannot be read ({error}): mend them") from error
+    for option, parameter in inspect.signature(make).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY or option in ("heads", "outputs", "examples"):
+            continue
+        if (typed := option in types) and parameter.default is not parameter.empty:
+            continue
+        lacks = "default" if typed else "type"
+        raise ValueError(
+            f"the option {option} of {name} in {file} has no {lacks}: write both, such as {option}: float = 0.5"
+        )
 
 
 def _named(file: Path, offered: Iterable[Any]) -> dict[str, Any]:

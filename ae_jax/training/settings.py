@@ -305,6 +305,7 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
             )
         options = options | {"outputs": outputs}
     net: Autoencoder = make_net(shape, settings.latents, heads=wanted.number, **used(make_net, options))
+    _check_made(f"the network {settings.network}", net, Autoencoder)
     if settings.noise is not None and (net.corrupt is not None or settings.algorithm == "denoising"):
         raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")
     steps = -(-examples // settings.batch_size)
@@ -314,7 +315,9 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     def on(net: Autoencoder) -> Algorithm:
         noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
         size = {"examples": examples} if "examples" in inspect.signature(make).parameters else {}
-        return make(noisy, optimizer(settings.optimizer, epochs, steps), **used(make, hyper), **size)
+        made = make(noisy, optimizer(settings.optimizer, epochs, steps), **used(make, hyper), **size)
+        _check_made(f"the algorithm {settings.algorithm}", made, Algorithm)
+        return made
 
     check_choice("precision", settings.precision, get_args(PrecisionName))
     if settings.precision == "float32":
@@ -384,6 +387,12 @@ def as_recorded(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
 
 def _known(options: dict[str, Any], make: Any, what: str) -> None:
     check_names(what, options, sorted({*inspect.signature(make).parameters} - GIVEN))
+
+
+def _check_made(what: str, made: Any, kind: type) -> None:
+    """Raises ValueError for the function of a plugin that makes something else."""
+    if not isinstance(made, kind):
+        raise ValueError(f"{what} makes {type(made).__name__}, and must make {kind.__name__}: mend its function")
 
 
 def _tuples(value: Any) -> Any:
