@@ -450,15 +450,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="one_key_for_both_halves",
         file="objectives/latent.py",
-        old="nll, log_p = joint(params, batch.x, z, key_decoder if train else None)",
-        new="nll, log_p = joint(params, batch.x, z, key_encoder if train else None)",
+        old="joint({**params, **learned}, batch.x, z, key_decoder if train else None)",
+        new="joint({**params, **learned}, batch.x, z, key_encoder if train else None)",
         tests="test_keys.py -k drop_out",
     ),
     Mutant(
         name="prior_learns_nothing",
         file="objectives/latent.py",
-        old='groups=("encoder", "decoder", *(group for part in parts for group in part.groups)),',
-        new='groups=("encoder", "decoder", *p.groups),',
+        old="        groups=groups,",
+        new='        groups=("encoder", "decoder", *p.groups),',
         tests="test_latent.py -k begin_at",
     ),
     Mutant(
