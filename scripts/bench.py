@@ -1,37 +1,22 @@
 """Speed, paired with PyTorch in one run: `python scripts/bench.py`, `python scripts/bench.py --cases vae import`.
 
-Every side of a case is a process of its own (its own thread pool, allocator and peak memory), kept alive: the
-sides take turns, A B C A B C ..., so that a machine whose speed drifts drifts for all alike. A turn repeats the
-same work until it has taken long enough, and ends when the device has finished. What is reported is the median
-over turns and its spread, the ratio turn by turn, the time of the first call (building, tracing, compiling, a run),
-once more with what it compiled on the disk, and the peak memory of the process. Where torch or pythae is not installed
-its sides are left out.
+A case is a row of CASES: sides that do the same work. Each side is a process of its own (its own thread pool,
+allocator and peak memory). The sides take turns, A B C A B C ..., so that a machine whose speed drifts drifts for all
+alike. The record has, for each side, the median rate over turns and its quartiles, the seconds of the first call
+(building, tracing, compiling, a run) without and with compiled programs on the disk, and the peak memory; and the ratio
+to the best rival, turn by turn. Sides whose package (torch, pythae) is not installed are left out.
 
-PyTorch's loops are the best plain ones we know: data on the device, one shuffled index and no DataLoader, fused
-Adam (but where a side says as it comes), no synchronisation within an epoch, and TF32 on a GPU, JAX's default there;
-then the same with the loss compiled by torch.compile.
+`of_ceiling` is the share of the rate of one large float32 product, by JAX or by PyTorch, whichever is faster. It counts
+the operations of the matrix products alone, forwards and backwards: 2 a multiplication with addition; three products a
+layer, but two in the first, whose input needs no gradient; for an exact penalty also the Jacobian's numbers.
+`of_copy` is the share of the rate of one large copy, of the bytes that XLA's cost analysis counts; it is more than 1
+where they stay in the caches, and left out where a side is a loop, which XLA counts once.
 
-The ceilings are the rates of one large float32 product, by JAX or by PyTorch, whichever is faster, and of one large
-copy, measured in turn with the rest; in two cases beside them the product of a batch with a layer. `of ceiling` counts
-the floating point operations of the matrix products (of forward and backward, no others): 2 a multiplication with
-addition; three products a layer, but two in the first, whose input needs no gradient; nothing for activations,
-losses, Adam or the shuffle; for an exact penalty also the Jacobian's numbers, each scaled by a slope and squared, and
-as many again twice for the gradient. Beside it stand the operations and bytes of one compiled step as XLA's cost
-analysis counts them, and what share of the copy's rate those bytes are (`of_copy`; more than 1 where they never leave
-the caches); it counts a loop once, and is left out where a side is one. `of_copy_by_hand` is the same of bytes
-counted by hand, the least that goes between one pass and the next (`moved`). `--recount` counts by hand anew, by the
-rates that are in the file, and measures nothing. JAX's large product has no options of ours for the compiler, and so
-is the faster of two libraries' here; all other sides of JAX have them.
-
-`compile_seconds` is what XLA took to compile all programs of a side's first call (its start, keys and numbers too), and
-`trace_seconds` what JAX took to write them down; `from_cache` is the same with what was compiled before on the disk.
-A loop is a step's compiled program called from Python, batch after batch. The contractive cases are one step each, a
-compiled program and no more.
-
-Another case is another entry of CASES.
+bench_jax.py and bench_torch.py have the sides, bench_data.py their data.
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -52,14 +37,23 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-import bench_sides as sides  # noqa: E402
-from bench_sides import BATCH, Side, Skip, environment  # noqa: E402
+from bench_data import BATCH  # noqa: E402
 
 from ae_jax.data.disk import write_json  # noqa: E402
 
 
+class Side(NamedTuple):
+    """One way of doing a case's work, in a process of its own."""
+
+    where: str  # the module that has it
+    make: str  # the function there: (device, **options) -> Work
+    options: dict[str, Any]
+    needs: str = "jax"  # the package without which it is left out
+    gpu: bool = False  # left out on a CPU
+
+
 class Goal(NamedTuple):
-    """A ratio of two rates that was asked for before it was measured."""
+    """A ratio of two rates that was set before it was measured."""
 
     least: float
     ours: str = "ae_jax"  # a side
@@ -69,26 +63,13 @@ class Goal(NamedTuple):
 CEILING_GOAL = "one large product"
 
 
-class Cost(NamedTuple):
-    """How many times the time or the memory of one seed several may take, as was asked before it was measured."""
-
-    most: float
-    ours: str  # a side, of `seeds` seeds
-    seeds: int
-    of: str  # "time" or "memory"
-    one: str  # the side of one seed
-
-
 class Case(NamedTuple):
     """Sides that do the same work. Those named ae_jax are ours, and `ratio` is the first of them by the best other."""
 
     title: str
     sides: dict[str, Side]
-    flops: int = 0  # of the matrix products, a unit, by hand
-    bytes: int = 0  # that are moved, a unit, by hand
-    unit: str = "examples"
+    flops: int = 0  # of the matrix products, a unit
     goals: tuple[Goal, ...] = ()
-    costs: tuple[Cost, ...] = ()
     layer: bool = False  # whether the product of a batch with a layer is timed beside it
 
 
@@ -97,80 +78,36 @@ class Timing(NamedTuple):
 
     title: str
     ways: dict[str, Callable[[], float]]
-    most: dict[str, float] = {}  # seconds that were asked for before, of some ways
+    most: dict[str, float] = {}  # seconds that were set before, of some ways
 
 
-# ----------------------------------------------------------------------------------------------- the list
+class Skip(Exception):
+    """Why something is left out."""
+
+
+# ---------------------------------------------------------------------------------------------- the cases
+
+
+def jax_side(make: str, **options: Any) -> Side:
+    """A side of bench_jax.py."""
+    return Side("bench_jax", make, options)
+
+
+def torch_side(make: str, **options: Any) -> Side:
+    """A side of bench_torch.py."""
+    return Side("bench_torch", make, options, needs="torch")
+
 
 CEILING = {
-    "a large product, JAX": Side(sides.jax_product),
-    "a large product, PyTorch": Side(sides.torch_product, "torch"),
+    "a large product, JAX": Side("bench_data", "jax_product", {}),
+    "a large product, PyTorch": torch_side("product"),
 }
 LAYER = {
-    "a product of 128 x 784 x 500, JAX": Side(sides.jax_layer),
-    "a product of 128 x 784 x 500, PyTorch": Side(sides.torch_layer, "torch"),
+    "a product of 128 x 784 x 500, JAX": jax_side("layer"),
+    "a product of 128 x 784 x 500, PyTorch": torch_side("layer"),
 }
-COPY = {"a large copy, JAX": Side(sides.jax_copy)}
+COPY = {"a large copy, JAX": jax_side("copy")}
 
-# Multiplications of the layers, an example.
-VAE_PRODUCTS = 784 * 500 + 500 * 40 + 20 * 500 + 500 * 784
-VAE_FLOPS = 2 * (3 * VAE_PRODUCTS - 784 * 500)
-DEEP_PRODUCTS = 2 * (784 * 1000 + 1000 * 500 + 500 * 250 + 250 * 30)
-CONV_FIRST = 14 * 14 * 32 * 9
-CONV_PRODUCTS = 2 * CONV_FIRST + 2 * (7 * 7 * 64 * 9 * 32) + 2 * (7 * 7 * 64 * 32)
-CONV64_FIRST = 32 * 32 * 32 * 9 * 3
-CONV64_PRODUCTS = 2 * (CONV64_FIRST + 16 * 16 * 64 * 9 * 32 + 8 * 8 * 128 * 9 * 64 + 8 * 8 * 128 * 64)
-
-PENALISED = 784 * 500, 500 * 250  # of the encoders that are penalised
-# An exact penalty: the value and the gradient of the code, the tangents of a second layer, and the Jacobian's numbers.
-JACOBIAN_PRODUCTS = 2 * PENALISED[0] + 3 * 2 * 784 * 500
-DEEP_JACOBIAN_PRODUCTS = 2 * PENALISED[0] + 3 * PENALISED[1] + 3 * (784 * PENALISED[1] + 784 * 500 + 2 * 784 * 250)
-# Of a short code: the code and its gradient, and as many pullbacks as it has numbers, with theirs.
-THIN_JACOBIAN_PRODUCTS = 2 * 784 * 512 + 3 * 512 * 10 + 3 * 10 * (784 * 512 + 512 * 10)
-# An estimate: the code, a vector back through it, and of both the gradients; of the last backwards nothing to x.
-HUTCHINSON_PRODUCTS = 5 * PENALISED[0]
-DEEP_HUTCHINSON_PRODUCTS = 5 * PENALISED[0] + 6 * PENALISED[1]
-SPARSE_PRODUCTS = 784 * 200 * (1 + 2 + 3 + 1)  # rho; the code and back; their gradients; the second look
-
-
-def affine(*widths: int) -> int:
-    """Weights and biases of affine layers, one after another."""
-    return sum((a + 1) * b for a, b in pairwise(widths))
-
-
-def moved(params: int, outputs: int, inputs: int = 784, batch: int = BATCH, passes: int = 10, touches: int = 5) -> int:
-    """Bytes an example, float32, by hand: the least that goes between one pass over numbers and the next.
-
-    A batch is read where it lies and written. Params are read by the forward and the backward pass; params, gradient
-    and Adam's two moments are each read and written: ten passes, shared by a batch. An output of a layer is written,
-    read by the next, and once more backwards; its gradient is written and read: five touches.
-    """
-    return round(4 * (passes * params / batch + 2 * inputs + touches * outputs))
-
-
-VAE_SIZE = affine(784, 500, 40) + affine(20, 500, 784), 500 + 40 + 20 + 500 + 784  # params; outputs an example
-DEEP_SIZE = affine(784, 1000, 500, 250, 30, 250, 500, 1000, 784), 2 * (1000 + 500 + 250) + 30 + 784
-CONV_SIZE = (
-    affine(9, 32) + affine(9 * 32, 64) + affine(3136, 32, 3136) + affine(9 * 64, 32) + affine(9 * 32, 1),
-    2 * (14 * 14 * 32 + 3136) + 32 + 784,
-)
-CONV64_SIZE = (
-    affine(9 * 3, 32)
-    + affine(9 * 32, 64)
-    + affine(9 * 64, 128)
-    + affine(8192, 64, 8192)
-    + affine(9 * 128, 64)
-    + affine(9 * 64, 32)
-    + affine(9 * 32, 3),
-    2 * (32 * 32 * 32 + 16 * 16 * 64 + 8192) + 64 + 64 * 64 * 3,
-)
-IWAE_SIZE = affine(784, 200, 100) + affine(50, 200, 784), 200 + 100 + 50 * (50 + 200 + 784)
-PENALTY = {"passes": 3}  # without an optimizer params are read twice, and their gradient is written
-# A Jacobian's numbers of one layer need not be written; of two those of either are.
-DEEP_JACOBIAN_OUTPUTS = 500 + 250 + 784 * (500 + 250)
-THIN_JACOBIAN_OUTPUTS = 512 + 10 + 10 * (512 + 784)
-
-FLAT, IMAGE = (784,), (1, 28, 28)
 IN_A_LOOP = "ae_jax, a loop over compiled steps"
 ONE_SEED = "ae_jax, 1 seed"
 COMPILED = "PyTorch, torch.compile"
@@ -179,247 +116,258 @@ JAX_JACREV = "jax.vmap of jax.jacrev"
 AS_EXAMPLES = "PyTorch eager, as its examples are written"
 
 
-def rivals(
-    shape: tuple[int, ...], make: Callable[..., Any], channels_last: bool = False, **more: Any
-) -> dict[str, Side]:
-    """PyTorch's loop as it is, and with its compiler."""
-    ways = {"PyTorch eager": Side(sides.torch_training(shape, make, **more), "torch")}
-    last = lambda: make(True)
-    if channels_last:
-        ways["PyTorch eager, channels last"] = Side(sides.torch_training(shape, last, **more), "torch")
-    ways[COMPILED] = Side(sides.torch_training(shape, make, compiled="default", **more), "torch")
-    if channels_last:
-        compiled = sides.torch_training(shape, last, compiled="default", **more)
-        ways[f"{COMPILED}, channels last"] = Side(compiled, "torch")
-    graphs = sides.torch_training(shape, make, compiled="reduce-overhead", **more)
-    return ways | {"PyTorch, torch.compile, CUDA graphs": Side(graphs, "torch", gpu=True)}
+def epochs(model: str, **more: Any) -> dict[str, Side]:
+    """An epoch of ae_jax as one program, and as a loop over compiled steps."""
+    return {"ae_jax": jax_side("training", model=model, **more), IN_A_LOOP: jax_side("loop", model=model, **more)}
 
 
-def ours(shape: tuple[int, ...], make: Callable[[], Any], **more: Any) -> dict[str, Side]:
-    """An epoch as one program, and as a loop over compiled steps."""
-    loop = Side(sides.jax_loop(shape, make, **more))
-    return {"ae_jax": Side(sides.jax_training(shape, make, **more)), IN_A_LOOP: loop}
+def rivals(model: str, last: bool = False, **more: Any) -> dict[str, Side]:
+    """PyTorch's loop as it is, with its compiler, and with CUDA graphs; `last`: in channels last, too."""
+    side = lambda **options: torch_side("training", model=model, **options, **more)
+    ways = {
+        "PyTorch eager": side(),
+        **({"PyTorch eager, channels last": side(last=True)} if last else {}),
+        COMPILED: side(compiled="default"),
+        **({f"{COMPILED}, channels last": side(compiled="default", last=True)} if last else {}),
+    }
+    return ways | {"PyTorch, torch.compile, CUDA graphs": side(compiled="reduce-overhead")._replace(gpu=True)}
 
 
-def jacobians(widths: tuple[int, ...]) -> dict[str, Side]:
+def both(make: str, **options: Any) -> dict[str, Side]:
+    """A side of PyTorch as it is, and with its compiler."""
+    return {"PyTorch eager": torch_side(make, **options), COMPILED: torch_side(make, compiled=True, **options)}
+
+
+def jacobians(*widths: int) -> dict[str, Side]:
     """`torch.func`'s ways to the exact penalty, and those by rows with torch.compile."""
     return {
-        f"torch.func {way}{f', {chunk} at a time' * bool(chunk)}{', torch.compile' * compiled}": Side(
-            sides.torch_contraction(way, chunk, widths, compiled), "torch"
+        f"torch.func {way}{f', {chunk} at a time' * bool(chunk)}{', torch.compile' * compiled}": torch_side(
+            "contraction", way=way, chunk=chunk, widths=widths, compiled=compiled
         )
         for way, compiled in (("jacrev", False), ("jacfwd", False), ("jacrev", True))
         for chunk in (None, 8)
     }
 
 
-def penalties(*names: str, hidden: tuple[int, ...] = (), size: int = 500) -> dict[str, Side]:
-    """Ours."""
-    return {f"ae_jax, {name}": Side(sides.our_contraction(name, hidden, size)) for name in names}
+def penalty(name: str, *hidden: int, size: int = 500) -> dict[str, Side]:
+    """The contractive penalty of ae_jax."""
+    return {f"ae_jax, {name}": jax_side("contraction", penalty=name, hidden=hidden, size=size)}
 
 
-def estimates(hidden: tuple[int, ...], size: int) -> dict[str, Side]:
-    """Hutchinson's, ours and PyTorch's."""
-    widths = (784, *hidden, size)
-    return {
-        **penalties("hutchinson", hidden=hidden, size=size),
-        "PyTorch eager": Side(sides.torch_hutchinson(widths), "torch"),
-        "torch.func": Side(sides.torch_hutchinson_func(widths), "torch"),
-        "torch.func, torch.compile": Side(sides.torch_hutchinson_func(widths, compiled=True), "torch"),
-    }
+def estimates(*widths: int) -> dict[str, Side]:
+    """Hutchinson's estimate of the penalty, by ae_jax and by PyTorch."""
+    func = {"torch.func": torch_side("hutchinson_func", widths=widths)}
+    func["torch.func, torch.compile"] = torch_side("hutchinson_func", widths=widths, compiled=True)
+    eager = {"PyTorch eager": torch_side("hutchinson", widths=widths)}
+    return penalty("hutchinson", *widths[1:-1], size=widths[-1]) | eager | func
+
+
+def dense(*widths: int) -> int:
+    """Multiplications of affine layers, one after another."""
+    return sum(a * b for a, b in pairwise(widths))
+
+
+def trained(products: int, first: int) -> int:
+    """Operations of training, forwards and backwards, where the first layer's multiplications are `first`."""
+    return 2 * (3 * products - first)
+
+
+def strided(size: int, *maps: int, code: int) -> int:
+    """Operations of training a convolutional autoencoder of strided 3x3 layers."""
+    levels = [(size // 2 ** (i + 1)) ** 2 * 9 * a * b for i, (a, b) in enumerate(pairwise(maps))]
+    flat = (size // 2 ** len(levels)) ** 2 * maps[-1]
+    return trained(2 * (sum(levels) + flat * code), levels[0])
+
+
+VAE_FLOPS = trained(dense(784, 500, 40) + dense(20, 500, 784), 784 * 500)
+PENALISED = 784 * 500, 500 * 250  # of the encoders that are penalised
+PENALTY = "contractive penalty {}, batch 128, value and gradient"
+FEW: dict[str, Any] = {"examples": 10 * BATCH}
+
+
+def imported(code: str) -> Callable[[], float]:
+    """The seconds of a fresh Python for a statement, start of the interpreter included."""
+
+    def measure() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment(), stdin=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+    return measure
+
+
+def first_epoch(cold: bool) -> Callable[[], float]:
+    """From the command to the first row of its log, with a new, empty compilation cache if `cold`."""
+
+    def measure() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            env, log = environment(), Path(folder) / "work" / "log.jsonl"
+            if cold:
+                env |= {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache", "XDG_CACHE_HOME": f"{folder}/home"}
+            command = [sys.executable, "-m", "ae_jax", "train", "vae", "--data", "digits", "--workdir", str(log.parent)]
+            start = time.perf_counter()
+            process = subprocess.Popen(
+                command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+            try:
+                while not (log.exists() and log.stat().st_size):
+                    if process.poll() is not None:
+                        reason = (process.stderr.read() if process.stderr else "").strip()[-300:]
+                        raise Skip(f"the command ended with {process.returncode} before an epoch: {reason}")
+                    time.sleep(0.01)
+                return time.perf_counter() - start
+            finally:
+                process.kill()
+                process.communicate()
+
+    return measure
 
 
 CASES: dict[str, Case | Timing] = {
     "vae": Case(
         "MLP VAE 784-500-20, batch 128, training",
         {
-            **ours(FLAT, sides.our_vae),
-            **rivals(FLAT, sides.torch_vae),
-            "PyTorch eager, Adam as it comes": Side(sides.torch_training(FLAT, sides.torch_vae, fused=False), "torch"),
-            AS_EXAMPLES: Side(sides.torch_training(FLAT, sides.torch_vae, fused=False, loader=True), "torch"),
-            "pythae's trainer": Side(sides.pythae_vae, "pythae"),
-            "ae_jax, plain steps for Adam's": Side(sides.jax_training(FLAT, sides.our_plain_vae)),
-            "ae_jax, its eleven products alone": Side(sides.our_products),
+            **epochs("vae"),
+            **rivals("vae"),
+            "PyTorch eager, Adam as it comes": torch_side("training", model="vae", fused=False),
+            AS_EXAMPLES: torch_side("training", model="vae", fused=False, loader=True),
+            "pythae's trainer": torch_side("pythae_vae")._replace(needs="pythae"),
+            "ae_jax, plain steps for Adam's": jax_side("training", model="vae", plain=True),
+            "ae_jax, its eleven products alone": jax_side("products"),
         },
         flops=VAE_FLOPS,
-        bytes=moved(*VAE_SIZE),
         goals=(Goal(2.0, to=AS_EXAMPLES), Goal(2.5), Goal(0.85, to=CEILING_GOAL)),
         layer=True,
     ),
     "vae-1024": Case(
-        "the same, batch 1024",
-        {
-            **ours(FLAT, sides.our_vae, batch=1024),
-            **rivals(FLAT, sides.torch_vae, batch=1024),
-        },
-        flops=VAE_FLOPS,
-        bytes=moved(*VAE_SIZE, batch=1024),
+        "the same, batch 1024", {**epochs("vae", batch=1024), **rivals("vae", batch=1024)}, flops=VAE_FLOPS
     ),
     "seeds": Case(
         "many seeds of the VAE at once, examples of all of them",
         {
-            **{f"ae_jax, {n} seeds": Side(sides.jax_training(FLAT, sides.our_vae, seeds=n)) for n in (64, 8)},
-            ONE_SEED: Side(sides.jax_training(FLAT, sides.our_vae, seeds=1)),
-            "ae_jax, 8 seeds over the cores": Side(sides.jax_training(FLAT, sides.our_vae, seeds=8, cores=True)),
-            f"{IN_A_LOOP}, one seed after another": Side(sides.jax_loop(FLAT, sides.our_vae)),
-            **{f"{name}, one seed after another": side for name, side in rivals(FLAT, sides.torch_vae).items()},
+            **{f"ae_jax, {n} seeds": jax_side("training", model="vae", seeds=n) for n in (64, 8)},
+            ONE_SEED: jax_side("training", model="vae", seeds=1),
+            "ae_jax, 8 seeds over the cores": jax_side("training", model="vae", seeds=8, cores=True),
+            f"{IN_A_LOOP}, one seed after another": jax_side("loop", model="vae"),
+            **{f"{name}, one seed after another": side for name, side in rivals("vae").items()},
         },
         flops=VAE_FLOPS,
-        bytes=moved(*VAE_SIZE),
-        costs=tuple(
-            Cost(most=most, ours=side, seeds=8, of=of, one=ONE_SEED)
-            for side in ("ae_jax, 8 seeds", "ae_jax, 8 seeds over the cores")
-            for most, of in ((8.2, "time"), (8.0, "memory"))
+        goals=tuple(  # at most 8.2 times the time of one seed
+            Goal(8 / 8.2, side, ONE_SEED) for side in ("ae_jax, 8 seeds", "ae_jax, 8 seeds over the cores")
         ),
     ),
     "deep": Case(
         "deep AE 784-1000-500-250-30, batch 128, training",
-        {**ours(FLAT, sides.our_deep), **rivals(FLAT, sides.torch_deep)},
-        flops=2 * (3 * DEEP_PRODUCTS - 784 * 1000),
-        bytes=moved(*DEEP_SIZE),
+        {**epochs("deep"), **rivals("deep")},
+        flops=trained(2 * dense(784, 1000, 500, 250, 30), 784 * 1000),
     ),
     "conv": Case(
         "convolutional AE 28x28, 32-64 maps, batch 128, training",
-        {
-            **ours((28, 28, 1), sides.our_conv),
-            **rivals(IMAGE, sides.torch_conv, channels_last=True),
-        },
-        flops=2 * (3 * CONV_PRODUCTS - CONV_FIRST),
-        bytes=moved(*CONV_SIZE),
+        {**epochs("conv"), **rivals("conv", last=True)},
+        flops=strided(28, 1, 32, 64, code=32),
         goals=(Goal(1.5),),
     ),
     "conv64": Case(
         "convolutional AE 64x64x3, 32-64-128 maps, batch 128, training",
-        {
-            **ours((64, 64, 3), sides.our_conv64, examples=10 * BATCH),
-            **rivals((3, 64, 64), sides.torch_conv64, channels_last=True, examples=10 * BATCH),
-        },
-        flops=2 * (3 * CONV64_PRODUCTS - CONV64_FIRST),
-        bytes=moved(*CONV64_SIZE, inputs=64 * 64 * 3),
+        {**epochs("conv64", **FEW), **rivals("conv64", last=True, **FEW)},
+        flops=strided(64, 3, 32, 64, 128, code=64),
         goals=(Goal(1.5),),
     ),
     "contractive": Case(
-        "contractive penalty 784-500, exact, any encoder, batch 128, value and gradient",
-        {**penalties("exact"), **jacobians((784, 500))},
-        flops=2 * JACOBIAN_PRODUCTS,
-        bytes=moved(affine(784, 500), 500, **PENALTY),
+        PENALTY.format("784-500, exact, any encoder"),
+        {**penalty("exact"), **jacobians(784, 500)},
+        flops=2 * (2 * PENALISED[0] + 3 * 2 * PENALISED[0]),  # the code and its gradient; the Jacobian's numbers
         goals=(Goal(2.5, "ae_jax, exact"), Goal(8.0, "ae_jax, exact")),
     ),
     "contractive-deep": Case(
-        "contractive penalty 784-500-250, exact, any encoder, batch 128, value and gradient",
-        {**penalties("exact", hidden=(500,), size=250), **jacobians((784, 500, 250))},
-        flops=2 * DEEP_JACOBIAN_PRODUCTS,
-        bytes=moved(affine(784, 500, 250), DEEP_JACOBIAN_OUTPUTS, **PENALTY),
+        PENALTY.format("784-500-250, exact, any encoder"),
+        {**penalty("exact", 500, size=250), **jacobians(784, 500, 250)},
+        flops=2 * (2 * PENALISED[0] + 3 * PENALISED[1] + 3 * (784 * PENALISED[1] + 784 * 500 + 2 * 784 * 250)),
     ),
     "contractive-thin": Case(
-        "contractive penalty 784-512-10, exact, any encoder, batch 128, value and gradient",
+        PENALTY.format("784-512-10, exact, any encoder"),
         {
-            **penalties("exact", hidden=(512,), size=10),
-            JAX_JACREV: Side(sides.jax_jacrev((512,), 10)),
-            **jacobians((784, 512, 10)),
+            **penalty("exact", 512, size=10),
+            JAX_JACREV: jax_side("contraction", penalty="jacrev", hidden=(512,), size=10),
+            **jacobians(784, 512, 10),
         },
-        flops=2 * THIN_JACOBIAN_PRODUCTS,
-        bytes=moved(affine(784, 512, 10), THIN_JACOBIAN_OUTPUTS, **PENALTY),
+        # the code and its gradient, and as many pullbacks as it has numbers, with theirs
+        flops=2 * (2 * 784 * 512 + 3 * 512 * 10 + 3 * 10 * dense(784, 512, 10)),
         goals=(Goal(1.0, "ae_jax, exact", JAX_JACREV),),
     ),
+    # An estimate: the code, a vector back through it, and of both the gradients; of the last backwards nothing to x.
     "contractive-hutchinson": Case(
-        "contractive penalty 784-500, estimated, batch 128, value and gradient",
-        estimates((), 500),
-        flops=2 * HUTCHINSON_PRODUCTS,
-        bytes=moved(affine(784, 500), 500 + 784, **PENALTY),
+        PENALTY.format("784-500, estimated"), estimates(784, 500), flops=2 * 5 * PENALISED[0]
     ),
     "contractive-hutchinson-deep": Case(
-        "contractive penalty 784-500-250, estimated, batch 128, value and gradient",
-        estimates((500,), 250),
-        flops=2 * DEEP_HUTCHINSON_PRODUCTS,
-        bytes=moved(affine(784, 500, 250), 2 * 500 + 250 + 784, **PENALTY),
+        PENALTY.format("784-500-250, estimated"),
+        estimates(784, 500, 250),
+        flops=2 * (5 * PENALISED[0] + 6 * PENALISED[1]),
     ),
     "contractive-closed": Case(
-        "contractive penalty 784-500, closed form of one layer, batch 128, value and gradient",
+        PENALTY.format("784-500, closed form of one layer"),
         {
-            **penalties("closed"),
-            "PyTorch eager": Side(sides.torch_closed(), "torch"),
-            COMPILED: Side(sides.torch_closed(compiled=True), "torch"),
-            **{name: side for name, side in jacobians((784, 500)).items() if name.startswith(JACREV)},
+            **penalty("closed"),
+            **both("closed"),
+            **{name: side for name, side in jacobians(784, 500).items() if name.startswith(JACREV)},
         },
         flops=2 * 2 * PENALISED[0],
-        bytes=moved(affine(784, 500), 500, **PENALTY),
         goals=(Goal(200.0, "ae_jax, closed", "torch.func"),),
     ),
     "sparse": Case(
         "sparse AE 784-200, KL over the whole set, batch 128, training",
-        {
-            **ours(FLAT, sides.our_sparse),
-            "PyTorch eager": Side(sides.torch_sparse(), "torch"),
-            COMPILED: Side(sides.torch_sparse(compiled=True), "torch"),
-        },
-        flops=2 * SPARSE_PRODUCTS,
-        bytes=moved(affine(784, 200, 784), 200 + 784) + 4 * (784 + 200),  # and rho
+        {**epochs("sparse"), **both("sparse")},
+        flops=2 * 784 * 200 * (1 + 2 + 3 + 1),  # rho; the code and back; their gradients; the second look
         goals=(Goal(2.0),),
     ),
     "rbm": Case(
         "RBM 784-500 by CD-1, batch 128, training",
-        {
-            **ours(FLAT, sides.our_rbm),
-            "PyTorch eager": Side(sides.torch_rbm(), "torch"),
-            COMPILED: Side(sides.torch_rbm(compiled=True), "torch"),
-        },
+        {**epochs("rbm"), **both("rbm")},
         flops=2 * 5 * 784 * 500,
-        bytes=moved(affine(784, 500) + 784, 500 + 784 + 500, passes=7, touches=3),  # plain steps, nothing backwards
         goals=(Goal(2.0),),
         layer=True,
     ),
     "iwae": Case(
         "IWAE 784-200-50, 50 weights, batch 128, training",
-        {
-            **ours(FLAT, sides.our_iwae, examples=10 * BATCH),
-            **rivals(FLAT, sides.torch_iwae, examples=10 * BATCH),
-        },
-        flops=2 * (2 * 784 * 200 + 3 * 200 * 100 + 50 * 3 * (50 * 200 + 200 * 784)),
-        bytes=moved(*IWAE_SIZE),
+        {**epochs("iwae", **FEW), **rivals("iwae", **FEW)},
+        flops=trained(dense(784, 200, 100) + 50 * dense(50, 200, 784), 784 * 200),
         goals=(Goal(2.0),),
     ),
     "likelihood": Case(
         "log-likelihood by 500 importance samples, VAE 784-500-20",
-        {
-            "ae_jax": Side(sides.our_likelihood),
-            IN_A_LOOP: Side(sides.jax_likelihood_loop),
-            "PyTorch eager": Side(sides.torch_likelihood(), "torch"),
-            COMPILED: Side(sides.torch_likelihood(compiled=True), "torch"),
-        },
-        flops=2 * (784 * 500 + 500 * 40 + 500 * (20 * 500 + 500 * 784)),
-        bytes=moved(0, 500 + 40 + 500 * (20 + 500 + 784), touches=2),
+        {"ae_jax": jax_side("likelihood"), IN_A_LOOP: jax_side("likelihood", steps=True), **both("likelihood")},
+        flops=2 * (dense(784, 500, 40) + 500 * dense(20, 500, 784)),
     ),
     "evaluation": Case(
         "an evaluation pass, VAE 784-500-20",
-        {
-            "ae_jax": Side(sides.our_evaluation),
-            IN_A_LOOP: Side(sides.jax_evaluation_loop),
-            "PyTorch eager": Side(sides.torch_evaluation(), "torch"),
-            COMPILED: Side(sides.torch_evaluation(compiled=True), "torch"),
-        },
-        flops=2 * (784 * 500 + 500 * 40 + 2 * (20 * 500 + 500 * 784)),  # a draw decoded, and the mean
-        bytes=moved(VAE_SIZE[0], 500 + 40 + 2 * (20 + 500 + 784), batch=500, passes=1, touches=2),
+        {"ae_jax": jax_side("evaluation"), IN_A_LOOP: jax_side("evaluation", steps=True), **both("evaluation")},
+        flops=2 * (dense(784, 500, 40) + 2 * dense(20, 500, 784)),  # a draw decoded, and the mean
     ),
     "import": Timing(
         "a fresh Python: import",
         {
-            "ae_jax": sides.seconds_of("import ae_jax"),  # which loads nothing yet
-            "ae_jax, all that is its own": sides.seconds_of("import ae_jax; ae_jax.vae"),
-            "jax, flax, optax": sides.seconds_of("import jax, flax.linen, optax"),
+            "ae_jax": imported("import ae_jax"),  # which loads nothing yet
+            "ae_jax, all that is its own": imported("import ae_jax; ae_jax.vae"),
+            "jax, flax, optax": imported("import jax, flax.linen, optax"),
         },
         {"ae_jax": 1.0, "ae_jax, all that is its own": 1.0},
     ),
     "first-epoch": Timing(
         "from the command to the first epoch, VAE on digits",
-        {
-            "nothing compiled before": sides.first_epoch(("vae", "--data", "digits"), "cold"),
-            "compiled before": sides.first_epoch(("vae", "--data", "digits"), "warm"),
-        },
+        {"nothing compiled before": first_epoch(cold=True), "compiled before": first_epoch(cold=False)},
         {"nothing compiled before": 15.0, "compiled before": 8.0},
     ),
 }
 
+
 # --------------------------------------------------------------------------------------------- measuring
+
+
+def environment() -> dict[str, str]:
+    """Variables for other processes: the package on the path, no programs compiled before, a GPU's memory shared."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    return kept | {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 def all_sides(case: Case) -> dict[str, Side]:
@@ -441,7 +389,7 @@ def worker(case: str, name: str, device: str) -> None:
     spent = compiler_times() if side.needs == "jax" else {}
     start = time.perf_counter()
     try:
-        work = side.build(device)
+        work = getattr(importlib.import_module(side.where), side.make)(device, **side.options)
         loss = work.call()
     except Exception as error:
         answer(error=f"{type(error).__name__}: {error}")
@@ -566,11 +514,11 @@ def in_turns(name: str, case: Case, device: str, repeats: int, seconds: float, c
     calls: dict[str, int] = {}
     last: dict[str, dict[str, Any]] = {}
     try:
-        for side, (_, needs, gpu) in all_sides(case).items():
-            if gpu and device != "gpu":
+        for side, row in all_sides(case).items():
+            if row.gpu and device != "gpu":
                 continue
-            if importlib.util.find_spec(needs) is None:
-                skipped[side] = f"{needs} is not installed"
+            if importlib.util.find_spec(row.needs) is None:
+                skipped[side] = f"{row.needs} is not installed"
                 continue
             try:
                 kept = Path(cache) / str(ours_in(case).index(side)) if side in ours_in(case) else None
@@ -595,7 +543,7 @@ def in_turns(name: str, case: Case, device: str, repeats: int, seconds: float, c
 
     rows = []
     for side, values in rates.items():
-        unit = "FLOP" if side in CEILING | LAYER else "B" if side in COPY else case.unit
+        unit = "FLOP" if side in CEILING | LAYER else "B" if side in COPY else "examples"
         row = {"side": side, "unit": unit, **spread(values, 4)}
         row |= first_call(processes[side])
         row |= {"cores_busy": round(last[side]["cores"], 2)}  # of the processor, on average over the last turn
@@ -603,9 +551,7 @@ def in_turns(name: str, case: Case, device: str, repeats: int, seconds: float, c
         row |= {"counted_by_xla": costs[side]} if costs.get(side) else {}
         rows.append(row | ({} if unit in ("FLOP", "B") else {"loss_after_3": float(f"{early[side]:.5g}")}))
     known = {"title": case.title, "ours": ours_in(case)[0], "rows": rows, "skipped": skipped}
-    peaks = {side: answer["device_peak_mb"] or answer["peak_mb"] for side, answer in last.items()}
-    asked = {"goals": reached(case, rates), "costs": seeds_cost(case, rates, peaks)}
-    return known | compared(case, rates) | bytes_share(case, costs, rates) | asked
+    return known | compared(case, rates) | {"of_copy": of_copy(costs, rates), "goals": reached(case, rates)}
 
 
 def compared(case: Case, rates: dict[str, list[float]]) -> dict[str, Any]:
@@ -620,7 +566,7 @@ def compared(case: Case, rates: dict[str, list[float]]) -> dict[str, Any]:
         result["ratio"] = {"to": best, **spread([a / b for a, b in zip(rates[ours], rates[best], strict=True)], 3)}
     if products := [rates[name] for name in CEILING if name in rates]:
         top = max(statistics.median(values) for values in products)
-        result |= {"flops": case.flops, "bytes": case.bytes}
+        result["flops"] = case.flops
         result["of_ceiling"] = {
             name: round(statistics.median(rates[name]) * case.flops / top, 3) for name in case.sides if name in rates
         }
@@ -634,7 +580,9 @@ def reached(case: Case, rates: dict[str, list[float]]) -> list[dict[str, Any]]:
         if to == CEILING_GOAL:
             others = {name: [v / case.flops for v in rates[name]] for name in CEILING if name in rates}
         else:
-            others = {n: rates[n] for n in case.sides if n in rates and n.startswith(to) and n not in ours_in(case)}
+            others = {
+                n: rates[n] for n in case.sides if n in rates and n.startswith(to) and (to or n not in ours_in(case))
+            }
         if ours in rates and others:
             best = max(others, key=lambda name: statistics.median(others[name]))
             ratio = spread([a / b for a, b in zip(rates[ours], others[best], strict=True)], 3)
@@ -643,38 +591,12 @@ def reached(case: Case, rates: dict[str, list[float]]) -> list[dict[str, Any]]:
     return found
 
 
-def seeds_cost(case: Case, rates: dict[str, list[float]], peaks: dict[str, float]) -> list[dict[str, Any]]:
-    """What was asked of seeds' cost and what came out: time turn by turn, the process's peak memory."""
-    found = []
-    for cost in case.costs:
-        if cost.ours in rates and cost.one in rates:
-            if cost.of == "time":
-                times = [cost.seeds * b / a for a, b in zip(rates[cost.ours], rates[cost.one], strict=True)]
-            else:
-                times = [peaks[cost.ours] / peaks[cost.one]]
-            found.append({"ours": cost.ours, "of": cost.of, "to": cost.one, "most": cost.most, **spread(times, 3)})
-    return found
-
-
-def bytes_share(
-    case: Case, costs: dict[str, dict[str, float]], rates: dict[str, list[float]]
-) -> dict[str, dict[str, float]]:
-    """How the bytes that XLA counts, and those by hand, a second, compare with those of a large copy."""
-    (copy,) = COPY
-    if copy not in rates:
-        return {}
+def of_copy(costs: dict[str, dict[str, float]], rates: dict[str, list[float]]) -> dict[str, float]:
+    """For each side, the bytes a second by XLA's count, by those of a large copy."""
+    rate = {side: statistics.median(values) for side, values in rates.items()}
+    (copy,) = (rate.get(name) for name in COPY)
     counted = {side: cost["bytes accessed"] for side, cost in costs.items() if "bytes accessed" in cost}
-    by_hand = {side: case.bytes for side in case.sides if side in rates}
-    share = lambda side, b: round(statistics.median(rates[side]) * b / statistics.median(rates[copy]), 3)
-    shares = lambda known: {side: share(side, b) for side, b in known.items()}
-    return {"of_copy": shares(counted), "of_copy_by_hand": shares(by_hand)}
-
-
-def recounted(case: Case, known: dict[str, Any]) -> dict[str, Any]:
-    """A case's record with what is counted by hand counted anew: nothing else is changed."""
-    rates = {row["side"]: row["values"] for row in known["rows"]}
-    shares = bytes_share(case, {}, rates)
-    return known | {"bytes": case.bytes, "of_copy_by_hand": shares.get("of_copy_by_hand", {})}
+    return {side: round(rate[side] * b / copy, 3) for side, b in counted.items()} if copy else {}
 
 
 def timed(case: Timing, repeats: int) -> dict[str, Any]:
@@ -809,9 +731,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=positive, default=7, help="turns of every side (7)")
     parser.add_argument("--seconds", type=float, default=1.5, help="how long a turn takes at least, about (1.5)")
     parser.add_argument("--out", type=Path, help="the JSON file; results/bench-<device>.json by default")
-    parser.add_argument(
-        "--recount", action="store_true", help="measure nothing; count by hand anew what is in the file"
-    )
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -823,14 +742,6 @@ def main() -> None:
     out: Path = args.out or ROOT / "results" / f"bench-{slug(machine)}.json"
     record = known(out, parser)
     cases = record["cases"]
-    if args.recount:
-        if not cases:
-            parser.error(f"there is nothing in {out}: measure first, without --recount")
-        for name, case in CASES.items():
-            if name in cases and isinstance(case, Case):
-                cases[name] = recounted(case, cases[name])
-        write_json(out, record)
-        return print(f"counted anew in {out}")
     print(f"{machine['device']}, {machine['cpus']} CPUs; {machine['versions']}")
     if busy := (at_start := load()) > QUIET:
         print(f"warning: load average {at_start:.2f}: the machine is busy, and the numbers below are not to be used")

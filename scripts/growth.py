@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import bench  # noqa: E402
-from bench_sides import BATCH, dataset  # noqa: E402
+from bench_data import BATCH, dataset  # noqa: E402
 
 from ae_jax.data.disk import write_json, written  # noqa: E402
 

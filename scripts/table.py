@@ -64,7 +64,7 @@ BENCH_HEAD = (
         "best rival",
         "times as fast (quartiles)",
         "of ceiling",
-        "of copy: by XLA, by hand",
+        "of copy",
         "compiling: cold, from disk",
         "first call: cold, from disk",
         "peak memory",
@@ -272,8 +272,8 @@ def bench_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
         rival = f"{per_second(sides[ratio['to']])}, {ratio['to']}"
         times = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
     ceiling = f"{share:.0%}" if share is not None else ""
-    copies = [case.get(of, {}).get(ours["side"]) for of in ("of_copy", "of_copy_by_hand")]
-    copy = ", ".join("-" if share is None else f"{share:.0%}" for share in copies)
+    of_copy = case.get("of_copy", {}).get(ours["side"])
+    copy = "" if of_copy is None else f"{of_copy:.0%}"
     memory = f"{ours['peak_mb']:,} MB"
     first, compiling = f"{ours['first_call_seconds']} s", f"{ours['compile_seconds']} s"
     if cached := ours.get("from_cache"):
@@ -296,14 +296,6 @@ def goal_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
         of_the_work = rival["unit"] != "FLOP"  # else the goal is a share of the ceiling itself
         most = f"{top / (case['flops'] * rival['median']):.3g}" if top and of_the_work else ""
         rows.append((what, f"at least {goal['least']:.3g}", measured, mark, most))
-    for cost in case.get("costs", ()):
-        what = (
-            f"{cost['ours'].removeprefix('ae_jax, ')}, times the {cost['of']} of {cost['to'].removeprefix('ae_jax, ')}"
-        )
-        measured = f"{cost['median']:.3g}"
-        if len(cost["values"]) > 1:
-            measured += f" ({cost['low']:.3g} to {cost['high']:.3g})"
-        rows.append((what, f"at most {cost['most']:g}", measured, "✓" if cost["median"] <= cost["most"] else "✗", ""))
     for way, most in case.get("most", {}).items():
         seconds, what = sides[way]["median"], f"{case['title']}, {way}"
         rows.append((what, f"at most {most:g} s", f"{seconds:.3g} s", "✓" if seconds <= most else "✗", ""))
