@@ -97,6 +97,12 @@ def test_functions_that_do_not_fit_are_refused():
         networks.from_nets(wide, linen((K, 16)), SHAPE, K)
     with pytest.raises(ValueError, match=r"the decoder makes \(2, 16\) .*32 numbers for each, of \(4, 4, 1, 2\)"):
         networks.from_nets(good, linen((K, 16)), SHAPE, K, outputs=2)
+    counted = Net(lambda key, x: {"w": jnp.ones((16, K)), "count": jnp.zeros((), int)}, lambda p, x: good.apply(p, x))
+    with pytest.raises(ValueError, match=r"the init of the encoder gives \['count'\] of dtype int32, and params are"):
+        networks.from_nets(counted, linen((K, 16)), SHAPE, K)
+    kept = lambda key, x: {"w": jnp.ones((16, K)), "key": key}
+    with pytest.raises(ValueError, match=r"\['key'\] of dtype key<.*draw with the key of apply"):
+        networks.from_nets(Net(kept, good.apply), linen((K, 16)), SHAPE, K)
     with pytest.raises(TypeError, match=r"the decoder is .*core\.Net"):
         networks.from_nets(good, jnp.tanh, SHAPE, K)
     with pytest.raises(ValueError, match="has the shape"):

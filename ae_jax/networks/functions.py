@@ -41,7 +41,8 @@ def from_nets(
         activation: the name of what codes end in, such as "sigmoid", if known.
         output: likewise of the decoder's output.
 
-    Raises ValueError for functions that give another number of numbers, TypeError for those without init and apply.
+    Raises ValueError for functions that give another number of numbers and for params that are no floats, TypeError
+    for those without init and apply.
     """
     emitted = shape if outputs == 1 else (*shape, outputs)
     sizes = {"encoder": heads * latents, "decoder": prod(emitted)}
@@ -52,6 +53,13 @@ def from_nets(
             raise TypeError(f"the {name} is {net!r}; wanted: core.Net(init, apply), two pure functions")
         x = jax.ShapeDtypeStruct((2, *inputs[name]), jnp.float32)
         trees[name] = jax.eval_shape(net.init, jax.eval_shape(lambda: jax.random.key(0)), x)
+        for path, leaf in _leaves(trees[name]):
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                raise ValueError(
+                    f"the init of the {name} gives {jax.tree_util.keystr(path)} of dtype {leaf.dtype}, and params are "
+                    "what gradient descent learns: leave keys, counts and other state out of them (of NNX, take "
+                    "nnx.state(module, nnx.Param)), and draw with the key of apply"
+                )
         made = jax.eval_shape(net.apply, trees[name], x)
         if not hasattr(made, "shape") or made.shape[:1] != (2,) or prod(made.shape[1:]) != sizes[name]:
             wanted = f"{sizes[name]} numbers for each, " + (
