@@ -86,6 +86,10 @@ SMALL = {
     "latent_walks": {
         "epochs": 1, "images": 200, "hidden": (12,), "draws": 50, "pairs": 6, "side": 3, "data": "digits",
     },
+    "estimators": {
+        "epochs": 1, "images": 200, "latents": 3, "hidden": (12,), "weights": 4, "tested": 20, "draws": 50,
+        "largest": 8, "data": "digits",
+    },
     "embedding_projector": {"epochs": 1, "hidden": (12,), "latents": 3, "points": 40, "data": "digits"},
 }  # fmt: skip
 # several nets and classifiers each: most of their time is compilation
@@ -95,7 +99,7 @@ SLOW = {
     "stacked_denoising", "few_labels", "text_search", "text_topics", "semantic_hashing", "image_search",
     "rate_distortion", "clustering", "adversarial", "adversarial_labels", "adversarial_style",
     "restoration", "latent_walks", "embedding_projector", "sparse_patches", "rbm_pseudo_likelihood", "codes_2d",
-    "deep_autoencoder",
+    "deep_autoencoder", "estimators",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
