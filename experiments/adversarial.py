@@ -1,11 +1,7 @@
 """Adversarial autoencoders: codes that have the distribution one asked for, and what that is good for.
 
-Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, sections 2 and 3: an eight-dimensional Gaussian
-prior with standard deviation 5, compared with a plain autoencoder of the same net, start and budget; and pictures of
-codes with two-dimensional priors.
-
-    .venv/bin/python experiments/adversarial.py
-    .venv/bin/python experiments/adversarial.py --full    # the published size, for a GPU
+Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, sections 2 and 3: a Gaussian prior, compared with
+a plain autoencoder of the same net, start and budget; and pictures of codes with two-dimensional priors.
 """
 
 from typing import Any
@@ -13,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from study import Published, Run, codes, command, cosine_adam, experiment, of_seed, part
+from study import Published, Run, codes, cosine_adam, experiment, of_seed, panels, part, scattered, show
 
 from ae_jax import networks
 from ae_jax.algorithms import adversarial, autoencoder
@@ -39,6 +35,27 @@ PLANES = ("gaussian", "mixture", "swiss_roll")
 PLANE_RATES: dict[str, Any] = {"critic_rate": 1.0, "confuse_rate": 1.0}  # over the reconstruction's
 
 
+def moments(z):
+    """Mean [K] and a root R [K, K] of the covariance, R R^T, of codes [N, K]."""
+    covariance = np.cov(z, rowvar=False) + 1e-6 * np.eye(z.shape[1])
+    return jnp.asarray(z.mean(0)), jnp.asarray(np.linalg.cholesky(covariance), jnp.float32)
+
+
+def picture(shown, labels):
+    """For each prior: codes of test images by label over the prior's draws, and decoded draws."""
+    figure, axes = panels(10.5, 6.6, 2, len(shown), height_ratios=[1.35, 1])
+    for (above, below), (name, (z, drawn, images)) in zip(axes.T, shown.items(), strict=True):
+        above.scatter(*drawn.T, s=3, color="#d9d9d9", linewidths=0)
+        reach = 1.15 * np.abs(drawn).max()
+        title = f"{name.replace('_', ' ')}{'' if name == 'gaussian' else ', labels told'}"
+        limits = {"xlim": (-reach, reach), "ylim": (-reach, reach), "aspect": "equal"}
+        scattered(above, z[:3000], np.asarray(labels)[:3000], title=title, **limits)
+        cells = plots.mosaic(images.reshape(5, 8, *images.shape[1:]), (0.0, 1.0), 1)
+        show(below, cells, "decoded draws of the prior")
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=4, fontsize=8)
+    return figure
+
+
 @experiment(
     title="Adversarial against plain autoencoder, {latents} codes with a Gaussian prior, {data}",
     source="Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644",
@@ -48,9 +65,8 @@ PLANE_RATES: dict[str, Any] = {"critic_rate": 1.0, "confuse_rate": 1.0}  # over 
     claims=CLAIMS,
     notes=[
         "MMD: codes of {count} test images against as many draws of the prior; the kernel is the mean of three "
-        "Gaussians of widths {widths}; negative estimates have the root 0. A plain net is told no scale: "
-        "its second MMD is that after an affine map, fitted on training codes, has given them the prior's mean and "
-        "covariance.",
+        "Gaussians of widths {widths}; negative estimates have the root 0. A plain net is told no scale: its second "
+        "MMD is that after an affine map, fitted on training codes, has given them the prior's mean and covariance.",
         "Parzen: {samples} samples, windows chosen on {valid} held-out training images: {chosen}. The "
         "published one is of nets with 1200 units, {trained} against 59000 images here, and more epochs; "
         "the estimate depends on such things by more than a hundred nats, so this is no reproduction.",
@@ -63,7 +79,6 @@ PLANE_RATES: dict[str, Any] = {"critic_rate": 1.0, "confuse_rate": 1.0}  # over 
 )
 def main(
     run: Run,
-    *,
     epochs: int = 20,  # passes over the training images
     images: int = 10000,  # training images
     held_out: int = 1000,  # training images after them that choose the width of the Parzen windows
@@ -76,7 +91,6 @@ def main(
     batch_size: int = 100,  # examples in a step
     pictures: bool = True,  # also train one net for each of three priors in two dimensions, and draw their codes
 ):
-    """Trains adversarial and plain autoencoders in pairs, and measures codes and samples."""
     whole, test_set = run.data()
     train_set, test_x = part(whole, images), jnp.asarray(test_set.x)
     valid_x = jnp.asarray(whole.x[images : images + held_out])
@@ -112,13 +126,11 @@ def main(
             f"{name}, squared MMD once mean and covariance are the prior's": np.array(matched),
             f"{name}, Parzen estimate, nats": np.array(likelihoods),
         }
-        print(f"  squared MMD {np.round(distances, 4)}, Parzen {np.round(likelihoods, 1)}, windows {chosen[name]}")
-    for label, what, factor in zip(
-        CLAIMS, ("squared MMD", "MMD", "squared error"), (0.1, 0.1, TOLERANCE), strict=False
-    ):
+    factors = {"squared MMD": 0.1, "MMD": 0.1, "squared error": TOLERANCE}
+    for label, (what, factor) in zip(CLAIMS, factors.items(), strict=False):
         run.metrics[label] = factor * run.metrics[f"plain, {what}"] - run.metrics[f"adversarial, {what}"]
     run.facts = {"count": count, "widths": widths, "chosen": chosen, "valid": len(valid_x), "trained": len(train_set.x)}
-    if not pictures:
+    if not pictures or len(shape) < 3:
         return None
     shown = {}
     for name in PLANES:
@@ -129,36 +141,3 @@ def main(
         drawn = np.asarray(algorithm.decode(of_seed(params), of_prior[:40]))
         shown[name] = (codes(algorithm, params, test_set.x)[0], np.asarray(of_prior), drawn)
     return lambda: picture(shown, test_set.y)
-
-
-def moments(z):
-    """Mean [K] and a root R [K, K] of the covariance, R R^T, of codes [N, K]."""
-    covariance = np.cov(z, rowvar=False) + 1e-6 * np.eye(z.shape[1])
-    return jnp.asarray(z.mean(0)), jnp.asarray(np.linalg.cholesky(covariance), jnp.float32)
-
-
-def picture(shown, labels):
-    """For each prior: codes of test images by label over the prior's draws, and decoded draws."""
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
-    labels, colours = np.asarray(labels)[:3000], colormaps["tab10"]
-    figure = Figure(figsize=(10.5, 6.6), dpi=100, facecolor="white", layout="constrained")
-    axes = figure.subplots(2, len(shown), height_ratios=[1.35, 1])
-    for (above, below), (name, (z, drawn, images)) in zip(axes.T, shown.items(), strict=True):
-        above.scatter(*drawn.T, s=3, color="#d9d9d9", linewidths=0)
-        for label in np.unique(labels):
-            above.scatter(*z[:3000][labels == label].T, s=3, color=colours(int(label)), linewidths=0, label=str(label))
-        reach = 1.15 * np.abs(drawn).max()
-        title = f"{name.replace('_', ' ')}{'' if name == 'gaussian' else ', labels told'}"
-        above.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
-        if images.ndim == 4:
-            below.imshow(plots.mosaic(images.reshape(5, 8, *images.shape[1:]), (0.0, 1.0), 1))
-        below.set_title("decoded draws of the prior", fontsize=9)
-        below.axis("off")
-    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=4, fontsize=8)
-    return figure
-
-
-if __name__ == "__main__":
-    command(main)

@@ -1,18 +1,13 @@
 """Adversarial autoencoders told the label: does the code keep the style alone, and does the decoder heed the label?
 
 Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 4: the decoder gets the label beside a
-code that a critic makes Gaussian; the paper shows a picture and no number. Here are two: how often a
-nearest-neighbour classifier of real images reads the label that was asked for in what is drawn, and how badly a linear
-classifier tells the class from the style, beside the code of a plain autoencoder of the same size.
-
-    .venv/bin/python experiments/adversarial_style.py
-    .venv/bin/python experiments/adversarial_style.py --full    # 1000 units twice, all images, 100 epochs
+code that a critic makes Gaussian; the paper shows a picture and no number.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from study import Run, codes, command, cosine_adam, experiment, of_seed, part, probed
+from study import Run, codes, cosine_adam, experiment, of_seed, part, probed
 
 from ae_jax import networks
 from ae_jax.algorithms import adversarial_style, autoencoder
@@ -21,11 +16,6 @@ from ae_jax.core import address
 from ae_jax.evaluation.probes import predict_knn
 
 ENOUGH = 90  # %, of drawn images that are read as the label asked for
-# Written before the first run.
-CLAIMS = {
-    f"drawn images read as asked minus {ENOUGH}, %": "the decoder heeds the label, whatever the style",
-    "style minus plain code, probe error, %": "the style tells less of the class than a plain code of its size",
-}
 
 
 @experiment(
@@ -33,7 +23,11 @@ CLAIMS = {
     source="Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 4",
     seeds=8,
     full={"images": 60000, "hidden": (1000, 1000), "epochs": 100},
-    claims=CLAIMS,
+    # Written before the first run.
+    claims={
+        f"drawn images read as asked minus {ENOUGH}, %": "the decoder heeds the label, whatever the style",
+        "style minus plain code, probe error, %": "the style tells less of the class than a plain code of its size",
+    },
     notes=[
         "{drawn} styles from the prior, each with every label; read by 5 nearest neighbours among the training "
         "images, which is measured on 1000 test images beside it. Probe: a logistic regression on "
@@ -46,7 +40,6 @@ CLAIMS = {
 )
 def main(
     run: Run,
-    *,
     style: int = 6,  # size of the style, and of the plain autoencoder's code
     classes: int = 10,  # of the data
     epochs: int = 40,  # passes over the training images
@@ -57,7 +50,6 @@ def main(
     drawn: int = 100,  # styles drawn from the prior, each decoded with every label
     batch_size: int = 100,  # examples in a step
 ):
-    """Trains adversarial autoencoders whose decoder is told the label, and plain ones, and asks what the codes tell."""
     whole, test_set = run.data(labels=True)
     train_set, test_set = jax.tree.map(jnp.asarray, (part(whole, images), test_set))
     shape, adam = train_set.x.shape[1:], cosine_adam(learning_rate, epochs, train_set, batch_size, b1=0.5)
@@ -81,13 +73,9 @@ def main(
     known = 100 * np.mean(reading(test_set.x[:1000]) == np.asarray(test_set.y)[:1000])
     run.metrics = {
         "drawn images read as asked, %": read,
-        "test images read as they are, %": np.full(len(run.seeds), known),
+        "test images read as they are, %": known,
         **errors,
         f"drawn images read as asked minus {ENOUGH}, %": np.array(read) - ENOUGH,
     }
     run.facts = {"guessing": 100 - 100 // classes, "trained": len(train_set.x)}
     return lambda: plots.examples(rows[0].reshape(drawn, classes, *shape)[:8], (0.0, 1.0))
-
-
-if __name__ == "__main__":
-    command(main)

@@ -3,34 +3,20 @@
 Xie, Girshick & Farhadi (2016), ICML, arXiv:1511.06335 (DEC); Guo, Gao, Liu & Yin (2017), IJCAI (IDEC). The net is
 theirs, 784-500-500-2000-10, rectified, linear code; pretraining is a plain autoencoder by Adam. Labels are used for
 the scores alone, which are measured, as in the papers, on the images that were clustered.
-
-    .venv/bin/python experiments/clustering.py
-    .venv/bin/python experiments/clustering.py --full    # all 70,000 images, 10 seeds
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Published, Run, command, experiment, mapped
+from study import Published, Run, experiment, of_seed, panels, scattered
 
 from ae_jax import core, networks
 from ae_jax.algorithms import autoencoder, dec
+from ae_jax.app import plots
 from ae_jax.evaluation.clustering import kmeans, scores
 from ae_jax.evaluation.codes import encode
 from ae_jax.training import stages
-
-# Written before the first run, in points of accuracy; paired over seeds.
-CLAIMS = {
-    "codes minus pixels, accuracy, %": "k-means does better on an autoencoder's codes than on pixels",
-    "DEC minus codes, accuracy, %": "DEC betters the clusters it starts from",
-    "IDEC minus codes, accuracy, %": "so does IDEC, which keeps its decoder",
-}
-WHERE = "of all 70,000 images, as remembered: Xie et al. (2016), table 2; IDEC: Guo et al. (2017), table 1"
-PUBLISHED = {
-    f"{name}, accuracy, %": Published(value, WHERE)
-    for name, value in {"pixels": 53.49, "codes": 81.84, "DEC": 84.30, "IDEC": 88.06}.items()
-}
 
 
 def recipe(key, x, net, epochs: int, passes: int, batch_size: int):
@@ -55,13 +41,26 @@ def recipe(key, x, net, epochs: int, passes: int, batch_size: int):
     return labels, codes
 
 
+def picture(metrics, codes, y):
+    """The first seed's codes in their two principal directions, coloured by label."""
+    figure, all_axes = panels(12, 4.2, 1, len(codes))
+    for axes, (name, z) in zip(all_axes, codes.items(), strict=True):
+        points = plots.plane(z[:3000]).coordinates(z[:3000])
+        scattered(axes, points, y[:3000], title=f"{name}: {metrics[f'{name}, accuracy, %'][0]:.1f} %")
+    return figure
+
+
 @experiment(
     title="Clusters of {images} images, {data}, against their labels",
     source="Xie, Girshick & Farhadi (2016), ICML; Guo, Gao, Liu & Yin (2017), IJCAI",
-    seeds=3,
     full={"seeds": 10, "images": 70000},
-    published=PUBLISHED,
-    claims=CLAIMS,
+    published={"DEC, accuracy, %": Published(84.30, "Xie et al. (2016), table 2, all 70,000 images")},
+    # Written before the first run, in points of accuracy; paired over seeds.
+    claims={
+        "codes minus pixels, accuracy, %": "k-means does better on an autoencoder's codes than on pixels",
+        "DEC minus codes, accuracy, %": "DEC betters the clusters it starts from",
+        "IDEC minus codes, accuracy, %": "so does IDEC, which keeps its decoder",
+    },
     notes=[
         "Pretraining is by Adam, all layers at once, where the paper's is layer by layer with dropout. The picture "
         "shows the codes of the first seed in their two principal directions, coloured by label."
@@ -69,41 +68,20 @@ def recipe(key, x, net, epochs: int, passes: int, batch_size: int):
 )
 def main(
     run: Run,
-    *,
     images: int = 10000,  # how many are clustered, of train and test in this order
     epochs: int = 30,  # passes of pretraining
     passes: int = 20,  # of DEC and IDEC, whose targets are fixed anew before each
     hidden: tuple[int, ...] = (500, 500, 2000),  # widths of the encoder's layers before the code of 10
     batch_size: int = 256,  # examples in a step of pretraining
 ):
-    """Clusters images without their labels, and compares the clusters with them."""
     parts = run.data(labels=True)
     x = jnp.asarray(np.concatenate([np.asarray(d.x) for d in parts])[:images])
     y = np.concatenate([np.asarray(d.y) for d in parts])[:images]
     net = networks.mlp(x.shape[1:], 10, hidden=hidden)
-    whole = mapped(lambda key, x: recipe(key, x, net, epochs, passes, batch_size))
-    # one program, a seed at a time, so that a stopped experiment repeats one seed at most
-    found = [run.computed(f"seed {s}", whole, key[None], x) for s, key in zip(run.seeds, run.keys(), strict=True)]
-    labels = {name: np.concatenate([of[name] for of, _ in found]) for name in found[0][0]}
+    whole = lambda key, x: recipe(key, x, net, epochs, passes, batch_size)
+    labels, codes = run.each("all stages", whole, run.keys(), x)
     for name, of in labels.items():
         measured = [scores(one, y) for one in of]
         for score, label in (("accuracy", "accuracy, %"), ("nmi", "NMI, %"), ("ari", "ARI, %")):
             run.metrics[f"{name}, {label}"] = np.array([100 * m[score] for m in measured])
-    return lambda: picture(run.metrics, {name: np.asarray(z[0]) for name, z in found[0][1].items()}, y)
-
-
-def picture(metrics, codes, y):
-    """The first seed's codes in their two principal directions, coloured by label."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 4.2), dpi=100, layout="constrained")
-    for axes, (name, z) in zip(figure.subplots(1, len(codes)), codes.items(), strict=True):
-        flat = z[:3000] - z.mean(0)
-        plane = flat @ np.linalg.svd(flat, full_matrices=False)[2][:2].T
-        axes.scatter(*plane.T, c=y[:3000], s=3, cmap="tab10")
-        axes.set(title=f"{name}: {metrics[f'{name}, accuracy, %'][0]:.1f} %", xticks=[], yticks=[])
-    return figure
-
-
-if __name__ == "__main__":
-    command(main)
+    return lambda: picture(run.metrics, of_seed(codes), y)

@@ -1,30 +1,27 @@
 """A contractive autoencoder against a plain one of the same size: a code that stays put when the input is jostled.
 
 Rifai, Vincent, Muller, Glorot & Bengio (2011), ICML. The network is that of the contractive tutorial on
-deeplearning.net: 784 inputs, 500 logistic units, tied weights, cross-entropy, contraction 0.1; here with Adam
-and batches of 128.
-
-    .venv/bin/python experiments/contractive.py
-    .venv/bin/python experiments/contractive.py --full    # the tutorial's 20 epochs, all labels, 10 seeds
+deeplearning.net, here with Adam and batches of 128.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Run, codes, command, experiment, feature_panels, features, mapped, part, probe_errors
+from study import Run, codes, experiment, feature_panels, features, mapped, part, probe_errors
 
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder, contractive
 from ae_jax.core import Algorithm
 from ae_jax.evaluation.codes import encode, jacobian_norm
 
-# Written before the first run. Differences are paired: a seed gives both nets the same start and batches.
-CLAIMS = {
-    "plain minus contractive, Jacobian norm": "the penalty makes the encoder flatter on test images",
-    "plain minus contractive, code shift by noise": "the code moves less, measured by the spread of codes",
-    "plain minus contractive, probe error, %": "a linear classifier does better on the contractive net's codes",
-}
+
+def shift(algorithm: Algorithm, params, key, x, noise: float):
+    """How far Gaussian noise on the input moves the code, as a fraction of the codes' own spread. -> []."""
+    z = encode(algorithm, params, x)
+    noisy = encode(algorithm, params, x + noise * jax.random.normal(key, x.shape, x.dtype))
+    mean_square = lambda d: jnp.square(d).sum(-1).mean()
+    return jnp.sqrt(mean_square(noisy - z) / mean_square(z - z.mean(0)))
 
 
 @experiment(
@@ -32,7 +29,12 @@ CLAIMS = {
     source="Rifai, Vincent, Muller, Glorot & Bengio (2011), ICML",
     seeds=4,
     full={"seeds": 10, "epochs": 20, "labelled": 60000},
-    claims=CLAIMS,
+    # Written before the first run. Differences are paired: a seed gives both nets the same start and batches.
+    claims={
+        "plain minus contractive, Jacobian norm": "the penalty makes the encoder flatter on test images",
+        "plain minus contractive, code shift by noise": "the code moves less, measured by the spread of codes",
+        "plain minus contractive, probe error, %": "a linear classifier does better on the contractive net's codes",
+    },
     notes=[
         "Jacobian norm: mean Frobenius norm over 1000 test images (other measures: the whole test set). Code "
         "shift: ||f(x + e) - f(x)|| for Gaussian noise of standard deviation {noise:g}, root mean square, over "
@@ -43,7 +45,6 @@ CLAIMS = {
 )
 def main(
     run: Run,
-    *,
     epochs: int = 6,  # passes over the training set
     units: int = 500,  # size of the code
     weight: float = 0.1,  # of the squared Frobenius norm of the encoder's Jacobian
@@ -51,7 +52,6 @@ def main(
     batch_size: int = 128,  # examples in a step
     labelled: int = 10000,  # training images whose labels the linear classifiers see
 ):
-    """Trains plain and contractive autoencoders in pairs and compares their codes."""
     train_set, test_set = run.data()
     shape, adam, shown = train_set.x.shape[1:], optax.adam(1e-3), {}
     net = networks.mlp(shape, units, hidden=(), code_activation="sigmoid", tied=True, init="sigmoid_uniform")
@@ -72,15 +72,3 @@ def main(
         }
         shown[name] = features(params, shape, 36)
     return lambda: feature_panels(shown, columns=6)
-
-
-def shift(algorithm: Algorithm, params, key, x, noise: float):
-    """How far Gaussian noise on the input moves the code, as a fraction of the codes' own spread. -> []."""
-    z = encode(algorithm, params, x)
-    noisy = encode(algorithm, params, x + noise * jax.random.normal(key, x.shape, x.dtype))
-    mean_square = lambda d: jnp.square(d).sum(-1).mean()
-    return jnp.sqrt(mean_square(noisy - z) / mean_square(z - z.mean(0)))
-
-
-if __name__ == "__main__":
-    command(main)

@@ -1,23 +1,19 @@
 """One hidden layer, six ways: how contractive a code is goes with how well it classifies.
 
 Rifai, Vincent, Muller, Glorot & Bengio (2011), ICML, tables 1 and 2; CAE+H: Rifai et al. (2011), ECML PKDD. Tied
-logistic autoencoders with cross-entropy, trained on 10,000 images; test error of the net with a softmax on top after
-supervised fine-tuning, and before it the mean Frobenius norm of the encoder's Jacobian and the fraction of saturated
-activations. Not here: the paper's row of RBMs.
-
-    .venv/bin/python experiments/contractive_table.py
-    .venv/bin/python experiments/contractive_table.py --full    # the paper's 1000 units and 50,000 images, 50 epochs
+logistic autoencoders with cross-entropy; the test error is that of the net with a softmax on top after supervised
+fine-tuning. Not here: the paper's row of RBMs.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Run, command, experiment, feature_panels, mapped, part
+from study import Run, experiment, feature_panels, layers, mapped, part
 
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder, classifier, contractive, denoising
@@ -57,89 +53,6 @@ ROWS = {
     "AE": Row(lambda net, _: autoencoder(net, ADAM, likelihood="bernoulli")),
     "CAE-2": Row(closed, like="CAE", layers=2),
 }
-ONE_LAYER = [name for name, row in ROWS.items() if row.layers == 1]
-
-# Written before the first run. Differences are paired: a seed gives every row the same start and batches.
-CLAIMS = {
-    "test error, AE minus CAE, %": "contraction helps the classifier",
-    "test error, AE minus DAE-b, %": "so does masking noise",
-    "test error, AE minus DAE-g, %": "so does Gaussian noise",
-    "test error, mean of DAEs minus CAE, %": "contraction helps more than noise",
-    "Jacobian norm, AE minus CAE": "the contractive code is flatter",
-    "saturation, CAE minus AE, %": "and more of its units are saturated",
-    "rank correlation of Jacobian norm and error": "over the one-layer rows, the flatter the better",
-    "test error, CAE minus CAE-2, %": "a second layer helps",
-}
-
-
-@experiment(
-    title="Contractive, denoising and plain autoencoders of one layer, {units} units, {images} images of {data}",
-    source="Rifai, Vincent, Muller, Glorot & Bengio (2011), ICML, tables 1 and 2",
-    seeds=3,
-    full={"units": 1000, "epochs": 50, "images": 50000},
-    claims=CLAIMS,
-    notes=[
-        "Jacobian norm: mean over the test images of ||J||_F, in code per pixel (both in [0, 1]), before "
-        "fine-tuning; the paper prints its norms in a unit of 1e-4 that it does not explain, so only the order is "
-        "compared. Saturation: activations below 0.05 or above 0.95, before fine-tuning.",
-        "The paper trains 1000 units on 50,000 images by stochastic gradient descent and stops early on "
-        "validation images; here {units} units, {images} images, Adam (1e-3), {epochs} epochs and "
-        "{tuning} of fine-tuning without early stopping.",
-        "Each method's strength, chosen by the first seed's error on {held_out} training images that are not "
-        "trained on: {strengths}. CAE+H has one "
-        "corruption of standard deviation 0.1 and both weights alike; CAE-2 is two layers, trained one after the "
-        "other.",
-    ],
-)
-def main(
-    run: Run,
-    *,
-    epochs: int = 12,  # of pretraining
-    tuning: int = 12,  # epochs of fine-tuning
-    units: int = 300,  # size of each layer
-    images: int = 10000,  # how many to train on
-    held_out: int = 5000,  # training images after them that choose each method's strength; 0: the middle one
-):
-    """Pretrains one layer by each method, measures its code, and fine-tunes it as a classifier."""
-    whole, test_set = run.data()
-    sets = part(whole, images), part(whole, images, images + held_out), test_set
-    train_set, choosing, test_set = jax.tree.map(jnp.asarray, sets)
-    strength: dict[str, float] = {}
-    for name, row in ROWS.items():
-        errors = {} if held_out else dict.fromkeys(row.tried[1:2], 0.0)
-        for tried in row.tried if held_out else ():
-            net = mapped(recipe(row, tried, units, epochs, tuning))
-            found = run.computed(f"{name} {tried:g}, tried", net, run.keys()[:1], train_set, choosing)
-            errors[tried] = float(found["test error, %"][0])
-            print(f"{name} {tried:g}: validation error {errors[tried]:.2f} %", flush=True)
-        strength[name] = min(errors, key=errors.__getitem__) if errors else strength.get(row.like, 0.0)
-
-    shown = {}
-    for name, row in ROWS.items():
-        net = mapped(recipe(row, strength[name], units, epochs, tuning))
-        found = jax.tree.map(np.asarray, run.computed(name, net, run.keys(), train_set, test_set))
-        if row.layers == 1:
-            kernel = found.pop("kernel")[0]  # [D, K], the first seed's
-            title = f"{name}: error {found['test error, %'].mean():.2f} %"
-            shown[title] = kernel.T[:36].reshape(-1, *train_set.x.shape[1:])
-        run.metrics |= {f"{what}, {name}": values for what, values in found.items()}
-    of = lambda what, *names: np.stack([run.metrics[f"{what}, {name}"] for name in names])  # [rows, S]
-    less = lambda what, a, b: np.subtract(*of(what, a, b))
-    noise = of("test error, %", "DAE-b", "DAE-g").sum(0) / 2
-    run.metrics |= {
-        "test error, AE minus CAE, %": less("test error, %", "AE", "CAE"),
-        "test error, AE minus DAE-b, %": less("test error, %", "AE", "DAE-b"),
-        "test error, AE minus DAE-g, %": less("test error, %", "AE", "DAE-g"),
-        "test error, mean of DAEs minus CAE, %": noise - run.metrics["test error, %, CAE"],
-        "Jacobian norm, AE minus CAE": less("Jacobian norm", "AE", "CAE"),
-        "saturation, CAE minus AE, %": less("saturation, %", "CAE", "AE"),
-        "rank correlation of Jacobian norm and error": rank_correlation(
-            of("Jacobian norm", *ONE_LAYER), of("test error, %", *ONE_LAYER)
-        ),
-        "test error, CAE minus CAE-2, %": less("test error, %", "CAE", "CAE-2"),
-    }
-    run.facts = {"strengths": ", ".join(f"{name} {s:g}" for name, s in strength.items() if s)}
-    return lambda: feature_panels(shown, columns=6, across=3)
 
 
 def recipe(row: Row, strength: float, units: int, epochs: int, tuning: int, batch_size: int = 50):
@@ -147,24 +60,20 @@ def recipe(row: Row, strength: float, units: int, epochs: int, tuning: int, batc
 
     def run(key, train: Batch, test: Batch):
         key_layers, key_tuning, key_test = (address(key, name) for name in ("pretraining", "tuning", "evaluation"))
-        shapes = [train.x.shape[1:], *[(units,)] * (row.layers - 1)]
-        nets = [
-            networks.mlp(s, units, hidden=(), code_activation="sigmoid", tied=True, init="sigmoid_uniform")
-            for s in shapes
-        ]
-        layers, _ = greedy(
-            [row.build(net, strength) for net in nets], train, key_layers, epochs=epochs, batch_size=batch_size
-        )
+        options: Any = {"code_activation": "sigmoid", "tied": True, "init": "sigmoid_uniform"}
+        nets = layers(train.x.shape[1:], [units] * row.layers, **options)
+        rows = [row.build(net, strength) for net in nets]
+        trained, _ = greedy(rows, train, key_layers, epochs=epochs, batch_size=batch_size)
         stack = networks.stack(nets, between="sigmoid")
         supervised = classifier(stack, ADAM, classes=10)
-        params = networks.stacked(layers)
+        params = networks.stacked(trained)
         tuned, _ = fit(resume(supervised.init, params), epoch(supervised, batch_size), train, key_tuning, tuning)
         z = encode(supervised, params, test.x)
         assert nets[0].layer is not None
         first = {
-            "Jacobian norm": jnp.sqrt(jacobians.closed(partial(nets[0].layer, layers[0]), test.x)).mean(),
+            "Jacobian norm": jnp.sqrt(jacobians.closed(partial(nets[0].layer, trained[0]), test.x)).mean(),
             "saturation, %": 100 * jnp.mean((z < 0.05) | (z > 0.95)),
-            "kernel": layers[0]["encoder"]["layer_0"]["kernel"],
+            "kernel": trained[0]["encoder"]["layer_0"]["kernel"],
         }
         error = {"test error, %": 100 * average(supervised.evaluate, tuned, test, key_test)["error"]}
         return error | (first if row.layers == 1 else {})
@@ -180,5 +89,72 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([0.0 if np.ptp(x) == 0 or np.ptp(y) == 0 else spearmanr(x, y)[0] for x, y in pairs])
 
 
-if __name__ == "__main__":
-    command(main)
+@experiment(
+    title="Contractive, denoising and plain autoencoders of one layer, {units} units, {images} images of {data}",
+    source="Rifai, Vincent, Muller, Glorot & Bengio (2011), ICML, tables 1 and 2",
+    full={"units": 1000, "epochs": 50, "images": 50000},
+    # Written before the first run. Differences are paired: a seed gives every row the same start and batches.
+    claims={
+        "test error, AE minus CAE, %": "contraction helps the classifier",
+        "test error, AE minus DAE-b, %": "so does masking noise",
+        "test error, AE minus DAE-g, %": "so does Gaussian noise",
+        "test error, mean of DAEs minus CAE, %": "contraction helps more than noise",
+        "Jacobian norm, AE minus CAE": "the contractive code is flatter",
+        "saturation, CAE minus AE, %": "and more of its units are saturated",
+        "rank correlation of Jacobian norm and error": "over the one-layer rows, the flatter the better",
+        "test error, CAE minus CAE-2, %": "a second layer helps",
+    },
+    notes=[
+        "Jacobian norm: mean over the test images of ||J||_F, in code per pixel (both in [0, 1]), before "
+        "fine-tuning; the paper prints its norms in a unit of 1e-4 that it does not explain, so only the order is "
+        "compared. Saturation: activations below 0.05 or above 0.95, before fine-tuning.",
+        "The paper trains 1000 units on 50,000 images by stochastic gradient descent and stops early on "
+        "validation images; here {units} units, {images} images, Adam (1e-3), {epochs} epochs and "
+        "{tuning} of fine-tuning without early stopping.",
+        "Each method's strength, chosen by the first seed's error on {held_out} training images that are not trained "
+        "on: {strengths}. CAE+H has one corruption of standard deviation 0.1 and both weights alike; CAE-2 is two "
+        "layers, trained one after the other.",
+    ],
+)
+def main(
+    run: Run,
+    epochs: int = 12,  # of pretraining
+    tuning: int = 12,  # epochs of fine-tuning
+    units: int = 300,  # size of each layer
+    images: int = 10000,  # how many to train on
+    held_out: int = 5000,  # training images after them that choose each method's strength; 0: the middle one
+):
+    whole, test_set = run.data()
+    sets = part(whole, images), part(whole, images, images + held_out), test_set
+    train_set, choosing, test_set = jax.tree.map(jnp.asarray, sets)
+    strength: dict[str, float] = {}
+    for name, row in ROWS.items():
+        errors = {} if held_out else dict.fromkeys(row.tried[1:2], 0.0)
+        for tried in row.tried if held_out else ():
+            net = mapped(recipe(row, tried, units, epochs, tuning))
+            found = run.computed(f"{name} {tried:g}, tried", net, run.keys()[:1], train_set, choosing)
+            errors[tried] = float(found["test error, %"][0])
+        strength[name] = min(errors, key=errors.__getitem__) if errors else strength.get(row.like, 0.0)
+
+    shown = {}
+    for name, row in ROWS.items():
+        net = mapped(recipe(row, strength[name], units, epochs, tuning))
+        found = jax.tree.map(np.asarray, run.computed(name, net, run.keys(), train_set, test_set))
+        if row.layers == 1:
+            kernel = found.pop("kernel")[0]  # [D, K], the first seed's
+            title = f"{name}: error {found['test error, %'].mean():.2f} %"
+            shown[title] = kernel.T[:36].reshape(-1, *train_set.x.shape[1:])
+        run.metrics |= {f"{what}, {name}": values for what, values in found.items()}
+    named = lambda what: {name: run.metrics[f"{what}, {name}"] for name in ROWS if f"{what}, {name}" in run.metrics}
+    error, norm, saturated = map(named, ("test error, %", "Jacobian norm", "saturation, %"))
+    for a, b in (("AE", "CAE"), ("AE", "DAE-b"), ("AE", "DAE-g"), ("CAE", "CAE-2")):
+        run.metrics[f"test error, {a} minus {b}, %"] = error[a] - error[b]
+    run.metrics |= {
+        "test error, mean of DAEs minus CAE, %": (error["DAE-b"] + error["DAE-g"]) / 2 - error["CAE"],
+        "saturation, CAE minus AE, %": saturated["CAE"] - saturated["AE"],
+        "rank correlation of Jacobian norm and error": rank_correlation(
+            *(np.stack([of[name] for name in norm]) for of in (norm, error))
+        ),
+    }
+    run.facts = {"strengths": ", ".join(f"{name} {s:g}" for name, s in strength.items() if s)}
+    return lambda: feature_panels(shown, columns=6, across=3)

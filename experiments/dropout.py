@@ -3,9 +3,6 @@
 Articles on dropout autoencoders draw two curves over the rate: the reconstruction gets worse, while a classifier on
 the codes gets better up to some rate above zero. Whether it does is found out here, for dropout of the hidden layers
 (both ways) and of the code itself, with few labels and with many. Srivastava et al. (2014), JMLR 15.
-
-    .venv/bin/python experiments/dropout.py
-    .venv/bin/python experiments/dropout.py --full    # all images and labels, 50 epochs, 10 seeds
 """
 
 from collections import defaultdict
@@ -13,12 +10,24 @@ from typing import Any
 
 import numpy as np
 import optax
-from study import Run, banded, codes, command, experiment, part, probed
+from study import Run, charted, codes, experiment, panels, part, probed
 
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder
 
 PLACES = ("hidden", "code")  # which units are dropped
+
+
+def picture(rates, squared, accuracy, few_many):
+    """Over the rate: squared error, and accuracy with few and with many labels; bands over seeds."""
+    figure, axes = panels(11, 3.6, 1, 1 + len(few_many))
+    curves = lambda value: {f"of the {place} units": [value(place, r) for r in rates] for place in PLACES}
+    how = {"xlabel": "dropout rate", "title": "reconstruction", "ylabel": "squared error on test images"}
+    charted(axes[0], rates, curves(lambda place, r: squared[place][r]), **how)
+    for i, (count, a) in enumerate(zip(few_many, axes[1:], strict=True)):
+        how |= {"title": f"linear classifier, {count} labels", "ylabel": "test accuracy, %"}
+        charted(a, rates, curves(lambda place, r, i=i: accuracy[place][r][i, 1]), **how)
+    return figure
 
 
 @experiment(
@@ -36,7 +45,6 @@ PLACES = ("hidden", "code")  # which units are dropped
 )
 def main(
     run: Run,
-    *,
     rates: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9),  # of dropout, rising from 0
     hidden: int = 256,  # width of the one hidden layer each way
     latents: int = 64,  # size of the code
@@ -46,7 +54,6 @@ def main(
     labelled: tuple[int, int] = (100, 10000),  # how many of them have labels for the classifier: few, and many
     batch_size: int = 100,  # examples in a step
 ):
-    """Trains autoencoders with dropout at several rates, and classifies their codes with few labels and many."""
     if rates[0] != 0 or len(rates) < 2:
         raise ValueError(f"rates are {rates}; give 0 first, to compare with, and at least one above it")
     whole, test_set = run.data()
@@ -74,7 +81,6 @@ def main(
                 first = np.take_along_axis(z, chosen[:, :, None], 1)
                 accuracies.append(100 - probed([first, *others], labels))
             accuracy[place][rate] = np.stack(accuracies)
-            print("  accuracy on held-out images, %:", accuracy[place][rate][:, 0].mean(-1).round(2))
 
     run.metrics["no dropout, test squared error"] = squared["hidden"][0.0]
     for n, values in zip(few_many, accuracy["hidden"][0.0], strict=True):
@@ -97,30 +103,3 @@ def main(
     run.facts["tried"] = ", ".join(f"{r:g}" for r in rates[1:])
     run.notes = ["A best rate is the highest that was tried: the peak may lie above it."] * at_the_edge
     return lambda: picture(rates, squared, accuracy, few_many)
-
-
-def picture(rates, squared, accuracy, few_many):
-    """Over the rate: squared error, and accuracy with few and with many labels; bands over seeds."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.6), dpi=100, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, 1 + len(few_many))
-    for place in PLACES:
-        banded(axes[0], rates, np.stack([squared[place][r] for r in rates]), f"of the {place} units")
-        for i, a in enumerate(axes[1:]):
-            banded(a, rates, np.stack([accuracy[place][r][i, 1] for r in rates]), f"of the {place} units")
-    axes[0].set_ylabel("squared error on test images")
-    for count, a in zip(few_many, axes[1:], strict=True):
-        a.set_title(f"linear classifier, {count} labels", fontsize=10)
-        a.set_ylabel("test accuracy, %")
-    axes[0].set_title("reconstruction", fontsize=10)
-    for a in axes:
-        a.set_xlabel("dropout rate")
-        a.grid(True, color="#e4e4e4", linewidth=0.6)
-        a.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=9)
-    return figure
-
-
-if __name__ == "__main__":
-    command(main)

@@ -2,12 +2,8 @@
 
 Hinton & Salakhutdinov (2006), Science 313, and Bengio et al. (2007), NIPS, for greedy pretraining; Lee Hung-yi's
 lectures on deep learning for this net, and for the L1 on the code of a layer as wide as what it codes, which could
-copy it. All images are there to pretrain on, the labels of some of them to fine-tune by; the same net, labels,
-batches and number of updates from a random start. Balanced labelled sets, a draw a seed. With logistic units, those
-of the papers, and with rectified ones, which came later and start well by themselves.
-
-    .venv/bin/python experiments/few_labels.py
-    .venv/bin/python experiments/few_labels.py --full    # all images and labels, 20 epochs a layer, 10 seeds
+copy it. All images are there to pretrain on, the labels of some of them to fine-tune by. With logistic units, those of
+the papers, and with rectified ones, which came later and start well by themselves.
 """
 
 from collections.abc import Callable
@@ -17,23 +13,64 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Run, command, difference, experiment, mapped, part
+from study import Run, charted, experiment, layers, mapped, panels, part
 
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder, classifier, sparse
-from ae_jax.app import plots
 from ae_jax.core import average, epoch, fit
 from ae_jax.objectives.labels import draw_labelled
 from ae_jax.training import stages
 
 STARTS = ("random start", "pretrained")
-# Written before the first run on test images: what pretraining is for. With all labels it may go either way and is
-# only measured; so are rectified units, as one trial on held-out training images saw no gain with them.
-CLAIMS = {
-    "sigmoid, 100 labels, random start minus pretrained, test error, %": "10 labels a class: pretraining helps",
-    "sigmoid, 1000 labels, random start minus pretrained, test error, %": "100 labels a class: and here, too",
-}
+
+
+class Recipe(NamedTuple):
+    """A net's start, its pretraining, and its fine-tuning from given params."""
+
+    init: Callable[..., Any]  # (key, data) -> params
+    pretrain: Callable[..., Any]  # (key, data) -> params
+    tune: Callable[..., Any]  # (key, params, train, test, labels, epochs) -> test error in %
+
+
+def recipe(activation, shape, widths, classes, learning_rate, code_l1, batch_size, pretraining) -> Recipe:
+    """Pure functions of keys for a net of one kind of unit."""
+    scheme: Any = {"relu": "he", "sigmoid": "sigmoid_uniform"}[activation]
+    nets = layers(shape, widths, code_activation=activation, init=scheme)
+    stack = networks.stack(nets, between=activation)
+    tuned = classifier(stack, optax.adam(learning_rate), classes=classes)
+
+    def layer(i, net):
+        # pixels and logistic units are probabilities; rectified ones have no upper end
+        likelihood = "bernoulli" if i == 0 or activation == "sigmoid" else "squared"
+        if net.latents < int(np.prod(net.shape)):
+            return autoencoder(net, optax.adam(learning_rate), likelihood=likelihood)
+        return sparse(net, optax.adam(learning_rate), penalty="l1", weight=code_l1, likelihood=likelihood)
+
+    def pretrain(key, train):
+        each = [layer(i, net) for i, net in enumerate(nets)]
+        trained, _ = stages.greedy(each, train, key, epochs=pretraining, batch_size=batch_size)
+        return networks.stacked(trained)
+
+    def tune(key, given, train, test, count, times):
+        key_labels, key_run = jax.random.split(key)
+        labelled = draw_labelled(train, key_labels, min(count, len(train.x)), classes)
+        params, _ = fit(stages.resume(tuned.init, given), epoch(tuned, batch_size), labelled, key_run, times)
+        error = lambda *a: {"error": tuned.evaluate(*a)["error"]}
+        return 100 * average(error, params, test, jax.random.key(0))["error"]
+
+    return Recipe(stack.init, pretrain, tune)
+
+
+def picture(metrics, labels, activations):
+    """Test error against the number of labels, mean and 95 % interval, of both starts with each kind of unit."""
+    figure, axes = panels(5.8, 4)
+    curve = lambda arm: [metrics[f"{arm.format(count)}, test error, %"] for count in labels]
+    arms = [(activation, name) for activation in activations for name in STARTS]
+    series = {f"{a}, {name}": curve(f"{a}, {{}} labels, {name}") for a, name in arms}
+    how = {"xscale": "log", "yscale": "log", "xlabel": "labels", "ylabel": "error on test images, %"}
+    charted(axes, labels, series, xticks=labels, xticklabels=[f"{count:,}" for count in labels], **how)
+    return figure
 
 
 @experiment(
@@ -41,6 +78,12 @@ CLAIMS = {
     source="Hinton & Salakhutdinov (2006), Science 313; Bengio et al. (2007), NIPS",
     seeds=4,
     full={"seeds": 10, "images": 60000, "pretraining": 20, "labels": (100, 1000, 60000), "epochs": (100, 40, 20)},
+    # Written before the first run on test images: what pretraining is for. With all labels it may go either way and is
+    # only measured; so are rectified units, as one trial on held-out training images saw no gain with them.
+    claims={
+        "sigmoid, 100 labels, random start minus pretrained, test error, %": "10 labels a class: pretraining helps",
+        "sigmoid, 1000 labels, random start minus pretrained, test error, %": "100 labels a class: and here, too",
+    },
     notes=[
         "{pretraining} epochs a layer on {trained} images without labels. Both starts get the same number of "
         "updates with labels; what pretraining costs comes on top.",
@@ -52,7 +95,6 @@ CLAIMS = {
 )
 def main(
     run: Run,
-    *,
     images: int = 10000,  # how many of the training images there are, to pretrain on and to choose labels from
     widths: tuple[int, ...] = (1000, 1000, 500),  # of the layers
     activations: tuple[Literal["sigmoid", "relu"], ...] = ("sigmoid", "relu"),  # of the layers: one net for each
@@ -64,7 +106,6 @@ def main(
     batch_size: int = 100,  # examples in a step
     on_validation: bool = False,  # measure on a sixth of the training images, held out, instead of the test set
 ):
-    """Fine-tunes a classifier with few and with many labels, pretrained and from a random start."""
     if len(labels) != len(epochs):
         raise ValueError(f"there are {len(labels)} sizes of labelled sets and {len(epochs)} numbers of epochs")
     train_set, test_set = run.data(labels=True)
@@ -78,90 +119,15 @@ def main(
     for activation in activations:
         deep = recipe(activation, train.x.shape[1:], widths, classes, learning_rate, code_l1, batch_size, pretraining)
         pretrain = mapped(deep.pretrain)
-        pretrained, losses = run.computed(f"{activation}, pretraining", pretrain, run.keys("pretraining"), train)
-        print(f"  reconstruction of each layer's input {losses.mean(0).round(2).tolist()}", flush=True)
+        pretrained = run.computed(f"{activation}, pretraining", pretrain, run.keys("pretraining"), train)
         starts = dict(zip(STARTS, (mapped(deep.init)(run.keys("init"), train), pretrained), strict=True))
         for count, times in zip(labels, epochs, strict=True):
             # one program and one key for both starts: the same labels in the same batches
             tune = mapped(lambda of, a, b: deep.tune(of[0], of[1], a, b, count, times))
             for name, given in starts.items():
                 arm = f"{activation}, {count} labels, {name}"
-                errors, training = run.computed(arm, tune, (run.keys("tuning"), given), train, test)
+                errors = run.computed(arm, tune, (run.keys("tuning"), given), train, test)
                 run.metrics[f"{arm}, test error, %"] = np.asarray(errors)
-                print(f"  {np.mean(errors):.2f} % in error, {100 * np.mean(training):.2f} % in training", flush=True)
-            label = f"{activation}, {count} labels, random start minus pretrained, test error, %"
-            run.metrics[label] = difference(run.metrics, label)
-    run.claims = {label: text for label, text in CLAIMS.items() if label in run.metrics}
+            run.claims.setdefault(f"{activation}, {count} labels, random start minus pretrained, test error, %", "")
     run.facts = {"trained": len(train.x)}
     return lambda: picture(run.metrics, labels, activations)
-
-
-class Recipe(NamedTuple):
-    """A net's start, its pretraining, and its fine-tuning from given params."""
-
-    init: Callable[..., Any]  # (key, data) -> params
-    pretrain: Callable[..., Any]  # (key, data) -> params, the last loss of each layer [L]
-    tune: Callable[..., Any]  # (key, params, train, test, labels, epochs) -> test error in %, last training error
-
-
-def recipe(activation, shape, widths, classes, learning_rate, code_l1, batch_size, pretraining) -> Recipe:
-    """Pure functions of keys for a net of one kind of unit."""
-    scheme: Any = {"relu": "he", "sigmoid": "sigmoid_uniform"}[activation]
-    nets = [
-        networks.mlp(below, width, hidden=(), code_activation=activation, init=scheme)
-        for below, width in zip((shape, *[(width,) for width in widths[:-1]]), widths, strict=True)
-    ]
-    stack = networks.stack(nets, between=activation)
-    tuned = classifier(stack, optax.adam(learning_rate), classes=classes)
-
-    def layer(i, net):
-        # pixels and logistic units are probabilities; rectified ones have no upper end
-        likelihood = "bernoulli" if i == 0 or activation == "sigmoid" else "squared"
-        if net.latents < int(np.prod(net.shape)):
-            return autoencoder(net, optax.adam(learning_rate), likelihood=likelihood)
-        return sparse(net, optax.adam(learning_rate), penalty="l1", weight=code_l1, likelihood=likelihood)
-
-    def pretrain(key, train):
-        layers = [layer(i, net) for i, net in enumerate(nets)]
-        trained, histories = stages.greedy(layers, train, key, epochs=pretraining, batch_size=batch_size)
-        return networks.stacked(trained), jnp.stack([history["reconstruction"][-1] for history in histories])
-
-    def tune(key, given, train, test, count, times):
-        key_labels, key_run = jax.random.split(key)
-        labelled = draw_labelled(train, key_labels, min(count, len(train.x)), classes)
-        params, history = fit(stages.resume(tuned.init, given), epoch(tuned, batch_size), labelled, key_run, times)
-        error = average(lambda *a: {"error": tuned.evaluate(*a)["error"]}, params, test, jax.random.key(0))["error"]
-        return 100 * error, history["error"][-1]
-
-    return Recipe(stack.init, pretrain, tune)
-
-
-def picture(metrics, labels, activations):
-    """Test error against the number of labels, mean and 95 % interval, of both starts with each kind of unit."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.4, 3.6), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    for activation, line in zip(activations, ("-", ":"), strict=False):
-        for name, colour, aside in zip(STARTS, (plots.ORANGE, plots.BLUE), (0.97, 1.03), strict=True):
-            values = np.stack([metrics[f"{activation}, {count} labels, {name}, test error, %"] for count in labels])
-            mean, low, high = plots.band(values)
-            apart = np.array(labels) * aside  # so that no interval hides another
-            how = {"color": colour, "linestyle": line, "capsize": 3, "marker": "o", "markersize": 4}
-            axes.errorbar(apart, mean, [mean - low, high - mean], label=f"{activation}, {name}", **how)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xticks(labels, [f"{count:,}" for count in labels])
-    axes.minorticks_off()
-    ticks = [t for t in (1, 2, 3, 5, 10, 20, 30, 50, 100) if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]]
-    axes.set_yticks(ticks, [f"{t} %" for t in ticks])
-    axes.set_xlabel("labels")
-    axes.set_title("error on test images", loc="left", fontsize=10)
-    axes.grid(True, color=plots.GRID, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    return figure
-
-
-if __name__ == "__main__":
-    command(main)

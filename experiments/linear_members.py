@@ -4,29 +4,20 @@ A linear autoencoder's error is PCA's, and its decoder spans the principal subsp
 weights the encoder and decoder together are the projection on it; a linear VAE is probabilistic PCA (Lucas et al.,
 2019, arXiv:1911.02469). Logistic PCA with 30 codes is the baseline that Hinton & Salakhutdinov (2006) set beside
 their deep autoencoder.
-
-    .venv/bin/python experiments/linear_members.py
-    .venv/bin/python experiments/linear_members.py --full    # logistic PCA of all images, 50 epochs, 5 seeds
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from study import Published, Run, command, cosine_adam, experiment, image_rows, mapped, of_seed, part
+from sklearn.decomposition import PCA
+from study import Published, Run, cosine_adam, experiment, image_rows, mapped, of_seed
 
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder, vae
 from ae_jax.core import Batch
 from ae_jax.evaluation import logistic_pca, pca
 
-# Written before the first full run; docs/findings.md tells what changed after it.
 CAPTION = "Hinton & Salakhutdinov (2006), caption of fig. 2 B"
-PUBLISHED = {
-    "PCA, test squared error": Published(13.87, CAPTION, 0.02),
-    "linear autoencoder, test squared error": Published(13.87, CAPTION, 0.05, "PCA's, which is its optimum"),
-    "tied linear autoencoder, test squared error": Published(13.87, CAPTION, 0.05, "PCA's, which is its optimum"),
-    "logistic PCA, test squared error": Published(8.01, CAPTION, 0.4),
-}
 # what the closed forms give is measured here; |difference| that counts as equal
 CLAIMS = {
     "0.05 minus distance of the linear autoencoder's error from PCA's": "its error is PCA's",
@@ -42,8 +33,14 @@ ERROR, TIED_ERROR, SPAN, PROJECTION, BOUND, LOGISTIC = CLAIMS
 @experiment(
     title="Linear members with {latents} codes on {data}: against PCA, probabilistic PCA; logistic PCA",
     source="Baldi & Hornik (1989); Lucas et al. (2019), arXiv:1911.02469; Hinton & Salakhutdinov (2006)",
-    seeds=3,
     full={"seeds": 5, "epochs": 50, "fitted": 60000},
+    # Written before the first full run; docs/findings.md tells what changed after it.
+    published={
+        "PCA, test squared error": Published(13.87, CAPTION, 0.02),
+        "linear autoencoder, test squared error": Published(13.87, CAPTION, 0.05, "PCA's, which is its optimum"),
+        "tied linear autoencoder, test squared error": Published(13.87, CAPTION, 0.05, "PCA's, which is its optimum"),
+        "logistic PCA, test squared error": Published(8.01, CAPTION, 0.4),
+    },
     claims=CLAIMS,
     notes=[
         "The distance of the tied weights' product W W^T from the projection P is |W W^T - P| / |P|, Frobenius "
@@ -57,7 +54,6 @@ ERROR, TIED_ERROR, SPAN, PROJECTION, BOUND, LOGISTIC = CLAIMS
 )
 def main(
     run: Run,
-    *,
     epochs: int = 12,  # passes over the training set
     latents: int = 30,  # size of the codes
     learning_rate: float = 5e-3,  # Adam's at the start; it falls to 0 along half a cosine
@@ -66,14 +62,12 @@ def main(
     iterations: int = 200,  # of its L-BFGS
     ridge: float = 0.01,  # on its codes and components
 ):
-    """Trains the linear autoencoders and the linear VAE, fits logistic PCA, and compares them with closed forms."""
     train_set, test_set = (Batch(jnp.asarray(d.x)) for d in run.data())
-    shape, same = train_set.x.shape[1:], np.ones(len(run.seeds))
-    adam = cosine_adam(learning_rate, epochs, train_set, batch_size)
+    shape, adam = train_set.x.shape[1:], cosine_adam(learning_rate, epochs, train_set, batch_size)
     linear = pca.fit(train_set.x, latents)
     axes = np.asarray(linear.components).reshape(latents, -1)  # [K, D], orthonormal
     error = float(pca.evaluate(linear, test_set.x)["squared_error"].mean())
-    run.metrics["PCA, test squared error"] = error * same
+    run.metrics["PCA, test squared error"] = error
 
     for tied, name in ((False, "linear autoencoder"), (True, "tied linear autoencoder")):
         algorithm = autoencoder(networks.linear(shape, latents, tied=tied), adam)
@@ -92,23 +86,21 @@ def main(
     algorithm = vae(networks.linear(shape, latents, heads=2), adam, likelihood="gaussian")
     params = run.train("linear VAE", algorithm, train_set).params
     bound = run.evaluate(algorithm, params, test_set)["elbo"]
-    likelihood = probabilistic(train_set, test_set, latents)
+    flat = [np.asarray(d.x, np.float64).reshape(len(d.x), -1) for d in (train_set, test_set)]
+    likelihood = float(PCA(latents, svd_solver="covariance_eigh").fit(flat[0]).score(flat[1]))  # in closed form
 
     fit = mapped(lambda key, x: logistic_pca.fit(x, latents, key, ridge=ridge, iterations=iterations))
     models = run.computed("logistic PCA", fit, run.keys("logistic PCA"), train_set.x[:fitted])
     measure = mapped(lambda model, x: jax.tree.map(jnp.mean, logistic_pca.evaluate(model, x)))
-    own, unseen = (
-        jax.tree.map(np.asarray, measure(models, d.x)) for d in (part(train_set, min(fitted, 1000)), test_set)
-    )
+    own, unseen = (measure(models, x) for x in (train_set.x[: min(fitted, 1000)], test_set.x))
     run.metrics |= {
         "linear VAE, test bound, nats": bound,
-        "probabilistic PCA, test log-likelihood, nats": likelihood * same,
+        "probabilistic PCA, test log-likelihood, nats": likelihood,
         BOUND: 2 - np.abs(bound - likelihood),
         "logistic PCA, test squared error": unseen["squared_error"],
         "logistic PCA, squared error on images it was fitted to": own["squared_error"],
         "logistic PCA, test cross-entropy, nats": unseen["cross_entropy"],
     }
-    run.published = PUBLISHED if (run.settings["data"], latents) == ("mnist", 30) else {}
 
     shown, first = test_set.x[:10], of_seed(models)
     decoded = {
@@ -117,15 +109,3 @@ def main(
         f"logistic PCA-{latents}": logistic_pca.decode(first, logistic_pca.encode(first, shown)),
     }
     return lambda: image_rows(decoded)
-
-
-def probabilistic(train_set: Batch, test_set: Batch, latents: int) -> float:
-    """The mean log-likelihood of probabilistic PCA, fitted in closed form, on the test set. In nats."""
-    from sklearn.decomposition import PCA
-
-    flat = [np.asarray(part.x, np.float64).reshape(len(part.x), -1) for part in (train_set, test_set)]
-    return float(PCA(latents, svd_solver="covariance_eigh").fit(flat[0]).score(flat[1]))
-
-
-if __name__ == "__main__":
-    command(main)

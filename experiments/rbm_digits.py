@@ -1,13 +1,9 @@
 """Logistic regression on the hidden units of an RBM against raw pixels, on scikit-learn's digits; ours beside theirs.
 
 The example plot_rbm_logistic_classification of scikit-learn: 1,797 digits of 8x8 pixels, each also moved by a pixel
-in four directions; 100 hidden units, persistent CD with a learning rate of 0.06 and batches of 10, 10 passes;
-logistic regression with C = 6000 on the units and C = 100 on the pixels. The example moves the digits *before* it
-splits, so that moved copies of test digits are trained on: here both that and a split before anything is moved.
-
-    .venv/bin/python experiments/rbm_digits.py
-
-The defaults are the published protocol; there is no larger one.
+in four directions; logistic regression with C = 6000 on the units and C = 100 on the pixels. The example moves the
+digits *before* it splits, so that moved copies of test digits are trained on: here both that and a split before
+anything is moved. The defaults are the published protocol.
 """
 
 import warnings
@@ -17,21 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from scipy.ndimage import shift
-from study import Published, Run, command, experiment, feature_panels, mapped, of_seed
+from study import Published, Run, experiment, feature_panels, mapped, of_seed, tabled
 
 from ae_jax import networks
 from ae_jax.algorithms import rbm
 from ae_jax.core import Batch, epoch, fit
 
-# Written before the first run.
 PASS_10 = Published(-20.09, "scikit-learn 0.15, user guide, output of the example's 10th pass", 1.0, "train; one split")
-PUBLISHED = {f"{name}, pseudo-likelihood, moved then split": PASS_10 for name in ("scikit-learn's RBM", "our RBM")}
-CLAIMS = {
-    "our RBM minus raw pixels, points, split then moved": "an RBM's units classify better than pixels, without a leak",
-    "our RBM minus raw pixels, points, moved then split": "and by the shipped protocol",
-    "our RBM minus scikit-learn's plus 1, points, split then moved": "ours is less than a point worse than theirs",
-    "our RBM minus scikit-learn's plus 1, points, moved then split": "and by the shipped protocol",
-}
 MOVES = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 
 
@@ -75,7 +63,14 @@ def accuracy(features, split, penalty):
     source="scikit-learn, example plot_rbm_logistic_classification; Tieleman (2008), ICML",
     seeds=5,
     data=None,
-    claims=CLAIMS,
+    # Written before the first run.
+    published={f"{name}, pseudo-likelihood, moved then split": PASS_10 for name in ("scikit-learn's RBM", "our RBM")},
+    claims={
+        "our RBM minus raw pixels, points, split then moved": "an RBM's units beat pixels, without a leak",
+        "our RBM minus raw pixels, points, moved then split": "and by the shipped protocol",
+        "our RBM minus scikit-learn's plus 1, points, split then moved": "ours is less than a point worse than theirs",
+        "our RBM minus scikit-learn's plus 1, points, moved then split": "and by the shipped protocol",
+    },
     notes=[
         "A seed is a split of the digits and the start of the RBMs; the regressions know none. As shipped, the "
         'example asks LogisticRegression(solver="newton-cg", tol=1), which in scikit-learn 1.9 stops where it '
@@ -86,14 +81,12 @@ def accuracy(features, split, penalty):
 )
 def main(
     run: Run,
-    *,
     epochs: int = 10,  # passes over the training set
     units: int = 100,  # hidden units
     learning_rate: float = 0.06,  # of both RBMs
     batch_size: int = 10,  # examples in a step, and persistent chains
     digits: int | None = None,  # use only so many
 ):
-    """Trains our RBM and scikit-learn's on the same digits, and classifies their units."""
     from sklearn.datasets import load_digits
     from sklearn.neural_network import BernoulliRBM
     from threadpoolctl import threadpool_limits
@@ -105,8 +98,7 @@ def main(
     for protocol, leak in (("split then moved", False), ("moved then split", True)):
         splits = [prepared(pixels, labels, s, leak) for s in run.seeds]
         params = run.computed(protocol, learn, (run.keys(), jnp.stack([split[0] for split in splits])))
-        found = {"our RBM": [], "scikit-learn's RBM": [], "raw pixels": []}
-        likelihood = {"our RBM": [], "scikit-learn's RBM": []}
+        rows = []
         for i, (s, split) in enumerate(zip(run.seeds, splits, strict=True)):
             threadpool_limits(1)  # small matrices: on a busy machine more threads were measured fifty times slower
             print(f"{protocol}, seed {s}: scikit-learn's RBM and three logistic regressions")
@@ -117,21 +109,20 @@ def main(
             layer = one["encoder"]["layer_0"]
             ours.components_, ours.intercept_hidden_ = layer["kernel"].T, layer["bias"]
             ours.intercept_visible_ = one["decoder"]["bias_0"]
-            for name, machine in (("our RBM", ours), ("scikit-learn's RBM", theirs)):
-                likelihood[name].append(machine.score_samples(split[0]).mean())
-                filters.setdefault(name, machine.components_.reshape(-1, 8, 8, 1))
+            machines = {"our RBM": ours, "scikit-learn's RBM": theirs}
             codes = [np.asarray(algorithm.encode(one, jnp.asarray(x))) for x in split[:2]]
-            found["our RBM"].append(accuracy(codes, split, 6000))
-            found["scikit-learn's RBM"].append(accuracy([theirs.transform(x) for x in split[:2]], split, 6000))
-            found["raw pixels"].append(accuracy(split[:2], split, 100))
-        run.metrics |= {f"{name}, accuracy, %, {protocol}": values for name, values in found.items()}
-        run.metrics |= {f"{name}, pseudo-likelihood, {protocol}": values for name, values in likelihood.items()}
-        ours, theirs, raw = (np.array(values) for values in found.values())
+            rows.append(
+                {
+                    "our RBM, accuracy, %": accuracy(codes, split, 6000),
+                    "scikit-learn's RBM, accuracy, %": accuracy([theirs.transform(x) for x in split[:2]], split, 6000),
+                    "raw pixels, accuracy, %": accuracy(split[:2], split, 100),
+                    **{f"{name}, pseudo-likelihood": m.score_samples(split[0]).mean() for name, m in machines.items()},
+                }
+            )
+            filters = filters or {name: m.components_.reshape(-1, 8, 8, 1) for name, m in machines.items()}
+        run.metrics |= tabled(rows, f"{{}}, {protocol}")
+        names = ("our RBM", "scikit-learn's RBM", "raw pixels")
+        ours, theirs, raw = (run.metrics[f"{name}, accuracy, %, {protocol}"] for name in names)
         run.metrics[f"our RBM minus raw pixels, points, {protocol}"] = ours - raw
         run.metrics[f"our RBM minus scikit-learn's plus 1, points, {protocol}"] = ours - theirs + 1
-    run.published = PUBLISHED if digits is None and (units, epochs) == (100, 10) else {}
     return lambda: feature_panels(filters, columns=10)
-
-
-if __name__ == "__main__":
-    command(main)

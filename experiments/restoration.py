@@ -5,12 +5,8 @@ Noise, missing pixels, erased squares and bars, low resolution (x2, x4) and lost
 articles, circles and squares to be coloured red and blue. Vincent et al. (2010), JMLR 11; Zhang et al. (2017), IEEE
 Trans. Image Processing 26, for predicting the correction; Damelin & Hoang (2018), SIAM J. Imaging Sciences 11, for
 biharmonic inpainting; Buades et al. (2011), IPOL, for non-local means.
-
-    .venv/bin/python experiments/restoration.py
-    .venv/bin/python experiments/restoration.py --full    # 200 photographs, 60,000 patches, for a GPU
 """
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,20 +15,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
-from study import command, record
+from study import Run, cosine_adam, experiment
 
 from ae_jax import corruption, networks
 from ae_jax import data as datasets
 from ae_jax.algorithms import denoising
 from ae_jax.app import plots
 from ae_jax.app.restoration import tiled
-from ae_jax.core import Algorithm, Batch, address
+from ae_jax.core import address
 from ae_jax.corruption import Corruption
-from ae_jax.data import validation_split
 from ae_jax.evaluation.quality import psnr, ssim
-from ae_jax.training.loop import train
 
 PHOTOGRAPHS = "../shared/data/bsds500"
 Restorer = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (corrupted [H, W, 3], missing [H, W]) -> [H, W, 3]
@@ -74,187 +67,7 @@ TASKS = {
     "colour": Task(corruption.grey(), "colour by brightness"),
 }
 TOY = "toy, shapes coloured right, %"
-# Written before the first run, each against the strongest baseline.
-CLAIMS = {
-    f"{name}, PSNR, dB: autoencoder minus {task.rival}": f"restores unseen photographs better than {task.rival}"
-    for name, task in TASKS.items()
-} | {f"{TOY}: autoencoder minus all of the commoner colour": "colours circles and squares by their shape"}
-
-
-def main(
-    *,
-    seeds: int = 3,
-    seed: int = 0,
-    tasks: tuple[str, ...] = tuple(TASKS),
-    patches: int = 6000,
-    epochs: int = 5,
-    patch: int = 32,
-    features: int = 64,
-    kernel: int = 4,
-    learning_rate: float = 2e-3,
-    batch_size: int = 8,
-    photographs: int = 16,
-    toys: int = 3000,
-    full: bool = False,
-    images: str = PHOTOGRAPHS,
-    out: str = "results",
-):
-    """Trains a small network for each loss and restores whole photographs of the test set with it.
-
-    Args:
-        seeds: how many runs of each.
-        seed: the first of them; what it restores is the picture.
-        tasks: which losses, of noise, missing pixels, erased squares, bars, resolution x2 and x4, colour.
-        patches: to train on, from training photographs; a tenth of them chooses the epoch instead.
-        epochs: passes over them.
-        patch: side of a patch, and of the tiles of a photograph; even.
-        features: feature maps of the network's level; the toy's has two levels, of half as many and as many.
-        kernel: side of its kernels.
-        learning_rate: Adam's at the start; it falls to 0 along half a cosine.
-        batch_size: patches in a step.
-        photographs: test photographs to restore, evenly spaced in the order of their names.
-        toys: images of circles and squares to train on; 0 leaves the toy out.
-        full: 60,000 patches, 20 epochs, 256 feature maps, all photographs.
-        images: a folder of photographs with folders train and test in it.
-        out: folder for the record.
-    """
-    if full:
-        patches, epochs, features, photographs = 60000, 20, 256, 1000
-    if unknown := sorted(set(tasks) - set(TASKS)):
-        raise ValueError(f"the tasks {unknown} are not known; there are {list(TASKS)}")
-    settings, began, sweep = dict(locals()), time.perf_counter(), range(seed, seed + seeds)
-    del settings["unknown"]
-    drawn = datasets.load(images, patch=patch, count=patches, test_count=1, colour=True)
-    learned, held_out = validation_split(drawn.train, 0.1, seed=0)
-    tested = whole(Path(images) / "test", photographs)
-    tuned = whole(Path(images) / "train", 4)  # what the baselines' strengths are chosen on
-    fit = partial(fitted, epochs=epochs, kernel=kernel, rate=learning_rate, batch=batch_size, seeds=sweep)
-
-    metrics: dict[str, np.ndarray] = {}
-    cells, notes, chosen = [], [], []
-    for place, name in enumerate(tasks):
-        task = TASKS[name]
-        print(f"{name}: {seeds} runs of {epochs} epochs", flush=True)
-        algorithm, trained = fit(task.corrupt, learned, held_out, channels=(features,))
-        baselines = {}
-        for family, candidates in families(name, tuned).items():
-            index, baselines[family] = best(candidates, spoiled(task, tuned, 1))
-            if len(candidates) > 1:
-                chosen.append(f"{name}, {family}: {index + 1} of {len(candidates)}")
-        restore = jax.jit(algorithm.reconstruct)
-        nets = [network(restore, trained.of(s), patch, task.filling) for s in sweep]
-        print(f"{name}: restoring {len(tested)} photographs", flush=True)
-        shown = place % len(tested)
-        scores: dict[str, list[Any]] = {"as corrupted": [], **{family: [] for family in baselines}, "autoencoder": []}
-        row = []
-        for i, (photo, corrupted, missing) in enumerate(spoiled(task, tested, 0)):
-            ways: dict[str, list[Restorer]] = {"as corrupted": [lambda c, _: c]}
-            ways |= {family: [baseline] for family, baseline in baselines.items()} | {"autoencoder": nets}
-            for way, several in ways.items():
-                made = [np.clip(one(corrupted, missing), 0, 1) for one in several]
-                scores[way].append([(psnr(m[None], photo[None])[0], ssim(m[None], photo[None])[0]) for m in made])
-                if i == shown and way in ("as corrupted", task.rival, "autoencoder"):
-                    row.append((way, made[0], scores[way][-1][0][0]))
-        for way, of in scores.items():
-            mean = np.mean(of, 0)  # over photographs -> [S or 1, 2]
-            metrics[f"{name}, PSNR, dB: {way}"] = np.broadcast_to(mean[:, 0], seeds)
-            metrics[f"{name}, SSIM: {way}"] = np.broadcast_to(mean[:, 1], seeds)
-        for measure in ("PSNR, dB", "SSIM"):
-            ours, theirs = (metrics[f"{name}, {measure}: {way}"] for way in ("autoencoder", task.rival))
-            metrics[f"{name}, {measure}: autoencoder minus {task.rival}"] = ours - theirs
-        cells.append([crop(tested[shown]), *(crop(image) for _, image, _ in row)])
-        notes.append([name, *(f"{way.removeprefix('colour ')} {value:.1f}" for way, _, value in row)])
-
-    if toys:
-        print(f"toy: {seeds} runs of {epochs} epochs", flush=True)
-        toy = datasets.load("red_and_blue", count=toys, test_count=max(1, toys // 5), size=patch)
-        two = (max(1, features // 2), features)  # a whole shape must be seen, not only its rim
-        algorithm, trained = fit(corruption.grey(), *validation_split(toy.train, 0.1, seed=0), channels=two)
-        grey = np.asarray(corruption.grey()(jnp.asarray(toy.test.x), address(jax.random.key(seed), "toy")))
-        made = [np.asarray(algorithm.reconstruct(trained.of(s), jnp.asarray(grey))) for s in sweep]
-        linear = linear_filter(np.asarray(toy.train.x[:400]), grey)
-        redder = [m[..., 0] - m[..., 2] for m in made]
-        right = np.array([coloured_right(r, toy.test.x) for r in redder])
-        pixels = {
-            "linear filter": np.full(seeds, pixels_right(linear, toy.test.x)),
-            "autoencoder": np.array([pixels_right(r, toy.test.x) for r in redder]),
-        }
-        shares = {
-            "autoencoder": right,
-            "linear filter": np.full(seeds, coloured_right(linear, toy.test.x)),
-            "all of the commoner colour": np.full(seeds, commoner(toy.test.x)),
-        }
-        metrics |= {f"{TOY}: {way}": share for way, share in shares.items()}
-        metrics |= {f"toy, pixels coloured right, %: {way}": share for way, share in pixels.items()}
-        for way in ("linear filter", "all of the commoner colour"):
-            metrics[f"{TOY}: autoencoder minus {way}"] = right - shares[way]
-        painted = np.stack([linear > 0, 0 * linear, linear <= 0], -1) * (grey.max(-1, keepdims=True) > 0)
-        shape = np.shape(cells[0][0])[:2] if cells else (72, 108)
-        cells.append([sheet(x, shape) for x in (toy.test.x, grey, painted, np.clip(made[0], 0, 1))])
-        notes.append(["toy", "grey", *(f"{way} {share[0]:.0f} %" for way, share in pixels.items())])
-
-    return record(
-        __file__,
-        metrics,
-        title="Restoring photographs: denoising autoencoders against filters, inpainting and interpolation",
-        source="Vincent et al. (2010), JMLR 11; photographs: Arbelaez et al. (2011), BSDS500",
-        settings=settings,
-        seeds=sweep,
-        seconds=time.perf_counter() - began,
-        claims={label: text for label, text in CLAIMS.items() if label in metrics},
-        notes=[
-            f"Means over {len(tested)} whole test photographs, cut to multiples of 4 pixels, values clipped to [0, 1]; "
-            "one draw of the corruption for everybody, so that baselines have no seed and their values are repeated.",
-            f"Each network is one level of convolution, {features} maps of {kernel}x{kernel} kernels at every second "
-            "pixel, and back, and predicts the correction; photographs go through it in overlapping tiles of "
-            f"{patch}x{patch}. A tenth of the training patches chooses the epoch; on patches of training photographs, "
-            "before the first run, kernels of 4 were chosen among 4, 6 and 8, and one level among one and two. "
-            f"Such a network sees {2 * kernel - 1} pixels across, where non-local means sees 17 and inpainting all: it "
-            "is suspected where it falls short, in large holes, x4 and colour first of all.",
-            "Where something is erased, all methods keep what is not, and are told where: but the network in its "
-            "input sees a black hole alone, the inpainting an exact mask. The bicubic image is what is corrupted in "
-            "resolution. Colour by brightness: the mean colour of training pixels as bright. "
-            + (f"Strengths chosen on 4 training photographs: {'; '.join(chosen)}." if chosen else ""),
-            "The toy's shapes have the same areas and the same grey in both colours; the linear filter is the "
-            "least-squares one of 15x15 pixels, and a shape has the colour that its pixels have in sum. Tried before "
-            "the first run, that filter had nearly all right: the toy asks less than it seems to, so nothing is "
-            "claimed against it. In the picture: PSNR in dB, of each whole photograph, and the toy's pixels right.",
-        ],
-        figure=lambda: plots.examples(np.stack([np.stack(row) for row in cells]), (0.0, 1.0), notes=notes, group=1),
-        out=out,
-    )
-
-
-# ------------------------------------------------------------------------------------------ autoencoders
-
-
-def fitted(
-    corrupt: Corruption, learned: Batch, held_out: Batch, *, channels, epochs, kernel, rate, batch, seeds
-) -> tuple[Algorithm, Any]:
-    """A residual convolutional autoencoder without a bottleneck, trained to undo `corrupt`, one run a seed."""
-    shape, step = learned.x.shape[1:], 2 ** len(channels)
-    latents = -(-shape[0] // step) * -(-shape[1] // step) * channels[-1]
-    # small weights at the start: the correction begins near 0
-    options: dict[str, Any] = {"dense": False, "residual": True, "init": "uniform"}
-    net = networks.conv(shape, latents, channels=channels, kernel=kernel, **options)
-    steps = epochs * -(-len(learned.x) // batch)
-    algorithm = denoising(net, optax.adam(optax.cosine_decay_schedule(rate, steps)), corruption=corrupt)
-    return algorithm, train(
-        algorithm, learned, epochs=epochs, batch_size=batch, seeds=seeds, validation=held_out, monitor="denoising"
-    )
-
-
-def network(restore: Callable[..., Any], params: Any, patch: int, filling: bool) -> Restorer:
-    """The trained network as one restores a photograph with it, tile by tile."""
-
-    def one(corrupted: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        made = tiled(partial(restore, params), corrupted, (patch, patch), batch_size=192)
-        return np.where(missing[..., None], made, corrupted) if filling else made
-
-    return one
-
-
-# ----------------------------------------------------------------------------------- photographs, baselines
+MEASURES = ("PSNR, dB", "SSIM")
 
 
 def whole(folder: Path, count: int) -> list[np.ndarray]:
@@ -325,9 +138,6 @@ def colour_by_brightness(photos: Sequence[np.ndarray], levels: int = 64) -> Rest
     return lambda image, _: image + tint[level(image.mean(-1))]
 
 
-# ---------------------------------------------------------------------------------------------------- toy
-
-
 def coloured_right(redder: np.ndarray, truth: Any) -> float:
     """Percentage of shapes that are redder than blue, in sum over their pixels, where the truth is; else bluer.
 
@@ -371,9 +181,6 @@ def linear_filter(x: np.ndarray, grey: np.ndarray, side: int = 15) -> np.ndarray
     return windows(grey.mean(-1)) @ weights
 
 
-# ------------------------------------------------------------------------------------------------ picture
-
-
 def crop(image: np.ndarray, height: int = 72, width: int = 108) -> np.ndarray:
     """The middle of a photograph, as far as it goes."""
     height, width = min(height, min(image.shape[:2])), min(width, min(image.shape[:2]))
@@ -381,17 +188,129 @@ def crop(image: np.ndarray, height: int = 72, width: int = 108) -> np.ndarray:
     return np.asarray(image[top : top + height, left : left + width], np.float32)
 
 
-def sheet(x: Any, size: tuple[int, int], gap: int = 2) -> np.ndarray:
+def sheet(x: Any, size: tuple[int, int]) -> np.ndarray:
     """As many images as fit into one of that size, side by side on white."""
-    page = np.ones((*size, 3), np.float32)
-    side = np.shape(x)[1]
-    tops, lefts = (range(0, max(length - side, 0) + 1, side + gap) for length in size)
-    places = [(top, left) for top in tops for left in lefts]
-    for image, (top, left) in zip(np.asarray(x), places, strict=False):
-        inside = image[: size[0], : size[1]]
-        page[top : top + len(inside), left : left + inside.shape[1]] = inside
-    return page
+    down, across = (max(1, (length + 2) // (np.shape(x)[1] + 2)) for length in size)
+    cells = np.resize(x, (down, across, *np.shape(x)[1:]))
+    made = plots.mosaic(cells, (0.0, 1.0), gap=2)[: size[0], : size[1]]
+    return np.pad(made, [(0, n - m) for n, m in zip((*size, 3), made.shape, strict=True)], constant_values=1.0)
 
 
-if __name__ == "__main__":
-    command(main)
+@experiment(
+    title="Restoring photographs: denoising autoencoders against filters, inpainting and interpolation",
+    source="Vincent et al. (2010), JMLR 11; photographs: Arbelaez et al. (2011), BSDS500",
+    data=None,
+    full={"patches": 60000, "epochs": 20, "features": 256, "photographs": 1000},
+    # Written before the first run, each against the strongest baseline.
+    claims={
+        f"{name}, PSNR, dB: autoencoder minus {task.rival}": f"restores unseen photographs better than {task.rival}"
+        for name, task in TASKS.items()
+    }
+    | {f"{name}, SSIM: autoencoder minus {task.rival}": "" for name, task in TASKS.items()}
+    | {
+        f"{TOY}: autoencoder minus all of the commoner colour": "colours circles and squares by their shape",
+        f"{TOY}: autoencoder minus linear filter": "",
+    },
+    notes=[
+        "Means over {tested} whole test photographs, cut to multiples of 4 pixels, values clipped to [0, 1]; "
+        "one draw of the corruption for everybody, so that baselines have no seed and their values are repeated.",
+        "Each network is one level of convolution, {features} maps of {kernel}x{kernel} kernels at every second "
+        "pixel, and back, and predicts the correction; photographs go through it in overlapping tiles of "
+        "{patch}x{patch}. A tenth of the training patches chooses the epoch; on patches of training photographs, "
+        "before the first run, kernels of 4 were chosen among 4, 6 and 8, and one level among one and two. "
+        "Such a network sees {seen} pixels across, where non-local means sees 17 and inpainting all: it "
+        "is suspected where it falls short, in large holes, x4 and colour first of all.",
+        "Where something is erased, all methods keep what is not, and are told where: but the network in its "
+        "input sees a black hole alone, the inpainting an exact mask. The bicubic image is what is corrupted in "
+        "resolution. Colour by brightness: the mean colour of training pixels as bright. {strengths}",
+        "The toy's shapes have the same areas and the same grey in both colours; the linear filter is the "
+        "least-squares one of 15x15 pixels, and a shape has the colour that its pixels have in sum. Tried before "
+        "the first run, that filter had nearly all right: the toy asks less than it seems to, so nothing is "
+        "claimed against it. In the picture: PSNR in dB, of each whole photograph, and the toy's pixels right.",
+    ],
+)
+def main(
+    run: Run,
+    tasks: tuple[str, ...] = tuple(TASKS),  # losses: noise, missing pixels, erased squares, bars, resolution x2, colour
+    patches: int = 6000,  # to train on, from training photographs; a tenth of them chooses the epoch instead
+    epochs: int = 5,  # passes over them
+    patch: int = 32,  # side of a patch, and of the tiles of a photograph; even
+    features: int = 64,  # feature maps of the network's level; the toy's has two levels, of half as many and as many
+    kernel: int = 4,  # side of its kernels
+    learning_rate: float = 2e-3,  # Adam's at the start; it falls to 0 along half a cosine
+    batch_size: int = 8,  # patches in a step
+    photographs: int = 16,  # test photographs to restore, evenly spaced in the order of their names
+    toys: int = 3000,  # images of circles and squares to train on; 0 leaves the toy out
+    images: str = PHOTOGRAPHS,  # a folder of photographs with folders train and test in it
+):
+    if unknown := sorted(set(tasks) - set(TASKS)):
+        raise ValueError(f"the tasks {unknown} are not known; there are {list(TASKS)}")
+
+    def fit(name, corrupt: Corruption, data, channels: tuple[int, ...]) -> list[Callable[..., Any]]:
+        """For each seed a residual convolutional autoencoder without a bottleneck, trained to undo `corrupt`."""
+        learned, held_out = datasets.validation_split(data, 0.1, seed=0)
+        shape, step = learned.x.shape[1:], 2 ** len(channels)
+        latents = -(-shape[0] // step) * -(-shape[1] // step) * channels[-1]
+        # small weights at the start: the correction begins near 0
+        options: dict[str, Any] = {"dense": False, "residual": True, "init": "uniform"}
+        net = networks.conv(shape, latents, channels=channels, kernel=kernel, **options)
+        adam = cosine_adam(learning_rate, epochs, learned, batch_size)
+        algorithm = denoising(net, adam, corruption=corrupt)
+        trained = run.train(name, algorithm, learned, validation=held_out, monitor="denoising")
+        restore = jax.jit(algorithm.reconstruct)
+        return [partial(restore, trained.of(s)) for s in run.seeds]
+
+    drawn = datasets.load(images, patch=patch, count=patches, test_count=1, colour=True).train
+    tested, tuned = whole(Path(images) / "test", photographs), whole(Path(images) / "train", 4)
+    cells, notes, chosen = [], [], []
+    for place, (name, task) in enumerate((name, TASKS[name]) for name in tasks):
+        nets = fit(name, task.corrupt, drawn, (features,))
+        ways: dict[str, list[Restorer]] = {"as corrupted": [lambda c, _: c]}
+        for family, candidates in families(name, tuned).items():
+            index, baseline = best(candidates, spoiled(task, tuned, 1))
+            ways[family] = [baseline]
+            chosen += [f"{name}, {family}: {index + 1} of {len(candidates)}"] * (len(candidates) > 1)
+        kept = lambda missing, filling=task.filling: filling & ~missing[..., None]  # what is known
+        ways["autoencoder"] = [
+            lambda c, m, net=net, kept=kept: np.where(kept(m), c, tiled(net, c, (patch, patch), batch_size=192))
+            for net in nets
+        ]
+        print(f"{name}: restoring {len(tested)} photographs", flush=True)
+        shown, row, scores = place % len(tested), [], {way: [] for way in ways}
+        for i, (photo, corrupted, missing) in enumerate(spoiled(task, tested, 0)):
+            for way, several in ways.items():
+                made = [np.clip(one(corrupted, missing), 0, 1) for one in several]
+                scores[way].append([(psnr(m[None], photo[None])[0], ssim(m[None], photo[None])[0]) for m in made])
+                if i == shown and way in ("as corrupted", task.rival, "autoencoder"):
+                    row.append((way, made[0], scores[way][-1][0][0]))
+        for way, of in scores.items():  # means over photographs, [S or 1, 2]
+            for measure, values in zip(MEASURES, np.mean(of, 0).T, strict=True):
+                run.metrics[f"{name}, {measure}: {way}"] = np.broadcast_to(values, len(run.seeds))
+        cells.append([crop(tested[shown]), *(crop(image) for _, image, _ in row)])
+        notes.append([name, *(f"{way.removeprefix('colour ')} {value:.1f}" for way, _, value in row)])
+
+    if toys:
+        toy = datasets.load("red_and_blue", count=toys, test_count=max(1, toys // 5), size=patch)
+        two = (max(1, features // 2), features)  # a whole shape must be seen, not only its rim
+        grey = np.asarray(corruption.grey()(jnp.asarray(toy.test.x), address(run.keys()[0], "toy")))
+        made = [np.asarray(restore(jnp.asarray(grey))) for restore in fit("toy", corruption.grey(), toy.train, two)]
+        linear = linear_filter(np.asarray(toy.train.x[:400]), grey)
+        redder = [m[..., 0] - m[..., 2] for m in made]
+        pixels = {
+            "linear filter": pixels_right(linear, toy.test.x),
+            "autoencoder": np.array([pixels_right(r, toy.test.x) for r in redder]),
+        }
+        run.metrics |= {
+            f"{TOY}: autoencoder": np.array([coloured_right(r, toy.test.x) for r in redder]),
+            f"{TOY}: linear filter": coloured_right(linear, toy.test.x),
+            f"{TOY}: all of the commoner colour": commoner(toy.test.x),
+            **{f"toy, pixels coloured right, %: {way}": share for way, share in pixels.items()},
+        }
+        painted = np.stack([linear > 0, 0 * linear, linear <= 0], -1) * (grey.max(-1, keepdims=True) > 0)
+        shape = np.shape(cells[0][0])[:2] if cells else (72, 108)
+        cells.append([sheet(x, shape) for x in (toy.test.x, grey, painted, np.clip(made[0], 0, 1))])
+        notes.append(["toy", "grey", *(f"{way} {np.ravel(share)[0]:.0f} %" for way, share in pixels.items())])
+
+    strengths = f"Strengths chosen on 4 training photographs: {'; '.join(chosen)}." if chosen else ""
+    run.facts = {"tested": len(tested), "seen": 2 * kernel - 1, "strengths": strengths}
+    return lambda: plots.examples(np.stack([np.stack(row) for row in cells]), (0.0, 1.0), notes=notes, group=1)

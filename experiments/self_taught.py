@@ -1,18 +1,14 @@
 """Self-taught learning: features of digits that have no labels, for other digits that have.
 
 UFLDL tutorial, exercise "Self-Taught Learning" (Raina et al., 2007, ICML): a sparse autoencoder of the digits 5 to 9,
-then softmax regression on its features of the digits 0 to 4. Protocol: 784-200-784 logistic units, mean activation
-0.1, weight decay 3e-3, beta 3, L-BFGS on the whole set at once; the labelled digits are those of MNIST's training
-file, the first half to train and the second to test.
-
-    .venv/bin/python experiments/self_taught.py
-    .venv/bin/python experiments/self_taught.py --full    # 400 iterations on all 29,404 unlabelled digits
+then softmax regression on its features of the digits 0 to 4 of MNIST's training file, the first half to train and the
+second to test.
 """
 
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Published, Run, codes, command, experiment, feature_panels, features, mapped
+from study import Published, Run, codes, experiment, feature_panels, features, mapped
 
 from ae_jax import networks
 from ae_jax.algorithms import sparse
@@ -20,28 +16,34 @@ from ae_jax.core import Batch
 from ae_jax.evaluation.probes import fit_linear, predict_linear
 from ae_jax.optimizers import repeated
 
-# Written before the first run.
-CLAIMS = {
-    "features minus raw pixels, beyond 1 point": "features of other digits beat raw pixels by more than one point",
-    "features minus random features, %": "it is the learning and not the layer that helps",
-}
-PUBLISHED = {
-    "accuracy, features, %": Published(98.3, "UFLDL, exercise Self-Taught Learning, step 5", 0.3),
-    "accuracy, raw pixels, %": Published(96, "UFLDL, the same page", 1.0, "there: 'only around 96 %'"),
-}
 # The tutorial's cost, 1/2 mean ||o - x||^2 + lambda/2 ||W||^2 + beta sum KL, is half of `sparse`'s, whose squared error
 # is not halved: its weight is 2 beta, its weight_l2 lambda.
 BETA, LAMBDA = 3.0, 3e-3
 SOFTMAX_LAMBDA = 1e-4
 
 
+def accuracy(z: np.ndarray, y: np.ndarray, half: int) -> float:
+    """% of the second half that the tutorial's softmax regression on the first half gets right."""
+    known, unknown = jnp.asarray(z[:half]), jnp.asarray(z[half:])
+    fitted = fit_linear(
+        known, jnp.asarray(y[:half]), int(y.max()) + 1, l2=SOFTMAX_LAMBDA * half, max_steps=100, standard=False
+    )
+    return 100 * float(np.mean(np.asarray(predict_linear(fitted, unknown)) == y[half:]))
+
+
 @experiment(
     title="Self-taught learning: features of {data}'s digits 5 to 9 classify 0 to 4, {units} units",
     source="UFLDL tutorial, exercise Self-Taught Learning; Raina et al. (2007), ICML",
-    seeds=3,
     full={"iterations": 400, "unlabelled": 29404},
-    published=PUBLISHED,
-    claims=CLAIMS,
+    published={
+        "accuracy, features, %": Published(98.3, "UFLDL, exercise Self-Taught Learning, step 5", 0.3),
+        "accuracy, raw pixels, %": Published(96, "UFLDL, the same page", 1.0, "there: 'only around 96 %'"),
+    },
+    # Written before the first run.
+    claims={
+        "features minus raw pixels, beyond 1 point": "features of other digits beat raw pixels by more than one point",
+        "features minus random features, %": "it is the learning and not the layer that helps",
+    },
     notes=[
         "{iterations} iterations on {unlabelled} unlabelled images; the tutorial (and --full): 400 on 29,404.",
         "Weights begin at U(+-sqrt(6 / (hidden + visible))); the tutorial's bound has one more in the sum, a "
@@ -51,13 +53,11 @@ SOFTMAX_LAMBDA = 1e-4
 )
 def main(
     run: Run,
-    *,
     iterations: int = 150,  # of L-BFGS, each on all unlabelled images
     units: int = 200,  # size of the code
     target: float = 0.1,  # the mean activation that the penalty asks for
     unlabelled: int = 10000,  # how many of the digits 5 to 9 to learn from
 ):
-    """Learns features of digits without labels and classifies other digits by them."""
     digits = run.data(labels=True).train
     images, labels = np.asarray(digits.x), np.asarray(digits.y)
     high, low = Batch(jnp.asarray(images[labels >= 5][:unlabelled])), labels < 5
@@ -76,7 +76,7 @@ def main(
     raw = accuracy(x.reshape(len(x), -1), y, half)
     run.metrics = {
         "accuracy, features, %": learned,
-        "accuracy, raw pixels, %": np.full(len(run.seeds), raw),
+        "accuracy, raw pixels, %": raw,
         "accuracy, random features, %": drawn,
         "features minus raw pixels, beyond 1 point": learned - raw - 1,
         "features minus random features, %": learned - drawn,
@@ -85,16 +85,3 @@ def main(
     }
     shown = {"Inputs that excite units: features of digits 5 to 9": features(params, x.shape[1:], 100)}
     return lambda: feature_panels(shown, columns=10)
-
-
-def accuracy(z: np.ndarray, y: np.ndarray, half: int) -> float:
-    """% of the second half that the tutorial's softmax regression on the first half gets right."""
-    known, unknown = jnp.asarray(z[:half]), jnp.asarray(z[half:])
-    fitted = fit_linear(
-        known, jnp.asarray(y[:half]), int(y.max()) + 1, l2=SOFTMAX_LAMBDA * half, max_steps=100, standard=False
-    )
-    return 100 * float(np.mean(np.asarray(predict_linear(fitted, unknown)) == y[half:]))
-
-
-if __name__ == "__main__":
-    command(main)

@@ -3,36 +3,48 @@
 Ng, "Sparse autoencoder", CS294A lecture notes and UFLDL tutorial; Olshausen & Field (1996). As there: 8x8 patches
 of whitened photographs, normalised to [0.1, 0.9], logistic units, weight decay, and L-BFGS on the whole training
 set at once, so that the mean activations in the penalty are exact.
-
-    .venv/bin/python experiments/sparse_patches.py
-
-The defaults are as long as the tutorial's run; the notes of the record tell what differs. There is no larger one.
 """
 
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Run, codes, command, experiment, feature_panels
+from study import Run, codes, experiment, feature_panels, images_of
 
 from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import sparse
 from ae_jax.core import Batch
 
-# Written before the first full run. `cutoff` and `weight_l2` were chosen by looking at features of training patches.
-CLAIMS = {"orientation index, sparse minus no penalty": "the penalty, and not the net, makes features oriented"}
 SIDE = 8
+
+
+def load_patches(folder: str, count: int, cutoff: float) -> tuple[np.ndarray, ...]:
+    """Normalised patches of whitened grey photographs, [count, 8, 8, 1] for training and half as many to test."""
+    parts = []
+    for seed, photographs in enumerate(images_of(folder, colour=False).values()):
+        white = [datasets.whiten_spectrum(photograph, cutoff) for photograph in photographs]
+        parts.append(datasets.patches(white, SIDE, (count, count // 2)[seed], seed))
+    deviation = datasets.patch_deviation(parts[0])  # of the training patches, for both
+    return tuple(datasets.normalise_patches(x, deviation) for x in parts)
+
+
+def orientation(features: np.ndarray, size: int = 32) -> np.ndarray:
+    """How much each feature [K, H, W] prefers one orientation, 0 to 1: see the notes in `main`. -> [K]."""
+    power = np.square(np.abs(np.fft.fft2(features, s=(size, size))))
+    power[:, 0, 0] = 0
+    f = np.fft.fftfreq(size)
+    angle = np.arctan2(f[:, None], f[None, :])
+    return np.abs((power * np.exp(2j * angle)).sum((1, 2))) / power.sum((1, 2))
 
 
 @experiment(
     title="Sparse autoencoder on natural image patches: mean activation {target:g} and oriented features",
     source="Ng, Sparse autoencoder (CS294A lecture notes; UFLDL); Olshausen & Field (1996), Nature 381",
-    seeds=3,
     data=None,
-    claims=CLAIMS,
+    # Written before the first full run. `cutoff` and `weight_l2`: by the look of features of training patches.
+    claims={"orientation index, sparse minus no penalty": "the penalty, and not the net, makes features oriented"},
     notes=[
         "Orientation index of a feature: |sum P exp(2 i angle)| / sum P over its power spectrum P without the "
         "mean; 1 for a grating, 0 for no preferred orientation; mean over units. Activations are measured on "
@@ -43,7 +55,6 @@ SIDE = 8
 )
 def main(
     run: Run,
-    *,
     iterations: int = 400,  # of L-BFGS, each on all patches
     units: int = 64,  # size of the code
     target: float = 0.05,  # the mean activation that the penalty asks for
@@ -53,8 +64,7 @@ def main(
     patches: int = 10000,  # how many to train on; half as many to test on
     images: str = "../shared/data/bsds500",  # a folder of photographs with subfolders train and test, such as BSDS500
 ):
-    """Trains sparse autoencoders on patches of photographs, and the same nets with the penalty's weight at 0."""
-    train_set, test_set = (Batch(jnp.asarray(x)) for x in load_patches(Path(images), patches, cutoff))
+    train_set, test_set = (Batch(jnp.asarray(x)) for x in load_patches(images, patches, cutoff))
     shape, shown = train_set.x.shape[1:], {}
     net = networks.mlp(shape, units, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
     for name, penalty in (("sparse", weight), ("no penalty", 0.0)):
@@ -74,27 +84,3 @@ def main(
         }
         shown[f"{name}, orientation index {index[0]:.2f}"] = features[0]
     return lambda: feature_panels(shown)
-
-
-def load_patches(folder: Path, count: int, cutoff: float) -> tuple[np.ndarray, ...]:
-    """Normalised patches of whitened grey photographs, [count, 8, 8, 1] for training and half as many to test."""
-    parts = []
-    for seed, (part, number) in enumerate({"train": count, "test": count // 2}.items()):
-        photographs = datasets.read_images(folder / part, colour=False)
-        white = [datasets.whiten_spectrum(photograph, cutoff) for photograph in photographs]
-        parts.append(datasets.patches(white, SIDE, number, seed))
-    deviation = datasets.patch_deviation(parts[0])  # of the training patches, for both
-    return tuple(datasets.normalise_patches(x, deviation) for x in parts)
-
-
-def orientation(features: np.ndarray, size: int = 32) -> np.ndarray:
-    """How much each feature [K, H, W] prefers one orientation, 0 to 1: see the notes in `main`. -> [K]."""
-    power = np.square(np.abs(np.fft.fft2(features, s=(size, size))))
-    power[:, 0, 0] = 0
-    f = np.fft.fftfreq(size)
-    angle = np.arctan2(f[:, None], f[None, :])
-    return np.abs((power * np.exp(2j * angle)).sum((1, 2))) / power.sum((1, 2))
-
-
-if __name__ == "__main__":
-    command(main)

@@ -1,11 +1,7 @@
 """A stack of sparse autoencoders under a softmax, before and after fine-tuning the whole.
 
-UFLDL tutorial, exercise "Implement deep networks for digit classification": 784-200-200, each layer a sparse
-autoencoder (mean activation 0.1, weight decay 3e-3, beta 3) trained by L-BFGS on the codes of the one below; softmax
-regression on the second layer's features; then everything below the softmax and the softmax together.
-
-    .venv/bin/python experiments/stacked_sparse.py
-    .venv/bin/python experiments/stacked_sparse.py --full    # the tutorial's 400 iterations on all 60,000 images
+UFLDL tutorial, exercise "Implement deep networks for digit classification": each layer trained on the codes of the one
+below; softmax regression on the second layer's features; then everything below the softmax and the softmax together.
 """
 
 from typing import Any
@@ -14,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Published, Run, command, experiment, feature_panels, mapped, part
+from study import Published, Run, experiment, feature_panels, layers, mapped, part
 
 from ae_jax import networks
 from ae_jax.algorithms import classifier, sparse
@@ -24,12 +20,6 @@ from ae_jax.evaluation.probes import fit_linear
 from ae_jax.optimizers import repeated
 from ae_jax.training.stages import greedy, resume
 
-# Written before the first run. The tolerances are for the tutorial's protocol (--full).
-CLAIMS = {"accuracy, fine-tuned minus before, %": "fine-tuning the whole stack helps, as the tutorial finds"}
-PUBLISHED = {
-    "accuracy before fine-tuning, %": Published(87.7, "UFLDL, exercise on deep networks, step 5", 1.5),
-    "accuracy after fine-tuning, %": Published(97.6, "UFLDL, the same page", 0.3),
-}
 # `sparse` is twice the tutorial's cost, whose squared error and weight decay are halved: see self_taught.py
 BETA, LAMBDA = 3.0, 3e-3
 SOFTMAX_LAMBDA = 1e-4  # of the softmax alone, before fine-tuning
@@ -38,10 +28,13 @@ SOFTMAX_LAMBDA = 1e-4  # of the softmax alone, before fine-tuning
 @experiment(
     title="Stacked sparse autoencoder {layers} before and after fine-tuning, {data}",
     source="UFLDL tutorial, exercise Implement deep networks for digit classification",
-    seeds=3,
     full={"iterations": 400, "images": 60000},
-    published=PUBLISHED,
-    claims=CLAIMS,
+    published={
+        "accuracy before fine-tuning, %": Published(87.7, "UFLDL, exercise on deep networks, step 5", 1.5),
+        "accuracy after fine-tuning, %": Published(97.6, "UFLDL, the same page", 0.3),
+    },
+    # Written before the first run. The tolerances are for the tutorial's protocol (--full).
+    claims={"accuracy, fine-tuned minus before, %": "fine-tuning the whole stack helps, as the tutorial finds"},
     notes=[
         "{iterations} iterations of L-BFGS a stage on {images} training images; the tutorial runs 400 on 60,000 "
         "(--full), and its tolerances are for that.",
@@ -52,12 +45,10 @@ SOFTMAX_LAMBDA = 1e-4  # of the softmax alone, before fine-tuning
 )
 def main(
     run: Run,
-    *,
     iterations: int = 100,  # of L-BFGS for each layer, and for the whole
     units: tuple[int, ...] = (200, 200),  # size of each layer, bottom first
     images: int = 10000,  # how many to train on
 ):
-    """Trains a stack of sparse autoencoders layer by layer, a softmax on it, and then all of it."""
     whole, test_set = run.data(labels=True)
     train_set, test_set = jax.tree.map(jnp.asarray, (part(whole, images), test_set))
     size, classes = len(train_set.x), int(np.max(np.asarray(whole.y))) + 1
@@ -65,18 +56,14 @@ def main(
     run.settings |= {"iterations": updates * at_once, "images": size}  # what is run
     run.facts = {"layers": "-".join(map(str, units))}
     lbfgs = repeated(optax.lbfgs(memory_size=20), at_once)
-    shapes = [train_set.x.shape[1:], *((k,) for k in units)]
-    nets = [
-        networks.mlp(shape, k, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
-        for shape, k in zip(shapes, units, strict=False)
-    ]
+    nets = layers(train_set.x.shape[1:], units, code_activation="sigmoid", output_activation="sigmoid")
     # the minibatch form on a batch that is the whole set: the penalty is the full one, exactly
-    layers = [sparse(net, lbfgs, penalty="kl_minibatch", target=0.1, weight=2 * BETA, weight_l2=LAMBDA) for net in nets]
+    each = [sparse(net, lbfgs, penalty="kl_minibatch", target=0.1, weight=2 * BETA, weight_l2=LAMBDA) for net in nets]
     # the tutorial's fine-tuning decays the softmax's weights alone
     whole_net = classifier(networks.stack(nets), lbfgs, classes=classes, head_l2=LAMBDA / 2)
 
     def pretrain(key, data: Batch) -> dict[str, Any]:
-        trained, _ = greedy(layers, data, key, epochs=updates, batch_size=size)
+        trained, _ = greedy(each, data, key, epochs=updates, batch_size=size)
         params = networks.stacked(trained)
         z = encode(whole_net, params, data.x)
         softmax = fit_linear(z, data.y, classes, l2=SOFTMAX_LAMBDA * size, max_steps=100, standard=False)
@@ -105,7 +92,3 @@ def main(
         "first layer, fine-tuned": image(kernels[1][0]),
     }
     return lambda: feature_panels(shown)
-
-
-if __name__ == "__main__":
-    command(main)

@@ -1,14 +1,21 @@
 """The scaffold of `experiments/`: settings, run folders, measures of many seeds at once, and the record.
 
-An experiment is a function `main(run, *, epochs: int = 10, ...)` under `@experiment(title=..., source=..., ...)`, which
-adds the settings that all have (seeds, seed, full, data, out, runs). It trains its arms by `run.train`, fills
-`run.metrics` with a value for each seed, and returns a function that draws its figure. The scaffold computes the
-differences that are claimed, and writes `results/<name>.json`. Nothing here is needed to use the library.
+    .venv/bin/python experiments/NAME.py --help    # its settings
+    .venv/bin/python experiments/NAME.py
+    .venv/bin/python experiments/NAME.py --full    # the paper's size, where the default is smaller
+
+An experiment is a function `main(run, epochs: int = 10, ...)` under `@experiment(title=..., source=..., ...)`, which
+adds the settings that all have (seeds, seed, full, data, out, runs), and runs it where its file is the script: `main`
+stands last in the file. It trains its arms by `run.train` or `run.each`,
+fills `run.metrics` with a value for each seed, or one for all, and returns a function that draws its figure. The
+scaffold computes the differences that are claimed, and writes `results/<name>.json`. Nothing here is needed to use the
+library.
 
 Arms train in run folders, `runs/<name>-<checksum of the settings>/<arm>`. The same command continues an experiment that
 was stopped or killed, to the same record. The folders are removed once the record is written.
 """
 
+import contextlib
 import inspect
 import io
 import json
@@ -31,10 +38,11 @@ import optax
 from jax import Array
 
 from ae_jax import data as datasets
+from ae_jax import networks
 from ae_jax.app import plots
 from ae_jax.app.report import explained
 from ae_jax.checks import labelled
-from ae_jax.core import Algorithm, Batch, Key, Metrics, Optimizer, Params, address, average
+from ae_jax.core import Algorithm, Autoencoder, Batch, Key, Metrics, Optimizer, Params, address, average
 from ae_jax.data import Dataset
 from ae_jax.data.disk import write_json, written
 from ae_jax.errors import RunError, tracebacks, warn
@@ -89,9 +97,12 @@ class Run:
         """Wall time so far, with that of epochs which stopped processes have run."""
         return time.perf_counter() - self._began + self.earlier
 
-    def data(self, labels: bool = False) -> Dataset:
-        """The dataset of the setting `data`. Raises ValueError if `labels` is asked for and an example has none."""
-        loaded = datasets.load(self.settings["data"])
+    def data(self, labels: bool = False, **options: Any) -> Dataset:
+        """The dataset of the setting `data`, loaded with options of `ae_jax.data.load`.
+
+        Raises ValueError if `labels` is asked for and an example has none.
+        """
+        loaded = datasets.load(self.settings["data"], **options)
         return with_labels(loaded) if labels else loaded
 
     def keys(self, *path: str | int) -> Key:
@@ -148,22 +159,34 @@ class Run:
             np.savez(file, given=np.asarray(given), **leaves)
         return found
 
+    def each(self, stage: str, fn: Callable[..., Any], members: Any, *shared: Any) -> Any:
+        """`mapped(fn)(members, *shared)`, a seed at a time, so that a stopped experiment repeats one seed at most.
+
+        members [S, ...] -> a pytree of NumPy arrays [S, ...].
+        """
+        whole, found = mapped(fn), []
+        for i, s in enumerate(self.seeds):
+            print(f"{stage}, seed {s}", flush=True)
+            found.append(self.computed(f"{stage}, seed {s}", whole, part(members, i, i + 1), *shared))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *found)
+
 
 def experiment(
     *,
     title: str,
     source: str,
-    seeds: int,
+    seeds: int = 3,
     data: str | None = "mnist",
     full: Mapping[str, Any] = {},
     published: Mapping[str, Published] = {},
     claims: Mapping[str, str] = {},
     notes: Sequence[str] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., dict[str, Any]]]:
-    """Makes `body(run, *, ...)` the `main` of an experiment, which returns the record that it writes.
+    """Makes `body(run, ...)` the `main` of an experiment, which returns the record that it writes.
 
-    The keyword arguments of `body` are settings of its own; a comment behind one is its help at the command line.
-    `body` returns a function that draws the figure, or None.
+    The other arguments of `body` are settings of its own, and keyword arguments of `main`; a comment behind one is its
+    help at the command line, which begins with the docstring of the module. `body` returns a function that draws the
+    figure, or None.
 
     Args:
         title: what the experiment shows, in a line; `{units}` stands for the setting or fact (`run.facts`) of
@@ -172,16 +195,18 @@ def experiment(
         seeds: the default number of runs of each arm.
         data: the default of `--data`; None if the experiment has no such setting.
         full: the settings of `--full`; empty if the experiment has no such flag.
-        published: values to stand beside some of the metrics, where `--data` has its default. Values that depend on
-            other settings go to `run.published`.
+        published: values to stand beside those of the metrics that are measured, where the settings are the defaults
+            or those of `--full`. Values that depend on other settings go to `run.published`.
         claims: metrics said, before the run, to lie above 0, and what that means. A label such as "plain minus sparse,
-            error" that is no metric is computed by `difference`. Claims that depend on settings go to `run.claims`.
+            error" that is no metric is computed by `difference`; with an empty text it is measured and not claimed.
+            Claims that depend on settings go to `run.claims`. With the default settings and those of `--full` every
+            claim has its metric; with others, a claim without one is left out.
         notes: what a reader should know; `run.notes` come after them.
     """
 
     def wrap(body: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-        own = list(inspect.signature(body).parameters.values())[1:]
         keyword = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
+        own = [p.replace(kind=p.KEYWORD_ONLY) for p in list(inspect.signature(body).parameters.values())[1:]]
         parameters = [
             keyword("seeds", default=seeds, annotation=int),
             keyword("seed", default=0, annotation=int),
@@ -203,9 +228,13 @@ def experiment(
             which = json.dumps({k: v for k, v in settings.items() if k != "out"}, sort_keys=True)
             run = Run(name, settings, runs / f"{name}-{zlib.crc32(which.encode()):08x}")
             run.claims |= claims
-            run.published |= published if settings.get("data") == data else {}
+            usual = all(settings[p.name] in (p.default, full.get(p.name, p.default)) for p in own)
+            run.published |= published if usual and settings.get("data") == data else {}
             figure = body(run, **{p.name: settings[p.name] for p in own})
-            run.metrics |= {of: difference(run.metrics, of) for of in run.claims if of not in run.metrics}
+            for label in [of for of in run.claims if of not in run.metrics]:
+                with contextlib.nullcontext() if usual else contextlib.suppress(ValueError):
+                    run.metrics[label] = difference(run.metrics, label)
+            run.claims = {of: text for of, text in run.claims.items() if text and (usual or of in run.metrics)}
             words = settings | run.facts
             row = record(
                 name,
@@ -215,7 +244,7 @@ def experiment(
                 settings=settings,
                 seeds=run.seeds,
                 seconds=run.seconds,
-                published=run.published,
+                published={of: value for of, value in run.published.items() if of in run.metrics},
                 claims=run.claims,
                 notes=[*(note.format(**words) for note in notes), *run.notes],
                 figure=figure,
@@ -228,18 +257,20 @@ def experiment(
         full_help = {"full": f"{told}, whatever the other arguments say."} if full else {}
         said = HELP | full_help | helps(body)
         lines = [f"    {name}: {said[name]}" for name in defaults]
-        main.__doc__ = "\n".join([inspect.getdoc(body) or "", "", "Args:", *lines])
+        main.__doc__ = "\n".join([inspect.cleandoc(body.__globals__["__doc__"] or ""), "", "Args:", *lines])
         main.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
         main.__annotations__ = {p.name: p.annotation for p in parameters}
         main.__kwdefaults__ = defaults
         main.__module__ = body.__module__
+        if body.__module__ == "__main__":
+            command(main)
         return main
 
     return wrap
 
 
 def helps(body: Callable[..., Any]) -> dict[str, str]:
-    """The comment behind each keyword argument of a function, a sentence for its help; "" without one."""
+    """The comment behind each argument of a function but its first, a sentence for its help; "" without one."""
     found = dict.fromkeys(list(inspect.signature(body).parameters)[1:], "")
     last = ""
     for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(body)).readline):
@@ -270,6 +301,11 @@ def part(data: Any, *bounds: int) -> Any:
     return jax.tree.map(lambda a: a[slice(*bounds)], data)
 
 
+def tabled(rows: Sequence[Mapping[str, Any]], label: str = "{}") -> dict[str, np.ndarray]:
+    """Metrics [S] of a row for each seed, which has the same columns; `label` says where their names go."""
+    return {label.format(column): np.array([row[column] for row in rows], float) for column in rows[0]}
+
+
 def of_seed(params: Any, i: int = 0) -> Any:
     """The params of the i-th seed. params [S, ...]."""
     return jax.tree.map(lambda p: p[i], params)
@@ -278,6 +314,12 @@ def of_seed(params: Any, i: int = 0) -> Any:
 def cosine_adam(rate: float, epochs: int, data: Batch, batch_size: int, **how: Any) -> Optimizer:
     """Adam whose rate falls to 0 along half a cosine in so many epochs."""
     return optax.adam(optax.cosine_decay_schedule(rate, epochs * -(-len(data.x) // batch_size)), **how)
+
+
+def layers(shape: Sequence[int], widths: Sequence[int], **options: Any) -> list[Autoencoder]:
+    """Nets of one layer each, bottom first, each on the codes of the one below; options as for `networks.mlp`."""
+    below = [tuple(shape), *((width,) for width in widths[:-1])]
+    return [networks.mlp(s, width, hidden=(), **options) for s, width in zip(below, widths, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------ many seeds
@@ -335,6 +377,25 @@ def with_labels(loaded: Dataset) -> Dataset:
     return loaded
 
 
+def images_of(folder: str, colour: bool) -> dict[str, list[np.ndarray]]:
+    """The images of a folder with folders train and test in it, uint8 [H, W, C] each."""
+    return {part: datasets.read_images(Path(folder) / part, colour=colour) for part in ("train", "test")}
+
+
+def topics(documents: Dataset) -> tuple[np.ndarray, np.ndarray, Sequence[str]]:
+    """Which documents of train and test have which topics, bool [N, T] and [Q, T], and the topics' names.
+
+    Raises ValueError for documents without topics.
+    """
+    if documents.factors is not None:
+        known, asked = (np.asarray(part) > 0 for part in documents.factors)
+        return known, asked, documents.factor_names
+    if documents.train.y is None or documents.test.y is None:
+        raise ValueError(f"{documents.name} has documents without topics; give each topic's its own folder")
+    known, asked = (np.eye(len(documents.classes), dtype=bool)[np.asarray(part.y)] for part in documents)
+    return known, asked, documents.classes
+
+
 def probe_errors(algorithm: Algorithm, params: Params, train: Batch, test: Batch) -> np.ndarray:
     """Test error in % of a linear classifier on the codes, for every seed. params [S, ...] -> [S].
 
@@ -352,7 +413,7 @@ def last(history: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
     return history[-1]["train"][metric]
 
 
-def probed(codes: Sequence[np.ndarray], labels: Sequence[Any], *, l2: float = 1.0) -> np.ndarray:
+def probed(codes: Sequence[Any], labels: Sequence[Any], *, l2: float = 1.0) -> np.ndarray:
     """Errors in % of a linear classifier fitted to the first of several sets of codes, on each of the others.
 
     codes: each [S, N, D]; labels: each [N], or [S, N] where seeds differ, integers from 0.
@@ -384,6 +445,43 @@ def _probed(codes: tuple[Array, ...], labels: tuple[Array, ...], l2: float, clas
     return map_seeds(one)(codes, labels)
 
 
+def panels(width: float, height: float, *shape: int, **how: Any) -> tuple[Any, Any]:
+    """A matplotlib Figure of so many inches, and its axes as `Figure.subplots(*shape, **how)` gives them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=100, facecolor="white", layout="constrained")
+    return figure, figure.subplots(*shape, **how)
+
+
+def scattered(axes: Any, points: Any, labels: Any, names: Sequence[str] = (), size: float = 3, **how: Any) -> None:
+    """Points [N, 2 or more] by their first two coordinates, coloured by label [N], whose names the legend gives."""
+    labels = np.asarray(labels)
+    for i, label in enumerate(np.unique(labels)):
+        named = names[i] if names else str(label)
+        of = np.asarray(points)[labels == label]
+        axes.scatter(of[:, 0], of[:, 1], s=size, color=f"C{i % 10}", linewidths=0, label=named)
+    axes.set(**{"xticks": [], "yticks": []} | how)
+
+
+def charted(axes: Any, x: Sequence[float], series: Mapping[str, Any], **how: Any) -> None:
+    """A line of means with the 95 % band over seeds for each series [len(x), S]; `how` as for `Axes.set`."""
+    for label, values in series.items():
+        banded(axes, x, np.asarray(values), label)
+    axes.set(**how)
+    if "xticks" in how:
+        axes.minorticks_off()
+    axes.grid(True, color=plots.GRID, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def show(axes: Any, image: Any, title: str) -> None:
+    """A picture [H, W, 3] under its title."""
+    axes.imshow(image)
+    axes.set_title(title, fontsize=9)
+    axes.axis("off")
+
+
 def banded(axes: Any, x: Sequence[float], values: Any, label: str, **line: Any) -> None:
     """A line of means with the 95 % band over seeds: values [len(x), S]."""
     mean, low, high = plots.band(values)
@@ -408,23 +506,23 @@ def feature_panels(named: Mapping[str, np.ndarray], columns: int = 8, across: in
     A feature is scaled by itself: zero is mid-grey, its largest weight black or white. A panel has `columns` features
     in a row, the figure `across` panels, by default all of them.
     """
-    from matplotlib.figure import Figure
-
     across = min(across or len(named), len(named))
     down = -(-len(named) // across)
-    figure = Figure(figsize=(4.5 * across, 4.85 * down), dpi=100, layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False).ravel()
-    for axes in panels:
+    figure, all_axes = panels(4.5 * across, 4.85 * down, down, across, squeeze=False)
+    for axes in all_axes.ravel()[len(named) :]:
         axes.axis("off")
-    for axes, (name, features) in zip(panels, named.items(), strict=False):
-        wide = min(columns, len(features))
-        chosen = features[: len(features) // wide * wide]  # whole rows
-        scaled = chosen / np.abs(chosen).max((1, 2, 3), keepdims=True)
-        cells = scaled.reshape(-1, wide, *features.shape[1:])
-        zoom = max(1, 450 // (wide * (features.shape[2] + 1)))  # about the panel's dots
-        axes.imshow(plots.mosaic(cells, (-1.0, 1.0), zoom))
-        axes.set_title(name)
+    for axes, (name, features) in zip(all_axes.ravel(), named.items(), strict=False):
+        show(axes, feature_grid(features, columns), name)
     return figure
+
+
+def feature_grid(features: np.ndarray, columns: int = 8) -> np.ndarray:
+    """Features [K, H, W, C] as one picture, `columns` in a row: see `feature_panels`."""
+    wide = min(columns, len(features))
+    chosen = features[: len(features) // wide * wide]  # whole rows
+    scaled = chosen / np.abs(chosen).max((1, 2, 3), keepdims=True)
+    zoom = max(1, 450 // (wide * (features.shape[2] + 1)))  # about the panel's dots
+    return plots.mosaic(scaled.reshape(-1, wide, *features.shape[1:]), (-1.0, 1.0), zoom)
 
 
 # -------------------------------------------------------------------------------- command line and record
@@ -467,7 +565,8 @@ def record(
 
     Args:
         file: the experiment's `__file__`, which gives the name.
-        metrics: each metric's value for each seed, [S], under a label that says the unit.
+        metrics: each metric's value for each seed, [S], under a label that says the unit; or one number, of what
+            has no seed, which is repeated.
         title: what the experiment shows, in a line.
         source: the paper.
         settings: the bound arguments of `main`.
@@ -543,6 +642,7 @@ def verdict(row: Mapping[str, Any], label: str) -> str:
 
 def _summary(label: str, values: Any, count: int) -> dict[str, Any]:
     array = np.asarray(values, np.float64)
+    array = np.full(count, array) if array.ndim == 0 else array
     if array.shape != (count,) or not np.isfinite(array).all():
         raise ValueError(f"{label!r} is {array.tolist()}; it must be one finite number for each of {count} seeds")
     return summarise(array)

@@ -4,15 +4,12 @@ Hinton & Salakhutdinov (2006), Science 313:504, fig. 4, searched RCV1-v2, which 
 what can be compared. Documents are bags of 2000 words; each test document is a query among the other test documents,
 and one with a topic in common is relevant. All models see log(1 + counts); LSA is a truncated SVD of them. Cosine or
 distance, as each model does better on held-out training documents.
-
-    .venv/bin/python experiments/text_search.py
-    .venv/bin/python experiments/text_search.py --full    # 100 epochs, 10 seeds
 """
 
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Run, banded, codes, command, experiment
+from study import Run, charted, codes, experiment, panels, scattered, topics
 
 from ae_jax import core, networks
 from ae_jax import data as datasets
@@ -22,13 +19,6 @@ from ae_jax.evaluation import retrieval
 
 MEASURES = ("cosine", "distance")
 CUTS = (1, 3, 7, 15, 31, 63, 127, 255, 511, 1023)  # documents retrieved, as in figure 4
-# Written before the first run (docs/findings.md: what changed after it): the paper's ordering, at the cuts' mean
-# precision.
-CLAIMS = {
-    "autoencoder-10 minus LSA-10, mean precision, %": "ten learned numbers find more than ten of LSA's",
-    "autoencoder-10 minus LSA-50, mean precision, %": "ten learned numbers find more than fifty of LSA's",
-    "autoencoder-2 minus LSA-2, mean precision, %": "so do two",
-}
 
 
 def precision(z: np.ndarray, topics: np.ndarray, measure: str) -> np.ndarray:
@@ -50,13 +40,33 @@ def better(z: np.ndarray, topics: np.ndarray) -> str:
     return max(MEASURES, key=lambda measure: np.mean([precision(one, topics, measure).mean() for one in z]))
 
 
+def picture(curves, maps, topics, names, topics_shown: int):
+    """Precision over the number of documents retrieved, and the two-dimensional maps of documents of one topic."""
+    figure, axes = panels(13, 4.2, 1, 3)
+    curves = {name: values.T for name, values in curves.items()}
+    charted(axes[0], CUTS, curves, xscale="log", xlabel="documents retrieved", ylabel="precision, %")
+    common = np.argsort(-topics.sum(0))[:topics_shown]
+    only = topics[:, common].sum(1) == 1  # documents of one of these topics
+    label = topics[only][:, common].argmax(1)
+    named = [names[topic] for i, topic in enumerate(common) if i in label]
+    for a, name in zip(axes[1:], ("autoencoder-2", "LSA-2"), strict=True):
+        scattered(a, maps[name][only], label, named, title=name)
+    axes[1].legend(markerscale=4, fontsize=8)
+    return figure
+
+
 @experiment(
     title="Text search on Reuters-21578: a deep autoencoder's codes against LSA",
     source="Hinton & Salakhutdinov (2006), Science 313:504, fig. 4",
-    seeds=3,
     data="reuters",
     full={"seeds": 10, "epochs": 100},
-    claims=CLAIMS,
+    # Written before the first run (docs/findings.md: what changed after it): the paper's ordering, at the cuts' mean
+    # precision.
+    claims={
+        "autoencoder-10 minus LSA-10, mean precision, %": "ten learned numbers find more than ten of LSA's",
+        "autoencoder-10 minus LSA-50, mean precision, %": "ten learned numbers find more than fifty of LSA's",
+        "autoencoder-2 minus LSA-2, mean precision, %": "so do two",
+    },
     notes=[
         f"Mean precision: over {', '.join(map(str, CUTS))} documents retrieved and all test documents as "
         "queries. Rectified units, no pretraining and Adam, where the paper has pretrained logistic units. LSA "
@@ -69,7 +79,6 @@ def better(z: np.ndarray, topics: np.ndarray) -> str:
 )
 def main(
     run: Run,
-    *,
     epochs: int = 30,  # passes over the training documents
     masked: float = 0.5,  # fraction of the words that are left out of the encoder's view in training
     words: int = 2000,  # size of the vocabulary
@@ -77,17 +86,10 @@ def main(
     batch_size: int = 128,  # documents in a step
     topics_shown: int = 5,  # how many of the commonest topics the maps colour
 ):
-    """Trains autoencoders of 10 and of 2 numbers on the training documents and searches the test documents."""
     from sklearn.decomposition import TruncatedSVD
 
-    counts = datasets.load(run.settings["data"], words=words, count_words=True)
-    if counts.factors is not None:
-        known, topics, names = counts.factors[0] > 0, counts.factors[1] > 0, counts.factor_names
-    elif counts.test.y is not None and counts.train.y is not None:
-        one_hot = np.eye(len(counts.classes), dtype=bool)
-        known, topics, names = one_hot[np.asarray(counts.train.y)], one_hot[np.asarray(counts.test.y)], counts.classes
-    else:
-        raise ValueError(f"{counts.name} has documents without topics; give each topic's its own folder")
+    counts = run.data(words=words, count_words=True)
+    known, asked, names = topics(counts)
     logs = [np.log1p(np.asarray(d.x)) for d in counts]
     train_set = core.Batch(jnp.asarray(logs[0]), jnp.arange(len(logs[0])))  # with each document's number
     learned, held_out = datasets.validation_split(train_set, 0.1, seed=0)
@@ -100,40 +102,14 @@ def main(
         params = run.train(name, algorithm, learned, validation=held_out).params
         found = codes(algorithm, params, jnp.asarray(logs[1]))  # [S, N, K]
         compared[name] = better(codes(algorithm, params, held_out.x), apart)
-        curves[name] = np.stack([precision(z, topics, compared[name]) for z in found])
+        curves[name] = np.stack([precision(z, asked, compared[name]) for z in found])
         maps[name] = found[0]
     for components in (2, 10, 50):
         name, svd = f"LSA-{components}", TruncatedSVD(components, random_state=0)
         compared[name] = better(svd.fit(np.asarray(learned.x)).transform(np.asarray(held_out.x))[None], apart)
         maps[name] = svd.fit(logs[0]).transform(logs[1])
-        curves[name] = np.tile(precision(maps[name], topics, compared[name]), (len(run.seeds), 1))
+        curves[name] = np.tile(precision(maps[name], asked, compared[name]), (len(run.seeds), 1))
     run.metrics = {f"{name}, mean precision, %": values.mean(1) for name, values in curves.items()}
     run.metrics |= {f"{name}, precision at 1, %": values[:, 0] for name, values in curves.items()}
     run.facts = {"compared": ", ".join(f"{name} by {measure}" for name, measure in compared.items())}
-    return lambda: picture(curves, maps, topics, names, topics_shown)
-
-
-def picture(curves, maps, topics, names, topics_shown: int):
-    """Precision over the number of documents retrieved, and the two-dimensional maps of documents of one topic."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 4.2), dpi=100, layout="constrained")
-    axes = figure.subplots(1, 3)
-    for name, values in curves.items():
-        banded(axes[0], CUTS, values.T, name)
-    axes[0].set(xscale="log", xlabel="documents retrieved", ylabel="precision, %")
-    axes[0].legend(fontsize=8)
-    common = np.argsort(-topics.sum(0))[:topics_shown]
-    only = topics[:, common].sum(1) == 1  # documents of one of these topics
-    label = topics[:, common].argmax(1)
-    for ax, name in zip(axes[1:], ("autoencoder-2", "LSA-2"), strict=True):
-        for i, topic in enumerate(common):
-            chosen = only & (label == i)
-            ax.scatter(*maps[name][chosen, :2].T, s=3, color=f"C{i}", label=names[topic])
-        ax.set(title=name, xticks=[], yticks=[])
-    axes[1].legend(markerscale=4, fontsize=8)
-    return figure
-
-
-if __name__ == "__main__":
-    command(main)
+    return lambda: picture(curves, maps, asked, names, topics_shown)

@@ -2,45 +2,31 @@
 
 After Hinton & Salakhutdinov (2006), Science 313:504, whose decoder is deep. Here it is one affine layer under a softmax
 over words, and codes are in [0, 1], so that each row of its weights raises some words: a topic's ten are those it
-raises most. How well the ten belong together is measured where nothing was learned, by their mean normalised pointwise
-mutual information (NPMI; Bouma, 2009) over pairs in test documents: 1 is always together, 0 as by chance. Beside
-them stand LSA's components, the ten largest loadings of the heavier sign, and ten words drawn at random.
-
-    .venv/bin/python experiments/text_topics.py
-    .venv/bin/python experiments/text_topics.py --full    # 100 epochs, 10 seeds
+raises most. How well the ten belong together is measured by their mean normalised pointwise mutual information (NPMI;
+Bouma, 2009) over pairs in test documents: 1 is always together, 0 as by chance. Beside them stand LSA's components.
 """
 
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Run, command, experiment
+from study import Run, experiment
 
-from ae_jax import data as datasets
 from ae_jax import networks
 from ae_jax.algorithms import denoising
 from ae_jax.core import Batch
 
-# Written before the first run.
-CLAIMS = {
-    "NPMI of ten words: autoencoder minus random words": "a row of the decoder is a topic",
-    "NPMI of ten words: autoencoder minus LSA": "and a better one than LSA's components",
-}
 WORDS = 10  # of a topic
 
 
 def npmi(present: np.ndarray, words: np.ndarray) -> float:
     """Mean over topics and pairs of their words; present bool [N, W], words int [T, n]."""
-    docs = len(present)
     found = []
     for topic in words:
-        here = present[:, topic].astype(float)
-        both, single = here.T @ here / docs, here.mean(0)
-        for i, j in zip(*np.triu_indices(len(topic), 1), strict=True):
-            if both[i, j] == 0:
-                found.append(-1.0)  # its limit
-            else:
-                information = np.log(both[i, j] / (single[i] * single[j]))
-                found.append(1.0 if both[i, j] == 1 else information / -np.log(both[i, j]))
+        here, pairs = present[:, topic].astype(float), np.triu_indices(len(topic), 1)
+        both, apart = (here.T @ here / len(present))[pairs], np.outer(here.mean(0), here.mean(0))[pairs]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            information = np.log(both / apart) / -np.log(both)
+        found.append(np.where(both == 0, -1.0, np.where(both == 1, 1.0, information)))  # the limits
     return float(np.mean(found))
 
 
@@ -59,10 +45,13 @@ def drawn_topics(seed: int, words: np.ndarray, topics: int) -> np.ndarray:
 @experiment(
     title="Topics read off a linear decoder of {topics} numbers, {data}",
     source="after Hinton & Salakhutdinov (2006), Science 313:504; NPMI: Bouma (2009)",
-    seeds=3,
     data="reuters",
     full={"seeds": 10, "epochs": 100},
-    claims=CLAIMS,
+    # Written before the first run.
+    claims={
+        "NPMI of ten words: autoencoder minus random words": "a row of the decoder is a topic",
+        "NPMI of ten words: autoencoder minus LSA": "and a better one than LSA's components",
+    },
     notes=[
         "Topics of seed {seed}, six words each: {ours}.",
         "LSA's: {theirs}.",
@@ -71,7 +60,6 @@ def drawn_topics(seed: int, words: np.ndarray, topics: int) -> np.ndarray:
 )
 def main(
     run: Run,
-    *,
     topics: int = 20,  # size of the code, and of LSA's
     epochs: int = 30,  # passes over the training documents
     words: int = 2000,  # size of the vocabulary
@@ -79,10 +67,9 @@ def main(
     masked: float = 0.5,  # fraction of the words that are left out of the encoder's view in training
     batch_size: int = 128,  # documents in a step
 ):
-    """Trains autoencoders with a linear decoder and reads topics off its rows."""
     from sklearn.decomposition import TruncatedSVD
 
-    counts = datasets.load(run.settings["data"], words=words, count_words=True)
+    counts = run.data(words=words, count_words=True)
     logs, present = np.log1p(np.asarray(counts.train.x)), np.asarray(counts.test.x) > 0
     seen = np.flatnonzero(present.sum(0) > 0)  # words of test documents; the others have no NPMI
     net = networks.mlp(logs.shape[1:], topics, hidden=hidden, hidden_back=(), code_activation="sigmoid")
@@ -100,7 +87,3 @@ def main(
         run.metrics[f"NPMI of ten words: {name}"] = np.array([npmi(present, one) for one in of])
     listed = lambda of: "; ".join(" ".join(counts.vocabulary[i] for i in topic[:6]) for topic in of)
     run.facts = {"ours": listed(found[0]), "theirs": listed(components)}
-
-
-if __name__ == "__main__":
-    command(main)

@@ -4,11 +4,9 @@ Transposed convolution; convolution after a bilinear resize; after unpooling tha
 where sizes are multiples of the stride); after unpooling at the switches that the encoder's pooling remembers. Masci
 et al. (2011), ICANN; Zhao et al. (2015), arXiv:1506.02351; Odena, Dumoulin & Olah (2016), Distill, whose claim it is
 that transposed convolutions make checkerboards, from the first step on, where resizing makes none.
-
-    .venv/bin/python experiments/upsampling.py
-    .venv/bin/python experiments/upsampling.py --full    # all images, 60,000 patches, 30 epochs
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Run, command, difference, experiment, mapped, of_seed
+from study import Run, difference, experiment, mapped, of_seed
 
 from ae_jax import data as datasets
 from ae_jax import networks
@@ -46,10 +44,30 @@ CLAIMS = {
 }
 
 
+def some(source: str, count: int) -> tuple[Batch, Batch]:
+    """So many training examples and a third as many of the test set, from a name or a folder of photographs."""
+    options: dict[str, Any] = {}
+    if Path(source).is_dir():
+        options = {"patch": 28, "count": count, "test_count": count // 3, "colour": False}
+    train_set, test_set = datasets.load(source, **options)
+    return Batch(jnp.asarray(train_set.x[:count])), Batch(jnp.asarray(test_set.x[: count // 3]))
+
+
+def measure(algorithm: Algorithm, params: Params, data: Batch) -> Metrics:
+    """Squared errors, and shares of outputs and residuals at the stride's frequency, means over the data."""
+
+    def one(params: Params, batch: Batch, key: Key) -> Metrics:
+        x_hat = algorithm.reconstruct(params, batch.x)
+        alone = algorithm.decode(params, algorithm.encode(params, batch.x))
+        errors = {"squared_error": squared_error(x_hat, batch.x), "alone": squared_error(alone, batch.x)}
+        return errors | {"output": stride_energy(x_hat), "residual": stride_energy(x_hat - batch.x)}
+
+    return average(one, params, data, jax.random.key(0))
+
+
 @experiment(
     title="Four ways up in a convolutional autoencoder: errors, and checkerboards at the stride's frequency",
     source="Masci et al. (2011), ICANN; Odena, Dumoulin & Olah (2016), Distill",
-    seeds=3,
     data=None,
     full={"epochs": 30, "examples": 60000},
     notes=[
@@ -64,32 +82,26 @@ CLAIMS = {
 )
 def main(
     run: Run,
-    *,
     epochs: int = 12,  # passes over the training set
     examples: int = 3000,  # how many to train on, and a third as many at most to test on
     latents: int = 64,  # size of the code
     channels: tuple[int, ...] = (16, 32),  # feature maps of the encoder's levels
-    sources: tuple[str, ...] = (
-        "mnist",
-        PHOTOGRAPHS,
-    ),  # what `ae_jax.data.load` takes; of photographs 28x28 grey patches
+    sources: tuple[str, ...] = ("mnist", PHOTOGRAPHS),  # what `ae_jax.data.load` takes; 28x28 patches of photographs
 ):
-    """Trains the same autoencoder with each way up and compares errors on unseen images, and checkerboards."""
     rows, counts = [], set()
     for source in sources:
         name = "photographs" if Path(source).is_dir() else source
         train_set, test_set = some(source, examples)
-        own = float(stride_energy(test_set.x).mean())
-        run.metrics[f"{name}, share of the test images themselves"] = np.full(len(run.seeds), own)
+        run.metrics[f"{name}, share of the test images themselves"] = float(stride_energy(test_set.x).mean())
         rows.append(("image", test_set.x[:10]))
         for way, up in WAYS.items():
             net = networks.conv(train_set.x.shape[1:], latents, channels=channels, down="pool", up=up)
             algorithm = autoencoder(net, optax.adam(1e-3))
-            start = mapped(lambda key, d, a=algorithm: a.init(key, d))(run.keys(), train_set)
+            start = mapped(algorithm.init)(run.keys(), train_set)
             params = run.train(f"{name}, {way}", algorithm, train_set, batch_size=64).params
             first = of_seed(params)
             counts.add(count_parameters(algorithm, first))
-            begun, ended = measure(algorithm, (start, params), test_set)
+            begun, ended = (mapped(partial(measure, algorithm))(of, test_set) for of in (start, params))
             run.metrics |= {
                 f"{name}, at the start, share: {way}": begun["output"],
                 f"{name}, trained, share: {way}": ended["output"],
@@ -100,11 +112,11 @@ def main(
                 run.metrics[f"{name}, squared error: {way}, decoding the code alone"] = ended["alone"]
             rows.append((SHORT[way], np.asarray(algorithm.reconstruct(first, test_set.x[:10]))))
         for claim, text in CLAIMS.items():
-            label = f"{name}, {claim}"
-            long = label
+            long = claim
             for way, short in SHORT.items():
                 long = long.replace(short, way)
-            run.claims[label], run.metrics[label] = text, difference(run.metrics, long)
+            label = f"{name}, {claim}"
+            run.claims[label], run.metrics[label] = text, difference(run.metrics, f"{name}, {long}")
     if len(counts) > 1:
         raise AssertionError(f"the ways up have {sorted(counts)} parameters; they should have equally many")
     run.facts = {"parameters": counts.pop()}
@@ -112,33 +124,3 @@ def main(
     if len({image.shape for image in images}) > 1:
         return None
     return lambda: plots.examples(np.stack(images), (0.0, 1.0), rows=names, group=1 + len(WAYS))
-
-
-def some(source: str, count: int) -> tuple[Batch, Batch]:
-    """So many training examples and a third as many of the test set, from a name or a folder of photographs."""
-    options: dict[str, Any] = {}
-    if Path(source).is_dir():
-        options = {"patch": 28, "count": count, "test_count": count // 3, "colour": False}
-    train_set, test_set = datasets.load(source, **options)
-    return Batch(jnp.asarray(train_set.x[:count])), Batch(jnp.asarray(test_set.x[: count // 3]))
-
-
-def measure(algorithm: Algorithm, stages: tuple[Params, ...], data: Batch) -> list[Metrics]:
-    """Squared errors, and shares of outputs and residuals at the stride's frequency. params [S, ...] -> each [S]."""
-
-    def one(params: Params, batch: Batch, key: Key) -> Metrics:
-        x_hat = algorithm.reconstruct(params, batch.x)
-        alone = algorithm.decode(params, algorithm.encode(params, batch.x))
-        return {
-            "squared_error": squared_error(x_hat, batch.x),
-            "alone": squared_error(alone, batch.x),
-            "output": stride_energy(x_hat),
-            "residual": stride_energy(x_hat - batch.x),
-        }
-
-    means = mapped(lambda params, data: average(one, params, data, jax.random.key(0)))
-    return [jax.tree.map(np.asarray, means(params, data)) for params in stages]
-
-
-if __name__ == "__main__":
-    command(main)

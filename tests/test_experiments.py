@@ -68,7 +68,7 @@ SMALL = {
     },
     "rate_distortion": {
         "epochs": 1, "latents": (2, 3), "latents_of_tiles": (3,), "sigmas": (0.1,), "sigmas_of_tiles": (0.1,),
-        "hidden": (12,), "count": 60, "tested": 10,
+        "hidden": (12,), "count": 60, "count_of_tiles": 60, "tested": 10,
     },
     "few_labels": {
         "images": 200, "widths": (80, 20), "pretraining": 1, "labels": (10, 200), "epochs": (1, 1),
@@ -171,11 +171,10 @@ def ran(tmp_path_factory, photographs, pictures, binary, documents):
             "rate_distortion": {"data": pictures, "images": photographs},
             "restoration": {"images": photographs},
         }
-        main = load(name).main
-        runs = {"runs": str(tmp_path_factory.mktemp("runs"))} if "runs" in main.__kwdefaults__ else {}
+        where = {"out": str(out), "runs": str(tmp_path_factory.mktemp("runs"))}
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AE_JAX_TRACEBACK", "1")  # a picture that cannot be drawn is an error here
-            return main(seeds=2, out=str(out), **runs, **SMALL[name], **given.get(name, {})), out
+            return load(name).main(seeds=2, **where, **SMALL[name], **given.get(name, {})), out
 
     return run
 
@@ -281,6 +280,23 @@ def test_a_recipe_is_computed_once(tmp_path):
         twice.computed("a stage", recipe, keys((3, 4)), x)
 
 
+def test_a_stopped_stage_repeats_one_seed_at_most(tmp_path):
+    run = lambda: Run("thing", {"seed": 3, "seeds": 2}, tmp_path / "thing")
+    scaled = lambda key, x: {"w": x * jax.random.normal(key)}
+    x, first = jnp.asarray([1.0, 2.0]), run()
+    found = first.each("a stage", scaled, first.keys(), x)
+    np.testing.assert_allclose(found["w"], np.stack([x * jax.random.normal(jax.random.key(s)) for s in (3, 4)]))
+    (tmp_path / "thing" / "a-stage-seed-4.npz").unlink()  # stopped in the second seed
+    calls = []
+
+    def counted(key, x):
+        calls.append(key)
+        return scaled(key, x)
+
+    np.testing.assert_array_equal(run().each("a stage", counted, first.keys(), x)["w"], found["w"])
+    assert len(calls) <= 3  # two shapes, and the program of the second seed
+
+
 def test_differences_are_found_by_their_labels():
     metrics = {"plain, error, %": [3.0], "sparse, error, %": [1.0], "error, a": [5.0], "error, b": [2.0]}
     assert difference(metrics, "plain minus sparse, error, %") == [2.0]
@@ -295,8 +311,8 @@ def test_settings_are_an_experiments_own_and_those_of_all(tmp_path):
         title="{units} units, {data}, {found}", source="Nobody (2000)", seeds=2, full={"units": 9},
         published={"error": Published(1.0, "here")}, claims={"more minus error": "it is more"},
     )  # fmt: skip
-    def main(run, *, units: int = 3, rate: float = 0.5):
-        run.metrics = {"error": np.ones(2), "more": np.full(2, units)}
+    def main(run, units: int = 3, rate: float = 0.5):
+        run.metrics = {"error": np.ones(2), "more": units} if rate else {"error": 1.0}
         run.facts = {"found": 7}
 
     where = {"out": str(tmp_path), "runs": str(tmp_path / "runs")}
@@ -307,20 +323,30 @@ def test_settings_are_an_experiments_own_and_those_of_all(tmp_path):
     assert row["metrics"]["more minus error"]["values"] == [8.0, 8.0]
     assert row["claims"] == {"more minus error": {"claim": "it is more", "holds": True}}
     assert set(row["published"]) == {"error"}
+    assert row["metrics"]["more"]["values"] == [9.0, 9.0]  # one number of both seeds
     assert not main(data="other", **where)["published"]  # they are of the data of the paper
+    assert not main(units=4, **where)["published"]  # and of its protocol
+    without = main(rate=0.0, **where)  # an arm is left out
+    assert (list(without["metrics"]), without["claims"]) == (["error"], {})
+    without_metric = experiment(title="", source="", claims={"a minus b": "?"})(lambda run: None)
+    with pytest.raises(ValueError, match="difference of two metrics"):
+        without_metric(**where)
     with pytest.raises(TypeError, match="width"):
         main(width=3)
 
 
-def test_each_says_its_command_in_one_form():
-    """The docstring ends in the command, and in what --full does where `main` has it."""
-    for path in set(FOLDER.glob("*.py")) - {FOLDER / "study.py"}:
-        doc, command = ast.get_docstring(ast.parse(path.read_text())), f".venv/bin/python experiments/{path.name}"
-        commands = [line.strip() for line in doc.splitlines() if "python experiments/" in line]
-        assert commands[0] == command
-        full = "full" in load(path.stem).main.__kwdefaults__
-        assert [line.split("    # ")[0] for line in commands[1:]] == [f"{command} --full"] * full
-        assert full or "here is no larger" in doc
+def test_each_is_a_study():
+    """`main` stands last, so that a script finds all that its experiment needs; `--help` has the paper and settings."""
+    for path in sorted(set(FOLDER.glob("*.py")) - {FOLDER / "study.py"}):
+        tree = ast.parse(path.read_text())
+        assert tree.body[-1].name == "main", path
+        main = load(path.stem).main
+        assert main.__doc__.startswith(ast.get_docstring(tree)), path
+        settings = main.__doc__.partition("\nArgs:\n")[2].splitlines()
+        assert len(settings) == len(main.__kwdefaults__), path
+        assert all(line.endswith(".") for line in settings), path
+        full = [line for line in settings if line.startswith("    full: ")]
+        assert len(full) == ("full" in main.__kwdefaults__), path
 
 
 def test_a_mistake_at_the_command_line_is_one_sentence(tmp_path):
@@ -352,9 +378,10 @@ def test_pairs_of_nets_see_the_same_data(ran):
 def test_the_published_protocols_are_the_defaults():
     vae, deep = load("vae_pytorch_example"), load("deep_autoencoder")
     assert vae.main.__kwdefaults__.items() >= {"epochs": 10, "latents": 20, "hidden": 400, "batch_size": 128}.items()
-    assert vae.PUBLISHED["test loss, nats"].value == 105.589
     assert deep.main.__kwdefaults__.items() >= {"hidden": (1000, 500, 250), "latents": 30}.items()
-    assert deep.PUBLISHED["deep autoencoder, test squared error"].value == 3.00
+    published = lambda name: json.loads((FOLDER.parent / "results" / f"{name}.json").read_text())["published"]
+    assert published("vae_pytorch_example")["test loss, nats"]["value"] == 105.589
+    assert published("deep_autoencoder")["deep autoencoder, test squared error"]["value"] == 3.00
 
 
 def test_orientation_index_of_gratings_and_spots():

@@ -174,7 +174,7 @@ def test_the_recipes_of_experiments_use_no_key_twice():
     few = experiment("few_labels").recipe("sigmoid", (4, 4, 1), (6, 3), 8, 1e-2, 0.1, 4, 1)
 
     def labels(key, data):
-        params, _ = few.pretrain(address(key, "pretraining"), data)
+        params = few.pretrain(address(key, "pretraining"), data)
         return few.tune(address(key, "tuning"), params, data, data, 8, 2), few.init(address(key, "init"), data)
 
     noisy = table.recipe(table.ROWS["DAE-b"], 0.1, 5, 1, 1, batch_size=4)
