@@ -169,7 +169,7 @@ def main(
             del ways["mean colour"]
         first = {}
         for way, pairs in ways.items():
-            found = [scores(base, queries, problem) for base, queries in pairs]
+            found = [scores(base, asking, problem) for base, asking in pairs]
             first[way] = found[0][1]
             for score in found[0][0]:
                 values = [measured[score] for measured, _ in found]
