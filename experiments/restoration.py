@@ -231,7 +231,7 @@ def sheet(x: Any, size: tuple[int, int]) -> np.ndarray:
 )
 def main(
     run: Run,
-    tasks: tuple[str, ...] = tuple(TASKS),  # losses: noise, missing pixels, erased squares, bars, resolution x2, colour
+    tasks: tuple[str, ...] = tuple(TASKS),  # noise, missing pixels, erased squares, bars, resolution x2 and x4, colour
     patches: int = 6000,  # to train on, from training photographs; a tenth of them chooses the epoch instead
     epochs: int = 5,  # passes over them
     patch: int = 32,  # side of a patch, and of the tiles of a photograph; even

@@ -66,7 +66,7 @@ def picture(shown, filters):
         for kind, (_, *errors) in TABLE.items()
         for name, error in zip(("SDAE-3", "SAE-3"), errors, strict=True)
     },
-    # Differences are paired: a seed gives all nets the same start and the same batches.
+    # Written before the first run. Differences are paired: a seed gives all nets the same start and batches.
     claims={
         f"{kind}, SAE-3 minus SDAE-3, test error, %": "denoising layers make the better start" * (kind != "basic")
         for kind in TABLE
