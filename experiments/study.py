@@ -467,7 +467,7 @@ def charted(axes: Any, x: Sequence[float], series: Mapping[str, Any], **how: Any
     """A line of means with the 95 % band over seeds for each series [len(x), S]; `how` as for `Axes.set`."""
     for label, values in series.items():
         banded(axes, x, np.asarray(values), label)
-    axes.set(**how)
+    axes.set(**dict(sorted(how.items(), key=lambda item: not item[0].endswith("scale"))))  # a scale resets ticks
     if "xticks" in how:
         axes.minorticks_off()
     axes.grid(True, color=plots.GRID, linewidth=0.6)
