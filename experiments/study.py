@@ -5,8 +5,8 @@
     .venv/bin/python experiments/NAME.py --full    # the paper's size, where the default is smaller
 
 An experiment is a function `main(run, epochs: int = 10, ...)` under `@experiment(title=..., source=..., ...)`, which
-adds the settings that all have (seeds, seed, full, data, out, runs), and runs it where its file is the script: `main`
-stands last in the file. It trains its arms by `run.train` or `run.each`,
+adds the settings that all have (seeds, seed, full, data, out, runs), and runs it where its file is the script and `main`
+stands last in it. It trains its arms by `run.train` or `run.each`,
 fills `run.metrics` with a value for each seed, or one for all, and returns a function that draws its figure. The
 scaffold computes the differences that are claimed, and writes `results/<name>.json`. Nothing here is needed to use the
 library.
@@ -262,11 +262,16 @@ def experiment(
         main.__annotations__ = {p.name: p.annotation for p in parameters}
         main.__kwdefaults__ = defaults
         main.__module__ = body.__module__
-        if body.__module__ == "__main__":
+        if body.__module__ == "__main__" and stands_last(body):
             command(main)
         return main
 
     return wrap
+
+
+def stands_last(body: Callable[..., Any]) -> bool:
+    """Whether a function ends its file, so that a script has defined all that it needs."""
+    return Path(inspect.getfile(body)).read_text().rstrip().endswith(inspect.getsource(body).rstrip())
 
 
 def helps(body: Callable[..., Any]) -> dict[str, str]:
