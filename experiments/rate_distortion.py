@@ -65,7 +65,7 @@ def digits(loaded: datasets.Dataset, count: int, tested: int) -> Images:
     """Each image is one tile; the last tenth of those taken chooses."""
     some, held = np.asarray(loaded.train.x[:count]), max(1, count // 10)
     test = np.asarray(loaded.test.x[:tested])
-    return Images(some[:-held], some[-held:], test, whole=lambda x: x, per_image=1)
+    return Images(learned=some[:-held], chosen_by=some[-held:], test=test, whole=lambda x: x, per_image=1)
 
 
 def photographs(folder: str, tile: int, count: int, most: int) -> Images:

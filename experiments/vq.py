@@ -82,8 +82,8 @@ def main(
     run: Run,
     *,
     images: int = 10000,  # training images
-    epochs: int = 20,
-    batch_size: int = 128,
+    epochs: int = 20,  # passes over them
+    batch_size: int = 128,  # images in a step
     places: int = 49,  # vectors of an image
     size: int = 512,  # symbols, about
     hidden: int = 256,  # units of the layer before the code
