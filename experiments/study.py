@@ -6,8 +6,8 @@
 
 An experiment is a function `main(run, epochs: int = 10, ...)` under `@experiment(title=..., source=..., ...)`, which
 adds the settings that all have (seeds, seed, full, data, out, runs), and runs it if it stands last in a script. It
-trains its arms by `run.train` or `run.each`, fills `run.metrics` with a value for each seed, or one for all, and returns
-a function that draws its figure. The scaffold computes the differences that are claimed, and writes
+trains its arms by `run.train` or `run.each`, fills `run.metrics` with a value for each seed, or one for all, and
+returns a function that draws its figure. The scaffold computes the differences that are claimed, and writes
 `results/<name>.json`. Nothing here is needed to use the library.
 
 Arms train in run folders, `runs/<name>-<checksum of the settings>/<arm>`. The same command continues an experiment that
