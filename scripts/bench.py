@@ -90,16 +90,16 @@ class Skip(Exception):
 
 def jax_side(make: str, **options: Any) -> Side:
     """A side of bench_jax.py."""
-    return Side("bench_jax", make, options)
+    return Side(where="bench_jax", make=make, options=options)
 
 
 def torch_side(make: str, **options: Any) -> Side:
     """A side of bench_torch.py."""
-    return Side("bench_torch", make, options, needs="torch")
+    return Side(where="bench_torch", make=make, options=options, needs="torch")
 
 
 CEILING = {
-    "a large product, JAX": Side("bench_data", "jax_product", {}),
+    "a large product, JAX": Side(where="bench_data", make="jax_product", options={}),
     "a large product, PyTorch": torch_side("product"),
 }
 LAYER = {
