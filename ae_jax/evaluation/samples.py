@@ -1,7 +1,10 @@
-"""How far samples are from data, or codes from a prior, where no density is known: MMD and Parzen windows."""
+"""How far samples are from data, or codes from a prior, where no density is known: MMD, Parzen windows, and the Frechet
+distance of features.
+"""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,3 +67,21 @@ def best_sigma(samples: Array, validation: Array, sigmas: Sequence[float]) -> fl
             "every window width gives a likelihood of NaN: remove samples and validation data that are not finite"
         )
     return float(sigmas[int(np.nanargmax(means))])
+
+
+def frechet_distance(a: Any, b: Any) -> float:
+    """||m - m'||^2 + tr(S + S' - 2 (S S')^(1/2)), of the Gaussians with the sets' means and covariances.
+
+    [N, D], [M, D] -> float, in float64. Dowson & Landau (1982), J. Multivariate Analysis 12. Two samples of N from one
+    distribution are apart by about (D (D + 1) / 2 + 2 D) / N, in units of its variance: compare sets of one size, and
+    say by which features. Raises ValueError for sets of fewer than two, or of different features.
+    """
+    a, b = (np.asarray(x, np.float64) for x in (a, b))
+    if min(len(a), len(b)) < 2 or a.ndim != 2 or a.shape[1:] != b.shape[1:]:
+        raise ValueError(f"the sets are {a.shape} and {b.shape}; give features [N, D] and [M, D], N and M at least 2")
+    covariances = [np.cov(x, rowvar=False).reshape(x.shape[1], -1) for x in (a, b)]
+    values, vectors = np.linalg.eigh(covariances[0])
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    common = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ covariances[1] @ root), 0)).sum()
+    apart = np.square(a.mean(0) - b.mean(0)).sum() + sum(np.trace(s) for s in covariances) - 2 * common
+    return max(float(apart), 0.0)

@@ -1,9 +1,15 @@
-"""Pretraining: members that fine-tune or cluster codes begin as a plain autoencoder.
+"""Pretraining: members that fine-tune or cluster codes begin as a plain autoencoder. And runs that end at their best.
 
 Hinton & Salakhutdinov (2006), Science 313; Xie, Girshick & Farhadi (2016), ICML, section 3.2: k-means on the codes.
 """
 
-from ..core import Autoencoder, Init, Optimizer, epoch, fit
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ..core import Autoencoder, Batch, Init, Key, Metrics, Optimizer, Params, Rule, address, epoch, fit, start
 from ..distributions.likelihoods import Likelihood, LikelihoodName
 from .regularized import regularized
 
@@ -24,3 +30,41 @@ def pretrained(net: Autoencoder, optimizer: Optimizer, likelihood: LikelihoodNam
     if epochs == 0:
         return base.init
     return lambda key, data: fit(base.init, epoch(base, BATCH), data, key, epochs)[0]
+
+
+def fit_best(
+    init: Init, rule: Rule, data: Batch, key: Key, epochs: int, score: Callable[[Params], Array]
+) -> tuple[Params, Metrics]:
+    """`core.fit`, returning the params of the epoch with the lowest score, the first of equals.
+
+    A score of NaN is never the lowest; if all are NaN, the first epoch's params are returned.
+
+    Args:
+        init: as `fit` takes it.
+        rule: on datasets, see `core.epoch`.
+        data: the training set.
+        key: of the run.
+        epochs: passes over the data, at least 1.
+        score: params -> [], an error on a validation set, computed after every epoch.
+
+    Returns:
+        the params of that epoch, and the metrics of all, [epochs] each, with `score` among them.
+
+    Raises:
+        ValueError: no epochs.
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}; it must be at least 1")
+    params, memory, key_epochs = start(init, rule, data, key)
+
+    def step(carry, e: Array):
+        params, memory, best, least = carry
+        params, memory, metrics = rule.update(params, memory, data, address(key_epochs, e))
+        value = score(params).astype(least.dtype)
+        better = (value < least) | (e == 0)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), params, best)
+        return (params, memory, best, jnp.fmin(value, least)), {**metrics, "score": value}
+
+    least = jnp.full((), jnp.inf, jnp.promote_types(jax.eval_shape(score, params).dtype, jnp.float32))
+    (_, _, best, _), history = lax.scan(step, (params, memory, params, least), jnp.arange(epochs))
+    return best, history

@@ -4,14 +4,11 @@ Bengio et al. (2007), NIPS; Vincent et al. (2010), JMLR 11: greedy layer-wise tr
 Python: `core.fit` again, from params that an earlier stage has left (`resume`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
-from jax import Array, lax
-
-from ..core import Algorithm, Batch, Init, Key, Metrics, Params, Rule, address, epoch, fit, start
+from ..core import Algorithm, Batch, Init, Key, Metrics, Params, address, epoch, fit
 from ..evaluation.codes import encode
+from ..objectives.pretraining import fit_best as fit_best
 
 
 def greedy(
@@ -51,41 +48,3 @@ def greedy(
 def resume(init: Init, given: Params) -> Init:
     """An init that draws params by `init` and replaces groups of them by those of an earlier stage, `given`."""
     return lambda key, data: init(key, data) | given
-
-
-def fit_best(
-    init: Init, rule: Rule, data: Batch, key: Key, epochs: int, score: Callable[[Params], Array]
-) -> tuple[Params, Metrics]:
-    """`core.fit`, returning the params of the epoch with the lowest score, the first of equals.
-
-    A score of NaN is never the lowest; if all are NaN, the first epoch's params are returned.
-
-    Args:
-        init: as `fit` takes it.
-        rule: on datasets, see `core.epoch`.
-        data: the training set.
-        key: of the run.
-        epochs: passes over the data, at least 1.
-        score: params -> [], an error on a validation set, computed after every epoch.
-
-    Returns:
-        the params of that epoch, and the metrics of all, [epochs] each, with `score` among them.
-
-    Raises:
-        ValueError: no epochs.
-    """
-    if epochs < 1:
-        raise ValueError(f"epochs is {epochs}; it must be at least 1")
-    params, memory, key_epochs = start(init, rule, data, key)
-
-    def step(carry, e: Array):
-        params, memory, best, least = carry
-        params, memory, metrics = rule.update(params, memory, data, address(key_epochs, e))
-        value = score(params).astype(least.dtype)
-        better = (value < least) | (e == 0)
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), params, best)
-        return (params, memory, best, jnp.fmin(value, least)), {**metrics, "score": value}
-
-    least = jnp.full((), jnp.inf, jnp.promote_types(jax.eval_shape(score, params).dtype, jnp.float32))
-    (_, _, best, _), history = lax.scan(step, (params, memory, params, least), jnp.arange(epochs))
-    return best, history
