@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ae_jax.app import cli
+from ae_jax.app.commands import reporting, runs, sampling
+from ae_jax.app.report import findings
+from ae_jax.errors import RunError
 from ae_jax.evaluation import samplers
 from ae_jax.evaluation.samples import frechet_distance
 
@@ -122,3 +126,75 @@ def test_the_frechet_distance_of_known_gaussians():
     assert apart == pytest.approx((d * (d + 1) / 2 + 2 * d) / n, rel=0.15)
     with pytest.raises(ValueError, match="give features"):
         frechet_distance(a, a[:, :2])
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run of a VAE, the report left out."""
+    folder = tmp_path_factory.mktemp("samplers") / "run"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reporting, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
+        options = "--data digits --epochs 1 --latents 2 --net-hidden 8 --likelihood-samples 1 --quiet"
+        cli.dispatch(["train", "vae", *options.split(), "--workdir", str(folder)])
+    return folder
+
+
+def sampled(workdir, tmp_path, *options):
+    cli.dispatch(["sample", str(workdir), str(tmp_path / "x.npy"), "-n", "6", *options])
+    return np.load(tmp_path / "x.npy")
+
+
+def test_a_sampler_is_fitted_once_and_kept_beside_the_checkpoint(workdir, tmp_path, capsys, monkeypatch):
+    first = sampled(workdir, tmp_path, "--sampler", "gmm", "--key", "3")
+    assert "sampler gmm, fitted to the codes of 1,437 training examples" in capsys.readouterr().out
+    file = workdir / "samplers" / "gmm-0.npz"
+    kept = file.read_bytes()
+    with monkeypatch.context() as never:
+        never.setattr(runs, "load_own", lambda *_: pytest.fail("the data were read again"))
+        np.testing.assert_array_equal(sampled(workdir, tmp_path, "--sampler", "gmm", "--key", "3"), first)
+        assert np.abs(sampled(workdir, tmp_path, "--sampler", "gmm", "--key", "4") - first).max() > 0.01
+    assert file.read_bytes() == kept
+    file.unlink()  # the seed of the run fixes the fit to the bit
+    np.testing.assert_array_equal(sampled(workdir, tmp_path, "--sampler", "gmm", "--key", "3"), first)
+
+
+def test_the_normal_sampler_of_a_vae_is_its_prior(workdir, tmp_path):
+    np.testing.assert_allclose(
+        sampled(workdir, tmp_path, "--sampler", "normal"), sampled(workdir, tmp_path), rtol=0, atol=1e-6
+    )
+
+
+def test_a_sampler_of_another_checkpoint_and_a_damaged_one_are_refused(workdir, tmp_path):
+    file = workdir / "samplers" / "gaussian-0.npz"
+    sampled(workdir, tmp_path, "--sampler", "gaussian")
+    params, about = sampling.read(file)
+    facts = {name: about[name] for name in ("epoch", "codes")}
+    sampling.save(file, params, facts | {"params": about["params"] + 1})
+    with pytest.raises(RunError, match=r"gaussian-0.npz was fitted to codes of another checkpoint .* remove it"):
+        sampled(workdir, tmp_path, "--sampler", "gaussian")
+    whole = bytearray(file.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    file.write_bytes(bytes(whole))
+    with pytest.raises(RunError, match=r"gaussian-0.npz is damaged .* fits the sampler again"):
+        sampled(workdir, tmp_path, "--sampler", "gaussian")
+    file.unlink()
+    with pytest.raises(RunError, match="--draws is of a member's own prior"):
+        sampled(workdir, tmp_path, "--sampler", "gaussian", "--draws")
+    with pytest.raises(RunError, match="would overwrite samplers"):
+        cli.dispatch(["sample", str(workdir), str(file)])
+
+
+def test_the_report_compares_the_samplers_of_its_params(workdir, tmp_path):
+    for name in ("normal", "gmm"):
+        sampled(workdir, tmp_path, "--sampler", name)
+    opened = runs.open_run(workdir)
+    found = sampling.kept(opened.folder, 0, opened.params, 2)
+    assert list(found) == ["normal", "gmm"]
+    assert sampling.kept(opened.folder, 0, jax.tree.map(lambda p: p + 1, opened.params), 2) == {}
+    splits = runs.load_own(opened)
+    compared = findings.compare(opened.algorithm, opened.params, splits, found, KEY)
+    assert compared is not None
+    assert list(compared.distances) == ["its own prior", "normal", "gmm", "training examples"]
+    assert compared.examples == 360
+    assert min(compared.distances, key=compared.distances.__getitem__) == "training examples"
+    assert compared.distances["its own prior"] == pytest.approx(compared.distances["normal"], rel=0.3)

@@ -25,7 +25,7 @@ Autoencoders in JAX: train one, look at it, use it.
   evaluate WORKDIR      every metric of every seed again, on the same data or another source
   encode WORKDIR IN OUT     codes of examples
   decode WORKDIR IN OUT     examples of codes
-  sample WORKDIR OUT        new examples of a generative model
+  sample WORKDIR OUT        new examples, of a generative model or by a fitted sampler
   report WORKDIR        write report.html again
   export WORKDIR OUT    encoder and decoder as StableHLO, usable without this package
   index WORKDIR DATA INDEX  codes of many examples, to search
@@ -169,8 +169,12 @@ def sample(
     seed: int | None = None,
     key: int = 0,
     draws: bool = False,
+    sampler: Literal["normal", "gaussian", "gmm", "maf"] | None = None,
 ) -> None:
     """Draw new examples from a generative model: of each drawn code the mean of x, or with --draws a draw of x.
+
+    With --sampler any member with a decoder is one: codes are drawn from a distribution that is fitted to the codes of
+    the training data once, and kept in WORKDIR/samplers. The report then shows the samplers side by side.
 
     Args:
         workdir: folder of the run.
@@ -179,10 +183,12 @@ def sample(
         seed: one of the run's seeds; the first by default.
         key: seed of the draw.
         draws: draw x from p(x | z), with its noise; by default write the mean, E[x | z].
+        sampler: the distribution of codes: normal, N(0, I); gaussian, with their mean and covariance; gmm, a mixture of
+            ten; maf, an autoregressive flow. By default the member's own.
     """
     from .commands import coding
 
-    x, kind = coding.sample(workdir, n, out, seed, key, draws)
+    x, kind = coding.sample(workdir, n, out, seed, key, draws, sampler)
     print(f"{x.shape} samples written to {out}: {kind}")
 
 

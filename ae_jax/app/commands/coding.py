@@ -13,6 +13,7 @@ from ... import data
 from ...core import Params, address
 from ...data.disk import suffix, write_atomically, write_json
 from ...errors import RunError
+from ...evaluation.samplers import SamplerName
 from ...training.provenance import checksum
 from .. import index
 from .. import symbols as files_of_symbols
@@ -27,7 +28,7 @@ from ..files import (
     save_examples,
 )
 from ..symbols import SUFFIX
-from . import runs
+from . import runs, sampling
 
 
 def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> np.ndarray:
@@ -123,12 +124,19 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
 
 
 def sample(
-    workdir: Path, n: int, out: Path, seed: int | None = None, key: int = 0, draws: bool = False
+    workdir: Path,
+    n: int,
+    out: Path,
+    seed: int | None = None,
+    key: int = 0,
+    draws: bool = False,
+    sampler: SamplerName | None = None,
 ) -> tuple[np.ndarray, str]:
-    """n new examples [n, *shape], and whether they are means or draws, in words; written to .npy, .npz or a .png grid.
+    """n new examples [n, *shape], and in words what they are; written to .npy, .npz or a .png grid.
 
-    The same `key` draws the same ones. With `draws` they have the noise of p(x | z). Raises RunError for a run that
-    has no such examples.
+    The same `key` draws the same ones. With `draws` they have the noise of p(x | z). With a `sampler` their codes are
+    drawn from the prior that it fits to the run's codes, see `sampling.fitted`. Raises RunError for a run that has no
+    such examples.
     """
     check_suffix(out, (".npy", ".npz", ".png"))
     check_output(out)
@@ -138,11 +146,21 @@ def sample(
         raise RunError(f"n is {n}; it must be at least 1")
     if not 0 <= key < 2**32:
         raise RunError(f"key is {key}; it must be a number from 0 to 2^32 - 1 = {2**32 - 1}")
-    algorithm = opened.in_data_units
+    algorithm, key_sampling = opened.in_data_units, address(jax.random.key(key), "sampling")
+    if sampler is not None:
+        if draws:
+            raise RunError("--draws is of a member's own prior: leave it out, or --sampler")
+        runs.check_decodes(opened, workdir, "train another member, such as autoencoder")
+        fitted, codes = sampling.fitted(opened, sampler)
+        z = np.asarray(sampling.draw(fitted, key_sampling, n, jnp.float32))
+        x = in_chunks(algorithm.decode, opened.params, z)
+        save_examples(out, x)
+        return x, f"decoded codes of the sampler {sampler}, {codes}"
     if algorithm.sample is None:
         raise RunError(
             f"{opened.settings.algorithm} is not a generative model: it has no distribution of codes. "
-            "To draw samples, train vae, importance, beta_tc_vae, vamp, made, rbm or an adversarial member."
+            "To draw samples, give --sampler gmm, which fits one to its codes; or train a member that has one, such as "
+            "vae, vamp, made, rbm or an adversarial member."
         )
     make = algorithm.draw if draws else algorithm.sample
     if make is None:
@@ -150,7 +168,6 @@ def sample(
             f"{opened.settings.algorithm} has no draws of examples, as its decoder gives no distribution of x: leave "
             "--draws out for what it decodes"
         )
-    key_sampling = address(jax.random.key(key), "sampling")
     x = np.asarray(jax.jit(make, static_argnums=2)(opened.params, key_sampling, n))
     save_examples(out, x)
     if make is algorithm.draw:

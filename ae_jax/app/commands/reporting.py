@@ -10,20 +10,24 @@ from ...data import ranges
 from ...errors import tracebacks, warn
 from ...training import run_folder
 from .. import report
-from . import runs
+from . import runs, sampling
 from .loading import Splits
 
 
 def write_report(folder: run_folder.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> Path:
     """report.html and its pictures, in the units of the data."""
     algorithm = ranges.in_data_units(algorithm, splits.standard)
-    splits = splits._replace(test=splits.test._replace(x=ranges.undo(splits.standard, splits.test.x)))
+    undone = lambda part: part._replace(x=ranges.undo(splits.standard, part.x))
+    splits = splits._replace(train=undone(splits.train), test=undone(splits.test))
     settings = folder.recorded()
     title = f"{settings['algorithm']} on {settings['data']}"
     key = address(jax.random.key(results["seeds"][0]), "report")
     names = splits.dataset.classes, splits.dataset.vocabulary
     history = of_seeds(folder.log(), settings["seeds"], results["seeds"])
-    findings = report.gather(title, settings, results, history, algorithm, params, splits, key, *names)
+    samplers = sampling.kept(folder, results["seeds"][0], params, settings.get("latents", 0))
+    findings = report.gather(
+        title, settings, results, history, algorithm, params, splits, key, *names, samplers=samplers
+    )
     tell = None if tracebacks() else lambda line: warn(f"warning: {line}")
     return report.write(findings, folder.path, tell)
 

@@ -9,11 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...checks import labelled
-from ...core import Algorithm, Key, Params
+from ...core import Algorithm, Key, Params, address
 from ...distributions.sums import squared_error
+from ...evaluation import pca
+from ...evaluation.samplers import Fitted
+from ...evaluation.samples import frechet_distance
 from .. import plots
 
 CHUNK = 500  # examples that go through the network at once
+FEATURES, COMPARED = 64, 10_000  # principal components of x, and examples at most, for distances of samples
 
 
 class Ranked(NamedTuple):
@@ -50,6 +54,15 @@ class SymbolFindings(NamedTuple):
     uses: list[Use]  # of the commonest first symbols of a vector
 
 
+class Compared(NamedTuple):
+    """Samples by several distributions of codes."""
+
+    pictures: Mapping[str, np.ndarray]  # [n, *shape] of each
+    distances: Mapping[str, float]  # Frechet distance to the test examples; "training examples" among them
+    features: int  # principal components of the training examples that the distances are of
+    examples: int  # on either side
+
+
 class Findings(NamedTuple):
     """Everything a report shows. Arrays are on the host, and of the first seed."""
 
@@ -65,6 +78,7 @@ class Findings(NamedTuple):
     ranked: Mapping[str, Ranked] = {}  # "worst", "median" and "best" by error
     corrupted: np.ndarray | None = None  # [n, *shape], as training saw them
     samples: np.ndarray | None = None  # [n, *shape]
+    compared: Compared | None = None  # where samplers were fitted
     walk: Walk | None = None
     labels: np.ndarray | None = None  # [N]
     classes: tuple[str, ...] = ()  # their names, where they have some
@@ -86,8 +100,11 @@ def gather(
     key: Key,
     classes: Sequence[str] = (),
     vocabulary: Sequence[str] = (),
+    samplers: Mapping[Any, Fitted] = {},
 ) -> Findings:
     """Runs one trained model (one seed's `params`) on `dataset.test`, some hundred examples at a time.
+
+    `samplers` that were fitted to its codes are compared; for them `dataset.train` is looked at, too.
 
     What is drawn at random (examples, corruption, samples) is a function of `key`.
     `classes` names the labels 0, 1, and so on, where they have names; `vocabulary` the words that documents count.
@@ -130,6 +147,7 @@ def gather(
 
     sample = None if algorithm.sample is None else jax.jit(algorithm.sample, static_argnums=2)
     features, units = first_layer(params, shape)
+    compared = compare(algorithm, params, dataset, samplers, address(key, "samplers")) if samplers else None
     return Findings(
         title=title,
         settings=settings,
@@ -140,6 +158,7 @@ def gather(
         **(decoded() if algorithm.decodes else {}),
         corrupted=corrupted,
         samples=None if sample is None else np.asarray(sample(params, key_sample, min(8, wide) ** 2)),
+        compared=compared,
         labels=None if y is None or np.ndim(y) != 1 or not labelled(y).any() else np.asarray(y),
         classes=tuple(classes),
         vocabulary=tuple(vocabulary),
@@ -181,6 +200,33 @@ def _symbols(
         shown = np.resize(users[np.linspace(0, len(users) - 1, min(wide, len(users))).astype(int)], wide)
         uses.append(Use(int(symbol), place, len(users) / len(first), effect, np.asarray(x[shown])))
     return SymbolFindings(shares, algorithm.alphabet, uses)
+
+
+def compare(
+    algorithm: Algorithm, params: Params, dataset: Any, samplers: Mapping[Any, Fitted], key: Key
+) -> Compared | None:
+    """Samples by the member's own prior, if it has one, and by each sampler; None where there are too few examples."""
+    train, test = (np.asarray(part.x[:COMPARED]) for part in (dataset.train, dataset.test))
+    count = min(len(train), len(test))
+    if count < 2 or not algorithm.decodes:
+        return None
+    fitted = pca.fit(jnp.asarray(train), FEATURES)
+    project = jax.jit(lambda x: pca.encode(fitted, x))
+    features = lambda x: _chunks(lambda part: (project(part),), x)[0]
+    decode, made = jax.jit(algorithm.decode), {}
+    if algorithm.sample is not None:
+        own = jax.jit(algorithm.sample, static_argnums=2)
+        parts = [own(params, address(key, "own", i), min(CHUNK, count)) for i in range(-(-count // CHUNK))]
+        made["its own prior"] = np.concatenate([np.asarray(x) for x in parts])[:count]
+    for name, (of_sampler, prior) in samplers.items():
+        draw = jax.jit(lambda own, key, prior=prior: prior.draw(own, key, count, jnp.float32))
+        z = draw(of_sampler, address(key, "sampler", name))
+        (made[name],) = _chunks(lambda part: (decode(params, part),), z)
+    seen = features(test[:count])
+    made["training examples"] = train[:count]  # what no sampler does better than
+    distances = {name: frechet_distance(features(x), seen) for name, x in made.items()}
+    wide = plots.columns(test.shape[1:])
+    return Compared({name: x[:wide] for name, x in made.items()}, distances, len(fitted.components), count)
 
 
 def first_layer(params: Params, shape: Sequence[int]) -> tuple[np.ndarray | None, int]:

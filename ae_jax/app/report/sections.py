@@ -11,7 +11,7 @@ from ...checks import labelled
 from ...core import LABELLED
 from ...evaluation import METRICS, describe
 from .. import plots
-from .findings import Findings, Walk
+from .findings import Compared, Findings, Walk
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -168,6 +168,37 @@ def _walked(f: Findings, walk: Walk, what: str) -> Listing:
 
 
 def _samples(f: Findings) -> Iterator[Picture | Listing]:
+    yield from _drawn(f)
+    if f.compared is not None:
+        yield from _of_samplers(f, f.compared)
+
+
+def _of_samplers(f: Findings, compared: Compared) -> Iterator[Picture | Listing]:
+    """Samples by each sampler in a row, and how far they are from the test set."""
+    if not f.vocabulary:
+        cells = np.stack(list(compared.pictures.values()))
+        image = plots.is_image(cells.shape[2:])
+        draw = partial(
+            plots.examples, cells, plots.limits(f.originals) if image else None, rows=list(compared.pictures)
+        )
+        told = "" if image else f" From the top: {', '.join(compared.pictures)}."
+        yield Picture(
+            "samplers",
+            draw,
+            "New examples by the distributions fitted to the codes (ae-jax sample --sampler), a row each; the last row "
+            f"is training data.{told} normal is N(0, I), which the codes of a member without a prior do not follow.",
+        )
+    rows = [[name, plots.number(value, 3)] for name, value in compared.distances.items()]
+    yield Listing(
+        ["codes from", "Frechet distance"],
+        rows,
+        f"Frechet distance of {compared.examples:,} samples from as many test examples, in the first "
+        f"{compared.features} principal components of the training examples; lower is better. It is biased upwards, "
+        "more so for few examples: compare with the row of training examples, and only within this table.",
+    )
+
+
+def _drawn(f: Findings) -> Iterator[Picture | Listing]:
     if f.samples is None:
         return
     if f.vocabulary:
