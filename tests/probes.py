@@ -127,6 +127,7 @@ PROBES: dict[str, Probe] = {
         descends=False,  # its three terms compare examples; the loss of evaluation is the ELBO
     ),
     "vamp": Probe("vamp", lambda o: algorithms.vamp(net(heads=2), o, components=8), ENTROPY, gap=0.4),
+    "vade": Probe("vade", lambda o: algorithms.vade(net(heads=2), o, clusters=8), ENTROPY, gap=0.4),
     # gradients pass the quantiser straight through: they are not those of the loss
     "vq_vae": Probe("vq_vae", lambda o: algorithms.vq_vae(net(), o, size=16, dimension=2), descends=False),
     "vq_vae_learned": Probe(

@@ -14,6 +14,7 @@ from ae_jax.algorithms.beta_tc_vae import log_aggregate
 from ae_jax.algorithms.vamp import vamp_prior
 from ae_jax.core import Batch, epoch, fit
 from ae_jax.distributions import flows, posteriors, priors
+from ae_jax.evaluation import clustering
 from ae_jax.objectives.latent import latent_model
 
 KEY = jax.random.key(0)
@@ -132,6 +133,88 @@ def test_with_the_data_as_pseudo_inputs_the_kl_is_the_information_and_at_most_lo
     model = latent_model(net, "bernoulli", posteriors.gaussian(2), prior)
     drawn = model.draw(params, Batch(x), KEY, 50)
     np.testing.assert_allclose(drawn.divergence, np.log(4), atol=1e-4)
+
+
+def small(heads=2):
+    """A network for x of four pixels, and eight examples."""
+    net = networks.mlp((4,), 2, hidden=(3,), heads=heads)
+    return net, Batch(jnp.asarray(np.random.default_rng(3).random((8, 4)), jnp.float32))
+
+
+def test_a_prior_that_begins_at_the_normal_one_gives_the_bound_of_a_plain_vae_and_learns():
+    net, data = small()
+    plain = algorithms.vae(net, optax.sgd(0.1))
+    for name in ("realnvp", "maf"):
+        algorithm = algorithms.vae(net, optax.sgd(0.1), prior=name)
+        assert algorithm.log_weight is not None
+        assert algorithm.sample is not None
+        params = algorithm.init(KEY, data)
+        expected = plain.log_weight({g: params[g] for g in ("encoder", "decoder")}, data, KEY)  # pyright: ignore[reportOptionalCall]
+        np.testing.assert_allclose(jax.jit(algorithm.log_weight)(params, data, KEY), expected, atol=1e-5)
+        after = jax.jit(algorithm.rule.update)(params, algorithm.rule.init(params), data, KEY)[0]
+        moved = [
+            bool((a != b).any()) for a, b in zip(*map(jax.tree.leaves, (after["flow"], params["flow"])), strict=True)
+        ]
+        assert any(moved)
+        assert algorithm.sample(params, KEY, 3).shape == (3, 4)
+    with pytest.raises(ValueError, match="free_bits are of each latent"):
+        algorithms.vae(net, optax.sgd(0.1), prior="gmm", free_bits=0.1)
+
+
+def test_vade_of_one_standard_component_is_the_vae():
+    net, data = small()
+    one, plain = algorithms.vade(net, optax.sgd(0.1), clusters=1), algorithms.vae(net, optax.sgd(0.1))
+    params = one.init(KEY, data)
+    params["mixture"] = jax.tree.map(jnp.zeros_like, params["mixture"])
+    weights = [a.log_weight(params, data, KEY) for a in (one, plain) if a.log_weight is not None]
+    np.testing.assert_allclose(weights[0], weights[1], atol=1e-5)
+
+
+def test_the_bound_of_vade_is_that_of_its_clusters_one_by_one():
+    """E_q(z, c | x)[log p(x, z, c) - log q(z, c | x)] with q(c | x) = p(c | z), at every draw, in float64."""
+    with jax.enable_x64(True):
+        net = networks.mlp((4,), 2, hidden=(3,), heads=2)
+        data = Batch(jnp.asarray(np.random.default_rng(3).random((8, 4))))
+        prior = priors.mixture(2, 3)
+        model = latent_model(net, "bernoulli", prior=prior)
+        params = shaken(model.init(KEY, data), 0.5)
+        drawn = jax.jit(lambda params: model.draw(params, data, KEY, 2))(params)
+        log_joint = np.asarray(priors.of_components(params, drawn.z))  # log p(c) + log p(z | c), [S, B, C]
+        gamma = np.exp(log_joint) / np.exp(log_joint).sum(-1, keepdims=True)
+        terms = (gamma * (log_joint - np.log(gamma))).sum(-1) - drawn.log_q - drawn.nll
+        np.testing.assert_allclose(drawn.log_weight, terms, rtol=0, atol=1e-10)
+        order = jax.tree.map(lambda a: a[jnp.asarray([2, 0, 1])], params["mixture"])
+        other = prior.log_prob(params | {"mixture": order}, drawn.z)  # pyright: ignore[reportOptionalCall]
+        np.testing.assert_allclose(other, drawn.log_p, atol=1e-12)
+
+
+def test_vade_begins_at_a_mixture_of_pretrained_codes():
+    """Four kinds of x: after pretraining the mixture knows them, and its clusters are they."""
+    rng = np.random.default_rng(8)
+    kind = np.arange(200) % 4
+    x = jnp.asarray(np.clip(np.eye(4)[kind] * 0.8 + 0.1 + 0.05 * rng.normal(size=(200, 4)), 0, 1), jnp.float32)
+    net = networks.mlp((4,), 2, hidden=(16,), heads=2)
+    vade = algorithms.vade(net, optax.adam(1e-2), clusters=4, pretrain_epochs=60)
+    params = jax.jit(vade.init)(KEY, Batch(x))
+    assert vade.predict is not None
+    assert clustering.accuracy(vade.predict(params, x), kind) > 0.95
+    codes = vade.encode(params, x)
+    log_p = jax.nn.logsumexp(priors.of_components(params, codes), -1)
+    standard = priors.normal(2).log_prob
+    assert standard is not None
+    assert float(log_p.mean()) > float(standard({}, codes).mean()) + 1
+
+
+def test_em_finds_the_mixture_that_data_come_from():
+    rng = np.random.default_rng(9)
+    mean, deviation = np.asarray([[0.0, 5], [10, 0], [-8, -8]]), np.asarray([[1, 0.2], [0.5, 2], [1, 1]])
+    kind = rng.choice(3, 3000, p=[0.5, 0.3, 0.2])
+    x = jnp.asarray(mean[kind] + deviation[kind] * rng.normal(size=(3000, 2)), jnp.float32)
+    own = clustering.gaussian_mixture(KEY, x, 3)
+    order = [int(np.square(np.asarray(own["mean"]) - m).sum(1).argmin()) for m in mean]
+    np.testing.assert_allclose(np.asarray(own["mean"])[order], mean, atol=0.3)
+    np.testing.assert_allclose(np.exp(0.5 * np.asarray(own["logvar"]))[order], deviation, rtol=0.15)
+    np.testing.assert_allclose(np.exp(np.asarray(own["logits"]))[order], [0.5, 0.3, 0.2], atol=0.05)
 
 
 def test_the_three_terms_of_beta_tc_add_up_to_the_kl_by_one_draw():

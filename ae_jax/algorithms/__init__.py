@@ -21,6 +21,7 @@ from .made import made
 from .rbm import rbm
 from .semantic_hashing import semantic_hashing
 from .sparse import sparse
+from .vade import vade
 from .vae import vae
 from .vamp import vamp
 from .vq_vae import vq_vae
@@ -118,6 +119,14 @@ MEMBERS: tuple[Member, ...] = (
             updates=2000,
             pretraining=3000,
             hyper={"weight": 0.02},
+        ),
+        family="labels",
+    ),
+    Member(
+        vade,
+        Defaults(
+            "Jiang et al. (2017): pretrain. Trial: clusters of held-out digits agree with the labels (NMI .77).",
+            pretraining=3000,
         ),
         family="labels",
     ),

@@ -25,6 +25,7 @@ from ..checks import (
 )
 from ..core import Algorithm, Batch, Key, Loss, Optimizer, Params
 from ..distributions.likelihoods import Likelihood, LikelihoodName
+from ..distributions.priors import LearnedName, Prior, learned
 from ..objectives.latent import Drawn, GaussianAutoencoder, latent_model, observed, variational
 
 
@@ -36,13 +37,16 @@ def vae(
     likelihood: LikelihoodName | Likelihood = "bernoulli",
     sigma: Annotated[float | None, POSITIVE, needs("likelihood", "gaussian")] = None,
     samples: Count = 1,
+    prior: LearnedName | Prior = "normal",
+    components: Annotated[Count, needs("prior", "gmm")] = 10,
     beta: Weight = 1.0,
     warmup_steps: Annotated[int, Updates("the KL's weight at beta"), unless("beta", 0)] = 0,
     free_bits: Annotated[Amount, unless("beta", 0)] = 0.0,
     capacity: Annotated[Hyper, NOT_NEGATIVE, unless("beta", 0)] = 0.0,
     capacity_steps: Annotated[int, Updates("the KL's capacity at its value"), unless("capacity", 0)] = 0,
 ) -> Algorithm:
-    """The evidence lower bound by reparameterized draws, the KL in closed form; all in nats.
+    """The evidence lower bound by reparameterized draws; all in nats. The KL to N(0, I) is in closed form, that to another
+    prior by the same draws.
 
     Args:
         net: the network, two heads.
@@ -50,6 +54,8 @@ def vae(
         likelihood: a name, or a `Likelihood`.
         sigma: standard deviation of the Gaussian likelihood; None learns one for all dimensions.
         samples: draws of the code of each example, whose errors are averaged.
+        prior: N(0, I), or one that learns with the model: gmm, realnvp, maf, or a `Prior` with a log_prob.
+        components: of the prior gmm.
         beta: weight of the KL, a number or a schedule.
         warmup_steps: raise the KL's weight linearly from 0 to beta over so many updates.
         free_bits: nats of KL, averaged over a batch, that each latent may use without cost (training only).
@@ -57,16 +63,19 @@ def vae(
             only).
         capacity_steps: raise the capacity linearly from 0 over so many updates.
     """
-    model = latent_model(net, observed(likelihood, sigma))
+    other = learned(prior, net.latents, components) if isinstance(prior, str) else prior
+    model = latent_model(net, observed(likelihood, sigma), prior=None if prior == "normal" else other)
     beta = risen("beta", beta, "warmup_steps", warmup_steps)
     bounded = not is_concrete(capacity) or callable(capacity) or capacity > 0
     capacity = risen("capacity", capacity, "capacity_steps", capacity_steps)
     final, free = 1.0 if bounded else final_value(beta), not is_concrete(free_bits) or free_bits
+    if free and prior != "normal":
+        raise ValueError("free_bits are of each latent, and the KL to this prior is not a sum over latents: give 0")
 
     def objective(params: Params, drawn: Drawn, batch: Batch, key: Key, beta, capacity) -> Loss:
-        kl = drawn.kl  # [B, K], appendix B
-        assert kl is not None  # a Gaussian posterior, and its own prior
-        cost = jnp.maximum(kl.mean(0), free_bits).sum() if free else kl.sum(-1)  # [] or [B]
+        cost = drawn.divergence  # [B], appendix B
+        if free and drawn.kl is not None:
+            cost = jnp.maximum(drawn.kl.mean(0), free_bits).sum()  # []
         if bounded:
             cost = jnp.abs(cost.mean() - capacity)  # Burgess et al., of the batch's mean
         return Loss(drawn.nll.mean(0) + beta * cost)  # eq. (7)

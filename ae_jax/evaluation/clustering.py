@@ -15,6 +15,7 @@ from jax import Array, lax
 from ..checks import labelled
 from ..core import Autoencoder, Batch, Key, Params
 from ..distributions.distances import squared_distances
+from ..distributions.priors import of_components
 from ..xla.barriers import at_least_float32
 
 
@@ -75,6 +76,34 @@ def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 
 
     runs = lax.map(lloyd, jax.random.split(key, starts))
     return jax.tree.map(lambda a: a[runs.inertia.argmin()], runs)
+
+
+@partial(jax.jit, static_argnames=("components", "steps"))
+@jax.default_matmul_precision("highest")
+def gaussian_mixture(key: Key, x: Array, components: int, *, steps: int = 30) -> dict[str, Array]:
+    """A mixture of Gaussians with diagonal covariances, by so many steps of EM from the clusters of k-means.
+
+    A pure function of its key. x [N, K] -> "logits" [C], "mean" and "logvar" [C, K], the params of `priors.mixture`.
+    Dempster, Laird & Rubin (1977), JRSS B 39. To each variance 1e-5 of the data's mean variance is
+    added.
+    """
+    least = jnp.maximum(1e-5 * x.var(0).mean(), jnp.finfo(x.dtype).tiny)
+
+    def maximised(share: Array) -> dict[str, Array]:  # [N, C], the part of each example in each component
+        count = share.sum(0) + jnp.finfo(x.dtype).eps
+        mean = share.T @ x / count[:, None]
+        within = jax.vmap(lambda part, m: part @ jnp.square(x - m[None]), (1, 0))(share, mean)  # [C, K]
+        return {
+            "logits": jnp.log(count / len(x)),
+            "mean": mean,
+            "logvar": jnp.log(within / count[:, None] + least),
+        }
+
+    def step(_: Array, own: dict[str, Array]) -> dict[str, Array]:
+        return maximised(jax.nn.softmax(of_components({"mixture": own}, x)))
+
+    begun = maximised(jax.nn.one_hot(kmeans(key, x, components).labels, components, dtype=x.dtype))
+    return lax.fori_loop(0, steps, step, begun)
 
 
 def _known(clusters: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
