@@ -45,8 +45,8 @@ def vae(
     capacity: Annotated[Hyper, NOT_NEGATIVE, unless("beta", 0)] = 0.0,
     capacity_steps: Annotated[int, Updates("the KL's capacity at its value"), unless("capacity", 0)] = 0,
 ) -> Algorithm:
-    """The evidence lower bound by reparameterized draws; all in nats. The KL to N(0, I) is in closed form, that to another
-    prior by the same draws.
+    """The evidence lower bound by reparameterized draws; all in nats. The KL to N(0, I) is in closed form, the KL to
+    another prior by the same draws.
 
     Args:
         net: the network, two heads.
