@@ -59,6 +59,12 @@ SMALL = {
         "kinds": ("rot", "bg_img"), "data": "digits",
     },
     "clustering": {"epochs": 1, "passes": 1, "images": 200, "hidden": (12,), "data": "digits"},
+    "samplers": {"epochs": 1, "images": 300, "hidden": (12,), "latents": 2, "features": 4, "data": "digits"},
+    "vamp_prior": {
+        "epochs": 1, "images": 200, "tested": 20, "hidden": (12,), "latents": 2, "components": 5, "samples": 3,
+        "data": "digits",
+    },
+    "vade": {"pretraining": 1, "epochs": 1, "images": 200, "hidden": (12,), "data": "digits"},
     "text_search": {"epochs": 1, "hidden": (8,), "words": 60},
     "text_topics": {"epochs": 1, "hidden": (8,), "words": 60, "topics": 2},
     "semantic_hashing": {"epochs": 1, "hidden": (8,), "bits": (4, 80), "words": 60, "sizes": (50, 100)},
@@ -99,7 +105,7 @@ SLOW = {
     "stacked_denoising", "few_labels", "text_search", "text_topics", "semantic_hashing", "image_search",
     "rate_distortion", "clustering", "adversarial", "adversarial_labels", "adversarial_style",
     "restoration", "latent_walks", "embedding_projector", "sparse_patches", "rbm_pseudo_likelihood", "codes_2d",
-    "deep_autoencoder", "estimators",
+    "deep_autoencoder", "estimators", "samplers", "vamp_prior", "vade",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
