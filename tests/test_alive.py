@@ -85,6 +85,7 @@ DECODES = {  # members whose decoder learns; an RBM's is its encoder, and its un
     "importance": (partial(algorithms.importance, samples=3), MLP(4, heads=2)),
     "beta_tc_vae": (partial(algorithms.beta_tc_vae, examples=96), MLP(4, heads=2)),
     "vamp": (partial(algorithms.vamp, components=8), MLP(4, heads=2)),
+    "vade": (partial(algorithms.vade, clusters=3), MLP(4, heads=2)),
     "vq_vae": (partial(algorithms.vq_vae, size=8), MLP(4)),
     "made": (algorithms.made, networks.mlp((4, 4, 1), 32, hidden=(), code_activation="relu")),
     "dec": (partial(algorithms.dec, clusters=3, weight=0.1), MLP(4)),

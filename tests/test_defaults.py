@@ -178,6 +178,7 @@ LEAST = {
     "rbm": 0.8,
     "semantic_hashing": 0.7,
     "sparse": 0.9,
+    "vade": 0.6,
     "vae": 0.6,
     "vamp": 0.5,
     "vq_vae": 0.5,

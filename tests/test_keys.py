@@ -15,9 +15,10 @@ import pytest
 from probes import PROBES, bars, build, required
 
 from ae_jax import core, networks
-from ae_jax.algorithms import ALGORITHMS, classifier, dec, denoising, sparse
+from ae_jax.algorithms import ALGORITHMS, classifier, dec, denoising, sparse, vade
 from ae_jax.core import NAMES, address
 from ae_jax.data.binary import dynamic_binarise
+from ae_jax.evaluation import samplers
 from ae_jax.evaluation.likelihood import log_likelihood
 from ae_jax.objectives import boltzmann
 from ae_jax.training import compiled, stages
@@ -104,14 +105,17 @@ def retrained(key, data):
     return stages.fit_best(start, core.epoch(tuned, 4), data, key, 2, score)
 
 
-pretrains = pytest.mark.parametrize("member", [partial(dec, clusters=3), partial(classifier, classes=8)])
+pretrains = pytest.mark.parametrize(
+    "member", [partial(dec, clusters=3), partial(classifier, classes=8), partial(vade, clusters=3)]
+)
 
 
 @pretrains
 def test_pretraining_within_the_start_shares_no_key_with_what_follows(member):
-    algorithm = member(networks.mlp((4, 4, 1), 3, hidden=(4,), dropout=0.5), optax.adam(1e-2), pretrain_epochs=2)
+    net = networks.mlp((4, 4, 1), 3, hidden=(4,), dropout=0.5, heads=heads(member.func.__name__).number)
+    algorithm = member(net, optax.adam(1e-2), pretrain_epochs=2)
     found = key_walk.uses(whole(algorithm), KEY, DATA)
-    without = member(networks.mlp((4, 4, 1), 3, hidden=(4,), dropout=0.5), optax.adam(1e-2))
+    without = member(net, optax.adam(1e-2))
     assert len(found) > len(key_walk.uses(whole(without), KEY, DATA))
     assert not key_walk.reused(found)
 
@@ -128,6 +132,17 @@ def test_encoder_and_decoder_drop_out_by_keys_of_their_own(name):
 
     found = key_walk.uses(step, KEY, params, memory, DATA)
     assert sum(use.what == "draw" for use in found) > 1
+    assert not key_walk.reused(found)
+
+
+def test_the_fit_of_a_sampler_and_its_draws_use_no_key_twice():
+    def fitted(key, codes):
+        trained = samplers._trained(codes[:20], codes[20:], address(key, "fit"), 2)
+        own = {"flow": {"flow": trained, "mean": jnp.zeros(3), "root": jnp.eye(3)}}
+        return samplers.prior_of("maf", 3).draw(own, address(key, "draw"), 4, jnp.float32)
+
+    found = key_walk.uses(fitted, KEY, jnp.ones((24, 3)))
+    assert sum(what == "draw" for what, *_ in found) > 2
     assert not key_walk.reused(found)
 
 
