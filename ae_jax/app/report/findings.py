@@ -198,7 +198,8 @@ def _symbols(
             both = np.asarray(decode(params, np.stack([changed, mean]).reshape(2, -1)))
             effect = both[0] - both[1]
         shown = np.resize(users[np.linspace(0, len(users) - 1, min(wide, len(users))).astype(int)], wide)
-        uses.append(Use(int(symbol), place, len(users) / len(first), effect, np.asarray(x[shown])))
+        share, users_shown = len(users) / len(first), np.asarray(x[shown])
+        uses.append(Use(symbol=int(symbol), place=place, share=share, effect=effect, examples=users_shown))
     return SymbolFindings(shares, algorithm.alphabet, uses)
 
 
@@ -226,7 +227,12 @@ def compare(
     made["training examples"] = train[:count]  # what no sampler does better than
     distances = {name: frechet_distance(features(x), seen) for name, x in made.items()}
     wide = plots.columns(test.shape[1:])
-    return Compared({name: x[:wide] for name, x in made.items()}, distances, len(fitted.components), count)
+    return Compared(
+        pictures={name: x[:wide] for name, x in made.items()},
+        distances=distances,
+        features=len(fitted.components),
+        examples=count,
+    )
 
 
 def first_layer(params: Params, shape: Sequence[int]) -> tuple[np.ndarray | None, int]:
