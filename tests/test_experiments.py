@@ -97,6 +97,10 @@ SMALL = {
         "largest": 8, "data": "digits",
     },
     "embedding_projector": {"epochs": 1, "hidden": (12,), "latents": 3, "points": 40, "data": "digits"},
+    "vq": {
+        "epochs": 1, "images": 200, "places": 4, "size": 27, "hidden": 8, "only": ("FSQ", "VQ with revival"),
+        "data": "digits",
+    },
 }  # fmt: skip
 # several nets and classifiers each: most of their time is compilation
 SLOW = {
@@ -105,7 +109,7 @@ SLOW = {
     "stacked_denoising", "few_labels", "text_search", "text_topics", "semantic_hashing", "image_search",
     "rate_distortion", "clustering", "adversarial", "adversarial_labels", "adversarial_style",
     "restoration", "latent_walks", "embedding_projector", "sparse_patches", "rbm_pseudo_likelihood", "codes_2d",
-    "deep_autoencoder", "estimators", "samplers", "vamp_prior", "vade",
+    "deep_autoencoder", "estimators", "samplers", "vamp_prior", "vade", "vq",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
