@@ -102,7 +102,7 @@ class Child:
 
     def __init__(self, name: str, where: Path, epochs: int, most: int | None = None):
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["jax", "optax", "flax.linen", "orbax.checkpoint", "ae_jax.training.run"])
+        context.set_forkserver_preload(["jax", "optax", "flax.linen", "orbax.checkpoint", "ae_jax.training.loop"])
         self._end, theirs = context.Pipe()
         self.process = context.Process(target=child, args=(theirs, name, where, epochs, most))
         self.process.start()

@@ -2,20 +2,26 @@
 
 Most of a run is compiling. So compiled programs are kept between runs, as `ae-jax` keeps them, and are compiled without
 most optimisations, which take half of the time, and with the older of XLA's two ways to emit a fusion, which halves the
-rest. Tests marked `optimised`, of bits, rounding, speed and memory, compile as a user does; `optimised(False)` frees a
-test of its file's mark.
+rest. Tests marked `optimised` compile as a user does, which takes several times as long: tests of the bits of different
+programs, of rounding, speed and memory.
 
 Tests marked `full` run only with AE_JAX_FULL=1. Each marker gives the reason:
 
-- test_laws.py: the laws that compile a program of their own (mapped over seeds, evaluation in batches, eight devices)
-  on the further forms of an algorithm. Every run tests each algorithm's own form by every law, and each further form by
-  the laws that share its compiled epoch.
+- test_laws.py: the laws that compile programs of their own (mapped over seeds, evaluation in batches, eight devices,
+  each operation by itself) on the further forms of an algorithm. Every run tests each algorithm's own form by every
+  law, and each further form by the laws that share its compiled epoch.
 - test_defaults.py: whole trainings by the defaults, but for two quick members; results/members.json has all members.
+- test_readme.py: the documented recipe for photographs, a training of 15 seconds. Every run parses and restores with
+  small networks in test_uses.py.
+- test_algorithms.py: sparse units on natural images, a training of 10 seconds. Every run tests on digits that units
+  settle at the target.
+- test_variants.py: all of MNIST on photographs, 62,000 images. Every run tests each property on digits.
 """
 
 import gc
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +75,37 @@ def compile_with_flags() -> None:
 compile_with_flags()
 
 
+def share_contexts() -> None:
+    """Has each thread lower a hundred programs in one MLIR context: making one takes a sixth of a small program's time.
+
+    Not all of them, as a context keeps the constants of its programs.
+    """
+    try:
+        from jax._src.interpreters import mlir
+
+        make = mlir.make_ir_context
+    except (ImportError, AttributeError):  # of another release: each program in one of its own
+        return
+
+    mine = threading.local()
+
+    def shared() -> Any:
+        left = getattr(mine, "left", 0)
+        if not left:
+            mine.context = make()
+        mine.left = (left or 100) - 1
+        return mine.context
+
+    mlir.make_ir_context = shared
+
+
+share_contexts()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Chooses how this test, its fixtures and its subprocesses compile."""
-    closest = item.get_closest_marker("optimised")
-    quickly = closest is None or False in closest.args
+    quickly = item.get_closest_marker("optimised") is None
     if os.environ.get(QUICKLY) != str(int(quickly)):
         os.environ[QUICKLY] = str(int(quickly))
         os.environ["XLA_FLAGS"] = AS_A_TEST if quickly else AS_A_USER
@@ -89,7 +121,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def pytest_collection_finish() -> None:
-    gc.freeze()  # what is imported stays: collections, which JAX's tracing causes often, need not look at it
+    """Fewer collections of garbage, which JAX's tracing causes often, and none of what is imported: it stays."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -37,7 +37,7 @@ class Probe(NamedTuple):
     descends: bool = True  # the rule descends the metric "loss": not a game's, nor one of no loss at all
 
 
-BATCH, EPOCHS = 40, 100  # 96 examples in two batches and a short one
+BATCH, EPOCHS = 32, 100  # 96 examples in three batches of one size: one more would be compiled for itself
 net = partial(networks.mlp, (4, 4, 1), 4, hidden=(16,), activation="tanh")
 shallow = partial(networks.mlp, (4, 4, 1), 12, hidden=(), code_activation="sigmoid")
 masks_net = partial(networks.mlp, (4, 4, 1), 32, hidden=(), code_activation="relu")

@@ -735,6 +735,7 @@ PHOTOGRAPHS = Path(__file__).parents[1].parent / "shared" / "data" / "bsds500" /
 
 
 @pytest.mark.slow
+@pytest.mark.full("trains on photographs for 10 seconds")
 @pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason="the photographs of BSDS500 are not beside the checkout")
 def test_sparse_units_on_natural_images_are_oriented():
     """UFLDL: 8x8 patches without their mean, cut at three deviations, in [.1, .9]; 25 sigmoid units."""

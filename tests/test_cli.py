@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -91,7 +90,8 @@ def test_a_reader_that_goes_is_no_error():
     assert process.returncode == 128 + signal.SIGPIPE
 
 
-def test_classes_follow_the_labels_unless_asked_for(tmp_path):
+def test_classes_follow_the_labels_unless_asked_for(tmp_path, monkeypatch):
+    without_report(monkeypatch)
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "x.npz", x=rng.random((40, 4)).astype(np.float32), y=rng.permutation(np.arange(40) % 3))
     options = ["--data", str(tmp_path / "x.npz"), "--pretrain-epochs", "0"]
@@ -232,11 +232,22 @@ def test_export_runs_without_the_package(workdir, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-5)
 
 
+REPORTED = ("rbm", "vae", "adversarial_labels")  # drawing a report takes as long as the training
+
+
+def without_report(monkeypatch):
+    monkeypatch.setattr(reporting, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
+
+
 @pytest.mark.parametrize(
     "name", [name if name in ("rbm", "vae") else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS]
 )
-def test_every_algorithm_trains_by_its_default_options(name, tmp_path):
+def test_every_algorithm_trains_by_its_default_options(name, tmp_path, monkeypatch):
+    if name not in REPORTED:
+        without_report(monkeypatch)
     train(name, tmp_path / "r", *(["--likelihood-samples", "10"] if name in ("importance", "vae") else []))
+    if name in REPORTED:
+        assert "could not be drawn" not in (tmp_path / "r" / "report.html").read_text()
     metrics = run_folder.Folder(tmp_path / "r").results()["metrics"]
     assert all(v is not None and np.isfinite(v) for m in metrics.values() for v in m["values"])
     assert "test loss" in metrics
@@ -244,13 +255,16 @@ def test_every_algorithm_trains_by_its_default_options(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", sorted(NETWORKS))
-def test_every_network_trains(network, tmp_path):
+def test_every_network_trains(network, tmp_path, monkeypatch):
+    if network != "conv":  # maps, and no features of a first layer
+        without_report(monkeypatch)
     name = "rbm" if network == "rbm" else "vae"
     options = ["--workdir", str(tmp_path / "r"), "--epochs", "1", "--quiet"]
     small = ["--likelihood-samples", "10"] if name == "vae" else []
     small += ["--net-channels", "2", "3"] if network == "conv" else []
     cli.dispatch(["train", name, "--network", network, *options, *small])
-    assert (tmp_path / "r" / "report.html").exists()
+    assert "could not be drawn" not in (tmp_path / "r" / "report.html").read_text()
+    assert "test loss" in run_folder.Folder(tmp_path / "r").results()["metrics"]
 
 
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
@@ -349,7 +363,8 @@ def test_mistakes_with_a_run(workdir, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["wrong.npy"]
 
 
-def test_sampling_needs_a_generative_model(tmp_path):
+def test_sampling_needs_a_generative_model(tmp_path, monkeypatch):
+    without_report(monkeypatch)
     train("autoencoder", tmp_path / "ae")
     with pytest.raises(RunError, match="not a generative model"):
         cli.dispatch(["sample", str(tmp_path / "ae"), str(tmp_path / "x.png")])
@@ -384,8 +399,8 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, monkeypatch):
     done = run_folder.Folder(tmp_path / "r").log()[-1]["epoch"]
     assert 0 < done < 400
     monkeypatch.chdir(tmp_path)
+    without_report(monkeypatch)
     cli.dispatch([*options, "--quiet"])
-    monkeypatch.setattr(reporting, "write_report", lambda folder, *_: (folder.path / "report.html").touch())
     cli.dispatch([*(o if o != "r" else "whole" for o in options), "--quiet"])
     a, b = (run_folder.Folder(tmp_path / where).params()[1] for where in ("r", "whole"))
     assert provenance.checksum(a) == provenance.checksum(b)
@@ -403,26 +418,6 @@ def test_list_and_help_name_everything(capsys):
             cli.dispatch(["train", name, "--help"])
         shown = capsys.readouterr().out
         assert all("--" + option.replace("_", "-") in shown for option in options_of(ALGORITHMS[name]))
-
-
-def test_import_is_light():
-    heavy = ["matplotlib", "sklearn", "tensorflow", "orbax"]
-    code = f"import sys; from ae_jax import *; print(*[m for m in {heavy} if m in sys.modules])"
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
-    assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.split() == []
-
-
-def test_jax_is_untouched_by_importing():
-    # importing must not start a backend: jax.distributed and platform choices come after it
-    code = "import jax; from ae_jax import *; from jax._src import xla_bridge; assert not xla_bridge._backends"
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
-    assert shown.returncode == 0, shown.stderr
-    assert jax.__version__
 
 
 @pytest.mark.parametrize(

@@ -104,13 +104,17 @@ OTHER = {
 }
 
 
-def update(make, h, shape=(4, 4, 1), updates=1):
-    """Params and metrics after the start and so many updates."""
+OF_THE_START = {"rbm_scale"}
+KEY = jax.random.key(0)
+
+
+def update(make, updates, h, params, data):
+    """Params and metrics after so many updates, from the start where there are no params."""
     algorithm = make(h)
-    data = Batch(DATA.x.reshape(8, *shape), DATA.y)
-    params, memory, key = core.start(algorithm.init, algorithm.rule, data, jax.random.key(0))
+    params = algorithm.init(KEY, data) if params is None else params
+    memory = algorithm.rule.init(params)
     for t in range(updates):
-        params, memory, metrics = algorithm.rule.update(params, memory, data, jax.random.fold_in(key, t))
+        params, memory, metrics = algorithm.rule.update(params, memory, data, jax.random.fold_in(KEY, t))
     return params, metrics
 
 
@@ -125,9 +129,11 @@ CASES = [pytest.param(case, marks=pytest.mark.slow) if case in SLOW else case fo
 def test_a_swept_hyperparameter_gives_what_each_value_gives_alone(case):
     make, *values = (OWN | OTHER)[case]
     colour, second = case == "grey", "head_l2" in case  # the head starts at 0
-    run = partial(update, make, shape=(4, 2, 2) if colour else (4, 4, 1), updates=1 + second)
-    both = lambda swept: (jax.vmap(run)(swept), [run(h) for h in values])
-    swept, alone = jit(both)(jnp.asarray(values))
+    data = DATA._replace(x=DATA.x.reshape(8, 4, 2, 2)) if colour else DATA
+    params = None if case in OF_THE_START else jit(make(values[0]).init)(KEY, data)
+    run = partial(update, make, 1 + second)
+    both = lambda swept, *given: (jax.vmap(lambda h: run(h, *given))(swept), [run(h, *given) for h in values])
+    swept, alone = jit(both)(jnp.asarray(values), params, data)
     for i, one in enumerate(alone):
         np.testing.assert_allclose(flat(jax.tree.map(lambda a: a[i], swept)), flat(one), rtol=1e-4, atol=1e-5)
     assert not np.allclose(flat(alone[0]), flat(alone[1]), rtol=1e-3)  # it matters at all

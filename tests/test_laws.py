@@ -24,8 +24,11 @@ def forms(mark: pytest.MarkDecorator):
     return [name if name in ALGORITHMS else pytest.param(name, marks=mark) for name in PROBES]
 
 
-every = pytest.mark.parametrize("name", forms(pytest.mark.slow))
-every_compiling = pytest.mark.parametrize("name", forms(pytest.mark.full("compiles a program for this law alone")))
+# Of one scope, so that pytest runs all laws of a member one after the other.
+every = pytest.mark.parametrize("name", forms(pytest.mark.slow), scope="module")
+every_compiling = pytest.mark.parametrize(
+    "name", forms(pytest.mark.full("compiles programs for this law alone")), scope="module"
+)
 DATA = bars()
 # most of the time here is compilation, and the laws are about meaning, not speed
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -37,11 +40,22 @@ class Compiled:
     def __init__(self, name: str):
         self.algorithm = build(name)
         self.rule = core.epoch(self.algorithm, BATCH)
-        self.update = jit(self.rule.update)
+        self.traced = 0
+        self.update = jit(self.counted)
         self.start = jit(partial(core.start, self.algorithm.init, self.rule))
         self.descent = build(name, optax.sgd(1e-2)).rule  # a minibatch's
         self.descend = jit(self.descent.update)
-        self.average = jit(partial(core.average, self.algorithm.evaluate))
+        self.each = jit(partial(core.evaluate_each, self.algorithm.evaluate))
+
+    def counted(self, *given):
+        """An epoch's update; counts how often it is traced."""
+        self.traced += 1
+        return self.rule.update(*given)
+
+    def loss(self, params):
+        """The mean loss of evaluation."""
+        each = self.each(params, DATA, jax.random.key(1))
+        return core.means(each, lambda metric: metric.mean(0))["loss"]
 
     def run(self, seed: int, first: int, last: int, params=None, memory=None):
         """Epochs first to last of a seed's run, from its start or from what is given."""
@@ -74,7 +88,7 @@ def test_every_algorithm_has_a_probe():
 @every
 def test_shapes_and_dtypes_are_kept(name):
     params, memory, key = compiled(name).start(DATA, jax.random.key(0))
-    after = jax.eval_shape(compiled(name).rule.update, params, memory, DATA, key)
+    after = compiled(name).update(params, memory, DATA, key)
     kind = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype, a.weak_type), tree)
     assert kind(after[:2]) == kind((params, memory))
     assert set(compiled(name).algorithm.statistics) <= set(params)
@@ -83,8 +97,9 @@ def test_shapes_and_dtypes_are_kept(name):
 
 @every
 def test_float32_data_stay_float32_where_float64_is_on(name):
+    """Also with a last batch that is shorter than the others."""
     algorithm = compiled(name).algorithm
-    rule = core.epoch(algorithm, BATCH)
+    rule = core.epoch(algorithm, 40)
 
     def everything(data, key):
         params, memory, key = core.start(algorithm.init, rule, data, key)
@@ -101,18 +116,17 @@ def test_float32_data_stay_float32_where_float64_is_on(name):
 
 @every
 def test_second_call_does_not_retrace(name):
-    chex.clear_trace_counter()  # which knows a function by its source, all members' by one
-    update = jax.jit(chex.assert_max_traces(compiled(name).rule.update, n=1))
-    params, memory, key = compiled(name).start(DATA, jax.random.key(0))
-    for _ in range(2):
-        params, memory, _ = jax.eval_shape(update, params, memory, DATA, key)
+    run, key = compiled(name), jax.random.key(0)
+    params, memory, _ = run.update(*run.start(DATA, key)[:2], DATA, key)
+    before = run.traced
+    run.update(params, memory, DATA, key)
+    assert run.traced == before > 0
 
 
 @every
 def test_approaches_the_known_optimum_and_does_not_beat_it(name):
-    probe, run, key = PROBES[name], compiled(name), jax.random.key(1)
-    before = run.average(run.run(0, 0, 0)[0], DATA, key)["loss"]
-    after = run.average(run.run(0, 0, EPOCHS)[0], DATA, key)["loss"]
+    probe, run = PROBES[name], compiled(name)
+    before, after = (run.loss(run.run(0, 0, epochs)[0]) for epochs in (0, EPOCHS))
     assert probe.optimum - 0.02 < after < probe.optimum + probe.gap * (before - probe.optimum)
 
 
@@ -147,8 +161,9 @@ def test_mapped_over_seeds_is_a_loop_over_seeds(name):
         np.testing.assert_allclose(flat(one), flat(loop[seed]), rtol=1e-3, atol=1e-4)
 
 
-@every
+@every_compiling
 def test_eager_is_jit_and_no_key_is_used_twice(name):
+    """Of the keys of whole runs, of all probes, see test_keys.py."""
     rule, batch = compiled(name).descent, core.Batch(*(a[:7] for a in DATA))
     params, _, key = compiled(name).start(DATA, jax.random.key(0))
     with jax.debug_key_reuse(True):
@@ -170,13 +185,11 @@ def test_gradients_are_finite_at_the_start(name, level):
 def test_evaluation_has_no_corruption_and_needs_no_particular_batch_size(name):
     run = compiled(name)
     params, _, key = run.start(DATA, jax.random.key(0))
-    data = jax.tree.map(lambda a: a[:20], DATA)
-    few, many = (
-        jit(partial(core.evaluate_each, run.algorithm.evaluate, batch_size=size))(params, data, key) for size in (3, 20)
-    )
+    few = jit(partial(core.evaluate_each, run.algorithm.evaluate, batch_size=4))
+    few, many = few(params, jax.tree.map(lambda a: a[:20], DATA), key), run.each(params, DATA, key)
     for metric in few:
         assert few[metric].shape == (20,)
-        np.testing.assert_allclose(few[metric], many[metric], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(few[metric], many[metric][:20], rtol=1e-4, atol=1e-5)
     if run.algorithm.log_weight is None:  # the loss of these is a function of x alone: equal images, equal values
         metric = next(m for m in ("reconstruction", "nll", "loss") if m in few)  # the term without a penalty
         np.testing.assert_allclose(few[metric][:8], few[metric][8:16], rtol=1e-5)
@@ -184,20 +197,26 @@ def test_evaluation_has_no_corruption_and_needs_no_particular_batch_size(name):
 
 @every
 def test_codes_reconstructions_and_samples_fit_together(name):
-    algorithm, x = compiled(name).algorithm, DATA.x[:8]
-    params, _, _ = compiled(name).start(DATA, jax.random.key(0))
-    z = algorithm.encode(params, x)
-    x_hat = algorithm.reconstruct(params, x)
+    algorithm, batch = compiled(name).algorithm, core.Batch(*(a[:8] for a in DATA))
+    params, _, key = compiled(name).start(DATA, jax.random.key(0))
+
+    @jit
+    def uses(params, batch, key):
+        z = algorithm.encode(params, batch.x)
+        samples = algorithm.sample(params, key, 3) if algorithm.sample else None
+        decoded, x_hat = algorithm.decode(params, z), algorithm.reconstruct(params, batch.x)
+        return z, decoded, x_hat, samples, algorithm.evaluate(params, batch, key)
+
+    z, decoded, x_hat, samples, metrics = uses(params, batch, key)
     assert len(z) == 8
-    assert algorithm.decode(params, z).shape == x_hat.shape == x.shape
+    assert decoded.shape == x_hat.shape == batch.x.shape
     if PROBES[name].whole:
-        np.testing.assert_allclose(x_hat, algorithm.decode(params, z), rtol=1e-5, atol=1e-6)
-    metrics = algorithm.evaluate(params, core.Batch(x, DATA.y[:8]), jax.random.key(0))
+        np.testing.assert_allclose(x_hat, decoded, rtol=1e-5, atol=1e-6)
     assert ("squared_error" in metrics) == algorithm.decodes
     if algorithm.decodes:
-        np.testing.assert_allclose(metrics["squared_error"], np.square(x_hat - x).sum((1, 2, 3)), rtol=1e-4)
+        np.testing.assert_allclose(metrics["squared_error"], np.square(x_hat - batch.x).sum((1, 2, 3)), rtol=1e-4)
     if algorithm.sample is not None:
-        assert algorithm.sample(params, jax.random.key(0), 3).shape == (3, 4, 4, 1)
+        assert samples.shape == (3, 4, 4, 1)
 
 
 EIGHT = """
@@ -226,7 +245,7 @@ np.savez(sys.argv[1], **result)
 QUICK = ("autoencoder", "sparse", "adversarial", "rbm_persistent")  # a loss, statistics, a game, and chains
 OWN = [name for name in ALGORITHMS if name not in QUICK]
 FURTHER = [name for name in PROBES if name not in {*QUICK, *OWN}]
-FULL = pytest.mark.full("compiles a program for this law alone")
+FULL = pytest.mark.full("compiles programs for this law alone")
 
 
 @pytest.mark.parametrize("names", [QUICK, pytest.param(OWN, marks=pytest.mark.slow), pytest.param(FURTHER, marks=FULL)])

@@ -106,6 +106,7 @@ def test_commands_and_python_of_a_page_can_be_pasted_in_order(page, quick):
 
 
 @pytest.mark.slow
+@pytest.mark.full("trains on photographs for 15 seconds")
 def test_the_recipe_for_photographs_restores_what_it_never_saw(tmp_path, monkeypatch):
     """Learned on the left of scikit-learn's two photographs, it makes of the noisy right more than any blur does."""
     from scipy.ndimage import gaussian_filter

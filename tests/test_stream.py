@@ -22,8 +22,6 @@ from ae_jax.data.dataset import DataError
 from ae_jax.training import loop, run_folder, shards, signals
 from ae_jax.training.settings import Settings
 
-pytestmark = pytest.mark.optimised  # bits
-
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (330, 6), dtype=np.uint8)
 Y = RNG.integers(0, 3, 330).astype(np.int32)
@@ -191,18 +189,19 @@ def test_made_up_examples_depend_on_their_number_alone():
 # --------------------------------------------------------------------------------------------------- runs
 
 
+@pytest.mark.optimised  # the bits of two programs, compiled as a user's are
 @pytest.mark.parametrize("make", [vae, pytest.param(sparse, marks=pytest.mark.slow)])
 def test_a_set_in_one_shard_learns_to_the_bits_of_one_in_memory(make):
-    options = {"algorithm": algorithm() if make is vae else algorithm(sparse, 1, code_activation="sigmoid")}
+    """One member with held-out examples and early stopping, one without."""
+    made = algorithm() if make is vae else algorithm(sparse, 1, code_activation="sigmoid")
     held, held_stream = jax.tree.map(lambda a: a[:50], LOADED), data.Stream(memory(X[:50]), 64)
-    for extra in ({}, {"patience": 1, "validation": held}):
-        streamed = extra | ({"validation": held_stream} if extra else {})
-        a = train(LOADED, epochs=4, **options, **extra)
-        b = train(data.Stream(memory(), 352, seed=0), epochs=4, **options, **streamed)
-        assert same(a.params, b.params)
-        assert a.best_epoch == b.best_epoch
-        strip = lambda rows: [{k: r[k] for k in ("epoch", "train", "validation") if k in r} for r in rows]
-        assert strip(a.history) == strip(b.history)
+    whole, streamed = ({"patience": 1, "validation": held} if make is vae else {} for held in (held, held_stream))
+    a = train(LOADED, epochs=4, algorithm=made, **whole)
+    b = train(data.Stream(memory(), 352, seed=0), epochs=4, algorithm=made, **streamed)
+    assert same(a.params, b.params)
+    assert a.best_epoch == b.best_epoch
+    strip = lambda rows: [{k: r[k] for k in ("epoch", "train", "validation") if k in r} for r in rows]
+    assert strip(a.history) == strip(b.history)
 
 
 def test_shards_learn_as_well_as_memory():
@@ -346,7 +345,6 @@ def test_memory_holds_three_shards_at_most(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised(False)  # of no bits
 def test_the_commands_train_and_evaluate_on_a_stream(tmp_path):
     folder_of(tmp_path / "set" / "train")
     folder_of(tmp_path / "set" / "test", X[:70], Y[:70])

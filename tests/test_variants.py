@@ -136,6 +136,7 @@ SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
 
 @pytest.mark.slow
+@pytest.mark.full("makes 62,000 images for three counts")
 @pytest.mark.skipif(not SHARED.exists(), reason=f"needs the data in {SHARED}")
 def test_all_of_mnist_on_photographs(monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(SHARED / "tensorflow_datasets"))
