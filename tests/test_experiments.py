@@ -103,6 +103,11 @@ SMALL = {
         "epochs": 1, "images": 200, "places": 4, "size": 27, "hidden": 8, "only": ("FSQ", "VQ with revival"),
         "data": "digits",
     },
+    "dictionaries": {
+        "features": 6, "dimensions": 4, "active": 2, "examples": 60, "tested": 20, "units": 6, "weights": (0.5, 1.0),
+        "epochs": 1, "batch_size": 30, "images": 60, "hidden": 6, "data": "digits",
+    },
+    "superposition": {"features": 4, "steps": 2, "batch_size": 4},
 }  # fmt: skip
 # several nets and classifiers each: most of their time is compilation
 SLOW = {
@@ -111,7 +116,7 @@ SLOW = {
     "stacked_denoising", "few_labels", "text_search", "text_topics", "semantic_hashing", "image_search",
     "rate_distortion", "clustering", "adversarial", "adversarial_labels", "adversarial_style",
     "restoration", "latent_walks", "embedding_projector", "sparse_patches", "rbm_pseudo_likelihood", "codes_2d",
-    "deep_autoencoder", "estimators", "samplers", "vamp_prior", "vade", "vq",
+    "deep_autoencoder", "estimators", "samplers", "vamp_prior", "vade", "vq", "dictionaries",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",

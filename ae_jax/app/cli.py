@@ -203,17 +203,18 @@ def report(workdir: Path, /) -> None:
     print(reporting.make_report(workdir))
 
 
-def export(workdir: Path, out: Path, /, *, seed: int | None = None) -> None:
+def export(workdir: Path, out: Path, /, *, seed: int | None = None, saelens: bool = False) -> None:
     """Write encoder and decoder as StableHLO, with the parameters inside and the batch size open.
 
     Args:
         workdir: folder of the run.
         out: folder to write to.
         seed: one of the run's seeds; the first by default.
+        saelens: write a dictionary as SAELens reads it instead, cfg.json and sae_weights.safetensors.
     """
     from .commands import coding
 
-    print("\n".join(map(str, coding.export(workdir, out, seed))))
+    print("\n".join(map(str, (coding.export_saelens if saelens else coding.export)(workdir, out, seed))))
 
 
 def index(workdir: Path, source: str, out: Path, /, *, seed: int | None = None, resize: bool = False) -> None:

@@ -435,6 +435,19 @@ def usage(series: Mapping[str, np.ndarray], sizes: Sequence[int]) -> Figure:
     return figure
 
 
+def tradeoff(l0: np.ndarray, fvu: np.ndarray, own: tuple[float, float]) -> Figure:
+    """FVU [P] against L0 [P], both logarithmic, with a code's own point."""
+    figure, axes = _chart("unexplained variance by active units", "L0, active units of an example")
+    axes.plot(l0, fvu, marker="o", markersize=3, color=BLUE, linewidth=1.5)
+    axes.plot(*own, marker="o", markersize=7, color=ORANGE, linestyle="none")
+    axes.set_ylabel("FVU", fontsize=SMALL, color=INK)
+    axes.set_xscale("log")
+    if fvu.min() > 0:
+        axes.set_yscale("log")
+    _style(axes)
+    return figure
+
+
 def legible(kinds: Sequence[float], classes: Sequence[str], most: int) -> tuple[list[str], list[str]]:
     """A distinct name that can be drawn for the class of each label, and the fonts to draw the names in.
 

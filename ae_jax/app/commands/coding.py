@@ -15,7 +15,7 @@ from ...data.disk import suffix, write_atomically, write_json
 from ...errors import RunError
 from ...evaluation.samplers import SamplerName
 from ...training.provenance import checksum
-from .. import index
+from .. import index, saelens
 from .. import symbols as files_of_symbols
 from ..files import (
     check_codes,
@@ -200,6 +200,16 @@ def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
     }
     write_json(out / "signature.json", signature)
     return [*(out / f"{name}.stablehlo" for name in programs), out / "signature.json"]
+
+
+def export_saelens(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
+    """A dictionary of a run for SAELens, see `saelens.save`. Raises RunError for a run of another algorithm."""
+    opened = runs.open_run(workdir, seed)
+    name, hyper, latents = opened.settings.algorithm, opened.settings.hyper, opened.settings.latents
+    if name != "dictionary":
+        raise RunError(f"{workdir} trained {name}, and SAELens' layout is for dictionaries: leave --saelens out")
+    form, k = hyper.get("form", "topk"), hyper.get("k") or -(-latents // 16)  # as `dictionary` takes None
+    return saelens.save(out, opened.params, form=form, k=k, standard=opened.standard)
 
 
 def exported(fn: Callable[[Any], Any], shape: tuple[int, ...]) -> bytes:

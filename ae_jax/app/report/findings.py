@@ -11,13 +11,15 @@ import numpy as np
 from ...checks import labelled
 from ...core import Algorithm, Key, Params, address
 from ...distributions.sums import squared_error
-from ...evaluation import pca
+from ...evaluation import dictionaries, pca
 from ...evaluation.samplers import Fitted
 from ...evaluation.samples import frechet_distance
 from .. import plots
 
 CHUNK = 500  # examples that go through the network at once
 FEATURES, COMPARED = 64, 10_000  # principal components of x, and examples at most, for distances of samples
+MEASURED = 1000  # examples, at most, whose errors are measured with fewer of their units
+UNITS = 10  # of a sparse code, that are shown with the examples that excite them most
 
 
 class Ranked(NamedTuple):
@@ -63,6 +65,18 @@ class Compared(NamedTuple):
     examples: int  # on either side
 
 
+class ActiveUnits(NamedTuple):
+    """Codes most of whose units are 0, as the units see the test set."""
+
+    density: np.ndarray  # [K], share of the examples that a unit is active for
+    counts: np.ndarray  # [N], active units of an example
+    units: np.ndarray  # [M], some of them, from the densest to the rarest
+    examples: list[np.ndarray]  # of each of these, the examples that excite it most, into the test set
+    originals: list[np.ndarray]  # these examples, [n, *shape]
+    kept: np.ndarray  # [P], numbers of units
+    fvu: np.ndarray  # [P], unexplained where each example keeps so many of its largest; empty where codes do not say
+
+
 class Findings(NamedTuple):
     """Everything a report shows. Arrays are on the host, and of the first seed."""
 
@@ -87,6 +101,7 @@ class Findings(NamedTuple):
     units: int = 0  # how many there are of them
     activations: np.ndarray | None = None  # [K], the mean over the test set, for units that can rest
     symbols: SymbolFindings | None = None  # of a discrete code
+    active: ActiveUnits | None = None  # of sparse codes
 
 
 def gather(
@@ -145,6 +160,14 @@ def gather(
             "walk": _walk(lambda z: decode(params, z), codes, shape),
         }
 
+    active = None
+    if sparse(codes):
+        few = np.unique(np.linspace(0, count - 1, min(count, MEASURED)).astype(int))
+        whole = algorithm.decodes and np.allclose(
+            decode(params, codes[chosen]), reconstruct(params, originals), rtol=1e-4, atol=1e-4
+        )
+        run_decoder = lambda z: _chunks(lambda part: (decode(params, part),), z)[0]
+        active = _active_units(codes, pick, codes[few], pick(few), run_decoder if whole else None)
     sample = None if algorithm.sample is None else jax.jit(algorithm.sample, static_argnums=2)
     features, units = first_layer(params, shape)
     compared = compare(algorithm, params, dataset, samplers, address(key, "samplers")) if samplers else None
@@ -165,6 +188,7 @@ def gather(
         features=features,
         units=units,
         activations=codes.mean(0) if can_rest(codes) else None,
+        active=active,
         symbols=_symbols(algorithm, params, x, codes, decode if algorithm.decodes else None, wide),
     )
 
@@ -232,6 +256,37 @@ def compare(
         distances=distances,
         features=len(fitted.components),
         examples=count,
+    )
+
+
+def sparse(codes: np.ndarray) -> bool:
+    """Whether codes have few active units: none below 0, most of them 0, and more values than a bit has."""
+    return bool(codes.min() >= 0 and 0 < (codes > 0).mean() < 0.5 and len(np.unique(codes[:100])) > 2)
+
+
+def _active_units(
+    codes: np.ndarray,
+    pick: Callable[[np.ndarray], np.ndarray],
+    z: np.ndarray,
+    x: np.ndarray,
+    decode: Callable[[Any], np.ndarray] | None,
+) -> ActiveUnits:
+    """`z` and `x` are some codes and examples, `pick` gives examples by number; without `decode` no FVU is measured."""
+    share = (codes > 0).mean(0)
+    alive = np.argsort(-share, kind="stable")[: int((share > 0).sum())]
+    units = alive[np.unique(np.linspace(0, len(alive) - 1, min(len(alive), UNITS)).astype(int))]
+    examples = [dictionaries.most_active(codes, unit) for unit in units]
+    counts = (codes > 0).sum(1)
+    most = int(counts.max())
+    kept = np.unique(np.geomspace(1, most, 12).round().astype(int))
+    return ActiveUnits(
+        density=share,
+        counts=counts,
+        units=units,
+        examples=examples,
+        originals=[pick(index) for index in examples],
+        kept=kept if decode else np.empty(0, int),
+        fvu=dictionaries.fvu_of_largest(decode, z, x, kept) if decode else np.empty(0),
     )
 
 

@@ -57,6 +57,7 @@ def sections(f: Findings) -> list[Section]:
         Section("Samples", "", _samples(f)),
         Section("The code", of, _code(f)),
         Section("Symbols", of, _symbols(f)),
+        Section("Active units", of, _active(f)),
         Section("Features", "", _features(f)),
     ]
 
@@ -302,6 +303,72 @@ def _symbols(f: Findings) -> Iterator[Picture | Listing]:
         f"{told} test examples that have it there, with their part of the test set. Look for what the examples of a "
         "row have in common.",
     )
+
+
+def _active(f: Findings) -> Iterator[Picture | Listing]:
+    if (a := f.active) is None:
+        return
+    dead, alive = int((a.density == 0).sum()), a.density[a.density > 0]
+    l0 = float(a.counts.mean())
+    yield Picture(
+        "density",
+        partial(plots.histogram, np.log10(alive), "density of the active units", "log10 of the share of examples"),
+        f"The share of the test examples that each unit is active for. {dead:,} of {len(a.density):,} units are dead: "
+        "active for none. Features of the data are mostly rare; a unit that is active for most examples says little.",
+        "chart",
+    )
+    yield Picture(
+        "active_units",
+        partial(plots.histogram, a.counts, "L0, active units of an example", "active units", {"mean": l0}),
+        f"How many units are active for an example: {l0:.3g} on average.",
+        "chart",
+    )
+    if len(a.kept) > 1:
+        yield Picture(
+            "l0_fvu",
+            partial(plots.tradeoff, a.kept, a.fvu, (l0, float(a.fvu[-1]))),
+            "The fraction of variance unexplained where each example keeps so many of its largest units, and where it "
+            "keeps all of them (the point). A curve that is flat before the point has units to spare.",
+            "chart",
+        )
+    label = _label_of(f)
+    rows = [
+        [
+            str(unit),
+            f"{a.density[unit]:.3%}",
+            plots.number(float(f.codes[index[0], unit]), 3),
+            ", ".join(map(label, index)),
+        ]
+        for unit, index in zip(a.units, a.examples, strict=True)
+    ]
+    shape = f.originals.shape[1:]
+    if plots.is_image(shape):
+        wide = max(map(len, a.originals))
+        bounds = plots.limits(f.originals)
+        blank = lambda n: np.full((wide - n, *shape), bounds[1])
+        cells = np.stack([np.concatenate([x, blank(len(x))]) for x in a.originals])
+        yield Picture(
+            "most_active",
+            partial(plots.examples, cells, bounds, rows=[f"unit {unit}" for unit in a.units]),
+            "Units from the densest to the rarest, and the test examples that excite each most. A unit that stands for "
+            "one feature has examples that share it.",
+        )
+    yield Listing(
+        ["unit", "active for", "at most", "examples that excite it most"],
+        rows,
+        "Units from the densest to the rarest, with the numbers of test examples"
+        + " and their labels" * (f.labels is not None)
+        + ".",
+    )
+
+
+def _label_of(f: Findings) -> Callable[[int], str]:
+    """The number of a test example, with its label if it has one."""
+    labels, names = f.labels, f.classes
+    if labels is None:
+        return str
+    told = lambda y: f" ({names[y] if y < len(names) else y})" if y >= 0 else ""
+    return lambda i: f"{i}{told(int(labels[i]))}"
 
 
 def _features(f: Findings) -> Iterator[Picture | Listing]:
