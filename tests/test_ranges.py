@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ae_jax import data
-from ae_jax.app import cli
+from ae_jax.app import cli, saelens
 from ae_jax.app.commands import coding, loading, measuring, projecting, reporting, restoring, runs, searching, training
 from ae_jax.data import DataError, Standard, ranges
 from ae_jax.errors import RunError
@@ -292,6 +292,12 @@ def test_the_command_line_has_the_option(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "range=normalised: losses and errors are of normalised values" in shown
     assert "test fvu" in shown
+    cli.dispatch(["export", str(tmp_path / "run"), str(tmp_path / "sae"), "--saelens"])
+    algorithm, params = saelens.load(tmp_path / "sae")
+    opened = runs.open_run(tmp_path / "run")
+    z = opened.in_data_units.encode(opened.params, X)
+    np.testing.assert_allclose(algorithm.encode(params, X), z, rtol=1e-3, atol=1e-4)
+    assert (np.asarray(z) > 0).sum(1).max() <= 3
     with pytest.raises(SystemExit):
         cli.dispatch(["train", "autoencoder", "--help"])
     assert "--data-range" in capsys.readouterr().out
