@@ -437,13 +437,18 @@ def usage(series: Mapping[str, np.ndarray], sizes: Sequence[int]) -> Figure:
 
 def tradeoff(l0: np.ndarray, fvu: np.ndarray, own: tuple[float, float]) -> Figure:
     """FVU [P] against L0 [P], both logarithmic, with a code's own point."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure, axes = _chart("unexplained variance by active units", "L0, active units of an example")
     axes.plot(l0, fvu, marker="o", markersize=3, color=BLUE, linewidth=1.5)
     axes.plot(*own, marker="o", markersize=7, color=ORANGE, linestyle="none")
     axes.set_ylabel("FVU", fontsize=SMALL, color=INK)
-    axes.set_xscale("log")
-    if fvu.min() > 0:
-        axes.set_yscale("log")
+    for scaled, axis, values in ((axes.set_xscale, axes.xaxis, l0), (axes.set_yscale, axes.yaxis, fvu)):
+        if values.min() > 0:
+            scaled("log")
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
     _style(axes)
     return figure
 
