@@ -200,6 +200,7 @@ def activations(run: Run, images: int, hidden: int) -> tuple[Any, Any, float, fl
 def picture(made: dict[str, Any], active: int) -> Any:
     """FVU against L0 of all forms, and how well L1 and the others find the features."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(9, 4), dpi=100, facecolor="white", layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -211,6 +212,10 @@ def picture(made: dict[str, Any], active: int) -> Any:
         axes.set(xscale="log", xlabel="L0, active units of an example")
     left.set(yscale="log", ylabel="FVU, fraction of variance unexplained")
     right.set(ylabel="MMCS, largest cosine with a true feature")
+    for axis in (left.xaxis, left.yaxis, right.xaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     right.legend(frameon=False, fontsize=8)
     return figure
 
