@@ -10,6 +10,8 @@ Tests marked `full` run only with AE_JAX_FULL=1. Each marker gives the reason:
 - test_laws.py: the laws that compile programs of their own (mapped over seeds, evaluation in batches, eight devices,
   each operation by itself) on the further forms of an algorithm. Every run tests each algorithm's own form by every
   law, and each further form by the laws that share its compiled epoch.
+- test_devices.py: two processes that are killed within a stream, which needs a third pair of them. Every run kills two
+  in memory, and breaks a stream within an epoch on eight devices and in one process.
 - test_defaults.py: whole trainings by the defaults, but for two quick members; results/members.json has all members.
 - test_readme.py: the documented recipe for photographs, a training of 15 seconds. Every run parses and restores with
   small networks in test_uses.py.
