@@ -99,6 +99,9 @@ SMALL = {
         "largest": 8, "data": "digits",
     },
     "embedding_projector": {"epochs": 1, "hidden": (12,), "latents": 3, "points": 40, "data": "digits"},
+    "vq_photographs": {
+        "epochs": 1, "images": 40, "tested": 10, "side": 8, "hidden": 4, "narrow": 2, "dimension": 2, "size": 4,
+    },
     "vq": {
         "epochs": 1, "images": 200, "places": 4, "size": 27, "hidden": 8, "only": ("FSQ", "VQ with revival"),
         "data": "digits",
@@ -116,7 +119,7 @@ SLOW = {
     "stacked_denoising", "few_labels", "text_search", "text_topics", "semantic_hashing", "image_search",
     "rate_distortion", "clustering", "adversarial", "adversarial_labels", "adversarial_style",
     "restoration", "latent_walks", "embedding_projector", "sparse_patches", "rbm_pseudo_likelihood", "codes_2d",
-    "deep_autoencoder", "estimators", "samplers", "vamp_prior", "vade", "vq", "dictionaries",
+    "deep_autoencoder", "estimators", "samplers", "vamp_prior", "vade", "vq", "dictionaries", "vq_photographs",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
@@ -187,6 +190,7 @@ def ran(tmp_path_factory, photographs, pictures, binary, documents):
             "image_search": {"images": photographs},
             "rate_distortion": {"data": pictures, "images": photographs},
             "restoration": {"images": photographs},
+            "vq_photographs": {"data": photographs},
         }
         where = {"out": str(out), "runs": str(tmp_path_factory.mktemp("runs"))}
         with pytest.MonkeyPatch.context() as patch:
