@@ -68,7 +68,10 @@ class Likelihood(NamedTuple):
         if self.support == "unit" and not (low >= -1e-6 and high <= 1 + 1e-6):
             raise ValueError(f"this likelihood is of values in [0, 1], and {told}: scale the data, or take another")
         if self.support in ("nonnegative", "counts") and not low >= 0:
-            raise ValueError(f"this likelihood is of counts, which are not negative, and {told}: take another")
+            raise ValueError(
+                f"this likelihood is of counts, which are not negative, and {told}: give the counts themselves, with "
+                "range=as_is, or take another likelihood"
+            )
         if self.support == "counts" and (off := _off(x, 1)) is not None:
             raise ValueError(
                 f"this likelihood is of counts, whole numbers, and {what} has the value {off:.6g}: give the counts as "

@@ -183,6 +183,11 @@ def check_likelihood(settings: Settings, splits: Splits) -> None:
     of_unit = [name for name, make in LIKELIHOODS.items() if make().support == "unit"]
     unit = settings.algorithm == "made" or settings.hyper.get("visible_units") == "bernoulli" or chosen in of_unit
     low, high = float(x.min()), float(x.max())
+    if settings.network_options.get("log_inputs") and low < 0:
+        raise ValueError(
+            f"log_inputs=True takes log(1 + x) of counts, and {settings.data} has values from {low:.3g}: leave it out, "
+            "or give the counts themselves, with range=as_is"
+        )
     if chosen == "multinomial" and (x.ndim > 2 or low < 0):
         given = "images" if x.ndim > 2 else f"values from {low:.3g}"
         raise ValueError(f"likelihood multinomial wants counts of words, and {settings.data} has {given}: take another")
