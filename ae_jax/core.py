@@ -105,6 +105,7 @@ class Heads(NamedTuple):
     number: int  # vectors of size K
     activation: str = "linear"  # of these vectors
     network: str = "mlp"  # the default network, a name in `networks.NETWORKS`
+    single: tuple[str, str] | None = None  # an option of the algorithm, and its value with which one head is enough
 
 
 SigmoidAutoencoder = Annotated[Autoencoder, Heads(1, "sigmoid")]  # activations in [0, 1]

@@ -126,6 +126,35 @@ PROBES: dict[str, Probe] = {
         gap=0.4,
         descends=False,  # its three terms compare examples; the loss of evaluation is the ELBO
     ),
+    # the rest of these losses compares examples, or is a game
+    "factor_vae": Probe(
+        "factor_vae",
+        lambda o: algorithms.factor_vae(net(heads=2), o, gamma=0.5, critic_widths=(16,)),
+        ENTROPY,
+        gap=0.4,
+        descends=False,
+    ),
+    "dip_vae": Probe(
+        "dip_vae",
+        lambda o: algorithms.dip_vae(net(heads=2), o, covariance="codes", off_diagonal=0.1),
+        ENTROPY,
+        gap=0.4,
+        descends=False,
+    ),
+    "info_vae": Probe(
+        "info_vae",
+        lambda o: algorithms.info_vae(net(heads=2), o, alpha=0.1, weight=2.0),
+        ENTROPY,
+        gap=0.4,
+        descends=False,
+    ),
+    "info_vae_delta": Probe(
+        "info_vae",
+        lambda o: algorithms.info_vae(
+            net(), o, posterior="delta", likelihood="squared", distance="sliced_wasserstein", weight=0.1, directions=5
+        ),
+        descends=False,
+    ),
     "vamp": Probe("vamp", lambda o: algorithms.vamp(net(heads=2), o, components=8), ENTROPY, gap=0.4),
     "vade": Probe("vade", lambda o: algorithms.vade(net(heads=2), o, clusters=8), ENTROPY, gap=0.4),
     # gradients pass the quantiser straight through: they are not those of the loss

@@ -63,6 +63,12 @@ OWN = {
     ("beta_tc_vae", "alpha"): (of("beta_tc_vae", "alpha", partial(net, heads=2), examples=8), 0.5, 2.0),
     ("beta_tc_vae", "beta"): (of("beta_tc_vae", "beta", partial(net, heads=2), examples=8), 0.5, 2.0),
     ("beta_tc_vae", "gamma"): (of("beta_tc_vae", "gamma", partial(net, heads=2), examples=8), 0.5, 2.0),
+    ("factor_vae", "gamma"): (of("factor_vae", "gamma", partial(net, heads=2), **GAME), 0.5, 20.0),
+    ("factor_vae", "critic_rate"): (of("factor_vae", "critic_rate", partial(net, heads=2), **GAME), 0.5, 1.0),
+    ("dip_vae", "off_diagonal"): (of("dip_vae", "off_diagonal", partial(net, heads=2)), 0.5, 2.0),
+    ("dip_vae", "diagonal"): (of("dip_vae", "diagonal", partial(net, heads=2)), 0.5, 2.0),
+    ("info_vae", "alpha"): (of("info_vae", "alpha", partial(net, heads=2)), 0.1, 0.9),
+    ("info_vae", "weight"): (of("info_vae", "weight", partial(net, heads=2)), 1.0, 20.0),
     ("vamp", "beta"): (of("vamp", "beta", partial(net, heads=2), components=3), 0.5, 2.0),
     ("vq_vae", "commitment"): (of("vq_vae", "commitment", net, size=4), 0.1, 2.0),
     ("vq_vae", "decay"): (of("vq_vae", "decay", net, size=4), 0.5, 0.9),
@@ -149,7 +155,7 @@ def test_every_number_that_an_algorithm_takes_is_swept():
         (name, option)
         for name, make in algorithms.ALGORITHMS.items()
         for option, kind in inspect.get_annotations(make, eval_str=True).items()
-        if plain(kind) in (float, float | None, core.Hyper)
+        if plain(kind) in (float, float | None, core.Hyper, core.Hyper | None)
     }
     assert numbers == set(OWN) | WHOLE
 

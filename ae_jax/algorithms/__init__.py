@@ -15,7 +15,10 @@ from .contractive import contractive
 from .dec import dec
 from .denoising import denoising
 from .dictionary import dictionary
+from .dip_vae import dip_vae
+from .factor_vae import factor_vae
 from .importance import importance
+from .info_vae import info_vae
 from .k_sparse import k_sparse
 from .made import made
 from .rbm import rbm
@@ -94,6 +97,9 @@ MEMBERS: tuple[Member, ...] = (
     ),
     Member(importance, Defaults("as vae; IWAE of 5 samples, as in Burda et al. (2016)."), family="variational"),
     Member(beta_tc_vae, Defaults("as vae; a weight of 6, as in Chen et al. (2018)."), family="variational"),
+    Member(factor_vae, Defaults("as vae; a weight of 10, the least of Kim & Mnih (2018)."), family="variational"),
+    Member(dip_vae, Defaults("as vae; weights of 10 and 100, as in Kumar et al. (2018)."), family="variational"),
+    Member(info_vae, Defaults("as vae; seven kernels, as in Tolstikhin et al. (2018)."), family="variational"),
     Member(vamp, Defaults("as vae; 500 pseudo-inputs, as in Tomczak & Welling (2018)."), family="variational"),
     Member(
         vq_vae,

@@ -9,7 +9,7 @@ from jax import Array
 from ..checks import Count, Weight, checked
 from ..core import Algorithm, Batch, Key, Loss, Optimizer, Params
 from ..distributions.likelihoods import Likelihood, LikelihoodName
-from ..distributions.posteriors import gaussian
+from ..distributions.posteriors import gaussian, log_each
 from ..objectives.latent import Drawn, GaussianAutoencoder, latent_model, variational
 
 Sampling = Literal["stratified", "weighted"]
@@ -28,9 +28,7 @@ def log_aggregate(z: Array, stats: Array, examples: int, sampling: Sampling) -> 
         examples: the number of examples in the training set, N.
         sampling: which estimator.
     """
-    mean, logvar = jnp.split(stats, 2, -1)
-    squares = jnp.square((z[:, None] - mean[None]) * jnp.exp(-0.5 * logvar)[None])
-    each = -0.5 * (squares + logvar[None] + jnp.log(2 * jnp.pi))  # log q(z_i | x_j) of each dimension, [B, B, K]
+    each = log_each(stats, z[:, None])  # log q(z_i | x_j) of each dimension, [B, B, K]
     size = len(z)
     if sampling == "weighted" or size == 1:
         weight = jnp.full((size, size), -jnp.log(float(examples * size)), z.dtype)

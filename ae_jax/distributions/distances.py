@@ -1,18 +1,21 @@
-"""Squared Euclidean distances of pairs, precise at any distance of the points from zero.
+"""Squared Euclidean distances of pairs, precise at any distance of the points from zero; distances of sets of points.
 
 |a|^2 + |b|^2 - 2 a.b is one matrix product, but it cancels for points nearer to one another than to the origin: the
 distance of a near pair is then the rounding of |a|^2. Here the points' mean is the origin, and pairs that are still
 near are measured by differences.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ..core import Key
 from ..xla.barriers import at_least_float32
+
+Kernel = Callable[[Array], Array]  # of squared distances, elementwise
 
 NARROW = 16  # dimensions; up to these, differences cost no more than the product
 NEAR = 2.0**-7  # |a - b|^2 over |a|^2 + |b|^2; below this, the product has lost seven bits
@@ -74,3 +77,39 @@ def squared_distances(a: Array, b: Array | None = None) -> Array:
     near = near if itself is None else near & ~itself
     found = lax.cond(near.any(), lambda: by_differences(a, to), lambda: by_product)
     return found if itself is None else jnp.where(itself, 0, (found + found.T) / 2)
+
+
+def gaussian_kernel(variances: Sequence[float] | Array) -> Kernel:
+    """sum_v exp(-d / (2 v)) of a squared distance d."""
+    return lambda d: sum((jnp.exp(-d / (2 * v)) for v in variances), jnp.zeros_like(d))
+
+
+def multiquadric_kernel(variances: Sequence[float] | Array) -> Kernel:
+    """The inverse multiquadric sum_v 2 v / (2 v + d) of a squared distance d; its tails are heavy."""
+    return lambda d: sum((2 * v / (2 * v + d) for v in variances), jnp.zeros_like(d))
+
+
+def squared_mmd(a: Array, b: Array, kernel: Kernel) -> Array:
+    """The squared maximum mean discrepancy of two sets, [N, K], [M, K] -> [].
+
+    The unbiased estimate: pairs within a set are of different points, so that it is below 0 about as often as above
+    for two equal distributions. Gretton et al. (2012), JMLR 13, eq. (3). NaN for a set of one point.
+    """
+    cross = kernel(squared_distances(a, b)).mean()
+
+    def within(x: Array) -> Array:
+        of_pairs = kernel(squared_distances(x))
+        return (of_pairs.sum() - jnp.trace(of_pairs)) / (len(x) * (len(x) - 1))
+
+    return within(a) + within(b) - 2 * cross
+
+
+@jax.default_matmul_precision("highest")
+def sliced_wasserstein(a: Array, b: Array, key: Key, directions: int = 50) -> Array:
+    """The squared 2-Wasserstein distance of two sets on a line, averaged over random directions. [N, K] each -> [].
+
+    Kolouri et al. (2019), arXiv:1804.01947: on a line it pairs the points in their order.
+    """
+    theta = jax.random.normal(key, (a.shape[1], directions), a.dtype)
+    theta = theta / jnp.linalg.norm(theta, axis=0, keepdims=True)
+    return jnp.square(jnp.sort(a @ theta, axis=0) - jnp.sort(b @ theta, axis=0)).mean()

@@ -44,6 +44,12 @@ def placed(eps: Array, mean: Array, logvar: Array) -> Array:
     return mean + jnp.exp(0.5 * logvar) * eps
 
 
+def log_each(stats: Array, z: Array) -> Array:
+    """log N(z_k; mean_k, exp(logvar_k)) of each dimension, for stats [..., 2K] and z [..., K] that broadcast."""
+    mean, logvar = (jnp.expand_dims(a, range(z.ndim - a.ndim)) for a in jnp.split(stats, 2, -1))
+    return -0.5 * (jnp.square((z - mean) * jnp.exp(-0.5 * logvar)) + logvar + LOG_2PI)
+
+
 def gaussian(size: int) -> Posterior:
     """N(mean, diag exp(logvar)), the two heads; its prior is N(0, I). Kingma & Welling (2014), arXiv:1312.6114."""
 
@@ -53,15 +59,11 @@ def gaussian(size: int) -> Posterior:
         # log q from the noise, not from z - mean: the z of a narrow posterior is rounded
         return placed(eps, mean, logvar), -0.5 * (jnp.square(eps) + logvar[None] + LOG_2PI).sum(-1)
 
-    def log_prob(params: Params, stats: Array, z: Array) -> Array:
-        mean, logvar = (jnp.expand_dims(a, range(z.ndim - a.ndim)) for a in jnp.split(stats, 2, -1))
-        return -0.5 * (jnp.square((z - mean) * jnp.exp(-0.5 * logvar)) + logvar + LOG_2PI).sum(-1)
-
     return Posterior(
         heads=2,
         prior=normal(size),
         draw=draw,
         mean=lambda params, stats: jnp.split(stats, 2, -1)[0],
         kl=lambda params, stats: kl_standard_normal(*jnp.split(stats, 2, -1)),
-        log_prob=log_prob,
+        log_prob=lambda params, stats, z: log_each(stats, z).sum(-1),
     )

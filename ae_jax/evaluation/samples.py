@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ..distributions import distances
 from ..distributions.distances import in_blocks, squared_distances
 
 
@@ -29,13 +30,8 @@ def squared_mmd(a: Array, b: Array, scales: Array | Sequence[float]) -> Array:
             f"the sets have {n} and {m} examples; give at least 2 in each, as pairs within a set are needed"
         )
 
-    def kernel(x: Array, y: Array | None = None) -> Array:
-        distances = squared_distances(x, y)
-        widths = jnp.asarray(scales, distances.dtype)
-        return jnp.mean(jax.vmap(lambda s: jnp.exp(-distances / (2 * s**2)))(widths), 0)
-
-    within = lambda k, count: (k.sum() - jnp.trace(k)) / (count * (count - 1))
-    return within(kernel(a), n) + within(kernel(b), m) - 2 * kernel(a, b).mean()
+    widths = jnp.asarray(scales, jnp.result_type(a, jnp.float32))
+    return distances.squared_mmd(a, b, distances.gaussian_kernel(jnp.square(widths))) / len(widths)
 
 
 @jax.jit

@@ -41,6 +41,25 @@ def perceptron(widths: Sequence[int]) -> Net:
     return Net(init, apply)
 
 
+def at_rate(optimizer: Optimizer, rate: float) -> Optimizer:
+    """The optimizer at so many times its learning rate."""
+    return optimizer if is_concrete(rate) and rate == 1 else optax.chain(optimizer, optax.scale(rate))
+
+
+def discriminate(critic: Net, real: Draw, other: Draw, optimizer: Optimizer, group: str = "critic") -> Rule:
+    """The critic in that group of params learns log of the odds that z is a draw of `real` and none of `other`.
+
+    Reports its cross-entropy under the group's name, in nats: 2 log 2 where the two cannot be told apart.
+    """
+
+    def loss(params: Params, batch: Batch, key: Key) -> Loss:
+        key_real, key_other = jax.random.split(key)
+        odds = critic.apply(params[group], real(params, batch, key_real))
+        return Loss(softplus(-odds) + softplus(critic.apply(params[group], other(params, batch, key_other))))
+
+    return descend(loss, optimizer, wrt=(group,), name=group)
+
+
 def game(
     critic: Net,
     prior: Draw,
@@ -57,17 +76,11 @@ def game(
     """
     group = f"{name}critic"
 
-    def discriminate(params: Params, batch: Batch, key: Key) -> Loss:
-        key_prior, key_codes = jax.random.split(key)
-        real = critic.apply(params[group], prior(params, batch, key_prior))
-        return Loss(softplus(-real) + softplus(critic.apply(params[group], codes(params, batch, key_codes))))
-
     def confuse(params: Params, batch: Batch, key: Key) -> Loss:
         return Loss(softplus(-critic.apply(params[group], codes(params, batch, key))))
 
-    scaled = lambda rate: optimizer if is_concrete(rate) and rate == 1 else optax.chain(optimizer, optax.scale(rate))
-    of_critic, of_encoder = map(scaled, rates)
+    of_critic, of_encoder = (at_rate(optimizer, rate) for rate in rates)
     return chain(
-        descend(discriminate, of_critic, wrt=(group,), name=group),
+        discriminate(critic, prior, codes, of_critic, group),
         descend(confuse, of_encoder, wrt=("encoder",), name=f"{name}confusion"),
     )

@@ -198,10 +198,12 @@ def warm_steps(settings: OptimizerSettings, total: int, steps: int) -> int:
     return min(round(settings.warmup_epochs * steps), total - 1)
 
 
-def heads(algorithm: str) -> Heads:
-    """The output that the algorithm's encoder must have, from the annotation of its network."""
+def heads(algorithm: str, hyper: Mapping[str, Any] = {}) -> Heads:
+    """The output that the algorithm's encoder must have with these options, from the annotation of its network."""
     annotation = inspect.get_annotations(ALGORITHMS[algorithm], eval_str=True).get("net")
-    return next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Heads)), Heads(1))
+    found = next((m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Heads)), Heads(1))
+    option, value = found.single or ("", None)
+    return found._replace(number=1) if option and hyper.get(option) == value else found
 
 
 def with_map_latents(settings: Settings, shape: tuple[int, ...]) -> Settings:
@@ -233,7 +235,7 @@ def completed(settings: Settings, examples: int, kind: DataKind, classes: int | 
     """
     own, hyper = defaults(settings.algorithm), dict(settings.hyper)
     if hyper.get("likelihood", "") is None:
-        hyper["likelihood"] = likelihood(settings.algorithm, kind)
+        hyper["likelihood"] = likelihood(settings.algorithm, kind, hyper)
     if hyper.get("pretrain_epochs", 0) is None:
         hyper["pretrain_epochs"] = own.epochs(examples, pretraining.BATCH, own.pretraining)
     if hyper.get("classes", 0) is None and (fixed := default_classes(settings.algorithm)) is not None:
@@ -248,11 +250,11 @@ def default_classes(algorithm: str) -> int | None:
     return None if parameter is None else parameter.default
 
 
-def likelihood(algorithm: str, kind: DataKind) -> str:
-    """The default likelihood of an algorithm with that option, for a kind of data."""
+def likelihood(algorithm: str, kind: DataKind, hyper: Mapping[str, Any] = {}) -> str:
+    """The default likelihood of an algorithm with that option, for a kind of data and beside these other options."""
     parameters = inspect.signature(ALGORITHMS[algorithm]).parameters
     unit = defaults(algorithm).hyper.get("likelihood", parameters["likelihood"].default)
-    real = "gaussian" if heads(algorithm).number == 2 else "squared"  # a bound on log p(x) needs a probability
+    real = "gaussian" if heads(algorithm, hyper).number == 2 else "squared"  # a bound on log p(x) needs a probability
     return {"words": "multinomial", "unit": unit, "real": real}[kind]
 
 
@@ -287,7 +289,7 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     make, make_net = ALGORITHMS[settings.algorithm], NETWORKS[settings.network]
     _known(settings.hyper, make, f"the algorithm {settings.algorithm}")
     _known(settings.network_options, make_net, f"the network {settings.network}")
-    wanted = heads(settings.algorithm)
+    wanted = heads(settings.algorithm, settings.hyper)
     options = settings.network_options
     if wanted.activation != "linear":  # the default activation of the algorithm's codes
         if "code_activation" not in inspect.signature(make_net).parameters:

@@ -1,0 +1,71 @@
+"""Disentangling by Factorising. Kim & Mnih (2018), arXiv:1802.05983."""
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ..checks import Amount, Weight, Width, checked, needs
+from ..core import Algorithm, Batch, Key, Loss, Net, Optimizer, Params, chain
+from ..distributions.likelihoods import Likelihood, LikelihoodName
+from ..objectives.game import at_rate, discriminate, perceptron
+from ..objectives.latent import Drawn, GaussianAutoencoder, latent_model, variational
+
+
+def permuted(key: Key, z: Array) -> Array:
+    """Each column in an order of its own, algorithm 1: the marginals stay, the units get independent. [B, K]."""
+    return jax.vmap(jax.random.permutation, (0, 1), 1)(jax.random.split(key, z.shape[1]), z)
+
+
+@checked
+def factor_vae(
+    net: GaussianAutoencoder,
+    optimizer: Optimizer,
+    *,
+    likelihood: LikelihoodName | Likelihood = "bernoulli",
+    gamma: Weight = 10.0,
+    critic: Net | None = None,
+    critic_widths: Annotated[Width, needs("critic", None)] = (256, 256),
+    critic_rate: Amount = 1.0,
+) -> Algorithm:
+    """-log p(x | z) + KL + gamma TC(z), eq. (2), in nats; TC(z) is a critic's log-odds of codes against permuted codes.
+
+    Two players, algorithm 2: the model learns on the batch, then the critic on the codes of one half of it against the
+    permuted codes of the other half. Evaluation has the ELBO.
+
+    Args:
+        net: the network, two heads.
+        optimizer: an optax optimizer; each player has one of its own.
+        likelihood: a name, or a `Likelihood`.
+        gamma: weight of the total correlation.
+        critic: a network of codes, [B, K] -> [B]; None for a perceptron.
+        critic_widths: of the perceptron's hidden layers.
+        critic_rate: the critic's learning rate over the optimizer's.
+    """
+    model = latent_model(net, likelihood)
+    judge = perceptron(critic_widths) if critic is None else critic
+
+    def objective(params: Params, drawn: Drawn, batch: Batch, key: Key, gamma) -> Loss:
+        odds = judge.apply(params["critic"], drawn.z[0])  # log q(z) - log prod_k q(z_k), eq. (3)
+        return Loss(drawn.nll[0] + drawn.divergence + gamma * odds, {"total_correlation": odds})
+
+    def codes(params: Params, x: Array, key: Key) -> Array:
+        key_net, key_z = jax.random.split(key)
+        return model.posterior.draw(params, net.encode(params, x, key_net), key_z, 1, None)[0][0]
+
+    def of_model(params: Params, batch: Batch, key: Key) -> Array:
+        return codes(params, batch.x[: -(-len(batch.x) // 2)], key)
+
+    def of_marginals(params: Params, batch: Batch, key: Key) -> Array:
+        key_codes, key_order = jax.random.split(key)
+        return permuted(key_order, codes(params, batch.x[len(batch.x) // 2 :], key_codes))
+
+    def init(key: Key, data: Batch) -> Params:
+        key_model, key_critic = jax.random.split(key)
+        z = jnp.zeros((1, net.latents), data.x.dtype)
+        return model.init(key_model, data) | {"critic": judge.init(key_critic, z)}
+
+    base = variational(model, optimizer, objective, gamma=gamma)
+    critics = discriminate(judge, of_model, of_marginals, at_rate(optimizer, critic_rate))
+    return base._replace(init=init, rule=chain(base.rule, critics))
