@@ -162,8 +162,7 @@ def shares(metrics: Metrics) -> Metrics:
 def of_labelled(mean: Metrics) -> Metrics:
     """The inverse of `shares`, after a mean over examples."""
     known = mean.get(LABELLED)
-    some = None if known is None else known + (known == 0)
-    return mean if some is None else {k: m if k == LABELLED else m / some for k, m in mean.items()}
+    return mean if known is None else {k: m if k == LABELLED else m / (known + (known == 0)) for k, m in mean.items()}
 
 
 def merge_metrics(*parts: Metrics) -> Metrics:

@@ -17,7 +17,19 @@ from ..checks import labelled as has_label
 from ..core import LABELLED, Algorithm, Batch, Key, Metrics, Params, address, average
 from ..objectives.terms import reconstruction
 from ..xla.programs import compiled
-from . import artefacts, clustering, codes, disentanglement, logistic_pca, partition, pca, probes, retrieval, samples
+from . import (
+    aggregate,
+    artefacts,
+    clustering,
+    codes,
+    disentanglement,
+    logistic_pca,
+    partition,
+    pca,
+    probes,
+    retrieval,
+    samples,
+)
 from .likelihood import log_likelihood
 from .statistics import binomial_interval, paired_difference, summarise
 
@@ -73,7 +85,8 @@ METRICS: dict[str, Metric] = {
     ),
     "gap": Metric("free energy of the examples minus that of the chains; training descends its gradient"),
     "critic": Metric(
-        "loss of the critic that tells codes from the prior's draws, in nats; 2 log 2 where it cannot tell"
+        "loss of the critic that tells codes from the prior's draws, or from permuted codes, in nats; 2 log 2 where it "
+        "cannot tell"
     ),
     "confusion": Metric("loss of the encoder against the critic, in nats; log 2 where the critic cannot tell"),
     "class_critic": Metric("loss of the critic of the classes, in nats; 2 log 2 where it cannot tell"),
@@ -101,6 +114,9 @@ METRICS: dict[str, Metric] = {
     "information": Metric("estimate of the mutual information of x and z, in nats"),
     "total_correlation": Metric("estimate of the total correlation of the code's units, in nats"),
     "dimensions": Metric("estimate of the sum of the KL of each code unit to its prior, in nats"),
+    "covariances": Metric("sum of the squared covariances of pairs of code units, over a batch"),
+    "variances": Metric("sum of the squared distances of the code units' variances from 1, over a batch"),
+    "distance": Metric("estimate of the distance between codes and draws of the prior, over a batch"),
     "undecided": Metric(
         "fraction of code units that are between 0.1 and 0.9, and lose by being rounded to bits", "lower"
     ),
@@ -373,6 +389,7 @@ def _pca_errors(fitted: pca.PCA, x: Array) -> Metrics:
 __all__ = [
     "METRICS",
     "Metric",
+    "aggregate",
     "all_metrics",
     "artefacts",
     "assignments",
