@@ -79,14 +79,24 @@ def squared_distances(a: Array, b: Array | None = None) -> Array:
     return found if itself is None else jnp.where(itself, 0, (found + found.T) / 2)
 
 
+def summed(kernel: Callable[[Array, Array], Array], variances: Sequence[float] | Array) -> Kernel:
+    """sum_v kernel(d, v) of a squared distance d."""
+
+    def of(d: Array) -> Array:
+        v = jnp.asarray(variances, d.dtype).reshape(*[1] * d.ndim, -1)
+        return kernel(d[..., None], v).sum(-1)
+
+    return of
+
+
 def gaussian_kernel(variances: Sequence[float] | Array) -> Kernel:
     """sum_v exp(-d / (2 v)) of a squared distance d."""
-    return lambda d: sum((jnp.exp(-d / (2 * v)) for v in variances), jnp.zeros_like(d))
+    return summed(lambda d, v: jnp.exp(-d / (2 * v)), variances)
 
 
 def multiquadric_kernel(variances: Sequence[float] | Array) -> Kernel:
     """The inverse multiquadric sum_v 2 v / (2 v + d) of a squared distance d; its tails are heavy."""
-    return lambda d: sum((2 * v / (2 * v + d) for v in variances), jnp.zeros_like(d))
+    return summed(lambda d, v: 2 * v / (2 * v + d), variances)
 
 
 def squared_mmd(a: Array, b: Array, kernel: Kernel) -> Array:
