@@ -29,8 +29,7 @@ def address(key: Key, *path: str | int | Array) -> Key:
     bit set. In JAX `split(key)[i] == fold_in(key, i)`: a number and a split may give one key, a name gives neither's,
     since numbers lie below 2^31. For two uses of one key, name each.
 
-    Raises ValueError for a number outside [0, 2^31), unless it is traced, and TypeError for a part that is neither a
-    name nor a whole number.
+    Raises ValueError for a number outside [0, 2^31) that is not traced, TypeError for what is no name or whole number.
     """
     for part in path:
         if isinstance(part, str):
