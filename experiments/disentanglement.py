@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from study import Run, codes, command, experiment, mapped, of_seed
+from study import Run, codes, command, experiment, mapped, of_seed, panels, show
 
 from ae_jax import networks
 from ae_jax.algorithms import beta_tc_vae, dip_vae, factor_vae, vae
@@ -60,6 +60,7 @@ CLAIMS = {
 def main(
     run: Run,
     *,
+    images: int = 20000,  # shapes to train on; a fifth as many are tested
     epochs: int = 20,  # passes over the training set
     hidden: tuple[int, ...] = (256, 256),  # layers between images and code
     latents: int = 10,  # size of the code
@@ -70,7 +71,7 @@ def main(
     batch_size: int = 256,  # examples in a step
 ):
     """Trains four variational members in pairs and measures how dependent the units of their codes are."""
-    data = run.data()
+    data = run.data(count=images)
     if data.factors is None:
         raise ValueError(f"{data.name} has no factors, and this experiment measures codes by them: take shapes")
     train_set, test_set = data
@@ -106,7 +107,7 @@ def main(
     run.metrics[KEPT] = 1.05 * m["VAE, nll, nats"] - m["Factor, nll, nats"]
     of = "squared covariances of means"
     run.metrics[TENFOLD] = np.log10(m[f"VAE, {of}"] / m[f"DIP, {of}"]) - 1
-    return lambda: panels(shown)
+    return lambda: pictured(shown)
 
 
 def decomposed(of: tuple[Array, Key]) -> dict[str, Array]:
@@ -157,15 +158,11 @@ def walked(algorithm: Any, params: Params, stats: Array, x: Array, units: int = 
     return np.stack(rows)
 
 
-def panels(shown: dict[str, np.ndarray]) -> Any:
-    """A matplotlib Figure of each arm's walks side by side."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4 * len(shown), 3), dpi=100, layout="constrained")
-    for axes, (name, cells) in zip(np.ravel(figure.subplots(1, len(shown))), shown.items(), strict=True):
-        axes.imshow(plots.mosaic(cells, (0.0, 1.0), 1), cmap="gray")
-        axes.set_title(name)
-        axes.axis("off")
+def pictured(shown: dict[str, np.ndarray]) -> Any:
+    """Each arm's walks side by side."""
+    figure, every = panels(4 * len(shown), 3, 1, len(shown))
+    for axes, (name, cells) in zip(every, shown.items(), strict=True):
+        show(axes, plots.mosaic(cells, (0.0, 1.0)), name)
     return figure
 
 

@@ -102,6 +102,7 @@ SMALL = {
     "vq_photographs": {
         "epochs": 1, "images": 40, "tested": 10, "side": 8, "hidden": 4, "narrow": 2, "dimension": 2, "size": 4,
     },
+    "disentanglement": {"images": 200, "epochs": 1, "hidden": (12,), "latents": 3, "critic_steps": 3, "batch_size": 50},
     "vq": {
         "epochs": 1, "images": 200, "places": 4, "size": 27, "hidden": 8, "only": ("FSQ", "VQ with revival"),
         "data": "digits",
@@ -120,6 +121,7 @@ SLOW = {
     "rate_distortion", "clustering", "adversarial", "adversarial_labels", "adversarial_style",
     "restoration", "latent_walks", "embedding_projector", "sparse_patches", "rbm_pseudo_likelihood", "codes_2d",
     "deep_autoencoder", "estimators", "samplers", "vamp_prior", "vade", "vq", "dictionaries", "vq_photographs",
+    "disentanglement",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
