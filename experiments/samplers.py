@@ -58,8 +58,8 @@ def main(
     """Fits four distributions to the codes of two models, and compares what they draw."""
     train, test = (jax.tree.map(jnp.asarray, d) for d in run.data(labels=True))
     train = part(train, images)
-    count = min(count, len(test.x), len(train.x))
-    run.facts["count"] = count
+    number = min(count, len(test.x), len(train.x))
+    run.facts["count"] = number
     shape = train.x.shape[1:]
     judge = classifier(
         networks.mlp(shape, features, hidden=(256,), code_activation="relu"), optax.adam(1e-3), classes=10
@@ -67,7 +67,7 @@ def main(
     own = run.train("classifier", judge, train, seeds=[0], epochs=10).of(0)
     run.facts["extractor"] = checksum(own)
     seen = lambda x: np.asarray(encode(judge, own, jnp.asarray(x)))
-    real = seen(test.x[:count])
+    real = seen(test.x[:number])
     net = lambda heads: networks.mlp(shape, latents, hidden=hidden, heads=heads)
     models = {
         "autoencoder": autoencoder(net(1), optax.adam(1e-3), likelihood="bernoulli"),
@@ -83,12 +83,12 @@ def main(
             for sampler, fit in SAMPLERS.items():
                 key = address(jax.random.key(seed), name, sampler)
                 own_params, prior = fit(codes, address(key, "fit"))
-                z = prior.draw(own_params, address(key, "draw"), count, jnp.float32)
+                z = prior.draw(own_params, address(key, "draw"), number, jnp.float32)
                 x = np.asarray(decode(params, z))
                 run.metrics.setdefault(f"{name} {sampler}, distance", []).append(frechet_distance(seen(x), real))
                 if i == 0:
                     rows[f"{name} {sampler}"] = x[:12]
-    run.metrics["training images, distance"] = [frechet_distance(seen(train.x[:count]), real)] * len(run.seeds)
+    run.metrics["training images, distance"] = [frechet_distance(seen(train.x[:number]), real)] * len(run.seeds)
     return lambda: image_rows(rows | {"training images": np.asarray(train.x[:12])})
 
 

@@ -105,8 +105,8 @@ def main(
     *,
     images: int = 6400,  # training pieces
     tested: int = 1000,  # test pieces
-    epochs: int = 10,
-    batch_size: int = 32,
+    epochs: int = 10,  # passes over them
+    batch_size: int = 32,  # pieces in a step
     side: int = 32,  # of a piece, pixels
     hidden: int = 128,  # maps
     narrow: int = 32,  # maps inside a residual block
