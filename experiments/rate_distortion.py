@@ -1,10 +1,11 @@
 """Compression: how faithful images are after so many bits, by quantised codes, PCA and JPEG.
 
-A code's units are rounded to a uniform grid that spans the training codes; the rate is the length that an ideal entropy
-coder needs who knows each unit's frequencies over the training set (`evaluation.rate`). Nothing else is counted for
-codes and PCA: the decoder is held by whoever reads. Photographs are grey and cut in tiles, each coded by itself; JPEG
-codes the whole photograph, and its rate is that of the file as Pillow writes it, header and tables included. Noise on
-codes in training stands for rounding: Ballé, Laparra & Simoncelli (2017), ICLR, arXiv:1611.01704, whose model is a VAE.
+A code's units, unless they are symbols, are rounded to a uniform grid that spans the training codes; the rate is the
+length that an ideal entropy coder needs who knows each unit's frequencies over the training set (`evaluation.rate`).
+Nothing else is counted for codes and PCA: the decoder is held by whoever reads. Photographs are grey and cut in tiles,
+each coded by itself; JPEG codes the whole photograph, and its rate is that of the file as Pillow writes it, header and
+tables included. Noise on codes in training stands for rounding: Ballé, Laparra & Simoncelli (2017), ICLR,
+arXiv:1611.01704, whose model is a VAE.
 """
 
 import io
@@ -19,13 +20,16 @@ from study import Run, banded, charted, cosine_adam, experiment, images_of, of_s
 
 from ae_jax import core, networks
 from ae_jax import data as datasets
-from ae_jax.algorithms import autoencoder, vae
+from ae_jax.algorithms import autoencoder, vae, vq_vae
 from ae_jax.data.images import fitted
+from ae_jax.distributions import quantisers
 from ae_jax.evaluation import pca, quality, rate
 from ae_jax.evaluation.codes import encode
 
 AE, VAE, PCA, TRANSFORM, JPEG = "autoencoder", "VAE", "PCA", "PCA, one step for all", "JPEG"
-COLOURS = {AE: "C0", VAE: "C3", PCA: "C1", TRANSFORM: "C2", JPEG: "0.4"}
+VQ, FSQ = "VQ-VAE", "FSQ"
+DISCRETE = {VQ: quantisers.moving(256, least=0.1), FSQ: quantisers.fsq((4, 4, 4, 4))}  # codes of symbols: no grid
+COLOURS = {AE: "C0", VAE: "C3", PCA: "C1", TRANSFORM: "C2", JPEG: "0.4", VQ: "C4", FSQ: "C5"}
 BITS = (2, 3, 4, 5, 6, 7)  # of the grids
 COMPONENTS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 QUALITIES = (1, 2, 3, 5, 7, 10, 14, 18, 24, 32, 42, 55, 70, 85)
@@ -172,6 +176,28 @@ def coders_of_net(images: Images, rotation: Rotation, algorithm: core.Algorithm,
     return [coder(images, to_code, partial(back, params), bits, shared) for bits in BITS for shared in (False, True)]
 
 
+def coders_of_symbols(images: Images, rotation: Rotation, algorithm: core.Algorithm, params) -> list[Coder]:
+    """A net whose code is symbols; the entropy coder's frequencies, of each place, come from the training symbols."""
+    of, lookup = algorithm.symbols, algorithm.lookup
+    assert of is not None
+    assert lookup is not None
+    there = jax.jit(lambda one, x: in_parts(lambda x: of(one, rotation.there(x)), x))
+    back = jax.jit(lambda one, symbols: rotation.back(algorithm.decode(one, lookup(one, symbols))))
+    frequencies = rate.frequencies(np.asarray(there(params, images.learned)), max(algorithm.alphabet))
+
+    def code(tiles: np.ndarray) -> Point:
+        symbols = np.asarray(there(params, tiles))
+        length = rate.code_length(symbols, frequencies).reshape(-1, images.per_image).sum(1)
+        return Point(length, images.whole(np.clip(np.asarray(back(params, symbols)), 0, 1)))
+
+    return [code]
+
+
+def in_parts(fn: Callable, x):
+    """`fn(x)` some 500 examples at a time."""
+    return jax.lax.map(lambda one: fn(one[None])[0], jnp.asarray(x), batch_size=min(500, len(x)))
+
+
 def choose(held: np.ndarray, limit: float) -> int:
     """Of settings [S, (bits, PSNR)] the most faithful that takes at most so many bits, or the cheapest of all."""
     affordable = held[:, 0] <= limit
@@ -201,8 +227,8 @@ def draw(curves: dict[str, dict[str, np.ndarray]], shown: dict[str, np.ndarray])
     source="Ballé, Laparra & Simoncelli (2017), ICLR; Gersho & Gray (1992)",
     full={"epochs": 50, "count": 60_000, "count_of_tiles": 200_000, "tested": 10_000, "photographs_used": 200},
     notes=[
-        "At each rate every coder has the setting (size, sigma, grid, quality) that was most faithful on images "
-        "held out of training at no more than that rate, so its rate on test may differ a little and is given; "
+        "At each rate every coder has the setting (size, sigma, grid, symbols, quality) that was most faithful on "
+        "images held out of training at no more than that rate, so its rate on test may differ a little and is given; "
         "where a coder has no setting as cheap, its cheapest. PSNR and SSIM are means over images, of photographs "
         "put together again from tiles of {tile}x{tile}. Codes' and PCA's rates are ideal lengths under the "
         "training set's frequencies and count no decoder; JPEG's are whole files. Neither codes nor PCA use what "
@@ -219,6 +245,8 @@ def main(
     latents_of_tiles: tuple[int, ...] = (16, 32, 64),  # the same for tiles
     sigmas: tuple[float, ...] = (0.2, 0.14, 0.1),  # deviations of the VAEs' likelihoods, for digits: errors of no bits
     sigmas_of_tiles: tuple[float, ...] = (0.08, 0.05, 0.03),  # the same for tiles
+    places: tuple[int, ...] = (4, 8, 16, 24),  # symbols of a digit, each one of 256; none for no such nets
+    places_of_tiles: tuple[int, ...] = (8, 16, 32, 48),  # the same for tiles
     hidden: tuple[int, ...] = (500,),  # widths of the encoder's layers before the code
     rates: tuple[float, ...] = (32, 64, 128),  # bits that a digit may take
     rates_of_tiles: tuple[float, ...] = (64, 128, 256),  # bits that a tile may take, on average
@@ -231,12 +259,12 @@ def main(
 ):
     photographed = photographs(images, tile, count_of_tiles, photographs_used)
     sets = {
-        "digits": (digits(run.data(), count, tested), latents, sigmas, rates),
-        "photographs": (photographed, latents_of_tiles, sigmas_of_tiles, rates_of_tiles),
+        "digits": (digits(run.data(), count, tested), latents, sigmas, places, rates),
+        "photographs": (photographed, latents_of_tiles, sigmas_of_tiles, places_of_tiles, rates_of_tiles),
     }
     curves: dict[str, dict[str, np.ndarray]] = {}
     shown: dict[str, np.ndarray] = {}
-    for name, (given, sizes, errors, limits) in sets.items():
+    for name, (given, sizes, errors, symbols, limits) in sets.items():
         basis = pca.fit(jnp.asarray(given.learned), given.learned[0].size)
         rotation = Rotation(basis, 1 / float(jnp.sqrt(basis.variances[0])))
         data = core.Batch(rotation.there(given.learned))
@@ -248,13 +276,18 @@ def main(
         for s in errors:
             noisy = vae(net(max(sizes), 2), adam, likelihood="gaussian", sigma=s * rotation.scale)
             arms.append((VAE, f"sigma {s:g}", noisy))
+        for n in symbols:
+            for way, quantiser in DISCRETE.items():
+                made = vq_vae(net(4 * n, 1), adam, likelihood="squared", quantiser=quantiser, dimension=4)
+                arms.append((way, f"{n} symbols", made))
         # for each seed its coders, every net with every grid; or one list where there are no seeds
         ways: dict[str, list[list[Coder]]] = {PCA: [coders_of_pca(given, False)]}
-        ways |= {TRANSFORM: [coders_of_pca(given, True)], AE: [[] for _ in run.seeds], VAE: [[] for _ in run.seeds]}
+        ways |= {TRANSFORM: [coders_of_pca(given, True)]} | {way: [[] for _ in run.seeds] for way, *_ in arms}
         for way, what, algorithm in arms:
             params = run.train(f"{name}, {way} of {what}", algorithm, data, batch_size=100).params
             for i, own in enumerate(ways[way]):
-                own += coders_of_net(given, rotation, algorithm, of_seed(params, i))
+                with_grids = coders_of_symbols if way in DISCRETE else coders_of_net
+                own += with_grids(given, rotation, algorithm, of_seed(params, i))
         if name == "photographs":
             ways[JPEG] = [[jpeg(given, setting) for setting in QUALITIES]]
 

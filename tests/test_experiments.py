@@ -76,7 +76,7 @@ SMALL = {
     },
     "rate_distortion": {
         "epochs": 1, "latents": (2, 3), "latents_of_tiles": (3,), "sigmas": (0.1,), "sigmas_of_tiles": (0.1,),
-        "hidden": (12,), "count": 60, "count_of_tiles": 60, "tested": 10,
+        "hidden": (12,), "count": 60, "count_of_tiles": 60, "tested": 10, "places": (2,), "places_of_tiles": (),
     },
     "few_labels": {
         "images": 200, "widths": (80, 20), "pretraining": 1, "labels": (10, 200), "epochs": (1, 1),
