@@ -10,6 +10,26 @@ RNG = np.random.default_rng(0)
 N = 10_000
 FACTORS = np.stack([RNG.integers(0, levels, N) for levels in (3, 6, 40, 32, 32)], 1)  # as `shapes` has
 TRUTH = (FACTORS - FACTORS.mean(0)) / FACTORS.std(0)
+ROTATIONS = [np.linalg.qr(RNG.normal(size=(5, 5)))[0] for _ in range(3)]
+NOISE = RNG.normal(size=(N, 5))
+YARDSTICKS = {
+    "mig": lambda z: disentanglement.mig(z, FACTORS),
+    "FactorVAE": lambda z: disentanglement.factor_vae_score(z, FACTORS, 0),
+    "beta-VAE": lambda z: disentanglement.beta_vae_score(z, FACTORS, 0),
+    "dci": lambda z: disentanglement.dci(z, FACTORS, 0),
+    "sap": lambda z: disentanglement.sap(z, FACTORS),
+    "modularity": lambda z: disentanglement.modularity(z, FACTORS),
+    "explicitness": lambda z: disentanglement.explicitness(z, FACTORS, 0),
+}
+TABLE = [  # the factors as codes; the range of random rotations of them; noise, whose value is not always 0
+    ("mig", 0.896, (0.02, 0.2), 0.000),
+    ("FactorVAE", 1, (0.6, 0.85), 0.20),
+    ("beta-VAE", 1, (0.7, 0.93), 0.21),
+    ("dci", (1, 1, 1), ((0.2, 0.2, 0.9), (0.6, 0.6, 1.0)), (0.015, 0.02, 0.0)),
+    ("sap", 1, (0.1, 0.45), 0.0),
+    ("modularity", 1, (0.7, 0.95), 0.66),
+    ("explicitness", 0.92, (0.8, 0.95), 0.0),
+]
 
 
 def test_mutual_information_is_that_of_scikit_learn():
@@ -27,6 +47,80 @@ def test_rotated_factors_and_noise_have_little_gap():
     rotations = [np.linalg.qr(RNG.normal(size=(5, 5)))[0] for _ in range(10)]
     assert 0.02 < np.mean([disentanglement.mig(TRUTH @ rotation, FACTORS) for rotation in rotations]) < 0.2
     assert disentanglement.mig(RNG.normal(size=(N, 5)), FACTORS) < 0.005
+
+
+@pytest.mark.parametrize(("name", "truth", "rotated", "noise"), TABLE, ids=[row[0] for row in TABLE])
+def test_each_yardstick_on_the_factors_a_rotation_of_them_and_noise(name, truth, rotated, noise):
+    measure = YARDSTICKS[name]
+    assert measure(TRUTH) == pytest.approx(truth, abs=0.01)
+    mean = np.mean([measure(TRUTH @ rotation) for rotation in ROTATIONS[:2]], 0)
+    assert np.all((np.array(rotated[0]) < mean) & (mean < rotated[1]))
+    assert measure(NOISE) == pytest.approx(noise, abs=0.04)
+
+
+@pytest.mark.parametrize(("by", "same"), [("spearman", 1), ("lasso", 0.9)])
+def test_seeds_that_agree_in_another_order_rank_above_rotations_and_noise(by, same):
+    assert disentanglement.udr([TRUTH, -TRUTH[:, ::-1]], by=by) == pytest.approx(same, abs=0.03)
+    assert (disentanglement.udr([TRUTH @ rotation for rotation in ROTATIONS], by=by) < 0.5).all()
+    assert disentanglement.udr([NOISE, RNG.normal(size=(N, 5))], by=by) == pytest.approx(0, abs=0.02)
+
+
+def test_units_that_tell_nothing_do_not_count_between_seeds():
+    idle = np.c_[TRUTH, NOISE[:, :2]]
+    kl = np.r_[np.ones(5), np.zeros(2)]
+    known = disentanglement.udr([idle, idle[:, ::-1]], [kl, kl[::-1]], by="lasso")
+    assert known == pytest.approx(0.9, abs=1e-3)
+    assert (disentanglement.udr([idle, np.c_[TRUTH, NOISE[:, 2:4]]], by="lasso") < 0.7).all()
+    assert (disentanglement.udr([idle, idle], [kl, 0 * kl], by="lasso") == 0).all()
+
+
+def test_one_seed_that_differs_from_agreeing_ones_ranks_last():
+    scores = disentanglement.udr([TRUTH, TRUTH @ ROTATIONS[0], TRUTH[:, ::-1], TRUTH])
+    assert scores.argmin() == 1
+
+
+def test_scores_know_no_scale_shift_or_order_of_units():
+    other = 3 * TRUTH[:, ::-1] - 100
+    for name in ("FactorVAE", "beta-VAE", "sap", "modularity"):
+        assert YARDSTICKS[name](other) == pytest.approx(YARDSTICKS[name](TRUTH), abs=0.01), name
+
+
+def test_a_seed_gives_the_same_score_and_another_seed_nearly():
+    z = TRUTH @ ROTATIONS[0]
+    first = disentanglement.factor_vae_score(z, FACTORS, 0)
+    assert first == disentanglement.factor_vae_score(z, FACTORS, 0)
+    assert first == pytest.approx(disentanglement.factor_vae_score(z, FACTORS, (1, 2)), abs=0.1)
+
+
+def test_still_units_have_no_vote():
+    known = np.c_[np.full(N, 3.0), TRUTH, 1e-3 * NOISE[:, :2]]
+    assert disentanglement.factor_vae_score(known, FACTORS, 0) == 1
+    assert disentanglement.factor_vae_score(0 * known, FACTORS, 0) == 0
+
+
+def test_noise_beside_true_factors_does_not_look_modular():
+    assert disentanglement.modularity(np.c_[TRUTH, NOISE], FACTORS) > 0.98  # unweighted: 0.83
+
+
+def test_levels_may_be_any_numbers():
+    some = FACTORS / 7 - 3
+    for name in ("mig", "factor_vae_score", "sap", "modularity"):
+        seed = (0,) if name == "factor_vae_score" else ()
+        measure = getattr(disentanglement, name)
+        assert measure(TRUTH, some, *seed) == pytest.approx(measure(TRUTH, FACTORS, *seed), abs=1e-12), name
+
+
+def test_factors_whose_values_do_not_recur_or_vary_are_refused():
+    with pytest.raises(ValueError, match="a factor has 10000 levels in 10000 examples"):
+        disentanglement.factor_vae_score(TRUTH, NOISE, 0)
+    with pytest.raises(ValueError, match="none of 2 factors varies"):
+        disentanglement.dci(TRUTH, np.zeros((N, 2)), 0)
+    with pytest.raises(ValueError, match="give at least 8"):
+        disentanglement.dci(TRUTH[:5], FACTORS[:5], 0)
+    with pytest.raises(ValueError, match="give two seeds or more"):
+        disentanglement.udr([TRUTH])
+    with pytest.raises(ValueError, match="by is 'pearson'; it must be one of spearman, lasso"):
+        disentanglement.udr([TRUTH, TRUTH], by="pearson")
 
 
 def test_each_unit_twice_has_no_gap():

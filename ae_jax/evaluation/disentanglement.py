@@ -1,13 +1,18 @@
 """Disentanglement of codes: how each factor of variation is spread over the units of a code.
 
-Measures of whole sets: functions of all codes and factors, in NumPy.
+Measures of whole sets: functions of all codes and factors, in NumPy and scikit-learn, in float64. Factors are [N, F]:
+any numbers, of which each value is a level.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import check_choice
+
 BINS = 20  # of a unit's range
+TREES = 50  # of a boosted regressor
 
 
 def binned(codes: Any, bins: int = BINS) -> np.ndarray:
@@ -35,15 +40,11 @@ def information(codes: Any, factors: Any, bins: int = BINS) -> tuple[np.ndarray,
 
     Args:
         codes: [N, K].
-        factors: [N, F], integers: the level of each factor.
+        factors: [N, F], the levels of each factor.
         bins: of each unit's range.
     Raises ValueError for shapes that do not fit.
     """
-    codes, factors = np.asarray(codes), np.asarray(factors)
-    if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or not len(codes):
-        raise ValueError(
-            f"codes have the shape {codes.shape} and factors {factors.shape}; wanted: [N, K] and [N, F] of the same N"
-        )
+    codes, factors = _both(codes, factors)
     if not bins >= 2:
         raise ValueError(f"bins is {bins}; it must be at least 2")
     places = binned(codes, bins)
@@ -62,6 +63,297 @@ def mig(codes: Any, factors: Any, bins: int = BINS) -> float:
     vary = entropies > 0
     if not vary.any():
         return float("nan")
-    ordered = np.sort(shared, axis=0)[::-1]
-    second = ordered[1] if len(ordered) > 1 else np.zeros_like(ordered[0])
-    return float(((ordered[0] - second)[vary] / entropies[vary]).mean())
+    return float((_gap(shared)[vary] / entropies[vary]).mean())
+
+
+def factor_vae_score(
+    codes: Any,
+    factors: Any,
+    seed: Any,
+    *,
+    votes: int = 10_000,
+    scored: int = 5_000,
+    group: int = 64,
+    least: float = 0.05,
+) -> float:
+    """How well the unit that varies least tells which factor is held: the accuracy of a majority vote.
+
+    A vote takes a factor at random and `group` examples that share its value; the unit whose variance over them is the
+    smallest part of its variance over all votes for the factor. Noise scores 1 / F. Kim & Mnih (2018),
+    arXiv:1802.05983, section 4.
+
+    Args:
+        codes: [N, K].
+        factors: [N, F], the levels of each factor.
+        seed: a number, or several, of the draws.
+        votes: from which each unit's factor is learned.
+        scored: further votes, whose factors are predicted.
+        group: examples of a vote.
+        least: units with a smaller standard deviation take no part; without any unit the score is 0.
+    Raises ValueError for shapes that do not fit, and for a factor whose values do not recur.
+    """
+    codes, factors = _varying(codes, factors)
+    variance = codes.var(0)
+    codes, variance = codes[:, variance >= least**2], variance[variance >= least**2]
+    if not codes.shape[1]:
+        return 0.0
+    rng = np.random.default_rng(seed)
+    which = rng.integers(factors.shape[1], size=votes + scored)
+    unit = np.empty(votes + scored, int)
+    for j, alike in enumerate(_alike(factors)):
+        at = np.flatnonzero(which == j)
+        for some in np.array_split(at, max(1, len(at) * group * codes.shape[1] >> 22)):
+            together = alike(rng, rng.integers(len(codes), size=len(some)), group)  # [V, group]
+            unit[some] = (codes[together].var(1) / variance).argmin(1)
+    table = np.zeros((codes.shape[1], factors.shape[1]))
+    np.add.at(table, (unit[:votes], which[:votes]), 1)
+    return float((table.argmax(1)[unit[votes:]] == which[votes:]).mean())
+
+
+def beta_vae_score(
+    codes: Any, factors: Any, seed: Any, *, points: int = 10_000, scored: int = 5_000, pairs: int = 64
+) -> float:
+    """How well a linear classifier tells which factor pairs share: its accuracy on `scored` further points.
+
+    A point takes a factor at random and is the mean of |z - z'| over `pairs` pairs with the same value of it. The
+    classifier is softmax regression on standardised points. Noise scores 1 / F. Higgins et al. (2017), ICLR, section 3.
+
+    Arguments and errors are those of `factor_vae_score`.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    codes, factors = _varying(codes, factors)
+    rng = np.random.default_rng(seed)
+    which = rng.integers(factors.shape[1], size=points + scored)
+    apart = np.empty((points + scored, codes.shape[1]))
+    for j, alike in enumerate(_alike(factors)):
+        at = np.flatnonzero(which == j)
+        for some in np.array_split(at, max(1, len(at) * pairs * codes.shape[1] >> 22)):
+            first = rng.integers(len(codes), size=len(some) * pairs)
+            second = alike(rng, first, 1)[:, 0]
+            apart[some] = np.abs(codes[first] - codes[second]).reshape(len(some), pairs, -1).mean(1)
+    if factors.shape[1] == 1:
+        return 1.0  # there is no other factor to take it for
+    apart = _standard(apart)
+    fitted = LogisticRegression(max_iter=1000).fit(apart[:points], which[:points])
+    return float(fitted.score(apart[points:], which[points:]))
+
+
+class DCI(NamedTuple):
+    """See `dci`; each is 1 at best."""
+
+    disentanglement: float  # each unit tells of one factor
+    completeness: float  # one unit tells of each factor
+    informativeness: float  # R^2 of the regressor on held-out examples, a mean over factors
+
+
+def dci(codes: Any, factors: Any, seed: Any, *, trees: int = TREES, examples: int = 2_000) -> DCI:
+    """Disentanglement, completeness, informativeness: of `trees` boosted trees of depth 3 for each standardised factor.
+
+    R [K, F] are the trees' importances. D = sum_k rho_k (1 - H_F(R_k)), where rho_k is the part of all importance that
+    unit k has and H_F the entropy to the base F; C likewise, of factors over units. Eastwood & Williams (2018), ICLR,
+    section 2. Another regressor gives other numbers: a lasso finds noise disentangled.
+
+    Args:
+        codes: [N, K].
+        factors: [N, F], ordered.
+        seed: a number, or several: of the choice of examples.
+        trees: of each regressor.
+        examples: at most so many, chosen at random; a quarter of them is held out.
+    Raises ValueError for shapes that do not fit, and for fewer than 8 examples.
+    """
+    from sklearn.ensemble import GradientBoostingRegressor
+
+    codes, factors = _varying(codes, factors)
+    if len(codes) < 8:
+        raise ValueError(f"there are {len(codes)} examples; give at least 8, a quarter of which is held out")
+    chosen = np.random.default_rng(seed).permutation(len(codes))[:examples]
+    codes, targets = codes[chosen], _standard(factors[chosen])
+    seen = len(chosen) * 3 // 4
+    importance, explained = np.zeros((codes.shape[1], factors.shape[1])), []
+    for j, target in enumerate(targets.T):
+        fitted = GradientBoostingRegressor(n_estimators=trees, max_depth=3, random_state=0)
+        fitted.fit(codes[:seen], target[:seen])
+        importance[:, j] = fitted.feature_importances_
+        explained.append(fitted.score(codes[seen:], target[seen:]))
+    return DCI(_concentration(importance), _concentration(importance.T), float(np.mean(explained)))
+
+
+def _concentration(importance: np.ndarray) -> float:
+    """sum_k rho_k (1 - H(R_k)), entropies to the base of the number of columns. [K, F] -> float."""
+    total = importance.sum(1, keepdims=True)
+    share = importance / np.where(total > 0, total, 1)
+    entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(1) / np.log(max(importance.shape[1], 2))
+    return float((total[:, 0] / (total.sum() or 1) * (1 - entropy)).sum())
+
+
+def sap(codes: Any, factors: Any) -> float:
+    """Separated attribute predictability: the mean over factors of the gap of the two largest squared correlations.
+
+    Kumar et al. (2018), arXiv:1711.00848, section 3, for ordered factors: leave out those without order.
+    Raises ValueError for shapes that do not fit, and if no factor varies.
+    """
+    codes, factors = _varying(codes, factors)
+    squared = np.square(_standard(codes).T @ _standard(factors) / len(codes))  # [K, F]
+    return float(_gap(squared).mean())
+
+
+def modularity(codes: Any, factors: Any, bins: int = BINS) -> float:
+    """How far each unit tells of one factor alone: 1 - sum_{j not 1} I(c; v_j)^2 / ((F - 1) I(c; v_1)^2).
+
+    v_1 is the factor that unit c tells most of; the mean weighs units by I(c; v_1). Noise scores about 0.66, as the
+    bias of its estimate lies in all factors: read `explicitness` beside it. Ridgeway & Mozer (2018), arXiv:1802.05312,
+    section 3.1, there without weights. Arguments and errors are those of `information`; NaN if no unit tells of any.
+    """
+    shared, entropies = information(codes, factors, bins)
+    shared = shared[:, entropies > 0]
+    if not shared.size or not (largest := shared.max(1)).any():
+        return float("nan")
+    told = largest > 0
+    rest = np.square(shared[told]).sum(1) / np.square(largest[told]) - 1
+    return float(np.average(1 - rest / max(shared.shape[1] - 1, 1), weights=largest[told]))
+
+
+def explicitness(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) -> float:
+    """How well softmax regression reads each factor's levels off the code: 2 AUC - 1, a mean over levels and factors.
+
+    AUC of each level against the rest, on the half of the examples that the regression did not see. It does not see a
+    rotation of the code. Ridgeway & Mozer (2018), section 3.1.
+
+    Args:
+        codes: [N, K].
+        factors: [N, F], the levels of each factor.
+        seed: a number, or several: of the choice of examples.
+        examples: at most so many, chosen at random.
+    Raises ValueError for shapes that do not fit.
+    """
+    from scipy.stats import rankdata
+    from sklearn.linear_model import LogisticRegression
+
+    codes, factors = _varying(codes, factors)
+    chosen = np.random.default_rng(seed).permutation(len(codes))[:examples]
+    codes, factors = _standard(codes[chosen]), factors[chosen]
+    half, of_factors = len(chosen) // 2, []
+    for factor in factors.T:
+        if len(np.unique(factor[:half])) < 2:
+            continue
+        fitted = LogisticRegression(max_iter=200).fit(codes[:half], factor[:half])
+        scores = fitted.predict_proba(codes[half:])  # [N, L]; log-odds would be in the order of one line of codes
+        of_levels = []
+        for level, score in zip(fitted.classes_, scores.T, strict=True):
+            here = factor[half:] == level
+            n, m = int(here.sum()), int((~here).sum())
+            if n and m:
+                of_levels.append((rankdata(score)[here].sum() - n * (n + 1) / 2) / (n * m))
+        of_factors.append(2 * np.mean(of_levels) - 1)
+    return float(np.mean(of_factors)) if of_factors else float("nan")
+
+
+def udr(
+    codes: Sequence[Any], kl: Any = None, *, by: str = "spearman", alpha: float = 0.1, least: float = 0.01
+) -> np.ndarray:
+    """Unsupervised disentanglement ranking: how far the units of other seeds are those of a seed, in any order. -> [S].
+
+    Between two seeds the relation R [K, K] of their units, and the mean over its rows and columns of max^2 / sum; for a
+    seed, the median over the others. Duan et al. (2020), arXiv:1905.12614, section 4. It needs no factors.
+
+    Args:
+        codes: of the same examples by each of S seeds, [N, K].
+        kl: of each unit to its prior, [S, K] in nats; None: all units count.
+        by: "spearman", |rank correlation|; or "lasso", |weights| of the lasso from one seed's units to another's.
+        alpha: strength of the lasso's penalty; the score of two equal codes is 1 - alpha.
+        least: units with a smaller KL do not count.
+    Raises ValueError for fewer than two seeds, and for codes of different shapes.
+    """
+    from scipy.stats import rankdata
+    from sklearn.linear_model import Lasso
+
+    check_choice("by", by, ("spearman", "lasso"))
+    shapes = {np.shape(z) for z in codes}
+    if len(codes) < 2 or len(shapes) != 1 or len(next(iter(shapes))) != 2:
+        raise ValueError(
+            f"the codes have the shapes {[np.shape(z) for z in codes]}; give two seeds or more, each [N, K]"
+        )
+    told = np.ones((len(codes), np.shape(codes[0])[1]), bool) if kl is None else np.asarray(kl) >= least
+    scaled = [_standard(rankdata(z, axis=0) if by == "spearman" else np.asarray(z)) for z in codes]
+
+    def relation(a: np.ndarray, b: np.ndarray) -> np.ndarray:  # [K, K']
+        if by == "spearman":
+            return np.abs(a.T @ b) / len(a)
+        return np.abs(Lasso(alpha=alpha).fit(a, b).coef_.reshape(b.shape[1], -1).T)
+
+    scores = np.zeros((len(codes), len(codes)))
+    for i, a in enumerate(scaled):
+        for j, b in enumerate(scaled):
+            if i != j and told[i].any() and told[j].any():
+                a_told, b_told = a[:, told[i]], b[:, told[j]]
+                scores[i, j] = _one_to_one(relation(a_told, b_told))
+    others = ~np.eye(len(codes), dtype=bool)
+    return np.array([np.median(row[other]) for row, other in zip(scores, others, strict=True)])
+
+
+def _one_to_one(relation: np.ndarray) -> float:
+    """The mean over rows and columns of max^2 / sum; 1 for a permutation. [K, K'] -> float."""
+    share = lambda r: r.max(1) ** 2 / np.where(r.sum(1) > 0, r.sum(1), 1)
+    return float(np.concatenate([share(relation), share(relation.T)]).mean())
+
+
+def _both(codes: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Codes in float64, and factors. Raises ValueError for shapes that do not fit."""
+    codes, factors = np.asarray(codes, np.float64), np.asarray(factors)
+    if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or not len(codes):
+        raise ValueError(
+            f"codes have the shape {codes.shape} and factors {factors.shape}; wanted: [N, K] and [N, F] of the same N"
+        )
+    return codes, factors
+
+
+def _varying(codes: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
+    """`_both`, with those factors alone that vary. Raises ValueError if none does."""
+    codes, factors = _both(codes, factors)
+    vary = (factors != factors[:1]).any(0)
+    if not vary.any():
+        raise ValueError(
+            f"none of {factors.shape[1]} factors varies over the {len(codes)} examples: give one that does"
+        )
+    return codes, factors[:, vary]
+
+
+def recur(factors: Any) -> bool:
+    """Whether each factor has at most half as many levels as examples, so that examples share levels."""
+    return all(2 * len(np.unique(factor)) <= len(factor) for factor in np.asarray(factors).T)
+
+
+def _alike(factors: np.ndarray) -> Iterator[Callable[[np.random.Generator, np.ndarray, int], np.ndarray]]:
+    """For each factor: (rng, examples [M], n) -> n random examples of the level that each of them has, [M, n]."""
+    if not recur(factors):
+        most = max(len(np.unique(factor)) for factor in factors.T)
+        raise ValueError(
+            f"a factor has {most} levels in {len(factors)} examples, and groups of one level are needed: put its "
+            "values in bins first"
+        )
+    for factor in factors.T:
+        _, level, count = np.unique(factor, return_inverse=True, return_counts=True)
+        order, first = np.argsort(level, kind="stable"), np.cumsum(count) - count
+
+        def alike(
+            rng: np.random.Generator, examples: np.ndarray, n: int, of=(level, count, order, first)
+        ) -> np.ndarray:
+            level, count, order, first = of
+            here = level[examples][:, None]
+            return order[first[here] + (rng.random((len(examples), n)) * count[here]).astype(int)]
+
+        yield alike
+
+
+def _standard(x: np.ndarray) -> np.ndarray:
+    """Columns of mean 0 and variance 1; those that do not vary are 0. [N, K] -> [N, K]."""
+    x = np.asarray(x, np.float64)
+    spread = x.std(0)
+    return np.where(spread > 0, x - x.mean(0), 0) / np.where(spread > 0, spread, 1)
+
+
+def _gap(scores: np.ndarray) -> np.ndarray:
+    """The largest score less the second largest, or 0, of each column. [K, F] -> [F]."""
+    ordered = np.sort(np.vstack([scores, np.zeros(scores.shape[1])]), axis=0)
+    return ordered[-1] - ordered[-2]
