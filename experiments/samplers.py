@@ -48,7 +48,7 @@ def main(
     run: Run,
     *,
     images: int = 10000,  # of the training set
-    epochs: int = 30,  # passes of both models
+    epochs: int = 20,  # passes of both models
     latents: int = 16,  # numbers in a code
     hidden: tuple[int, ...] = (300, 300),  # widths of the layers between image and code
     features: int = 64,  # units that the distance is of
