@@ -9,8 +9,9 @@ import optax
 import pytest
 from scipy import stats
 
-from ae_jax import algorithms, networks, training
+from ae_jax import algorithms, data, networks, training
 from ae_jax.app import cli, flags
+from ae_jax.app.commands import loading
 from ae_jax.core import Batch
 from ae_jax.distributions import likelihoods
 from ae_jax.distributions.likelihoods import (
@@ -357,3 +358,22 @@ def test_logs_of_what_are_no_counts_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"log_inputs=True takes log\(1 \+ x\) of counts, and .* has values from -"):
         cli.dispatch(["train", "vae", *options.split()])
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_what_a_sample_of_a_stream_does_not_show_is_refused_when_it_is_read(kind, tmp_path):
+    """Bytes are read as they lie there, 0 to 255, and learned as 0 to 1."""
+    x = np.full((300, 4), 255 if kind is np.uint8 else 1, kind)
+    if kind is np.float32:
+        x[250] = 0.5
+    np.save(tmp_path / "x.npy", x)
+    wanted, likelihood = asked("vae", data=str(tmp_path / "x.npy")), named("categorical", 2)
+    net = networks.mlp((4,), 2, hidden=(), heads=2, outputs=2)
+    algorithm = algorithms.vae(net, optax.sgd(0.1), likelihood=likelihood)
+    source = data.open_stream(wanted.data, test_fraction=0.1).train
+    stream = loading.bounded(data.Stream(source, len(source)), algorithm, wanted)
+    if kind is np.uint8:
+        assert float(stream.load(0, 0).x.max()) == 1
+    else:
+        with pytest.raises(ValueError, match=r"of 2 levels, k / 1, and .*x.npy has the value 0.5"):
+            stream.load(0, 0)

@@ -12,6 +12,7 @@ from ...algorithms import ALGORITHMS
 from ...checks import labelled
 from ...core import Algorithm, Batch
 from ...data import ranges
+from ...data.dataset import ranged
 from ...data.disk import suffix
 from ...distributions.likelihoods import LIKELIHOODS
 from ...errors import RunError
@@ -237,12 +238,16 @@ def check_labels(algorithm: Algorithm, settings: Settings, y: Any) -> str:
 
 def bounded(stream: data.Stream, algorithm: Algorithm, settings: Settings) -> data.Stream:
     """The stream; reading raises the errors of `check_labels` and of the likelihood, which a sample may not show."""
-    read = stream.source.read
+    read, standard = stream.source.read, stream.source.standard
+    as_read = standard is None or bool(not standard.mean.any() and (standard.scale == 1).all())
 
     def checked(index: np.ndarray) -> Batch:
         batch = read(index)
-        if algorithm.check is not None and settings.binarise is None:
-            algorithm.check(batch.x, settings.data)
+        if algorithm.check is not None and settings.binarise is None and as_read:
+            # A type with a range was seen in the sample. Values that are to lie in [0, 1] and do not, reading refuses.
+            x = np.asarray(batch.x)
+            if not ranged(x.dtype) and (standard is not None or (x.min() >= 0 and x.max() <= 1)):
+                algorithm.check(x, settings.data)
         if batch.y is not None:
             check_labels(algorithm, settings, batch.y)
         return batch
