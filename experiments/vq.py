@@ -76,6 +76,9 @@ def arms(size: int, revival: float) -> dict[str, Arm]:
         "Use and perplexity are over all test images; of residual VQ, of its first level, whose codebook has half as "
         "many vectors. Error over variance is the squared error of test images over their variance. "
         "Entropy-coded: the length under the frequencies of each place's symbols in the training set.",
+        "LFQ's commitment, 0.01, was chosen on 2,000 held-out training images after a first run: at 0.25, as codebooks "
+        "have it, it used 30 % of its symbols and lost half of the variance, with and without entropies. "
+        "Codebooks start as codes of training images, so that no vector dies here and revival changes nothing.",
     ],
 )
 def main(

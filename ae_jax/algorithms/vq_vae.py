@@ -5,7 +5,7 @@ from typing import Annotated
 import jax
 from jax import Array
 
-from ..checks import PORTION, Amount, Count, Inside, checked, needs
+from ..checks import NOT_NEGATIVE, PORTION, Amount, Count, Inside, checked, needs
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, address, descend
 from ..distributions import likelihoods, quantisers
 from ..distributions.likelihoods import Likelihood, LikelihoodName
@@ -22,7 +22,7 @@ def vq_vae(
     quantiser: QuantiserName | Quantiser = "moving",
     dimension: Count | None = None,
     size: Annotated[Count, needs("quantiser", *CODEBOOKS)] = 256,
-    commitment: Annotated[Amount, needs("quantiser", *CODEBOOKS, *SIGNS)] = 0.25,
+    commitment: Annotated[Amount | None, NOT_NEGATIVE, needs("quantiser", *CODEBOOKS, *SIGNS)] = None,
     gradient: Annotated[GradientName, needs("quantiser", *CODEBOOKS)] = "straight",
     decay: Annotated[Inside, needs("quantiser", "moving", "residual")] = 0.99,
     least: Annotated[Amount, needs("quantiser", "moving", "residual")] = 0.01,
@@ -45,7 +45,7 @@ def vq_vae(
             vectors (simvq); a sum of several (residual); rounded numbers (fsq); signs (lfq), on the sphere (spherical).
         dimension: of a vector, D, which divides the network's latents K; None for 8, or for K where 8 does not.
         size: vectors in a codebook, S.
-        commitment: weight of the cost that holds codes near their vectors, eq. (3).
+        commitment: weight of the cost that holds codes near their vectors, eq. (3); None for 0.25, of signs 0.01.
         gradient: straight through the codebook, or turned by the rotation that takes a code to its vector.
         decay: of the moving averages, in one step.
         least: mean count in a batch below which a vector of a moving codebook is dead, and is drawn anew.

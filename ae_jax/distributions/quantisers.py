@@ -48,10 +48,14 @@ class Quantiser(NamedTuple):
 
 
 def quantiser(name: QuantiserName, **options: Any) -> Quantiser:
-    """A quantiser by name, with those of the options that it has. Raises ValueError for another name."""
+    """A quantiser by name, with those of the options that it has and that are not None.
+
+    Raises ValueError for another name.
+    """
     check_choice("quantiser", name, QUANTISERS)
     make = QUANTISERS[name]
-    return make(**{option: options[option] for option in inspect.signature(make).parameters if option in options})
+    known = inspect.signature(make).parameters
+    return make(**{name: value for name, value in options.items() if name in known and value is not None})
 
 
 def of_codes(
@@ -410,7 +414,7 @@ def _entropy_of_mean(p: Array) -> Array:
 
 
 def lfq(
-    dimension: int, commitment: float = 0.25, entropy: float = 0.1, sharpness: float = 1.0, sphere: bool = False
+    dimension: int, commitment: float = 0.01, entropy: float = 0.1, sharpness: float = 1.0, sphere: bool = False
 ) -> Quantiser:
     """The sign of every number of a vector: 2^D symbols and no codebook.
 
@@ -421,7 +425,8 @@ def lfq(
 
     Args:
         dimension: numbers in a vector, D, at most 30.
-        commitment: weight of the distance to the code.
+        commitment: weight of the distance to the code. A large one holds signs where they began; trial on MNIST: at
+            0.25 codes of 9 bits use a third of their symbols, at 0.01 all.
         entropy: weight of both entropies, in nats.
         sharpness: of p(c | h).
         sphere: take h / |h| for h, and codes of length 1.
@@ -458,7 +463,7 @@ def lfq(
     )
 
 
-def spherical(dimension: int, commitment: float = 0.25, entropy: float = 0.1, sharpness: float = 1.0) -> Quantiser:
+def spherical(dimension: int, commitment: float = 0.01, entropy: float = 0.1, sharpness: float = 1.0) -> Quantiser:
     """`lfq` on the sphere."""
     return lfq(dimension, commitment, entropy, sharpness, sphere=True)
 
