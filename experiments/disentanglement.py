@@ -113,7 +113,8 @@ def main(
 def decomposed(of: tuple[Array, Key]) -> dict[str, Array]:
     """Codes drawn from posteriors, and the parts of their mean KL: stats [N, 2K] and a key."""
     stats, key = of
-    z = reparameterize(key, *jnp.split(stats, 2, -1))
+    mean, logvar = jnp.split(stats, 2, -1)
+    z = reparameterize(key, mean, logvar)
     return aggregate.decomposition(stats, z) | {"draws": z}
 
 
@@ -128,7 +129,8 @@ def judge(learned: Array, tested: Array, key: Key, *, steps: int, batch: int = 5
     critic = game.perceptron((128, 128))
 
     def drawn(stats: Array, key: Key) -> Array:
-        return reparameterize(key, *jnp.split(stats, 2, -1))
+        mean, logvar = jnp.split(stats, 2, -1)
+        return reparameterize(key, mean, logvar)
 
     def codes(params: Params, data: Batch, key: Key) -> Array:
         key_rows, key_z = jax.random.split(key)

@@ -333,6 +333,18 @@ CASES: dict[str, Case | Timing] = {
         flops=trained(dense(784, 200, 100) + 50 * dense(50, 200, 784), 784 * 200),
         goals=(Goal(2.0),),
     ),
+    "vq": Case(
+        "VQ-VAE 784-500-64, 8 vectors of 8, 256 moving, batch 128, training",
+        {**epochs("vq"), **rivals("vq")},
+        flops=trained(dense(784, 500, 64) + dense(64, 500, 784), 784 * 500) + 2 * 2 * 8 * 256 * 8,  # distances; sums
+        goals=(Goal(1.0),),
+    ),
+    "topk": Case(
+        "dictionary 256-2048, TopK of 32, batch 1024, training",
+        {**epochs("topk", batch=1024), **rivals("topk", batch=1024)},
+        flops=trained(2 * dense(256, 2048), 0),  # dense ones; the input's bias learns, and needs a gradient
+        goals=(Goal(1.0),),
+    ),
     "likelihood": Case(
         "log-likelihood by 500 importance samples, VAE 784-500-20",
         {"ae_jax": jax_side("likelihood"), IN_A_LOOP: jax_side("likelihood", steps=True), **both("likelihood")},

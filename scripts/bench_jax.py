@@ -31,6 +31,8 @@ MODELS: dict[str, tuple[tuple[int, ...], Callable[[Any], core.Algorithm]]] = {
     "iwae": ((784,), lambda o: algorithms.importance(_mlp(50, 200, heads=2, activation="tanh"), o, samples=50)),
     "sparse": ((784,), lambda o: algorithms.sparse(_mlp(200, code_activation="sigmoid"), o)),
     "rbm": ((784,), lambda o: algorithms.rbm(networks.rbm((784,), 500), optax.sgd(0.1))),
+    "vq": ((784,), lambda o: algorithms.vq_vae(_mlp(64, 500), o)),
+    "topk": ((256,), lambda o: algorithms.dictionary(networks.linear((256,), 2048), o, k=32)),
     "conv": (
         (28, 28, 1),
         lambda o: algorithms.autoencoder(networks.conv((28, 28, 1), 32, channels=(32, 64), **STRIDED), o),

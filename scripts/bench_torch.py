@@ -97,6 +97,64 @@ def iwae() -> tuple[nn.Module, Loss]:
     return nn.ModuleList([encoder, decoder]), loss
 
 
+def vq() -> tuple[nn.Module, Loss]:
+    """784-500-64, 8 vectors of 8 numbers, a codebook of 256 moving averages; dead vectors are drawn from the batch."""
+    encoder, decoder = stack(784, 500, 64), stack(64, 500, 784)
+    model = nn.ModuleList([encoder, decoder])
+    start = torch.randn(256, 8)
+    for name, value in {"vectors": start, "sum": start.clone(), "count": torch.ones(256)}.items():
+        model.register_buffer(name, value)
+    book: Any = model  # its buffers move with it to the device
+
+    def loss(x: Any) -> Any:
+        h = encoder(x)
+        flat = h.detach().reshape(-1, 8)
+        symbols = torch.cdist(flat, book.vectors).argmin(-1)
+        z = book.vectors[symbols].reshape(h.shape)
+        with torch.no_grad():
+            hot = F.one_hot(symbols, 256).to(x.dtype)
+            book.count.mul_(0.99).add_(hot.sum(0), alpha=0.01)
+            book.sum.mul_(0.99).add_(hot.T @ flat, alpha=0.01)
+            dead, fresh = (book.count < 0.01)[:, None], flat[torch.randint(len(flat), (256,), device=x.device)]
+            book.sum.copy_(torch.where(dead, fresh, book.sum))
+            book.count.copy_(torch.where(dead[:, 0], 1.0, book.count))
+            book.vectors.copy_(book.sum / book.count[:, None])
+        nll = F.binary_cross_entropy_with_logits(decoder(h + (z - h).detach()), x, reduction="sum")
+        return (nll + 0.25 * (h - z).square().sum()) / len(x)
+
+    return model, loss
+
+
+def topk() -> tuple[nn.Module, Loss]:
+    """256-2048, the 32 largest units, unit rows; the gradient along them is removed and they are brought back."""
+    encoder, decoder = nn.Linear(256, 2048), nn.Linear(2048, 256)
+    model = nn.ModuleList([encoder, decoder])
+    model.register_buffer("idle", torch.zeros(2048))
+    state: Any = model
+
+    def unit() -> None:
+        with torch.no_grad():
+            decoder.weight.div_(decoder.weight.norm(dim=0, keepdim=True))
+
+    def tangent(g: Any) -> Any:
+        w = decoder.weight.detach()
+        return g - (g * w).sum(0, keepdim=True) * w
+
+    unit()
+    decoder.weight.register_hook(tangent)
+
+    def loss(x: Any) -> Any:
+        unit()
+        a = F.relu(encoder(x - decoder.bias))
+        value, place = a.topk(32, dim=-1)
+        z = torch.zeros_like(a).scatter(-1, place, value)
+        with torch.no_grad():
+            state.idle.add_(len(x)).mul_((z > 0).sum(0) == 0)
+        return (decoder(z) - x).square().sum() / len(x)
+
+    return model, loss
+
+
 def deep() -> tuple[nn.Module, Loss]:
     """784-1000-500-250-30 and back, rectified but for the code."""
     model = nn.Sequential(stack(784, 1000, 500, 250, 30), stack(30, 250, 500, 1000, 784))
@@ -126,6 +184,8 @@ MODELS: dict[str, tuple[tuple[int, ...], Callable[[bool], tuple[nn.Module, Loss]
     "vae": ((784,), lambda last: vae()),
     "deep": ((784,), lambda last: deep()),
     "iwae": ((784,), lambda last: iwae()),
+    "vq": ((784,), lambda last: vq()),
+    "topk": ((256,), lambda last: topk()),
     "conv": ((1, 28, 28), lambda last: conv(28, 1, 32, 64, code=32, last=last)),
     "conv64": ((3, 64, 64), lambda last: conv(64, 3, 32, 64, 128, code=64, last=last)),
 }
@@ -277,8 +337,7 @@ def pythae_vae(device: str) -> Work:
 def likelihood(device: str, compiled: bool = False) -> Work:
     """log p(x) of 100 examples by 10 times 50 importance samples of the untrained VAE."""
     x = images(device, (784,), 100)
-    (encoder, decoder), _ = vae()
-    encoder.to(x.device), decoder.to(x.device)
+    encoder, decoder = vae()[0].to(x.device)  # pyright: ignore
 
     def log_weights() -> Any:
         z, e, _, logvar = drawn(encoder, x, 50)
@@ -296,8 +355,7 @@ def likelihood(device: str, compiled: bool = False) -> Work:
 def evaluation(device: str, compiled: bool = False) -> Work:
     """The loss of the VAE and the errors of its reconstructions over the data set, 1,000 examples at a time."""
     data = images(device, (784,))
-    (encoder, decoder), _ = vae()
-    encoder.to(data.device), decoder.to(data.device)
+    encoder, decoder = vae()[0].to(data.device)  # pyright: ignore
 
     def metrics(x: Any) -> Any:  # those of ours: all have the code's mean decoded, besides the draw of the loss
         z, _, mean, logvar = drawn(encoder, x)
