@@ -173,6 +173,18 @@ def test_eager_is_jit_and_no_key_is_used_twice(name):
 
 
 @every
+def test_no_array_is_twice_in_the_start(name):
+    """A jitted step that donates params and memory refuses one buffer in two places."""
+    algorithm = compiled(name).algorithm
+    start = partial(core.start, algorithm.init, compiled(name).rule)
+    variables = jax.make_jaxpr(start)(DATA, jax.random.key(0)).jaxpr.outvars
+    made = [
+        id(variable) for variable in variables if not hasattr(variable, "val")
+    ]  # literals become arrays of their own
+    assert len(set(made)) == len(made)
+
+
+@every
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_gradients_are_finite_at_the_start(name, level):
     rule, batch = compiled(name).descent, core.Batch(jnp.full((7, 4, 4, 1), level), DATA.y[:7])

@@ -56,7 +56,7 @@ def dec(
         key_net, key_centres = jax.random.split(key)
         params = begin(key_net, data)
         params |= {"centres": centres(net, params, data, key_centres, clusters, pretrain_epochs > 0)}
-        return params | {"target": frozen(params, data.x)}
+        return params | {"target": jax.tree.map(jnp.copy, frozen(params, data.x))}
 
     def terms(params: Params, batch: Batch, key: Key | None, weight) -> Loss:
         z, x_hat = net.apply(params, batch.x, key)

@@ -240,7 +240,9 @@ def moving(
     def init(key: Key, h: Array) -> Params:
         vectors = _drawn(key, h, size)
         count = jnp.ones((size,), h.dtype)
-        return {"codebook": {"vectors": vectors, "count": count, "sum": vectors}}
+        return {
+            "codebook": {"vectors": vectors, "count": count, "sum": count[:, None] * vectors}
+        }  # not one array twice
 
     def quantise(params: Params, h: Array, key: Key | None = None) -> Quantised:
         old = params["codebook"]
