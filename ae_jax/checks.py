@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Optimizer = optax.GradientTransformation | optax.GradientTransformationExtraArgs
 else:
-    Optimizer = Any  # what only searches or encodes does not import optax
+    Optimizer = Any  # not optax's type: a search imports no optax
 
 
 def is_concrete(value: Any) -> bool:
@@ -39,7 +39,7 @@ def check_choice(
 ) -> None:
     """Raises ValueError, or the error given, unless `chosen` is one of the known names.
 
-    `more` ends the sentence, with what else the caller takes.
+    `more` ends the message, with other values that the caller takes.
     """
     if chosen not in (names := tuple(known)):
         raise error(f"{what} is {chosen!r}; it must be one of {', '.join(names)}{more}")
@@ -49,7 +49,7 @@ def check_names(what: str, given: Iterable[str], known: Iterable[str], error: ty
     """Raises ValueError, or the error given, for names, such as those of options, that `what` lacks."""
     names = tuple(known)
     if unknown := sorted(set(given) - {*names}):
-        raise error(f"{what} has no {', '.join(unknown)}; it has {', '.join(names) or 'none'}")
+        raise error(f"{what} has no {', '.join(unknown)}; it has {', '.join(names) or 'no options'}")
 
 
 def final_value(hyper: float | Callable[[Any], Any]) -> float | Array:
@@ -178,21 +178,21 @@ class Updates(NamedTuple):
     what: str  # the schedule's quantity and its end, such as "the units kept at k"
 
 
-PLAIN = (bool, int, float, str, tuple, type(None))  # what compares to one bool, also while JAX traces
+PLAIN = (bool, int, float, str, tuple, type(None))  # types whose == gives one bool, also while JAX traces
 
 
 class Needs(NamedTuple):
-    """In the annotation of a parameter: the values of another one, `option`, with which it has an effect.
+    """In the annotation of a parameter: the values of another parameter, `option`, with which it has an effect.
 
-    Of several, one is enough. See `needs` and `unless`.
+    A parameter with several of these needs one to be met. See `needs` and `unless`.
     """
 
     option: str
     values: tuple[Any, ...]
-    among: bool  # or else any value but these
+    among: bool  # True: these values; False: all others
 
     def met(self, options: Mapping[str, Any]) -> bool:
-        """Whether the options are such; schedules and traced values differ from all others."""
+        """Whether the options meet the need; schedules and traced values differ from all others."""
         given = options[self.option]
         return (isinstance(given, PLAIN) and given in self.values) == self.among
 
@@ -239,7 +239,7 @@ def defaults_of(make: Callable[..., Any]) -> dict[str, Any]:
 
 
 def unused(make: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, list[Needs]]:
-    """The given options of a function that have no effect beside the others, and what each would need."""
+    """The given options of a function that have no effect beside the others, and the needs of each."""
     options = defaults_of(make) | dict(given)
     wanted = {name: found for name, found in annotations_of(make, Needs).items() if found and name in given}
     return {name: found for name, found in wanted.items() if not any(need.met(options) for need in found)}
@@ -271,8 +271,8 @@ def check_used(make: Callable[..., Any], given: Mapping[str, Any], *spared: Mapp
 def checked(make: Callable[P, R]) -> Callable[P, R]:
     """The function with checks of its arguments.
 
-    It raises ValueError for an argument outside the `Range` in its annotation, and for one other than the default that
-    has no effect beside the others (see `Needs`), and TypeError for a `net` that is not an `Autoencoder`.
+    It raises ValueError for an argument outside the `Range` in its annotation, and for an argument that has no effect
+    beside the others (see `Needs`) and is not the default. It raises TypeError for a `net` that is no `Autoencoder`.
     """
     ranges, signature, defaults = asked_of(make, Range), inspect.signature(make), defaults_of(make)
 
@@ -283,7 +283,7 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
             if name in ranges:
                 ranges[name].check(name, given)
             elif isinstance(given, int) and abs(given) >= 2**31:
-                raise ValueError(f"{name} is {given}; nothing is counted beyond 2^31 - 1 here")
+                raise ValueError(f"{name} is {given}; a whole number here is at most 2^31 - 1")
         if "net" in arguments and not hasattr(arguments["net"], "encode"):
             given = type(arguments["net"]).__name__
             raise TypeError(f"net is a {given}; wanted: an Autoencoder, such as networks.mlp(shape, 10)")

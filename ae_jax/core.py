@@ -26,8 +26,8 @@ def address(key: Key, *path: str | int | Array) -> Key:
     """The key at a path of names and numbers below `key`: `address(key, "epoch", 3, "step", 7)`.
 
     Each part of the path is one `jax.random.fold_in`; a name's number is the CRC-32 of its UTF-8 text with the highest
-    bit set. In JAX `split(key)[i] == fold_in(key, i)`: a number and a split may give one key, a name gives neither's,
-    since numbers lie below 2^31. For two uses of one key, name each.
+    bit set. In JAX `split(key)[i] == fold_in(key, i)`, so a number and a split may give the same key. A name gives
+    another key, since numbers lie below 2^31: give each of two uses of a key a name.
 
     Raises ValueError for a number outside [0, 2^31) that is not traced, TypeError for what is no name or whole number.
     """
@@ -72,7 +72,7 @@ class Rule(NamedTuple):
 
 
 class Net(NamedTuple):
-    """A pair of pure functions: what an `Autoencoder` has two of. A critic is one."""
+    """A network as a pair of pure functions. A critic is one; an encoder and a decoder make an `Autoencoder`."""
 
     init: Callable[[Key, Array], Any]  # (key, inputs [B, ...]) -> params
     apply: Callable[[Any, Array], Array]  # (params, inputs [B, ...]) -> [B, ...]
@@ -115,7 +115,7 @@ class Algorithm(NamedTuple):
 
     init: Init
     rule: Rule  # on a minibatch
-    evaluate: Evaluate  # each [B]; `evaluate_each` and `average` give it examples one by one, so it cannot compare them
+    evaluate: Evaluate  # each [B]; it cannot compare examples: `evaluate_each` and `average` give it one at a time
     encode: Callable[[Params, Array], Array]  # x [B, *shape] -> deterministic code [B, K]
     decode: Callable[[Params, Array], Array]  # code [B, K] -> data space [B, *shape]
     reconstruct: Callable[[Params, Array], Array]  # x -> data space, through the code (and switches, if any)
@@ -131,7 +131,7 @@ class Algorithm(NamedTuple):
     predict: Callable[[Params, Array], Array] | None = None  # x -> its class or cluster, [B] integers
     symbols: Callable[[Params, Array], Array] | None = None  # x -> the symbols of its code, [B, P] integers
     lookup: Callable[[Params, Array], Array] | None = None  # symbols [B, P] -> the code that they stand for, [B, K]
-    alphabet: tuple[int, ...] = ()  # symbols of L adjacent ones: symbol p is below alphabet[p % L]; () without symbols
+    alphabet: tuple[int, ...] = ()  # [L]: symbol p of a code is below alphabet[p % L]; () without symbols
 
 
 class Descent(NamedTuple):
@@ -141,25 +141,25 @@ class Descent(NamedTuple):
     optimizer: Any
 
 
-LABELLED = "labelled"  # a metric: the examples with a label, 0 or 1 each; the metrics beside it are means over these
+LABELLED = "labelled"  # a metric: 1 for an example with a label, else 0; the others are means over labelled examples
 
 
 def means(metrics: Metrics, mean: Callable[[Any], Any] = jnp.mean) -> Metrics:
-    """`mean` of every metric; beside the metric `LABELLED`, that over the labelled examples alone, 0 if there are none.
+    """`mean` of every metric. Those beside `LABELLED` are means over the labelled examples alone, 0 without any.
 
-    A mean over batches then counts each batch by its labelled examples.
+    A mean over batches then weights each batch by the number of its labelled examples.
     """
     return of_labelled(jax.tree.map(mean, shares(metrics)))
 
 
 def shares(metrics: Metrics) -> Metrics:
-    """Metrics that any mean over examples may add up; `of_labelled` of the mean gives the mean over the labelled."""
+    """The metrics times `LABELLED`, if they have it; `of_labelled` of their means are means over labelled examples."""
     known = metrics.get(LABELLED)
     return metrics if known is None else {k: m if k == LABELLED else m * known for k, m in metrics.items()}
 
 
 def of_labelled(mean: Metrics) -> Metrics:
-    """The inverse of `shares`, after a mean over examples."""
+    """The means of `shares` divided by the mean of `LABELLED`, if they have it: the inverse of `shares`."""
     known = mean.get(LABELLED)
     return mean if known is None else {k: m if k == LABELLED else m / (known + (known == 0)) for k, m in mean.items()}
 

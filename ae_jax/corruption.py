@@ -17,7 +17,7 @@ from .xla import draws
 
 Corruption = Callable[[Array, Key], Array]  # x [B, ...] -> [B, ...]
 CorruptionName = Literal["masking", "gaussian", "salt_and_pepper", "patches", "bar", "grey", "low_resolution"]
-FACTOR = 2  # of low_resolution, unless it is told another
+FACTOR = 2  # the default of low_resolution
 
 
 def masking(p: float = 0.25) -> Corruption:
@@ -37,7 +37,7 @@ def salt_and_pepper(p: float = 0.25) -> Corruption:
     _probability("salt_and_pepper", p)
 
     def corrupt(x: Array, key: Key) -> Array:
-        u = draws.uniform(key, x.shape)  # one draw decides both whether and to what
+        u = draws.uniform(key, x.shape)  # one draw decides whether an element changes, and to which value
         return jnp.where(u < p / 2, 0, jnp.where(u < p, 1, x)).astype(x.dtype)
 
     return corrupt
@@ -93,11 +93,11 @@ def grey(level: float = 1.0) -> Corruption:
 def low_resolution(factor: float = FACTOR) -> Corruption:
     """Shrinks each image [B, H, W, C] by `factor`, each pixel the mean of a block, and enlarges it again, bicubically.
 
-    What is left is what `jax.image.resize(..., "cubic")` makes of the small image, values clipped to [0, 1].
+    The result is `jax.image.resize(small, x.shape, "cubic")` of the small image, clipped to [0, 1].
     """
     if not is_concrete(factor) or not 1 <= factor < inf or factor != round(factor):
         raise ValueError(
-            f"low_resolution was given {factor}; it must be a whole number, 2 or 4 say, and cannot be swept"
+            f"low_resolution was given {factor}; it must be a whole number, such as 2 or 4, and cannot be swept"
         )
 
     def corrupt(x: Array, key: Key) -> Array:
@@ -139,7 +139,7 @@ def corrupted(net: Autoencoder, corrupt: Corruption) -> Autoencoder:
     """The network with its input corrupted in training, that is whenever a key is given, and only then.
 
     Any algorithm on such a network is its denoising form: the loss compares with the clean input.
-    Raises ValueError for a network that does so already.
+    Raises ValueError for a network that already corrupts its input.
     """
     if net.corrupt is not None:
         raise ValueError("this network corrupts its input already: make one function (x, key) -> x of the two")

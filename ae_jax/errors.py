@@ -24,5 +24,5 @@ def warn(line: object) -> None:
 
 
 def tracebacks() -> bool:
-    """Whether errors end in tracebacks, not in sentences: AE_JAX_TRACEBACK is set."""
+    """Whether errors show their tracebacks: whether AE_JAX_TRACEBACK is set."""
     return bool(os.environ.get("AE_JAX_TRACEBACK"))

@@ -1,4 +1,4 @@
-"""What optax lacks: several steps with a line search on one batch, as L-BFGS wants them; a momentum that rises."""
+"""Optimizers that optax lacks: several line-search steps on one batch, as L-BFGS needs; a momentum that rises."""
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,9 @@ from .core import Optimizer
 def repeated(optimizer: Optimizer, times: int) -> Optimizer:
     """`times` steps of an optimizer with a line search, such as optax.lbfgs(), in one update on the same batch.
 
-    The value and gradient where one search ends begin the next. Single updates cannot know that theirs is the same
-    batch and compute both again, which about doubles the evaluations of the loss. What the loss draws is drawn by the
-    same key in all the steps, so that a search compares like with like.
+    The value and gradient where one search ends begin the next. Separate updates would
+    compute both again, which about doubles the evaluations of the loss. All steps draw the noise of the loss with the
+    same key, so that a search compares values of one function.
 
     Args:
         optimizer: its state keeps `value` and `grad`, as those of optax's line searches do.

@@ -314,7 +314,7 @@ def test_a_network_option_is_taken_without_its_prefix_unless_an_algorithm_has_it
         (["train", "vae", "--seeds", "2", "--seed", "3"], "one of the two"),
         (["train", "vae", "--network", "linear", "--net-hidden", "3"], "the network linear has no hidden; it has tied"),
         (["train", "autoencoder", "--likelihood", "bernoulli", "--net-output-activation", "sigmoid"], "takes logits"),
-        (["train", "vae", "--data-patch", "8"], "which has no --data-patch; it has none"),
+        (["train", "vae", "--data-patch", "8"], "digits has no --data-patch; it has no options"),
         (["train", "vae", "--data", "photos", "--data-words", "8"], "it has --data-patch, --data-count,"),
         (
             ["train", "vae", "--data", "pictures", "--data-count", "8"],

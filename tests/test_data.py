@@ -65,7 +65,7 @@ def test_digits_are_scikit_learns():
 
 
 def test_a_bad_option_or_name_is_refused_with_what_is_known():
-    with pytest.raises(data.DataError, match="digits is read by digits, which has no patch=; it has none"):
+    with pytest.raises(data.DataError, match="digits has no patch=; it has no options"):
         data.load("digits", patch=8)
     with pytest.raises(data.DataError, match="has no size=; it has patch=, count=, test_count=, colour=, seed="):
         data.load("photos", size=8)

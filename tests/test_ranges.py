@@ -85,10 +85,10 @@ def test_a_record_in_json_is_the_same_to_the_bit():
 
 def test_values_outside_0_to_1_are_refused_and_the_advice_names_the_option(tmp_path):
     path = saved(tmp_path / "x.npz", train=X[:150], test=X[150:])
-    with pytest.raises(DataError, match=r"outside \[0, 1\].*--data-range standardised"):
+    with pytest.raises(DataError, match=r"outside \[0, 1\].*range=standardised, normalised or as_is"):
         data.load(path)
     np.save(tmp_path / "whole.npy", X.astype(np.int32))
-    with pytest.raises(DataError, match=r"which number means 1\.0.*--data-range standardised"):
+    with pytest.raises(DataError, match=r"which number means 1\.0.*range=standardised, normalised or as_is"):
         data.load(tmp_path / "whole.npy")
     with pytest.raises(DataError, match="range is 'wide'; it must be one of unit, standardised, normalised, as_is"):
         data.load(path, range="wide")
@@ -122,7 +122,7 @@ def test_a_stream_is_in_the_units_that_the_same_data_in_memory_have(tmp_path, ki
     for one, other in ((sources.train, loaded.train), (sources.test, loaded.test)):
         np.testing.assert_allclose(data.Stream(one, len(one)).load(0, 0).x, other.x, rtol=1e-6, atol=1e-6)
         np.testing.assert_array_equal(one.standard.scale, loaded.standard.scale)
-    with pytest.raises(DataError, match="--data-range standardised"):
+    with pytest.raises(DataError, match="range=standardised, normalised or as_is"):
         data.open_stream(tmp_path / "stream")
 
 

@@ -140,7 +140,7 @@ def load(source: str | Path, **options: Any) -> Dataset:
     """
     reader, arguments = _reader(source, options.get("data_dir"))
     tell_shadowed(source, options.get("data_dir"))
-    check_options(options, reader, f"{source} is read")
+    check_options(options, reader, source)
     return reader(*arguments, **options)
 
 

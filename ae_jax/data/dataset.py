@@ -37,10 +37,11 @@ def options_of(reader: Callable[..., Any]) -> list[str]:
     return [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
-def check_options(options: Iterable[str], reader: Callable[..., Any], done: str) -> None:
+def check_options(options: Iterable[str], reader: Callable[..., Any], source: object) -> None:
     """Raises DataError for options that the reader lacks, as arguments; the command line turns these into flags."""
     given, known = ([f"{name}=" for name in names] for names in (options, options_of(reader)))
-    check_names(f"{done} by {reader.__name__}, which", given, known, DataError)
+    what = source if source == reader.__name__ else f"{source}, which {reader.__name__} reads,"
+    check_names(str(what), given, known, DataError)
 
 
 def refuse(bad: Sequence[str]) -> None:
@@ -183,7 +184,7 @@ def unit_interval(
     return [a[..., None] if a.ndim == 3 else a for a in scaled]
 
 
-REAL = "range=standardised (--data-range standardised; also normalised or as_is)"  # the advice for real values
+REAL = "range=standardised, normalised or as_is"  # the advice for real values
 
 
 def _scaled(a: np.ndarray, what: str, scale: float | None, kind: RangeName) -> np.ndarray:

@@ -630,7 +630,7 @@ def open_stream(source: str | Path, **options: Any) -> Sources:
 
     tell_shadowed(source, options.get("data_dir"))
     reader = _reader(source, options.get("data_dir"))
-    check_options(options, reader, f"{source} is streamed")
+    check_options(options, reader, source)
     return reader(str(source) if reader is prepared else expanded(source), **options)
 
 

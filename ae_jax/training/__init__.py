@@ -1,7 +1,7 @@
-"""A run as a folder: epochs in Python, everything inside one compiled.
+"""A run as a folder: a loop over epochs in Python, each epoch one compiled program.
 
 `train` trains all seeds of an algorithm; `Folder` keeps the log, the checkpoints and the results. `run` trains without
-a folder, in one call; `step` replays a step; `plugins.load` registers a file of one's own.
+a folder, in one call; `step` replays a step; `plugins.load` registers the members and networks of a file.
 """
 
 from .compiled import State, map_seeds

@@ -72,7 +72,7 @@ def seen(data: Batch | Stream) -> Batch:
 
 
 def check_data(algorithm: Algorithm, **parts: Any) -> None:
-    """Raises ValueError for examples that the algorithm's likelihood cannot have; streams and None pass.
+    """Raises ValueError for examples outside the range of the algorithm's likelihood; streams and None pass.
 
     A part is a `Batch` under its name, such as train.
     """

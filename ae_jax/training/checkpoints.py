@@ -25,11 +25,11 @@ from . import devices
 VERSION = 2  # of the layout; 1 had one checksum, over the arrays, and no version, in meta/metadata
 CHUNK = 2**20
 # A library's error with one of these words comes from the system, not from the file's content.
-TOLD = [os.strerror(e) for e in (errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)]
-TOLD += [
+OBSTACLES = [os.strerror(e) for e in (errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)]
+OBSTACLES += [
     os.strerror(e) for e in (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.ESHUTDOWN)
 ]
-TOLD += ["RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "out of memory"]
+OBSTACLES += ["RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "out of memory"]
 
 
 class Damaged(RunError):
@@ -51,9 +51,9 @@ def save(folder: Path, number: int, state: Any, about: dict[str, Any], keep: int
         folder: of all checkpoints.
         number: the checkpoint's name.
         state: a pytree of arrays, over all processes.
-        about: more to keep, in JSON's types.
+        about: further facts to keep in meta.json, in JSON's types.
         keep: how many checkpoints to leave.
-        token: the same in all processes, and no other run's.
+        token: a text that is the same in all processes and differs between runs.
 
     Raises RunError if the checkpoint cannot be written; older checkpoints stay.
     """
@@ -110,10 +110,10 @@ def clean(folder: Path) -> None:
 
 
 def checked(place: Path) -> dict[str, Any]:
-    """What a checkpoint's meta.json says, after a look at every bit of its files.
+    """The content of a checkpoint's meta.json, after a check of every bit of its files.
 
-    Raises Damaged for a file that has changed since it was written, OSError for one that cannot be read now, RunError
-    for a newer version's.
+    Raises Damaged for a file that has changed since it was written, OSError for a file that cannot be read now, and
+    RunError for a checkpoint of a newer version.
     """
     about = read_meta(place)
     for name, crc in about.get("files", {}).items():
@@ -129,7 +129,7 @@ def read(
     """(state, about) of a checkpoint: the state like `target`, which all processes read together, or as nested dicts
     and lists on a device of this process, which reads alone.
 
-    `about` is what `checked` has found; without it the files are checked here.
+    `about` is the result of `checked`; without it the files are checked here.
 
     Raises:
         Damaged: a file or an array has changed since it was written.
@@ -160,8 +160,8 @@ def read(
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise
-        told = isinstance(error, MemoryError) or any(word in str(error) for word in TOLD)
-        if told or "files" in about:  # every bit of the files is right: the checkpoint is not damaged
+        obstacle = isinstance(error, MemoryError) or any(word in str(error) for word in OBSTACLES)
+        if obstacle or "files" in about:  # every bit of the files is right: the checkpoint is not damaged
             raise RunError(
                 f"the checkpoint {place} cannot be read now ({first_line(error)}). It stays in place: mend the cause, "
                 "and start the same command again."
@@ -212,8 +212,8 @@ def check_structure(place: Path, there: dict[str, Any], target: Any) -> None:
     there, here = ({name: leaf[:2] for name, leaf in found.items()} for found in (there, shapes(target)))
     names = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
     if names:
-        told = lambda leaf: "nothing" if leaf is None else f"{leaf[0]}{leaf[1]}"
-        lines = "".join(f"\n  {name}: {told(there.get(name))} there, {told(here.get(name))} now" for name in names[:5])
+        text = lambda leaf: "nothing" if leaf is None else f"{leaf[0]}{leaf[1]}"
+        lines = "".join(f"\n  {name}: {text(there.get(name))} there, {text(here.get(name))} now" for name in names[:5])
         more = f"\n  and {len(names) - 5} more" if len(names) > 5 else ""
         raise RunError(
             f"{place} is whole, but its structure differs from this run's:{lines}{more}\nIt stays in place: go on with "

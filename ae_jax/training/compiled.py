@@ -120,7 +120,7 @@ def programs(
         )
 
     def while_active(go: Callable[[State, Key], tuple[State, Any]], state: State, key_seed: Key):
-        """`go`, or for a seed that early stopping ended its unchanged state, and NaN."""
+        """`go`; for a seed that early stopping has ended, its unchanged state and metrics of NaN."""
         if patience is None:
             return go(state, key_seed)
         silent = lambda s: jnp.full(s.shape, jnp.nan if jnp.issubdtype(s.dtype, jnp.floating) else True, s.dtype)

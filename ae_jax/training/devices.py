@@ -2,8 +2,8 @@
 
 Seeds are spread over the first axis, and groups of devices never speak to one another; within a group every batch is
 split over the second, and gradients are summed. The training set, or each shard of a stream, is on every device
-whole, so that a batch is gathered where it is used. Nothing here changes what is computed: the batches, the keys and
-so the numbers are those of one device, up to the order of sums.
+whole, so that a batch is gathered where it is used. The batches and
+the keys are those of one device, so the numbers are too, up to the order of sums.
 
 Many processes all run the same program on the same mesh. The first one alone prints and writes; all write checkpoints.
 """
@@ -31,30 +31,30 @@ Parallel = Literal["none", "data", "seeds", "both"]
 
 # ------------------------------------------------------------------------------------------- processes
 
-MINUTES = 5  # that processes wait for one another at the start
+MINUTES = 5  # the time that processes wait for one another at the start
 
 
 def initialize(coordinator: str | None, processes: int | None = None, process: int | None = None) -> None:
-    """Joins this process to the others that train with it. Before anything else of JAX, or not at all.
+    """Joins this process to the others that train with it. Call it before any computation of JAX.
 
     Args:
-        coordinator: HOST:PORT where process 0 listens; or "auto", where Slurm, Kubernetes, Open MPI or the TPU tells
-            all three; None for one process by itself.
-        processes: how many there are.
-        process: which one this is, from 0.
+        coordinator: HOST:PORT where process 0 listens; "auto" to take all three arguments from Slurm, Kubernetes,
+            Open MPI or the TPU; None for one process by itself.
+        processes: the number of processes.
+        process: the number of this process, from 0.
 
     Prints the address where it waits on stderr. If the others have not come after `MINUTES`, JAX ends the process by
     itself, with its own trace and no exception.
 
     Raises:
-        ValueError: arguments that do not fit, or nothing that "auto" could know.
+        ValueError: arguments that do not fit, or "auto" without such a cluster.
         RuntimeError: JAX has computed already.
     """
     if coordinator is None:
         if processes is not None or process is not None:
             raise ValueError("--processes and --process need --coordinator HOST:PORT, where process 0 listens")
         return
-    # A notifier of JAX would catch SIGTERM, and a run would never hear it.
+    # A notifier of JAX would catch SIGTERM, and the run would not receive it.
     jax.config.update("jax_enable_preemption_service", False)
     # The others wait at the end, while the first one evaluates and writes the report.
     patience: dict[str, Any] = {"initialization_timeout": 60 * MINUTES, "shutdown_timeout_seconds": 24 * 3600}
@@ -169,7 +169,7 @@ def run_in_first(fn: Callable[[], Any]) -> None:
 def broadcast(fn: Callable[[], Any]) -> Any:
     """The value of `fn()` in the first process, in every process, in JSON's types; only the first calls it.
 
-    Processes that read a shared folder decide alike by it: one may see a file a moment before another. For errors see
+    Use it for decisions by a shared folder, where one process may see a file a moment before another. For errors see
     `run_in_first`.
     """
     found: list[Any] = []
@@ -232,7 +232,7 @@ def _more(there: list[Any]) -> str:
 
 
 def of_cores(devices: int | None) -> None:
-    """Has JAX make so many CPU devices, no more than the machine has cores, unless it has started or was told how many.
+    """Sets the number of JAX's CPU devices, at most one a core, unless JAX has started or its settings give the number.
 
     Two devices share their cores' threads, but never wait for one another: where a step is too small to keep all
     cores busy, seeds spread over them take less time than one after another, and have the same bits.
@@ -250,9 +250,9 @@ def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh |
     seeds over as many as divide them evenly and batches over the rest; "none" is one device, and no mesh.
 
     Args:
-        parallel: which.
-        seeds: how many are trained.
-        devices: how many to use; all there are by default.
+        parallel: the flag.
+        seeds: the number of seeds.
+        devices: the number of devices to use; all by default.
 
     Raises:
         ValueError: another name, devices that are not there, or processes that ask for different ones.
@@ -297,14 +297,14 @@ def check(mesh: Mesh | None, seeds: int, batch_size: int) -> None:
 
 def batches(mesh: Mesh | None) -> Any:
     """How a group's batch lies over its devices: the `sharding` that `core.epoch` takes."""
-    return None if mesh is None else P("data")  # by name, since it is used where "seeds" is not in sight: see `spread`
+    return None if mesh is None else P("data")  # not of the mesh: inside `spread` there is no axis "seeds"
 
 
 def spread(fn: Callable[..., Any], mesh: Mesh, *of_seeds: bool) -> Callable[..., Any]:
     """`fn` in every group of devices by itself, on the group's own seeds.
 
-    `of_seeds` says of each argument whether it has a leading axis of seeds; what does not is the same for all. What
-    `fn` returns has that axis.
+    `of_seeds` has a bool for each argument: True for a leading axis of seeds, False for an argument that all groups
+    share. The results of `fn` have a leading axis of seeds.
     """
     specs = tuple(P("seeds") if axis else P() for axis in of_seeds)
     return jax.shard_map(
@@ -313,7 +313,7 @@ def spread(fn: Callable[..., Any], mesh: Mesh, *of_seeds: bool) -> Callable[...,
 
 
 def shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
-    """(of what has a leading axis of seeds, of what is the same everywhere)."""
+    """(for arrays with a leading axis of seeds, for arrays that are the same on all devices)."""
     return NamedSharding(mesh, P("seeds")), NamedSharding(mesh, P())
 
 
@@ -348,7 +348,7 @@ def assembled(part: Any, mesh: Mesh | None) -> Any:
         size = -(-int(counts.max()) // jax.local_device_count())  # rows of a device, the same everywhere
         padded = np.concatenate([a, np.zeros((size * jax.local_device_count() - len(a), *a.shape[1:]), a.dtype)])
         parts = jax.make_array_from_process_local_data(NamedSharding(flat, P("rows")), padded)
-        rows = (of_processes[:, None] * size + np.arange(size)).reshape(len(counts), -1)  # where each process's are
+        rows = (of_processes[:, None] * size + np.arange(size)).reshape(len(counts), -1)  # the rows of each process
         index = np.concatenate([of_process[:n] for of_process, n in zip(rows, counts, strict=True)])
         return _take(mesh)(parts, index)
 
@@ -362,7 +362,7 @@ def _take(mesh: Mesh) -> Callable[[jax.Array, np.ndarray], jax.Array]:
 
 
 def host(tree: Any) -> Any:
-    """Arrays as NumPy ones, whole, in every process; all processes must ask."""
+    """Arrays as NumPy ones, whole, in every process; all processes must call it."""
 
     def get(a: Any) -> np.ndarray:
         if not isinstance(a, jax.Array) or a.is_fully_addressable or a.is_fully_replicated:
@@ -375,6 +375,6 @@ def host(tree: Any) -> Any:
 
 
 def described(mesh: Mesh | None) -> dict[str, int]:
-    """How many devices and processes share the work, for a record."""
+    """The numbers of devices and processes that share the work, for a record."""
     shape = {"seeds": 1, "data": 1} if mesh is None else dict(mesh.shape)
     return {**shape, "processes": jax.process_count()}

@@ -41,9 +41,9 @@ def run(
         test: examples for `Ran.metrics`.
         epochs: passes over the training set.
         batch_size: examples in a step.
-        seeds: how many runs, of the seeds 0 to seeds - 1; or the seeds themselves.
+        seeds: the number of runs, with the seeds 0 to seeds - 1; or the seeds themselves.
 
-    Raises ValueError for no epochs, no examples in a step, and seeds that are none.
+    Raises ValueError for no epochs, no examples in a step, and invalid seeds (see `check_seeds`).
     """
     check_length(epochs, batch_size)
     seeds = (

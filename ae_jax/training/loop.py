@@ -38,7 +38,7 @@ from .run_folder import Folder, append, sealed
 from .shards import Sharded, loaded
 from .signals import Interrupted, interruptible
 
-LONG = 10  # seconds of a start from which its state is saved
+LONG = 10  # seconds; the state after a longer start is saved
 
 
 class Trained(NamedTuple):
@@ -92,8 +92,8 @@ def train(
 ) -> Trained:
     """Trains one run a seed, all seeds in one compiled program.
 
-    A seed whose loss or params stop being finite fails, and `Trained.failed` names it. The others go on, to the bits
-    that they have alone.
+    A seed whose loss or params stop being finite fails, and `Trained.failed` names it. The others go on, and end
+    with the bits that they have alone.
 
     Args:
         algorithm: the algorithm on its network.
@@ -102,7 +102,7 @@ def train(
             each in its own order. Each of many processes reads its own part of every shard.
         epochs: passes over the data.
         batch_size: examples in a step.
-        seeds: one independent run each; seed s has the same result alone and among others.
+        seeds: one independent run each; a seed has the same result alone and among others.
         validation: held-out examples, measured after every epoch.
         transform: (batch, key) -> batch, fresh in every step: dynamic binarisation, crops.
         monitor: the metric that chooses the best epoch, on the validation set if there is one, else on the training
@@ -175,7 +175,7 @@ def train(
             kept = f"saved in {folder.path}. Start the same command again to go on from there" if folder else None
             raise Interrupted(f"Stopped at the end of the start, before epoch 1; {kept or 'nothing is saved'}.", stop)
 
-    def between(e: int, state: State, place: dict[str, Any]) -> None:
+    def between_shards(e: int, state: State, place: dict[str, Any]) -> None:
         """Between two shards of epoch e: saves if that is due or a signal came, and stops for the signal."""
         nonlocal saved_at
         stop = devices.largest(signals[0] if signals else 0)
@@ -193,7 +193,7 @@ def train(
             print("compiling an epoch ...", end="\r", file=sys.stderr, flush=True)
         if stream is not None:
             place = folder.partial if folder is not None else {}
-            advance = Sharded(sharded, stream, held_out, state, keys, (done, epochs), place, between, mesh)
+            advance = Sharded(sharded, stream, held_out, state, keys, (done, epochs), place, between_shards, mesh)
         else:
             advance = advance.lower(state, keys, np.int32(0), data, held_out).compile()
     saved, saved_at = done, time.monotonic()
@@ -254,7 +254,7 @@ def train(
 
 
 def _facts(data: Batch | Stream, validated: bool) -> dict[str, Any]:
-    """What a run's folder keeps of its data, beside its settings: see `Folder.describe`."""
+    """The facts of the data that a run's folder keeps beside its settings: see `Folder.describe`."""
     shape = seen(data).x.shape[1:]
     facts = {"shape": list(shape), "validated": validated}
     return facts if isinstance(data, Stream) else facts | {"train_checksum": provenance.checksum(data)}
@@ -279,8 +279,8 @@ def trained(state: State, chosen: Params, seeds: Sequence[int], history: list[di
 def failures(failed: Mapping[int, int], seed: int | None = None) -> str:
     """The failed seeds, or one of them, with their epochs: "seed 3 failed in epoch 5 (its loss ...)"."""
     named = failed if seed is None else {seed: failed[seed]}
-    told = ", ".join(f"seed {one} failed in epoch {e}" for one, e in named.items())
-    return f"{told} ({'its' if len(named) == 1 else 'their'} loss or parameters became infinite or not a number)"
+    seeds = ", ".join(f"seed {one} failed in epoch {e}" for one, e in named.items())
+    return f"{seeds} ({'its' if len(named) == 1 else 'their'} loss or parameters became infinite or not a number)"
 
 
 def _number(value: Any) -> float | None:

@@ -34,7 +34,7 @@ _loaded: dict[Path, Plugin] = {}  # the registry of this process
 
 
 def load(path: Path | str) -> Plugin:
-    """Executes a plugin and registers its members and networks; a changed file takes the place of what it was.
+    """Executes a plugin and registers its members and networks; a changed file replaces its earlier version.
 
     Raises ValueError for a file that is missing, fails, offers nothing, or offers a name that is taken.
     """
@@ -98,10 +98,10 @@ def restore(recorded: Iterable[dict[str, Any]]) -> None:
             load(file)
             continue
         state = "has changed since" if there else "is no longer there"
-        told = f"{' and '.join(names)} came from the plugin {file}, which {state}"
+        lost = f"{' and '.join(names)} came from the plugin {file}, which {state}"
         if not all(name in ALGORITHMS or name in NETWORKS for name in names):
-            raise RunError(f"{told}: restore it, or give one in its place by ae-jax --plugin FILE (plugins.load(FILE))")
-        warn(f"warning: {told}; the plugin given now takes its place")
+            raise RunError(f"{lost}: restore it, or give one in its place by ae-jax --plugin FILE (plugins.load(FILE))")
+        warn(f"warning: {lost}; the plugin given now takes its place")
 
 
 def _checksum(file: Path) -> str:

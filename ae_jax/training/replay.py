@@ -26,7 +26,7 @@ class Step(NamedTuple):
     """A step of a run, see `step`."""
 
     key: Key
-    batch: Batch  # what it learned from, before `transform`
+    batch: Batch  # the examples that it learned from, before `transform`
     before: Params
     params: Params  # after it
     memory: Memory  # after it
@@ -57,8 +57,8 @@ def step(
         data: the training set.
         batch_size: examples in a step, of the run.
         transform: (batch, key) -> batch, of the run.
-        since: where to begin: (passes done, params, memory) of this seed; or the run's folder, whose last checkpoint
-            up to that epoch is taken; by default the start. The steps from there to this one run again.
+        since: the state to begin from: (passes done, params, memory) of this seed, or the run's folder, for its last
+            checkpoint up to that epoch; by default the start. The steps from there to this one run again.
 
     Raises ValueError for an epoch or a step that the run does not have, and for another batch size than the folder's;
     RunError for a folder without such a seed, of a stream, or of other data.

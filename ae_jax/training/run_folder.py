@@ -194,8 +194,8 @@ class Folder:
     def describe(self, seeds: Sequence[int], facts: Callable[[], dict[str, Any]]) -> None:
         """Adds the seeds and `facts()` to config.json under "run", for settings that lack them.
 
-        Facts are found in the data, and settings are not: a run goes on with the settings it was given. Raises RunError
-        where the folder has checkpoints of other seeds.
+        They stand apart from the settings, which a resumed run compares with its own. Raises RunError where the folder
+        has checkpoints of other seeds.
         """
         content = self.config()
         if "shape" in content["settings"]:  # as the command line records it
@@ -270,7 +270,7 @@ class Folder:
         folder = self.path / "checkpoints"
 
         def together(number: int, read: Callable[[], Any]) -> tuple[Any, RunError | None]:
-            """(what `read` gives, None), or (None, the damage or None) where any process finds damage."""
+            """(the result of `read`, None); or (None, this process's damage or None) if any process finds damage."""
             found = wrong = None
             try:
                 found = read()
@@ -284,7 +284,7 @@ class Folder:
         steps = sorted(devices.broadcast(self._numbers), reverse=True)
         self.partial = {}
         for number in steps:
-            # To read is to wait for the other processes, so all read where each has found the files whole.
+            # Reading waits for all processes, so they read only a checkpoint whose files each has found whole.
             found, wrong = together(number, functools.partial(self._about, number))
             if found is not None:
                 found, wrong = together(number, functools.partial(self._read, number, target, found))

@@ -324,7 +324,7 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     check_choice("precision", settings.precision, get_args(PrecisionName))
     if settings.precision == "float32":
         return on(net)
-    # Only learning is in few bits: metrics, samples and exports stay in float32, so that numbers compare.
+    # Learning alone is in low precision: metrics, samples and exports stay in float32, so that runs compare.
     return on(net)._replace(rule=on(rounded(net, jnp.dtype(settings.precision))).rule)
 
 
@@ -374,7 +374,8 @@ def check_updates(settings: Settings, examples: int) -> str:
 def as_recorded(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """The settings `now` in JSON's types, as an older version recorded them, whose settings are `before`.
 
-    What that version did not have is left out where it has its default. An algorithm keeps the name that it had then.
+    Settings that the older version lacked are left out where they have their default. An algorithm keeps its older
+    name.
     """
     plain = {f.name: f.default for f in fields(Settings)}
     kept = {k: v for k, v in now.items() if k in before or k not in plain or v != plain[k]}

@@ -41,7 +41,7 @@ def loaded(stream: Stream, wanted: Iterable[tuple[int, int]], mesh: Mesh | None 
 
 
 class Sharded:
-    """Epochs of a stream: what `advance` of `run` does in one program, a shard at a time."""
+    """Epochs of a stream, a shard at a time, as `advance` of `compiled.programs` makes an epoch in one program."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class Sharded:
         held_out: Batch | Stream | None,
         state: Any,
         keys: Key,
-        epochs: tuple[int, int],  # done, and in all
-        place: dict[str, Any],  # in the first of them, where a checkpoint lies in it: what `between` was given there
+        epochs: tuple[int, int],  # the number done, and the number of the whole run
+        place: dict[str, Any],  # of a checkpoint within the first epoch, as `between` got it; {} at its start
         between: Callable[[int, Any, dict[str, Any]], None],
         mesh: Mesh | None = None,
     ):

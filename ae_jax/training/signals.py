@@ -21,7 +21,7 @@ def interruptible(what: str) -> Iterator[list[int]]:
         seen.append(number)
         for n, old in before.items():
             signal.signal(n, old)
-        warn(f"\nFinishing {what}, then saving; once more stops at once.")
+        warn(f"\nFinishing {what}, then saving; a second signal stops at once.")
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -32,11 +32,11 @@ def greedy(
     Raises:
         ValueError: where the numbers of layers and of epochs differ.
     """
-    each = [epochs] * len(layers) if isinstance(epochs, int) else list(epochs)
-    if len(each) != len(layers):
-        raise ValueError(f"there are {len(layers)} layers and {len(each)} numbers of epochs: give one for each")
+    passes = [epochs] * len(layers) if isinstance(epochs, int) else list(epochs)
+    if len(passes) != len(layers):
+        raise ValueError(f"there are {len(layers)} layers and {len(passes)} numbers of epochs: give one for each")
     trained, histories = [], []
-    for i, (algorithm, times) in enumerate(zip(layers, each, strict=True)):
+    for i, (algorithm, times) in enumerate(zip(layers, passes, strict=True)):
         params, history = fit(algorithm.init, epoch(algorithm, batch_size), data, address(key, "layer", i), times)
         trained.append(params)
         histories.append(history)
