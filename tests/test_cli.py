@@ -305,7 +305,7 @@ def test_a_network_option_is_taken_without_its_prefix_unless_an_algorithm_has_it
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trane"], "there are train"),
+        (["trane"], "the commands are train"),
         (["train", "vea"], "Did you mean vae?"),
         (["train", "--data", "digits"], "the algorithm comes first"),
         (["train", "vae", "--data", "no_such_set"], "no_such_set"),

@@ -223,7 +223,7 @@ def test_a_run_goes_on_and_other_units_are_other_settings(run, capsys):
 
 def test_a_damaged_record_is_told(run):
     content = json.loads((run.workdir / "config.json").read_text())["settings"]
-    with pytest.raises(RunError, match="standard is none"):
+    with pytest.raises(RunError, match="standard is not valid"):
         runs.standard_of(content | {"standard": {"mean": [0.0]}})
     assert runs.standard_of({}) is None  # of an older run
 

@@ -383,7 +383,7 @@ def dispatch(arguments: list[str]) -> None:
     if command == "train":
         return train(rest)
     if command not in COMMANDS:
-        raise ValueError(f"the command {command!r} is not known; there are train, {', '.join(COMMANDS)}")
+        raise ValueError(f"the command {command!r} is not known; the commands are train, {', '.join(COMMANDS)}")
     tyro.cli(named_positions(COMMANDS[command]), prog=f"ae-jax {command}", args=rest)
 
 

@@ -47,7 +47,7 @@ def read_examples(
             cropped or scaled.
         options: those of the run's own data. A data set is read with the options that it has, arrays with `scale` and
             `range`.
-        standard: the run's units of learning. It is not applied; with one that was not fitted to values in [0, 1], only
+        standard: the run's units of learning. It is not applied, but if it was fitted to values outside [0, 1], only
             arrays are read.
 
     Raises:
@@ -332,11 +332,11 @@ def data_options(content: dict[str, Any]) -> dict[str, Any]:
 def standard_of(content: dict[str, Any]) -> data.Standard | None:
     """The units of learning, out of the settings in a run's config.json; None for values in [0, 1].
 
-    Raises RunError for a record that is none.
+    Raises RunError for an invalid record.
     """
     try:
         return None if content.get("standard") is None else data.Standard.from_json(content["standard"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
-            f"the settings in config.json are damaged: standard is none ({error!r}); restore it or train anew"
+            f"the settings in config.json are damaged: standard is not valid ({error!r}); restore it or train anew"
         ) from None

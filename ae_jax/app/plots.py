@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200
-WIDTH = 1000  # dots, that a picture of examples aims at
+WIDTH = 1000  # dots, about, of a picture of examples
 INK, FAINT, GRID = "#333333", "#777777", "#e4e4e4"
 BLUE, ORANGE, GREEN = "#2166ac", "#d6670b", "#1b7837"  # apart in luminance too, for any kind of colour vision
 SMALL, NORMAL = 8.5, 9.5  # points
@@ -57,7 +57,7 @@ def band(values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class Plane(NamedTuple):
-    """A point and orthonormal directions through it, that codes are looked at along."""
+    """A plane through the codes, or a line where K is 1: a point and orthonormal directions."""
 
     centre: np.ndarray  # [K]
     directions: np.ndarray  # [2, K], or [1, 1] where K is 1
@@ -236,7 +236,7 @@ def reconstructions(
     corrupted: np.ndarray | None = None,
     bounds: Limits | None = None,
 ) -> Figure:
-    """Originals, their corrupted form where there is one, and what the network makes of it; each [N, *shape].
+    """Originals, their corrupted forms where there are some, and the reconstructions; each [N, *shape].
 
     Images stand under one another in blocks of ten; vectors are drawn over one another.
     """
@@ -275,7 +275,7 @@ def ranked(
 
 
 def walk(cells: np.ndarray, across: Limits, up: Limits, names: tuple[str, str], bounds: Limits | None = None) -> Figure:
-    """What codes on a grid decode to, [R, C, *shape]: the top row is the end of `up`, the last column of `across`.
+    """Decoded codes of a grid, [R, C, *shape]: the top row is the end of `up`, the last column of `across`.
 
     `names` are the two axes' names; one row means one axis.
     """
@@ -507,12 +507,12 @@ def fonts_for(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[st
 
 
 def axis_names(size: int) -> tuple[str, str]:
-    """What the two axes of a plane through K-dimensional codes are called."""
+    """The names of the two axes of a plane through K-dimensional codes."""
     return ("$z_1$", "$z_2$") if size <= 2 else ("first principal direction", "second principal direction")
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number as people write it: that many significant digits, no trailing zeros, no 1e+02."""
+    """A number with that many significant digits, without trailing zeros, and without an exponent such as 1e+02."""
     value = float(value)
     if not np.isfinite(value):
         return str(value)
@@ -529,10 +529,10 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def save_small(figure: Figure, path: Path, most: int = 400_000) -> Path:
-    """A figure as PNG or, where that takes more than so many bytes, as JPEG of the best quality that does not.
+    """Writes a figure as PNG or, if that takes more bytes than the limit, as JPEG of the best quality within it.
 
-    Fewer colours would do for lines, but they take the noise out of photographs. -> the file that was written; one of
-    the other kind is gone.
+    A PNG of fewer colours would suit lines, but takes the noise out of photographs. -> the path of the file; a file of
+    the other format under that name is removed.
     """
     from PIL import Image
 

@@ -19,16 +19,16 @@ def window(patch: int) -> np.ndarray:
 def tiled(
     restore: Callable[[Any], Any], image: np.ndarray, patch: tuple[int, int], batch_size: int = 256
 ) -> np.ndarray:
-    """`restore`, a function of patches, on a whole image: the weighted mean of what overlapping tiles say of a pixel.
+    """`restore`, a function of patches, on a whole image: at each pixel the weighted mean of overlapping tiles.
 
-    Tiles overlap by half and count least at their rims, where a network knows least, so no seam is left where one
-    begins; what restores every patch to itself restores the image to itself.
+    Tiles overlap by half and count least at their rims, where a network sees least of the surroundings, so no seams are
+    left. A `restore` that is the identity on patches leaves the image unchanged.
 
     Args:
         restore: [B, h, w, C] -> [B, h, w, C].
         image: [H, W, C].
         patch: (h, w).
-        batch_size: tiles at a time; the last batch is filled up, so that one program does for all.
+        batch_size: tiles at a time; the last batch is padded, so that one program is compiled.
 
     Returns:
         [H, W, C].

@@ -63,7 +63,8 @@ def load_run(folder: Path | str, seed: int | None = None, algorithm: Algorithm |
     Args:
         folder: of the run.
         seed: the seed of `Run.params`; by default the first that did not fail.
-        algorithm: what a run with settings of one's own trained. Other runs need none: their settings describe it.
+        algorithm: the trained algorithm, for a run whose settings are a dict of the caller's own. The settings of other
+            runs describe it.
 
     Raises RunError for a folder that is no run's, that is damaged, or that has no checkpoint yet or no such seed.
     """

@@ -25,7 +25,7 @@ ROWS = 8192  # packed at once; a multiple of 8, so that each part but the last e
 
 
 class Symbols(NamedTuple):
-    """Symbols, and what they are of."""
+    """Symbols, their alphabet, and facts of the params that wrote them."""
 
     symbols: np.ndarray  # [N, P] int32
     alphabet: tuple[int, ...]

@@ -1,1 +1,1 @@
-"""What the command line does, as functions: one module a group of commands."""
+"""The commands as functions, one module a group of commands."""

@@ -60,8 +60,8 @@ def encode_symbols(
     sizes = " and ".join(f"{size:,}" for size in dict.fromkeys(algorithm.alphabet))
     return found, (
         f"{found.shape} symbols, each one of {sizes}, written to {out}: {bits:,} bits an example, "
-        f"{each * x[0].size / bits:.1f} times less than its {x[0].size:,} {kind}; {out.stat().st_size:,} bytes, of "
-        f"which {head} are the head"
+        f"{each * x[0].size / bits:.1f} times less than its {x[0].size:,} {kind}; {out.stat().st_size:,} bytes, "
+        f"{head} of them the head"
     )
 
 

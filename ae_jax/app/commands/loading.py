@@ -89,9 +89,9 @@ def load_streams(settings: Settings, standard: data.Standard | None = None) -> S
         drawn = settings.binarise == "static" or (part and settings.binarise)
         return data.Stream(source, size, None if part else 0, part if drawn else None)
 
-    few = min(SAMPLED, size)
+    sampled = min(SAMPLED, size)
     seen, test = (
-        jax.tree.map(np.asarray, stream(of, part).sample(few)) for part, of in enumerate((train, sources.test))
+        jax.tree.map(np.asarray, stream(of, part).sample(sampled)) for part, of in enumerate((train, sources.test))
     )
     dataset = data.Dataset(
         name=sources.name,

@@ -139,7 +139,7 @@ def confusion_table(found: dict[str, Any]) -> str:
 def exactly(
     algorithm: Algorithm, splits: Splits, params: Params, key: Key, found: dict[str, float]
 ) -> dict[str, float]:
-    """What was found on some examples of a stream, with what can be had of all in its place."""
+    """Metrics of some examples of a stream, replaced by means over the whole test set where these can be computed."""
     assert splits.streams is not None
     means = shards.average_stream(algorithm, splits.streams.test, params, address(key, "test"))
     exact = {f"test {name}": float(value) for name, value in means.items()}

@@ -35,7 +35,7 @@ def save(path: Path, params: Params, about: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> tuple[Params, dict[str, Any]]:
-    """A sampler's params, and what they were fitted to. Raises RunError for a file that is damaged or a newer one's."""
+    """A sampler's params, and the facts of its fit. Raises RunError for a file that is damaged or newer."""
     params: Params = {}
     try:
         with np.load(path, allow_pickle=False) as kept:
@@ -73,7 +73,7 @@ def fitted(opened: runs.OpenRun, name: SamplerName) -> tuple[Fitted, str]:
                 f"{path} was fitted to codes of another checkpoint (epoch {about['epoch']}; the run's params are now "
                 f"those of epoch {opened.epoch}): remove it, and the same command fits the sampler again"
             )
-        return (params, prior_of(name, opened.settings.latents)), said(name, about["codes"])
+        return (params, prior_of(name, opened.settings.latents)), described(name, about["codes"])
     x = np.asarray(runs.load_own(opened).train.x)
     encode = jax.jit(opened.algorithm.encode)
     codes = np.concatenate([np.asarray(encode(opened.params, x[i : i + 1000])) for i in range(0, len(x), 1000)])
@@ -82,11 +82,11 @@ def fitted(opened: runs.OpenRun, name: SamplerName) -> tuple[Fitted, str]:
     except ValueError as error:
         raise RunError(f"the sampler {name} cannot be fitted to this run: {error}") from None
     save(path, params, {"params": mine, "epoch": opened.epoch, "codes": len(x)})
-    return (params, prior), said(name, len(x))
+    return (params, prior), described(name, len(x))
 
 
-def said(name: str, codes: int) -> str:
-    """What a sampler was fitted to."""
+def described(name: str, codes: int) -> str:
+    """The codes that a sampler was fitted to, in words."""
     return (
         "N(0, I), whatever the codes are" if name == "normal" else f"fitted to the codes of {codes:,} training examples"
     )

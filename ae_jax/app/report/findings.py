@@ -1,4 +1,4 @@
-"""What a report shows, computed by the trained model."""
+"""The findings that a report shows, computed by the trained model."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from ...evaluation.samples import frechet_distance
 from .. import plots
 
 CHUNK = 500  # examples that go through the network at once
-FEATURES, COMPARED = 64, 10_000  # principal components of x, and examples at most, for distances of samples
+FEATURES, COMPARED = 64, 10_000  # for distances of samples: principal components of x, and the most examples
 MEASURED = 1000  # examples, at most, whose errors are measured with fewer of their units
 UNITS = 10  # of a sparse code, that are shown with the examples that excite them most
 
@@ -31,7 +31,7 @@ class Ranked(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """What codes on a grid decode to."""
+    """The decoded codes of a grid."""
 
     pictures: np.ndarray  # [R, C, *shape]; the first row is the end of `up`
     across: plots.Limits  # of the first axis
@@ -39,12 +39,12 @@ class Walk(NamedTuple):
 
 
 class Use(NamedTuple):
-    """What a symbol of a discrete code is used for, at the place where it is commonest."""
+    """The use of a symbol of a discrete code, at the place where it is commonest."""
 
     symbol: int
     place: int  # of the vector in a code
     share: float  # of the test examples that have it there
-    effect: np.ndarray | None  # [*shape], by which its vector changes what the mean code decodes to
+    effect: np.ndarray | None  # [*shape], the change that its vector makes to the decoded mean code
     examples: np.ndarray  # [n, *shape], that have it there; the first one again where there are fewer
 
 
@@ -119,9 +119,9 @@ def gather(
 ) -> Findings:
     """Runs one trained model (one seed's `params`) on `dataset.test`, some hundred examples at a time.
 
-    `samplers` that were fitted to its codes are compared; for them `dataset.train` is looked at, too.
+    `samplers` fitted to its codes are compared with each other and with examples of `dataset.train`.
 
-    What is drawn at random (examples, corruption, samples) is a function of `key`.
+    Everything random (examples, corruption, samples) is a function of `key`.
     `classes` names the labels 0, 1, and so on, where they have names; `vocabulary` the words that documents count.
     """
     key_choice, key_corrupt, key_sample = jax.random.split(key, 3)
@@ -196,10 +196,10 @@ def gather(
 def _symbols(
     algorithm: Algorithm, params: Params, x: Any, codes: np.ndarray, decode: Callable[..., Any] | None, wide: int
 ) -> SymbolFindings | None:
-    """How often symbols occur, and what the commonest are used for; None for a code of numbers.
+    """How often symbols occur, and the uses of the commonest; None for a code of numbers.
 
-    Of a symbol at a place the effect is that of its vector, in place of the mean there, on what the mean code decodes
-    to; where a vector has several symbols, of the mean vector with this one first.
+    The effect of a symbol at a place is the change of the decoded mean code when the symbol's vector stands at that
+    place. Where a vector has several symbols, it is the mean vector among those with this symbol first.
     """
     of = algorithm.symbols
     if of is None or not (levels := len(algorithm.alphabet)):
@@ -248,7 +248,7 @@ def compare(
         z = draw(of_sampler, address(key, "sampler", name))
         (made[name],) = _chunks(lambda part: (decode(params, part),), z)
     seen = features(test[:count])
-    made["training examples"] = train[:count]  # what no sampler does better than
+    made["training examples"] = train[:count]  # the best that a sampler can do
     distances = {name: frechet_distance(features(x), seen) for name, x in made.items()}
     wide = plots.columns(test.shape[1:])
     return Compared(

@@ -132,8 +132,8 @@ def write(findings: Findings, folder: str | os.PathLike[str], tell: Callable[[st
 
 def explained(error: BaseException) -> str:
     """An error as one line."""
-    said, kind = first_line(error), type(error).__name__
-    return said if said == kind else f"{kind}: {said}"
+    text, kind = first_line(error), type(error).__name__
+    return text if text == kind else f"{kind}: {text}"
 
 
 def render(title: str, summed: str | Missing, content: Sequence[Part]) -> str:
@@ -155,7 +155,7 @@ def render(title: str, summed: str | Missing, content: Sequence[Part]) -> str:
 
 
 def parts(f: Findings, shown: Callable[[Picture | Listing], Block], attempt: Attempt) -> list[Part]:
-    """The page's content. `shown` draws a picture; `attempt(name, make)` makes a part of the page by `make()`."""
+    """The content of the page. `shown` draws a picture; `attempt(name, make)` makes a part of the page by `make()`."""
     found = [Part("Results", [attempt("Results", lambda: _results(f.results))])]
     for section in sections(f):
         charts: list[Block] = []
@@ -197,7 +197,7 @@ def _results(results: Mapping[str, Any]) -> Results:
         return Results()
     many = len(seeds) > 1
     pca = {name.removeprefix("pca "): m for name, m in metrics.items() if name.startswith("pca ")}
-    beside = {name: pca.get(name.removeprefix("test ")) for name in metrics}  # PCA stands beside what it is compared to
+    beside = {name: pca.get(name.removeprefix("test ")) for name in metrics}  # the PCA of each metric
     alone = [name for name in metrics if not (name.startswith("pca ") and pca[name[4:]] in beside.values())]
     rows, single = [], []
     for name in ordered(alone):

@@ -21,7 +21,7 @@ TRAINING: dict[str, str] = {"loss": "what training minimises", "beta": "weight o
 
 
 class Picture(NamedTuple):
-    """A figure, the name of its file, and what one sees and should look for."""
+    """A figure, the name of its file, and a caption: what it shows, and what to look for."""
 
     name: str
     draw: Callable[[], "Figure"]
@@ -30,7 +30,7 @@ class Picture(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """A table of words, which says of documents what a picture says of images."""
+    """A table of words: for documents, in place of a picture."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -92,11 +92,11 @@ def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
     scale = "" if bounds == (0.0, 1.0) or not image else f" Mid-grey is zero; black and white are ∓{bounds[1]:.3g}."
     how = "above" if image else "under"
     if f.corrupted is None:
-        caption = f"Test examples, drawn at random, {how} what the network makes of them from their codes."
+        caption = f"Test examples, drawn at random, {how} their reconstructions from the codes."
     else:
         caption = (
             f"Test examples, drawn at random; the same, corrupted as in training; and {'below' if image else 'over'} "
-            "them what the network makes of the corrupted ones. Look for what it removes, and what it invents."
+            "them the reconstructions of the corrupted ones. Look for what they lose, and what they invent."
         )
     draw = partial(plots.reconstructions, f.originals, made, f.corrupted, bounds)
     yield Picture("reconstructions", draw, caption + scale)
@@ -119,7 +119,7 @@ def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
 
 
 def _spread(errors: np.ndarray) -> Picture:
-    """How the errors of the test set are distributed."""
+    """The distribution of the test set's errors."""
     marks = {"median": float(np.median(errors)), "mean": float(np.mean(errors))}
     return Picture(
         "errors",
@@ -182,12 +182,12 @@ def _of_samplers(f: Findings, compared: Compared) -> Iterator[Picture | Listing]
         draw = partial(
             plots.examples, cells, plots.limits(f.originals) if image else None, rows=list(compared.pictures)
         )
-        told = "" if image else f" From the top: {', '.join(compared.pictures)}."
+        order = "" if image else f" From the top: {', '.join(compared.pictures)}."
         yield Picture(
             "samplers",
             draw,
             "New examples by the distributions fitted to the codes (ae-jax sample --sampler), a row each; the last row "
-            f"is training data.{told} normal is N(0, I), which the codes of a member without a prior do not follow.",
+            f"is training data.{order} normal is N(0, I), which the codes of a member without a prior do not follow.",
         )
     rows = [[name, plots.number(value, 3)] for name, value in compared.distances.items()]
     yield Listing(
@@ -294,7 +294,7 @@ def _symbols(f: Findings) -> Iterator[Picture | Listing]:
         effects = np.stack([u.effect for u in uses])  # type: ignore[misc]
         most = np.abs(effects).reshape(len(uses), -1).max(1).reshape(-1, *[1] * (effects.ndim - 1))
         cells = np.concatenate([(0.5 + effects / np.where(most > 0, 2 * most, 1))[:, None], cells], 1)
-        told += ". First the change that it makes in what the mean code decodes to (mid-grey is none), then"
+        told += ". First the change that it makes to the decoded mean code (mid-grey is none), then"
     else:
         told += ":"
     yield Picture(
@@ -394,7 +394,7 @@ def _features(f: Findings) -> Iterator[Picture | Listing]:
 
 
 def ordered(metrics: Iterable[str]) -> list[str]:
-    """As `evaluation.METRICS` has them; those it does not know behind, by name."""
+    """In the order of `evaluation.METRICS`; unknown ones come last, by name."""
     known = list(METRICS)
 
     def place(name: str) -> tuple[bool, int, str]:
