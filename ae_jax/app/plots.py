@@ -469,8 +469,8 @@ def legible(kinds: Sequence[float], classes: Sequence[str], most: int) -> tuple[
         name = "".join(MISSING if c in lacking else c for c in name).strip()
         shown.append((name if len(name) <= most else f"{name[: most - 1]}…") or "(no name)")
     unclear = [MISSING in name or shown.count(name) > 1 for name in shown]
-    told = [f"{name} ({kind:g})" if which else name for name, kind, which in zip(shown, kinds, unclear, strict=True)]
-    return [name.replace("$", r"\$") for name in told], list(
+    full = [f"{name} ({kind:g})" if which else name for name, kind, which in zip(shown, kinds, unclear, strict=True)]
+    return [name.replace("$", r"\$") for name in full], list(
         fonts
     )  # matplotlib reads text between two $ as mathematics
 

@@ -1,7 +1,7 @@
 """Data: `train, test = load("mnist")`, from a name, a file or a folder, as float32: in [0, 1], or real values.
 
 Everything here happens once, on the host, in NumPy; `dynamic_binarise` alone belongs in a compiled step. This
-package alone knows TensorFlow Datasets, and imports it only for what TFRECORD does not hold or the disk does not.
+package alone imports TensorFlow Datasets, and only for sets that are not on the disk or not in TFRECORD files.
 """
 
 import difflib
@@ -64,7 +64,7 @@ def variants(
     """A harder form of a set of digits, as Larochelle et al. (2007) made of MNIST: see `variant`.
 
     Args:
-        of: what `load` takes; grey images with labels.
+        of: a source of `load`: grey images with labels.
         kind: basic, rot (turned), bg_rand (on noise), bg_img (on photographs) or bg_img_rot (both).
         photographs: a folder of photographs, with folders train and test in it, for bg_img and bg_img_rot.
         count: how many to train on.
@@ -122,14 +122,14 @@ SOURCES = {
 
 
 def load(source: str | Path, **options: Any) -> Dataset:
-    """Data by name or path, float32; it unpacks as train and test, and printed says what was loaded.
+    """Data by name or path, float32. The result unpacks as train and test, and `print` describes it.
 
     Values lie in [0, 1], but for arrays that are loaded with another `range`.
 
     A word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder of that
-    name, then a set to download; what looks like a path is one (see `is_name`). Options are the keyword arguments of
-    the source's own function: `digits`, `photos`, `shapes`, `red_and_blue`, `variants`, `reuters`, `prepared`
-    (TensorFlow Datasets), `arrays` (.npy, .npz), `folder` (images), `texts` (a folder of text files).
+    name, then a set to download; a source that looks like a path is one (see `is_name`). Options are the keyword
+    arguments of the source's own function: `digits`, `photos`, `shapes`, `red_and_blue`, `variants`, `reuters`,
+    `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz), `folder` (images), `texts` (a folder of text files).
 
     Args:
         source: a name or a path.
@@ -145,7 +145,7 @@ def load(source: str | Path, **options: Any) -> Dataset:
 
 
 def options_for(source: str | Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that the source takes. Raises DataError for no such data."""
+    """Those of the options that the source takes. Raises DataError for unknown data."""
     known = options_of(_reader(source, options.get("data_dir"))[0])
     return {name: value for name, value in options.items() if name in known}
 
@@ -153,9 +153,9 @@ def options_for(source: str | Path, options: dict[str, Any]) -> dict[str, Any]:
 def is_name(source: str | Path, data_dir: str | Path | None = None) -> bool:
     """Whether a source is a name that is known here: of `NAMED`, or of a prepared set of TensorFlow Datasets.
 
-    Such a name wins over a file or folder that is called the same, wherever either may stand. What looks like a path
-    is none: a `Path`, what begins with . or ~, a file's name, and what has a separator in it and is there. Nor are
-    several words.
+    Such a name wins over a file or folder that is called the same, wherever either may stand. A path is no
+    name: a `Path`, a text that begins with . or ~, a file's name, and a text with a separator that exists. Several
+    words are no name either.
     """
     name = str(source)
     if len(name.split()) != 1 or _looks_like_path(source) or (os.sep in name and os.path.exists(name)):
@@ -189,7 +189,7 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
     """The function that reads a source, and its positional arguments."""
     name, path = str(source), expanded(source)
     if not name:
-        raise DataError(f"no name and no path was given; known are {', '.join(NAMED)} and what `SOURCES` lists")
+        raise DataError(f"no name and no path was given; known are {', '.join(NAMED)} and others by ae-jax list")
     if is_name(source, data_dir):
         return (NAMED[name], ()) if name in NAMED else (prepared, (name,))
     if path.is_dir():

@@ -13,7 +13,7 @@ from ..core import Batch
 from ..errors import DataError, warn
 from .ranges import RangeName, Standard, apply, fit
 
-TEST_FRACTION = 0.2  # the default of what is held out of data without a test split
+TEST_FRACTION = 0.2  # the default fraction to hold out of data without a test split
 
 
 def expanded(path: str | Path) -> Path:
@@ -56,7 +56,7 @@ def refuse(bad: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Data on the host, float32. `train, test = load(...)` unpacks it; `str()` says what it is.
+    """Data on the host, float32. `train, test = load(...)` unpacks it; `str()` describes it.
 
     Values lie in [0, 1], or are real values in the units of `standard`.
     """
@@ -141,10 +141,10 @@ def tell_nearly_black(dtype: Any, what: str, seen: str = "") -> None:
 def tell_idle_scale(dtype: Any, what: str, scale: float | None) -> None:
     """A line on stderr for a scale, and data that are no integers."""
     if scale is not None and np.dtype(dtype).kind not in "iu":
-        told = (
+        note = (
             f"note: scale={scale:g} (--data-scale) is the integer that means 1.0, and changes nothing in {what}, which"
         )
-        warn(f"{told} is {dtype}")
+        warn(f"{note} is {dtype}")
 
 
 def tell_idle_split(what: str, test_fraction: float, seed: int) -> None:
@@ -165,7 +165,7 @@ def unit_interval(
 
     uint8 is divided by 255 and uint16 by 65535, or integers of any type by `scale`. Bool, floats, and other integers
     stay as they are. Arrays of images [N, H, W] gain a channel axis. With `tell`, a line on stderr reports integers
-    that are all dark. Of another `kind` of range than "unit", any finite values are taken, and none is changed further.
+    that are all dark. With another `kind` of range than "unit", all finite values pass unchanged.
 
     Raises:
         DataError: values outside [0, 1], NaN, another type, no examples, or examples of different shapes.

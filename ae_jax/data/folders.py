@@ -121,8 +121,8 @@ def would_read(source: Path, path: Path) -> bool:
 def tell_left_out(root: Path, kind: Kind) -> None:
     """Prints a line on stderr for the files that `listed` and `text_files` leave out."""
     there = listed(root)
-    if told := _own(there.own, root) + (_described(_without_about(there.files)[1], root) if kind == "texts" else []):
-        warn(f"left out: {'; '.join(told)}")
+    if left := _own(there.own, root) + (_described(_without_about(there.files)[1], root) if kind == "texts" else []):
+        warn(f"left out: {'; '.join(left)}")
 
 
 def _own(paths: Sequence[Path], root: Path) -> list[str]:
@@ -252,14 +252,14 @@ def look(path: Path, kind: Kind) -> FolderContent:
     files = {split: [p for p in mine if p.is_relative_to(root)] for split, root in roots.items()}
     inside = {p for of in files.values() for p in of}
     if outside := [p for p in mine if p not in inside]:
-        told = f"{many(len(outside), kind)} ({some(outside, path)})"
+        beside = f"{many(len(outside), kind)} ({some(outside, path)})"
         if len(roots) == 1:
             (train,) = roots.values()
             raise DataError(
-                f"{path} has a folder {train.name} and {told} beside it: move the files into it or out of {path}, or "
+                f"{path} has a folder {train.name} and {beside} beside it: move the files into it or out of {path}, or "
                 f"give {train.name} another name if it is a class"
             )
-        left_out.append(f"{told} in no split")
+        left_out.append(f"{beside} in no split")
     for other in kinds:
         strange = [p for p in kinds[other] if not (other == "texts" and _about(p))]
         if other != kind and strange:

@@ -147,7 +147,7 @@ def read_images(
             images.append(fitted(decode(path, colour, deep), crop, resize))
         except DataError as error:
             bad.append(f"{path}: {error}")
-        except Exception as error:  # Pillow raises whatever its decoders do
+        except Exception as error:  # Pillow's decoders raise errors of any type
             bad.append(f"{path} cannot be read as an image ({error}); repair or remove it")
     refuse(bad)
     if colour is None and len({image.shape[-1] for image in images}) > 1:

@@ -1,4 +1,4 @@
-"""The range of a dataset's values: [0, 1], real values as they are, or real values scaled by what training data give.
+"""The range of a dataset's values: [0, 1], real values as they are, or real values scaled by training statistics.
 
 `fit` measures training data and gives a `Standard`; `apply` brings examples to the units that a run learns in, `undo`
 brings them back, and `in_data_units` is an algorithm that takes and gives examples in the data's own units.
@@ -102,7 +102,7 @@ def _slices(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def in_data_units(algorithm: Algorithm, standard: Standard | None) -> Algorithm:
-    """The algorithm with examples in the data's own units at every end, for use after training.
+    """The algorithm with inputs and outputs in the data's own units, for use after training.
 
     Losses and metrics stay those of the units of learning.
     """
@@ -110,7 +110,7 @@ def in_data_units(algorithm: Algorithm, standard: Standard | None) -> Algorithm:
         return algorithm
 
     def taking(fn: Callable[..., Any] | None, gives: bool = False) -> Any:
-        """`fn(params, x)` of examples in the data's units; `gives` for one that gives examples."""
+        """`fn(params, x)` of examples in the data's units; `gives`: its results are examples, too."""
         if fn is None:
             return None
         back = (lambda out: undo(standard, out)) if gives else lambda out: out

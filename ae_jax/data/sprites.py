@@ -79,7 +79,7 @@ def shapes(
 ) -> Dataset:
     """Squares, ellipses and hearts of known scale, orientation, place and perhaps colour, which come with them.
 
-    No image is drawn twice, so none is in train and test: what a shape's symmetry makes equal counts as one.
+    No image occurs twice, so train and test share none; images that are equal by a shape's symmetry count as one.
 
     Args:
         size: side of the images in pixels.

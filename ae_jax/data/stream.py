@@ -228,7 +228,7 @@ def prefetched(load: Callable[[T], U], wanted: Iterable[T]) -> Generator[tuple[T
             yield now, loading.result()
 
 
-# ------------------------------------------------------------------------------------------- where from
+# ------------------------------------------------------------------------------------------- sources
 
 
 @dataclass(frozen=True, eq=False)
@@ -381,10 +381,10 @@ def npy_source(name: str, paths: list[Path], scale: float | None = None, kind: R
     Raises DataError for files of different shapes or dtypes, and for labels that do not fit.
     """
     files = [_opened(path) for path in paths]
-    told = lambda file: f"{file.path} has examples of {'x'.join(map(str, file.shape[1:])) or '1'}, {file.dtype}"
+    text = lambda file: f"{file.path} has examples of {'x'.join(map(str, file.shape[1:])) or '1'}, {file.dtype}"
     for file in files:
         if (file.shape[1:], file.dtype) != (files[0].shape[1:], files[0].dtype):
-            raise DataError(f"{told(file)}, and {told(files[0])}: all files of {name} must have one shape and one type")
+            raise DataError(f"{text(file)}, and {text(files[0])}: all files of {name} must have one shape and one type")
     check_channels(files[0].shape, name)
     starts = np.concatenate([[0], np.cumsum([file.shape[0] for file in files])])[:-1]
     beside = [path.with_suffix(".labels.npy") for path in paths]
@@ -590,7 +590,7 @@ def generated(count: int, shape: tuple[int, ...], *, pictures: int = 64, dtype: 
     Args:
         count: examples.
         shape: of one.
-        pictures: so many different ones lie under the noise, which is what can be learned.
+        pictures: the number of different pictures under the noise; only these can be learned.
         dtype: uint8, or float32 (the same values, four times the bytes).
         seed: of pictures and noise.
     """
@@ -620,7 +620,7 @@ def generated(count: int, shape: tuple[int, ...], *, pictures: int = 64, dtype: 
 
 
 def open_stream(source: str | Path, **options: Any) -> Sources:
-    """What `load` is to data in memory: a .npy file, a folder of .npy files or of images, or a prepared set.
+    """A stream, as `load` gives data in memory: a .npy file, a folder of .npy files or of images, or a prepared set.
 
     Options are the keyword arguments of the function that reads it: `npy`, `images`, `prepared`.
 

@@ -152,7 +152,7 @@ def texts(
         contents = {split: [everything[i] for i in index] for split, index in parts.items()}
         names = {split: [names["train"][i] for i in index] for split, index in parts.items()}
         labels = {split: y and [y[i] for i in index] for split, index in parts.items()}
-        test_fraction, seed = TEST_FRACTION, 0  # they had their effect
+        test_fraction, seed = TEST_FRACTION, 0  # used here already
     vocabulary = commonest(contents["train"], words)
     table = counts if count_words else bags
     batches = {split: make_batch(table(of, vocabulary), labels[split]) for split, of in contents.items()}

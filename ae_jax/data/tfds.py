@@ -1,6 +1,6 @@
-"""Sets of TensorFlow Datasets: what is prepared on this disk is read without TensorFlow, and TFRECORD without tfds.
+"""Sets of TensorFlow Datasets: those prepared on this disk are read without TensorFlow, TFRECORD without tfds.
 
-Only what must be prepared first asks for the `tensorflow-datasets` package, which is imported nowhere else.
+A set that must be prepared first needs the package `tensorflow-datasets`, which is imported nowhere else.
 """
 
 import importlib.util
@@ -126,7 +126,7 @@ def _files(path: Path, info: dict, split: dict) -> list[Path]:
 
 
 def _row(features: dict, keys: list[str]) -> Callable[[dict[str, list]], list]:
-    """What takes the features `keys` of a parsed Example as arrays and numbers."""
+    """A function from a parsed Example to its features `keys`, as arrays and numbers."""
     readers = [READERS[_kind(features[key])](features[key]) for key in keys]
     return lambda parsed: [read(parsed[key]) for read, key in zip(readers, keys, strict=True)]
 
@@ -184,7 +184,7 @@ def _arrays(
 
 
 class Prepared(NamedTuple):
-    """What a prepared folder says of itself, and what is wanted of it."""
+    """The description of a prepared folder, and the features that are wanted from it."""
 
     info: dict[str, Any]
     features: dict[str, Any]
@@ -231,8 +231,8 @@ def described(
 
 def number_of_classes(found: Prepared) -> int | None:
     """The number of classes of the label, as the set describes it; None if it does not."""
-    told = found.features[found.label].get("classLabel", {}).get("numClasses") if found.label else None
-    return len(found.classes) or (None if told is None else int(told))
+    recorded = found.features[found.label].get("classLabel", {}).get("numClasses") if found.label else None
+    return len(found.classes) or (None if recorded is None else int(recorded))
 
 
 USED = ("train", "test", "validation")
@@ -256,7 +256,7 @@ def tell_others(found: Prepared, name: str) -> None:
 def random_access(
     path: Path, found: Prepared, crop: Crop | None, resize: Size | None
 ) -> dict[str, tuple[int, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]]:
-    """Of each split the number of its examples, and what gives those of some numbers: x [n, ...], the rest [n, ...].
+    """For each split the number of its examples, and a function from their numbers to x [n, ...], the rest [n, ...].
 
     Of TFRECORD files only where each record lies is kept in memory; other formats are read by `tfds.data_source`.
     """
@@ -282,7 +282,7 @@ def _indexed(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarray],
 
 
 def _source_rows(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarray], Iterator[list]]:
-    """Rows of what `tfds.data_source` reads, by number."""
+    """Rows of a `tfds.data_source`, by number."""
     source: Any = _random_access_source(path, found.info, split)
 
     def rows(index: np.ndarray) -> Iterator[list]:
@@ -292,13 +292,13 @@ def _source_rows(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarr
     return rows
 
 
-# ------------------------------------------------------------------------------------- what is not there yet
+# ------------------------------------------------------------------------------------- sets to prepare
 
 WITHOUT = "digits, photos, shapes, .npy and .npz files and folders of images work without"
 
 
 def reachable(url: str, timeout: float = 3.0) -> bool:
-    """Whether any server answers there within `timeout` seconds; looking up its name is what can take longer."""
+    """Whether any server answers there within `timeout` seconds; looking up its name may take longer."""
     answers: list[bool] = []
 
     def ask() -> None:
@@ -404,7 +404,7 @@ def prepared(
         seed: of that split.
 
     Raises:
-        DataError: not prepared and not to be had; or of features that are no images, arrays or numbers.
+        DataError: a set that is not prepared and cannot be, or whose features are no images, arrays or numbers.
     """
     check_sizes(crop=crop, resize=resize)
     root = prepared_in(data_dir)

@@ -80,9 +80,14 @@ def variant(
     ends = np.cumsum((0, *counts))
     train, validation, test = (take(whole, slice(a, b)) for a, b in pairwise(ends))
     where = f", {photographs}" if kind in ("bg_img", "bg_img_rot") else ""
-    told = f"{source.name} from {source.source}{where}, seed {seed}"
+    origin = f"{source.name} from {source.source}{where}, seed {seed}"
     return Dataset(
-        name=f"{source.name} {kind}", train=train, test=test, source=told, validation=validation, classes=source.classes
+        name=f"{source.name} {kind}",
+        train=train,
+        test=test,
+        source=origin,
+        validation=validation,
+        classes=source.classes,
     )
 
 

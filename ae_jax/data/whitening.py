@@ -1,4 +1,4 @@
-"""Patches of images, and what is done to natural images before features are learned from them: whitening."""
+"""Patches of images, and the whitening of natural images before features are learned from them."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -111,7 +111,7 @@ def unwhiten(w: Whitening, white: Any) -> Any:
     return flat.reshape(len(white), *w.mean.shape) + w.mean
 
 
-# ------------------------------------------------------------------------------------------- other customs
+# ------------------------------------------------------------------------------------------- other preprocessing
 
 
 def patch_deviation(x: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """Measuring trained autoencoders: plain functions of arrays, and `all_metrics`, which applies all that fit.
 
-Whatever is learned here (PCA, probes) is fitted on train and scored on test. Corruption and dropout do not act,
+PCA and probes are fitted on train and scored on test. Corruption and dropout do not act,
 but for the corruption of metrics whose name begins with "denoised" and of those an algorithm reports as such.
 """
 
@@ -123,7 +123,7 @@ METRICS: dict[str, Metric] = {
     "active_units": Metric("count of code units whose variance over the test data exceeds 0.01"),
     "mean_activation": Metric("activation of code units, averaged over units and test examples"),
     "activation": Metric("activation of code units on a scale from 0, at rest, to 1; averaged over units and examples"),
-    "l0": Metric("count of code units awake for an example: further than 0.01 from rest, unless told otherwise"),
+    "l0": Metric("count of code units awake for an example: further from rest than `awake`, 0.01 by default"),
     "l0_fraction": Metric("l0 as a fraction of all units"),
     "jacobian_norm": Metric("Frobenius norm of the encoder's Jacobian, averaged over test examples"),
     "jacobian": Metric("squared Frobenius norm of the encoder's Jacobian"),
@@ -204,7 +204,7 @@ def all_metrics(
     seen = _few(train, probe_examples)
     known = _known(test) if labelled else test
     counted = _note(known, test, "n={}")  # only so many test examples have a label
-    told = lambda name: f"{name} ({counted})" if counted else name
+    noted = lambda name: f"{name} ({counted})" if counted else name
     weighed, moved = _few(test, likelihood_examples), _few(test, jacobian_examples)
     likelihood_name = f"test log_likelihood (k={samples}{_note(weighed, test, ', n={}')})"
     jacobian_name = f"jacobian_norm{_note(moved, test, ' (n={})')}"
@@ -214,7 +214,7 @@ def all_metrics(
             return {}
         k, both = min(neighbours, len(_known(seen).x)), (train_codes, seen.y, test_codes, test.y)
         return {
-            told("linear_probe_accuracy"): probes.linear_probe(*both, l2=probe_l2),
+            noted("linear_probe_accuracy"): probes.linear_probe(*both, l2=probe_l2),
             f"knn_accuracy (k={k}{counted and ', '}{counted})": probes.knn_accuracy(*both, neighbours=k),
         }
 
@@ -242,7 +242,7 @@ def all_metrics(
         if labelled and algorithm.predict is not None:
             predicted = assignments(algorithm, params, test.x)
             agree = clustering.agreement(predicted, test.y, supervised=algorithm.classes is not None)
-            found |= {told(name): value for name, value in agree.items()}
+            found |= {noted(name): value for name, value in agree.items()}
         found[jacobian_name] = _jacobian(algorithm, params, moved.x)
         reading = probed(coded(algorithm, params, seen.x), test_codes) if labelled else {}
         return _in_order(_floats(found) | reading) | {f"pca {name}": value for name, value in baseline.items()}
@@ -253,7 +253,7 @@ def all_metrics(
 def of_known(metrics: dict[str, Any], count: int) -> dict[str, Any]:
     """Metrics of `count` test examples; names of means over the labelled alone end in their number, unless all are.
 
-    The metric `core.LABELLED` tells these means and is left out. Without a label they are left out, too.
+    The metric `core.LABELLED` marks these means and is left out. Without a label they are left out, too.
     """
     name = f"test {LABELLED}"
     if name not in metrics:
@@ -315,7 +315,7 @@ def _floats(metrics: Metrics) -> dict[str, float]:
     return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
 
-# What follows is compiled once for each algorithm, which is a tuple of functions and a static argument.
+# The functions below are compiled once for each algorithm, which is a tuple of functions and a static argument.
 
 
 @compiled

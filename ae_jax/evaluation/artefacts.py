@@ -1,4 +1,4 @@
-"""Checkerboards: what an upsampling decoder adds at the frequencies of its stride.
+"""Checkerboards: the energy that an upsampling decoder adds at the frequencies of its stride.
 
 Odena, Dumoulin & Olah (2016), Distill, "Deconvolution and checkerboard artifacts".
 """

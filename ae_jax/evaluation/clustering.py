@@ -20,7 +20,7 @@ from ..xla.barriers import at_least_float32
 
 
 class Clusters(NamedTuple):
-    """What k-means found."""
+    """The result of k-means."""
 
     centres: Array  # [C, K]
     labels: Array  # [N], the nearest centre

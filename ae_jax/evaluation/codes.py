@@ -1,4 +1,4 @@
-"""What codes are like: how many units are in use, how sparse they are, how much they move with the input."""
+"""Properties of codes: how many units are in use, how sparse they are, how much they move with the input."""
 
 from collections.abc import Callable
 from math import prod
@@ -25,14 +25,14 @@ def active_units(codes: Array, threshold: float = 0.01) -> Array:
 
 
 def mean_activation(codes: Array) -> Array:
-    """Of each unit over the data; sparse autoencoders hold it near rho. [N, K] -> [K]."""
+    """The mean of each unit over the data; sparse autoencoders hold it near rho. [N, K] -> [K]."""
     return codes.mean(0)
 
 
 def l0(codes: Array, resting: float = 0.0, threshold: float = 0.01) -> Array:
     """How many units of each code are awake: |activation - resting| > threshold. [N, K] -> [N].
 
-    `resting` is the value of a unit that says nothing: 0 for sigmoid, rectified and linear units, -1 for tanh
+    `resting` is the value of an inactive unit: 0 for sigmoid, rectified and linear units, -1 for tanh
     units trained to be sparse. Divide by K for the fraction.
     """
     return jnp.sum(jnp.abs(codes - resting) > threshold, -1)

@@ -100,10 +100,10 @@ def remarks(of_seeds: Mapping[int, Sequence[str]]) -> list[str]:
     """
     found = []
     for about in zip(*of_seeds.values(), strict=True):
-        said = {seed: remark for seed, remark in zip(of_seeds, about, strict=True) if remark}
-        if said:
-            first = next(iter(said.values()))
-            which = f"seed{'s' * (len(said) > 1)} {', '.join(map(str, said))}: "
+        remarked = {seed: remark for seed, remark in zip(of_seeds, about, strict=True) if remark}
+        if remarked:
+            first = next(iter(remarked.values()))
+            which = f"seed{'s' * (len(remarked) > 1)} {', '.join(map(str, remarked))}: "
             found.append(first if len(of_seeds) == 1 else which + first)
     return found
 

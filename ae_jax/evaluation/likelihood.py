@@ -22,8 +22,8 @@ def log_likelihood(
     expectation, which rises to it with k. In nats, [N].
 
     Sample s of example i has the key `address(key, "example", i, "sample", s)`, so `chunk` (samples at once) and
-    `batch_size` (examples at once) change memory and rounding, nothing else; exactly `samples` are drawn. What
-    does not depend on the sample, the encoder above all, is computed once for each chunk.
+    `batch_size` (examples at once) change memory and rounding, nothing else; exactly `samples` are drawn. Parts
+    that do not depend on the sample, such as the encoder, are computed once for each chunk.
 
     Raises ValueError for an algorithm without `log_weight`, or no samples.
     """

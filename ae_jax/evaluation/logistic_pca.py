@@ -1,4 +1,4 @@
-"""Logistic PCA: principal components for coins, the linear code that a logistic net of one layer can do no better than.
+"""Logistic PCA: principal components of binary data, the best linear code of a logistic net of one layer.
 
 x_d ~ Bernoulli(sigmoid(z V + b)_d), every example with a code z of its own, all fitted together. Collins, Dasgupta &
 Schapire (2001), NIPS; the baseline beside the deep autoencoder of Hinton & Salakhutdinov (2006). Fitted on train; on
@@ -31,7 +31,7 @@ def fit(x: Array, components: int, key: Key, *, ridge: float = 1e-2, iterations:
     """Codes z, components V and bias b of x [N, *shape] in [0, 1], by L-BFGS on all at once.
 
     Minimises the mean over examples of cross-entropy + ridge / 2 ||z||^2, plus ridge / 2 ||V||^2: without a ridge an
-    example that can be told without error has a code without bound. The start is small and random.
+    example that is reconstructed without error has an unbounded code. The start is small and random.
     Raises ValueError for no components, no examples or no ridge.
     """
     import optax  # where it is used: a search loads this package
@@ -67,7 +67,7 @@ def logits(model: LogisticPCA, z: Array) -> Array:
 
 
 def cost(model: LogisticPCA, z: Array, x: Array) -> Array:
-    """What a code minimises: the cross-entropy in nats + ridge / 2 ||z||^2. [B, K], [B, *shape] -> [B]."""
+    """The cost of a code: the cross-entropy in nats + ridge / 2 ||z||^2. [B, K], [B, *shape] -> [B]."""
     return bernoulli_nll(logits(model, z), x) + 0.5 * model.ridge * jnp.square(z).sum(-1)
 
 

@@ -1,4 +1,4 @@
-"""Principal components: what a linear code of the same size achieves, and the variance explained by any code.
+"""Principal components: the best linear code of a size, and the variance that any code explains.
 
 Jolliffe (2002), Principal Component Analysis. Fitted on train, measured on test.
 """

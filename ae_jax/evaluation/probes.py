@@ -1,4 +1,4 @@
-"""What labels can be read off codes: multinomial logistic regression and nearest neighbours, fitted on the
+"""How well codes tell labels: multinomial logistic regression and nearest neighbours, fitted on the
 codes of train and scored on those of test. Both are deterministic.
 """
 

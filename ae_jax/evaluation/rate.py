@@ -1,4 +1,4 @@
-"""Rate and distortion: codes rounded to a grid, and the bits that say which point of it each is.
+"""Rate and distortion: codes rounded to a grid, and the bits that name the point of each.
 
 Uniform quantisation and ideal entropy coding: Gersho & Gray (1992), "Vector quantization and signal compression",
 chapters 5 and 9. For the distortion see `quality`.
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Quantiser(NamedTuple):
-    """A grid for codes; its middle lies on their mean, so a unit that hardly moves always says the same."""
+    """A grid for codes; its middle lies on their mean, so a unit that hardly varies has one symbol."""
 
     centre: np.ndarray  # [K]
     step: np.ndarray  # [K], between neighbouring points
@@ -22,7 +22,7 @@ def quantiser(codes: np.ndarray, bits: int, shared: bool = False) -> Quantiser:
 
     Args:
         codes: [N, K].
-        bits: of which the logarithm of the number of points falls just short, 2 at least.
+        bits: for the number of points, 2^bits - 1; at least 2.
         shared: one step for all units, that of the widest, as transform coding has it for an orthonormal basis: there
             all then add the same distortion, and units that vary less take fewer bits.
 
@@ -30,7 +30,7 @@ def quantiser(codes: np.ndarray, bits: int, shared: bool = False) -> Quantiser:
         ValueError: fewer bits than 2, or more than 16.
     """
     if not 2 <= bits <= 16:
-        raise ValueError(f"codes were to be quantised to {bits} bits; it must be from 2 to 16")
+        raise ValueError(f"bits is {bits}; it must be from 2 to 16")
     codes = np.asarray(codes, np.float64)
     centre, half = codes.mean(0), 2 ** (bits - 1) - 1
     step = np.abs(codes - centre).max(0) / half
@@ -53,7 +53,7 @@ def frequencies(symbols: np.ndarray, count: int, prior: float = 0.5) -> np.ndarr
     """How probable each of `count` symbols is in each unit, from the training set's: int [N, K] -> [K, count].
 
     `prior` is added to every count, so that a symbol never seen has a length too: 1/2 is Krichevsky & Trofimov's
-    (1981, IEEE Trans. Information Theory 27). Without it, what was never seen has probability 0.
+    (1981, IEEE Trans. Information Theory 27). Without it, an unseen symbol has probability 0.
     """
     counts = np.stack([np.bincount(unit, minlength=count) for unit in symbols.T]) + prior
     return counts / counts.sum(1, keepdims=True)

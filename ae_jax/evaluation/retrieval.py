@@ -1,7 +1,7 @@
 """Search by codes: nearest neighbours, binary addresses, and how good a ranking is.
 
 Salakhutdinov & Hinton (2009), "Semantic hashing", Int. J. Approximate Reasoning 50: codes of a few bits are memory
-addresses, and what resembles a query lies a few flipped bits away. Rankings: Manning, Raghavan & Schütze (2008),
+addresses, and examples that resemble a query lie a few flipped bits away. Rankings: Manning, Raghavan & Schütze (2008),
 "Introduction to Information Retrieval", chapter 8.
 """
 
@@ -135,7 +135,7 @@ def hamming(queries: np.ndarray, base: np.ndarray) -> np.ndarray:
 
 
 class Addresses(NamedTuple):
-    """Binary codes as addresses: who is stored at each, found without looking at the rest."""
+    """Binary codes as addresses: the codes stored at an address are found without a look at the others."""
 
     bits: int  # K, at most LONGEST
     occupied: np.ndarray  # [A] uint64, the addresses in use, ascending
@@ -152,12 +152,12 @@ def addresses(bits: np.ndarray) -> Addresses:
 
 
 def within(table: Addresses, query: np.ndarray, radius: int, most: int = 2_000_000) -> tuple[np.ndarray, np.ndarray]:
-    """Whoever lies at most `radius` flipped bits from a query: the Hamming ball around it.
+    """The codes at most `radius` flipped bits from a query: the Hamming ball around it.
 
     Every address of the ball is looked up, sum over r of (K choose r) of them, however much is stored.
 
     Args:
-        table: what is stored.
+        table: the stored codes.
         query: bool [K].
         radius: bits that may differ.
         most: addresses that may be looked up.
@@ -166,10 +166,10 @@ def within(table: Addresses, query: np.ndarray, radius: int, most: int = 2_000_0
         places, nearest first and of equals the earlier, and their distances, both [M].
 
     Raises:
-        ValueError: another length than what is stored, or a ball of more addresses than `most`.
+        ValueError: another length than that of the stored codes, or a ball of more addresses than `most`.
     """
     if query.shape != (table.bits,):
-        raise ValueError(f"the query has the shape {query.shape}; what is stored has {table.bits} bits")
+        raise ValueError(f"the query has the shape {query.shape}; the stored codes have {table.bits} bits")
     if (size := sum(comb(table.bits, r) for r in range(radius + 1))) > most:
         raise ValueError(
             f"a ball of radius {radius} in {table.bits} bits has {size:,} addresses; take a smaller radius, or "

@@ -39,7 +39,7 @@ def squared_mmd(a: Array, b: Array, scales: Array | Sequence[float]) -> Array:
 def parzen_log_likelihood(samples: Array, x: Array, sigma: float | Array) -> Array:
     """log 1/N sum_i N(x; sample_i, sigma^2 I) in nats: [N, ...], [M, ...] -> [M]; 100 of x at once.
 
-    Goodfellow et al. (2014), section 5. It says what samples look like in squared distance, and little of a model.
+    Goodfellow et al. (2014), section 5. It judges samples by squared distance, and tells little about a model.
     """
     samples, x = samples.reshape(len(samples), -1), x.reshape(len(x), -1)
     constant = math.log(len(samples)) + x.shape[1] * (0.5 * math.log(2 * math.pi) + jnp.log(sigma))

@@ -1,4 +1,4 @@
-"""What several seeds say together: means with intervals, and whether two methods differ."""
+"""Statistics over seeds: means with intervals, and whether two methods differ."""
 
 from collections.abc import Sequence
 from statistics import NormalDist

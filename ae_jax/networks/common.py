@@ -1,4 +1,4 @@
-"""What all networks share: activations, initialisers, and `pair`, which makes an `Autoencoder` of two
+"""Parts that networks share: activations, initialisers, and `pair`, which makes an `Autoencoder` of two
 Flax modules. A module here is called as `module(x, train=...)`, or `module(x)` where its signature has
 no `train`; an encoder may also return `(code, side)`, whose side (switches of a pooling, say) goes to
 the decoder in `Autoencoder.apply`.
@@ -91,7 +91,7 @@ def check_rates(**rates: float) -> None:
 
 
 def cast_to_data_type(params: Params, data: Batch) -> Params:
-    """Params in the data's floating dtype: what float64 data trains is float64 throughout."""
+    """Params in the data's floating dtype: float64 data make a float64 network."""
     if not jnp.issubdtype(data.x.dtype, jnp.floating):
         raise ValueError(f"the data have dtype {data.x.dtype}; networks take floating point data in [0, 1]")
     return jax.tree.map(lambda p: p.astype(data.x.dtype), params)
@@ -133,7 +133,7 @@ def pair(
     The encoder emits a code [B, K], or several as [B, heads * K]; the decoder `outputs` numbers for each number of an
     example, those of one number together. In
     training every stream of random numbers that a module asks for is one; else there is none. `code_activation` and
-    `output_activation` are what the modules end in; known ones are told on by name, as `Autoencoder.activation` and
+    `output_activation` are what the modules end in; known ones are kept by name in `Autoencoder.activation` and
     `Autoencoder.output`.
 
     Raises TypeError for anything but modules of flax.linen, such as those of flax.nnx.
@@ -235,7 +235,7 @@ def _training(module: nn.Module, train: bool) -> dict[str, Any]:
 
 def join(encoder_of: Autoencoder, decoder_of: Autoencoder) -> Autoencoder:
     """The encoder of one network and the decoder of another: a module of one's own and the way back of an `mlp`, or
-    convolutions down and dense layers up. Corruption and what is told of the code are the encoder's.
+    convolutions down and dense layers up. The corruption and the facts of the code are the encoder's.
 
     Raises ValueError for two that differ in shape or latents, and for switches or a residual, which would be lost;
     `init`, for a decoder with the weights of its encoder.
@@ -272,11 +272,11 @@ def residual(net: Autoencoder) -> Autoencoder:
     """The network as a correction: `apply` adds its output to its input, as the encoder sees it, corrupted perhaps.
 
     For restoration, where most of the input is right already (Zhang et al., 2017, IEEE Trans. Image Processing 26).
-    A code alone no longer says what comes out: `decode` gives the correction without what it corrects, so codes of
-    such a network are no summary of x, and members that decode codes (variational, generative) refuse it.
+    A code alone no longer determines the output: `decode` gives the correction without the corrected input, so codes
+    of such a network are no summary of x, and members that decode codes (variational, generative) refuse it.
     Adding means anything only in data space: for the likelihood "squared", whose output is the reconstruction.
 
-    Raises ValueError for a network that corrupts: it would correct what it saw but be added to what it did not.
+    Raises ValueError for a network that corrupts: its correction of the corrupted input would go to the clean one.
     """
     if net.outputs != 1:
         raise ValueError(f"this network emits {net.outputs} outputs for each number of x: a correction is one")

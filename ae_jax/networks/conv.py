@@ -135,7 +135,7 @@ def conv(
     """A symmetric convolutional autoencoder: levels of convolution, dense layers, the code, and back.
 
     Every level divides height and width by `stride`, rounding up; the decoder goes back through exactly
-    these sizes. With up="switch" a reconstruction (`apply`) is told where the encoder found its maxima;
+    these sizes. With up="switch" a reconstruction (`apply`) gets the places of the encoder's maxima;
     a code decoded alone (`decode`) puts each value at the first place of its block, so variational and
     generative members refuse such a network.
 

@@ -41,8 +41,8 @@ def from_nets(
         activation: the name of what codes end in, such as "sigmoid", if known.
         output: likewise of the decoder's output.
 
-    Raises ValueError for functions that give another number of numbers and for params that are no floats, TypeError
-    for those without init and apply.
+    Raises ValueError for outputs of another size and for params that are no floats, TypeError for a net without init
+    and apply.
     """
     emitted = shape if outputs == 1 else (*shape, outputs)
     sizes = {"encoder": heads * latents, "decoder": prod(emitted)}

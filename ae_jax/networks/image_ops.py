@@ -1,4 +1,4 @@
-"""Convolution and what belongs to it, as pure functions on images [B, H, W, C].
+"""Convolution, pooling and resizing, as pure functions on images [B, H, W, C].
 
 A convolution is a matrix product on patches: `unfold` lays out the patch that each output sees as one
 row, and rows times the kernel is the result. `fold`, the transpose of `unfold`, adds rows of patches
@@ -122,7 +122,7 @@ def unfold(x: Array, window: Size, stride: int, pads: Pads) -> Array:
     blocks = blocks.reshape(batch, high, stride, wide, stride, channels)
     phases = [lax.split(row, (1,) * stride, axis=4) for row in lax.split(blocks, (1,) * stride, axis=2)]
 
-    def tap(i: int, j: int) -> Array:  # what place (i, j) of every patch sees, [B, h, w, C]
+    def tap(i: int, j: int) -> Array:  # the pixel at place (i, j) of every patch, [B, h, w, C]
         phase = phases[i % stride][j % stride].reshape(batch, high, wide, channels)
         down, right = i // stride, j // stride
         return phase[:, down : down + h, right : right + w]
@@ -131,7 +131,7 @@ def unfold(x: Array, window: Size, stride: int, pads: Pads) -> Array:
 
 
 def fold(patches: Array, window: Size, size: Size, stride: int, pads: Pads) -> Array:
-    """The transpose of `unfold` on images of `size`: every pixel is the sum of all that saw it.
+    """The transpose of `unfold` on images of `size`: every pixel is the sum of its entries in all patches.
 
     Pixels are gathered by phase (row and column modulo the stride): a phase is a sum of shifted taps,
     with no zeros stuffed in. `lax.split` matters: its derivative is one concatenation, that of as many

@@ -70,7 +70,7 @@ class TiedDecoder(nn.Module):
         return h
 
 
-HIDDEN = (unless("hidden", ()), unless("hidden_back", None, ()))  # what acts on hidden layers needs one
+HIDDEN = (unless("hidden", ()), unless("hidden_back", None, ()))  # an option of hidden layers needs at least one
 
 
 def mlp(
@@ -191,7 +191,7 @@ def _tie(net: Autoencoder, decoder: TiedDecoder, depth: int) -> Autoencoder:
 
 
 def _elementwise(s: Activation, size: int) -> bool:
-    """Whether each of `size` outputs depends on the input of its own place alone; told by the Jacobian at a point."""
+    """Whether each of `size` outputs depends on the input of its own place alone, by the Jacobian at one point."""
     if s in ACTIVATIONS.values():
         return True
     with jax.ensure_compile_time_eval():

@@ -16,9 +16,9 @@ def rounded(net: Autoencoder, dtype: Any = jnp.bfloat16) -> Autoencoder:
     """The network with its arithmetic in `dtype`: params and inputs are rounded to it on the way in, codes and outputs
     turned back into the input's own dtype on the way out.
 
-    So params, their gradients, the optimizer's moments and every loss stay in float32, and of `dtype` are only the
-    products, the activations and what is kept of them for the backward pass. The sums within a product, and those over
-    a batch, are XLA's, which adds in float32 and rounds what comes out. bfloat16 has float32's range, and needs
+    So params, their gradients, the optimizer's moments and every loss stay in float32. Only the products and the
+    activations, also those kept for the backward pass, are in `dtype`. XLA adds the sums within a product, and those
+    over a batch, in float32 and rounds the result. bfloat16 has float32's range, and needs
     no scaling of losses. `layer`, the closed form of the encoder's Jacobian, is left as it is.
     """
 

@@ -1,4 +1,4 @@
-"""Autoencoders on top of each other: what layer-wise training makes, as one `Autoencoder`."""
+"""Autoencoders on top of each other: the result of layer-wise training as one `Autoencoder`."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,8 +14,8 @@ from .common import Activation, ActivationName, activation
 def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "linear") -> Autoencoder:
     """Each network codes the codes of the one before it: encoders in order, then decoders backwards.
 
-    A layer's params are under its number in both groups, {"encoder": {"0": ..., "1": ...}, "decoder": ...}, so that
-    they stay what they were when each was trained alone: `stacked` puts them there.
+    A layer's params are under its number in both groups, {"encoder": {"0": ..., "1": ...}, "decoder": ...}, as
+    each layer's own training left them: `stacked` puts them there.
 
     Args:
         nets: bottom first; each takes the codes of the one before, [B, K].
@@ -75,9 +75,9 @@ def layers_of(params: Params) -> list[Params]:
 
 def unrolled(layers: Sequence[Params]) -> Params:
     """The params of a deep `mlp` out of those of tied single layers, bottom first: the encoder goes up through
-    them, the decoder down through their transposes. From there on the two are free of each other.
+    them, the decoder down through their transposes. From then on the two are learned independently.
 
-    Hinton & Salakhutdinov (2006), Science 313, fig. 1. What training left besides (chains) stays behind.
+    Hinton & Salakhutdinov (2006), Science 313, fig. 1. Other groups of params, such as chains, are left out.
     """
     down = [{"kernel": p["encoder"]["layer_0"]["kernel"].T, "bias": p["decoder"]["bias_0"]} for p in reversed(layers)]
     return {

@@ -35,8 +35,8 @@ def set_compiler_flags() -> None:
     bridge = sys.modules.get("jax._src.xla_bridge")  # not there before jax is imported
     if LIBRARY in flags and LIBRARY not in present and bridge and bridge.backends_are_initialized():
         warnings.warn(
-            "JAX has computed before ae_jax was imported, too late to tell it to do without YNNPACK, which gets some "
-            f"sums on CPU wrong in JAX 0.10: import ae_jax first, or set XLA_FLAGS=--{LIBRARY}=",
+            "JAX has computed before ae_jax was imported, too late to turn off YNNPACK, which computes some "
+            f"sums on CPU wrongly in JAX 0.10: import ae_jax first, or set XLA_FLAGS=--{LIBRARY}=",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -261,8 +261,8 @@ def classes_of(splits: Splits) -> int | None:
     None without labels.
     """
     y = splits.train.y
-    told = (splits.streams.train.source.classes or 0) if splits.streams else 0
-    return max(1 + int(np.max(y)), told) if y is not None and labelled(y).any() else None
+    known = (splits.streams.train.source.classes or 0) if splits.streams else 0
+    return max(1 + int(np.max(y)), known) if y is not None and labelled(y).any() else None
 
 
 def check_validation_labels(algorithm: Algorithm, settings: Settings, validation: Any) -> None:

@@ -61,7 +61,7 @@ def measure(
         for name, value in found.items():
             values.setdefault(name, []).append(value)
     speed = [row["examples_per_second"] for row in trained.history]
-    told = confusion(algorithm, trained.of(trained.good[0]), splits)
+    matrix = confusion(algorithm, trained.of(trained.good[0]), splits)
     best = dict(zip(trained.seeds, trained.best_epoch, strict=True))
     return {
         "seeds": list(trained.good),  # of every mean
@@ -71,7 +71,7 @@ def measure(
         "parameters": count_parameters(algorithm, trained.of(trained.good[0])),
         "seconds": round(sum(row["seconds"] for row in trained.history), 3),
         "examples_per_second": float(np.median(speed)) if speed else 0.0,
-        **({} if told is None else {"confusion": told}),
+        **({} if matrix is None else {"confusion": matrix}),
         **provenance.circumstances(),
     }
 
@@ -122,8 +122,8 @@ def confusion(algorithm: Algorithm, params: Params, splits: Splits) -> dict[str,
     if supervised:  # keep the order of the classes
         order = np.argsort(columns)
         columns, counts = [columns[i] for i in order], np.asarray(counts)[:, order].tolist()
-    told = [named(c) if supervised else f"cluster {c}" for c in columns]
-    return {"labels": [named(y) for y in rows], "told": told, "counts": counts}
+    heads = [named(c) if supervised else f"cluster {c}" for c in columns]
+    return {"labels": [named(y) for y in rows], "told": heads, "counts": counts}
 
 
 def confusion_table(found: dict[str, Any]) -> str:
