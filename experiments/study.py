@@ -59,7 +59,7 @@ RUNS = str(Path(__file__).resolve().parents[1] / "runs")
 HELP = {
     "seeds": "how many runs of each arm; a seed gives all arms the same start and batches.",
     "seed": "the first of them, of which pictures are.",
-    "data": "what `ae_jax.data.load` takes.",
+    "data": "a source of `ae_jax.data.load`.",
     "out": "folder for the record.",
     "runs": "folder for the checkpoints of unfinished experiments.",
 }
@@ -78,7 +78,7 @@ class Published(NamedTuple):
 
 
 class Run:
-    """A running experiment: trains its arms in folders, and holds what its record will say."""
+    """A running experiment: trains its arms in folders, and holds the content of its record."""
 
     def __init__(self, name: str, settings: dict[str, Any], folder: Path):
         self.name, self.settings, self.folder = name, settings, folder
@@ -86,7 +86,7 @@ class Run:
         self.metrics: dict[str, Any] = {}  # label -> [S]
         self.published: dict[str, Published] = {}
         self.claims: dict[str, str] = {}
-        self.facts: dict[str, Any] = {}  # what the title and the notes name beside settings
+        self.facts: dict[str, Any] = {}  # facts that the title and the notes name beside settings
         self.notes: list[str] = []
         self.earlier = 0.0  # seconds of the epochs that stopped processes have run
         self._began, self._arms = time.perf_counter(), set[str]()

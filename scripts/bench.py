@@ -390,7 +390,7 @@ def all_sides(case: Case) -> dict[str, Side]:
 def worker(case: str, name: str, device: str) -> None:
     """A side in its own process: answers each line `n` with the seconds that n calls take, as JSON lines."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever libraries print is no answer
+    os.dup2(2, 1)  # output of libraries is no answer
 
     def answer(**fields: Any) -> None:
         answers.write(json.dumps(fields) + "\n")
@@ -420,7 +420,7 @@ def worker(case: str, name: str, device: str) -> None:
 
 
 def compiler_times() -> dict[str, float]:
-    """Seconds that JAX will have spent in this process on tracing and on compiling, kept up to date by JAX itself."""
+    """Seconds that this process has spent on tracing and on compiling; JAX keeps them up to date."""
     import jax
 
     spent = {"trace_seconds": 0.0, "compile_seconds": 0.0}
@@ -480,7 +480,7 @@ class Process:
 
 
 def first_call(process: Process) -> dict[str, float]:
-    """What a side's first call took: all of it, and of that JAX's tracing and compiling."""
+    """Seconds of a side's first call: all of it, and JAX's tracing and compiling in it."""
     times = {"first_call_seconds": process.ready["first"]} | process.ready["spent"]
     return {name: round(seconds, 2) for name, seconds in times.items()}
 
@@ -586,7 +586,7 @@ def compared(case: Case, rates: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def reached(case: Case, rates: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """What was asked of this case and what came out, turn by turn, for the goals whose sides ran."""
+    """The goals of this case and their ratios, turn by turn, for the goals whose sides ran."""
     found = []
     for least, ours, to in case.goals:
         if to == CEILING_GOAL:
@@ -694,7 +694,7 @@ def positive(text: str) -> int:
 
 
 def known(out: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """What the file has already, no case where it is not there; ends with a message where it is no such file."""
+    """The cases in the file, none without it; ends with a message if the file is no record of this script."""
     if not out.exists():
         return {"cases": {}}
     try:

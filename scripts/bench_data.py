@@ -1,4 +1,4 @@
-"""What the sides of scripts/bench.py share: made-up data, and the form of a piece of work."""
+"""Parts that the sides of scripts/bench.py share: made-up data, and the form of a piece of work."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """README's pictures: `python scripts/picture.py` makes both, `python scripts/picture.py samples` or `speed` one.
 
-results/readme.png is what README's own Python draws, results/speed.png the rates that results/bench-*.json has.
+results/readme.png is the picture of README's own Python, results/speed.png shows the rates of results/bench-*.json.
 """
 
 import argparse

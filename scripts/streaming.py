@@ -1,4 +1,4 @@
-"""What streaming costs, and how much memory it needs: `python scripts/streaming.py`.
+"""The cost of streaming in time and memory: `python scripts/streaming.py`.
 
 Two questions, each to `results/streaming-<device>.json`:
 
@@ -34,7 +34,7 @@ SHARD = 60 * 128  # examples
 
 
 def rate(train: Any, turns: int, epochs: int, blocks: int | None) -> dict[str, Any]:
-    """Examples/s of each side, turn by turn, and what each streams at of what memory gives."""
+    """Examples/s of each side, turn by turn, and the ratio of each stream to data in memory."""
     import optax
 
     from ae_jax import algorithms, data, networks

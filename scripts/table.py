@@ -80,7 +80,7 @@ def cells(values: tuple[str, ...]) -> str:
 
 
 def finite(value: Any) -> TypeGuard[float]:
-    """A number that says something."""
+    """A finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
@@ -95,7 +95,7 @@ def number(value: float, places: int = 0) -> str:
 
 
 def plain(value: float) -> str:
-    """As it was published: no digits added, none taken."""
+    """A number with the digits of its publication."""
     return f"{value:,}"
 
 
@@ -140,7 +140,7 @@ def checks(experiment: dict[str, Any]) -> dict[str, bool | None]:
 
 
 def overview(experiments: list[dict[str, Any]]) -> list[str]:
-    """A row an experiment: what stands for it, else its first published value or its first claim."""
+    """A row an experiment: its leading metric, else its first published value or its first claim."""
     if not experiments:
         return ["No experiment has been run yet: see `experiments/`."]
     rows = [cells(head) for head in OVERVIEW_HEAD]
@@ -284,7 +284,7 @@ def bench_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def goal_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The goals of a case, set before it was measured, and what came out."""
+    """The goals of a case, set before it was measured, and the results."""
     rows, sides = [], {row["side"]: row for row in case["rows"]}
     top = max((row["median"] for side, row in sides.items() if side.startswith("a large product")), default=0)
     for goal in case.get("goals", ()):
@@ -348,7 +348,7 @@ def speed_lines(machines: list[dict[str, Any]]) -> list[str]:
 
 
 def streaming_lines(machines: list[dict[str, Any]]) -> list[str]:
-    """What scripts/streaming.py measured, a sentence each."""
+    """The record of scripts/streaming.py, a sentence a measurement."""
     lines, least = [], 0.85
     for machine in machines:
         about = f"{machine['device']}, {machine['cpus']} CPUs"
@@ -365,7 +365,7 @@ def streaming_lines(machines: list[dict[str, Any]]) -> list[str]:
 
 
 def growth_lines(files: list[Path]) -> list[str]:
-    """What scripts/growth.py measured, a sentence and a picture each."""
+    """The record of scripts/growth.py, a sentence and a picture a machine."""
     lines = []
     for file, machine in zip(files, read(files), strict=True):
         slopes = ", ".join(f"{name} {curve['slope']:.2f}" for name, curve in machine["curves"].items())
@@ -376,7 +376,7 @@ def growth_lines(files: list[Path]) -> list[str]:
 
 
 def member_lines(record: dict[str, Any]) -> list[str]:
-    """What scripts/members.py measured: a table a data set, a row a member."""
+    """The record of scripts/members.py: a table a data set, a row a member."""
     lines = []
     for data, members in record.items():
         rows = [cells(head) for head in MEMBERS_HEAD]

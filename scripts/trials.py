@@ -218,7 +218,7 @@ def full_disk(name: str, where: Path, epochs: int, right: int) -> dict[str, int]
 
 
 def read_only(name: str, where: Path, epochs: int) -> dict[str, int]:
-    """A folder of a run that may not be written to: told, and unchanged."""
+    """A folder of a run that may not be written to: an error says so, and the folder is unchanged."""
     counts = {"trials": 0, "told": 0, "unchanged": 0}
     with small_disk(where / "disk", "64m") as again:
         folder = where / "disk" / "run"
@@ -248,7 +248,7 @@ def two_processes(name: str, where: Path, epochs: int, right: int) -> dict[str, 
 
 
 def wrong(record: dict[str, dict[str, dict[str, int]]]) -> list[str]:
-    """What went otherwise than it should, in a line each."""
+    """The failures, a line each."""
     lines = []
     for name, trials in record.items():
         for trial, counts in trials.items():
