@@ -651,4 +651,47 @@ MUTANTS: tuple[Mutant, ...] = (
         new="if False:",
         tests="test_pretraining.py -k takes_other_settings",
     ),
+    # dictionaries
+    Mutant(
+        name="gates_teach_the_decoder",
+        file="objectives/sparsity.py",
+        old='fixed = lax.stop_gradient(params["decoder"]["layer_0"])',
+        new='fixed = params["decoder"]["layer_0"]',
+        tests="test_dictionary_forms.py -k gates_own",
+    ),
+    Mutant(
+        name="jump_slope",
+        file="objectives/sparsity.py",
+        old="jnp.where(_near(a, threshold, width), -threshold / width, 0)",
+        new="jnp.where(_near(a, threshold, width), -1 / width, 0)",
+        tests="test_dictionary_forms.py -k pseudo_gradients",
+    ),
+    Mutant(
+        name="moments_kept",
+        file="objectives/dictionaries.py",
+        old="lambda moment, new: jnp.where(new, 0, moment)",
+        new="lambda moment, new: moment",
+        tests="test_dictionary_forms.py -k start_anew",
+    ),
+    Mutant(
+        name="resampled_by_the_error",
+        file="objectives/dictionaries.py",
+        old="-2 * jnp.log(error)",
+        new="-jnp.log(error)",
+        tests="test_dictionary_forms.py -k drawn_by",
+    ),
+    Mutant(
+        name="auxk_of_each_example",
+        file="objectives/dictionaries.py",
+        old="spread = squared_error(rest, rest.mean(0, keepdims=True)).mean()",
+        new="spread = sum_examples(jnp.square(rest))",
+        tests="test_dictionary.py -k auxk_is_what",
+    ),
+    Mutant(
+        name="transcoder_gives_its_inputs",
+        file="objectives/dictionaries.py",
+        old="given = x if read is None else jnp.where(read[None], b, x)",
+        new="given = x",
+        tests="test_dictionary_forms.py -k 'transcoder and topk'",
+    ),
 )

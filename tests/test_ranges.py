@@ -311,6 +311,10 @@ def test_activations_of_integers_are_refused(tmp_path, dtype):
         data.load(tmp_path / "x.npy", range="normalised")
     with pytest.raises(DataError, match=told):
         data.open_stream(tmp_path / "x.npy", range="normalised")
+    for shard_size in (None, 0):
+        chosen = settings_for(tmp_path / "x.npy", "normalised", "dictionary", shard_size=shard_size)
+        with pytest.raises(DataError, match=told):
+            loading.load(chosen)
 
 
 def test_a_shard_of_another_width_or_type_is_refused_by_name(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 from ..checks import check_names, labelled
 from ..core import Batch
 from ..errors import DataError, warn
-from .ranges import RangeName, Standard, apply, fit
+from .ranges import FLOATS, RangeName, Standard, apply, fit
 
 TEST_FRACTION = 0.2  # the default fraction to hold out of data without a test split
 
@@ -191,7 +191,7 @@ def _scaled(a: np.ndarray, what: str, scale: float | None, kind: RangeName) -> n
     """One array as float32: in [0, 1], or finite for another kind of range. Raises DataError for other values."""
     if a.dtype.kind not in "biuf":
         raise DataError(f"{what} holds {a.dtype}; it must hold integers, bool or floats")
-    if kind == "normalised" and a.dtype.kind != "f":
+    if kind in ("normalised", FLOATS) and a.dtype.kind != "f":
         raise DataError(
             f"{what} holds {a.dtype}, and range=normalised is for activations, which are real numbers: save them as "
             "float32 or float16, or take another range"

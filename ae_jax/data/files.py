@@ -21,7 +21,7 @@ from .dataset import (
     tell_idle_scale,
     unit_interval,
 )
-from .ranges import RangeName
+from .ranges import FLOATS, RangeName
 
 # common names of each part in `.npz` files
 NAMES = {
@@ -100,7 +100,8 @@ def arrays(
     Raises:
         DataError: an unreadable file, one without these arrays, or values that `unit_interval` refuses.
     """
-    check_choice("range", range, get_args(RangeName), error=DataError)
+    if range != FLOATS:
+        check_choice("range", range, get_args(RangeName), error=DataError)
     path = expanded(path)
     stored = read_arrays(path)
     found = {name.lower(): array for name, array in stored.items()}

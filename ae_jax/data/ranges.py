@@ -14,6 +14,7 @@ from ..core import Algorithm, Batch
 from ..errors import DataError
 
 RangeName = Literal["unit", "standardised", "normalised", "as_is"]
+FLOATS = "floats"  # as_is, of real numbers alone: how a run reads activations, which it normalises afterwards
 ROWS = 2**14  # examples that `fit` converts to float64 at once
 
 
@@ -61,7 +62,7 @@ def undo(standard: Standard | None, x: Any) -> Any:
     return x * scale + mean
 
 
-def fit(kind: RangeName, parts: Iterable[np.ndarray]) -> Standard | None:
+def fit(kind: RangeName | str, parts: Iterable[np.ndarray]) -> Standard | None:
     """The `Standard` of training data that come in parts [n, *shape], read once, in float64; None for "unit".
 
     standardised: each dimension minus its mean, over its deviation; one that is constant is not scaled. normalised: all
@@ -71,7 +72,7 @@ def fit(kind: RangeName, parts: Iterable[np.ndarray]) -> Standard | None:
     """
     if kind == "unit":
         return None
-    if kind == "as_is":
+    if kind in ("as_is", FLOATS):
         return AS_IS
     count, mean, squares, power, low, high = 0, np.zeros(()), np.zeros(()), 0.0, np.inf, -np.inf
     for part in _slices(parts):

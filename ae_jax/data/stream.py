@@ -41,7 +41,7 @@ from .dataset import (
 from .disk import suffix, written
 from .files import header
 from .folders import FolderContent, Kind, class_labels, is_array, kind_of, look
-from .ranges import AS_IS, RangeName, Standard, apply, fit
+from .ranges import AS_IS, FLOATS, RangeName, Standard, apply, fit
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -426,7 +426,8 @@ def npy(
         test_fraction: the fraction to hold out, in runs of neighbours, if there is no folder `test`.
         seed: of that split.
     """
-    check_choice("range", range, get_args(RangeName), error=DataError)
+    if range != FLOATS:
+        check_choice("range", range, get_args(RangeName), error=DataError)
     check_scale(scale)
     path = expanded(path)
     files = {"train": [path]} if path.is_file() else _found(path, "arrays").files

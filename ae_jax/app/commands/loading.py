@@ -60,7 +60,7 @@ def range_of(settings: Settings, standard: data.Standard | None) -> tuple[data.R
     if kind == "unit":
         check_units(settings.data, standard)
         return kind, options
-    return kind, options | {"range": "as_is"}
+    return kind, options | {"range": ranges.FLOATS if kind == "normalised" else "as_is"}
 
 
 def check_units(source: str, standard: data.Standard | None) -> None:
