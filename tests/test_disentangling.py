@@ -210,7 +210,9 @@ def test_without_a_weight_the_model_learns_as_a_vae_and_each_player_leaves_the_o
     plain = vae(linear(), SGD).rule
     learned = plain.update(params, plain.init(params), batch, address(KEY, 0))[0]
     after, metrics = stepped(factor, params, batch)
-    weighed = stepped(other, params, batch)[0]
+    weighed, parts = stepped(other, params, batch)
+    whole = parts["nll"] + parts["kl"] + 2 * parts["total_correlation"]
+    assert float(parts["loss"]) == pytest.approx(float(whole), rel=1e-12)
     for group in ("encoder", "decoder"):
         same(after[group], learned[group])
     same(weighed["decoder"], learned["decoder"])  # the codes are matched by the encoder alone
