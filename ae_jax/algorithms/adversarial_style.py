@@ -1,4 +1,4 @@
-"""Adversarial autoencoders that are told the label: what is left for the code is the style.
+"""Adversarial autoencoders whose decoder gets the label, so that the code keeps the style.
 
 Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 4: the decoder gets the one-hot label
 beside a code that a critic makes N(0, I). So that an image without a label has a code too, the encoder learns to
@@ -35,7 +35,7 @@ def adversarial_style(
     Args:
         net: the network, one head, whose code holds the classes and then the style.
         optimizer: an optax optimizer; each step has one of its own.
-        classes: how many; None for half of the code. Images with another label, or -1 for none, are told none.
+        classes: how many; None for half of the code. Images with another label, or -1 for none, have none.
         conditional: tell the critic the label, too, so that the styles of each class alone are to be N(0, I) and tell
             nothing of it; without (as in section 4) only those of all classes together are.
         critic_widths: of the critic's hidden layers.

@@ -1,4 +1,4 @@
-"""A classifier on an encoder, trained through it: supervised fine-tuning of what was pretrained.
+"""A classifier on an encoder, trained through it: supervised fine-tuning of a pretrained encoder.
 Hinton & Salakhutdinov (2006), Science 313; Vincent et al. (2010), JMLR 11, section 2.4.
 """
 

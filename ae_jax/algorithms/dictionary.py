@@ -45,7 +45,7 @@ def dictionary(
         weight: of the penalty: the sum of z, or of gated's gates, or the count of jumprelu's active units.
         bandwidth: width of the kernel that gives jumprelu's threshold its gradient, and that threshold at the start.
         widths: units of each prefix that reconstructs alone, rising; () for doubling from a sixteenth of the units.
-        auxiliary: weight of AuxK, the fraction that dead units leave of what is left, times the data's variance.
+        auxiliary: weight of AuxK: the dead units' error in fitting the residual, over its variance, times the data's.
         auxiliary_k: dead units in that sum; None for half of the data's dimensions, as in the paper.
         resample: dead units start anew at badly reconstructed examples, and the optimizer's moments of them at 0.
         dead_after: training examples after which a unit that none of them activated is dead.

@@ -17,7 +17,7 @@ RATIO = {"means": 10.0, "codes": 1.0}  # of the diagonal's weight to that of the
 
 
 def covariance_of(stats: Array, of: CovarianceName) -> Array:
-    """Of the posterior means over the batch, with 1 / B; of codes also the posteriors' mean variance. -> [K, K].
+    """The covariance of posterior means over the batch, with 1 / B; of codes plus their mean variance. -> [K, K].
 
     Args:
         stats: means and log-variances, [B, 2K].

@@ -29,7 +29,7 @@ def made(
 ) -> Algorithm:
     """-log p(x) of binary x in nats: one set of masks a batch in training, the mean p(x) of all sets afterwards.
 
-    Codes, what they decode to (without `direct`), and reconstructions (the conditionals' means) are those of one set.
+    Codes, decoded codes (without `direct`) and reconstructions (the conditionals' means) are those of one set.
 
     Args:
         net: the network, of dense layers, not tied; its code is the hidden layer in the middle.
@@ -43,7 +43,7 @@ def made(
     """
     if masks < 1:
         raise ValueError(f"masks is {masks}; there must be at least 1 set")
-    takes_logits(net := code_only(net), "MADE")  # and no output is to be told its own input
+    takes_logits(net := code_only(net), "MADE")  # and no output may see its own input
     groups = ("encoder", "decoder") + ("direct",) * direct + ("connectivity",) * conditional
 
     def init(key: Key, data: Batch) -> Params:

@@ -37,7 +37,7 @@ def rbm(
         steps: of Gibbs sampling before the negative statistics, k.
         chains: persistent chains that these are taken from; 0 for contrastive divergence, which starts at the data.
         draw_visible: draw the visible units in CD, too, instead of taking their means; persistent chains always do.
-        weight_l2: weight of the sum of w^2 (not of biases); half of what is called weight decay.
+        weight_l2: weight of the sum of w^2 (not of biases); half of the usual weight decay.
         sample_steps: of Gibbs sampling before a sample.
     Raises ValueError for no steps, negative chains, unknown units, or a network that is not tied or not one layer.
     """

@@ -1,5 +1,5 @@
 """Semantic hashing: noise before a sigmoid makes codes binary. Salakhutdinov & Hinton (2009), Int. J. Approximate
-Reasoning 50: what noise cannot change survives it, so the inputs of code units grow large, and the units 0 or 1.
+Reasoning 50: large inputs of code units survive the noise, so they grow, and the units become 0 or 1.
 """
 
 import jax
@@ -29,7 +29,7 @@ def semantic_hashing(
     Args:
         net: the network, one head, its code linear.
         optimizer: an optax optimizer.
-        code_noise: standard deviation of what is added before the sigmoid; the paper's variance of 16 is 4.
+        code_noise: standard deviation of the noise before the sigmoid; the paper's variance of 16 is 4.
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     Raises ValueError for negative noise.

@@ -51,11 +51,11 @@ class Likelihood(NamedTuple):
     init: Init = nothing  # params of its own
     groups: tuple[str, ...] = ()  # the groups that `init` makes; all of them learn
     levels: int | None = None  # of quantised data, which lie at k / (levels - 1); None: values are not quantised
-    # (params, output, x) -> E[x | output and the total of x], [B, *shape]; None: the total says nothing
+    # (params, output, x) -> E[x | output and the total of x], [B, *shape]; None: the total plays no part
     mean_of_total: Callable[[Params, Array, Array], Array] | None = None
 
     def reconstruction(self, params: Params, output: Array, x: Array) -> Array:
-        """E[x | output], [B, *shape]; where the total of x is given rather than modelled, with that total."""
+        """E[x | output], [B, *shape]; with the total of x itself where the likelihood does not model it."""
         return self.mean(params, output) if self.mean_of_total is None else self.mean_of_total(params, output, x)
 
     def check(self, x: Any, what: str = "x") -> None:
@@ -64,12 +64,12 @@ class Likelihood(NamedTuple):
             return
         x = np.asarray(x)
         low, high = float(x.min()), float(x.max())
-        told = f"{what} has values from {low:.4g} to {high:.4g}"
+        values = f"{what} has values from {low:.4g} to {high:.4g}"
         if self.support == "unit" and not (low >= -1e-6 and high <= 1 + 1e-6):
-            raise ValueError(f"this likelihood is of values in [0, 1], and {told}: scale the data, or take another")
+            raise ValueError(f"this likelihood is of values in [0, 1], and {values}: scale the data, or take another")
         if self.support in ("nonnegative", "counts") and not low >= 0:
             raise ValueError(
-                f"this likelihood is of counts, which are not negative, and {told}: give the counts themselves, with "
+                f"this likelihood is of counts, which are not negative, and {values}: give the counts themselves, with "
                 "range=as_is, or take another likelihood"
             )
         if self.support == "counts" and (off := _off(x, 1)) is not None:
@@ -370,7 +370,7 @@ def with_likelihood(net: Autoencoder, p: Likelihood) -> Autoencoder:
 
 
 def takes_logits(net: Autoencoder, what: str) -> None:
-    """Raises ValueError if a network's output is known to be no logits, which `what` (named to the user) takes."""
+    """Raises ValueError if a network's output is known to be no logits, which `what`, named in the message, takes."""
     if net.output not in ("linear", None):
         raise ValueError(
             f"the output is {net.output}, and {what} takes logits, any numbers: leave output_activation linear"

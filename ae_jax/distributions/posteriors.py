@@ -1,4 +1,4 @@
-"""Posteriors q(z | x) of codes, each a record of pure functions of what an encoder emits."""
+"""Posteriors q(z | x) of codes, each a record of pure functions of an encoder's output."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from .priors import LOG_2PI, Prior, normal
 
 
 class Posterior(NamedTuple):
-    """q(z | stats), for what the encoder emits of x: stats [B, heads * K]."""
+    """q(z | stats), where stats [B, heads * K] is the encoder's output for x."""
 
     heads: int  # vectors of size K that the encoder emits
     prior: Prior  # the one that `kl` is to

@@ -24,12 +24,12 @@ LOG_2PI = 1.8378770664093453
 class Prior(NamedTuple):
     """A distribution p(z) of codes."""
 
-    # (params, key, n, dtype=float, y=None) -> z [n, K]; labels y [n] name modes, and one that names none gets any
+    # (params, key, n, dtype=float, y=None) -> z [n, K]; labels y [n] name modes; a label that names none gets any
     draw: Callable[..., Array]
     log_prob: Callable[[Params, Array], Array] | None = None  # (params, z [..., K]) -> [...], nats; None: not known
     init: Init = nothing  # params of its own
     groups: tuple[str, ...] = ()  # the groups that `init` makes; all of them learn
-    modes: int = 0  # that labels can name
+    modes: int = 0  # the number that labels can name
 
 
 def normal(size: int, scale: float = 1.0) -> Prior:

@@ -223,7 +223,7 @@ def simvq(size: int, commitment: float = 0.25, gradient: GradientName = "straigh
 def moving(
     size: int, commitment: float = 0.25, decay: float = 0.99, least: float = 0.0, gradient: GradientName = "straight"
 ) -> Quantiser:
-    """Vectors that are moving averages of what they stand for, appendix A.1 of arXiv:1711.00937.
+    """Vectors that are moving averages of the h that they stand for, appendix A.1 of arXiv:1711.00937.
 
     Args:
         size: how many vectors there are.
@@ -280,7 +280,7 @@ def moving(
 
 
 def residual(levels: Sequence[Quantiser], drop: float = 0.0, gradient: GradientName = "straight") -> Quantiser:
-    """Each level quantises what the levels before it have left of h; a vector is the sum of theirs.
+    """Each level quantises the remainder of h after the levels before it; a vector is the sum of theirs.
 
     Zeghidour et al. (2021), arXiv:2107.03312, algorithm 1. Every level has its own cost on its own remainder.
 

@@ -1,4 +1,4 @@
-"""Judging sparse dictionaries: how sparse codes are, what they explain, and what their units are like.
+"""Judging sparse dictionaries: how sparse codes are, how much they explain, and properties of their units.
 
 Codes z [N, K] have exact zeros, and a unit is active where z > 0; x and x_hat are [N, ...]. All are plain functions of
 arrays, and of whole sets: no number is a mean over batches.
@@ -49,12 +49,12 @@ def norm_ratio(x_hat: Any, x: Any) -> Array:
 
 
 def loss_recovered(loss: Callable[[Any], Any], x: Any, x_hat: Any, ablated: Any = None) -> float:
-    """(L_ablated - L_x_hat) / (L_ablated - L_x): how much of what x does for a loss reconstructions do, too.
+    """(L_ablated - L_x_hat) / (L_ablated - L_x): the share of x's effect on a loss that reconstructions keep.
 
     `loss` takes activations [N, ...] and gives a number, or one for each example, such as the cross-entropy of the
-    layers above them. `ablated` is what stands for no activation: zeros by default; their mean is usual, too.
+    layers above them. `ablated` stands for the absence of activations: zeros by default; their mean is usual, too.
 
-    Raises ValueError where x does no better than that, as nothing could be recovered.
+    Raises ValueError where the loss of x is not below that of `ablated`, as there is nothing to recover.
     """
     ablated = jnp.zeros_like(x) if ablated is None else jnp.broadcast_to(ablated, jnp.shape(x))
     none, made, whole = (float(np.mean(np.asarray(loss(a), np.float64))) for a in (ablated, x_hat, x))

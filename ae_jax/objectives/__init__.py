@@ -1,1 +1,1 @@
-"""What several algorithms share: objectives, games, masks, Jacobians, recoding."""
+"""Parts that several algorithms share: objectives, games, masks, Jacobians, recoding."""

@@ -5,7 +5,7 @@ Smolensky (1986); Hinton (2002), Neural Computation 14; Welling, Rosen-Zvi & Hin
     E(v, h) = base(v) + base(h) - b.v - c.h - v W h
 
 Such a machine is a tied linear `Autoencoder` (`networks.rbm`): `encode` gives a = W^T v + c, `decode` W h + b, the
-natural parameters of one side given the other. What the learning rule and the estimators of Z share.
+natural parameters of one side given the other. The learning rule and the estimators of Z share this file.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ UNITS: dict[str, Units] = {
 
 
 class Machine(NamedTuple):
-    """A network and what its two sides are made of."""
+    """A network and the units of its two sides."""
 
     net: Autoencoder
     visible: Units

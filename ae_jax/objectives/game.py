@@ -14,7 +14,7 @@ from ..checks import is_concrete
 from ..core import Batch, Key, Loss, Net, Optimizer, Params, Rule, chain, descend
 from ..distributions.sums import softplus
 
-Draw = Callable[[Params, Batch, Key], Array]  # what the critic looks at, [B, D]
+Draw = Callable[[Params, Batch, Key], Array]  # the inputs of the critic, [B, D]
 
 
 def perceptron(widths: Sequence[int]) -> Net:
@@ -72,7 +72,7 @@ def game(
     then the encoder learns to have codes taken for draws from the prior (by the form that does not saturate).
     `rates` are the learning rates of the critic and of the encoder over the optimizer's.
 
-    Reports `<name>critic` and `<name>confusion`; where nothing is left to tell, they are 2 log 2 and log 2.
+    Reports `<name>critic` and `<name>confusion`; 2 log 2 and log 2 where codes look like draws.
     """
     group = f"{name}critic"
 

@@ -1,4 +1,4 @@
-"""||J(x)||_F^2 of an encoder's Jacobian J [K, D], exactly or estimated. What contractive penalties are made of.
+"""||J(x)||_F^2 of an encoder's Jacobian J [K, D], exactly or estimated, for contractive penalties.
 
 Every function here takes f(x [B, *shape], *fixed [B, ...]) -> z [B, K], each example by itself, differentiates it in x
 alone, and gives [B]. Hutchinson's estimator (1990) is E ||J^T v||^2 = ||J||_F^2 for random signs v.
@@ -30,7 +30,7 @@ def exact(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> 
 def by_inputs(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
     """`exact` by the columns of f. -> [B].
 
-    What does not depend on a column, f's own values and slopes, is computed once for all blocks, by jax.linearize.
+    The values and slopes of f, which do not depend on a column, are computed once for all blocks, by jax.linearize.
     All examples go through a block together, so that the tangents of a first affine layer, which are rows of its
     kernel, are computed once for all of them.
     """

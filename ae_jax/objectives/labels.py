@@ -1,4 +1,4 @@
-"""Labels: which are used where there are few, how they teach, and codes that hold a class beside a style."""
+"""Labels: a choice of a few of them, their loss, and codes of a class and a style."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,8 @@ from .recode import linear_code, recoded
 def draw_labelled(data: Batch, key: Key, count: int, classes: int) -> Batch:
     """`count` labelled examples, drawn by the key and, as far as the data go, evenly from `classes` classes.
 
-    Labels are integers from 0 to classes - 1; any other is none, and examples without one come last, if it must be.
+    Labels are integers from 0 to classes - 1; any other means none. Examples without a label come last, where the
+    others are too few.
     Raises ValueError for data without labels, or fewer examples than that.
     """
     if data.y is None:
@@ -22,7 +23,7 @@ def draw_labelled(data: Batch, key: Key, count: int, classes: int) -> Batch:
     order = jax.random.permutation(key, len(data.x))
     y = data.y[order]
     member = jax.nn.one_hot(y, classes, dtype=jnp.int32)  # [N, C]
-    rank = (jnp.cumsum(member, 0) * member).sum(-1)  # the how-many-eth of its class, [N]; 0 of none
+    rank = (jnp.cumsum(member, 0) * member).sum(-1)  # its place within its class, from 1, [N]; 0 without one
     rank = jnp.where(rank == 0, len(y), rank)
     chosen = order[jnp.argsort(rank)[:count]]  # all firsts, then all seconds, ...
     return Batch(data.x[chosen], data.y[chosen])
@@ -35,7 +36,7 @@ def cross_entropy(logits: Array, y: Array) -> Array:
 
 
 def class_and_style(net: Autoencoder, classes: int | None) -> tuple[Autoencoder, int]:
-    """The net with a softmax over the first part of its code, which is then the class, and how large that part is.
+    """The net with a softmax over the first part of its code, which is then the class, and the size of that part.
 
     None for half of the code. Raises ValueError unless a class and a style have room in the code.
     """

@@ -37,9 +37,9 @@ GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-varia
 
 
 class Drawn(NamedTuple):
-    """What a model gives an objective, for S draws of the code of each of B examples."""
+    """The quantities that a model gives an objective, for S draws of the code of each of B examples."""
 
-    stats: Array  # [B, heads * K], what the encoder emits
+    stats: Array  # [B, heads * K], the encoder's output
     z: Array  # [S, B, K]
     log_q: Array  # log q(z | x), [S, B]
     log_p: Array  # log p(z), [S, B]
@@ -59,7 +59,7 @@ class Drawn(NamedTuple):
 
 
 class LatentModel(NamedTuple):
-    """See the module; made by `latent_model`."""
+    """A latent-variable model; `latent_model` makes one."""
 
     net: Autoencoder
     likelihood: Likelihood
@@ -100,13 +100,13 @@ def latent_model(
         posterior: by default a diagonal Gaussian.
         prior: by default the posterior's own; the KL to it has a closed form.
     Raises ValueError for a likelihood that the network's output cannot be, a prior without `log_prob`, a network whose
-    code is not linear, or which makes more of an input than its code.
+    code is not linear, or which decodes more than its code.
     """
     linear_code(code_only(net))
     if likelihood == "squared":
         raise ValueError(
-            "likelihood squared is no probability, and a bound on log p(x) needs one: take gaussian, whose nll with "
-            "sigma=0.5**0.5 it is, but for a constant"
+            "likelihood squared is no probability, and a bound on log p(x) needs one: take gaussian; with "
+            "sigma=0.5**0.5 its nll is the squared error plus a constant"
         )
     p = likelihoods.likelihood(likelihood, net)  # pyright: ignore[reportArgumentType]
     q = gaussian(net.latents) if posterior is None else posterior

@@ -1,8 +1,8 @@
 """Masks that make a network of dense layers autoregressive: output d depends only on inputs before it in an order.
 
 Germain et al. (2015), arXiv:1502.03509. Every unit has a degree: an input its place in the order, 1 to D; a hidden
-unit a number m from 1 to D - 1, and it sees only what has a degree of at most m. The masked network is the network
-itself on masked weights, so masks are nothing but a function of degrees.
+unit a number m from 1 to D - 1, and it sees only units whose degree is at most m. The masked network is the network
+itself on masked weights, so masks are functions of degrees alone.
 """
 
 from collections.abc import Callable

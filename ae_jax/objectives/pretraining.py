@@ -1,4 +1,4 @@
-"""Pretraining: members that fine-tune or cluster codes begin as a plain autoencoder. And runs that end at their best.
+"""Pretraining: members that fine-tune or cluster codes begin as a plain autoencoder. Also the best epoch of a run.
 
 Hinton & Salakhutdinov (2006), Science 313; Xie, Girshick & Farhadi (2016), ICML, section 3.2: k-means on the codes.
 """

@@ -1,4 +1,4 @@
-"""Regularized autoencoders: reconstruction plus a penalty. What plain, denoising, sparse and contractive share."""
+"""Regularized autoencoders, reconstruction plus a penalty: plain, denoising, sparse and contractive ones share it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +36,7 @@ def regularized(
     """-log p(x | decode(encode(x))) + penalty + weight_l2 * sum of w^2, descended in "encoder" and "decoder".
 
     `hyper`, numbers or schedules, go to the penalty. Training and evaluation compute the same loss, except that in
-    training the network is given a key and the penalty is told `train=True`. Raises ValueError for a negative number.
+    training the network is given a key and the penalty gets `train=True`. Raises ValueError for a negative number.
     """
     p = likelihood_of(likelihood, net)
     hyper["weight_l2"] = weight_l2
