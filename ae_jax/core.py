@@ -29,7 +29,7 @@ def address(key: Key, *path: str | int | Array) -> Key:
     bit set. In JAX `split(key)[i] == fold_in(key, i)`, so a number and a split may give the same key. A name gives
     another key, since numbers lie below 2^31: give each of two uses of a key a name.
 
-    Raises ValueError for a number outside [0, 2^31) that is not traced, TypeError for what is no name or whole number.
+    Raises ValueError for a number outside [0, 2^31) that is not traced, TypeError for a part of another type.
     """
     for part in path:
         if isinstance(part, str):
@@ -57,7 +57,7 @@ class Batch(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """What a loss function returns. The mean over examples is taken in one place only: `descend`."""
+    """The result of a loss function. The mean over examples is taken in one place only: `descend`."""
 
     value: Array  # [B] or []
     metrics: Metrics = {}  # each [B] or []
@@ -122,7 +122,7 @@ class Algorithm(NamedTuple):
     sample: Callable[[Params, Key, int], Array] | None = None  # n new examples [n, *shape]: E[x | z] where z is a code
     draw: Callable[[Params, Key, int], Array] | None = None  # n draws of x itself, with the noise of p(x | z)
     log_weight: Callable[[Params, Batch, Key], Array] | None = None  # log p(x, z) - log q(z | x), z ~ q, [B]
-    check: Callable[[Any, str], None] | None = None  # (x, what it is) -> ValueError for data that it cannot learn
+    check: Callable[[Any, str], None] | None = None  # (x, its description) -> ValueError for data that it cannot learn
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any
     statistics: tuple[str, ...] = ()  # the groups of params that are measured or drawn, not learned

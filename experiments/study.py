@@ -58,7 +58,7 @@ RUNS = str(Path(__file__).resolve().parents[1] / "runs")
 # the settings of every experiment; "full" and "data" of those that have them
 HELP = {
     "seeds": "how many runs of each arm; a seed gives all arms the same start and batches.",
-    "seed": "the first of them, of which pictures are.",
+    "seed": "the first of them, which the pictures show.",
     "data": "a source of `ae_jax.data.load`.",
     "out": "folder for the record.",
     "runs": "folder for the checkpoints of unfinished experiments.",
@@ -633,7 +633,7 @@ def table(row: Mapping[str, Any]) -> str:
 
 
 def verdict(row: Mapping[str, Any], label: str) -> str:
-    """What a record says of one metric's claim or published value; empty where it claims nothing."""
+    """The verdict of a record on one metric's claim or published value; "" without one."""
     if label in row["claims"]:
         said = {True: "above 0, as claimed", False: "NOT above 0", None: "one seed: no interval"}
         return said[row["claims"][label]["holds"]]

@@ -655,7 +655,7 @@ def describe_machine() -> tuple[str, dict[str, Any]]:
 
 
 def cpu_name() -> str:
-    """As the kernel calls it, without the marks."""
+    """The kernel's name of the processor, without trademark signs."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
     name = found[1].strip() if found else platform.processor() or platform.machine()

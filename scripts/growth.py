@@ -30,7 +30,7 @@ ON_GPU = {"seeds": (1, 2, 4, 8, 16, 32, 64, 128), "width": (64, 125, 250, 500, 1
 
 
 def seconds(images: int, width: int, seeds: int, latents: int, repeats: int) -> list[float]:
-    """How long an epoch of all seeds takes, for each repeat after the first, which compiles."""
+    """Seconds of an epoch of all seeds, for each repeat after the first, which compiles."""
     import jax
     import optax
 
@@ -55,7 +55,7 @@ def seconds(images: int, width: int, seeds: int, latents: int, repeats: int) -> 
 
 
 def slope(sizes: list[int], times: list[float]) -> float:
-    """Of the larger half, on log-log axes, by least squares."""
+    """The slope of the larger half, on log-log axes, by least squares."""
     import numpy as np
 
     half = len(sizes) // 2

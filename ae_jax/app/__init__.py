@@ -1,1 +1,1 @@
-"""What a person touches: the command line, files, pictures, the report."""
+"""The parts that a person uses: the command line, files, pictures, the report."""

@@ -37,7 +37,7 @@ class Index(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one example."""
+        """The shape of one example."""
         return tuple(self.about["shape"])
 
 

@@ -105,7 +105,7 @@ OPTIONS: dict[str, Callable[..., Dataset]] = {
     "reuters": reuters,
 }
 
-# what `load` takes, each with a line of description
+# the sources of `load`, each with a line of description
 SOURCES = {
     "digits": "scikit-learn's handwritten digits: 1437 + 360 of 8x8, 10 classes",
     "photos": "patches of scikit-learn's two sample photographs, grey or colour, any size",

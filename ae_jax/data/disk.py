@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 TEMPORARY = (".ae_jax-", ".tmp")  # start and end of an unfinished file's name; a kill -9 can leave one
-# a run's own files and folders: what training writes, and what is drawn; other files in its folder are the user's
+# a run's own files and folders, written by training or drawn afterwards; other files in its folder are the user's
 LOCK = "lock"
 LEARNED = ("config.json", LOCK, "log.jsonl", "checkpoints", "results.json")
 OF_RUN = (*LEARNED, "report.html", "pictures", "samplers")

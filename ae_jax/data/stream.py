@@ -658,5 +658,5 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> Callable[..., So
         return npy if kind == "arrays" else images
     raise DataError(
         f"{source} cannot be streamed: that takes a .npy file, a folder of .npy files or of images, or a prepared "
-        f"set of TensorFlow Datasets, in {prepared_in(data_dir)}; what is loaded whole is trained without a stream"
+        f"set of TensorFlow Datasets, in {prepared_in(data_dir)}; train other data without a stream"
     )

@@ -69,7 +69,7 @@ def red_and_blue(*, size: int = 32, count: int = 4000, test_count: int | None = 
         size: side of the images in pixels, 16 at least, even.
         count: how many to train on.
         test_count: how many to test on; a fifth of `count` by default.
-        seed: of what is drawn.
+        seed: of the images.
 
     Raises:
         DataError: a size that is odd or too small, or no images.

@@ -20,8 +20,8 @@ from ..core import Key, Params, address
 from .distances import squared_distances
 
 QuantiserName = Literal["moving", "learned", "simvq", "residual", "fsq", "lfq", "spherical"]
-CODEBOOKS = ("moving", "learned", "simvq", "residual")  # those that choose among vectors
-SIGNS = ("lfq", "spherical")  # those that keep signs
+CODEBOOKS = ("moving", "learned", "simvq", "residual")  # quantisers that choose among vectors
+SIGNS = ("lfq", "spherical")  # quantisers that keep signs
 GradientName = Literal["straight", "rotation"]
 LEVELS = Range(3, 2**31 - 1, False, "each number has at least 3 levels; signs alone are --quantiser lfq")
 
@@ -29,7 +29,7 @@ LEVELS = Range(3, 2**31 - 1, False, "each number has at least 3 levels; signs al
 class Quantised(NamedTuple):
     """The result of quantising N vectors of dimension D."""
 
-    vectors: Array  # [N, D], those that stand for them; their gradient is passed on to h
+    vectors: Array  # [N, D], the chosen vectors; their gradient is passed on to h
     symbols: Array  # [N, L], integers from 0 to `sizes` - 1
     cost: Array  # [N], to be added to the loss
     patch: Params  # groups of params to overwrite; {} outside training
@@ -203,7 +203,7 @@ def learned(size: int, commitment: float = 0.25, gradient: GradientName = "strai
 
 
 def simvq(size: int, commitment: float = 0.25, gradient: GradientName = "straight") -> Quantiser:
-    """Vectors C W of which C is fixed and gradient descent moves W: every step moves all of them.
+    """Vectors C W: C is fixed and gradient descent moves W, so every step moves all of them.
 
     Zhu et al. (2024), arXiv:2411.02038; the cost is that of `learned`. C is drawn from the data and W starts
     as the identity.

@@ -23,7 +23,7 @@ def softplus(a: Array) -> Array:
     if a.dtype.itemsize > 4:
         return jnp.maximum(a, 0) + jnp.log1p(jnp.exp(-jnp.abs(a)))
     s = 1 / (1 + 2 * jnp.exp(jnp.abs(a)))  # log(1 + exp(-|a|)) = 2 artanh(s), and s is at most 1/3:
-    series = [2 / (2 * k + 1) for k in reversed(range(7))]  # what these terms leave out is within 1e-8
+    series = [2 / (2 * k + 1) for k in reversed(range(7))]  # the terms left out are within 1e-8
     return jnp.maximum(a, 0) + s * jnp.polyval(jnp.asarray(series, a.dtype), jnp.square(s), unroll=8)
 
 

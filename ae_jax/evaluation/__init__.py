@@ -54,7 +54,7 @@ METRICS: dict[str, Metric] = {
     ),
     "penalty": Metric("the regulariser, before its weight"),
     "auxiliary": Metric(
-        "squared error of the dead units' fit to what the others leave, over its variance in the batch; 0 without dead "
+        "squared error of the dead units' fit to the others' residual, over its variance in the batch; 0 without dead "
         "units",
         "lower",
     ),

@@ -1,4 +1,4 @@
-"""What the codes of a whole set share: the aggregate posterior q(z) = 1/N sum_n q(z | x_n) of Gaussian posteriors.
+"""The codes of a whole set: the aggregate posterior q(z) = 1/N sum_n q(z | x_n) of Gaussian posteriors.
 
 Hoffman & Johnson (2016), "ELBO surgery". All numbers are in nats.
 """
@@ -40,7 +40,8 @@ def decomposition(stats: Array, z: Array) -> dict[str, Array]:
 def gaussian_total_correlation(codes: Array | np.ndarray) -> float:
     """The total correlation of a Gaussian with the covariance of the codes: -1/2 log det of their correlation.
 
-    A lower bound of what a full measure finds only where marginals are Gaussian. Units that do not vary do not count.
+    It is a lower bound of the codes' own where marginals are Gaussian, and not elsewhere. Units that do not vary do not
+    count.
     """
     codes = np.asarray(codes, np.float64)
     moving = codes[:, codes.std(0) > 1e-6 * np.abs(codes).max(initial=1e-300)]

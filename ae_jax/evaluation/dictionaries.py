@@ -30,7 +30,7 @@ def dead(z: Array) -> Array:
 def fvu(x_hat: Any, x: Any) -> Array:
     """Fraction of variance unexplained: ||x - x_hat||^2 over ||x - mean x||^2, both summed over the set. -> [].
 
-    1 for the mean of x, and more for what is further from x than it: an offset is an error.
+    1 for the mean of x, and more for a reconstruction that is further from x: an offset is an error.
     """
     x, x_hat = (jnp.asarray(a).reshape(len(a), -1) for a in (x, x_hat))
     return jnp.square(x - x_hat).sum() / jnp.square(x - x.mean(0, keepdims=True)).sum()

@@ -1,7 +1,7 @@
 """Disentanglement of codes: how each factor of variation is spread over the units of a code.
 
 Measures of whole sets: functions of all codes and factors, in NumPy and scikit-learn, in float64. Factors are [N, F]:
-any numbers, of which each value is a level.
+any numbers; each value is a level.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""How near an image is to the one it stands for: PSNR, and SSIM as scikit-image computes it.
+"""The quality of an image beside its original: PSNR, and SSIM as scikit-image computes it.
 
 Wang, Bovik, Sheikh & Simoncelli (2004), "Image quality assessment: from error visibility to structural similarity",
 IEEE Trans. Image Processing 13(4).

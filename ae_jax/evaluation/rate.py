@@ -63,14 +63,14 @@ def code_length(symbols: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Bits that an ideal entropy coder spends on each example, - sum log2 p, units coded apart. [N, K] -> [N].
 
     An arithmetic coder comes within two bits of the sum over a whole file. `probabilities` [K, count], of
-    `frequencies`, are the coder's and must not be learned from what it codes.
+    `frequencies`, are the coder's and must not be learned from the coded examples.
     """
     with np.errstate(divide="ignore"):
         return -np.log2(probabilities[np.arange(symbols.shape[1]), symbols]).sum(1)
 
 
 def tiles(image: np.ndarray, size: int) -> np.ndarray:
-    """An image cut into squares, row by row; what is left over at the right and below is left out.
+    """An image cut into squares, row by row; the rest at the right and below is left out.
 
     [H, W, C] -> [H // size * (W // size), size, size, C]. Raises ValueError for an image smaller than a tile.
     """

@@ -51,7 +51,7 @@ def paired_difference(
 ) -> dict[str, Any]:
     """`summarise(a - b)` and `p`, the two-sided p value of the paired t test that the mean difference is 0.
 
-    a[i] and b[i] must share what is random between them (seed, split). `p` is None with one pair; where all
+    a[i] and b[i] must share everything random (seed, split). `p` is None with one pair; where all
     differences are equal, the test's limit: 1 if they are zero, else 0. Raises ValueError for unequal lengths.
     """
     from scipy.stats import t

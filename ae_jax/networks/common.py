@@ -131,10 +131,11 @@ def pair(
     """An `Autoencoder` of two Flax modules (see this file's docstring for how they are called).
 
     The encoder emits a code [B, K], or several as [B, heads * K]; the decoder `outputs` numbers for each number of an
-    example, those of one number together. In
-    training every stream of random numbers that a module asks for is one; else there is none. `code_activation` and
-    `output_activation` are what the modules end in; known ones are kept by name in `Autoencoder.activation` and
-    `Autoencoder.output`.
+    example, those of one number together.
+
+    In training every stream of random numbers that a module asks for is one; else there is none. `code_activation` and
+    `output_activation` are the last activations of the modules; known ones are kept by name in
+    `Autoencoder.activation` and `Autoencoder.output`.
 
     Raises TypeError for anything but modules of flax.linen, such as those of flax.nnx.
     `init` raises ValueError for a module that keeps variables besides its params (BatchNorm does), that draws random

@@ -73,7 +73,7 @@ def ends(read: Any, x: Array) -> tuple[Array, Array]:
 def start(net: Autoencoder, key: Key, data: Batch, read: Any = None) -> Params:
     """Params with random unit rows, an encoder that is their transpose, and the data's mean for b; see `ends`.
 
-    Beside them are `variance`, the mean squared distance of what the decoder gives from its mean, and `idle`, for each
+    Beside them are `variance`, the mean squared distance of the decoder's part of x from its mean, and `idle`, for each
     unit the training examples since one activated it, [K] int32.
     """
     params = net.init(key, data)
@@ -96,7 +96,7 @@ class Terms(NamedTuple):
     a: Array  # [B, K], before the sparsity
     z: Array  # [B, K]
     rest: Array  # x - x_hat [B, *shape], 0 where the encoder reads and the decoder does not give
-    loss: Loss  # the error and what the form adds
+    loss: Loss  # the error and the terms of the form
 
 
 def terms(
@@ -123,9 +123,9 @@ def terms(
 
 
 def auxiliary(params: Params, a: Array, rest: Array, dead: Array, k: int) -> Array:
-    """AuxK: what the k largest dead units leave of `rest`, over its variance in the batch; Gao et al. (2024), A.2. [B].
+    """AuxK: the error of the k largest dead units in fitting `rest`, over its variance in the batch. [B].
 
-    It is 0 without dead units. A batch of one example has no variance, and no AuxK.
+    Gao et al. (2024), A.2. It is 0 without dead units. A batch of one example has no variance, and no AuxK.
     """
 
     def left() -> Array:

@@ -74,7 +74,7 @@ def in_blocks(block: Callable[[Array], Array], size: int, group: int, dtype: Any
 
 
 def closed(layer: Callable[..., tuple[Array, Array]], x: Array, *fixed: Array) -> Array:
-    """Of one affine layer and an elementwise s: sum_j s'_j^2 ||W_j||^2, Rifai et al. (2011). -> [B].
+    """For one affine layer and an elementwise s: sum_j s'_j^2 ||W_j||^2, Rifai et al. (2011). -> [B].
 
     `layer(x, *fixed)` gives W [D, K] and s' [B, K], as `Autoencoder.layer` does.
     """
@@ -90,7 +90,7 @@ def hutchinson(f: Callable[..., Array], x: Array, *fixed: Array, key: Key, sampl
 
 
 def square_norm(method: str, *, samples: int = 1, group: int = 32) -> Callable[..., Array]:
-    """One of the above by name, as (f, layer, key, x, *fixed) -> [B], of which each uses what it needs.
+    """One of the above by name, as (f, layer, key, x, *fixed) -> [B]; each uses the arguments that it needs.
 
     Args:
         method: exact, closed or hutchinson.

@@ -21,7 +21,7 @@ FormName = Literal["topk", "batch_topk", "matryoshka", "l1", "april", "gated", "
 COUNTED = ("topk", "batch_topk", "matryoshka")  # forms that keep k units
 WEIGHED = ("l1", "april", "gated", "jumprelu")  # forms with a penalty
 DECAY = 0.95  # of the threshold's moving mean, in one step
-START = 1024  # examples, at most, of which a threshold is measured at the start
+START = 1024  # the most examples that a threshold is measured on at the start
 
 
 class Form(NamedTuple):

@@ -296,7 +296,7 @@ def check(mesh: Mesh | None, seeds: int, batch_size: int) -> None:
 
 
 def batches(mesh: Mesh | None) -> Any:
-    """How a group's batch lies over its devices: the `sharding` that `core.epoch` takes."""
+    """The layout of a group's batch over its devices: the `sharding` that `core.epoch` takes."""
     return None if mesh is None else P("data")  # not of the mesh: inside `spread` there is no axis "seeds"
 
 

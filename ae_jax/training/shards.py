@@ -123,7 +123,7 @@ def in_order(stream: Stream, mesh: Mesh | None = None) -> Generator[Batch, None,
 
 
 def _added(total: dict[str, Any], metrics: Metrics, n: int) -> dict[str, Any]:
-    """Sums over examples, float64: a product by n, divided by n, is what it was."""
+    """Sums over examples, float64, so that a product by n, divided by n, is unchanged."""
     metrics = shares({k: np.asarray(m, np.float64) for k, m in metrics.items()})
     return {k: total.get(k, 0.0) + n * m for k, m in metrics.items()}
 

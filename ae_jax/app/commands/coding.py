@@ -132,7 +132,7 @@ def sample(
     draws: bool = False,
     sampler: SamplerName | None = None,
 ) -> tuple[np.ndarray, str]:
-    """n new examples [n, *shape], and in words what they are; written to .npy, .npz or a .png grid.
+    """n new examples [n, *shape], and their description; written to .npy, .npz or a .png grid.
 
     The same `key` draws the same ones. With `draws` they have the noise of p(x | z). With a `sampler` their codes are
     drawn from the prior that it fits to the run's codes, see `sampling.fitted`. Raises RunError for a run that has no
@@ -166,7 +166,7 @@ def sample(
     if make is None:
         raise RunError(
             f"{opened.settings.algorithm} has no draws of examples, as its decoder gives no distribution of x: leave "
-            "--draws out for what it decodes"
+            "--draws out for decoded codes"
         )
     x = np.asarray(jax.jit(make, static_argnums=2)(opened.params, key_sampling, n))
     save_examples(out, x)

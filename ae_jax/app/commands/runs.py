@@ -18,7 +18,7 @@ from ..files import data_options as data_options
 from ..files import standard_of as standard_of
 from .loading import Splits, load, of_patches
 
-# what config.json keeps among the settings, found in the data
+# entries of the settings in config.json that come from the data
 RECORDED = ("shape", "validated", "data_checksum", "train_checksum", "vocabulary", "scale", "patches", "standard")
 # the settings that config.json must have for a run to be opened, and their types
 KEPT = {"shape": list, "validated": bool, "optimizer": dict, "algorithm": str, "network": str, "data": str}

@@ -26,7 +26,7 @@ def place_of(folder: run_folder.Folder, name: str, seed: int) -> Path:
 
 
 def save(path: Path, params: Params, about: dict[str, Any]) -> None:
-    """Writes a sampler's params and what they were fitted to, with a checksum of both; whole or not at all."""
+    """Writes a sampler's params and the facts of its fit, with a checksum of both; whole or not at all."""
     path.parent.mkdir(exist_ok=True)
     arrays = {f"params/{name}": np.asarray(leaf) for name, leaf in checkpoints.by_name(params).items()}
     about = {"version": VERSION, **about, "arrays": checkpoints.described(arrays)}

@@ -14,7 +14,7 @@ from ..files import check_output, check_suffix, data_options, read_examples, sta
 
 
 def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> index.Index:
-    """An index over the examples of a source, written to a .npz file; see `read_examples` for what a source is."""
+    """An index over the examples of a source, written to a .npz file; see `read_examples` for sources."""
     from . import runs
     from .coding import exported, in_chunks
 

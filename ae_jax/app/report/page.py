@@ -213,7 +213,7 @@ def _results(results: Mapping[str, Any]) -> Results:
     notes = [
         "Mean over seeds ± its 95% confidence interval by Student's t; std is the standard deviation between seeds."
         if many
-        else "One seed, so no interval: train several to see what is luck."
+        else "One seed, so no interval: train several seeds to see how much is chance."
     ]
     if pca:
         notes.append("PCA: the same measure for principal component analysis with as many components as the code.")
