@@ -122,6 +122,9 @@ class Algorithm(NamedTuple):
     sample: Callable[[Params, Key, int], Array] | None = None  # n new examples [n, *shape]: E[x | z] where z is a code
     draw: Callable[[Params, Key, int], Array] | None = None  # n draws of x itself, with the noise of p(x | z)
     log_weight: Callable[[Params, Batch, Key], Array] | None = None  # log p(x, z) - log q(z | x), z ~ q, [B]
+    # x -> mean and log-variance of a Gaussian q(z | x), [B, 2K]
+    moments: Callable[[Params, Array], Array] | None = None
+    log_prior: Callable[[Params, Array], Array] | None = None  # log p(z), [B, K] -> [B]
     check: Callable[[Any, str], None] | None = None  # (x, its description) -> ValueError for data that it cannot learn
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from ae_jax import corruption, evaluation, networks
 from ae_jax.algorithms import autoencoder, vae
 from ae_jax.core import Algorithm, Batch, Rule, address
-from ae_jax.evaluation import artefacts, codes, likelihood, logistic_pca, pca, probes, samples, statistics
+from ae_jax.evaluation import aggregate, artefacts, codes, likelihood, logistic_pca, pca, probes, samples, statistics
 from ae_jax.objectives.terms import reconstruction
 
 MNIST = Path(__file__).parents[1].parent / "shared" / "data" / "tfds_manual" / "mnist"
@@ -462,7 +462,7 @@ def test_battery_on_pca_is_pca(digits):
     assert got["active_units"] == (z.var(0) > 0.01).sum()
     assert all(evaluation.describe(name) for name in got)
     assert all(isinstance(value, float) for value in got.values())
-    assert not any("log_likelihood" in name or "denoised" in name for name in got)
+    assert not any(part in name for name in got for part in ("log_likelihood", "denoised", "aggregate"))
 
     before = len(traced)
     other = measure(jax.tree.map(lambda p: 2 * p, params), jax.random.key(1))
@@ -496,6 +496,11 @@ def test_battery_of_a_generative_model(digits):
     got = evaluation.all_metrics(algorithm, train, test, samples=4, likelihood_examples=10)(params, key)
     assert all(evaluation.describe(name) for name in got)
     np.testing.assert_allclose(got["test elbo"], -got["test nll"] - got["test kl"], rtol=1e-5)
+    names = ("mutual_information", "aggregate_kl", "aggregate_total_correlation", "gaussian_total_correlation")
+    assert all(f"{name} (n=360)" in got for name in names)
+    np.testing.assert_allclose(
+        aggregate.unit_kl(evaluation.moments(algorithm, params, test.x)).sum(), got["test kl"], rtol=1e-4
+    )
     tenth = np.linspace(0, 359, 10).astype(int)
     part = Batch(test.x[tenth])
     expected = likelihood.log_likelihood(algorithm, params, part, address(key, "likelihood"), 4).mean()

@@ -24,6 +24,8 @@ class Posterior(NamedTuple):
     mean: Callable[[Params, Array], Array]  # (params, stats) -> the deterministic code, [B, K]
     kl: Callable[[Params, Array], Array] | None = None  # (params, stats) -> KL(q || prior) of each dimension, [B, K]
     log_prob: Callable[[Params, Array, Array], Array] | None = None  # (params, stats, z [..., B, K]) -> [..., B]
+    # (params, stats) -> mean, log-variance of a Gaussian, [B, 2K]
+    moments: Callable[[Params, Array], Array] | None = None
     init: Init = nothing  # params of its own
     groups: tuple[str, ...] = ()  # the groups that `init` makes; all of them learn
 
@@ -66,4 +68,5 @@ def gaussian(size: int) -> Posterior:
         mean=lambda params, stats: jnp.split(stats, 2, -1)[0],
         kl=lambda params, stats: kl_standard_normal(*jnp.split(stats, 2, -1)),
         log_prob=lambda params, stats, z: log_each(stats, z).sum(-1),
+        moments=lambda params, stats: stats,
     )

@@ -15,6 +15,7 @@ from jax import Array
 
 from ..checks import labelled as has_label
 from ..core import LABELLED, Algorithm, Batch, Key, Metrics, Params, address, average
+from ..distributions.posteriors import reparameterize
 from ..objectives.terms import reconstruction
 from ..xla.programs import compiled
 from . import (
@@ -111,6 +112,12 @@ METRICS: dict[str, Metric] = {
     "perplexity": Metric("exp of the entropy of the symbols' frequencies over the whole test set"),
     "batch_perplexity": Metric("exp of the entropy of the symbols' frequencies in a batch, a mean over levels"),
     "commitment": Metric("cost of codes for their distance from the quantiser's vectors, with its entropies", "lower"),
+    "mutual_information": Metric("estimate of I(x; z) over n examples, in nats; at most log n"),
+    "aggregate_kl": Metric("KL of the mean of n examples' posteriors to the prior, in nats", "lower"),
+    "aggregate_total_correlation": Metric("total correlation of the mean of n examples' posteriors, in nats"),
+    "gaussian_total_correlation": Metric(
+        "total correlation, in nats, of a Gaussian with the covariance of n examples' drawn codes"
+    ),
     "information": Metric("estimate of the mutual information of x and z, in nats"),
     "total_correlation": Metric("estimate of the total correlation of the code's units, in nats"),
     "dimensions": Metric("estimate of the sum of the KL of each code unit to its prior, in nats"),
@@ -174,6 +181,7 @@ def all_metrics(
     likelihood_examples: int | None = 1000,
     jacobian_examples: int | None = 1000,
     probe_examples: int | None = None,
+    aggregate_examples: int | None = 2000,
 ) -> Callable[[Params, Key], dict[str, float]]:
     """Every metric that applies: a function of one seed's params and a key that gives the metrics by name.
 
@@ -196,6 +204,7 @@ def all_metrics(
         likelihood_examples: at most so many test examples for the likelihood; None for all.
         jacobian_examples: at most so many test examples for the Jacobian; None for all.
         probe_examples: at most so many training examples for the probes; None for all.
+        aggregate_examples: at most so many test examples for the aggregate posterior; None for all.
     """
     train, test = jax.tree.map(jnp.asarray, (train, test))
     if algorithm.classes is not None and test.y is None:
@@ -206,6 +215,7 @@ def all_metrics(
     counted = _note(known, test, "n={}")  # only so many test examples have a label
     noted = lambda name: f"{name} ({counted})" if counted else name
     weighed, moved = _few(test, likelihood_examples), _few(test, jacobian_examples)
+    pooled = _few(test, aggregate_examples)
     likelihood_name = f"test log_likelihood (k={samples}{_note(weighed, test, ', n={}')})"
     jacobian_name = f"jacobian_norm{_note(moved, test, ' (n={})')}"
 
@@ -235,6 +245,11 @@ def all_metrics(
         if algorithm.log_weight is not None:
             key_likelihood = address(key, "likelihood")
             found[likelihood_name] = _likelihood(algorithm, params, weighed, key_likelihood, samples=samples)
+        if algorithm.moments is not None:
+            found |= {
+                f"{name} (n={len(pooled.x)})": value
+                for name, value in _aggregate(algorithm, params, pooled.x, address(key, "aggregate")).items()
+            }
         if factors is not None:
             found[f"mig (bins={disentanglement.BINS})"] = disentanglement.mig(test_codes, factors)
         if algorithm.symbols is not None:
@@ -354,6 +369,34 @@ def _likelihood(algorithm: Algorithm, params: Params, test: Batch, key: Key, sam
     return log_likelihood(algorithm, params, test, key, samples).mean()
 
 
+def _aggregate(algorithm: Algorithm, params: Params, x: Array, key: Key) -> Metrics:
+    parts, z = _decomposed(algorithm, params, x, key)
+    return {
+        "mutual_information": parts["information"],
+        "aggregate_kl": parts["aggregate"],
+        "aggregate_total_correlation": parts["total_correlation"],
+        "gaussian_total_correlation": aggregate.gaussian_total_correlation(z),
+    }
+
+
+@compiled
+def _decomposed(algorithm: Algorithm, params: Params, x: Array, key: Key) -> tuple[Metrics, Array]:
+    assert algorithm.moments is not None
+    assert algorithm.log_prior is not None
+    stats = moments(algorithm, params, x)
+    mean, logvar = jnp.split(stats, 2, -1)
+    z = reparameterize(key, mean, logvar)
+    return aggregate.decomposition(stats, z, algorithm.log_prior(params, z)), z
+
+
+@compiled
+def moments(algorithm: Algorithm, params: Params, x: Array) -> Array:
+    """Means and log-variances of an algorithm's Gaussian posteriors. [N, *shape] -> [N, 2K]."""
+    assert algorithm.moments is not None
+    one = lambda x: algorithm.moments(params, x[None])[0]  # type: ignore[misc]
+    return jax.lax.map(one, x, batch_size=min(500, len(x)))
+
+
 @compiled
 def _jacobian(algorithm: Algorithm, params: Params, x: Array) -> Array:
     return codes.jacobian_norm(partial(algorithm.encode, params), x).mean()
@@ -404,6 +447,7 @@ __all__ = [
     "has_labels",
     "log_likelihood",
     "logistic_pca",
+    "moments",
     "of_known",
     "paired_difference",
     "partition",

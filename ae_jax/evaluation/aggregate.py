@@ -3,6 +3,8 @@
 Hoffman & Johnson (2016), "ELBO surgery". All numbers are in nats.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,15 +14,17 @@ from ..distributions.posteriors import LOG_2PI, log_each
 
 
 @jax.jit
-def decomposition(stats: Array, z: Array) -> dict[str, Array]:
-    """The three parts of the mean KL(q(z | x) || N(0, I)) over a set, each []; 64 examples at once.
+def decomposition(stats: Array, z: Array, log_p: Array | None = None) -> dict[str, Array]:
+    """The parts of the mean KL(q(z | x) || p(z)) over a set, each []; 64 examples at once.
 
-    `information` is I(x; z), at most log N; `total_correlation` KL(q(z) || prod_k q(z_k)); `dimensions` the sum of
-    KL(q(z_k) || p(z_k)). The last two add up to KL(q(z) || p(z)). Chen et al. (2018), arXiv:1802.04942, eq. (2).
+    `information` is I(x; z), at most log N; `aggregate` KL(q(z) || p(z)): the two add up to the mean KL.
+    `total_correlation` is KL(q(z) || prod_k q(z_k)); `dimensions`, of the prior N(0, I) alone, the sum of
+    KL(q(z_k) || p(z_k)): the two add up to `aggregate`. Chen et al. (2018), arXiv:1802.04942, eq. (2).
 
     Args:
         stats: means and log-variances of all posteriors, [N, 2K].
         z: a draw of each, [N, K].
+        log_p: log p(z) of the draws, [N]; None: the prior is N(0, I).
     """
     log_n = jnp.log(jnp.asarray(len(z), z.dtype))
 
@@ -29,12 +33,19 @@ def decomposition(stats: Array, z: Array) -> dict[str, Array]:
         return jax.nn.logsumexp(each.sum(-1)) - log_n, jax.nn.logsumexp(each, 0) - log_n
 
     joint, marginals = lax.map(densities, z, batch_size=min(64, len(z)))
-    log_q, log_p = log_each(stats, z).sum(-1), -0.5 * (jnp.square(z) + LOG_2PI).sum(-1)
-    return {
+    log_q, normal = log_each(stats, z).sum(-1), -0.5 * (jnp.square(z) + LOG_2PI).sum(-1)
+    found = {
         "information": (log_q - joint).mean(),
+        "aggregate": (joint - (normal if log_p is None else log_p)).mean(),
         "total_correlation": (joint - marginals.sum(-1)).mean(),
-        "dimensions": (marginals.sum(-1) - log_p).mean(),
     }
+    return found | ({} if log_p is not None else {"dimensions": (marginals.sum(-1) - normal).mean()})
+
+
+def unit_kl(stats: Any) -> np.ndarray:
+    """The mean over examples of KL(q(z_k | x) || N(0, 1)) of each unit, in float64. [N, 2K] -> [K]."""
+    mean, logvar = np.split(np.asarray(stats, np.float64), 2, -1)
+    return 0.5 * (np.square(mean) + np.exp(logvar) - 1 - logvar).mean(0)
 
 
 def gaussian_total_correlation(codes: Array | np.ndarray) -> float:

@@ -14,6 +14,7 @@ FEW = 500  # updates; fewer hardly move a network from its start
 WORSE = 0.02  # the least remarkable gap to PCA's explained variance
 ALL = 0.9  # PCA's explained variance from which a code of this size has another purpose than compression
 DEAD = 1e-4  # of the largest unit's variance; a unit below it is dead
+ACTIVE = 0.01  # variance of a unit's posterior means from which it tells of the example
 STUCK = 0.005  # share of examples; a bit that differs in fewer is stuck
 
 
@@ -50,6 +51,21 @@ def binary(z: np.ndarray) -> bool:
     """Whether codes are bits: in [0, 1], and nine of ten numbers within 0.1 of an end."""
     z = np.asarray(z)
     return bool(z.min() >= 0 and z.max() <= 1 and (np.abs(z - 0.5) > 0.4).mean() > 0.9 and z.max() > 0.5)
+
+
+def collapse(z: np.ndarray, own: float, other: float) -> str:
+    """On the posterior means [N, K] of different examples and the squared error of what they decode to, beside that of
+    another example's code: whether a variational member's code tells of the example.
+    """
+    size, active = z.shape[1], int((np.asarray(z, np.float64).var(0) > ACTIVE).sum())
+    if active < max(1, size / 10):
+        return f"posterior collapse: {active} of {size} code units are active (variance of their means above {ACTIVE})"
+    if other <= own:
+        return (
+            f"posterior collapse: decoding another example's code is no worse (squared error {other:.4g}, its own "
+            f"{own:.4g})"
+        )
+    return ""
 
 
 def probe(accuracy: float | None, labels: Any) -> str:

@@ -75,6 +75,7 @@ class LatentModel(NamedTuple):
     sample: Callable[[Params, Key, int], Array]  # E[x | z] for n draws of z from the prior
     draw_data: Callable[[Params, Key, int], Array] | None  # x ~ p(x | z), likewise; None: the likelihood has no draw
     log_weight: Callable[[Params, Batch, Key], Array]  # log p(x, z) - log q(z | x), [B]
+    moments: Callable[[Params, Array], Array] | None  # x -> mean and log-variance of a Gaussian posterior, [B, 2K]
 
 
 def observed(likelihood: str | Likelihood, sigma: float | None) -> str | Likelihood:
@@ -191,7 +192,7 @@ def latent_model(
     def sample(params: Params, key: Key, n: int) -> Array:
         return decode(params, codes(params, key, n))
 
-    draw_likelihood = p.draw
+    draw_likelihood, of_stats = p.draw, q.moments
 
     def draw_data(params: Params, key: Key, n: int) -> Array:
         assert draw_likelihood is not None
@@ -213,6 +214,7 @@ def latent_model(
         sample=sample,
         draw_data=None if p.draw is None else draw_data,
         log_weight=lambda params, batch, key: draw(params, batch, key).log_weight[0],
+        moments=None if of_stats is None else lambda params, x: of_stats(params, emitted(params, x)),
     )
 
 
@@ -272,6 +274,8 @@ def variational(
         sample=model.sample,
         draw=model.draw_data,
         log_weight=model.log_weight,
+        moments=model.moments,
+        log_prior=model.prior.log_prob,
         check=model.likelihood.check,
         corrupt=model.net.corrupt,
     )

@@ -102,12 +102,23 @@ def diagnose(
         of_seeds[seed] = (
             diagnosis.reconstruction(value("test explained_variance"), pca),
             diagnosis.code(z),
+            collapse(algorithm, trained.of(seed), x, z),
             "" if test.y is None else diagnosis.probe(value("linear_probe_accuracy"), test.y),
             diagnosis.updates(ran, steps, examples),
             diagnosis.falling(losses),
             diagnosis.stopped(ran, settings.epochs or ran, trained.best_epoch[at]),
         )
     return diagnosis.remarks(of_seeds)
+
+
+def collapse(algorithm: Algorithm, params: Params, x: jax.Array, z: np.ndarray) -> str:
+    """`diagnosis.collapse` of a member with a Gaussian posterior; z are the codes of x."""
+    if algorithm.moments is None or len(x) < 2:
+        return ""
+    few, decode = np.asarray(x[:1000]), jax.jit(algorithm.decode)
+    error = lambda z: float(np.square(np.asarray(decode(params, jnp.asarray(z))) - few).sum() / len(few))
+    own = z[: len(few)]
+    return diagnosis.collapse(z, error(own), error(np.roll(own, len(own) // 2, 0)))
 
 
 def confusion(algorithm: Algorithm, params: Params, splits: Splits) -> dict[str, Any] | None:

@@ -1,0 +1,87 @@
+"""The aggregate posterior: information, divergence and total correlation where they are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.stats import norm
+
+from ae_jax.evaluation import aggregate, diagnosis
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def stats_of(mean, logvar):
+    return jnp.asarray(np.concatenate([mean, np.broadcast_to(logvar, np.shape(mean))], 1))
+
+
+def drawn(stats):
+    mean, logvar = np.split(np.asarray(stats), 2, 1)
+    return jnp.asarray(mean + np.exp(logvar / 2) * RNG.normal(size=mean.shape))
+
+
+def test_separate_posteriors_tell_which_example_and_equal_ones_nothing():
+    apart = stats_of(100 * np.arange(50)[:, None] * [1.0, -1.0], np.log(0.1))
+    found = aggregate.decomposition(apart, drawn(apart))
+    assert float(found["information"]) == pytest.approx(np.log(50), abs=1e-12)
+    assert float(found["total_correlation"]) == pytest.approx(np.log(50), abs=1e-12)  # a unit tells all of the other
+    equal = stats_of(np.ones((50, 2)), np.log(0.5))
+    found = aggregate.decomposition(equal, drawn(equal))
+    assert float(found["information"]) == pytest.approx(0, abs=1e-12)
+    assert float(found["total_correlation"]) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_parts_add_up_to_the_mean_divergence_of_the_draws():
+    stats = stats_of(RNG.normal(size=(70, 3)), RNG.normal(size=(70, 3)))
+    z = drawn(stats)
+    mean, logvar = jnp.split(stats, 2, 1)
+    log_q = norm.logpdf(z, mean, jnp.exp(logvar / 2)).sum(1)
+    found = aggregate.decomposition(stats, z)
+    whole = float((log_q - norm.logpdf(z).sum(1)).mean())
+    assert float(found["information"] + found["aggregate"]) == pytest.approx(whole, abs=1e-10)
+    assert float(found["total_correlation"] + found["dimensions"]) == pytest.approx(
+        float(found["aggregate"]), abs=1e-10
+    )
+    log_p = norm.logpdf(z, 1.0, 2.0).sum(1)
+    other = aggregate.decomposition(stats, z, log_p)
+    assert float(other["information"] + other["aggregate"]) == pytest.approx(float((log_q - log_p).mean()), abs=1e-10)
+    assert "dimensions" not in other
+
+
+def test_a_linear_gaussian_channel_has_its_capacity():
+    # z = x + e with x ~ N(0, I) and e ~ N(0, 1/3 I): I = K / 2 log 4, and q(z) = N(0, 4/3 I)
+    stats = stats_of(RNG.normal(size=(2000, 2)), np.log(1 / 3))
+    found = aggregate.decomposition(stats, drawn(stats))
+    assert float(found["information"]) == pytest.approx(np.log(4), abs=0.08)
+    assert float(found["aggregate"]) == pytest.approx(1 / 3 - np.log(4 / 3), abs=0.08)
+    assert float(found["total_correlation"]) == pytest.approx(0, abs=0.03)
+
+
+def test_the_divergence_of_each_unit():
+    stats = stats_of(np.array([[1.0, 0.0], [-3.0, 0.0]]), np.array([0.0, np.log(4)]))
+    np.testing.assert_allclose(aggregate.unit_kl(stats), [2.5, 0.5 * (3 - np.log(4))], rtol=1e-12)
+
+
+def test_the_total_correlation_of_a_gaussian():
+    z = RNG.normal(size=(500, 2))
+    z = np.linalg.solve(np.linalg.cholesky(np.cov(z, rowvar=False)), (z - z.mean(0)).T).T
+    codes = np.c_[z @ np.linalg.cholesky([[1, 0.6], [0.6, 1]]).T, np.full(500, 2.0)] * [5, 0.1, 1]
+    assert aggregate.gaussian_total_correlation(codes) == pytest.approx(0.2231, abs=1e-4)
+    assert aggregate.gaussian_total_correlation(z) == pytest.approx(0, abs=1e-12)
+    assert aggregate.gaussian_total_correlation(codes[:, 1:]) == 0
+
+
+def test_a_collapsed_posterior_is_told():
+    z = RNG.normal(size=(300, 20))
+    assert diagnosis.collapse(z, 3.0, 9.0) == ""
+    assert diagnosis.collapse(z * np.r_[1, 1, [0.01] * 18], 3.0, 9.0) == ""
+    few = diagnosis.collapse(z * np.r_[1, [0.01] * 19], 3.0, 9.0)
+    assert few == "posterior collapse: 1 of 20 code units are active (variance of their means above 0.01)"
+    assert diagnosis.collapse(0.01 * z[:, :2], 3.0, 3.0).startswith("posterior collapse: 0 of 2 code units")
+    assert diagnosis.collapse(z, 3.0, 3.0).startswith("posterior collapse: decoding another example's code is no worse")
