@@ -247,6 +247,13 @@ IDLE = {
     ("info_vae", "directions"): (9, {}, {"distance": "sliced_wasserstein"}),
     ("vae", "capacity"): (5.0, {"beta": 0.0}, {}),
     ("vae", "capacity_steps"): (5, {}, {"capacity": 5.0}),
+    ("vae", "components"): (5, {}, {"prior": "gmm"}),
+    ("dictionary", "k"): (1, {"form": "l1"}, {}),
+    ("dictionary", "weight"): (0.5, {}, {"form": "l1"}),
+    ("dictionary", "bandwidth"): (0.5, {}, {"form": "jumprelu"}),
+    ("dictionary", "widths"): ((1,), {}, {"form": "matryoshka"}),
+    ("dictionary", "auxiliary"): (0.5, {"form": "l1"}, {}),
+    ("dictionary", "auxiliary_k"): (1, {"form": "l1"}, {}),
 }
 
 
