@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
-from ae_jax.evaluation import disentanglement
+from ae_jax.evaluation import better, describe, disentanglement
 
 RNG = np.random.default_rng(0)
 N = 10_000
@@ -122,6 +122,28 @@ def test_factors_whose_values_do_not_recur_or_vary_are_refused():
         disentanglement.udr([TRUTH])
     with pytest.raises(ValueError, match="by is 'pearson'; it must be one of spearman, lasso"):
         disentanglement.udr([TRUTH, TRUTH], by="pearson")
+
+
+def test_the_battery_has_what_fits_and_says_what_it_leaves_out():
+    some = FACTORS[:300, [0, 1]]
+    found = disentanglement.battery(TRUTH[:300, :2], some, some[:, 0], 0)
+    assert {name.partition(" (")[0] for name in found} == {
+        *("mig", "modularity", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness"),
+        *("factor_vae_score", "beta_vae_score", "explicitness"),
+    }
+    assert found["sap (correlation)"] == disentanglement.sap(TRUTH[:300, :2], some[:, 1:])  # labels have no order
+    assert all(better(name) == "higher" and describe(name) for name in found)
+    assert disentanglement.left_out(2, some) == ""
+    few = disentanglement.battery(TRUTH[:50], FACTORS[:50], None, 0)
+    assert not any("dci" in name for name in few)
+    assert "50 examples" in disentanglement.left_out(5, FACTORS[:50])
+    assert "101 units and 5 factors take minutes" in disentanglement.left_out(101, FACTORS)
+    free = disentanglement.battery(TRUTH[:200], NOISE[:200], None, 0)
+    assert "dci_completeness (trees=50)" in free
+    assert "factor_vae_score" not in free
+    assert "whose values recur" in disentanglement.left_out(5, NOISE)
+    still = disentanglement.battery(TRUTH[:200], 0 * NOISE[:200], None, 0)
+    assert all(np.isnan(value) for value in still.values())
 
 
 def test_each_unit_twice_has_no_gap():

@@ -108,6 +108,21 @@ METRICS: dict[str, Metric] = {
     "mig": Metric(
         "mutual information gap: how much more one code unit tells of a factor than any other; 1 is perfect", "higher"
     ),
+    "sap": Metric(
+        "gap of the two units whose squared correlation with a factor is largest, a mean over ordered factors", "higher"
+    ),
+    "dci_disentanglement": Metric("how far each code unit tells of one factor, by importances of trees", "higher"),
+    "dci_completeness": Metric("how far one code unit tells of each factor, by importances of trees", "higher"),
+    "dci_informativeness": Metric("part of the factors' variance that trees predict from codes", "higher"),
+    "factor_vae_score": Metric(
+        "part of the votes in which the unit that varies least tells the factor held; 1 / factors for noise", "higher"
+    ),
+    "beta_vae_score": Metric(
+        "part of the points from which a linear classifier tells the factor shared; 1 / factors for noise", "higher"
+    ),
+    "modularity": Metric("how far each code unit tells of one factor alone; about 0.66 for noise", "higher"),
+    "explicitness": Metric("2 AUC - 1 of the factors' levels by softmax regression of codes; 0 for noise", "higher"),
+    "udr": Metric("how far the code units of other seeds are those of a seed, in any order", "higher"),
     "symbols_used": Metric("count of symbols that stand for some part of a test example"),
     "perplexity": Metric("exp of the entropy of the symbols' frequencies over the whole test set"),
     "batch_perplexity": Metric("exp of the entropy of the symbols' frequencies in a batch, a mean over levels"),
@@ -185,7 +200,7 @@ def all_metrics(
 ) -> Callable[[Params, Key], dict[str, float]]:
     """Every metric that applies: a function of one seed's params and a key that gives the metrics by name.
 
-    Labels (integers, [N]) add the probes, factors the mutual information gap, `log_weight` the likelihood, `symbols`
+    Labels (integers, [N]) add the probes, factors the scores of disentanglement, `log_weight` the likelihood, `symbols`
     their use, `corrupt` the denoising. A name states the
     number of samples or neighbours, `(k=...)`, and the number of test examples measured if not all are, `(n=...)`:
     evenly spaced ones, or those with a label from 0 on. `describe` explains a name. PCA depends on no seed and is
@@ -251,7 +266,8 @@ def all_metrics(
                 for name, value in _aggregate(algorithm, params, pooled.x, address(key, "aggregate")).items()
             }
         if factors is not None:
-            found[f"mig (bins={disentanglement.BINS})"] = disentanglement.mig(test_codes, factors)
+            seed = np.asarray(jax.random.key_data(address(key, "factors"))).tolist()
+            found |= disentanglement.battery(test_codes, factors, test.y, seed)
         if algorithm.symbols is not None:
             found |= codes.usage(_symbols(algorithm, params, test.x), max(1, len(algorithm.alphabet)))
         if labelled and algorithm.predict is not None:

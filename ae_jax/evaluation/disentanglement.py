@@ -13,6 +13,8 @@ from ..checks import check_choice
 
 BINS = 20  # of a unit's range
 TREES = 50  # of a boosted regressor
+LARGEST = 500  # units times factors with which trees and regressions take seconds
+FEWEST = 100  # examples from which trees and regressions are worth a number
 
 
 def binned(codes: Any, bins: int = BINS) -> np.ndarray:
@@ -245,7 +247,8 @@ def explicitness(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) 
             n, m = int(here.sum()), int((~here).sum())
             if n and m:
                 of_levels.append((rankdata(score)[here].sum() - n * (n + 1) / 2) / (n * m))
-        of_factors.append(2 * np.mean(of_levels) - 1)
+        if of_levels:
+            of_factors.append(2 * np.mean(of_levels) - 1)
     return float(np.mean(of_factors)) if of_factors else float("nan")
 
 
@@ -317,6 +320,44 @@ def _varying(codes: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
             f"none of {factors.shape[1]} factors varies over the {len(codes)} examples: give one that does"
         )
     return codes, factors[:, vary]
+
+
+def battery(codes: Any, factors: Any, labels: Any, seed: Any) -> dict[str, float]:
+    """Every score that fits and takes seconds, by name; `left_out` says which do not. SAP leaves out a factor that
+    equals the labels [N], which have no order. Codes that are not finite have no score.
+    """
+    codes, factors = _both(codes, factors)
+    if not np.isfinite(codes).all():
+        return {}
+    found = {f"mig (bins={BINS})": mig(codes, factors), f"modularity (bins={BINS})": modularity(codes, factors)}
+    ordered = [f for f in factors.T if (f != f[0]).any() and (labels is None or not np.array_equal(f, labels))]
+    if ordered:
+        found["sap (correlation)"] = sap(codes, np.stack(ordered, 1))
+    skipped = left_out(codes.shape[1], factors)
+    if not skipped.startswith("DCI"):
+        whole = dci(codes, factors, seed)._asdict()
+        found |= {f"dci_{name} (trees={TREES})": value for name, value in whole.items()}
+    if not skipped:
+        found["factor_vae_score"] = factor_vae_score(codes, factors, seed)
+        found["beta_vae_score"] = beta_vae_score(codes, factors, seed)
+        found["explicitness (softmax)"] = explicitness(codes, factors, seed)
+    return found
+
+
+def left_out(units: int, factors: Any) -> str:
+    """The scores that `battery` leaves out for codes of so many units, and why; "" for none."""
+    factors = np.asarray(factors)
+    count, number = factors.shape
+    if count < FEWEST or not (factors != factors[:1]).any():
+        return f"DCI, explicitness and the scores by votes were left out: {count} examples, or no factor that varies"
+    if units * number > LARGEST:
+        return (
+            f"DCI, explicitness and the scores by votes were left out, as {units} units and {number} factors take "
+            "minutes: `evaluation.disentanglement` has them"
+        )
+    if not recur(factors):
+        return "explicitness and the scores by votes were left out: they need factors whose values recur"
+    return ""
 
 
 def recur(factors: Any) -> bool:

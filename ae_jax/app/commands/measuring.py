@@ -60,6 +60,11 @@ def measure(
             found = exactly(algorithm, splits, trained.of(seed), key, found)
         for name, value in found.items():
             values.setdefault(name, []).append(value)
+    values |= agreement(algorithm, trained, splits)
+    if factors is not None:
+        units = jax.eval_shape(algorithm.encode, trained.of(trained.good[0]), splits.test.x[:1]).shape[-1]
+        if told := evaluation.disentanglement.left_out(units, factors):
+            say(told)
     speed = [row["examples_per_second"] for row in trained.history]
     matrix = confusion(algorithm, trained.of(trained.good[0]), splits)
     best = dict(zip(trained.seeds, trained.best_epoch, strict=True))
@@ -109,6 +114,17 @@ def diagnose(
             diagnosis.stopped(ran, settings.epochs or ran, trained.best_epoch[at]),
         )
     return diagnosis.remarks(of_seeds)
+
+
+def agreement(algorithm: Algorithm, trained: loop.Trained, splits: Splits) -> dict[str, list[float]]:
+    """The unsupervised ranking of two seeds or more of a member with a Gaussian posterior."""
+    if algorithm.moments is None or len(trained.good) < 2:
+        return {}
+    x = jnp.asarray(splits.test.x[:2000])
+    stats = [np.asarray(evaluation.moments(algorithm, trained.of(seed), x)) for seed in trained.good]
+    codes = [np.split(each, 2, -1)[0] for each in stats]
+    ranked = evaluation.disentanglement.udr(codes, [evaluation.aggregate.unit_kl(each) for each in stats])
+    return {f"udr (spearman, n={len(x)})": ranked.tolist()}
 
 
 def collapse(algorithm: Algorithm, params: Params, x: jax.Array, z: np.ndarray) -> str:
