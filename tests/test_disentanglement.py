@@ -105,8 +105,8 @@ def test_noise_beside_true_factors_does_not_look_modular():
 
 def test_levels_may_be_any_numbers():
     some = FACTORS / 7 - 3
-    for name in ("mig", "factor_vae_score", "sap", "modularity"):
-        seed = (0,) if name == "factor_vae_score" else ()
+    for name in ("mig", "factor_vae_score", "explicitness", "sap", "modularity"):
+        seed = (0,) if name in ("factor_vae_score", "explicitness") else ()
         measure = getattr(disentanglement, name)
         assert measure(TRUTH, some, *seed) == pytest.approx(measure(TRUTH, FACTORS, *seed), abs=1e-12), name
 

@@ -236,7 +236,8 @@ def explicitness(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) 
     chosen = np.random.default_rng(seed).permutation(len(codes))[:examples]
     codes, factors = _standard(codes[chosen]), factors[chosen]
     half, of_factors = len(chosen) // 2, []
-    for factor in factors.T:
+    for values in factors.T:
+        factor = np.unique(values, return_inverse=True)[1]  # scikit-learn wants whole numbers
         if len(np.unique(factor[:half])) < 2:
             continue
         fitted = LogisticRegression(max_iter=200).fit(codes[:half], factor[:half])
