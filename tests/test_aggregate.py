@@ -1,11 +1,19 @@
 """The aggregate posterior: information, divergence and total correlation where they are known."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.scipy.stats import norm
 
+from ae_jax import networks
+from ae_jax.algorithms import autoencoder
+from ae_jax.app.commands import measuring
+from ae_jax.core import Batch
 from ae_jax.evaluation import aggregate, diagnosis
 
 RNG = np.random.default_rng(0)
@@ -85,3 +93,26 @@ def test_a_collapsed_posterior_is_told():
     assert few == "posterior collapse: 1 of 20 code units are active (variance of their means above 0.01)"
     assert diagnosis.collapse(0.01 * z[:, :2], 3.0, 3.0).startswith("posterior collapse: 0 of 2 code units")
     assert diagnosis.collapse(z, 3.0, 3.0).startswith("posterior collapse: decoding another example's code is no worse")
+
+
+def test_a_run_ranks_its_seeds_and_looks_for_collapse():
+    x = jnp.asarray(RNG.normal(size=(40, 2)))
+    same = autoencoder(networks.mlp((2,), 2, hidden=()), optax.sgd(0.1))._replace(
+        encode=lambda params, x: x * params,
+        decode=lambda params, z: z / params,
+        moments=lambda params, x: jnp.concatenate([x * params, 0 * x - 4], 1),
+    )
+    trained: Any = SimpleNamespace(good=(3, 5), of={3: jnp.asarray(1.0), 5: jnp.asarray(-2.0)}.get)
+    one: Any = SimpleNamespace(good=(3,), of=trained.of)
+    splits: Any = SimpleNamespace(test=Batch(x))
+    (found,) = measuring.agreement(same, trained, splits).values()
+    rank = np.argsort(np.argsort(np.asarray(x), 0), 0)
+    rho = abs(np.corrcoef(rank, rowvar=False)[0, 1])
+    np.testing.assert_allclose(found, [1 / (1 + rho)] * 2, rtol=1e-9)
+    assert not measuring.agreement(same, one, splits)
+    assert not measuring.agreement(same._replace(moments=None), trained, splits)
+    z = np.asarray(x)
+    assert measuring.collapse(same, trained.of(3), x, z) == ""
+    deaf = same._replace(decode=lambda params, z: 0 * z)
+    assert "another example's code is no worse" in measuring.collapse(deaf, trained.of(3), x, z)
+    assert measuring.collapse(deaf._replace(moments=None), trained.of(3), x, z) == ""
