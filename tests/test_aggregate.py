@@ -107,7 +107,7 @@ def test_a_run_ranks_its_seeds_and_looks_for_collapse():
     splits: Any = SimpleNamespace(test=Batch(x))
     (found,) = measuring.agreement(same, trained, splits).values()
     rank = np.argsort(np.argsort(np.asarray(x), 0), 0)
-    rho = abs(np.corrcoef(rank, rowvar=False)[0, 1])
+    rho = abs(np.corrcoef(*rank.T).item(1))
     np.testing.assert_allclose(found, [1 / (1 + rho)] * 2, rtol=1e-9)
     assert not measuring.agreement(same, one, splits)
     assert not measuring.agreement(same._replace(moments=None), trained, splits)
