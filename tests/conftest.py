@@ -91,7 +91,15 @@ def share_contexts() -> None:
 
     mine = threading.local()
 
+    def lowering() -> bool:
+        try:
+            return mlir.ir.Context.current is not None
+        except ValueError:
+            return False
+
     def shared() -> Any:
+        if lowering():  # one program within another: in the context of the outer one its module would be a part of it
+            return make()
         left = getattr(mine, "left", 0)
         if not left:
             mine.context = make()
