@@ -23,6 +23,9 @@ from pathlib import Path
 from mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from ae_jax.training.provenance import commit  # noqa: E402
+
 COPIED = ("ae_jax", "tests", "experiments", "scripts", "docs", "results", "pyproject.toml", "mkdocs.yml", "README.md")
 FAILED = 1  # pytest's exit status for a failed test; another status is no kill
 
@@ -93,7 +96,7 @@ def main() -> int:
     score = round(100 * killed / len(found), 1)
     print(f"{killed} of {len(found)} killed, {score} %, in {time.monotonic() - began:.0f} s")
     if options.record:
-        record = {"killed": killed, "planted": len(found), "score, %": score, "verdicts": found}
+        record = {"commit": commit(), "killed": killed, "planted": len(found), "score, %": score, "verdicts": found}
         (ROOT / "results" / "mutation.json").write_text(json.dumps(record, indent=1) + "\n")
     return int(killed < len(found))
 
