@@ -22,7 +22,7 @@ def vq_vae(
     quantiser: QuantiserName | Quantiser = "moving",
     dimension: Count | None = None,
     size: Annotated[Count, needs("quantiser", *CODEBOOKS)] = 256,
-    commitment: Annotated[Amount | None, NOT_NEGATIVE, needs("quantiser", *CODEBOOKS, *SIGNS)] = None,
+    commitment: Annotated[float | None, NOT_NEGATIVE, needs("quantiser", *CODEBOOKS, *SIGNS)] = None,
     gradient: Annotated[GradientName, needs("quantiser", *CODEBOOKS)] = "straight",
     decay: Annotated[Inside, needs("quantiser", "moving", "residual")] = 0.99,
     least: Annotated[Amount, needs("quantiser", "moving", "residual")] = 0.01,
