@@ -1,9 +1,9 @@
 """The site's pages that are not in docs/, and links from its pages to files of the repository: hooks for mkdocs.
 
-README.md is the first page and results/README.md the page of results. The gallery comes from results/*.json, the table
-of families and the members of each family's page (at its line `<!-- members -->`) from the registry, the API from
-docstrings. Pages link to files as GitHub shows them, `../experiments/made.py`; in the site such a file is a page
-below source/, and a picture or a record is copied.
+README.md is the first page and results/README.md the page of results. The gallery comes from results/*.json, the
+table of families and the members of each family's page (between its lines `<!-- members -->` and `<!-- /members -->`)
+from the registry, the API from docstrings. Pages link to files as GitHub shows them, `../experiments/made.py`; in the
+site such a file is a page below source/, and a picture or a record is copied.
 """
 
 import os
@@ -30,7 +30,7 @@ FOLDERS = {  # a folder that a text links to -> the page that stands for it
 LINK = re.compile(r"(\]\()([^()\s#:]+)((?:#[^()\s]*)?\))")
 COPIED = (".json", ".png", ".jpg")
 SHOWN = 4  # numbers beside a picture of the gallery
-MARKER = "<!-- members -->"
+MARKER, END = "<!-- members -->", "<!-- /members -->"
 
 
 def home(page: str) -> str:
@@ -111,11 +111,15 @@ def member(entry: Member) -> str:
 
 
 def families(text: str, name: str) -> str:
-    """A family's page with its members at the marker. Raises ValueError without members or marker."""
+    """A family's page with its members between the markers. Raises ValueError without members or markers."""
     members = [member(entry) for entry in MEMBERS if entry.family == name]
-    if not members or MARKER not in text:
-        raise ValueError(f"docs/families/{name}.md needs the line {MARKER}, and a member with family={name!r}")
-    return text.replace(MARKER, "\n".join(members))
+    before, _, rest = text.partition(MARKER)
+    _, closed, after = rest.partition(END)
+    if not (members and closed):
+        raise ValueError(
+            f"docs/families/{name}.md needs the lines {MARKER} and {END}, and a member with family={name!r}"
+        )
+    return "\n".join([before, *members, after])
 
 
 def source(path: str) -> str:

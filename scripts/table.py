@@ -1,8 +1,9 @@
-"""The tables of README.md, docs/speed.md and results/README.md: `python scripts/table.py`, `--check` in the tests.
+"""The tables of README.md, docs and results/README.md: `python scripts/table.py`, `--check` in the tests.
 
 A table lies between two lines, `<!-- NAME -->` and `<!-- /NAME -->`:
 
-- `members` in README.md: the members of the registry by family, and the experiments that use them;
+- `members` in README.md: the members of the registry by family, and the experiments that use them; in a page of
+  docs/families: the members of that family;
 - `results` in README.md: eight published numbers beside ours (results/<experiment>.json, which experiments/study.py
   writes); results/README.md is written whole and has every experiment and metric;
 - `speed` in README.md and `bench` in docs/speed.md: results/bench-*.json, which scripts/bench.py writes.
@@ -12,10 +13,12 @@ No number in these tables is written by hand.
 
 import argparse
 import ast
+import inspect
 import json
 import math
 import sys
 import textwrap
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -184,10 +187,20 @@ def uses(path: Path) -> frozenset[str]:
     return frozenset(imported | read)
 
 
+def experiments_in(root: Path = ROOT) -> list[str]:
+    """The experiments, by name."""
+    return [file.stem for file in sorted((root / "experiments").glob("*.py")) if file.stem != "study"]
+
+
 def experiments_with(member: str, root: Path = ROOT) -> list[str]:
     """The experiments that use a member of the registry."""
-    files = sorted((root / "experiments").glob("*.py"))
-    return [file.stem for file in files if file.stem != "study" and member in uses(file)]
+    return [name for name in experiments_in(root) if member in uses(root / "experiments" / f"{name}.py")]
+
+
+def links(experiments: Iterable[str], above: str = "", root: Path = ROOT) -> str:
+    """Links to experiments, for a page in a folder from which `above` leads to the root."""
+    known = {name: (root / "results" / f"{name}.json").exists() for name in experiments}
+    return ", ".join(f"[{e}]({above}experiments/{e}.py){'' if has else ' (no record yet)'}" for e, has in known.items())
 
 
 def title(page: Path) -> str:
@@ -223,11 +236,26 @@ def members_table(root: Path = ROOT) -> list[str]:
                 (
                     f"[{title(root / page)}]({page})",
                     ", ".join(f"[`{name}`](ae_jax/algorithms/{name}.py)" for name in names),
-                    ", ".join(f"[{e}](experiments/{e}.py)" for e in used),
+                    links(used, "", root),
                 )
             )
         )
     return rows
+
+
+def family_lines(family: str, root: Path = ROOT) -> list[str]:
+    """The members of a family for its page in docs/families: the first paragraph of each file, and its experiments."""
+    from ae_jax.algorithms import MEMBERS
+
+    lines = [""]
+    for member in MEMBERS:
+        if member.family == family:
+            name = member.make.__name__
+            about = " ".join((inspect.getdoc(inspect.getmodule(member.make)) or "").split("\n\n")[0].split())
+            used = links(experiments_with(name, root), "../../", root)
+            experiments = f" Experiments: {used}." if used else ""
+            lines.append(f"- [`{name}`](../../ae_jax/algorithms/{name}.py): {about}{experiments}")
+    return [*lines, ""]
 
 
 def section(e: dict[str, Any]) -> list[str]:
@@ -425,7 +453,7 @@ def experiments_of(results: Path) -> list[dict[str, Any]]:
 
 
 def full(results: Path) -> str:
-    """The page with every metric of every experiment."""
+    """The page with every metric of every experiment that has a record, and the names of the others."""
     experiments = experiments_of(results)
     head = """# Results
 
@@ -435,9 +463,12 @@ the experiment states none. The [findings](../docs/findings.md) go through those
 
 ## Every experiment
 """
+    unmeasured = [name for name in experiments_in() if not (results / f"{name}.json").exists()]
+    named = ", ".join(f"[{e}](../experiments/{e}.py)" for e in unmeasured)
+    missing = ["", f"No record yet: {named}."] if unmeasured else []
     members = [line for record in read(list(results.glob("members.json"))) for line in member_lines(record)]
     sections = [line for e in experiments for line in section(e)]
-    return "\n".join([head, *overview(experiments), *members, *sections, ""])
+    return "\n".join([head, *overview(experiments), *missing, *members, *sections, ""])
 
 
 def tables(results: Path) -> dict[str, list[str]]:
@@ -456,13 +487,18 @@ def tables(results: Path) -> dict[str, list[str]]:
 def render(text: str, names: tuple[str, ...], results: Path) -> str:
     """A page's text with the named tables as the files in `results` have them. Raises ValueError without markers."""
     known = tables(results)
-    for name in names:
+    return filled(text, {name: known[name] for name in names})
+
+
+def filled(text: str, known: dict[str, list[str]]) -> str:
+    """A page's text with these lines between the markers of each name. Raises ValueError without markers."""
+    for name, lines in known.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not (found and closed):
             raise ValueError(f"the page has no {begin} ... {end}: write these two lines where the table goes")
-        text = "\n".join([before + begin, *known[name], end + after])
+        text = "\n".join([before + begin, *lines, end + after])
     return text
 
 
@@ -472,6 +508,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a page is not up to date")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--speed", type=Path, default=ROOT / "docs" / "speed.md")
+    parser.add_argument("--families", type=Path, default=ROOT / "docs" / "families")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     args = parser.parse_args()
     pages = {args.readme: ("members", "results", "speed"), args.speed: ("bench",)}
@@ -481,6 +518,8 @@ def main() -> None:
     try:
         after = {file: render(file.read_text(), names, args.results) for file, names in pages.items()}
         after[args.results / "README.md"] = full(args.results)
+        for page in sorted(args.families.glob("*.md")):
+            after[page] = filled(page.read_text(), {"members": family_lines(page.stem)})
     except ValueError as error:
         sys.exit(f"error: {error}")
     for file, text in after.items():

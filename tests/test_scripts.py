@@ -377,6 +377,33 @@ def test_every_member_is_in_the_table_of_members_with_the_experiments_that_use_i
     assert "made" not in table.experiments_with("vae")
 
 
+def test_the_page_of_each_family_lists_its_members():
+    for family in {member.family for member in MEMBERS}:
+        page = (ROOT / "docs" / "families" / f"{family}.md").read_text()
+        for name in (member.make.__name__ for member in MEMBERS if member.family == family):
+            assert page.count(f"\n- [`{name}`](../../ae_jax/algorithms/{name}.py): ") == 1
+    lines = table.family_lines("autoregressive")
+    assert len(lines) == 3
+    assert ": MADE: masked autoencoder for distribution estimation. Germain et al. (2015)" in lines[1]
+    assert table.filled("a <!-- members -->\nold\n<!-- /members --> z", {"members": lines}).count("old") == 0
+
+
+def test_an_experiment_without_a_record_says_so(tmp_path):
+    for place in ("experiments", "results"):
+        (tmp_path / place).mkdir()
+    for name in ("new", "old", "study"):
+        (tmp_path / "experiments" / f"{name}.py").write_text("")
+    (tmp_path / "results" / "old.json").write_text("{}")
+    assert table.experiments_in(tmp_path) == ["new", "old"]
+    said = table.links(["new", "old"], "../", tmp_path)
+    assert said == "[new](../experiments/new.py) (no record yet), [old](../experiments/old.py)"
+    assert "No record yet: [adversarial](../experiments/adversarial.py), " in table.full(tmp_path / "results" / "none")
+    unrecorded = [name for name in table.experiments_in() if not (ROOT / "results" / f"{name}.json").exists()]
+    page = (ROOT / "results" / "README.md").read_text()
+    assert page.count("No record yet: ") == bool(unrecorded)
+    assert all(f"[{name}](../experiments/{name}.py)" in page for name in unrecorded)
+
+
 def test_results_outside_of_the_tolerance_are_marked(tmp_path):
     published = {"bound, nats": EXPERIMENT["published"]["bound, nats"] | {"value": 103.0}}
     text, page = rendered(tmp_path, published=published)
@@ -559,7 +586,7 @@ def test_pages_show_what_results_holds():
 
 def test_check_fails_on_a_stale_page_and_changes_nothing(tmp_path, status):
     pages = {"--readme": (tmp_path / "README.md", README), "--speed": (tmp_path / "speed.md", SPEED)}
-    options = ["--results", tmp_path / "results"]
+    options = ["--results", tmp_path / "results", "--families", tmp_path / "families"]
     for option, (file, text) in pages.items():
         file.write_text(text)
         options += [option, file]

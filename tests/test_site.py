@@ -74,4 +74,4 @@ def test_the_site_loads_nothing_from_elsewhere(site):
 def test_a_family_without_a_page_or_a_marker_is_refused():
     code = "import sys; sys.path.insert(0, 'scripts'); import pages; pages.families('# A family', 'plain')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert "docs/families/plain.md needs the line <!-- members -->" in done.stderr
+    assert "docs/families/plain.md needs the lines <!-- members --> and <!-- /members -->" in done.stderr
