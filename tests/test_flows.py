@@ -115,5 +115,9 @@ def test_a_prior_or_a_flow_that_cannot_be_is_refused():
         priors.mixture(2, 0)
     with pytest.raises(ValueError, match="times is 0"):
         flows.maf(2, 0)
+    with pytest.raises(ValueError, match="realnvp is over codes of 1 latent"):
+        priors.learned("realnvp", 1)
+    for name, size in (("realnvp", 2), ("maf", 1)):
+        priors.learned(name, size)
     with pytest.raises(ValueError, match="prior is 'vamp'; it must be one of normal, gmm, realnvp, maf"):
         priors.learned("vamp", 2)  # pyright: ignore[reportArgumentType]

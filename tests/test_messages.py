@@ -401,8 +401,10 @@ def test_arrays_are_given_as_the_messages_say(tmp_path):
         files.check_shape(x.reshape(2, 5, 4, 3), (4, 5, 3))
 
     np.savez(tmp_path / "a.npz", one=x, two=x)
-    with pytest.raises(RunError, match="needs one called x or codes"):
+    with pytest.raises(RunError, match="needs one called x or codes, or test or x_test"):
         files.read_array(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", x_train=x + 1, y_train=[0, 1], x_test=x)  # as a named set: its test part
+    np.testing.assert_array_equal(files.read_array(tmp_path / "a.npz"), x)
     for name in ("x", "codes"):
         np.savez(tmp_path / "a.npz", one=x + 1, **{name: x})
         np.testing.assert_array_equal(files.read_array(tmp_path / "a.npz"), x)
@@ -426,3 +428,9 @@ def test_images_of_many_sizes_are_read_as_the_message_says(tmp_path):
         parsed = parse("vae", ["--data", str(tmp_path / "set"), *way])
         options = settings_of("vae", parsed).data_options
         assert data.load(tmp_path / "set", **options).train.x.shape[1:3] == (8, 8)
+
+
+def test_a_class_name_with_a_tab_or_newline_keeps_the_confusion_table_in_its_columns():
+    told = {"labels": ["a\tb", "c\nd"], "told": ["a\tb", "c\nd"], "counts": [[3, 1], [0, 2]]}
+    _, *lines = measuring.confusion_table(told).splitlines()
+    assert lines == ["     a b  c d", "a b    3    1", "c d    0    2"]

@@ -468,6 +468,10 @@ def test_factors_that_are_no_numbers_are_refused(tmp_path):
     np.savez(tmp_path / "x.npz", x=RNG.random((3, 2)), factors=np.array([["red"], ["blue"], ["red"]]))
     with pytest.raises(data.DataError, match="has factors of <U4; they must be numbers"):
         data.load(tmp_path / "x.npz")
+    for bad in (np.nan, np.inf):
+        np.savez(tmp_path / "x.npz", x=RNG.random((3, 2)), factors=np.array([[1], [bad], [0.5]]))
+        with pytest.raises(data.DataError, match="has 1 train factors that are NaN or infinite"):
+            data.load(tmp_path / "x.npz")
 
 
 def test_a_folder_and_a_missing_file_are_told_as_such(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import data
 from ..data.disk import kept_by_run, suffix, write_atomically
+from ..data.files import PARTS
 from ..errors import RunError
 
 
@@ -138,16 +139,20 @@ def cell(name: Any) -> str:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The numbers of a .npy file, or of a .npz: "x", "codes" or the only array. Raises RunError otherwise."""
+    """The numbers of a .npy file, or of a .npz: "x", "codes", its test part or the only array.
+
+    Raises RunError otherwise.
+    """
     if not path.is_file() or suffix(path) not in (".npy", ".npz"):
         raise RunError(f"{path} is not a .npy or .npz file" + ("" if path.exists() else ": it does not exist"))
     try:
         arrays = data.read_arrays(path)
     except data.DataError as error:
         raise RunError(str(error)) from None
-    name = next((n for n in ("x", "codes") if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
+    known = ("x", "codes", *PARTS["test"])  # of a named set, too, the test part is read
+    name = next((n for n in known if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
     if name is None:
-        raise RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x or codes")
+        raise RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x or codes, or test or x_test")
     if arrays[name].ndim == 0:
         raise RunError(f"{path} holds a single value; examples are [N, ...] and codes [N, K]")
     return arrays[name]

@@ -24,7 +24,7 @@ from .dataset import (
 from .ranges import FLOATS, RangeName
 
 # common names of each part in `.npz` files
-NAMES = {
+PARTS = {
     "train": ("train", "x_train", "train_x", "train_images"),
     "test": ("test", "x_test", "test_x", "test_images"),
     "validation": ("valid", "validation", "val", "x_valid", "x_validation", "x_val", "valid_x"),
@@ -107,7 +107,7 @@ def arrays(
     found = {name.lower(): array for name, array in stored.items()}
     if len(found) < len(stored):
         raise DataError(f"{path} holds names that differ only in capitals, {sorted(stored)}: leave one of each")
-    parts = {part: x for part, names in NAMES.items() if (x := _first(found, names)) is not None}
+    parts = {part: x for part, names in PARTS.items() if (x := _first(found, names)) is not None}
     labels, factors = ({part: _first(found, names[part]) for part in parts} for names in (LABELS, FACTORS))
     if "train" not in parts:
         x = found.get("x", next(iter(found.values())) if len(found) == 1 else None)
@@ -130,6 +130,8 @@ def arrays(
             raise DataError(f"{path} has {len(x)} {part} examples but factors of shape {f.shape}; it must be [N, F]")
         if f is not None and f.dtype.kind not in "biuf":
             raise DataError(f"{path} has factors of {f.dtype}; they must be numbers: save names as factor_names")
+        if f is not None and (bad := int((~np.isfinite(f)).sum())):
+            raise DataError(f"{path} has {bad} {part} factors that are NaN or infinite; factors are finite numbers")
         batches[part] = make_batch(x, y)
     used = [id(a) for of in (parts, labels, factors) for a in of.values()] + [id(found.get("factor_names"))]
     unused = [f"the array {name} {a.shape}" for name, a in found.items() if id(a) not in used]

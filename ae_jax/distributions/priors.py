@@ -111,11 +111,17 @@ def learned(name: LearnedName, size: int, components: int = 10) -> Prior:
     """A prior over codes of that size whose params learn with the model.
 
     `normal`: N(0, I), without params. `gmm`: a `mixture` of so many components, each with its own variances. `realnvp`
-    and `maf`: `flows` of that name, which begin at N(0, I). Raises ValueError for another name, or no components.
+    and `maf`: `flows` of that name, which begin at N(0, I). Raises ValueError for another name, for no components, and
+    for `realnvp` over one dimension.
     """
     check_choice("prior", name, get_args(LearnedName))
     if name == "gmm":
         return mixture(size, components)
+    if name == "realnvp" and size < 2:  # its networks would have params of size 0, which no checkpoint holds
+        raise ValueError(
+            f"prior realnvp is over codes of {size} latent; one half of them moves the other, which needs at least 2: "
+            "take more latents, or the prior maf or gmm"
+        )
     return normal(size) if name == "normal" else flowed({"realnvp": flows.realnvp, "maf": flows.maf}[name](size), size)
 
 

@@ -107,7 +107,7 @@ def latent_model(
     if likelihood == "squared":
         raise ValueError(
             "likelihood squared is no probability, and a bound on log p(x) needs one: take gaussian; with "
-            "sigma=0.5**0.5 its nll is the squared error plus a constant"
+            "sigma=0.7071068 its nll is the squared error plus a constant"
         )
     p = likelihoods.likelihood(likelihood, net)  # pyright: ignore[reportArgumentType]
     q = gaussian(net.latents) if posterior is None else posterior

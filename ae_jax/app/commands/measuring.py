@@ -18,6 +18,7 @@ from ...evaluation.statistics import summarise
 from ...training import loop, provenance, shards
 from ...training.settings import Settings
 from ..files import (
+    cell,
     check_output,
     check_shape,
     check_vocabulary,
@@ -155,11 +156,11 @@ def confusion(algorithm: Algorithm, params: Params, splits: Splits) -> dict[str,
 
 def confusion_table(found: dict[str, Any]) -> str:
     """The confusion matrix as text: a row a label, a column a class or cluster."""
-    head = ["", *(name.removeprefix("cluster ") for name in found["told"])]
-    rows = [head] + [[name, *map(str, row)] for name, row in zip(found["labels"], found["counts"], strict=True)]
+    head = ["", *(cell(name.removeprefix("cluster ")) for name in found["told"])]
+    rows = [head] + [[cell(name), *map(str, row)] for name, row in zip(found["labels"], found["counts"], strict=True)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     kind = "cluster" if found["told"][0].startswith("cluster ") else "class"
-    lines = ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    lines = ["  ".join(text.rjust(w) for text, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([f"test examples by label (rows) and predicted {kind} (columns):", *lines])
 
 
