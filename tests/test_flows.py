@@ -117,7 +117,6 @@ def test_a_prior_or_a_flow_that_cannot_be_is_refused():
         flows.maf(2, 0)
     with pytest.raises(ValueError, match="realnvp is over codes of 1 latent"):
         priors.learned("realnvp", 1)
-    for name, size in (("realnvp", 2), ("maf", 1)):
-        priors.learned(name, size)
+    priors.learned("realnvp", 2), priors.learned("maf", 1)
     with pytest.raises(ValueError, match="prior is 'vamp'; it must be one of normal, gmm, realnvp, maf"):
         priors.learned("vamp", 2)  # pyright: ignore[reportArgumentType]

@@ -16,6 +16,7 @@ from test_tfrecord import frame
 from ae_jax import data
 from ae_jax.app import files
 from ae_jax.app.commands import loading
+from ae_jax.errors import RunError
 from ae_jax.training import run_folder, settings
 
 # --------------------------------------------------------------------------------------- prepared sets, by hand
@@ -462,6 +463,8 @@ def test_a_broken_link_is_named(pets):
         ((6, 4, 5, 5), (0, 2, 3, 1)),
         ((32, 32, 3, 10), (3, 0, 1, 2)),
         ((32, 32, 1, 10), (3, 0, 1, 2)),
+        ((300, 2, 16, 16), (0, 2, 3, 1)),
+        ((32, 32, 2, 10), (3, 0, 1, 2)),
         ((6, 32, 32, 3), None),
         ((6, 32, 32, 1), None),
         ((6, 3, 32, 3), None),  # three rows in colour
@@ -475,6 +478,37 @@ def test_a_broken_link_is_named(pets):
 )
 def test_channels_that_come_first_are_told_from_rows(shape, axes):
     assert data.checks.transposition(shape) == axes
+
+
+def test_grey_images_of_either_order_are_told_how_they_are_read(capsys):
+    for shape in ((300, 8, 8), (8, 8, 8), (3, 3, 300), (8, 8, 300, 1)):
+        data.checks.check_channels(shape, "x")
+    assert capsys.readouterr().err == ""
+    data.checks.check_channels((8, 8, 300), "x")
+    told = "x has the shape (8, 8, 300), read as 8 images of 8 x 300; "
+    assert capsys.readouterr().err == told + "if it is 300 images of 8 x 8, save x.transpose(2, 0, 1)\n"
+    data.checks.check_channels((8, 8, 1), "x")
+    assert capsys.readouterr().err.endswith("if it is one image of 8 x 8 x 1, save x[None]\n")
+
+
+def test_labels_beside_an_array_are_read_in_memory(tmp_path):
+    np.save(tmp_path / "x.npy", np.linspace(0, 1, 20)[:, None])
+    np.save(tmp_path / "x.labels.npy", np.arange(20))
+    read = data.load(tmp_path / "x.npy")
+    for part in (read.train, read.test):
+        assert part.y is not None
+        np.testing.assert_array_equal(np.round(part.x[:, 0] * 19), part.y)
+    np.save(tmp_path / "x.labels.npy", np.arange(3))
+    with pytest.raises(data.DataError, match=r"labels of shape \(3,\) for 20 examples"):
+        data.load(tmp_path / "x.npy")
+
+
+def test_reconstructions_outside_the_unit_interval_are_told_to_be_clipped(tmp_path):
+    np.save(tmp_path / "x.npy", x := np.array([[-0.145, 1.307]]))
+    with pytest.raises(RunError, match=r"from -0\.145 to 1\.307, .*numpy\.clip\(x, 0, 1\)"):
+        files.read_examples(str(tmp_path / "x.npy"), (2,))
+    np.save(tmp_path / "x.npy", np.clip(x, 0, 1))
+    np.testing.assert_array_equal(files.read_examples(str(tmp_path / "x.npy"), (2,))[0], [[0, 1]])
 
 
 @pytest.mark.parametrize("name", ["x.npz", "x.npy", "folder"])

@@ -78,6 +78,12 @@ def read_examples(
         check_shape(
             x[..., None] if x.ndim == 3 else x, shape
         )  # before the values: codes given by mistake lie outside [0, 1]
+        unit = options.get("range", "unit") == "unit"
+        if unit and x.dtype.kind == "f" and x.size and np.isfinite(x).all() and not (x.min() >= 0 and x.max() <= 1):
+            raise RunError(
+                f"{path} has values from {x.min():.4g} to {x.max():.4g}, and the data of this run lie in [0, 1]: scale "
+                "them as the training data were; reconstructions may leave the range, clip these, numpy.clip(x, 0, 1)"
+            )
         x = data.unit_interval([x], str(path), options.get("scale"), kind=options.get("range", "unit"))[0]
     elif vocabulary and there:
         files = data.text_files(path) if path.is_dir() else [path]

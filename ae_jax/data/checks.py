@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import warn
 from .dataset import DataError
 
-CHANNELS = (1, 3, 4)
+CHANNELS = (1, 2, 3, 4)
 
 
 def transposition(shape: Sequence[int]) -> tuple[int, ...] | None:
     """The axes that transpose images [N, C, H, W] or [H, W, C, N] to [N, H, W, C]; None for arrays that look right.
 
-    Channels are 1, 3 or 4, and the last axis is longer. [N, C, H, W] has C second and H, W at most 4 to 1 or 1 to 4;
+    Channels are 1 to 4, and the last axis is longer. [N, C, H, W] has C second and H, W at most 4 to 1 or 1 to 4;
     [H, W, C, N] has C third and H = W.
     """
     if len(shape) != 4 or shape[3] <= max(CHANNELS):
@@ -26,13 +27,24 @@ def transposition(shape: Sequence[int]) -> tuple[int, ...] | None:
 
 
 def check_channels(shape: Sequence[int], what: str) -> None:
-    """Raises DataError for images whose channels do not come last, by their shape."""
+    """Raises DataError for images whose channels do not come last, by their shape.
+
+    A line on stderr tells how an array [H, W, N] with H = W is read, as it may be either [H, W, N] or [N, H, W].
+    """
     if (axes := transposition(shape)) is not None:
         order = "[N, C, H, W]" if axes[0] == 0 else "[H, W, C, N]"
         raise DataError(
             f"{what} has the shape {tuple(shape)}, which looks like images {order}; channels come last here: save "
             f"x.transpose{axes}. If the order is right already, save the examples flat, [N, D]"
         )
+    if len(shape) == 3 and shape[0] == shape[1] > max(CHANNELS) and shape[2] != shape[0]:
+        height, width, last = shape
+        other = (
+            f"one image of {height} x {width} x {last}, save x[None]"
+            if last in CHANNELS
+            else f"{last} images of {height} x {width}, save x.transpose(2, 0, 1)"
+        )
+        warn(f"{what} has the shape {tuple(shape)}, read as {height} images of {width} x {last}; if it is {other}")
 
 
 def check_labels(y: np.ndarray, count: int, what: str) -> np.ndarray:

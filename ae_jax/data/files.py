@@ -21,6 +21,7 @@ from .dataset import (
     tell_idle_scale,
     unit_interval,
 )
+from .disk import suffix
 from .ranges import FLOATS, RangeName
 
 # common names of each part in `.npz` files
@@ -86,7 +87,8 @@ def arrays(
     seed: int = 0,
 ) -> Dataset:
     """A `.npy` file, or a `.npz` file with `train` and `test` (and `valid`), or `x_train`, `y_train`, `x_test`...,
-    or `x` and `y`, or one array of any name. Generative `factors` [N, F] and their `factor_names` come along.
+    or `x` and `y`, or one array of any name. Generative `factors` [N, F] and their `factor_names` come along. The
+    labels of NAME.npy are in NAME.labels.npy beside it.
 
     Args:
         path: the file; x [N, D], [N, H, W] or [N, H, W, C]; y [N] whole numbers. 255 in uint8 and 65535 in uint16 mean
@@ -118,6 +120,9 @@ def arrays(
             )
         parts, labels = {"train": x}, {"train": _first(found, ("y", "label", "labels"))}
         factors = {"train": found.get("factors")}
+        beside = path.with_suffix(".labels.npy")
+        if suffix(path) == ".npy" and beside.is_file():  # as a stream reads it
+            labels = {"train": read_arrays(beside)["x"]}
     for part, x in parts.items():
         check_channels(x.shape, f"{path}, in {part},")
     scaled = unit_interval(list(parts.values()), str(path), scale, kind=range)
