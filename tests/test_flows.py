@@ -117,6 +117,7 @@ def test_a_prior_or_a_flow_that_cannot_be_is_refused():
         flows.maf(2, 0)
     with pytest.raises(ValueError, match="realnvp is over codes of 1 latent"):
         priors.learned("realnvp", 1)
-    priors.learned("realnvp", 2), priors.learned("maf", 1)
+    priors.learned("realnvp", 2)
+    priors.learned("maf", 1)
     with pytest.raises(ValueError, match="prior is 'vamp'; it must be one of normal, gmm, realnvp, maf"):
         priors.learned("vamp", 2)  # pyright: ignore[reportArgumentType]
