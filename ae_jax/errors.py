@@ -1,4 +1,4 @@
-"""The errors that a person sees, and the lines that are printed on stderr."""
+"""The errors that a person sees, the words of messages, and the lines that are printed on stderr."""
 
 import os
 import sys
@@ -16,6 +16,11 @@ def first_line(error: BaseException) -> str:
     """The first line of an error, at most 200 characters of it; the name of its type if it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+def counted(n: int, what: str) -> str:
+    """1 code, 2 codes."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def warn(line: object) -> None:

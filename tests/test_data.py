@@ -488,6 +488,7 @@ def test_binary_data_is_kept_and_floats_are_not_rescaled(tmp_path):
         ({"x": np.full((4, 2), np.inf)}, "8 values that are NaN or infinite"),
         ({"x": np.full((4, 2), 200, np.int64)}, "int64 with values from 200 to 200.*save it as uint8"),
         ({"x": np.zeros(4)}, r"shape \(4,\); it must be \[N, D\]"),
+        ({"x": np.array(["a", "b"])}, "holds texts; an array must hold numbers: give texts as a folder of .txt files"),
         ({"x": np.zeros((0, 4))}, "holds no examples"),
         ({"x": np.array([["a", "b"]])}, "holds <U1; it must hold integers, bool or floats"),
         ({"a": np.zeros((4, 2)), "b": np.zeros(4)}, r"holds the arrays \['a', 'b'\]; it must hold train and test"),

@@ -147,7 +147,7 @@ def test_a_training_tells_in_one_line_what_went_wrong_and_keeps_it(tmp_path, cap
     assert "there were only 2 updates (2 epochs of" in told
     assert told == "note: " + "; ".join(results["remarks"])
     assert results["remarks"][-1] in (tmp_path / "r" / "report.html").read_text()
-    assert "pretraining an autoencoder for 1 epochs" in shown
+    assert "pretraining an autoencoder for 1 epoch (" in shown
     assert np.sum(results["confusion"]["counts"]) == 12  # a fifth, the test set
     assert 0 <= results["metrics"]["test accuracy"]["mean"] <= 1
     hyper = run_folder.Folder(tmp_path / "r").config()["settings"]["hyper"]

@@ -55,6 +55,7 @@ def test_a_loss_that_still_falls():
 
 
 def test_few_updates_and_early_stopping():
+    assert diagnosis.updates(1, 1, 5) == "there was only 1 update (1 epoch of 5 examples): try --epochs 1000"
     assert diagnosis.updates(20, 4, 455) == ("there were only 80 updates (20 epochs of 455 examples): try --epochs 250")
     assert diagnosis.updates(125, 4, 455) == ""
     assert diagnosis.stopped(37, 200, 33) == "stopped early at epoch 37 of 200 (the best is 33)"

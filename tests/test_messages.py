@@ -121,8 +121,15 @@ def test_a_file_is_no_run(tmp_path):
     (tmp_path / "README.html").write_text("<html>")
     with pytest.raises(RunError, match=r"README\.html is a file; a run is a folder, the --workdir"):
         measuring.evaluate(tmp_path / "README.html", quiet=True)
-    with pytest.raises(RunError, match=r"is not a run of ae-jax: it has no config\.json"):
+    with pytest.raises(RunError, match=r"none is not a run of ae-jax: it does not exist"):
         measuring.evaluate(tmp_path / "none", quiet=True)
+    with pytest.raises(RunError, match=r"is not a run of ae-jax: it has no config\.json"):
+        measuring.evaluate(tmp_path, quiet=True)
+
+
+def test_an_input_without_a_name_is_not_the_folder_that_one_is_in(tmp_path):
+    with pytest.raises(RunError, match=r"the name of the input is empty"):
+        files.check_output(tmp_path / "codes.npy", "")
 
 
 def test_a_run_of_python_is_used_as_the_message_says(tmp_path):
@@ -213,7 +220,7 @@ HUGE = 2**63
         (("encode", "RUN", "x.npy", "z.npy", "--seed", -1), "--seed is -1; it must be at least 0"),
         (("evaluate", "RUN", "--samples", 0), "samples is 0; the log-likelihood needs at least 1"),
         (("evaluate", "README.html"), "README.html is a file; a run is a folder"),
-        (("export", "none", "out"), "is not a run of ae-jax: it has no config.json"),
+        (("export", "none", "out"), "is not a run of ae-jax: it does not exist"),
         (("fly",), "the command 'fly' is not known"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",

@@ -247,7 +247,7 @@ def test_noise_is_seen_in_training_only():
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}])
 def test_a_run_has_epochs_and_batches(wrong):
-    with pytest.raises(ValueError, match="both must be at least 1"):
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))} is 0; it must be at least 1"):
         Settings(
             **(
                 {"algorithm": "vae", "network": "mlp", "data": "digits", "latents": 2, "epochs": 1}

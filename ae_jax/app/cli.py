@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from ..errors import tracebacks, warn
+from ..errors import counted, tracebacks, warn
 from .flags import as_flags, check_numbers, parse, settings_of
 
 USAGE = """usage: ae-jax COMMAND [options]
@@ -325,11 +325,6 @@ def list_() -> None:
     for title, entries in sections.items():
         width = max(map(len, entries)) + 2
         print(title, *(f"  {name:<{width}}{text}" for name, text in entries.items()), sep="\n")
-
-
-def counted(n: int, what: str) -> str:
-    """1 code, 2 codes."""
-    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def summary(thing: Any) -> str:

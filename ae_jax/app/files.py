@@ -190,7 +190,9 @@ def check_output(out: Path, *sources: str | Path) -> None:
 
 
 def _check_sources(out: Path, *sources: str | Path) -> None:
-    """Raises RunError for an output that is, or would be, a file of the sources."""
+    """Raises RunError for an output that is, or would be, a file of the sources, and for a source without a name."""
+    if any(source == "" for source in sources):
+        raise RunError('the name of the input is empty (""): give the name of a data set, or a path')
     for named, path in ((source, path) for source in sources for path in data.paths_of(source)):
         there = out.exists()
         if there and any(os.path.exists(file) and os.path.samefile(file, out) for file in data.files_read(path)):

@@ -172,6 +172,8 @@ def unit_interval(
     """
     check_scale(scale)
     if any(a.ndim not in (2, 3, 4) for a in arrays):
+        if any(a.dtype.kind in "US" for a in arrays):
+            raise DataError(f"{what} holds texts; an array must hold numbers: give texts as a folder of .txt files")
         shapes = ", ".join(str(a.shape) for a in arrays)
         raise DataError(f"{what} has the shape {shapes}; it must be [N, D], [N, H, W] or [N, H, W, C]")
     if len(shapes := {a.shape[1:] for a in arrays}) > 1:

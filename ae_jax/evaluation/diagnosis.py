@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import labelled
+from ..errors import counted
 
 FEW = 500  # updates; fewer hardly move a network from its start
 WORSE = 0.02  # the least remarkable gap to PCA's explained variance
@@ -102,7 +103,8 @@ def updates(epochs: int, steps: int, examples: int) -> str:
     if epochs * steps >= FEW:
         return ""
     more = -(-1000 // steps)
-    return f"there were only {epochs * steps} updates ({epochs} epochs of {examples:,} examples): try --epochs {more}"
+    made = f"only {counted(epochs * steps, 'update')} ({counted(epochs, 'epoch')} of {counted(examples, 'example')})"
+    return f"there {'was' if epochs * steps == 1 else 'were'} {made}: try --epochs {more}"
 
 
 def stopped(ran: int, epochs: int, best: int) -> str:

@@ -20,8 +20,9 @@ from ..evaluation import Better
 
 def check_length(epochs: int, batch_size: int) -> None:
     """Raises ValueError for a run without epochs or examples."""
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"epochs is {epochs} and batch_size {batch_size}; both must be at least 1")
+    for name, given in (("epochs", epochs), ("batch_size", batch_size)):
+        if given < 1:
+            raise ValueError(f"{name} is {given}; it must be at least 1")
 
 
 def check_keep(keep: int) -> None:

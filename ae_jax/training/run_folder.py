@@ -167,7 +167,8 @@ class Folder:
         try:
             content = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
-            raise RunError(f"{self.path} is not a run of ae-jax: it has no config.json") from None
+            lacks = "it has no config.json" if self.path.exists() else "it does not exist"
+            raise RunError(f"{self.path} is not a run of ae-jax: {lacks}") from None
         except ValueError as error:
             raise RunError(f"{path} is damaged ({error}); restore it or train anew") from None
         if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):

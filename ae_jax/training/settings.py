@@ -29,7 +29,7 @@ from ..checks import (
 from ..core import Algorithm, Autoencoder, Heads, Optimizer
 from ..corruption import CorruptionName, corrupted, corruption
 from ..distributions.likelihoods import Likelihood, named
-from ..errors import RunError
+from ..errors import RunError, counted
 from ..networks import NETWORKS, PrecisionName, rounded
 from ..objectives import pretraining
 from ..objectives.terms import is_weight
@@ -161,7 +161,7 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
     """
     total = epochs * steps
     if not 0 <= settings.warmup_epochs < epochs:
-        raise ValueError(f"warmup_epochs is {settings.warmup_epochs}; the run has {epochs} epochs")
+        raise ValueError(f"warmup_epochs is {settings.warmup_epochs}; the run has {counted(epochs, 'epoch')}")
     warm = warm_steps(settings, total, steps)
     for name, wanted in asked_of(OptimizerSettings, Range).items():
         wanted.check(name, getattr(settings, name))
@@ -357,18 +357,18 @@ def check_updates(settings: Settings, examples: int) -> str:
     total = settings.epochs * steps
     if 0 < settings.optimizer.warmup_epochs < settings.epochs and not warm_steps(settings.optimizer, total, steps):
         raise ValueError(
-            f"warmup_epochs={settings.optimizer.warmup_epochs:g} is no update of the run, whose {total} updates are "
-            f"{settings.epochs} epochs of {steps}: give more, or leave it out"
+            f"warmup_epochs={settings.optimizer.warmup_epochs:g} is no update of the run, which has "
+            f"{counted(total, 'update')} ({counted(settings.epochs, 'epoch')} of {steps}): give more, or leave it out"
         )
     for name, arrival in asked_of(ALGORITHMS[settings.algorithm], Updates).items():
         if (given := settings.hyper.get(name) or 0) >= total:
             raise ValueError(
-                f"{name} is {given}, and the run has {total} updates ({settings.epochs} epochs of {steps}): no update "
-                f"would have {arrival.what}. Train for more epochs, or make {name} less than {total}"
+                f"{name} is {given}, and the run has {counted(total, 'update')} ({counted(settings.epochs, 'epoch')} of {steps}): "
+                f"no update would have {arrival.what}. Train for more epochs, or make {name} less than {total}"
             )
     if settings.patience is None or settings.patience < settings.epochs - 1:
         return ""
-    return f"note: patience is {settings.patience}, so no seed stops early in a run of {settings.epochs} epochs"
+    return f"note: patience is {settings.patience}, so no seed stops early in a run of {counted(settings.epochs, 'epoch')}"
 
 
 def as_recorded(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:

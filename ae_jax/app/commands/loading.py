@@ -148,8 +148,12 @@ def load(settings: Settings, standard: data.Standard | None = None) -> Splits:
 def check_validation(settings: Settings, own: Any, examples: int) -> None:
     """Raises DataError for a fraction to hold out of data that have a validation split.
 
-    A fraction that holds out, or leaves for training, less than one example raises it, too.
+    So does a number that is no fraction, or that holds out, or leaves for training, less than one example.
     """
+    if not 0 <= settings.validation < 1:
+        raise data.DataError(
+            f"--validation is {settings.validation:g}; it is a fraction of the training set, at least 0 and less than 1"
+        )
     if settings.validation and own is not None:
         count = len(own.x if isinstance(own, Batch) else own)
         raise data.DataError(

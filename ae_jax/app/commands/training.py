@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ... import data
 from ...core import Algorithm, address
 from ...data.disk import strict
-from ...errors import RunError, warn
+from ...errors import RunError, counted, warn
 from ...evaluation import diagnosis
 from ...training import arguments, devices, loop, provenance, run_folder
 from ...training.settings import Settings, as_recorded, build, check_options, check_updates, completed, with_map_latents
@@ -59,7 +59,9 @@ def train(
     say(splits)
     if splits.standard is not None:
         kind = settings.data_options["range"]
-        say(f"range={kind}: losses and errors are of {kind} values; decode, sample and restore give the data's own")
+        units = "in the data's own units" if kind == "as_is" else f"of {kind} values"
+        own = "these, too" if kind == "as_is" else "the data's own"
+        say(f"range={kind}: losses and errors are {units}; decode, sample and restore give {own}")
     shape = splits.train.x.shape[1:]
     check_options(settings, shape)
     asked = settings.hyper.get("likelihood")
@@ -147,7 +149,7 @@ def train(
             assert settings.epochs is not None  # see completed
             if devices.first() and (epochs := settings.hyper.get("pretrain_epochs")) and not folder.begun():
                 seen = " on the first shard" if splits.streams and splits.streams.train.shards > 1 else ""
-                say(f"pretraining an autoencoder for {epochs} epochs{seen} (--pretrain-epochs)")
+                say(f"pretraining an autoencoder for {counted(epochs, 'epoch')}{seen} (--pretrain-epochs)")
             trained = loop.train(
                 algorithm,
                 learned.train,
