@@ -270,7 +270,7 @@ SETTINGS = dict(
         ({"noise": "grey"}, {}, "digits has none: take another corruption"),
         ({"algorithm": "autoencoder"}, {"samples": 100}, "likelihood_samples=100 has no effect: autoencoder has no"),
         ({"optimizer": OptimizerSettings(warmup_epochs=0.01)}, {}, "warmup_epochs=0.01 is no update of the run"),
-        ({"validation": 1.5}, {}, "--validation is 1.5; it is a fraction of the training set, at least 0 and less than 1"),
+        ({"validation": 1.5}, {}, "validation=1.5 is not a fraction of the training set: give at least 0"),
         ({"validation": 0.0005}, {}, "validation=0.0005 would hold out less than 1 of 1437 examples"),
         ({"validation": 0.9999}, {}, "validation=0.9999 would leave to train on less than 1 of 1437"),
     ],

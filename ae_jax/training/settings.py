@@ -355,20 +355,23 @@ def check_updates(settings: Settings, examples: int) -> str:
     assert settings.epochs is not None  # see `completed`
     steps = -(-examples // settings.batch_size)
     total = settings.epochs * steps
+    length = f"{counted(total, 'update')} ({counted(settings.epochs, 'epoch')} of {steps})"
     if 0 < settings.optimizer.warmup_epochs < settings.epochs and not warm_steps(settings.optimizer, total, steps):
         raise ValueError(
             f"warmup_epochs={settings.optimizer.warmup_epochs:g} is no update of the run, which has "
-            f"{counted(total, 'update')} ({counted(settings.epochs, 'epoch')} of {steps}): give more, or leave it out"
+            f"{length}: give more, or leave it out"
         )
     for name, arrival in asked_of(ALGORITHMS[settings.algorithm], Updates).items():
         if (given := settings.hyper.get(name) or 0) >= total:
             raise ValueError(
-                f"{name} is {given}, and the run has {counted(total, 'update')} ({counted(settings.epochs, 'epoch')} of {steps}): "
+                f"{name} is {given}, and the run has {length}: "
                 f"no update would have {arrival.what}. Train for more epochs, or make {name} less than {total}"
             )
     if settings.patience is None or settings.patience < settings.epochs - 1:
         return ""
-    return f"note: patience is {settings.patience}, so no seed stops early in a run of {counted(settings.epochs, 'epoch')}"
+    return (
+        f"note: patience is {settings.patience}, so no seed stops early in a run of {counted(settings.epochs, 'epoch')}"
+    )
 
 
 def as_recorded(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:

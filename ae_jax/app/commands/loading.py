@@ -152,7 +152,7 @@ def check_validation(settings: Settings, own: Any, examples: int) -> None:
     """
     if not 0 <= settings.validation < 1:
         raise data.DataError(
-            f"--validation is {settings.validation:g}; it is a fraction of the training set, at least 0 and less than 1"
+            f"validation={settings.validation:g} is not a fraction of the training set: give at least 0 and less than 1"
         )
     if settings.validation and own is not None:
         count = len(own.x if isinstance(own, Batch) else own)
