@@ -1,6 +1,7 @@
 """Networks, members and runs of one's own: from other libraries, from a file, and in Python."""
 
 import json
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -406,6 +407,21 @@ def test_a_plugin_that_makes_something_else_is_refused_by_name(plugin):
             build(chosen(algorithm=algorithm, network=network, network_options={}), (4,), 50)
 
 
+def test_an_error_inside_a_plugin_is_told_with_its_file(plugin, monkeypatch):
+    plugin.write_text(
+        "def own(net, optimizer): return {}['lost']\ndef other(shape, latents, *, heads: int = 1): 1 + 'a'"
+    )
+    plugins.load(plugin)
+    options: Any = {"network_options": {}}
+    with pytest.raises(ValueError, match=r"own of the plugin .*own\.py fails: KeyError: 'lost'"):
+        build(chosen(algorithm="own", network="mlp", **options), (4,), 50)
+    with pytest.raises(ValueError, match=r"other of the plugin .*own\.py fails: TypeError"):
+        build(chosen(algorithm="vae", network="other", **options), (4,), 50)
+    monkeypatch.setenv("AE_JAX_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        build(chosen(algorithm="own", network="mlp", **options), (4,), 50)
+
+
 def test_plugins_that_do_not_fit_are_refused(plugin, tmp_path):
     def refused(text, match):
         file = tmp_path / "bad.py"
@@ -423,6 +439,10 @@ def test_plugins_that_do_not_fit_are_refused(plugin, tmp_path):
     refused("import sys\nsys.exit('bye')", "fails: SystemExit: bye")
     refused("def own(net, optimizer, *, strength=0.5): ...", r"strength of own in .*bad\.py has no type: write both")
     refused("def own(net, optimizer, *, strength: float): ...", "strength of own .* has no default")
+    refused("def own(net, optimizer, strength: float = 0.5): ...", "strength of own .* is positional: write a \\*")
+    refused(
+        "def own(net, optimizer, *, sizes: tuple = [3]): ...", "default of sizes of own .* is a list.*: write a tuple"
+    )
     refused("def own(net, optimizer, *, strength: 'Real' = 0.5): ...", "annotations of own .*'Real' is not defined")
     with pytest.raises(ValueError, match=r"none\.py is not there"):
         plugins.load(tmp_path / "none.py")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ae_jax import data
+from ae_jax import data, load_run
 from ae_jax.app import cli, saelens
 from ae_jax.app.commands import coding, loading, measuring, projecting, reporting, restoring, runs, searching, training
 from ae_jax.data import DataError, Standard, ranges
@@ -181,6 +181,8 @@ def test_inputs_and_outputs_are_in_the_units_of_the_data(run, tmp_path):
     np.save(tmp_path / "few.npy", X[:20])
     codes = coding.encode(run.workdir, str(tmp_path / "few.npy"), tmp_path / "codes.npy")
     np.testing.assert_allclose(codes, opened.algorithm.encode(opened.params, z), rtol=1e-4, atol=1e-5)
+    loaded = load_run(run.workdir)
+    np.testing.assert_allclose(loaded.in_data_units.encode(loaded.params, X[:20]), codes, rtol=1e-4, atol=1e-5)
     x = coding.decode(run.workdir, str(tmp_path / "codes.npy"), tmp_path / "back.npy")
     inner = opened.algorithm.reconstruct(opened.params, z)
     np.testing.assert_allclose(x, ranges.undo(opened.standard, inner), rtol=1e-4, atol=1e-4)

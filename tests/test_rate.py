@@ -64,6 +64,10 @@ def test_tiles_and_back():
     np.testing.assert_array_equal(rate.untiled(cut, 12, 16), image[:12, :16])
     with pytest.raises(ValueError, match="no tile"):
         rate.tiles(image, 14)
+    with pytest.raises(ValueError, match=r"shape \(13, 19\); wanted: \[H, W, C\]"):
+        rate.tiles(image[..., 0], 4)
+    with pytest.raises(ValueError, match="size is 0"):
+        rate.tiles(image, 0)
 
 
 def test_psnr():

@@ -137,6 +137,10 @@ def test_it_refuses_what_it_cannot_read_or_write(tmp_path):
         (tmp_path / "cfg.json").write_text(json.dumps(config | change))
         with pytest.raises(RunError, match=told):
             saelens.load(tmp_path)
+    (tmp_path / "cfg.json").write_text("[]")
+    with pytest.raises(RunError, match=r"cfg\.json is a list and no object"):
+        saelens.load(tmp_path)
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
     whole = (tmp_path / "sae_weights.safetensors").read_bytes()
     (tmp_path / "sae_weights.safetensors").write_bytes(whole[:-4])
     with pytest.raises(RunError, match="cut short"):

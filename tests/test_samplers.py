@@ -1,5 +1,6 @@
 """Samplers: what they recover from codes whose distribution is known; and the command that draws from them."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ae_jax import data
 from ae_jax.app import cli
-from ae_jax.app.commands import reporting, runs, sampling
+from ae_jax.app.commands import coding, reporting, runs, sampling
 from ae_jax.app.report import findings
 from ae_jax.errors import RunError
 from ae_jax.evaluation import samplers
@@ -198,3 +200,25 @@ def test_the_report_compares_the_samplers_of_its_params(workdir, tmp_path):
     assert compared.examples == 360
     assert min(compared.distances, key=compared.distances.__getitem__) == "training examples"
     assert compared.distances["its own prior"] == pytest.approx(compared.distances["normal"], rel=0.3)
+
+
+def test_a_sampler_says_where_its_codes_are_none_of_the_member():
+    of = lambda name, symbols=None: SimpleNamespace(
+        settings=SimpleNamespace(algorithm=name), algorithm=SimpleNamespace(symbols=symbols)
+    )
+    caveat: Any = coding._caveat
+    assert "codebook" in caveat(of("vq_vae", len))
+    for name in ("made", "rbm"):
+        assert f"{name} draws examples itself" in caveat(of(name))
+    assert caveat(of("vae")) == caveat(of("autoencoder")) == ""
+
+
+def test_a_seed_is_no_key():
+    for fit in (samplers.gmm, samplers.maf):
+        with pytest.raises(TypeError, match=r"key is 3; give a key, such as jax.random.key\(3\)"):
+            fit(AFFINE, 3)  # type: ignore[arg-type]
+
+
+def test_a_negative_seed_of_data_is_refused():
+    with pytest.raises(data.DataError, match="seed=-1 is negative"):
+        data.load("shapes", seed=-1)

@@ -43,7 +43,7 @@ def written(path, given=((1, 2), (0, 4)), alphabet=(5,), **about):
 def test_a_file_says_what_its_symbols_are_of(tmp_path):
     path = tmp_path / "a.symbols"
     whole = written(path, run="some run", params=7)
-    found = symbols.load(path)
+    found = symbols.load(str(path))
     np.testing.assert_array_equal(found.symbols, [[1, 2], [0, 4]])
     assert (found.alphabet, found.about) == ((5,), {"run": "some run", "params": 7})
     assert whole[-2:] == bytes([0b00101000, 0b01000000])  # 001 010 000 100

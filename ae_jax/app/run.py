@@ -9,15 +9,22 @@ import jax
 import jax.numpy as jnp
 
 from ..core import Algorithm, Params
+from ..data import ranges
 from ..errors import RunError
 from ..training import loop, run_folder
 from .commands.loading import Splits
 from .commands.runs import OpenRun, lacking, load_own, open_run
+from .files import standard_of
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run, as `load_run` gives it."""
+    """A trained run, as `load_run` gives it.
+
+    `algorithm` and `data` are in the units of learning. These differ from those of the user's files where the run was
+    trained with --data-range; there `in_data_units` takes and gives examples as the files have
+    them, as the commands do.
+    """
 
     folder: run_folder.Folder
     settings: dict[str, Any]  # of config.json, with what the run recorded of its data
@@ -39,16 +46,26 @@ class Run:
 
     @property
     def algorithm(self) -> Algorithm:
-        """The algorithm on its network. Raises RunError where the settings do not describe one and none was given."""
+        """The algorithm on its network, in the units of learning.
+
+        Raises RunError where the settings do not describe one and none was given.
+        """
         if self.given is not None:
             return self.given
         if self.opened is None:
             raise RunError(self.lacks)
         return self.opened.algorithm
 
+    @property
+    def in_data_units(self) -> Algorithm:
+        """The algorithm that takes and gives examples in the units of the run's files. Raises as `algorithm` does."""
+        return ranges.in_data_units(self.algorithm, standard_of(self.settings))
+
     @functools.cached_property
     def data(self) -> Splits:
         """The data of the run, loaded when first asked for: `train`, `validation`, `test` and the whole `dataset`.
+
+        Its parts are in the units of learning; `dataset` is as the files have it.
 
         Raises RunError for data that have changed, and for settings that do not name the data.
         """

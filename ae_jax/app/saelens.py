@@ -116,6 +116,8 @@ def load(folder: str | os.PathLike[str]) -> tuple[Algorithm, Params]:
     folder = Path(folder)
     try:
         config = json.loads((folder / CONFIG).read_text())
+        if not isinstance(config, dict):
+            raise ValueError(f"{CONFIG} is a {type(config).__name__} and no object of settings")
         found = unpacked((folder / WEIGHTS).read_bytes())
     except (OSError, ValueError, KeyError) as error:
         raise RunError(f"{folder} cannot be read as a dictionary of SAELens ({error})") from error

@@ -72,8 +72,9 @@ def save(path: Path, found: Symbols) -> int:
     return len(head)
 
 
-def load(path: Path) -> Symbols:
+def load(path: Path | str) -> Symbols:
     """Reads a file of symbols. Raises RunError for any other file, for damage and for symbols out of range."""
+    path = Path(path)
     if not path.is_file():
         raise RunError(f"there is no file {path}; ae-jax encode WORKDIR DATA {path} --symbols writes one")
     whole = path.read_bytes()

@@ -141,6 +141,8 @@ def load(source: str | Path, **options: Any) -> Dataset:
     reader, arguments = _reader(source, options.get("data_dir"))
     tell_shadowed(source, options.get("data_dir"))
     check_options(options, reader, source)
+    if isinstance(seed := options.get("seed", 0), int) and seed < 0:
+        raise DataError(f"seed={seed} is negative: give a whole number, at least 0")
     return reader(*arguments, **options)
 
 

@@ -72,8 +72,15 @@ def code_length(symbols: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def tiles(image: np.ndarray, size: int) -> np.ndarray:
     """An image cut into squares, row by row; the rest at the right and below is left out.
 
-    [H, W, C] -> [H // size * (W // size), size, size, C]. Raises ValueError for an image smaller than a tile.
+    [H, W, C] -> [H // size * (W // size), size, size, C]. Raises ValueError for an image smaller than a tile,
+    of another rank, and for a size below 1.
     """
+    if image.ndim != 3:
+        raise ValueError(
+            f"the image has the shape {image.shape}; wanted: [H, W, C], and image[..., None] if it is grey"
+        )
+    if size < 1:
+        raise ValueError(f"size is {size}; a tile has at least 1 pixel")
     height, width, channels = image.shape
     down, across = height // size, width // size
     if not down * across:

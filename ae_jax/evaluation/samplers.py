@@ -50,6 +50,12 @@ def checked(codes: Any, least: int = 2) -> np.ndarray:
     return z
 
 
+def check_key(key: Any) -> None:
+    """Raises TypeError for a number in place of a key."""
+    if isinstance(key, int | np.integer):
+        raise TypeError(f"key is {key}; give a key, such as jax.random.key({key})")
+
+
 def normal(codes: Any, key: Key) -> Fitted:
     """N(0, I), whatever the codes are: the prior of most variational members, and wrong for a plain autoencoder."""
     return {}, prior_of("normal", checked(codes, 1).shape[1])
@@ -81,6 +87,7 @@ def gmm(codes: Any, key: Key, components: int = 10) -> Fitted:
     from sklearn.mixture import GaussianMixture
 
     COUNT.check("components", components)
+    check_key(key)
     z = checked(codes, max(2, components))
     _, covariance, ridge = moments(z)
     labels = np.asarray(kmeans(key, jnp.asarray(z), components, starts=3).labels)
@@ -111,6 +118,7 @@ def maf(codes: Any, key: Key) -> Fitted:
     """A masked autoregressive flow on whitened codes. It begins at `gaussian`; a tenth of the codes, held out, choose
     the best of its passes.
     """
+    check_key(key)
     z = checked(codes, HELD_OUT)
     size, start = z.shape[1], gaussian(z, key)[0]["mixture"]
     own = {name: start[name][0] for name in ("mean", "root")}

@@ -111,7 +111,11 @@ def mlp(
     Raises:
         ValueError: an unknown name, no latents, a rate outside [0, 1), dropout without hidden layers, or tied weights
             with more than one head or another way back.
+        TypeError: a number in place of a tuple.
     """
+    for name, sizes in {"shape": shape, "hidden": hidden, "hidden_back": hidden_back}.items():
+        if sizes is not None and not isinstance(sizes, Sequence):
+            raise TypeError(f"{name} is {sizes!r}; give a tuple, such as ({sizes!r},)")
     back = tuple(reversed(hidden)) if hidden_back is None else hidden_back
     if latents < 1 or any(width < 1 for width in (*hidden, *back)):
         raise ValueError(f"latents is {latents} and hidden {hidden}, {back}; every width must be at least 1")

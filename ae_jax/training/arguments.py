@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from .. import evaluation
+from ..checks import check_batch, is_concrete
 from ..core import (
     Algorithm,
     Batch,
@@ -19,8 +21,10 @@ from ..evaluation import Better
 
 
 def check_length(epochs: int, batch_size: int) -> None:
-    """Raises ValueError for a run without epochs or examples."""
+    """Raises ValueError for a run without epochs or examples, and for parts of them."""
     for name, given in (("epochs", epochs), ("batch_size", batch_size)):
+        if not isinstance(given, int | np.integer):
+            raise ValueError(f"{name} is {given!r}; it must be a whole number, at least 1")
         if given < 1:
             raise ValueError(f"{name} is {given}; it must be at least 1")
 
@@ -48,6 +52,22 @@ def check_seeds(seeds: Sequence[int]) -> None:
         raise ValueError(f"seeds are {list(seeds)}; give one or more different whole numbers, none negative")
     if max(seeds) >= 2**32:
         raise ValueError(f"seeds are {list(seeds)}; each must be below 2^32 = {2**32}, where JAX's keys repeat")
+
+
+def check_examples(data: Any, what: str) -> None:
+    """Raises TypeError unless the data are a `Batch` of arrays of numbers, ValueError for NaN and infinite values.
+
+    Values that JAX traces pass.
+    """
+    check_batch(data)
+    for name, a in zip(data._fields, data, strict=True):
+        if a is None or not is_concrete(a):
+            continue
+        if not hasattr(a, "dtype") or np.asarray(a).dtype.kind in "OSU":
+            kind = getattr(a, "dtype", type(a).__name__)
+            raise TypeError(f"{name} of {what} is of type {kind}; give an array of numbers")
+        if bad := int((~np.isfinite(np.asarray(a, a.dtype if a.dtype.kind in "biuf" else np.float32))).sum()):
+            raise ValueError(f"{name} of {what} holds {bad} values that are NaN or infinite; remove them")
 
 
 def traced(algorithm: Algorithm, data: Batch | Stream, validated: bool = False) -> Metrics:

@@ -1,15 +1,17 @@
 """A whole run in one call, without a folder: all seeds and epochs are one compiled program."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ..checks import length
 from ..core import Algorithm, Batch, Key, Metrics, Params, address, average, epoch, fit
 from ..xla.programs import compiled
-from .arguments import check_data, check_length, check_seeds
+from .arguments import check_data, check_examples, check_length, check_seeds
 from .compiled import map_seeds
 
 
@@ -43,13 +45,28 @@ def run(
         batch_size: examples in a step.
         seeds: the number of runs, with the seeds 0 to seeds - 1; or the seeds themselves.
 
-    Raises ValueError for no epochs, no examples in a step, and invalid seeds (see `check_seeds`).
+    Raises ValueError for no epochs, no examples in a step, NaN and infinite values, and invalid seeds (see
+    `check_seeds`), and TypeError for data that are no `Batch`.
     """
+    if not hasattr(algorithm, "rule"):
+        given = type(algorithm).__name__
+        raise TypeError(
+            f"algorithm is of type {given}; wanted: an Algorithm, such as autoencoder(net, optax.adam(1e-3))"
+        )
     check_length(epochs, batch_size)
-    seeds = (
-        list(range(seeds)) if isinstance(seeds, int) else [int(seed) if seed == int(seed) else seed for seed in seeds]
-    )
+    if isinstance(seeds, int | np.integer):
+        if seeds < 1:
+            raise ValueError(f"seeds are {seeds}; give a number of runs, at least 1, or the seeds themselves")
+        seeds = range(int(seeds))
+    elif not isinstance(seeds, Iterable):
+        raise ValueError(f"seeds are {seeds!r}; give a number of runs, at least 1, or the seeds themselves")
+    seeds = [int(seed) if seed == int(seed) else seed for seed in seeds]
     check_seeds(seeds)
+    check_examples(train, "the train part of the data")
+    length(train)
+    if test is not None:
+        check_examples(test, "the test part of the data")
+        length(test)
     check_data(algorithm, train=train, test=test)
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     return Ran(*_ran(algorithm, keys, train, test, epochs=epochs, batch_size=batch_size))

@@ -125,6 +125,8 @@ def train(
         ValueError: arguments that do not fit.
     """
     check_length(epochs, batch_size)
+    if folder is not None and not hasattr(folder, "describe"):
+        raise TypeError(f"folder is {folder!r}; give an opened one: with Folder(path).opened(settings) as folder")
     seeds = [int(s) if s == int(s) else s for s in seeds]
     check_arguments(seeds, patience, validation)
     check_data(algorithm, train=None if transform else data, validation=validation)

@@ -8,11 +8,12 @@ it defines, or those in its tuples `MEMBERS` (functions, or `algorithms.Member` 
 and opening the run executes the plugin again: open only runs of people whose programs you would run.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,6 +82,26 @@ def used(algorithm: str, network: str) -> list[dict[str, Any]]:
     return [{"file": str(p.file), "checksum": p.checksum, "names": names} for p, names in found if names]
 
 
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Errors of a plugin's function of that name, other than ValueError, become ValueErrors that name its file.
+
+    They stay as they are where AE_JAX_TRACEBACK asks for tracebacks, and in functions of the package.
+    """
+    try:
+        yield
+    except ValueError:
+        raise
+    except Exception as error:
+        files = [p.file for p in _loaded.values() if name in p.members or name in p.networks]
+        if not files or tracebacks():
+            raise
+        raise ValueError(
+            f"{name} of the plugin {files[0]} fails: {type(error).__name__}: {error}; with AE_JAX_TRACEBACK=1 the same "
+            "command shows where"
+        ) from error
+
+
 def restore(recorded: Iterable[dict[str, Any]]) -> None:
     """Loads the plugins that a run recorded, see `used`, unless they are loaded.
 
@@ -130,13 +151,24 @@ def _begins(fn: Callable[..., Any], *names: str) -> bool:
 
 
 def _check_options(file: Path, name: str, make: Callable[..., Any]) -> None:
-    """Raises ValueError for an option without a type or a default, which the command line takes from the signature."""
+    """Raises ValueError for an option that the command line cannot take from the signature.
+
+    Such an option is positional, has no type or no default, or has a default that can change, such as a list.
+    """
     try:
         types = inspect.get_annotations(make, eval_str=True)
     except Exception as error:  # an annotation is any expression
         raise ValueError(f"the annotations of {name} in {file} cannot be read ({error}): mend them") from error
-    for option, parameter in inspect.signature(make).parameters.items():
-        if parameter.kind is not parameter.KEYWORD_ONLY or option in ("heads", "outputs", "examples"):
+    for place, (option, parameter) in enumerate(inspect.signature(make).parameters.items()):
+        given = option in ("heads", "outputs", "examples")  # by the settings
+        if place > 1 and not given and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            raise ValueError(f"the option {option} of {name} in {file} is positional: write a * before the options")
+        if isinstance(parameter.default, list | dict | set):
+            kind = type(parameter.default).__name__
+            raise ValueError(
+                f"the default of {option} of {name} in {file} is a {kind}, which can change: write a tuple"
+            )
+        if parameter.kind is not parameter.KEYWORD_ONLY or given:
             continue
         if (typed := option in types) and parameter.default is not parameter.empty:
             continue

@@ -306,7 +306,8 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
                 f"network {settings.network} cannot give: choose mlp or conv"
             )
         options = options | {"outputs": outputs}
-    net: Autoencoder = make_net(shape, settings.latents, heads=wanted.number, **used(make_net, options))
+    with plugins.named(settings.network):
+        net: Autoencoder = make_net(shape, settings.latents, heads=wanted.number, **used(make_net, options))
     _check_made(f"the network {settings.network}", net, Autoencoder)
     if settings.noise is not None and (net.corrupt is not None or settings.algorithm == "denoising"):
         raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")
@@ -317,7 +318,8 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     def on(net: Autoencoder) -> Algorithm:
         noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
         size = {"examples": examples} if "examples" in inspect.signature(make).parameters else {}
-        made = make(noisy, optimizer(settings.optimizer, epochs, steps), **used(make, hyper), **size)
+        with plugins.named(settings.algorithm):
+            made = make(noisy, optimizer(settings.optimizer, epochs, steps), **used(make, hyper), **size)
         _check_made(f"the algorithm {settings.algorithm}", made, Algorithm)
         return made
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ... import data
+from ...algorithms import MEMBERS
 from ...core import Params, address
 from ...data.disk import suffix, write_atomically, write_json
 from ...errors import RunError
@@ -155,7 +156,7 @@ def sample(
         z = np.asarray(sampling.draw(fitted, key_sampling, n, jnp.float32))
         x = in_chunks(algorithm.decode, opened.params, z)
         save_examples(out, x)
-        return x, f"decoded codes of the sampler {sampler}, {codes}"
+        return x, f"decoded codes of the sampler {sampler}, {codes}{_caveat(opened)}"
     if algorithm.sample is None:
         raise RunError(
             f"{opened.settings.algorithm} is not a generative model: it has no distribution of codes. "
@@ -173,6 +174,16 @@ def sample(
     if make is algorithm.draw:
         return x, "draws of x"
     return x, "means of x, E[x | z] of drawn z" + ("" if algorithm.draw is None else "; --draws draws x itself")
+
+
+def _caveat(opened: runs.OpenRun) -> str:
+    """What codes of a fitted sampler lack, for members whose codes are of a codebook or do not generate examples."""
+    name = opened.settings.algorithm
+    if opened.algorithm.symbols is not None:
+        return f"; {name} decodes vectors of its codebook, and these codes lie between them: expect poor examples"
+    if name in [m.make.__name__ for m in MEMBERS if m.family in ("autoregressive", "energy")]:
+        return f"; {name} draws examples itself, not from codes: leave --sampler out for its own"
+    return ""
 
 
 def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
