@@ -34,6 +34,20 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, Tracer)
 
 
+def check_finite(**arrays: Any) -> None:
+    """Raises ValueError for an array that holds NaN or an infinite value; a traced array passes."""
+    for name, array in arrays.items():
+        if not is_concrete(array):
+            continue
+        values = array if isinstance(array, Array) else np.asarray(array)
+        if not jnp.issubdtype(values.dtype, jnp.inexact):
+            continue
+        with jax.ensure_compile_time_eval():  # also inside a program, where the array is a constant
+            bad = int((~(jnp if isinstance(values, Array) else np).isfinite(values)).sum())
+        if bad:
+            raise ValueError(f"{bad} of the {values.size} values of {name} are NaN or infinite; remove these examples")
+
+
 def check_choice(
     what: str, chosen: Any, known: Iterable[str], more: str = "", error: type[Exception] = ValueError
 ) -> None:

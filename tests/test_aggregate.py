@@ -83,6 +83,9 @@ def test_the_total_correlation_of_a_gaussian():
     assert aggregate.gaussian_total_correlation(codes) == pytest.approx(0.2231, abs=1e-4)
     assert aggregate.gaussian_total_correlation(z) == pytest.approx(0, abs=1e-12)
     assert aggregate.gaussian_total_correlation(codes[:, 1:]) == 0
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="1 of the 1000 values of codes are NaN or infinite"):
+            aggregate.gaussian_total_correlation(np.where(z == z[0, 0], value, z))
 
 
 def test_a_collapsed_posterior_is_told():
@@ -110,6 +113,9 @@ def test_a_run_ranks_its_seeds_and_looks_for_collapse():
     rho = abs(np.corrcoef(*rank.T).item(1))
     np.testing.assert_allclose(found, [1 / (1 + rho)] * 2, rtol=1e-9)
     assert not measuring.agreement(same, one, splits)
+    trained.of = {3: jnp.asarray(1.0), 5: jnp.asarray(jnp.nan)}.get  # a seed without finite codes has no rank
+    assert not measuring.agreement(same, trained, splits)
+    trained.of = one.of
     assert not measuring.agreement(same._replace(moments=None), trained, splits)
     z = np.asarray(x)
     assert measuring.collapse(same, trained.of(3), x, z) == ""

@@ -162,6 +162,24 @@ def test_a_factor_that_does_not_vary_does_not_count():
     assert np.isnan(disentanglement.mig(TRUTH, np.zeros((N, 1), int)))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_codes_and_factors_that_are_not_finite_are_refused(value):
+    few = slice(300)
+    broken, factors = TRUTH[few].copy(), FACTORS[few].astype(float)
+    broken[3, 1] = value
+    for name in ("mig", "modularity", "sap", "dci", "factor_vae_score", "beta_vae_score", "explicitness"):
+        seed = () if name in ("mig", "modularity", "sap") else (0,)
+        measure = getattr(disentanglement, name)
+        with pytest.raises(ValueError, match="1 of the 1500 values of codes are NaN or infinite"):
+            measure(broken, factors, *seed)
+        with pytest.raises(ValueError, match="1 of the 1500 values of factors are NaN or infinite"):
+            measure(TRUTH[few], broken, *seed)
+    with pytest.raises(ValueError, match=r"values of codes\[1\] are NaN or infinite"):
+        disentanglement.udr([TRUTH[few], broken])
+    assert disentanglement.battery(broken, factors, None, 0) == {}
+    assert disentanglement.battery(TRUTH[few], broken, None, 0) == {}
+
+
 def test_codes_and_factors_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match=r"codes have the shape \(10000, 5\) and factors \(9, 5\)"):
         disentanglement.mig(TRUTH, FACTORS[:9])

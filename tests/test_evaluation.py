@@ -293,6 +293,10 @@ def test_knn_ties_and_labels():
         probes.knn_accuracy(train, labels, train, labels, neighbours=5)
     with pytest.raises(ValueError, match=r"\[N\]"):
         probes.linear_probe(train, np.zeros((4, 2)), train, labels)
+    for measure in (probes.knn_accuracy, probes.linear_probe):
+        for both in ((train, train * np.nan), (train * np.inf, train)):
+            with pytest.raises(ValueError, match="4 of the 4 values of codes are NaN or infinite"):
+                measure(both[0], labels, both[1], labels)
 
 
 # ------------------------------------------------------------------------------------------------- likelihood
@@ -469,6 +473,9 @@ def test_battery_on_pca_is_pca(digits):
     assert len(traced) == before, "a second seed was compiled again"
     assert other["test squared_error"] > got["test squared_error"]
     assert other["pca squared_error"] == got["pca squared_error"]
+    lost = measure(jax.tree.map(lambda p: jnp.nan * p, params), jax.random.key(1))
+    assert np.isnan(lost["test mse"])
+    assert [name for name in lost if "accuracy" in name] == ["pca linear_probe_accuracy", "pca knn_accuracy (k=5)"]
 
 
 def test_battery_corrupts_only_what_says_so(digits):

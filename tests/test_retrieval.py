@@ -37,6 +37,17 @@ def test_of_equal_distances_the_earlier_comes_first():
     np.testing.assert_array_equal(index, [[0, 1, 2, 3]])
 
 
+@pytest.mark.parametrize("search", [retrieval.nearest, retrieval.by_cosine])
+def test_codes_that_are_not_finite_are_refused(search):
+    codes = jnp.eye(4)
+    for value in (jnp.nan, jnp.inf):
+        with pytest.raises(ValueError, match="1 of the 16 values of base are NaN or infinite"):
+            search(codes.at[1, 2].set(value), codes, 1)
+        with pytest.raises(ValueError, match="1 of the 16 values of queries are NaN or infinite"):
+            search(codes, codes.at[1, 2].set(value), 1)
+    np.testing.assert_array_equal(jax.jit(lambda: search(codes, codes, 1)[0])()[:, 0], range(4))  # constants of it
+
+
 @pytest.mark.parametrize("k", [0, 6])
 def test_as_many_neighbours_as_there_are(k):
     with pytest.raises(ValueError, match="from 1 to 5"):

@@ -58,6 +58,17 @@ def test_the_distance_of_shifted_gaussians_is_the_square_of_the_shift():
     )
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_refused(value):
+    x = RNG.normal(size=(20, 3))
+    broken = x.copy()
+    broken[0, 0] = value
+    for measure in (samples.support, samples.frechet_distance):
+        for both in ((x, broken), (broken, x)):
+            with pytest.raises(ValueError, match=r"1 of the 60 values of .* are NaN or infinite"):
+                measure(*both)
+
+
 def test_sets_that_do_not_fit_are_refused():
     x = RNG.normal(size=(5, 2))
     with pytest.raises(ValueError, match=r"the sets are \(5, 2\) and \(5, 1\)"):

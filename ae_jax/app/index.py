@@ -126,6 +126,8 @@ def encode(index: Index, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
 
 def search(index: Index, codes: np.ndarray, k: int, metric: Metric = "euclidean") -> list[list[Hit]]:
     """The k codes nearest to each query's code, by comparison with all. codes [Q, K] -> Q lists."""
+    if not np.isfinite(codes).all():
+        raise RunError("the code of a query is NaN or infinite: its values are too large for this encoder")
     base, queries = jnp.asarray(index.codes), jnp.asarray(codes)
     search = retrieval.by_cosine if metric == "cosine" else retrieval.nearest
     places, distances = map(np.asarray, search(base, queries, min(k, len(index.codes))))

@@ -201,7 +201,7 @@ def all_metrics(
     """Every metric that applies: a function of one seed's params and a key that gives the metrics by name.
 
     Labels (integers, [N]) add the probes, factors the scores of disentanglement, `log_weight` the likelihood, `symbols`
-    their use, `corrupt` the denoising. A name states the
+    their use, `corrupt` the denoising. Codes that are not finite have no probes. A name states the
     number of samples or neighbours, `(k=...)`, and the number of test examples measured if not all are, `(n=...)`:
     evenly spaced ones, or those with a label from 0 on. `describe` explains a name. PCA depends on no seed and is
     fitted once, here; all seeds share compiled programs.
@@ -235,7 +235,7 @@ def all_metrics(
     jacobian_name = f"jacobian_norm{_note(moved, test, ' (n={})')}"
 
     def probed(train_codes: Array, test_codes: Array) -> dict[str, float]:
-        if not labelled:
+        if not labelled or not all(bool(jnp.isfinite(z).all()) for z in (train_codes, test_codes)):
             return {}
         k, both = min(neighbours, len(_known(seen).x)), (train_codes, seen.y, test_codes, test.y)
         return {
@@ -391,7 +391,7 @@ def _aggregate(algorithm: Algorithm, params: Params, x: Array, key: Key) -> Metr
         "mutual_information": parts["information"],
         "aggregate_kl": parts["aggregate"],
         "aggregate_total_correlation": parts["total_correlation"],
-        "gaussian_total_correlation": aggregate.gaussian_total_correlation(z),
+        "gaussian_total_correlation": aggregate.gaussian_total_correlation(z) if np.isfinite(z).all() else np.nan,
     }
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from ..checks import check_finite
 from ..distributions.posteriors import LOG_2PI, log_each
 
 
@@ -52,8 +53,9 @@ def gaussian_total_correlation(codes: Array | np.ndarray) -> float:
     """The total correlation of a Gaussian with the covariance of the codes: -1/2 log det of their correlation.
 
     It is a lower bound of the codes' own where marginals are Gaussian, and not elsewhere. Units that do not vary do not
-    count.
+    count. Raises ValueError for codes that are not finite.
     """
+    check_finite(codes=codes)
     codes = np.asarray(codes, np.float64)
     moving = codes[:, codes.std(0) > 1e-6 * np.abs(codes).max(initial=1e-300)]
     if moving.shape[1] < 2:

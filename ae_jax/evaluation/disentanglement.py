@@ -1,7 +1,7 @@
 """Disentanglement of codes: how each factor of variation is spread over the units of a code.
 
 Measures of whole sets: functions of all codes and factors, in NumPy and scikit-learn, in float64. Factors are [N, F]:
-any numbers; each value is a level.
+any finite numbers; each value is a level. Codes and factors that are NaN or infinite are refused by ValueError.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks import check_choice
+from ..checks import check_choice, check_finite
 
 BINS = 20  # of a unit's range
 TREES = 50  # of a boosted regressor
@@ -267,7 +267,7 @@ def udr(
         by: "spearman", |rank correlation|; or "lasso", |weights| of the lasso from one seed's units to another's.
         alpha: strength of the lasso's penalty; the score of two equal codes is 1 - alpha.
         least: units with a smaller KL do not count.
-    Raises ValueError for fewer than two seeds, and for codes of different shapes.
+    Raises ValueError for fewer than two seeds, for codes of different shapes, and for codes that are not finite.
     """
     from scipy.stats import rankdata
     from sklearn.linear_model import Lasso
@@ -278,6 +278,7 @@ def udr(
         raise ValueError(
             f"the codes have the shapes {[np.shape(z) for z in codes]}; give two seeds or more, each [N, K]"
         )
+    check_finite(**{f"codes[{i}]": z for i, z in enumerate(codes)})
     told = np.ones((len(codes), np.shape(codes[0])[1]), bool) if kl is None else np.asarray(kl) >= least
     scaled = [_standard(rankdata(z, axis=0) if by == "spearman" else np.asarray(z)) for z in codes]
 
@@ -303,12 +304,13 @@ def _one_to_one(relation: np.ndarray) -> float:
 
 
 def _both(codes: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Codes in float64, and factors. Raises ValueError for shapes that do not fit."""
+    """Codes in float64, and factors. Raises ValueError for shapes that do not fit, NaN and infinite values."""
     codes, factors = np.asarray(codes, np.float64), np.asarray(factors)
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or not len(codes):
         raise ValueError(
             f"codes have the shape {codes.shape} and factors {factors.shape}; wanted: [N, K] and [N, F] of the same N"
         )
+    check_finite(codes=codes, factors=factors)
     return codes, factors
 
 
@@ -325,11 +327,11 @@ def _varying(codes: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def battery(codes: Any, factors: Any, labels: Any, seed: Any) -> dict[str, float]:
     """Every score that fits and takes seconds, by name; `left_out` says which do not. SAP leaves out a factor that
-    equals the labels [N], which have no order. Codes that are not finite have no score.
+    equals the labels [N], which have no order. Codes and factors that are not finite have no score.
     """
-    codes, factors = _both(codes, factors)
-    if not np.isfinite(codes).all():
+    if not all(np.isfinite(values).all() for values in (np.asarray(codes), np.asarray(factors))):
         return {}
+    codes, factors = _both(codes, factors)
     found = {f"mig (bins={BINS})": mig(codes, factors), f"modularity (bins={BINS})": modularity(codes, factors)}
     ordered = [f for f in factors.T if (f != f[0]).any() and (labels is None or not np.array_equal(f, labels))]
     if ordered:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ..checks import NOT_NEGATIVE, labelled
+from ..checks import NOT_NEGATIVE, check_finite, labelled
 from ..distributions.distances import exponent
 from .retrieval import nearest
 
@@ -130,7 +130,8 @@ def predict_knn(train: Array, labels: Array, codes: Array, neighbours: int, clas
 def linear_probe(train: Array, train_y: Any, test: Array, test_y: Any, *, l2: float = 1.0) -> float:
     """Accuracy on test of `fit_linear` on train. Codes [N, K], labels [N] of integers from 0, or strings.
 
-    An example with a label below 0 does not count. Raises ValueError if train or test have no labels from 0 on.
+    An example with a label below 0 does not count. Raises ValueError if train or test have no labels from 0 on, and for
+    codes that are not finite.
     """
     NOT_NEGATIVE.check("l2", l2)
     (train, train_y), (test, test_y) = _known(train, train_y), _known(test, test_y)
@@ -151,6 +152,7 @@ def _known(codes: Array, y: Any) -> tuple[Array, np.ndarray]:
     y = np.asarray(y)
     if y.ndim != 1 or len(y) != len(codes):
         raise ValueError(f"labels have the shape {y.shape}; give one for each of {len(codes)} examples, [N]")
+    check_finite(codes=codes)
     known = labelled(y)
     if not known.any():
         raise ValueError(f"none of {len(y)} examples has a label (all are below 0): give labels from 0")

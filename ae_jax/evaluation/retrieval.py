@@ -15,14 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from ..checks import check_finite
 from ..distributions.distances import by_differences, in_blocks
 from ..xla.barriers import at_least_float32
 
 LONGEST = 64  # bits of an address
 
 
-@partial(jax.jit, static_argnames="k")
-@jax.default_matmul_precision("highest")
 def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     """The k nearest of `base` to each query by Euclidean distance, nearest first; of equals, the earlier.
 
@@ -37,7 +36,16 @@ def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
 
     Returns:
         places in base [Q, k], and distances [Q, k].
+
+    Raises ValueError for another k, and for codes that are not finite.
     """
+    check_finite(base=base, queries=queries)
+    return _nearest(base, queries, k)
+
+
+@partial(jax.jit, static_argnames="k")
+@jax.default_matmul_precision("highest")
+def _nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     count = len(base)
     if not 1 <= k <= count:
         raise ValueError(f"{k} neighbours of {count} codes; it must be from 1 to {count}")
@@ -90,7 +98,10 @@ def by_cosine(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
 
     Returns:
         places in base [Q, k], and 1 - cos, from 0 to 2, [Q, k].
+
+    Raises ValueError for another k, and for codes that are not finite.
     """
+    check_finite(base=base, queries=queries)
     directions = unit(base)
     dead = ~(directions != 0).any(-1)
     # one more dimension puts codes of zeros as far from all as opposite directions are

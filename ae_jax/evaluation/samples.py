@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..checks import COUNT
+from ..checks import COUNT, check_finite
 from ..distributions import distances
 from ..distributions.distances import in_blocks, squared_distances
 
@@ -71,11 +71,12 @@ def frechet_distance(a: Any, b: Any) -> float:
 
     [N, D], [M, D] -> float, in float64. Dowson & Landau (1982), J. Multivariate Analysis 12. Two samples of N from one
     distribution are apart by about (D (D + 1) / 2 + 2 D) / N, in units of its variance: compare sets of one size, and
-    say by which features. Raises ValueError for sets of fewer than two, or of different features.
+    say by which features. Raises ValueError for sets of fewer than two, of different features, or not finite.
     """
     a, b = (np.asarray(x, np.float64) for x in (a, b))
     if min(len(a), len(b)) < 2 or a.ndim != 2 or a.shape[1:] != b.shape[1:]:
         raise ValueError(f"the sets are {a.shape} and {b.shape}; give features [N, D] and [M, D], N and M at least 2")
+    check_finite(a=a, b=b)
     covariances = [np.cov(x, rowvar=False).reshape(x.shape[1], -1) for x in (a, b)]
     values, vectors = np.linalg.eigh(covariances[0])
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
@@ -101,7 +102,8 @@ def support(examples: Any, samples: Any, neighbours: int = 5) -> Support:
     arXiv:2002.09797, who add density and coverage, 5. For equal distributions precision falls with D; coverage is
     1 - prod_{i=1..k} (N - i) / (N + M - i). Say by which features, and give all rows of a table one N and M.
 
-    Raises ValueError for sets of different features, and unless both have more examples than `neighbours`.
+    Raises ValueError for sets of different features, for values that are not finite, and unless both have more examples
+    than `neighbours`.
     """
     from scipy.spatial.distance import cdist
 
@@ -111,6 +113,7 @@ def support(examples: Any, samples: Any, neighbours: int = 5) -> Support:
         raise ValueError(
             f"the sets are {real.shape} and {made.shape}; give features [N, D] and [M, D], N and M above {neighbours}"
         )
+    check_finite(examples=real, samples=made)
     block = max(1, 2**23 // max(len(real), len(made)))  # 64 MiB of distances
 
     def radii(x: np.ndarray) -> np.ndarray:  # each is its own nearest

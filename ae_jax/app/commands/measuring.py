@@ -124,6 +124,8 @@ def agreement(algorithm: Algorithm, trained: loop.Trained, splits: Splits) -> di
     x = jnp.asarray(splits.test.x[:2000])
     stats = [np.asarray(evaluation.moments(algorithm, trained.of(seed), x)) for seed in trained.good]
     codes = [np.split(each, 2, -1)[0] for each in stats]
+    if not np.isfinite(codes).all():
+        return {}
     ranked = evaluation.disentanglement.udr(codes, [evaluation.aggregate.unit_kl(each) for each in stats])
     return {f"udr (spearman, n={len(x)})": ranked.tolist()}
 
