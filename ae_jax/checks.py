@@ -48,6 +48,13 @@ def check_finite(**arrays: Any) -> None:
             raise ValueError(f"{bad} of the {values.size} values of {name} are NaN or infinite; remove these examples")
 
 
+def check_whole(least: int = 1, **counts: Any) -> None:
+    """Raises ValueError for a count that is not a whole number of at least `least`."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
+            raise ValueError(f"{name} is {count!r}; it must be a whole number, at least {least}")
+
+
 def check_choice(
     what: str, chosen: Any, known: Iterable[str], more: str = "", error: type[Exception] = ValueError
 ) -> None:

@@ -36,6 +36,12 @@ def test_fvu_is_0_for_x_1_for_its_mean_and_sees_an_offset():
     assert abs(float(d.fvu(noisy, X)) - parts) > 1e-3
 
 
+@pytest.mark.parametrize("measure", [d.fvu, d.cosine, d.norm_ratio])
+def test_a_reconstruction_of_another_number_of_examples_is_refused(measure):
+    with pytest.raises(ValueError, match=r"x_hat has the shape \(1, 4\) and x \(50, 4\)"):
+        measure(X[:1], X)
+
+
 def test_directions_and_lengths_of_reconstructions():
     assert d.cosine(0.5 * X, X) == pytest.approx(1)
     assert d.norm_ratio(0.5 * X, X) == pytest.approx(0.5)
@@ -67,7 +73,12 @@ def test_the_largest_units_alone_explain_what_they_should():
 def test_the_examples_that_excite_a_unit_most():
     np.testing.assert_array_equal(d.most_active(Z, 2, 2), [1, 0])
     np.testing.assert_array_equal(d.most_active(Z, 1), [2, 0])
-    assert not len(d.most_active(Z, 0))
+    assert not len(d.most_active(Z, np.int64(0)))
+    for unit, told in ((-1, "unit is -1; it must be a whole number, at least 0"), (4, "the units 0 to 3")):
+        with pytest.raises(ValueError, match=told):
+            d.most_active(Z, unit)
+    with pytest.raises(ValueError, match="n is -1"):
+        d.most_active(Z, 1, -1)
 
 
 def test_max_cosine_is_1_for_a_permutation_and_0_for_nothing_shared():

@@ -180,6 +180,35 @@ def test_codes_and_factors_that_are_not_finite_are_refused(value):
     assert disentanglement.battery(TRUTH[few], broken, None, 0) == {}
 
 
+@pytest.mark.parametrize(
+    ("measure", "options", "told"),
+    [
+        ("mig", {"bins": 2.5}, "bins is 2.5; it must be a whole number, at least 2"),
+        ("modularity", {"bins": 1}, "bins is 1; it must be a whole number, at least 2"),
+        ("dci", {"examples": 3}, "examples is 3; it must be a whole number, at least 8"),
+        ("dci", {"examples": -3}, "examples is -3;"),
+        ("dci", {"trees": 0}, "trees is 0;"),
+        ("factor_vae_score", {"votes": 0}, "votes is 0; it must be a whole number, at least 1"),
+        ("factor_vae_score", {"scored": 0}, "scored is 0;"),
+        ("factor_vae_score", {"group": 1}, "group is 1; it must be a whole number, at least 2"),
+        ("beta_vae_score", {"points": 0}, "points is 0;"),
+        ("beta_vae_score", {"scored": True}, "scored is True;"),
+        ("beta_vae_score", {"pairs": 0}, "pairs is 0;"),
+        ("explicitness", {"examples": 3}, "examples is 3; it must be a whole number, at least 4"),
+    ],
+)
+def test_numbers_that_give_no_score_are_refused(measure, options, told):
+    seed = {} if measure in ("mig", "modularity") else {"seed": 0}
+    with pytest.raises(ValueError, match=told):
+        getattr(disentanglement, measure)(TRUTH[:300], FACTORS[:300], **seed, **options)
+
+
+def test_few_examples_that_suffice_give_a_score():
+    found = disentanglement.dci(TRUTH, FACTORS, 0, examples=np.int64(8), trees=1)
+    assert np.isfinite(found).all()
+    assert 0 <= disentanglement.factor_vae_score(TRUTH, FACTORS, 0, votes=1, scored=1, group=2) <= 1
+
+
 def test_codes_and_factors_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match=r"codes have the shape \(10000, 5\) and factors \(9, 5\)"):
         disentanglement.mig(TRUTH, FACTORS[:9])

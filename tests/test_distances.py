@@ -163,6 +163,9 @@ def test_mmd_and_parzen_windows_do_not_see_where_zero_is(shift):
     np.testing.assert_allclose(samples.parzen_log_likelihood(jnp.asarray(a), jnp.asarray(b), 0.3), wanted, rtol=1e-4)
     with pytest.raises(ValueError, match="at least 2 in each"):
         samples.squared_mmd(a[:1], b, (1.0,))
+    for scales in ((-1.0,), [0.0, 1.0], np.array([np.nan]), ()):
+        with pytest.raises(ValueError, match="positive and finite"):
+            samples.squared_mmd(a, b, scales)
 
 
 def test_mmd_of_a_set_with_its_own_copy_is_below_0_by_what_unbiased_means():

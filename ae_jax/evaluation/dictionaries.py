@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from ..checks import check_whole
+
 
 def l0(z: Array) -> Array:
     """Mean count of an example's active units. -> []."""
@@ -32,20 +34,28 @@ def fvu(x_hat: Any, x: Any) -> Array:
 
     1 for the mean of x, and more for a reconstruction that is further from x: an offset is an error.
     """
-    x, x_hat = (jnp.asarray(a).reshape(len(a), -1) for a in (x, x_hat))
+    x_hat, x = _pair(x_hat, x)
     return jnp.square(x - x_hat).sum() / jnp.square(x - x.mean(0, keepdims=True)).sum()
 
 
 def cosine(x_hat: Any, x: Any) -> Array:
     """Mean cosine of reconstructions with examples. -> []."""
-    x, x_hat = (jnp.asarray(a).reshape(len(a), -1) for a in (x, x_hat))
+    x_hat, x = _pair(x_hat, x)
     return ((x * x_hat).sum(-1) / (jnp.linalg.norm(x, axis=-1) * jnp.linalg.norm(x_hat, axis=-1))).mean()
 
 
 def norm_ratio(x_hat: Any, x: Any) -> Array:
     """Mean of ||x_hat|| / ||x||; below 1, reconstructions shrink. -> []."""
-    x, x_hat = (jnp.asarray(a).reshape(len(a), -1) for a in (x, x_hat))
+    x_hat, x = _pair(x_hat, x)
     return (jnp.linalg.norm(x_hat, axis=-1) / jnp.linalg.norm(x, axis=-1)).mean()
+
+
+def _pair(x_hat: Any, x: Any) -> tuple[Array, Array]:
+    """Reconstructions and examples, each [N, D]. Raises ValueError for different shapes."""
+    x_hat, x = (jnp.asarray(a).reshape(len(a), -1) for a in (x_hat, x))
+    if x_hat.shape != x.shape:
+        raise ValueError(f"x_hat has the shape {x_hat.shape} and x {x.shape}; give a reconstruction for each example")
+    return x_hat, x
 
 
 def loss_recovered(loss: Callable[[Any], Any], x: Any, x_hat: Any, ablated: Any = None) -> float:
@@ -82,7 +92,15 @@ def fvu_of_largest(decode: Callable[[Any], Any], z: Any, x: Any, counts: Any) ->
 
 
 def most_active(z: Any, unit: int, n: int = 8) -> np.ndarray:
-    """The examples that excite a unit most, the first first; fewer than n where it is active for fewer."""
-    of = np.asarray(z)[:, unit]
+    """The examples that excite a unit most, the first first; fewer than n where it is active for fewer.
+
+    Raises ValueError for a unit that z [N, K] lacks, and for n below 1.
+    """
+    z = np.asarray(z)
+    check_whole(0, unit=unit)
+    check_whole(n=n)
+    if unit >= z.shape[1]:
+        raise ValueError(f"unit is {unit}; the codes have the units 0 to {z.shape[1] - 1}")
+    of = z[:, unit]
     order = np.argsort(-of, kind="stable")[:n]
     return order[of[order] > 0]

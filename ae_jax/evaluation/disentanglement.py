@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks import check_choice, check_finite
+from ..checks import check_choice, check_finite, check_whole
 
 BINS = 20  # of a unit's range
 TREES = 50  # of a boosted regressor
@@ -43,12 +43,11 @@ def information(codes: Any, factors: Any, bins: int = BINS) -> tuple[np.ndarray,
     Args:
         codes: [N, K].
         factors: [N, F], the levels of each factor.
-        bins: of each unit's range.
-    Raises ValueError for shapes that do not fit.
+        bins: of each unit's range, at least 2.
+    Raises ValueError for shapes that do not fit, and for other `bins`.
     """
     codes, factors = _both(codes, factors)
-    if not bins >= 2:
-        raise ValueError(f"bins is {bins}; it must be at least 2")
+    check_whole(2, bins=bins)
     places = binned(codes, bins)
     shared = [[mutual_information(unit, factor) for factor in factors.T] for unit in places.T]
     return np.array(shared), np.array([mutual_information(factor, factor) for factor in factors.T])
@@ -90,10 +89,12 @@ def factor_vae_score(
         seed: a number, or several, of the draws.
         votes: from which each unit's factor is learned.
         scored: further votes, whose factors are predicted.
-        group: examples of a vote.
+        group: examples of a vote, at least 2.
         least: units with a smaller standard deviation take no part; without any unit the score is 0.
     Raises ValueError for shapes that do not fit, and for a factor whose values do not recur.
     """
+    check_whole(votes=votes, scored=scored)
+    check_whole(2, group=group)
     codes, factors = _varying(codes, factors)
     variance = codes.var(0)
     codes, variance = codes[:, variance >= least**2], variance[variance >= least**2]
@@ -124,6 +125,7 @@ def beta_vae_score(
     """
     from sklearn.linear_model import LogisticRegression
 
+    check_whole(points=points, scored=scored, pairs=pairs)
     codes, factors = _varying(codes, factors)
     rng = np.random.default_rng(seed)
     which = rng.integers(factors.shape[1], size=points + scored)
@@ -161,11 +163,13 @@ def dci(codes: Any, factors: Any, seed: Any, *, trees: int = TREES, examples: in
         factors: [N, F], ordered.
         seed: a number, or several: of the choice of examples.
         trees: of each regressor.
-        examples: at most so many, chosen at random; a quarter of them is held out.
+        examples: at most so many, chosen at random, and at least 8; a quarter of them is held out.
     Raises ValueError for shapes that do not fit, and for fewer than 8 examples.
     """
     from sklearn.ensemble import GradientBoostingRegressor
 
+    check_whole(trees=trees)
+    check_whole(8, examples=examples)
     codes, factors = _varying(codes, factors)
     if len(codes) < 8:
         raise ValueError(f"there are {len(codes)} examples; give at least 8, a quarter of which is held out")
@@ -226,12 +230,13 @@ def explicitness(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) 
         codes: [N, K].
         factors: [N, F], the levels of each factor.
         seed: a number, or several: of the choice of examples.
-        examples: at most so many, chosen at random.
+        examples: at most so many, chosen at random, and at least 4.
     Raises ValueError for shapes that do not fit.
     """
     from scipy.stats import rankdata
     from sklearn.linear_model import LogisticRegression
 
+    check_whole(4, examples=examples)
     codes, factors = _varying(codes, factors)
     chosen = np.random.default_rng(seed).permutation(len(codes))[:examples]
     codes, factors = _standard(codes[chosen]), factors[chosen]

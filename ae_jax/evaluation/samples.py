@@ -11,26 +11,33 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..checks import COUNT, check_finite
+from ..checks import COUNT, POSITIVE, check_finite, is_concrete
 from ..distributions import distances
 from ..distributions.distances import in_blocks, squared_distances
 
 
-@jax.jit
-@jax.default_matmul_precision("highest")
 def squared_mmd(a: Array, b: Array, scales: Array | Sequence[float]) -> Array:
     """The squared maximum mean discrepancy by its unbiased estimate, [N, D], [M, D] -> [].
 
     For two equal distributions it is below 0 about as often as above, since pairs within a set are of different
     examples. The kernel is the mean over `scales` s of exp(-||x - y||^2 / (2 s^2)). Gretton et al. (2012), JMLR 13,
-    eq. (3). Raises ValueError for a set of fewer than two.
+    eq. (3). Raises ValueError for a set of fewer than two, and for scales that are not positive and finite, or none.
     """
     n, m = len(a), len(b)
     if min(n, m) < 2:
         raise ValueError(
             f"the sets have {n} and {m} examples; give at least 2 in each, as pairs within a set are needed"
         )
+    if not len(scales):
+        raise ValueError("scales is empty; give one or more, each positive and finite")
+    if all(map(is_concrete, jax.tree.leaves(scales))):
+        POSITIVE.check("scales", tuple(scales))
+    return _squared_mmd(a, b, scales)
 
+
+@jax.jit
+@jax.default_matmul_precision("highest")
+def _squared_mmd(a: Array, b: Array, scales: Array | Sequence[float]) -> Array:
     widths = jnp.asarray(scales, jnp.result_type(a, jnp.float32))
     return distances.squared_mmd(a, b, distances.gaussian_kernel(jnp.square(widths))) / len(widths)
 
