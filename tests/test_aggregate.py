@@ -98,6 +98,20 @@ def test_a_collapsed_posterior_is_told():
     assert diagnosis.collapse(z, 3.0, 3.0).startswith("posterior collapse: decoding another example's code is no worse")
 
 
+@pytest.mark.parametrize("within", [True, False])
+def test_the_exact_metrics_of_a_stream_have_a_cross_entropy_where_those_in_memory_do(monkeypatch, within):
+    means = {"mse": 2.0, "cross_entropy": 3.0}
+    monkeypatch.setattr(measuring.shards, "average_stream", lambda *given: means)
+    stream = SimpleNamespace(source=range(9))
+    splits: Any = SimpleNamespace(
+        streams=SimpleNamespace(test=stream, train=stream), test=Batch(np.ones((4, 1))), train=Batch(np.ones((5, 1)))
+    )
+    found = {"test mse": 1.0, "l0": 0.5} | ({"test cross_entropy": 1.0} if within else {})
+    exact = measuring.exactly(None, splits, None, jax.random.key(0), found)  # type: ignore[arg-type]
+    more = {"test cross_entropy": 3.0} if within else {}
+    assert exact == {"test mse": 2.0, "l0 (of 5 + 4)": 0.5} | more
+
+
 def test_a_run_ranks_its_seeds_and_looks_for_collapse():
     x = jnp.asarray(RNG.normal(size=(40, 2)))
     same = autoencoder(networks.mlp((2,), 2, hidden=()), optax.sgd(0.1))._replace(

@@ -494,6 +494,19 @@ def test_battery_corrupts_only_what_says_so(digits):
     assert "jacobian_norm (n=50)" in clean
 
 
+def test_battery_has_a_cross_entropy_for_data_between_0_and_1_alone(digits):
+    bare = {"likelihood_examples": 50, "jacobian_examples": 50}
+    train, test = (Batch(data.x[:50]) for data in digits)
+    algorithm, params = principal(train, corruption.gaussian(0.3))
+    parts = ("test", "pca", "denoised")
+    for scale, shift in ((1, 0), (2, 0), (1, -0.5)):
+        both = (Batch(scale * data.x + shift) for data in (train, test))
+        got = evaluation.all_metrics(algorithm, *both, **bare)(params, jax.random.key(0))
+        wanted = {f"{part} cross_entropy" for part in parts} if (scale, shift) == (1, 0) else set()
+        assert {name for name in got if "cross_entropy" in name} == wanted
+        assert np.isfinite([got[f"{part} squared_error"] for part in parts]).all()
+
+
 def test_battery_of_a_generative_model(digits):
     train, test = digits
     net = networks.mlp((8, 8, 1), 3, hidden=(16,), heads=2)

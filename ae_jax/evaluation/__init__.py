@@ -201,7 +201,8 @@ def all_metrics(
     """Every metric that applies: a function of one seed's params and a key that gives the metrics by name.
 
     Labels (integers, [N]) add the probes, factors the scores of disentanglement, `log_weight` the likelihood, `symbols`
-    their use, `corrupt` the denoising. Codes that are not finite have no probes. A name states the
+    their use, `corrupt` the denoising. Codes that are not finite have no probes, and data outside [0, 1] no
+    cross-entropy of reconstructions. A name states the
     number of samples or neighbours, `(k=...)`, and the number of test examples measured if not all are, `(n=...)`:
     evenly spaced ones, or those with a label from 0 on. `describe` explains a name. PCA depends on no seed and is
     fitted once, here; all seeds share compiled programs.
@@ -233,6 +234,7 @@ def all_metrics(
     pooled = _few(test, aggregate_examples)
     likelihood_name = f"test log_likelihood (k={samples}{_note(weighed, test, ', n={}')})"
     jacobian_name = f"jacobian_norm{_note(moved, test, ' (n={})')}"
+    within = all(float(part.x.min()) >= 0 and float(part.x.max()) <= 1 for part in (train, test))
 
     def probed(train_codes: Array, test_codes: Array) -> dict[str, float]:
         if not labelled or not all(bool(jnp.isfinite(z).all()) for z in (train_codes, test_codes)):
@@ -276,9 +278,15 @@ def all_metrics(
             found |= {noted(name): value for name, value in agree.items()}
         found[jacobian_name] = _jacobian(algorithm, params, moved.x)
         reading = probed(coded(algorithm, params, seen.x), test_codes) if labelled else {}
-        return _in_order(_floats(found) | reading) | {f"pca {name}": value for name, value in baseline.items()}
+        every = _in_order(_floats(found) | reading) | {f"pca {name}": value for name, value in baseline.items()}
+        return {name: value for name, value in every.items() if within or not _is_cross_entropy(name)}
 
     return measure
+
+
+def _is_cross_entropy(name: str) -> bool:
+    """Whether a metric is a cross-entropy of reconstructions: of values that are probabilities alone."""
+    return name.partition(" (")[0].endswith(" cross_entropy")
 
 
 def of_known(metrics: dict[str, Any], count: int) -> dict[str, Any]:
