@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from ae_jax.distributions.distances import by_differences, in_blocks, squared_distances
+from ae_jax.distributions.distances import (
+    by_differences,
+    gaussian_kernel,
+    in_blocks,
+    squared_distances,
+    squared_mmd,
+)
 from ae_jax.evaluation import clustering, retrieval, samples
 
 measure = jax.jit(squared_distances)
@@ -174,3 +180,11 @@ def test_mmd_of_a_set_with_its_own_copy_is_below_0_by_what_unbiased_means():
     k = np.exp(-right(a, a) / 2 / 25)
     within = (k.sum() - 40) / (40 * 39)
     np.testing.assert_allclose(samples.squared_mmd(a, a, (5.0,)), -2 * (1 - within) / 40, rtol=1e-3)
+
+
+def test_sets_of_more_than_46341_points_have_a_discrepancy():
+    """Their pairs are more than 2^31; a run traces its terms on the whole data set."""
+    codes = jax.ShapeDtypeStruct((60_000, 3), jnp.float32)
+    kernel = gaussian_kernel((1.0,))
+    found = jax.eval_shape(lambda a, b: squared_mmd(a, b, kernel), codes, codes)
+    assert (found.shape, found.dtype) == ((), jnp.float32)

@@ -109,7 +109,7 @@ def squared_mmd(a: Array, b: Array, kernel: Kernel) -> Array:
 
     def within(x: Array) -> Array:
         of_pairs = kernel(squared_distances(x))
-        return (of_pairs.sum() - jnp.trace(of_pairs)) / (len(x) * (len(x) - 1))
+        return (of_pairs.sum() - jnp.trace(of_pairs)) / float(len(x) * (len(x) - 1))  # an int may pass 2^31
 
     return within(a) + within(b) - 2 * cross
 
