@@ -37,7 +37,7 @@ def salt_and_pepper(p: float = 0.25) -> Corruption:
     _probability("salt_and_pepper", p)
 
     def corrupt(x: Array, key: Key) -> Array:
-        u = draws.uniform(key, x.shape)  # one draw decides whether an element changes, and to which value
+        u = draws.uniform(key, x.shape)  # one number an element: below p / 2 it becomes 0, below p it becomes 1
         return jnp.where(u < p / 2, 0, jnp.where(u < p, 1, x)).astype(x.dtype)
 
     return corrupt

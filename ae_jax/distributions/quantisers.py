@@ -1,6 +1,6 @@
 """Quantisers: finite codes, each a record of pure functions from vectors to symbols and back.
 
-A vector h [D] has L symbols, of which most quantisers give one, and a residual quantiser one a level. The decoder sees
+A vector h [D] has L symbols: one from most quantisers, one a level from a residual quantiser. The decoder sees
 the vector that the symbols stand for; its gradient reaches h as each quantiser's paper says.
 """
 
@@ -364,7 +364,7 @@ def fsq(levels: tuple[int, ...] = (8, 5, 5, 5)) -> Quantiser:
     """
     LEVELS.check("levels", levels)
     if prod(levels) >= 2**31:
-        raise ValueError(f"levels is {levels}, of which {prod(levels):.3g} symbols come; there can be 2^31 - 1")
+        raise ValueError(f"levels is {levels}: that makes {prod(levels):.3g} symbols, and the most is 2^31 - 1")
     counts = np.asarray(levels)
     below = counts // 2  # levels below 0
     half, offset = (counts - 1) * (1 + 1e-3) / 2, np.where(counts % 2 == 0, 0.5, 0.0)

@@ -172,7 +172,7 @@ def dci(codes: Any, factors: Any, seed: Any, *, trees: int = TREES, examples: in
     check_whole(8, examples=examples)
     codes, factors = _varying(codes, factors)
     if len(codes) < 8:
-        raise ValueError(f"there are {len(codes)} examples; give at least 8, a quarter of which is held out")
+        raise ValueError(f"there are {len(codes)} examples; give at least 8, as a quarter is held out")
     chosen = np.random.default_rng(seed).permutation(len(codes))[:examples]
     codes, targets = codes[chosen], _standard(factors[chosen])
     seen = len(chosen) * 3 // 4

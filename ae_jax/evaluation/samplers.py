@@ -57,7 +57,7 @@ def check_key(key: Any) -> None:
 
 
 def normal(codes: Any, key: Key) -> Fitted:
-    """N(0, I), whatever the codes are: the prior of most variational members, and wrong for a plain autoencoder."""
+    """N(0, I), not fitted to the codes. It is the prior of most variational members; a plain autoencoder has none."""
     return {}, prior_of("normal", checked(codes, 1).shape[1])
 
 

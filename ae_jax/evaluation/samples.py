@@ -78,7 +78,9 @@ def frechet_distance(a: Any, b: Any) -> float:
 
     [N, D], [M, D] -> float, in float64. Dowson & Landau (1982), J. Multivariate Analysis 12. Two samples of N from one
     distribution are apart by about (D (D + 1) / 2 + 2 D) / N, in units of its variance: compare sets of one size, and
-    say by which features. Raises ValueError for sets of fewer than two, of different features, or not finite.
+    name the features beside the distance.
+
+    Raises ValueError for sets of fewer than two, of different features, or not finite.
     """
     a, b = (np.asarray(x, np.float64) for x in (a, b))
     if min(len(a), len(b)) < 2 or a.ndim != 2 or a.shape[1:] != b.shape[1:]:
@@ -107,7 +109,8 @@ def support(examples: Any, samples: Any, neighbours: int = 5) -> Support:
     [N, D], [M, D] -> four numbers, by float64 distances. A ball holds its surface, so that a set has precision, recall
     and coverage 1 beside itself. Kynkaanniemi et al. (2019), arXiv:1904.06991, use 3 neighbours; Naeem et al. (2020),
     arXiv:2002.09797, who add density and coverage, 5. For equal distributions precision falls with D; coverage is
-    1 - prod_{i=1..k} (N - i) / (N + M - i). Say by which features, and give all rows of a table one N and M.
+    1 - prod_{i=1..k} (N - i) / (N + M - i). Name the features beside the numbers, and
+    give all rows of a table the same N and M.
 
     Raises ValueError for sets of different features, for values that are not finite, and unless both have more examples
     than `neighbours`.

@@ -88,7 +88,9 @@ def fitted(opened: runs.OpenRun, name: SamplerName) -> tuple[Fitted, str]:
 def described(name: str, codes: int) -> str:
     """The codes that a sampler was fitted to, in words."""
     return (
-        "N(0, I), whatever the codes are" if name == "normal" else f"fitted to the codes of {codes:,} training examples"
+        "N(0, I), not fitted to the codes"
+        if name == "normal"
+        else f"fitted to the codes of {codes:,} training examples"
     )
 
 
