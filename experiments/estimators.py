@@ -53,7 +53,7 @@ BETTER, ACTIVE, LEVEL, DROWNS, HELPS, DECODER, DONE, LANDED = CLAIMS
     notes=[
         "The exact model: 20 numbers x from 5 latents, the encoder's biases off their exact values by N(0, 0.03^2). "
         "Signal over noise is |mean| / standard deviation of one parameter's gradient over draws, its mean "
-        "over parameters; both IWAE's and DReG's encoder have the mean of DReG's draws, which tells it best. Slopes "
+        "over parameters. The mean of both encoders is that of DReG's draws, which have the least noise. Slopes "
         "are those of log signal over log S, for S up to {largest}.",
         "MNIST's pixels are drawn anew from the grey values in every step, and once for the test set. The "
         "log-likelihood is by {weights} importance samples of each of {tested} test images.",
@@ -143,7 +143,7 @@ def signals_of(key, sizes, draws):
         "encoder": layer(exact["encoder"]["layer_0"]["kernel"], biases + 0.03 * jax.random.normal(k_off, biases.shape))
     }
 
-    def gradients(params, name, samples, count):
+    def gradients(params, path, name, samples, count):
         row = estimator(name, samples, samples // 2 if name in ("miwae", "piwae") else None, 0.05)
 
         def bound(biases, key):  # of the biases alone: 2K of the encoder, D of the decoder
@@ -153,17 +153,17 @@ def signals_of(key, sizes, draws):
             return found.sum()
 
         biases = {g: params[g]["layer_0"]["bias"] for g in params}
-        keys = jax.random.split(address(k_draw, name, samples), count)
+        keys = jax.random.split(address(k_draw, path, name, samples), count)
         return jax.lax.map(lambda key: jax.grad(bound)(biases, key), keys, batch_size=250)  # each [count, ...]
 
     found = {"iwae, encoder": [], "dreg, encoder": [], "iwae, decoder": []}
     for samples in sizes:
-        iwae, dreg = (gradients(off, name, samples, draws) for name in ("iwae", "dreg"))
+        iwae, dreg = (gradients(off, "off", name, samples, draws) for name in ("iwae", "dreg"))
         signal = jnp.abs(dreg["encoder"].mean(0))
         for name, g in (("iwae", iwae), ("dreg", dreg)):
             found[f"{name}, encoder"].append((signal / g["encoder"].std(0)).mean())
         found["iwae, decoder"].append((jnp.abs(iwae["decoder"].mean(0)) / iwae["decoder"].std(0)).mean())
-    done = {f"{n}, done": jnp.abs(gradients(exact, n, 4, 250)["encoder"]).mean() for n in NAMES}
+    done = {f"{n}, done": jnp.abs(gradients(exact, "exact", n, 4, 250)["encoder"]).mean() for n in NAMES}
     return {name: jnp.stack(values) for name, values in found.items()} | done
 
 

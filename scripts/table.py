@@ -369,7 +369,7 @@ def speed_lines(machines: list[dict[str, Any]]) -> list[str]:
             f"{r['median']:.2f} times the rate of the best rival, {r['to']} (quartiles {r['low']:.2f} to "
             f"{r['high']:.2f}). Over {len(ratios)} cases ae_jax has {ratios[0]:.2f} to {ratios[-1]:.0f} times the rate "
             f"of the best rival, {ratios[len(ratios) // 2]:.2f} at the median, and is the faster in {faster}. "
-            "[Speed](docs/speed.md) has every case and its goal; no GPU was measured."
+            "[Speed](docs/speed.md) has every measured case and its goal; no GPU was measured."
         )
         lines += textwrap.wrap(text, 118, break_long_words=False, break_on_hyphens=False)
     return lines

@@ -80,7 +80,7 @@ compile_with_flags()
 def share_contexts() -> None:
     """Has each thread lower a hundred programs in one MLIR context: making one takes a sixth of a small program's time.
 
-    Not all of them, as a context keeps the constants of its programs.
+    A hundred and not all, because a context keeps the constants of its programs.
     """
     try:
         from jax._src.interpreters import mlir

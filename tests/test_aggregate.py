@@ -88,6 +88,13 @@ def test_the_total_correlation_of_a_gaussian():
             aggregate.gaussian_total_correlation(np.where(z == z[0, 0], value, z))
 
 
+def test_the_correlation_of_no_more_codes_than_units_is_singular():
+    codes = np.random.default_rng(0).normal(size=(6, 6))
+    assert np.isnan(aggregate.gaussian_total_correlation(codes[:5]))
+    assert np.isnan(aggregate.gaussian_total_correlation(codes))
+    assert np.isfinite(aggregate.gaussian_total_correlation(codes[:, :4]))
+
+
 def test_a_collapsed_posterior_is_told():
     z = RNG.normal(size=(300, 20))
     assert diagnosis.collapse(z, 3.0, 9.0) == ""

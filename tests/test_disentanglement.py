@@ -212,3 +212,12 @@ def test_few_examples_that_suffice_give_a_score():
 def test_codes_and_factors_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match=r"codes have the shape \(10000, 5\) and factors \(9, 5\)"):
         disentanglement.mig(TRUTH, FACTORS[:9])
+
+
+def test_the_entropy_of_a_factor_takes_no_table_of_its_levels():
+    """A real factor has as many levels as examples: a table of pairs would have 4e8 entries here."""
+    factor = np.random.default_rng(0).normal(size=20_000)
+    few = np.repeat([0, 1, 2], [10, 20, 30])
+    assert disentanglement.entropy(factor) == pytest.approx(np.log(20_000))
+    assert disentanglement.entropy(few) == pytest.approx(disentanglement.mutual_information(few, few))
+    assert disentanglement.entropy(np.zeros(7)) == 0

@@ -192,6 +192,11 @@ def test_evaluation_compares_no_examples_and_a_batch_of_one_has_no_distance():
         ({"alpha": 0.2, "weight": 0.5}, r"alpha \+ weight is 0.7; below 1 codes would be drawn away"),
         ({"alpha": 1.5}, "alpha is 1.5; it must be a fraction"),
         ({"scales": (1.0, -1.0)}, "scales is -1"),
+        ({"scales": ()}, "scales is empty"),
+        (
+            {"weight": optax.linear_schedule(0.0, 100.0, 10)},
+            r"alpha \+ weight is 0.5; below 1 codes would be drawn away",
+        ),
         ({"likelihood": "squared"}, "likelihood squared is no probability"),
     ],
 )

@@ -364,7 +364,7 @@ def test_a_vq_vae_stores_the_bars_in_symbols(kind):
     z = algorithm.encode(params, data.x)
     np.testing.assert_array_equal(z, algorithm.lookup(params, algorithm.symbols(params, data.x)))
     assert float(algorithm.evaluate(params, data, jax.random.key(1))["reconstruction"].mean()) < 1.0
-    assert 1 <= float(history["batch_perplexity"][-1]) <= 16
+    assert 1.2 < float(history["batch_perplexity"][-1]) <= max(algorithm.alphabet) + 1e-3
 
 
 def test_a_step_gives_the_encoder_the_decoders_gradient():

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..checks import PORTION, POSITIVE, Count, Hyper, Weight, check_choice, checked, needs
+from ..checks import PORTION, POSITIVE, Count, Hyper, Weight, check_choice, checked, final_value, is_concrete, needs
 from ..core import Algorithm, Autoencoder, Batch, Heads, Key, Loss, Optimizer, Params
 from ..distributions.distances import gaussian_kernel, multiquadric_kernel, sliced_wasserstein, squared_mmd
 from ..distributions.likelihoods import Likelihood, LikelihoodName
@@ -90,8 +90,10 @@ def info_vae(
         base = regularized(linear_code(code_only(net)), optimizer, likelihood, penalty, weight=weight)
         return base._replace(sample=sample)
 
-    if isinstance(alpha, float | int) and isinstance(weight, float | int) and alpha + weight < 1:
-        raise ValueError(f"alpha + weight is {alpha + weight}; below 1 codes would be drawn away from the prior")
+    first = lambda hyper: hyper(0) if callable(hyper) else hyper
+    for least in (first(alpha) + first(weight), final_value(alpha) + final_value(weight)):
+        if is_concrete(least) and least < 1:
+            raise ValueError(f"alpha + weight is {least}; below 1 codes would be drawn away from the prior")
 
     def objective(params: Params, drawn: Drawn, batch: Batch, key: Key, alpha, weight) -> Loss:
         found = gap(drawn.z[0], key)

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -119,7 +120,7 @@ def load(folder: str | os.PathLike[str]) -> tuple[Algorithm, Params]:
         if not isinstance(config, dict):
             raise ValueError(f"{CONFIG} is a {type(config).__name__} and no object of settings")
         found = unpacked((folder / WEIGHTS).read_bytes())
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder} cannot be read as a dictionary of SAELens ({error})") from error
     architecture = config.get("architecture")
     if architecture not in FORMS:
@@ -158,11 +159,7 @@ def _opened(config: dict[str, Any], found: dict[str, np.ndarray], architecture: 
     form: Any = FORMS[architecture]
     hyper: dict[str, Any] = {"k": int(config["k"])} if form == "topk" else {}
     net = linear((d.shape[1],), len(d))
-    return dictionary(net, optax.set_to_zero(), form=form, **hyper), _arrays(params)
-
-
-def _arrays(tree: Any) -> Any:
-    return {name: _arrays(leaf) for name, leaf in tree.items()} if isinstance(tree, dict) else jnp.asarray(tree)
+    return dictionary(net, optax.set_to_zero(), form=form, **hyper), jax.tree.map(jnp.asarray, params)
 
 
 def packed(arrays: dict[str, np.ndarray]) -> bytes:

@@ -80,7 +80,9 @@ def squared_distances(a: Array, b: Array | None = None) -> Array:
 
 
 def summed(kernel: Callable[[Array, Array], Array], variances: Sequence[float] | Array) -> Kernel:
-    """sum_v kernel(d, v) of a squared distance d."""
+    """sum_v kernel(d, v) of a squared distance d. Raises ValueError for no variances."""
+    if not len(variances):
+        raise ValueError("scales is empty; give one or more, each positive and finite")
 
     def of(d: Array) -> Array:
         v = jnp.asarray(variances, d.dtype).reshape(*[1] * d.ndim, -1)

@@ -296,7 +296,7 @@ def negative_binomial() -> Likelihood:
         return jax.random.poisson(key_count, rate).astype(output.dtype)
 
     def init(key: Key, data: Batch) -> Params:
-        # no gradient reaches the total, so it stays
+        # no gradient reaches the total: it stays, unless the optimizer decays all params (optax.adamw without mask)
         total = total_of(data.x).mean()
         return {"likelihood": {"log_size": jnp.zeros(data.x.shape[1:], data.x.dtype), "total": total}}
 

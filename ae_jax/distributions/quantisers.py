@@ -23,7 +23,7 @@ QuantiserName = Literal["moving", "learned", "simvq", "residual", "fsq", "lfq", 
 CODEBOOKS = ("moving", "learned", "simvq", "residual")  # quantisers that choose among vectors
 SIGNS = ("lfq", "spherical")  # quantisers that keep signs
 GradientName = Literal["straight", "rotation"]
-LEVELS = Range(3, 2**31 - 1, False, "each number has at least 3 levels; signs alone are --quantiser lfq")
+LEVELS = Range(3, 2**31 - 1, False, "each number has at least 3 levels; for signs alone take quantiser=lfq")
 
 
 class Quantised(NamedTuple):

@@ -226,12 +226,12 @@ def all_metrics(
     if algorithm.classes is not None and test.y is None:
         test = test._replace(y=jnp.full(len(test.x), -1))
     labelled = has_labels(train, test)
-    seen = _few(train, probe_examples)
+    seen = few(train, probe_examples)
     known = _known(test) if labelled else test
     counted = _note(known, test, "n={}")  # only so many test examples have a label
     noted = lambda name: f"{name} ({counted})" if counted else name
-    weighed, moved = _few(test, likelihood_examples), _few(test, jacobian_examples)
-    pooled = _few(test, aggregate_examples)
+    weighed, moved = few(test, likelihood_examples), few(test, jacobian_examples)
+    pooled = few(test, aggregate_examples)
     likelihood_name = f"test log_likelihood (k={samples}{_note(weighed, test, ', n={}')})"
     jacobian_name = f"jacobian_norm{_note(moved, test, ' (n={})')}"
     within = all(float(part.x.min()) >= 0 and float(part.x.max()) <= 1 for part in (train, test))
@@ -338,7 +338,7 @@ def _in_order(metrics: dict[str, float]) -> dict[str, float]:
     return dict(sorted(metrics.items(), key=lambda item: place(item[0])))
 
 
-def _few(data: Batch, most: int | None) -> Batch:
+def few(data: Batch, most: int | None) -> Batch:
     """At most so many examples, evenly spaced so that sorted data stay represented."""
     if most is None or len(data.x) <= most:
         return data

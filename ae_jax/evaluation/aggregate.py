@@ -53,11 +53,14 @@ def gaussian_total_correlation(codes: Array | np.ndarray) -> float:
     """The total correlation of a Gaussian with the covariance of the codes: -1/2 log det of their correlation.
 
     It is a lower bound of the codes' own where marginals are Gaussian, and not elsewhere. Units that do not vary do not
-    count. Raises ValueError for codes that are not finite.
+    count. NaN for no more examples than units, whose correlation is singular. Raises ValueError for codes that are not
+    finite.
     """
     check_finite(codes=codes)
     codes = np.asarray(codes, np.float64)
     moving = codes[:, codes.std(0) > 1e-6 * np.abs(codes).max(initial=1e-300)]
     if moving.shape[1] < 2:
         return 0.0
+    if len(codes) <= moving.shape[1]:
+        return float("nan")
     return float(-0.5 * np.linalg.slogdet(np.corrcoef(moving, rowvar=False))[1])

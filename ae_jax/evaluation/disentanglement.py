@@ -37,6 +37,12 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
     return float((joint[some] * np.log(joint[some] / independent[some])).sum())
 
 
+def entropy(v: np.ndarray) -> float:
+    """The plug-in estimate of H(v) in nats, for values v [N]."""
+    share = np.unique(v, return_counts=True)[1] / len(v)
+    return float((share * np.log(1 / share)).sum())
+
+
 def information(codes: Any, factors: Any, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
     """(I(c_k; v_j) in nats of binned codes and factors, [K, F]; the entropies H(v_j), [F]).
 
@@ -50,7 +56,7 @@ def information(codes: Any, factors: Any, bins: int = BINS) -> tuple[np.ndarray,
     check_whole(2, bins=bins)
     places = binned(codes, bins)
     shared = [[mutual_information(unit, factor) for factor in factors.T] for unit in places.T]
-    return np.array(shared), np.array([mutual_information(factor, factor) for factor in factors.T])
+    return np.array(shared), np.array([entropy(factor) for factor in factors.T])
 
 
 def mig(codes: Any, factors: Any, bins: int = BINS) -> float:
@@ -341,11 +347,11 @@ def battery(codes: Any, factors: Any, labels: Any, seed: Any) -> dict[str, float
     ordered = [f for f in factors.T if (f != f[0]).any() and (labels is None or not np.array_equal(f, labels))]
     if ordered:
         found["sap (correlation)"] = sap(codes, np.stack(ordered, 1))
-    skipped = left_out(codes.shape[1], factors)
-    if not skipped.startswith("DCI"):
+    slow, rare = _too_slow(codes.shape[1], factors), not recur(factors)
+    if not slow:
         whole = dci(codes, factors, seed)._asdict()
         found |= {f"dci_{name} (trees={TREES})": value for name, value in whole.items()}
-    if not skipped:
+    if not slow and not rare:
         found["factor_vae_score"] = factor_vae_score(codes, factors, seed)
         found["beta_vae_score"] = beta_vae_score(codes, factors, seed)
         found["explicitness (softmax)"] = explicitness(codes, factors, seed)
@@ -355,16 +361,20 @@ def battery(codes: Any, factors: Any, labels: Any, seed: Any) -> dict[str, float
 def left_out(units: int, factors: Any) -> str:
     """The scores that `battery` leaves out for codes of so many units, and why; "" for none."""
     factors = np.asarray(factors)
-    count, number = factors.shape
-    if count < FEWEST or not (factors != factors[:1]).any():
-        return f"DCI, explicitness and the scores by votes were left out: {count} examples, or no factor that varies"
-    if units * number > LARGEST:
-        return (
-            f"DCI, explicitness and the scores by votes were left out, as {units} units and {number} factors take "
-            "minutes: `evaluation.disentanglement` has them"
-        )
+    if why := _too_slow(units, factors):
+        return f"DCI, explicitness and the scores by votes were left out: {why}"
     if not recur(factors):
         return "explicitness and the scores by votes were left out: they need factors whose values recur"
+    return ""
+
+
+def _too_slow(units: int, factors: np.ndarray) -> str:
+    """Why the scores that learn from examples are left out; "" if they are not."""
+    count, number = factors.shape
+    if count < FEWEST or not (factors != factors[:1]).any():
+        return f"{count} examples, or no factor that varies"
+    if units * number > LARGEST:
+        return f"{units} units and {number} factors take minutes; `evaluation.disentanglement` has them"
     return ""
 
 

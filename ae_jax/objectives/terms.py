@@ -13,6 +13,7 @@ from ..xla.barriers import at_least_float32
 NOT_WEIGHTS = (
     "bias",
     "centres",
+    "codebook",
     "likelihood",
     "mixture",
     "pseudo",

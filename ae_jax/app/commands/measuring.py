@@ -121,7 +121,7 @@ def agreement(algorithm: Algorithm, trained: loop.Trained, splits: Splits) -> di
     """The unsupervised ranking of two seeds or more of a member with a Gaussian posterior."""
     if algorithm.moments is None or len(trained.good) < 2:
         return {}
-    x = jnp.asarray(splits.test.x[:2000])
+    x = jnp.asarray(evaluation.few(splits.test, 2000).x)
     stats = [np.asarray(evaluation.moments(algorithm, trained.of(seed), x)) for seed in trained.good]
     codes = [np.split(each, 2, -1)[0] for each in stats]
     if not np.isfinite(codes).all():

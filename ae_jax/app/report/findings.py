@@ -227,11 +227,16 @@ def _symbols(
     return SymbolFindings(shares, algorithm.alphabet, uses)
 
 
+def _spread(x: Any, most: int) -> np.ndarray:
+    """At most so many of the examples, evenly spaced: sets may lie in the order of their classes."""
+    return np.asarray(x[np.unique(np.linspace(0, len(x) - 1, min(len(x), most)).astype(int))])
+
+
 def compare(
     algorithm: Algorithm, params: Params, dataset: Any, samplers: Mapping[Any, Fitted], key: Key
 ) -> Compared | None:
     """Samples by the member's own prior, if it has one, and by each sampler; None where there are too few examples."""
-    train, test = (np.asarray(part.x[:COMPARED]) for part in (dataset.train, dataset.test))
+    train, test = (_spread(part.x, COMPARED) for part in (dataset.train, dataset.test))
     count = min(len(train), len(test))
     if count < 2 or not algorithm.decodes:
         return None
@@ -247,12 +252,12 @@ def compare(
         draw = jax.jit(lambda own, key, prior=prior: prior.draw(own, key, count, jnp.float32))
         z = draw(of_sampler, address(key, "sampler", name))
         (made[name],) = _chunks(lambda part: (decode(params, part),), z)
-    seen = features(test[:count])
-    made["training examples"] = train[:count]  # the best that a sampler can do
+    seen = features(_spread(test, count))
+    made["training examples"] = _spread(train, count)  # the best that a sampler can do
     distances = {name: frechet_distance(features(x), seen) for name, x in made.items()}
     wide = plots.columns(test.shape[1:])
     return Compared(
-        pictures={name: x[:wide] for name, x in made.items()},
+        pictures={name: _spread(x, wide) for name, x in made.items()},
         distances=distances,
         features=len(fitted.components),
         examples=count,
