@@ -84,11 +84,9 @@ def info_vae(
             found = gap(z, key) if train else jnp.zeros((), z.dtype)
             return Loss(weight * found, {"distance": found} if train else {})
 
-        def sample(params: Params, key: Key, n: int) -> Array:
-            return base.decode(params, prior.draw(params, key, n, jax.tree.leaves(params["decoder"])[0].dtype))
-
+        draw = lambda params, key, n: prior.draw(params, key, n, jax.tree.leaves(params["decoder"])[0].dtype)
         base = regularized(linear_code(code_only(net)), optimizer, likelihood, penalty, weight=weight)
-        return base._replace(sample=sample)
+        return base._replace(sample=lambda params, key, n: base.decode(params, draw(params, key, n)))
 
     first = lambda hyper: hyper(0) if callable(hyper) else hyper
     for least in (first(alpha) + first(weight), final_value(alpha) + final_value(weight)):
