@@ -58,6 +58,12 @@ def test_each_number_of_a_type_stands_for_one_value_whatever_lies_beside_it(dtyp
     np.testing.assert_array_equal(unit_interval([x.astype(x.dtype.newbyteorder(">"))], "x", scale)[0], got)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_largest_number_of_a_type_stands_for_one(dtype):
+    x = np.full((3, 2), np.iinfo(dtype).max, dtype)
+    np.testing.assert_array_equal(unit_interval([x], "x", None)[0], 1)
+
+
 @pytest.mark.parametrize("dtype", [bool, np.float16, np.float32, np.float64, np.int8, np.int32, np.int64, np.uint64])
 def test_other_types_are_as_they_are(tmp_path, dtype):
     x = RNG.integers(0, 2, (30, 4)).astype(dtype)
