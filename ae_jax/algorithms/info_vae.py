@@ -5,7 +5,7 @@ arXiv:1711.01558; with the sliced distance: Kolouri, Pope, Martin & Rohde (2019)
 """
 
 from collections.abc import Callable
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,7 @@ def info_vae(
         base = regularized(linear_code(code_only(net)), optimizer, likelihood, penalty, weight=weight)
         return base._replace(sample=lambda params, key, n: base.decode(params, draw(params, key, n)))
 
-    first = lambda hyper: hyper(0) if callable(hyper) else hyper
+    first: Any = lambda hyper: hyper(0) if callable(hyper) else hyper
     for least in (first(alpha) + first(weight), final_value(alpha) + final_value(weight)):
         if is_concrete(least) and least < 1:
             raise ValueError(f"alpha + weight is {least}; below 1 codes would be drawn away from the prior")
