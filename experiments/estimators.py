@@ -4,9 +4,6 @@ A linear-Gaussian model knows log p(x) and its posterior, so the mean gradient o
 compared with the truth: more samples make IWAE's bound tighter and its encoder's gradient noisier, as S^-1/2 (Rainforth
 et al., 2018), while DReG's signal grows as S^1/2 (Tucker et al., 2018). Then a VAE, IWAE with 5 samples and DReG learn
 binarised digits, and importance sampling measures what each model has learned.
-
-    .venv/bin/python experiments/estimators.py
-    .venv/bin/python experiments/estimators.py --full    # all of MNIST, 20 epochs
 """
 
 from functools import partial
@@ -15,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Run, banded, command, experiment, mapped, part
+from study import Run, charted, experiment, mapped, panels, part
 
 from ae_jax import data as datasets
 from ae_jax import networks
@@ -28,86 +25,8 @@ from ae_jax.objectives.estimators import estimator
 from ae_jax.objectives.latent import latent_model
 
 NAMES = ("elbo", "stl", "iwae", "dreg", "miwae", "piwae", "ciwae")
-ARMS = ("VAE", "IWAE", "DReG")
-# Written before the first run.
-CLAIMS = {
-    "IWAE minus VAE minus 0.5, test log-likelihood, nats": "IWAE's model is better than the VAE's by half a nat",
-    "IWAE minus VAE, active units": "IWAE uses more of its code",
-    "0.2 minus distance of DReG from IWAE, test log-likelihood, nats": "DReG learns as good a model",
-    "0.15 minus distance of IWAE's slope of the encoder's signal from -1/2": "more samples drown IWAE's encoder",
-    "0.15 minus distance of DReG's slope of the encoder's signal from 1/2": "more samples help DReG's encoder",
-    "0.15 minus distance of IWAE's slope of the decoder's signal from 1/2": "more samples help the decoder",
-    "1e-4 minus DReG's gradient at the exact posterior": "DReG's encoder has no noise where it is done",
-    "1e-4 minus STL's gradient at the exact posterior": "STL's encoder has no noise where it is done",
-}
-BETTER, ACTIVE, LEVEL, DROWNS, HELPS, DECODER, DONE, LANDED = CLAIMS
-
-
-@experiment(
-    title="Estimators of bounds: exact gradients, and VAE, IWAE-{samples} and DReG-{samples} on {data}",
-    source="Burda et al. (2016), arXiv:1509.00519; Tucker et al. (2018), arXiv:1810.04152; Rainforth et al. (2018), "
-    "arXiv:1802.04537",
-    seeds=3,
-    full={"images": 60000, "epochs": 20},
-    claims=CLAIMS,
-    notes=[
-        "The exact model: 20 numbers x from 5 latents, the encoder's biases off their exact values by N(0, 0.03^2). "
-        "Signal over noise is |mean| / standard deviation of one parameter's gradient over draws, its mean "
-        "over parameters. The mean of both encoders is that of DReG's draws, which have the least noise. Slopes "
-        "are those of log signal over log S, for S up to {largest}.",
-        "MNIST's pixels are drawn anew from the grey values in every step, and once for the test set. The "
-        "log-likelihood is by {weights} importance samples of each of {tested} test images.",
-    ],
-)
-def main(
-    run: Run,
-    *,
-    images: int = 10000,  # training images
-    epochs: int = 20,  # passes over them
-    samples: int = 5,  # draws of IWAE and DReG
-    latents: int = 50,  # size of the code
-    hidden: tuple[int, ...] = (300, 300),  # widths of the layers, each way
-    batch_size: int = 100,  # examples in a step
-    weights: int = 500,  # importance samples of the log-likelihood
-    tested: int = 1000,  # test images
-    draws: int = 4000,  # gradients of the exact model at each number of samples
-    largest: int = 64,  # samples of the exact model, at most; a power of 2
-):
-    """Measures gradients on an exact model, and trains three members on MNIST."""
-    sizes = [2**i for i in range(2, largest.bit_length())]
-    signals = run.computed("exact model", mapped(partial(signals_of, sizes=sizes, draws=draws)), run.keys("exact"))
-    slope = lambda kind: np.polyfit(np.log(sizes), np.log(np.asarray(signals[kind])).T, 1)[0]  # [seeds]
-    run.metrics |= {
-        "IWAE, slope of the encoder's signal": slope("iwae, encoder"),
-        "DReG, slope of the encoder's signal": slope("dreg, encoder"),
-        "IWAE, slope of the decoder's signal": slope("iwae, decoder"),
-        DROWNS: 0.15 - np.abs(slope("iwae, encoder") + 0.5),
-        HELPS: 0.15 - np.abs(slope("dreg, encoder") - 0.5),
-        DECODER: 0.15 - np.abs(slope("iwae, decoder") - 0.5),
-    }
-    for name in NAMES:
-        run.metrics[f"{name}, encoder's gradient at the exact posterior"] = np.asarray(signals[f"{name}, done"])
-    run.metrics[DONE] = 1e-4 - run.metrics["dreg, encoder's gradient at the exact posterior"]
-    run.metrics[LANDED] = 1e-4 - run.metrics["stl, encoder's gradient at the exact posterior"]
-
-    whole, test_set = run.data()
-    train_set = Batch(jnp.asarray(part(whole.x, images)))
-    test_set = Batch(jnp.asarray(datasets.binarise(np.asarray(test_set.x[:tested]), seed=1)))
-    net = networks.mlp(train_set.x.shape[1:], latents, hidden=hidden, heads=2, activation="tanh")
-    adam = optax.adam(1e-3)
-    many = partial(importance, net, adam, samples=samples)
-    members: dict[str, Algorithm] = dict(zip(ARMS, (vae(net, adam), many(), many(estimator="dreg")), strict=True))
-    for arm, algorithm in members.items():
-        trained = run.train(arm, algorithm, train_set, transform=datasets.dynamic_binarise)
-        measure = mapped(partial(measured, algorithm, samples=weights))
-        found = run.computed(f"{arm}, measured", measure, (trained.params, run.keys("likelihood")), test_set)
-        run.metrics[f"{arm}, test log-likelihood, nats"] = np.asarray(found["log_likelihood"])
-        run.metrics[f"{arm}, active units"] = np.asarray(found["active_units"])
-        run.metrics[f"{arm}, test bound by one draw, nats"] = run.evaluate(algorithm, trained.params, test_set)["elbo"]
-    levels = [run.metrics[f"{arm}, test log-likelihood, nats"] for arm in ARMS]
-    run.metrics[BETTER] = levels[1] - levels[0] - 0.5
-    run.metrics[LEVEL] = 0.2 - np.abs(levels[2] - levels[1])
-    return lambda: figure(sizes, signals, dict(zip(ARMS, levels, strict=True)))
+LEVEL, USED = "test log-likelihood, nats", "active units"
+SLOPES = {"iwae, encoder": -0.5, "dreg, encoder": 0.5, "iwae, decoder": 0.5}  # of log signal over log S, in theory
 
 
 def measured(algorithm: Algorithm, one, data: Batch, samples: int):
@@ -167,22 +86,86 @@ def signals_of(key, sizes, draws):
     return {name: jnp.stack(values) for name, values in found.items()} | done
 
 
-def figure(sizes, signals, levels):
+def picture(sizes, signals, levels):
     """Signal over noise by the number of samples, and the log-likelihood of each arm."""
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(9, 3.6), dpi=100, layout="constrained")
-    left, right = drawn.subplots(1, 2, width_ratios=(3, 2))
-    for name in ("iwae, encoder", "dreg, encoder", "iwae, decoder"):
-        banded(left, sizes, np.asarray(signals[name]).T, name)
-    left.set(xscale="log", yscale="log", xlabel="samples", ylabel="signal over noise of a gradient")
-    left.legend(frameon=False, fontsize=8)
+    figure, (left, right) = panels(9, 3.6, 1, 2, width_ratios=(3, 2))
+    names = {"xlabel": "samples", "ylabel": "signal over noise of a gradient"}
+    series = {name: np.asarray(signals[name]).T for name in SLOPES}
+    charted(left, sizes, series, xscale="log", yscale="log", xticks=sizes, xticklabels=sizes, **names)
     for i, values in enumerate(levels.values()):
         right.plot([i] * len(values), values, "o")
     right.set_xticks(range(len(levels)), levels)
-    right.set(ylabel="test log-likelihood, nats", xlim=(-0.5, len(levels) - 0.5))
-    return drawn
+    right.set(ylabel=LEVEL, xlim=(-0.5, len(levels) - 0.5))
+    return figure
 
 
-if __name__ == "__main__":
-    command(main)
+@experiment(
+    title="Estimators of bounds: exact gradients, and VAE, IWAE-{samples} and DReG-{samples} on {data}",
+    source="Burda et al. (2016), arXiv:1509.00519; Tucker et al. (2018), arXiv:1810.04152; Rainforth et al. (2018), "
+    "arXiv:1802.04537",
+    full={"images": 60000, "epochs": 20},
+    # Written before the first run; paired over seeds.
+    claims={
+        f"IWAE minus VAE minus 0.5, {LEVEL}": "IWAE's model is better than the VAE's by half a nat",
+        f"IWAE minus VAE, {USED}": "IWAE uses more of its code",
+        f"0.2 minus distance of DReG from IWAE, {LEVEL}": "DReG learns as good a model",
+        "0.15 minus distance of iwae, encoder, slope of the signal from -0.5": "more samples drown IWAE's encoder",
+        "0.15 minus distance of dreg, encoder, slope of the signal from 0.5": "more samples help DReG's encoder",
+        "0.15 minus distance of iwae, decoder, slope of the signal from 0.5": "more samples help the decoder",
+        "1e-4 minus dreg's gradient at the exact posterior": "DReG's encoder has no noise where it is done",
+        "1e-4 minus stl's gradient at the exact posterior": "STL's encoder has no noise where it is done",
+    },
+    notes=[
+        "The exact model: 20 numbers x from 5 latents, the encoder's biases off their exact values by N(0, 0.03^2). "
+        "Signal over noise is |mean| / standard deviation of one parameter's gradient over draws, its mean "
+        "over parameters. The mean of both encoders is that of DReG's draws, which have the least noise. Slopes "
+        "are those of log signal over log S, for S up to {largest}.",
+        "MNIST's pixels are drawn anew from the grey values in every step, and once for the test set. The "
+        "log-likelihood is by {weights} importance samples of each of {tested} test images.",
+    ],
+)
+def main(
+    run: Run,
+    images: int = 10000,  # training images
+    epochs: int = 20,  # passes over them
+    samples: int = 5,  # draws of IWAE and DReG
+    latents: int = 50,  # size of the code
+    hidden: tuple[int, ...] = (300, 300),  # widths of the layers, each way
+    batch_size: int = 100,  # examples in a step
+    weights: int = 500,  # importance samples of the log-likelihood
+    tested: int = 1000,  # test images
+    draws: int = 4000,  # gradients of the exact model at each number of samples
+    largest: int = 64,  # samples of the exact model, at most; a power of 2
+):
+    sizes = [2**i for i in range(2, largest.bit_length())]
+    signals = run.computed("exact model", mapped(partial(signals_of, sizes=sizes, draws=draws)), run.keys("exact"))
+    for kind, theory in SLOPES.items():
+        slope = np.polyfit(np.log(sizes), np.log(np.asarray(signals[kind])).T, 1)[0]  # [S]
+        run.metrics[f"{kind}, slope of the signal"] = slope
+        label = f"0.15 minus distance of {kind}, slope of the signal from {theory}"
+        run.metrics[label] = 0.15 - np.abs(slope - theory)
+    for name in NAMES:
+        run.metrics[f"{name}'s gradient at the exact posterior"] = np.asarray(signals[f"{name}, done"])
+    for name in ("dreg", "stl"):
+        label = f"{name}'s gradient at the exact posterior"
+        run.metrics[f"1e-4 minus {label}"] = 1e-4 - run.metrics[label]
+
+    train_set, test_set = run.data()
+    train_set = Batch(jnp.asarray(part(train_set.x, images)))
+    test_set = Batch(jnp.asarray(datasets.binarise(np.asarray(test_set.x[:tested]), seed=1)))
+    net = networks.mlp(train_set.x.shape[1:], latents, hidden=hidden, heads=2, activation="tanh")
+    adam, levels = optax.adam(1e-3), {}
+    many = partial(importance, net, adam, samples=samples)
+    for arm, algorithm in {"VAE": vae(net, adam), "IWAE": many(), "DReG": many(estimator="dreg")}.items():
+        params = run.train(arm, algorithm, train_set, transform=datasets.dynamic_binarise).params
+        measure = mapped(partial(measured, algorithm, samples=weights))
+        found = run.computed(f"{arm}, measured", measure, (params, run.keys("likelihood")), test_set)
+        levels[arm] = np.asarray(found["log_likelihood"])
+        run.metrics |= {
+            f"{arm}, {LEVEL}": levels[arm],
+            f"{arm}, {USED}": np.asarray(found["active_units"]),
+            f"{arm}, test bound by one draw, nats": run.evaluate(algorithm, params, test_set)["elbo"],
+        }
+    run.metrics[f"IWAE minus VAE minus 0.5, {LEVEL}"] = levels["IWAE"] - levels["VAE"] - 0.5
+    run.metrics[f"0.2 minus distance of DReG from IWAE, {LEVEL}"] = 0.2 - np.abs(levels["DReG"] - levels["IWAE"])
+    return lambda: picture(sizes, signals, levels)
