@@ -408,9 +408,11 @@ def test_arrays_are_given_as_the_messages_say(tmp_path):
         files.check_shape(x.reshape(2, 5, 4, 3), (4, 5, 3))
 
     np.savez(tmp_path / "a.npz", one=x, two=x)
-    with pytest.raises(RunError, match="needs one called x or codes, or test or x_test"):
+    with pytest.raises(RunError, match="needs one called x, codes, x_test or x_train"):
         files.read_array(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", x_train=x + 1, y_train=[0, 1], x_test=x)  # as a named set: its test part
+    np.testing.assert_array_equal(files.read_array(tmp_path / "a.npz"), x)
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=[0, 1])  # without a test part all examples are training's
     np.testing.assert_array_equal(files.read_array(tmp_path / "a.npz"), x)
     for name in ("x", "codes"):
         np.savez(tmp_path / "a.npz", one=x + 1, **{name: x})

@@ -145,7 +145,7 @@ def cell(name: Any) -> str:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The numbers of a .npy file, or of a .npz: "x", "codes", its test part or the only array.
+    """The numbers of a .npy file, or of a .npz: "x", "codes", its test part, the only array or its training part.
 
     Raises RunError otherwise.
     """
@@ -155,10 +155,11 @@ def read_array(path: Path) -> np.ndarray:
         arrays = data.read_arrays(path)
     except data.DataError as error:
         raise RunError(str(error)) from None
-    known = ("x", "codes", *PARTS["test"])  # of a named set, too, the test part is read
+    # of a named set, too, the test part is read; without one all examples are in the training part
+    known = ("x", "codes", *PARTS["test"], *PARTS["validation"], *PARTS["train"])
     name = next((n for n in known if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
     if name is None:
-        raise RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x or codes, or test or x_test")
+        raise RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x, codes, x_test or x_train")
     if arrays[name].ndim == 0:
         raise RunError(f"{path} holds a single value; examples are [N, ...] and codes [N, K]")
     return arrays[name]
