@@ -61,14 +61,12 @@ def dictionary(
     s, final = form_of(form, net.latents, k, widths, bandwidth), final_value(weight)
     seen, terms = partial(d.before, net, read=read), partial(d.terms, net, s, read=read)
     encode = lambda params, x: s.code(params, seen(params, x), False)
+    whole = lambda x, x_hat: x_hat if read is None else jnp.where(read[None], x, x_hat)
+    reconstruct = lambda params, x: whole(x, net.decode(params, encode(params, x)))
 
     def init(key: Key, data: Batch) -> Params:
         params = d.start(net, key, data, read)
         return params | s.init(seen(params, data.x[:: ceil(len(data.x) / START)]))
-
-    def reconstruct(params: Params, x: Array) -> Array:
-        x_hat = net.decode(params, encode(params, x))
-        return x_hat if read is None else jnp.where(read[None], x, x_hat)
 
     def loss(params: Params, batch: Batch, key: Key, weight: float | Array) -> Loss:
         a, z, rest, (value, metrics, _) = terms(params, batch.x, key, weight)
@@ -80,10 +78,10 @@ def dictionary(
         return Loss(value, metrics, {"idle": jnp.where((z > 0).any(0), 0, waited)} | s.follow(params, z))
 
     def evaluate(params: Params, batch: Batch, key: Key) -> Metrics:
-        value, metrics, _ = terms(params, batch.x, None, final).loss
+        _, z, _, (value, metrics, _) = terms(params, batch.x, None, final)
         dead = jnp.full_like(value, (params["idle"] >= dead_after).mean(dtype=value.dtype))
         metrics = metrics | {"dead_share": dead, "fvu": metrics["reconstruction"] / params["variance"]}
-        return {"loss": value, **metrics, **reconstruction(reconstruct(params, batch.x), batch.x)}
+        return {"loss": value, **metrics, **reconstruction(whole(batch.x, net.decode(params, z)), batch.x)}
 
     optimizer = optax.chain(d.tangent(s.unit_rows), check_optimizer(optimizer))
     learn = descend(loss, optimizer, wrt=("encoder", "decoder", *s.learned), weight=weight)

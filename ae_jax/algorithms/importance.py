@@ -49,7 +49,7 @@ def importance(
     def bounds(drawn: Drawn) -> Metrics:
         log_w = drawn.log_weight  # [S, B]
         of_groups = {} if beside is None else {"group_bound": beside(log_w)}
-        return {"bound": row.value(log_w), "elbo": log_w.mean(0), **of_groups}
+        return {"bound": drawn.bound, "elbo": log_w.mean(0), **of_groups}
 
     def objective(params: Params, drawn: Drawn, batch: Batch, key: Key) -> Loss:
         assert drawn.bound is not None

@@ -66,11 +66,12 @@ def mig(codes: Any, factors: Any, bins: int = BINS) -> float:
     each unit occurs twice. Chen et al. (2018), arXiv:1802.04942, eq. (6), with the plug-in estimate on binned codes of
     Locatello et al. (2019), arXiv:1811.12359. Arguments and errors are those of `information`; NaN if no factor varies.
     """
-    shared, entropies = information(codes, factors, bins)
+    return _mig(*information(codes, factors, bins))
+
+
+def _mig(shared: np.ndarray, entropies: np.ndarray) -> float:
     vary = entropies > 0
-    if not vary.any():
-        return float("nan")
-    return float((_gap(shared)[vary] / entropies[vary]).mean())
+    return float((_gap(shared)[vary] / entropies[vary]).mean()) if vary.any() else float("nan")
 
 
 def factor_vae_score(
@@ -217,7 +218,10 @@ def modularity(codes: Any, factors: Any, bins: int = BINS) -> float:
     bias of its estimate lies in all factors: read `explicitness` beside it. Ridgeway & Mozer (2018), arXiv:1802.05312,
     section 3.1, there without weights. Arguments and errors are those of `information`; NaN if no unit tells of any.
     """
-    shared, entropies = information(codes, factors, bins)
+    return _modularity(*information(codes, factors, bins))
+
+
+def _modularity(shared: np.ndarray, entropies: np.ndarray) -> float:
     shared = shared[:, entropies > 0]
     if not shared.size or not (largest := shared.max(1)).any():
         return float("nan")
@@ -343,7 +347,8 @@ def battery(codes: Any, factors: Any, labels: Any, seed: Any) -> dict[str, float
     if not all(np.isfinite(values).all() for values in (np.asarray(codes), np.asarray(factors))):
         return {}
     codes, factors = _both(codes, factors)
-    found = {f"mig (bins={BINS})": mig(codes, factors), f"modularity (bins={BINS})": modularity(codes, factors)}
+    told = information(codes, factors)
+    found = {f"mig (bins={BINS})": _mig(*told), f"modularity (bins={BINS})": _modularity(*told)}
     ordered = [f for f in factors.T if (f != f[0]).any() and (labels is None or not np.array_equal(f, labels))]
     if ordered:
         found["sap (correlation)"] = sap(codes, np.stack(ordered, 1))
