@@ -5,24 +5,21 @@ quantisation: van den Oord, Vinyals & Kavukcuoglu (2017), arXiv:1711.00937; resi
 arXiv:2107.03312; rounded numbers (FSQ): Mentzer et al. (2023), arXiv:2309.15505; signs (LFQ): Yu et al. (2023),
 arXiv:2310.05737; SimVQ: Zhu et al. (2024), arXiv:2411.02038; the rotation's gradient: Fifty et al. (2024),
 arXiv:2410.06424.
-
-    .venv/bin/python experiments/vq.py
-    .venv/bin/python experiments/vq.py --full    # all 60,000 images, SimVQ and the rotation too
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Run, command, experiment, mapped, part
+from study import Run, codes, experiment, image_rows, mapped, of_seed, part
 
-from ae_jax import networks, plots
+from ae_jax import networks
 from ae_jax.algorithms import vq_vae
 from ae_jax.checks import check_choice
 from ae_jax.distributions import quantisers as q
-from ae_jax.evaluation import codes, rate
+from ae_jax.evaluation import rate
+from ae_jax.evaluation.codes import usage
 
 VQ, DEAD, LEARNED = "VQ with revival", "VQ without revival", "VQ by gradients"
 SIMVQ, ROTATION = "SimVQ", "VQ with the rotation"
@@ -31,17 +28,6 @@ LFQ, UNSURE = "LFQ with entropies", "LFQ without entropies"
 REST, USED, EVEN, BITS = "error / variance", "symbols used, %", "perplexity", "entropy-coded, bits an image"
 USUAL = (VQ, DEAD, LEARNED, RESIDUAL, FSQ, LFQ, UNSURE)
 LEAST, BELOW = {FSQ: 90, LFQ: 80}, f"{FSQ}, {REST}, below 1.1 of {VQ}"
-# Written before the first run; paired over seeds.
-CLAIMS = {
-    f"{LEARNED} minus {VQ}, {REST}": "moving averages keep more than a learned codebook",
-    f"{VQ} minus {DEAD}, {EVEN}": "revival of dead vectors raises the perplexity",
-    f"{VQ} minus {RESIDUAL}, {REST}": "two levels of half as many vectors keep more than one level",
-    f"{FIRST} minus {VQ}, {REST}": "the first of these levels alone keeps less",
-    f"{FSQ}, {USED} beyond {LEAST[FSQ]}": "rounded numbers use their symbols without revival",
-    BELOW: "and lose at most a tenth more than VQ with revival",
-    f"{LFQ}, {USED} beyond {LEAST[LFQ]}": "signs with the entropy term use their symbols",
-    f"{LFQ} minus {UNSURE}, {EVEN}": "without it they use fewer",
-}
 
 
 class Arm(NamedTuple):
@@ -70,8 +56,18 @@ def arms(size: int, revival: float) -> dict[str, Arm]:
 @experiment(
     title="Quantisers on {images:,} images of {data}: {places} symbols an image, each of about {size}",
     source="Mentzer et al. (2023), arXiv:2309.15505; van den Oord et al. (2017), arXiv:1711.00937",
-    seeds=3,
     full={"images": 60000, "epochs": 40, "only": (*USUAL, SIMVQ, ROTATION)},
+    # Written before the first run; paired over seeds.
+    claims={
+        f"{LEARNED} minus {VQ}, {REST}": "moving averages keep more than a learned codebook",
+        f"{VQ} minus {DEAD}, {EVEN}": "revival of dead vectors raises the perplexity",
+        f"{VQ} minus {RESIDUAL}, {REST}": "two levels of half as many vectors keep more than one level",
+        f"{FIRST} minus {VQ}, {REST}": "the first of these levels alone keeps less",
+        f"{FSQ}, {USED} beyond {LEAST[FSQ]}": "rounded numbers use their symbols without revival",
+        BELOW: "and lose at most a tenth more than VQ with revival",
+        f"{LFQ}, {USED} beyond {LEAST[LFQ]}": "signs with the entropy term use their symbols",
+        f"{LFQ} minus {UNSURE}, {EVEN}": "without it they use fewer",
+    },
     notes=[
         "Use and perplexity are over all test images; of residual VQ, of its first level, whose codebook has half as "
         "many vectors. Error over variance is the squared error of test images over their variance. "
@@ -83,7 +79,6 @@ def arms(size: int, revival: float) -> dict[str, Arm]:
 )
 def main(
     run: Run,
-    *,
     images: int = 10000,  # training images
     epochs: int = 20,  # passes over them
     batch_size: int = 128,  # images in a step
@@ -93,54 +88,42 @@ def main(
     revival: float = 0.1,  # mean count in a batch below which a vector is drawn anew
     only: tuple[str, ...] = USUAL,  # the quantisers, by name
 ):
-    """Trains the same net with each quantiser and measures what its symbols are used for."""
     train, test = run.data()
-    train = part(train, images)
+    train, known = part(train, images), arms(size, revival)
     variance = float(np.var(np.asarray(test.x), 0).sum())
-    shown: dict[str, Any] = {"input": np.asarray(test.x[:10])}
-    known = arms(size, revival)
+    rows = {"input": np.asarray(test.x[:10])}
     for name in only:
         check_choice("only", name, known)
-    chosen = {name: known[name] for name in only}
-    for name, (quantiser, dimension) in chosen.items():
+    for name in only:
+        quantiser, dimension = known[name]
         net = networks.mlp(train.x.shape[1:], places * dimension, hidden=(hidden,))
         how = {"quantiser": quantiser, "dimension": dimension, "likelihood": "squared"}
         algorithm = vq_vae(net, optax.adam(1e-3), **how)
         params = run.train(name, algorithm, train).params
-        found = run.evaluate(algorithm, params, test)
-        symbols_of = mapped(lambda params, x, algorithm=algorithm: in_parts(algorithm.symbols, params, x))
-        learned, seen = (np.asarray(symbols_of(params, of.x)) for of in (train, test))  # [S, N, P L]
+        symbols = algorithm._replace(encode=algorithm.symbols)
+        learned, seen = (codes(symbols, params, of.x) for of in (train, test))  # [S, N, P L]
         levels = len(algorithm.alphabet)
-        usage = [codes.usage(jnp.asarray(of[:, ::levels])) for of in seen]
-        run.metrics[f"{name}, {REST}"] = np.asarray(found["squared_error"]) / variance
-        run.metrics[f"{name}, {USED}"] = np.array([100 * int(u["symbols_used"]) / algorithm.alphabet[0] for u in usage])
-        run.metrics[f"{name}, {EVEN}"] = np.array([float(u["perplexity"]) for u in usage])
+        used = [usage(jnp.asarray(of[:, ::levels])) for of in seen]
         frequencies = [rate.frequencies(of, max(algorithm.alphabet)) for of in learned]
         lengths = [rate.code_length(of, known).mean() for of, known in zip(seen, frequencies, strict=True)]
-        run.metrics[f"{name}, {BITS}"] = np.array(lengths)
-        decode = mapped(lambda both, algorithm=algorithm: in_parts(algorithm.decode, *both))
+        run.metrics |= {
+            f"{name}, {REST}": run.evaluate(algorithm, params, test)["squared_error"] / variance,
+            f"{name}, {USED}": np.array([100 * int(of["symbols_used"]) / algorithm.alphabet[0] for of in used]),
+            f"{name}, {EVEN}": np.array([float(of["perplexity"]) for of in used]),
+            f"{name}, {BITS}": np.array(lengths),
+        }
         if name == RESIDUAL:
-            first = [
-                p[s[:, ::levels]].reshape(len(s), -1)
-                for p, s in zip(params["codebook_0"]["vectors"], seen, strict=True)
-            ]
-            x = np.asarray(decode((params, jnp.stack(first))))
-            run.metrics[f"{FIRST}, {REST}"] = np.square(x - np.asarray(test.x)).sum((2, 3, 4)).mean(1) / variance
-        z = algorithm.encode(jax.tree.map(lambda p: p[0], params), test.x[:10])
-        shown[name] = np.asarray(algorithm.decode(jax.tree.map(lambda p: p[0], params), z))
-    ours, both = run.metrics, FSQ in chosen and VQ in chosen
-    ours |= {f"{name}, {USED} beyond {n}": ours[f"{name}, {USED}"] - n for name, n in LEAST.items() if name in chosen}
-    ours |= {BELOW: 1.1 * ours[f"{VQ}, {REST}"] - ours[f"{FSQ}, {REST}"]} if both else {}
-    trained = {label.split(", ")[0] for label in ours}
-    told = lambda label: label in ours or set(label.split(", ")[0].split(" minus ")) <= trained
-    run.claims |= {label: text for label, text in CLAIMS.items() if told(label)}
-    return lambda: plots.examples(np.stack(list(shown.values())), (0.0, 1.0), rows=tuple(shown))
 
+            def first_level(of, x, decode=algorithm.decode):
+                z = of[0]["codebook_0"]["vectors"][of[1]].reshape(len(x), -1)
+                return jnp.square(decode(of[0], z) - x).sum((1, 2, 3)).mean()
 
-def in_parts(fn: Any, params: Any, x: Any) -> Any:
-    """`fn(params, x)` some 500 examples at a time."""
-    return jax.lax.map(lambda one: fn(params, one[None])[0], x, batch_size=min(500, len(x)))
-
-
-if __name__ == "__main__":
-    command(main)
+            run.metrics[f"{FIRST}, {REST}"] = (
+                np.asarray(mapped(first_level)((params, seen[..., ::levels]), test.x)) / variance
+            )
+        if name in LEAST:
+            run.metrics[f"{name}, {USED} beyond {LEAST[name]}"] = run.metrics[f"{name}, {USED}"] - LEAST[name]
+        rows[name] = np.asarray(algorithm.reconstruct(of_seed(params), test.x[:10]))
+    if {FSQ, VQ} <= set(only):
+        run.metrics[BELOW] = 1.1 * run.metrics[f"{VQ}, {REST}"] - run.metrics[f"{FSQ}, {REST}"]
+    return lambda: image_rows(rows)
