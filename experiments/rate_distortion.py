@@ -24,7 +24,7 @@ from ae_jax.algorithms import autoencoder, vae, vq_vae
 from ae_jax.data.images import fitted
 from ae_jax.distributions import quantisers
 from ae_jax.evaluation import pca, quality, rate
-from ae_jax.evaluation.codes import encode
+from ae_jax.evaluation.codes import each, encode
 
 AE, VAE, PCA, TRANSFORM, JPEG = "autoencoder", "VAE", "PCA", "PCA, one step for all", "JPEG"
 VQ, FSQ = "VQ-VAE", "FSQ"
@@ -181,7 +181,7 @@ def coders_of_symbols(images: Images, rotation: Rotation, algorithm: core.Algori
     of, lookup = algorithm.symbols, algorithm.lookup
     assert of is not None
     assert lookup is not None
-    there = jax.jit(lambda one, x: in_parts(lambda x: of(one, rotation.there(x)), x))
+    there = jax.jit(lambda one, x: each(lambda one, x: of(one, rotation.there(x)), one, x))
     back = jax.jit(lambda one, symbols: rotation.back(algorithm.decode(one, lookup(one, symbols))))
     frequencies = rate.frequencies(np.asarray(there(params, images.learned)), max(algorithm.alphabet))
 
@@ -191,11 +191,6 @@ def coders_of_symbols(images: Images, rotation: Rotation, algorithm: core.Algori
         return Point(length, images.whole(np.clip(np.asarray(back(params, symbols)), 0, 1)))
 
     return [code]
-
-
-def in_parts(fn: Callable, x):
-    """`fn(x)` some 500 examples at a time."""
-    return jax.lax.map(lambda one: fn(one[None])[0], jnp.asarray(x), batch_size=min(500, len(x)))
 
 
 def choose(held: np.ndarray, limit: float) -> int:

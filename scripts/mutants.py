@@ -82,7 +82,7 @@ MUTANTS: tuple[Mutant, ...] = (
         name="library_of_all",
         file="distributions/likelihoods.py",
         old="log_mean = jnp.log(total_of(x)) + log_share(output)",
-        new='log_mean = jnp.log(params["likelihood"]["total"]) + log_share(output)',
+        new='log_mean = jnp.log(params["total"]) + log_share(output)',
         tests="test_likelihoods.py -k library_size",
     ),
     Mutant(

@@ -36,16 +36,9 @@ def test_fvu_is_0_for_x_1_for_its_mean_and_sees_an_offset():
     assert abs(float(d.fvu(noisy, X)) - parts) > 1e-3
 
 
-@pytest.mark.parametrize("measure", [d.fvu, d.cosine, d.norm_ratio])
-def test_a_reconstruction_of_another_number_of_examples_is_refused(measure):
+def test_a_reconstruction_of_another_number_of_examples_is_refused():
     with pytest.raises(ValueError, match=r"x_hat has the shape \(1, 4\) and x \(50, 4\)"):
-        measure(X[:1], X)
-
-
-def test_directions_and_lengths_of_reconstructions():
-    assert d.cosine(0.5 * X, X) == pytest.approx(1)
-    assert d.norm_ratio(0.5 * X, X) == pytest.approx(0.5)
-    assert d.cosine(-X, X) == pytest.approx(-1)
+        d.fvu(X[:1], X)
 
 
 def test_loss_recovered_is_1_for_x_and_0_for_nothing():

@@ -332,6 +332,7 @@ def test_what_a_quantiser_cannot_be_is_refused():
         (lambda: quantisers.moving(4, decay=1.5), "decay"),
         (lambda: quantisers.residual([]), "at least one level"),
         (lambda: quantisers.learned(4, gradient=wrong), "gradient is 'fixed'"),
+        (lambda: quantisers.fsq(()), r"levels is \(\): give the levels of each number"),
         (lambda: quantisers.fsq((8, 2)), "levels is 2; each number has at least 3 levels"),
         (lambda: quantisers.fsq((100,) * 6), "levels is .*1e.12 symbols"),
         (lambda: quantisers.lfq(31), "dimension is 31; a vector has 1 to 30 signs"),

@@ -34,12 +34,6 @@ def test_settings_survive_json():
         Settings.from_json(chosen.to_json() | {"colour": "blue"})
 
 
-def test_a_hyperparameter_under_its_older_name_is_read():
-    older = settings(algorithm="vq_vae", hyper={"codebooks": "learned", "size": 16}).to_json()
-    assert Settings.from_json(older).hyper == {"quantiser": "learned", "size": 16}
-    assert Settings.from_json(older | {"algorithm": "vae"}).hyper == older["hyper"]  # that of one member alone
-
-
 def trajectory(chosen, epochs=4, steps=5):
     """Weights and biases under the constant gradient 1, after every step. -> [steps, 2]."""
     o = optimizer(chosen, epochs, steps)

@@ -18,6 +18,7 @@ from ..distributions.priors import prior as prior_of
 from ..objectives import game
 from ..objectives.recode import code_only
 from ..objectives.regularized import regularized
+from ..objectives.terms import dtype_of
 
 
 @checked
@@ -76,7 +77,7 @@ def adversarial(
         return base.init(key_net, data) | {"critic": judge.init(key_critic, z)}
 
     def sample(params: Params, key: Key, n: int) -> Array:
-        return base.decode(params, target.draw(params, key, n, jax.tree.leaves(params["decoder"])[0].dtype))
+        return base.decode(params, target.draw(params, key, n, dtype_of(params)))
 
     players = game.game(judge, drawn, coded, optimizer, (critic_rate, confuse_rate))
     return base._replace(init=init, rule=chain(base.rule, players), sample=sample)

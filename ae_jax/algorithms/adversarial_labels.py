@@ -13,6 +13,7 @@ from ..distributions import likelihoods
 from ..objectives import game
 from ..objectives.labels import class_and_style, cross_entropy, draw_class_and_style, draw_labelled
 from ..objectives.regularized import regularized
+from ..objectives.terms import dtype_of
 
 
 @checked
@@ -68,7 +69,7 @@ def adversarial_labels(
         )
 
     def sample(params: Params, key: Key, n: int) -> Array:
-        return base.decode(params, prior(key, n, jax.tree.leaves(params["decoder"])[0].dtype))
+        return base.decode(params, prior(key, n, dtype_of(params)))
 
     players = player(slice(size), "class_"), player(slice(size, None), "style_")
     taught = [descend(classify, optimizer, wrt=("encoder",), name="classification")] if labels else []

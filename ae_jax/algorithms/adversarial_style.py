@@ -17,6 +17,7 @@ from ..distributions.likelihoods import likelihood as likelihood_of
 from ..objectives import game
 from ..objectives.labels import class_and_style, draw_class_and_style
 from ..objectives.regularized import regularized
+from ..objectives.terms import dtype_of
 
 
 @checked
@@ -72,8 +73,7 @@ def adversarial_style(
         return base.init(key_net, data) | {"style_critic": critic.init(key_critic, z)}
 
     def sample(params: Params, key: Key, n: int) -> Array:
-        dtype = jax.tree.leaves(params["decoder"])[0].dtype
-        return base.decode(params, draw_class_and_style(key, n, size, net.latents, dtype))
+        return base.decode(params, draw_class_and_style(key, n, size, net.latents, dtype_of(params)))
 
     told = descend(reconstruct, optimizer, wrt=("encoder", "decoder", *p.groups))
     players = game.game(critic, prior, style, optimizer, (game_rate, game_rate), "style_")

@@ -19,6 +19,7 @@ from ..distributions.priors import normal
 from ..objectives.latent import Drawn, latent_model, variational
 from ..objectives.recode import code_only, linear_code
 from ..objectives.regularized import regularized
+from ..objectives.terms import dtype_of
 
 PosteriorName = Literal["gaussian", "delta"]
 DistanceName = Literal["multiquadric_mmd", "gaussian_mmd", "sliced_wasserstein"]
@@ -84,13 +85,12 @@ def info_vae(
             found = gap(z, key) if train else jnp.zeros((), z.dtype)
             return Loss(weight * found, {"distance": found} if train else {})
 
-        draw = lambda params, key, n: prior.draw(params, key, n, jax.tree.leaves(params["decoder"])[0].dtype)
         base = regularized(linear_code(code_only(net)), optimizer, likelihood, penalty, weight=weight)
-        return base._replace(sample=lambda params, key, n: base.decode(params, draw(params, key, n)))
+        return base._replace(sample=lambda p, key, n: base.decode(p, prior.draw(p, key, n, dtype_of(p))))
 
-    first: Any = lambda hyper: hyper(0) if callable(hyper) else hyper
-    for least in (first(alpha) + first(weight), final_value(alpha) + final_value(weight)):
-        if is_concrete(least) and least < 1:
+    start: Any = lambda hyper: hyper(0) if callable(hyper) else hyper
+    for value in (start, final_value):
+        if is_concrete(least := value(alpha) + value(weight)) and least < 1:
             raise ValueError(f"alpha + weight is {least}; below 1 codes would be drawn away from the prior")
 
     def objective(params: Params, drawn: Drawn, batch: Batch, key: Key, alpha, weight) -> Loss:

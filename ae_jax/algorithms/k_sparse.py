@@ -72,4 +72,5 @@ def k_sparse(
         reconstruct=lambda params, x: p.reconstruction(params, keeping(k, k).apply(params, x)[1], x),
         check=p.check,
         corrupt=net.corrupt,
+        statistics=p.measured,
     )

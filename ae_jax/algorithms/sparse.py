@@ -82,4 +82,5 @@ def sparse(
         return new | {"rho": mean(new, batch.x) + (1 - PULL) * (params["rho"] - mean(params, batch.x))}, memory, metrics
 
     rule, before = Rule(ae.rule.init, update), assign(measure)
-    return ae if penalty == "l1" else ae._replace(init=init, rule=rule, before=before, statistics=("rho",))
+    statistics = ("rho", *ae.statistics)
+    return ae if penalty == "l1" else ae._replace(init=init, rule=rule, before=before, statistics=statistics)

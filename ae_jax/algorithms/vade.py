@@ -41,13 +41,14 @@ def vade(
     def mean(params: Params, x: Array, key: Key | None = None) -> Array:
         return jnp.split(net.encode(params, x, key), 2, -1)[0]
 
-    begin = pretrained(recoded(net, mean), optimizer, likelihood, pretrain_epochs)
+    coded = recoded(net, mean)
+    begin = pretrained(coded, optimizer, likelihood, pretrain_epochs)
 
     def init(key: Key, data: Batch) -> Params:
         if pretrain_epochs == 0:
             return model.init(key, data)
         params = model.init(key, data) | begin(address(key, "pretraining"), data)
-        codes = codes_of(recoded(net, mean), params, data.x)
+        codes = codes_of(coded, params, data.x)
         return params | {"mixture": gaussian_mixture(address(key, "clusters"), codes, clusters)}
 
     def objective(params: Params, drawn: Drawn, batch: Batch, key: Key) -> Loss:

@@ -93,7 +93,7 @@ def vq_vae(
         reconstruct=lambda params, x: p.reconstruction(params, net.decode(params, encode(params, x)), x),
         check=p.check,
         corrupt=net.corrupt,
-        statistics=q.measured,
+        statistics=(*q.measured, *p.measured),
         symbols=lambda params, x: quantised(params, x, None).symbols,
         lookup=q.lookup,
         alphabet=q.sizes,

@@ -49,7 +49,8 @@ class Likelihood(NamedTuple):
     support: Support = "real"
     logits: bool = False  # the output is logits, so the network may not end in an activation
     init: Init = nothing  # params of its own
-    groups: tuple[str, ...] = ()  # the groups that `init` makes; all of them learn
+    groups: tuple[str, ...] = ()  # the groups of `init` that learn
+    measured: tuple[str, ...] = ()  # the groups of `init` that stay
     levels: int | None = None  # of quantised data, which lie at k / (levels - 1); None: values are not quantised
     # (params, output, x) -> E[x | output and the total of x], [B, *shape]; None: the total plays no part
     mean_of_total: Callable[[Params, Array, Array], Array] | None = None
@@ -287,7 +288,7 @@ def negative_binomial() -> Likelihood:
         return negative_binomial_nll(log_mean, params["likelihood"]["log_size"][None], x)
 
     def mean(params: Params, output: Array) -> Array:
-        return params["likelihood"]["total"] * jnp.exp(log_share(output))
+        return params["total"] * jnp.exp(log_share(output))
 
     def draw(params: Params, output: Array, key: Key) -> Array:
         key_rate, key_count = jax.random.split(key)
@@ -296,9 +297,8 @@ def negative_binomial() -> Likelihood:
         return jax.random.poisson(key_count, rate).astype(output.dtype)
 
     def init(key: Key, data: Batch) -> Params:
-        # no gradient reaches the total: it stays, unless the optimizer decays all params (optax.adamw without mask)
-        total = total_of(data.x).mean()
-        return {"likelihood": {"log_size": jnp.zeros(data.x.shape[1:], data.x.dtype), "total": total}}
+        log_size = jnp.zeros(data.x.shape[1:], data.x.dtype)
+        return {"likelihood": {"log_size": log_size}, "total": total_of(data.x).mean()}
 
     return Likelihood(
         nll=nll,
@@ -308,6 +308,7 @@ def negative_binomial() -> Likelihood:
         logits=True,
         init=init,
         groups=("likelihood",),
+        measured=("total",),
         mean_of_total=lambda params, output, x: total_of(x) * jnp.exp(log_share(output)),
     )
 

@@ -359,9 +359,11 @@ def fsq(levels: tuple[int, ...] = (8, 5, 5, 5)) -> Quantiser:
     """Every number of a vector is bounded and rounded to one of so many levels; no cost, no params.
 
     Mentzer et al. (2023), arXiv:2309.15505, section 3; the gradient is that of the bounded number before rounding. The
-    first number is the lowest digit of a symbol. Raises ValueError for less than 3 levels, and for 2^31 symbols or
-    more.
+    first number is the lowest digit of a symbol. Raises ValueError for no levels, for less than 3, and for 2^31 symbols
+    or more.
     """
+    if not levels:
+        raise ValueError("levels is (): give the levels of each number of a vector, such as (8, 5, 5, 5)")
     LEVELS.check("levels", levels)
     if prod(levels) >= 2**31:
         raise ValueError(f"levels is {levels}: that makes {prod(levels):.3g} symbols, and the most is 2^31 - 1")

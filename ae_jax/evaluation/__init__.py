@@ -417,8 +417,7 @@ def _decomposed(algorithm: Algorithm, params: Params, x: Array, key: Key) -> tup
 def moments(algorithm: Algorithm, params: Params, x: Array) -> Array:
     """Means and log-variances of an algorithm's Gaussian posteriors. [N, *shape] -> [N, 2K]."""
     assert algorithm.moments is not None
-    one = lambda x: algorithm.moments(params, x[None])[0]  # type: ignore[misc]
-    return jax.lax.map(one, x, batch_size=min(500, len(x)))
+    return codes.each(algorithm.moments, params, x)
 
 
 @compiled
@@ -429,15 +428,13 @@ def _jacobian(algorithm: Algorithm, params: Params, x: Array) -> Array:
 @compiled
 def _assignments(algorithm: Algorithm, params: Params, x: Array) -> Array:
     assert algorithm.predict is not None
-    one = lambda x: algorithm.predict(params, x[None])[0]  # type: ignore[misc]
-    return jax.lax.map(one, x, batch_size=min(500, len(x)))
+    return codes.each(algorithm.predict, params, x)
 
 
 @compiled
 def _symbols(algorithm: Algorithm, params: Params, x: Array) -> Array:
     assert algorithm.symbols is not None
-    one = lambda x: algorithm.symbols(params, x[None])[0]  # type: ignore[misc]
-    return jax.lax.map(one, x, batch_size=min(500, len(x)))
+    return codes.each(algorithm.symbols, params, x)
 
 
 @compiled

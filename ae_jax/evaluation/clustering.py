@@ -17,6 +17,7 @@ from ..core import Autoencoder, Batch, Key, Params
 from ..distributions.distances import squared_distances
 from ..distributions.priors import of_components
 from ..xla.barriers import at_least_float32
+from .codes import each
 
 
 class Clusters(NamedTuple):
@@ -174,7 +175,7 @@ def confusion(predicted: Any, labels: Any) -> tuple[list[int], list[int], list[l
 
 def codes_of(net: Autoencoder, params: Params, x: Array, at_once: int = 256) -> Array:
     """The codes of all examples, computed `at_once` at a time. [N, *shape] -> [N, K]."""
-    return lax.map(lambda one: net.encode(params, one[None])[0], x, batch_size=min(at_once, len(x)))
+    return each(net.encode, params, x, at_once)
 
 
 def centres(net: Autoencoder, params: Params, data: Batch, key: Key, clusters: int, by_kmeans: bool) -> Array:

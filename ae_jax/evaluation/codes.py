@@ -11,9 +11,14 @@ from ..core import Algorithm, Params
 from ..distributions.quantisers import perplexities
 
 
+def each(fn: Callable[[Params, Array], Array], params: Params, x: Array, batch_size: int = 500) -> Array:
+    """`fn(params, x)` of a whole dataset, `batch_size` examples at once; a function of the single example."""
+    return lax.map(lambda one: fn(params, one[None])[0], x, batch_size=min(batch_size, len(x)))
+
+
 def encode(algorithm: Algorithm, params: Params, x: Array, batch_size: int = 1000) -> Array:
     """The deterministic codes of a whole dataset, `batch_size` examples at once. [N, *shape] -> [N, K]."""
-    return lax.map(lambda one: algorithm.encode(params, one[None])[0], x, batch_size=min(batch_size, len(x)))
+    return each(algorithm.encode, params, x, batch_size)
 
 
 def active_units(codes: Array, threshold: float = 0.01) -> Array:

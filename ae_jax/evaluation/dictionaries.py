@@ -33,29 +33,12 @@ def fvu(x_hat: Any, x: Any) -> Array:
     """Fraction of variance unexplained: ||x - x_hat||^2 over ||x - mean x||^2, both summed over the set. -> [].
 
     1 for the mean of x, and more for a reconstruction that is further from x: an offset is an error.
+    Raises ValueError for different shapes.
     """
-    x_hat, x = _pair(x_hat, x)
-    return jnp.square(x - x_hat).sum() / jnp.square(x - x.mean(0, keepdims=True)).sum()
-
-
-def cosine(x_hat: Any, x: Any) -> Array:
-    """Mean cosine of reconstructions with examples. -> []."""
-    x_hat, x = _pair(x_hat, x)
-    return ((x * x_hat).sum(-1) / (jnp.linalg.norm(x, axis=-1) * jnp.linalg.norm(x_hat, axis=-1))).mean()
-
-
-def norm_ratio(x_hat: Any, x: Any) -> Array:
-    """Mean of ||x_hat|| / ||x||; below 1, reconstructions shrink. -> []."""
-    x_hat, x = _pair(x_hat, x)
-    return (jnp.linalg.norm(x_hat, axis=-1) / jnp.linalg.norm(x, axis=-1)).mean()
-
-
-def _pair(x_hat: Any, x: Any) -> tuple[Array, Array]:
-    """Reconstructions and examples, each [N, D]. Raises ValueError for different shapes."""
     x_hat, x = (jnp.asarray(a).reshape(len(a), -1) for a in (x_hat, x))
     if x_hat.shape != x.shape:
         raise ValueError(f"x_hat has the shape {x_hat.shape} and x {x.shape}; give a reconstruction for each example")
-    return x_hat, x
+    return jnp.square(x - x_hat).sum() / jnp.square(x - x.mean(0, keepdims=True)).sum()
 
 
 def loss_recovered(loss: Callable[[Any], Any], x: Any, x_hat: Any, ablated: Any = None) -> float:

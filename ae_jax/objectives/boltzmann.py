@@ -22,7 +22,7 @@ from ..distributions.likelihoods import takes_logits
 from ..distributions.sums import softplus, sum_examples
 from ..xla import draws
 from .recode import code_only, linear_code
-from .terms import weights
+from .terms import dtype_of, weights
 
 BoltzmannAutoencoder = Annotated[Autoencoder, Heads(1, network="rbm")]  # one tied linear layer
 UnitsName = Literal["bernoulli", "gaussian"]
@@ -62,8 +62,7 @@ class Machine(NamedTuple):
 
     def visible_bias(self, params: Params) -> Array:
         """b, [1, *shape]."""
-        dtype = jax.tree.leaves(params["decoder"])[0].dtype
-        return self.net.decode(params, jnp.zeros((1, self.net.latents), dtype))
+        return self.net.decode(params, jnp.zeros((1, self.net.latents), dtype_of(params)))
 
     def free_energy(self, params: Params, v: Array) -> Array:
         """F(v) = -log of the sum (or integral) over h of exp(-E(v, h)), so that p(v) = exp(-F(v)) / Z. Nats, [B]."""

@@ -31,7 +31,7 @@ from ..distributions.priors import Prior
 from ..xla.barriers import materialize_gradient
 from .estimators import Estimator, hold, teach
 from .recode import code_only, linear_code
-from .terms import reconstruction
+from .terms import dtype_of, reconstruction
 
 GaussianAutoencoder = Annotated[Autoencoder, Heads(2)]  # a mean and a log-variance
 
@@ -186,8 +186,7 @@ def latent_model(
         return p.mean(params, net.decode(params, z))
 
     def codes(params: Params, key: Key, n: int) -> Array:
-        dtype: Any = jax.tree.leaves(params["decoder"])[0].dtype
-        return pz.draw(params, key, n, dtype)
+        return pz.draw(params, key, n, dtype_of(params))
 
     def sample(params: Params, key: Key, n: int) -> Array:
         return decode(params, codes(params, key, n))
@@ -277,5 +276,6 @@ def variational(
         moments=model.moments,
         log_prior=model.prior.log_prob,
         check=model.likelihood.check,
+        statistics=model.likelihood.measured,
         corrupt=model.net.corrupt,
     )

@@ -69,5 +69,6 @@ def regularized(
         decode=lambda params, z: p.mean(params, net.decode(params, z)),
         reconstruct=lambda params, x: p.reconstruction(params, net.apply(params, x)[1], x),
         check=p.check,
+        statistics=p.measured,
         corrupt=net.corrupt,
     )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..core import Metrics
+from ..core import Metrics, Params
 from ..distributions.sums import squared_error, sum_examples
 from ..xla.barriers import at_least_float32
 
@@ -33,6 +33,11 @@ def weights(params: Any) -> list[Array]:
     """The leaves that are weights, see `is_weight`."""
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(is_weight(params)), strict=True)
     return [leaf for leaf, decays in pairs if decays]
+
+
+def dtype_of(params: Params) -> Any:
+    """The type of the decoder's numbers, which drawn codes take."""
+    return jax.tree.leaves(params["decoder"])[0].dtype
 
 
 def l1(params: Any) -> Array:

@@ -36,7 +36,6 @@ from ..objectives.terms import is_weight
 from . import arguments, plugins
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
-RENAMED = {("vq_vae", "codebooks"): "quantiser"}  # hyperparameters under the names that older runs keep
 # parameters of makers that are no options
 GIVEN = {"net", "optimizer", "shape", "latents", "heads", "outputs", "examples"}
 DataKind = Literal["words", "unit", "real"]  # counted words; values in [0, 1]; others
@@ -123,7 +122,6 @@ class Settings:
         plugins.restore(content.get("plugins", ()))
         try:
             rest = {k: _tuples(v) for k, v in content.items() if k not in ("optimizer", "plugins")}
-            rest["hyper"] = {RENAMED.get((rest["algorithm"], k), k): v for k, v in rest.get("hyper", {}).items()}
             rest["algorithm"] = FORMER.get(rest["algorithm"], rest["algorithm"])
             return Settings(**rest, optimizer=OptimizerSettings(**content["optimizer"]))
         except (KeyError, TypeError) as error:

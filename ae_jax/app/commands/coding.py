@@ -11,7 +11,7 @@ import numpy as np
 
 from ... import data
 from ...algorithms import MEMBERS
-from ...core import Params, address
+from ...core import address
 from ...data.disk import suffix, write_atomically, write_json
 from ...errors import RunError
 from ...evaluation.samplers import SamplerName
@@ -30,6 +30,7 @@ from ..files import (
 )
 from ..symbols import SUFFIX
 from . import runs, sampling
+from .runs import in_chunks
 
 
 def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> np.ndarray:
@@ -235,9 +236,3 @@ def exported(fn: Callable[[Any], Any], shape: tuple[int, ...]) -> bytes:
     except Exception:  # fn reads the size of the batch, len(x): export it for one example, mapped over the batch
         program = made(jax.vmap(lambda x: fn(x[None])[0]))
     return bytes(program.serialize())
-
-
-def in_chunks(fn: Callable[[Params, Any], Any], params: Params, x: np.ndarray, size: int = 1000) -> np.ndarray:
-    """`fn(params, x)` over the leading axis of x, `size` examples at a time."""
-    fn = jax.jit(fn)
-    return np.concatenate([np.asarray(fn(params, x[i : i + size])) for i in range(0, len(x), size)])

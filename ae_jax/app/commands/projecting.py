@@ -15,7 +15,7 @@ from ..files import (
     sprite,
 )
 from . import runs
-from .coding import in_chunks
+from .runs import in_chunks
 
 
 def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) -> list[Path]:

@@ -1,12 +1,14 @@
 """A trained run, opened for use."""
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ... import data
 from ...core import Algorithm, Params
@@ -144,3 +146,9 @@ def check_decodes(opened: OpenRun, workdir: Path, instead: str) -> None:
             f"{workdir} learned to classify, not to reconstruct, and the decoder of {opened.settings.algorithm} "
             f"learns nothing: {instead}"
         )
+
+
+def in_chunks(fn: Callable[[Params, Any], Any], params: Params, x: np.ndarray, size: int = 1000) -> np.ndarray:
+    """`fn(params, x)` over the leading axis of x, `size` examples at a time."""
+    fn = jax.jit(fn)
+    return np.concatenate([np.asarray(fn(params, x[i : i + size])) for i in range(0, len(x), size)])

@@ -75,8 +75,7 @@ def fitted(opened: runs.OpenRun, name: SamplerName) -> tuple[Fitted, str]:
             )
         return (params, prior_of(name, opened.settings.latents)), described(name, about["codes"])
     x = np.asarray(runs.load_own(opened).train.x)
-    encode = jax.jit(opened.algorithm.encode)
-    codes = np.concatenate([np.asarray(encode(opened.params, x[i : i + 1000])) for i in range(0, len(x), 1000)])
+    codes = runs.in_chunks(opened.algorithm.encode, opened.params, x)
     try:
         params, prior = SAMPLERS[name](codes, address(jax.random.key(opened.seed), "sampler", name))
     except ValueError as error:

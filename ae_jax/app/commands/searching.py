@@ -16,7 +16,8 @@ from ..files import check_output, check_suffix, data_options, read_examples, sta
 def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> index.Index:
     """An index over the examples of a source, written to a .npz file; see `read_examples` for sources."""
     from . import runs
-    from .coding import exported, in_chunks
+    from .coding import exported
+    from .runs import in_chunks
 
     check_suffix(out, (".npz",))
     check_output(out, source)
