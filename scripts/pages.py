@@ -2,10 +2,13 @@
 
 README.md is the first page and results/README.md the page of results. The gallery comes from results/*.json, the
 table of families and the members of each family's page (between its lines `<!-- members -->` and `<!-- /members -->`)
-from the registry, the API from docstrings. Pages link to files as GitHub shows them, `../experiments/made.py`; in the
-site such a file is a page below source/, and a picture or a record is copied.
+from the registry, the API from docstrings, the tutorials from notebooks with their outputs. Pages link to files as
+GitHub shows them, `../experiments/made.py`; in the site such a file is a page below source/, and a picture or a record
+is copied.
 """
 
+import base64
+import json
 import os
 import posixpath
 import re
@@ -130,13 +133,44 @@ def source(path: str) -> str:
     return f"{head}{fence}{language}\n{(ROOT / path).read_text()}\n{fence}\n"
 
 
+def text_of(lines: str | list[str]) -> str:
+    """A text of a notebook, which may be kept as a list of lines."""
+    return lines if isinstance(lines, str) else "".join(lines)
+
+
+def notebook(path: Path) -> tuple[str, dict[str, bytes]]:
+    """A notebook of docs/tutorials as a page's text, and the pictures of its outputs by name."""
+    pictures: dict[str, bytes] = {}
+    fence = "`" * 6
+
+    def shown(output: dict[str, Any]) -> str:
+        data = output.get("data", {})
+        if png := data.get("image/png"):
+            name = f"{path.stem}-{len(pictures)}.png"
+            pictures[name] = base64.b64decode(png)
+            return f"![Output of the code above]({name})"
+        if "text/markdown" in data:
+            return text_of(data["text/markdown"])
+        text = text_of(output.get("text", data.get("text/plain", "")))
+        return f'{fence}text title="Output"\n{text.rstrip()}\n{fence}'
+
+    parts = []
+    for cell in json.loads(path.read_text())["cells"]:
+        source = text_of(cell["source"])
+        code = cell["cell_type"] == "code"
+        parts.append(f"{fence}python\n{source}\n{fence}" if code else source)
+        parts += [shown(output) for output in cell.get("outputs", ())]
+    note = f'<a href="{path.name}" download>Download this page as a notebook</a>; [how to run it](index.md).'
+    return "\n\n".join([parts[0], note, *parts[1:], ""]), pictures
+
+
 def place(target: str) -> str | None:
     """A file or folder of the repository -> its place in the site; None where the site has no page of it."""
     back = {file: page for page, file in reversed(HOMES.items())}
     if target in back or target in FOLDERS:
         return back.get(target) or FOLDERS[target]
     if target.startswith("docs/"):
-        return target.removeprefix("docs/")
+        return re.sub(r"\.ipynb$", ".md", target.removeprefix("docs/"))
     if (ROOT / target).is_dir():
         folder = target.removeprefix("ae_jax").strip("/") or "core"
         return f"api/{folder}.md" if target.startswith("ae_jax") else None
@@ -173,6 +207,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for file in files.documentation_pages():
         if file.src_uri.startswith("families/"):
             made[file.src_uri] = families(file.content_string, Path(file.src_uri).stem)
+    for path in (ROOT / "docs" / "tutorials").glob("*.ipynb"):
+        made[f"tutorials/{path.stem}.md"], pictures = notebook(path)
+        for name, content in pictures.items():
+            files.append(File.generated(config, f"tutorials/{name}", content=content))
     texts = {file.src_uri: file.content_string for file in files.documentation_pages()} | made
     for page, text in texts.items():
         for target in targets(text, page).values():

@@ -5,6 +5,8 @@ most optimisations, which take half of the time, and with the older of XLA's two
 rest. Tests marked `optimised` compile as a user does, which takes several times as long: tests of the bits of different
 programs, of rounding, speed and memory.
 
+Tests marked `last` run only with `-m last`, as `.ci/run` does at its end: the notebooks of docs/tutorials, executed.
+
 Tests marked `full` run only with AE_JAX_FULL=1. Each marker gives the reason:
 
 - test_laws.py: the laws that compile programs of their own (mapped over seeds, evaluation in batches, eight devices,
@@ -137,11 +139,12 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if os.environ.get("AE_JAX_FULL", "0") == "0":
-        waiting = [item for item in items if item.get_closest_marker("full")]
-        if waiting:
-            config.hook.pytest_deselected(items=waiting)
-            items[:] = [item for item in items if not item.get_closest_marker("full")]
+    left_out = {"full"} if os.environ.get("AE_JAX_FULL", "0") == "0" else set()
+    left_out |= {"last"} if "last" not in config.option.markexpr else set()
+    waiting = [item for item in items if any(map(item.get_closest_marker, left_out))]
+    if waiting:
+        config.hook.pytest_deselected(items=waiting)
+        items[:] = [item for item in items if item not in waiting]
 
 
 @pytest.fixture(autouse=True)
