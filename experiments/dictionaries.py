@@ -3,9 +3,6 @@
 Known features, after Sharkey, Braun & Millidge (2022): each example is a sum of about 5 of 128 random directions in 64
 dimensions, with strengths from 0 to 1. Forms with k keep 5 units; the others are trained with several weights, and
 their error at five units is interpolated.
-
-    .venv/bin/python experiments/dictionaries.py
-    .venv/bin/python experiments/dictionaries.py --full    # five seeds, longer, more weights
 """
 
 from typing import Any
@@ -14,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Run, banded, command, experiment, mapped, part
+from study import Run, banded, experiment, mapped, panels, part
 
 from ae_jax import core, networks
 from ae_jax.algorithms import classifier, dictionary
@@ -23,91 +20,11 @@ from ae_jax.evaluation import dictionaries as yardsticks
 from ae_jax.objectives.dictionaries import rows
 from ae_jax.objectives.sparsity import COUNTED
 
-# Written before the first run with three seeds. Differences are paired: a seed gives all forms the same features,
-# examples, start and batches. The weights were chosen by one run of seed 9, so that they bracket five units.
-CLAIMS = {
-    "FVU at 5 units, L1 minus TopK": "TopK explains more than L1 at as many units",
-    "FVU at 5 units, L1 minus BatchTopK": "so does BatchTopK",
-    "FVU at 5 units, L1 minus Gated": "so does Gated",
-    "FVU at 5 units, L1 minus JumpReLU": "so does JumpReLU",
-    "MMCS, best weight of L1, minus 0.99": "some weight of L1 finds the features",
-    "dead units of 1024, without AuxK minus with it, %": "AuxK leaves fewer dead units",
-    "FVU of activations, L1 minus TopK": "on a classifier's activations, TopK explains more than L1 at as many units",
-}
 NAMES = {
     "topk": "TopK", "batch_topk": "BatchTopK", "matryoshka": "Matryoshka", "l1": "L1", "april": "April",
     "gated": "Gated", "jumprelu": "JumpReLU",
 }  # fmt: skip
 PENALISED = {"l1": 1.0, "april": 1.0, "gated": 1.5, "jumprelu": 0.25}  # form -> what multiplies the weights
-
-
-@experiment(
-    title="Sparse dictionaries at {active} active units of {units}: seven forms on known features",
-    source="Gao et al. (2024), arXiv:2406.04093; Sharkey, Braun & Millidge (2022); Rajamanoharan et al. (2024)",
-    seeds=3,
-    data="mnist",
-    full={"seeds": 5, "examples": 200_000, "epochs": 25, "weights": (0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 6.0)},
-    claims=CLAIMS,
-    notes=[
-        "Examples are scaled to a mean squared norm of {dimensions}; errors are summed over dimensions; L0 and FVU are "
-        "of {tested} examples that were not trained on. FVU of a form with a weight is interpolated at {active} "
-        "units by the logarithm of L0.",
-        "The activations are those of {hidden} rectified units of a classifier of {images} images, of which {on} are "
-        "active for an image; it is wrong for {error:.1f} % of the test images.",
-        "No number of these papers can be repeated without a language model's activations.",
-    ],
-)
-def main(
-    run: Run,
-    *,
-    features: int = 128,  # directions that make the data
-    dimensions: int = 64,  # of an example
-    active: int = 5,  # features in an example, on average, and units that the forms with k keep
-    examples: int = 20_000,  # to train on
-    tested: int = 4_000,  # examples that are measured
-    units: int = 128,  # of a dictionary
-    weights: tuple[float, ...] = (1.0, 2.0, 3.0, 4.5),  # of the penalties; gated has 1.5 of each, jumprelu a quarter
-    bandwidth: float = 0.5,  # of jumprelu, whose examples have strengths up to 6
-    epochs: int = 16,  # passes over the examples
-    batch_size: int = 256,  # examples in a step
-    rate: float = 1e-2,  # of Adam, which falls to 0 along half a cosine
-    images: int = 10_000,  # whose activations the second dictionaries learn from
-    hidden: int = 64,  # units of the classifier whose activations these are
-):
-    """Trains the forms of dictionaries on known features and on a classifier's activations."""
-    how = {"units": units, "epochs": epochs, "batch_size": batch_size, "rate": rate, "k": active}
-    sizes = (features, dimensions, active, examples, tested)
-    made = {}
-    for form in NAMES:
-        print(f"{NAMES[form]}: known features", flush=True)
-        own = {"bandwidth": bandwidth} if form == "jumprelu" else {}
-        made[form] = swept(run, form, weights, f"known {form}", known(form, sizes, how | own))
-    for form, found in made.items():
-        name = NAMES[form]
-        run.metrics[f"FVU at {active} units, {name}"] = at(found, active)
-        best = found["mmcs"].mean(0).argmax() if form == "l1" else closest(found, active)
-        run.metrics[f"MMCS, {'best weight of L1' if form == 'l1' else name}"] = found["mmcs"][:, best]
-        if form in COUNTED:
-            run.metrics[f"L0, {name}"] = found["l0"][:, 0]
-    run.metrics["MMCS, best weight of L1, minus 0.99"] = run.metrics["MMCS, best weight of L1"] - 0.99
-    wide = how | {"units": 8 * features, "epochs": max(1, epochs // 4)}
-    for name, auxiliary in {"without AuxK": 0.0, "with it": 1 / 32}.items():
-        print(f"{wide['units']} units {name}", flush=True)
-        found = swept(run, "topk", weights, f"wide {name}", known("topk", sizes, wide | {"auxiliary": auxiliary}))
-        run.metrics[f"dead units of {8 * features}, {name}, %"] = 100 * found["dead"][:, 0]
-
-    train, test, error, on = activations(run, images, hidden)
-    for form in ("l1", "topk"):
-        print(f"{NAMES[form]}: activations", flush=True)
-        found = swept(run, form, weights, f"activations {form}", given(form, how), train, test)
-        run.metrics[f"FVU of activations, {NAMES[form]}"] = at(found, active)
-        run.notes.append(f"L0 of activations, {NAMES[form]}: {', '.join(f'{l0:.1f}' for l0 in found['l0'].mean(0))}.")
-    run.facts = {"error": error, "on": f"{on:.0f}"}
-    run.claims = {
-        of.replace("5 units", f"{active} units").replace("1024", str(8 * features)): text
-        for of, text in run.claims.items()
-    }
-    return lambda: picture(made, active)
 
 
 def known(form: str, sizes: tuple[int, ...], how: dict[str, Any]) -> Any:
@@ -199,11 +116,9 @@ def activations(run: Run, images: int, hidden: int) -> tuple[Any, Any, float, fl
 
 def picture(made: dict[str, Any], active: int) -> Any:
     """FVU against L0 of all forms, and how well L1 and the others find the features."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    figure = Figure(figsize=(9, 4), dpi=100, facecolor="white", layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = panels(9, 4, 1, 2)
     for form, found in made.items():
         for axes, what in ((left, "fvu"), (right, "mmcs")):
             banded(axes, found["l0"].mean(0), found[what].T, NAMES[form])
@@ -220,5 +135,76 @@ def picture(made: dict[str, Any], active: int) -> Any:
     return figure
 
 
-if __name__ == "__main__":
-    command(main)
+@experiment(
+    title="Sparse dictionaries at {active} active units of {units}: seven forms on known features",
+    source="Gao et al. (2024), arXiv:2406.04093; Sharkey, Braun & Millidge (2022); Rajamanoharan et al. (2024)",
+    full={"seeds": 5, "examples": 200_000, "epochs": 25, "weights": (0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 6.0)},
+    # Written before the first run with three seeds. Differences are paired: a seed gives all forms the same features,
+    # examples, start and batches. The weights were chosen by one run of seed 9, so that they bracket five units.
+    claims={
+        "FVU at 5 units, L1 minus TopK": "TopK explains more than L1 at as many units",
+        "FVU at 5 units, L1 minus BatchTopK": "so does BatchTopK",
+        "FVU at 5 units, L1 minus Gated": "so does Gated",
+        "FVU at 5 units, L1 minus JumpReLU": "so does JumpReLU",
+        "MMCS, best weight of L1, minus 0.99": "some weight of L1 finds the features",
+        "dead units of 1024, without AuxK minus with it, %": "AuxK leaves fewer dead units",
+        "FVU of activations, L1 minus TopK": "of a classifier's activations, TopK explains more than L1",
+    },
+    notes=[
+        "Examples are scaled to a mean squared norm of {dimensions}; errors are summed over dimensions; L0 and FVU are "
+        "of {tested} examples that were not trained on. FVU of a form with a weight is interpolated at {active} "
+        "units by the logarithm of L0.",
+        "The activations are those of {hidden} rectified units of a classifier of {images} images, of which {on} are "
+        "active for an image; it is wrong for {error:.1f} % of the test images.",
+        "No number of these papers can be repeated without a language model's activations.",
+    ],
+)
+def main(
+    run: Run,
+    features: int = 128,  # directions that make the data
+    dimensions: int = 64,  # of an example
+    active: int = 5,  # features in an example, on average, and units that the forms with k keep
+    examples: int = 20_000,  # to train on
+    tested: int = 4_000,  # examples that are measured
+    units: int = 128,  # of a dictionary
+    weights: tuple[float, ...] = (1.0, 2.0, 3.0, 4.5),  # of the penalties; gated has 1.5 of each, jumprelu a quarter
+    bandwidth: float = 0.5,  # of jumprelu, whose examples have strengths up to 6
+    epochs: int = 16,  # passes over the examples
+    batch_size: int = 256,  # examples in a step
+    rate: float = 1e-2,  # of Adam, which falls to 0 along half a cosine
+    images: int = 10_000,  # whose activations the second dictionaries learn from
+    hidden: int = 64,  # units of the classifier whose activations these are
+):
+    how = {"units": units, "epochs": epochs, "batch_size": batch_size, "rate": rate, "k": active}
+    sizes = (features, dimensions, active, examples, tested)
+    made = {}
+    for form in NAMES:
+        print(f"{NAMES[form]}: known features", flush=True)
+        own = {"bandwidth": bandwidth} if form == "jumprelu" else {}
+        made[form] = swept(run, form, weights, f"known {form}", known(form, sizes, how | own))
+    for form, found in made.items():
+        name = NAMES[form]
+        run.metrics[f"FVU at {active} units, {name}"] = at(found, active)
+        best = found["mmcs"].mean(0).argmax() if form == "l1" else closest(found, active)
+        run.metrics[f"MMCS, {'best weight of L1' if form == 'l1' else name}"] = found["mmcs"][:, best]
+        if form in COUNTED:
+            run.metrics[f"L0, {name}"] = found["l0"][:, 0]
+    run.metrics["MMCS, best weight of L1, minus 0.99"] = run.metrics["MMCS, best weight of L1"] - 0.99
+    wide = how | {"units": 8 * features, "epochs": max(1, epochs // 4)}
+    for name, auxiliary in {"without AuxK": 0.0, "with it": 1 / 32}.items():
+        print(f"{wide['units']} units {name}", flush=True)
+        found = swept(run, "topk", weights, f"wide {name}", known("topk", sizes, wide | {"auxiliary": auxiliary}))
+        run.metrics[f"dead units of {8 * features}, {name}, %"] = 100 * found["dead"][:, 0]
+
+    train, test, error, on = activations(run, images, hidden)
+    for form in ("l1", "topk"):
+        print(f"{NAMES[form]}: activations", flush=True)
+        found = swept(run, form, weights, f"activations {form}", given(form, how), train, test)
+        run.metrics[f"FVU of activations, {NAMES[form]}"] = at(found, active)
+        run.notes.append(f"L0 of activations, {NAMES[form]}: {', '.join(f'{l0:.1f}' for l0 in found['l0'].mean(0))}.")
+    run.facts = {"error": error, "on": f"{on:.0f}"}
+    run.claims = {
+        of.replace("5 units", f"{active} units").replace("1024", str(8 * features)): text
+        for of, text in run.claims.items()
+    }
+    return lambda: picture(made, active)

@@ -4,9 +4,6 @@ Chen, Li, Grosse & Duvenaud (2018), arXiv:1802.04942; Kim & Mnih (2018), arXiv:1
 Balakrishnan (2018), arXiv:1711.00848. All train the same net, 1024-256-256-10 with a Bernoulli likelihood. The total
 correlation is that of codes drawn for test images, measured twice: of the Gaussian with their covariance, and by a
 critic that is trained afterwards, alike for all, to tell codes from permuted ones.
-
-    .venv/bin/python experiments/disentanglement.py
-    .venv/bin/python experiments/disentanglement.py --full    # 60 epochs and 10 seeds
 """
 
 from typing import Any
@@ -16,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from study import Run, codes, command, experiment, mapped, of_seed, panels, show
+from study import Run, codes, experiment, mapped, of_seed, panels, show
 
 from ae_jax import networks
 from ae_jax.algorithms import beta_tc_vae, dip_vae, factor_vae, vae
@@ -31,83 +28,6 @@ ARMS = {"VAE": "a plain VAE", "beta-TC": "beta-TC-VAE", "Factor": "FactorVAE", "
 GAUSSIAN, CRITIC = "total correlation of the Gaussian fit, nats", "total correlation by a critic, nats"
 KEPT = "Factor, part of the allowed 5 % of nll that is left, nats"
 TENFOLD = "DIP, log10 of how much covariances of means fall, less 1"
-# Written before the first run; paired over seeds: a seed gives all arms the same start and batches.
-CLAIMS = {
-    f"VAE minus beta-TC, {GAUSSIAN}": "the weighted total correlation falls",
-    f"VAE minus Factor, {GAUSSIAN}": "so it does under a critic",
-    f"VAE minus beta-TC, {CRITIC}": "also as a critic sees it",
-    f"VAE minus Factor, {CRITIC}": "also as another critic than that of training sees it",
-    KEPT: "FactorVAE's -log p(x | z) is within 5 % of the VAE's",
-    TENFOLD: "DIP's squared covariances of means fall tenfold",
-}
-
-
-@experiment(
-    title="Independent units of a code: four variational members on shapes of known factors",
-    source="Chen et al. (2018), arXiv:1802.04942; Kim & Mnih (2018), arXiv:1802.05983; Kumar et al. (2018)",
-    seeds=3,
-    data="shapes",
-    full={"seeds": 10, "epochs": 60},
-    claims=CLAIMS,
-    notes=[
-        "Nats are sums over pixels. The critic's measure is the mean of its log-odds on test codes, after training on "
-        "codes of training images. I(x; z) is estimated over the {tested} test images and cannot exceed log {tested}.",
-        "MIG (20 bins, posterior means, the data's five factors) is reported and not claimed: it differs more between "
-        "seeds than between members, and an ordering needs ten seeds.",
-        "The picture has the first seed's five units of the largest KL, from -2 to 2 about the code of one test image.",
-    ],
-)
-def main(
-    run: Run,
-    *,
-    images: int = 20000,  # shapes to train on; a fifth as many are tested
-    epochs: int = 20,  # passes over the training set
-    hidden: tuple[int, ...] = (256, 256),  # layers between images and code
-    latents: int = 10,  # size of the code
-    beta: float = 6.0,  # weight of beta-TC-VAE's total correlation
-    gamma: float = 10.0,  # weight of FactorVAE's
-    off_diagonal: float = 10.0,  # weight of DIP-VAE's squared covariances, a tenth of that of the variances
-    critic_steps: int = 1000,  # updates of the critic that measures
-    batch_size: int = 256,  # examples in a step
-):
-    """Trains four variational members in pairs and measures how dependent the units of their codes are."""
-    data = run.data(count=images)
-    if data.factors is None:
-        raise ValueError(f"{data.name} has no factors, and this experiment measures codes by them: take shapes")
-    train_set, test_set = data
-    run.facts["tested"] = len(test_set.x)
-    net = networks.mlp(train_set.x.shape[1:], latents, hidden=hidden, heads=2)
-    adam, shown = optax.adam(1e-3), {}
-    for name, algorithm in {
-        "VAE": vae(net, adam),
-        "beta-TC": beta_tc_vae(net, adam, examples=len(train_set.x), beta=beta),
-        "Factor": factor_vae(net, adam, gamma=gamma),
-        "DIP": dip_vae(net, adam, off_diagonal=off_diagonal),
-    }.items():
-        params = run.train(name, algorithm, train_set).params
-        posteriors = algorithm._replace(encode=net.encode)  # means and log-variances
-        stats, learned = (jnp.asarray(codes(posteriors, params, part.x)) for part in (test_set, train_set))
-        means = np.asarray(stats[..., :latents])
-        parts = jax.tree.map(np.asarray, mapped(decomposed)((stats, run.keys("draws"))))
-        judged = mapped(lambda of, steps=critic_steps: judge(*of, steps=steps))
-        draws = np.asarray(parts.pop("draws"))
-        found = run.evaluate(algorithm, params, test_set)
-        run.metrics |= {
-            f"{name}, {GAUSSIAN}": np.array([aggregate.gaussian_total_correlation(z) for z in draws]),
-            f"{name}, {CRITIC}": np.asarray(judged((learned, stats, run.keys("critic")))),
-            f"{name}, I(x; z), nats": parts["information"],
-            f"{name}, KL of each unit's codes to its prior, nats": parts["dimensions"],
-            f"{name}, squared covariances of means": np.array([off_diagonals(z) for z in means]),
-            f"{name}, nll, nats": found["nll"],
-            f"{name}, KL, nats": found["kl"],
-            f"{name}, MIG": np.array([disentanglement.mig(z, data.factors[1]) for z in means]),
-        }
-        shown[ARMS[name]] = walked(algorithm, of_seed(params), stats[0], test_set.x[:1])
-    m = run.metrics
-    run.metrics[KEPT] = 1.05 * m["VAE, nll, nats"] - m["Factor, nll, nats"]
-    of = "squared covariances of means"
-    run.metrics[TENFOLD] = np.log10(m[f"VAE, {of}"] / m[f"DIP, {of}"]) - 1
-    return lambda: pictured(shown)
 
 
 def decomposed(of: tuple[Array, Key]) -> dict[str, Array]:
@@ -167,5 +87,74 @@ def pictured(shown: dict[str, np.ndarray]) -> Any:
     return figure
 
 
-if __name__ == "__main__":
-    command(main)
+@experiment(
+    title="Independent units of a code: four variational members on shapes of known factors",
+    source="Chen et al. (2018), arXiv:1802.04942; Kim & Mnih (2018), arXiv:1802.05983; Kumar et al. (2018)",
+    data="shapes",
+    full={"seeds": 10, "epochs": 60},
+    # Written before the first run; paired over seeds: a seed gives all arms the same start and batches.
+    claims={
+        f"VAE minus beta-TC, {GAUSSIAN}": "the weighted total correlation falls",
+        f"VAE minus Factor, {GAUSSIAN}": "so it does under a critic",
+        f"VAE minus beta-TC, {CRITIC}": "also as a critic sees it",
+        f"VAE minus Factor, {CRITIC}": "also as another critic than that of training sees it",
+        KEPT: "FactorVAE's -log p(x | z) is within 5 % of the VAE's",
+        TENFOLD: "DIP's squared covariances of means fall tenfold",
+    },
+    notes=[
+        "Nats are sums over pixels. The critic's measure is the mean of its log-odds on test codes, after training on "
+        "codes of training images. I(x; z) is estimated over the {tested} test images and cannot exceed log {tested}.",
+        "MIG (20 bins, posterior means, the data's five factors) is reported and not claimed: it differs more between "
+        "seeds than between members, and an ordering needs ten seeds.",
+        "The picture has the first seed's five units of the largest KL, from -2 to 2 about the code of one test image.",
+    ],
+)
+def main(
+    run: Run,
+    images: int = 20000,  # shapes to train on; a fifth as many are tested
+    epochs: int = 20,  # passes over the training set
+    hidden: tuple[int, ...] = (256, 256),  # layers between images and code
+    latents: int = 10,  # size of the code
+    beta: float = 6.0,  # weight of beta-TC-VAE's total correlation
+    gamma: float = 10.0,  # weight of FactorVAE's
+    off_diagonal: float = 10.0,  # weight of DIP-VAE's squared covariances, a tenth of that of the variances
+    critic_steps: int = 1000,  # updates of the critic that measures
+    batch_size: int = 256,  # examples in a step
+):
+    data = run.data(count=images)
+    if data.factors is None:
+        raise ValueError(f"{data.name} has no factors, and this experiment measures codes by them: take shapes")
+    train_set, test_set = data
+    run.facts["tested"] = len(test_set.x)
+    net = networks.mlp(train_set.x.shape[1:], latents, hidden=hidden, heads=2)
+    adam, shown = optax.adam(1e-3), {}
+    for name, algorithm in {
+        "VAE": vae(net, adam),
+        "beta-TC": beta_tc_vae(net, adam, examples=len(train_set.x), beta=beta),
+        "Factor": factor_vae(net, adam, gamma=gamma),
+        "DIP": dip_vae(net, adam, off_diagonal=off_diagonal),
+    }.items():
+        params = run.train(name, algorithm, train_set).params
+        posteriors = algorithm._replace(encode=net.encode)  # means and log-variances
+        stats, learned = (jnp.asarray(codes(posteriors, params, part.x)) for part in (test_set, train_set))
+        means = np.asarray(stats[..., :latents])
+        parts = jax.tree.map(np.asarray, mapped(decomposed)((stats, run.keys("draws"))))
+        judged = mapped(lambda of, steps=critic_steps: judge(*of, steps=steps))
+        draws = np.asarray(parts.pop("draws"))
+        found = run.evaluate(algorithm, params, test_set)
+        run.metrics |= {
+            f"{name}, {GAUSSIAN}": np.array([aggregate.gaussian_total_correlation(z) for z in draws]),
+            f"{name}, {CRITIC}": np.asarray(judged((learned, stats, run.keys("critic")))),
+            f"{name}, I(x; z), nats": parts["information"],
+            f"{name}, KL of each unit's codes to its prior, nats": parts["dimensions"],
+            f"{name}, squared covariances of means": np.array([off_diagonals(z) for z in means]),
+            f"{name}, nll, nats": found["nll"],
+            f"{name}, KL, nats": found["kl"],
+            f"{name}, MIG": np.array([disentanglement.mig(z, data.factors[1]) for z in means]),
+        }
+        shown[ARMS[name]] = walked(algorithm, of_seed(params), stats[0], test_set.x[:1])
+    m = run.metrics
+    run.metrics[KEPT] = 1.05 * m["VAE, nll, nats"] - m["Factor, nll, nats"]
+    of = "squared covariances of means"
+    run.metrics[TENFOLD] = np.log10(m[f"VAE, {of}"] / m[f"DIP, {of}"]) - 1
+    return lambda: pictured(shown)

@@ -61,7 +61,7 @@ def accuracy(features, split, penalty):
 @experiment(
     title="RBM ({units} units) and logistic regression on 8x8 digits, beside scikit-learn's and raw pixels",
     source="scikit-learn, example plot_rbm_logistic_classification; Tieleman (2008), ICML",
-    seeds=5,
+    seeds=10,
     data=None,
     # Written before the first run.
     published={f"{name}, pseudo-likelihood, moved then split": PASS_10 for name in ("scikit-learn's RBM", "our RBM")},

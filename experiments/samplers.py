@@ -3,16 +3,13 @@
 Ghosh, Sajjadi, Vergari, Black & Schoelkopf (2020), arXiv:1903.12436: a mixture of Gaussians on the codes of a plain
 autoencoder draws better images than a VAE's own prior. The measure is the Frechet distance of 10,000 samples from the
 10,000 test images, on the 64 rectified units of a classifier of our own (seed 0), which is trained on the same images.
-
-    .venv/bin/python experiments/samplers.py
-    .venv/bin/python experiments/samplers.py --full    # all 60,000 images, 10 seeds
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Run, command, experiment, image_rows, of_seed, part
+from study import Run, codes, experiment, image_rows, of_seed, part
 
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder, classifier, vae
@@ -22,21 +19,18 @@ from ae_jax.evaluation.samplers import SAMPLERS
 from ae_jax.evaluation.samples import frechet_distance
 from ae_jax.training.provenance import checksum
 
-# Written before the first run; paired over seeds.
-CLAIMS = {
-    "autoencoder normal minus autoencoder gmm, distance": "a plain autoencoder's codes are not N(0, I)",
-    "autoencoder gaussian minus autoencoder gmm, distance": "a mixture fits its codes better than one Gaussian",
-    "vae normal minus vae gmm, distance": "a mixture fitted afterwards betters a VAE's own prior",
-    "vae normal minus autoencoder gmm, distance": "an autoencoder with a mixture draws better than the VAE",
-}
-
 
 @experiment(
     title="Samples by priors fitted to codes: {images} images, {data}, Frechet distance of {count} samples",
     source="Ghosh, Sajjadi, Vergari, Black & Schoelkopf (2020), arXiv:1903.12436",
-    seeds=3,
     full={"seeds": 10, "images": 60000},
-    claims=CLAIMS,
+    # Written before the first run; paired over seeds.
+    claims={
+        "autoencoder normal minus autoencoder gmm, distance": "a plain autoencoder's codes are not N(0, I)",
+        "autoencoder gaussian minus autoencoder gmm, distance": "a mixture fits its codes better than one Gaussian",
+        "vae normal minus vae gmm, distance": "a mixture fitted afterwards betters a VAE's own prior",
+        "vae normal minus autoencoder gmm, distance": "an autoencoder with a mixture draws better than the VAE",
+    },
     notes=[
         "Features: the {features} units of a classifier of ours, trained from seed 0 on the same images; the checksum "
         "of its params is {extractor}. Two samples of {count} from one distribution are apart by the distance of the "
@@ -46,7 +40,6 @@ CLAIMS = {
 )
 def main(
     run: Run,
-    *,
     images: int = 10000,  # of the training set
     epochs: int = 20,  # passes of both models
     latents: int = 16,  # numbers in a code
@@ -55,42 +48,29 @@ def main(
     count: int = 10000,  # samples, and test images, at most
     batch_size: int = 128,  # examples in a step
 ):
-    """Fits four distributions to the codes of two models, and compares what they draw."""
-    train, test = (jax.tree.map(jnp.asarray, d) for d in run.data(labels=True))
+    train, test = run.data(labels=True)
     train = part(train, images)
-    number = min(count, len(test.x), len(train.x))
-    run.facts["count"] = number
-    shape = train.x.shape[1:]
-    judge = classifier(
-        networks.mlp(shape, features, hidden=(256,), code_activation="relu"), optax.adam(1e-3), classes=10
-    )
+    shape, number, adam = train.x.shape[1:], min(count, len(test.x), len(train.x)), optax.adam(1e-3)
+    judge = classifier(networks.mlp(shape, features, hidden=(256,), code_activation="relu"), adam, classes=10)
     own = run.train("classifier", judge, train, seeds=[0], epochs=10).of(0)
-    run.facts["extractor"] = checksum(own)
+    run.facts |= {"count": number, "extractor": checksum(own)}
     seen = lambda x: np.asarray(encode(judge, own, jnp.asarray(x)))
-    real = seen(test.x[:number])
+    real, rows = seen(test.x[:number]), {}
     net = lambda heads: networks.mlp(shape, latents, hidden=hidden, heads=heads)
-    models = {
-        "autoencoder": autoencoder(net(1), optax.adam(1e-3), likelihood="bernoulli"),
-        "vae": vae(net(2), optax.adam(1e-3)),
-    }
-    rows = {}
-    for name, algorithm in models.items():
-        trained = run.train(name, algorithm, Batch(train.x))
-        decode = jax.jit(algorithm.decode)
-        for i, seed in enumerate(run.seeds):
-            params = of_seed(trained.params, i)
-            codes = np.asarray(jax.jit(algorithm.encode)(params, train.x))
-            for sampler, fit in SAMPLERS.items():
-                key = address(jax.random.key(seed), name, sampler)
-                own_params, prior = fit(codes, address(key, "fit"))
-                z = prior.draw(own_params, address(key, "draw"), number, jnp.float32)
-                x = np.asarray(decode(params, z))
-                run.metrics.setdefault(f"{name} {sampler}, distance", []).append(frechet_distance(seen(x), real))
-                if i == 0:
-                    rows[f"{name} {sampler}"] = x[:12]
-    run.metrics["training images, distance"] = [frechet_distance(seen(train.x[:number]), real)] * len(run.seeds)
+    for name, algorithm in {
+        "autoencoder": autoencoder(net(1), adam, likelihood="bernoulli"),
+        "vae": vae(net(2), adam),
+    }.items():
+        params, decode = run.train(name, algorithm, Batch(train.x)).params, jax.jit(algorithm.decode)
+        of_train = codes(algorithm, params, train.x)
+        for sampler, fit in SAMPLERS.items():
+            distances = []
+            for i, key in enumerate(run.keys(name, sampler)):
+                fitted, prior = fit(of_train[i], address(key, "fit"))
+                z = prior.draw(fitted, address(key, "draw"), number, jnp.float32)
+                x = np.asarray(decode(of_seed(params, i), z))
+                distances.append(frechet_distance(seen(x), real))
+                rows.setdefault(f"{name} {sampler}", x[:12])
+            run.metrics[f"{name} {sampler}, distance"] = distances
+    run.metrics["training images, distance"] = frechet_distance(seen(train.x[:number]), real)
     return lambda: image_rows(rows | {"training images": np.asarray(train.x[:12])})
-
-
-if __name__ == "__main__":
-    command(main)
