@@ -154,3 +154,10 @@ def plugins_are_forgotten():
     plugins = sys.modules.get("ae_jax.training.plugins")
     for known in list(plugins._loaded.values()) if plugins else ():
         plugins._forget(known)
+
+
+@pytest.fixture
+def float64():
+    """Numbers have 64 bits within the test: for answers that are exact, `pytestmark = usefixtures("float64")`."""
+    with jax.enable_x64(True):
+        yield

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from ae_jax import algorithms, networks
-from ae_jax.core import Algorithm, Batch, Optimizer
+from ae_jax.core import Algorithm, Autoencoder, Batch, Optimizer
 from ae_jax.corruption import corrupted, masking
 from ae_jax.distributions.likelihoods import discretised_logistic
 
@@ -253,3 +253,32 @@ def shaken(tree, size=0.3):
     """The tree with noise on every number: params that are not those at which something begins."""
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda a: a + jnp.asarray(size * rng.normal(size=a.shape), a.dtype), tree)
+
+
+def data(n: int = 6, seed: int = 0) -> Batch:
+    """n examples of four numbers in [0, 1], in float64 under the fixture of that name."""
+    return Batch(jnp.asarray(np.random.default_rng(seed).random((n, 4))))
+
+
+def params_of(net: Autoencoder, seed: int = 1):
+    """Random params of a network on `data`, biases and log-variances among them."""
+    r = np.random.default_rng(seed)
+    return jax.tree.map(lambda p: jnp.asarray(r.normal(size=p.shape)), net.init(jax.random.key(0), data()))
+
+
+def stepped(algorithm: Algorithm, params, batch: Batch, key=None):
+    """Params and metrics after one update, not compiled."""
+    key = jax.random.key(0) if key is None else key
+    params, _, metrics = algorithm.rule.update(params, algorithm.rule.init(params), batch, key)
+    return params, metrics
+
+
+def same(a, b, rtol: float = 1e-12) -> None:
+    """Asserts that two trees agree."""
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-12), a, b)
+
+
+def same_bits(a, b) -> bool:
+    """Whether the arrays of two trees are equal."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in pairs)

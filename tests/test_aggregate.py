@@ -17,12 +17,7 @@ from ae_jax.core import Batch
 from ae_jax.evaluation import aggregate, diagnosis
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def stats_of(mean, logvar):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from probes import same_bits
 
 from ae_jax.core import Batch, Descent
 from ae_jax.errors import RunError
@@ -48,11 +49,6 @@ def folder(whole, tmp_path):
     return folder
 
 
-def same(a, b):
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in pairs)
-
-
 def files(folder, number=14):
     return [p for p in sorted((folder.path / "checkpoints" / str(number)).rglob("*")) if p.is_file()]
 
@@ -72,9 +68,9 @@ def flipped(path, place, mask):
 def test_what_is_written_is_what_is_read(folder):
     for found in (folder.params(), folder.restore(state())):
         assert found[0] == 4
-        assert same(found[1].params, state(2.0).params)
-        assert same(found[1].best_epoch, state().best_epoch)
-    assert same(folder.restore(state())[1], state(2.0))
+        assert same_bits(found[1].params, state(2.0).params)
+        assert same_bits(found[1].best_epoch, state().best_epoch)
+    assert same_bits(folder.restore(state())[1], state(2.0))
     assert folder.partial == {"shard": 2, "sums": {"loss": [0.5, None]}, "seconds": 0.25}
 
 
@@ -94,7 +90,7 @@ def test_no_flipped_bit_of_any_file_gives_another_number_without_a_word(folder):
                 told += 1
                 continue
             right = checkpoints.read(place, 14) if right is None else right
-            assert same(tree, state(2.0)._asdict()), (path, at, mask)
+            assert same_bits(tree, state(2.0)._asdict()), (path, at, mask)
             assert about["epoch"] == 4
             assert about["partial"] == {"shard": 2, "sums": {"loss": [0.5, None]}, "seconds": 0.25}
         path.write_bytes(content)
@@ -108,7 +104,7 @@ def test_both_ways_of_reading_refuse_a_flipped_bit(folder, capsys):
         folder.params()
     e, found = folder.restore(state())
     assert (e, folder.partial) == (1, {})
-    assert same(found, state(1.0))
+    assert same_bits(found, state(1.0))
     assert "epoch 4 is damaged" in capsys.readouterr().err
     assert (folder.path / "damaged-checkpoint-14").is_dir()
     assert folder.params()[0] == 1  # as the message says
@@ -230,7 +226,7 @@ def test_a_folder_of_schema_1_opens_and_is_checked_too(folder):
     place = aged(folder)
     for found in (folder.params(), folder.restore(state())):
         assert found[0] == 4
-        assert same(found[1].params, state(2.0).params)
+        assert same_bits(found[1].params, state(2.0).params)
         assert np.array_equal(found[1].failed, [0, 0])
     with folder.opened({"lr": 0.1}):
         pass
@@ -243,7 +239,7 @@ def test_a_folder_of_schema_1_opens_and_is_checked_too(folder):
             found = folder.params()
         except RunError:
             continue
-        assert same(found[1].params, state(2.0).params)
+        assert same_bits(found[1].params, state(2.0).params)
 
 
 def test_an_error_of_the_system_is_no_damage_in_schema_1_either(folder, monkeypatch):

@@ -17,12 +17,7 @@ KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(24, 6)) + 3
 NET = networks.linear((6,), 10)
 FORMS = (*sparsity.COUNTED, *sparsity.WEIGHED)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def double():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def started(form, optimizer=None, **hyper):

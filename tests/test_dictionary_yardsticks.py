@@ -1,6 +1,5 @@
 """The yardsticks of dictionaries, on codes and reconstructions whose values are known."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,12 +9,7 @@ from ae_jax.evaluation import dictionaries as d
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 4)) * [1, 2, 3, 4] + [0, 0, 7, 0]
 Z = np.asarray([[0, 1, 2, 0], [0, 0, 3, 0], [0, 4, 0, 0], [0, 0, 1, 0]])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def double():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def test_counts_of_active_units():

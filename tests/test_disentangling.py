@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from probes import flat
+from probes import data, flat, params_of, same, stepped
 
 from ae_jax import networks
 from ae_jax.algorithms import beta_tc_vae, dip_vae, factor_vae, vae
@@ -24,33 +24,7 @@ factor_module = sys.modules["ae_jax.algorithms.factor_vae"]  # the package has t
 KEY = jax.random.key(0)
 SGD = optax.sgd(1.0)
 linear = partial(networks.linear, (4,), 3, heads=2)
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-def data(n=6, seed=0):
-    return Batch(jnp.asarray(np.random.default_rng(seed).random((n, 4)), jnp.float64))
-
-
-def params_of(net=None, seed=1):
-    """Random weights and biases, the log-variances among them."""
-    r = np.random.default_rng(seed)
-    start = (linear() if net is None else net).init(KEY, data())
-    return jax.tree.map(lambda p: jnp.asarray(r.normal(size=p.shape)), start)
-
-
-def stepped(algorithm, params, batch, key=KEY):
-    """Params and metrics after one update, not compiled."""
-    params, _, metrics = algorithm.rule.update(params, algorithm.rule.init(params), batch, key)
-    return params, metrics
-
-
-def same(a, b, rtol=1e-12):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-12), a, b)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 # ------------------------------------------------------------------------------------------------ capacity
@@ -62,7 +36,7 @@ def divergences(params, x):
 
 
 def test_a_capacity_is_compared_with_the_mean_kl_of_the_batch():
-    params, batch = params_of(), data()
+    params, batch = params_of(linear()), data()
     kl = divergences(params, batch.x)
     for extreme in (kl.min(), kl.max()):  # some examples lie on one side of it, the batch on the other
         capacity = float((extreme + kl.mean()) / 2)
@@ -72,7 +46,7 @@ def test_a_capacity_is_compared_with_the_mean_kl_of_the_batch():
 
 
 def test_no_capacity_is_the_plain_weight_and_about_a_capacity_the_pull_changes_its_sign():
-    params, batch = params_of(), data()
+    params, batch = params_of(linear()), data()
     after = lambda **options: stepped(vae(linear(), SGD, **options), params, batch)[0]
     none = after(beta=5.0, capacity=optax.constant_schedule(0.0))
     same(none, after(beta=5.0))
@@ -84,7 +58,7 @@ def test_no_capacity_is_the_plain_weight_and_about_a_capacity_the_pull_changes_i
 
 def test_the_capacity_rises_linearly_and_evaluation_has_the_bound():
     algorithm = vae(linear(), optax.sgd(0.0), beta=5.0, capacity=8.0, capacity_steps=4)
-    params, batch = params_of(), data()
+    params, batch = params_of(linear()), data()
     memory, seen = algorithm.rule.init(params), []
     for t in range(6):
         params, memory, metrics = algorithm.rule.update(params, memory, batch, address(KEY, t))
@@ -159,7 +133,7 @@ def test_with_the_whole_set_as_batch_both_estimators_are_the_mean_posterior():
 
 
 def test_the_terms_telescope_and_constants_leave_the_gradient_alone():
-    params, batch = params_of(), data()
+    params, batch = params_of(linear()), data()
     after = {}
     for sampling, examples in (("stratified", 60), ("weighted", 60), ("weighted", 6000)):
         tc = beta_tc_vae(linear(), SGD, examples=examples, beta=3.0, sampling=sampling)
@@ -196,7 +170,7 @@ def test_the_critic_compares_one_half_of_the_batch_with_the_permuted_codes_of_th
     kernel = np.zeros((4, 6))
     kernel[:3, :3] = np.eye(3)
     layer = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray([0.0] * 3 + [-80.0] * 3)}
-    params, batch = params_of() | {"encoder": {"layer_0": layer}}, data(7)  # codes are the first three inputs
+    params, batch = params_of(linear()) | {"encoder": {"layer_0": layer}}, data(7)  # codes are the first three inputs
     np.testing.assert_allclose(seen["real"](params, batch, KEY), batch.x[:4, :3], rtol=1e-12)
     other = seen["other"](params, batch, KEY)
     np.testing.assert_allclose(np.sort(other, 0), np.sort(batch.x[3:, :3], 0), rtol=1e-12)
@@ -206,7 +180,7 @@ def test_the_critic_compares_one_half_of_the_batch_with_the_permuted_codes_of_th
 def test_without_a_weight_the_model_learns_as_a_vae_and_each_player_leaves_the_other_alone():
     batch = data()
     factor, other = (factor_vae(linear(), SGD, gamma=g, critic_widths=(5,)) for g in (0.0, 2.0))
-    params = params_of() | {"critic": factor.init(KEY, batch)["critic"]}
+    params = params_of(linear()) | {"critic": factor.init(KEY, batch)["critic"]}
     plain = vae(linear(), SGD).rule
     learned = plain.update(params, plain.init(params), batch, address(KEY, 0))[0]
     after, metrics = stepped(factor, params, batch)
@@ -267,7 +241,7 @@ def test_the_covariance_is_of_the_batch_with_one_over_b():
 
 @pytest.mark.parametrize(("of", "ratio"), [("means", 10.0), ("codes", 1.0)])
 def test_a_dip_loss_is_its_parts(of, ratio):
-    params, batch = params_of(), data()
+    params, batch = params_of(linear()), data()
     mean, logvar = np.split(np.asarray(linear().encode(params, batch.x)), 2, 1)
     c = np.cov(mean, rowvar=False, bias=True) + (of == "codes") * np.diag(np.exp(logvar).mean(0))
     on, off = ((np.diag(c) - 1) ** 2).sum(), (c**2).sum() - (np.diag(c) ** 2).sum()
@@ -290,7 +264,7 @@ def test_whitened_means_cost_nothing_and_only_the_second_form_sees_variances():
 
 
 def test_without_weights_dip_is_the_vae():
-    params, batch = params_of(), data()
+    params, batch = params_of(linear()), data()
     same(
         stepped(dip_vae(linear(), SGD, off_diagonal=0.0), params, batch)[0],
         stepped(vae(linear(), SGD), params, batch)[0],

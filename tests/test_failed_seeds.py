@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from probes import required
+from probes import required, same_bits
 
 from ae_jax import autoencoder, data, evaluation, networks
 from ae_jax.algorithms import ALGORITHMS
@@ -64,11 +64,6 @@ def seeds():
     return bad[:2], good[:2]
 
 
-def same(a, b):
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in pairs)
-
-
 @pytest.mark.parametrize("patience", [None, 50])
 def test_the_others_finish_to_the_bits_that_they_have_alone(seeds, patience, capsys):
     bad, good = seeds
@@ -77,7 +72,7 @@ def test_the_others_finish_to_the_bits_that_they_have_alone(seeds, patience, cap
     assert together.failed == {bad[0]: 3, bad[1]: 3}
     assert together.good == tuple(good)
     for seed in good:
-        assert same(together.of(seed), go([seed], **options).of(seed))
+        assert same_bits(together.of(seed), go([seed], **options).of(seed))
     for seed in bad:
         with pytest.raises(RunError, match=f"seed {seed} failed in epoch 3"):
             together.of(seed)
@@ -104,7 +99,7 @@ def test_a_run_goes_on_after_a_failure_as_it_would_have(seeds, tmp_path):
             broken = go(both, epochs, folder=folder)
     whole = go(both, 6)
     assert broken.failed == whole.failed == {bad[0]: 3}
-    assert same(broken.of(good[0]), whole.of(good[0]))
+    assert same_bits(broken.of(good[0]), whole.of(good[0]))
     rows = lambda trained: [(row["epoch"], row["train"]) for row in trained.history]
     assert rows(broken) == rows(whole)
 

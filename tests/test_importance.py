@@ -21,6 +21,7 @@ LOG_2PI = np.log(2 * np.pi)
 # most of the time here is compilation
 quickly = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 NAMES = ("elbo", "stl", "iwae", "dreg", "miwae", "piwae", "ciwae")
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Model(NamedTuple):
@@ -103,12 +104,6 @@ def quadrature(samples, nodes):
 
 def close(a, b, **how):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **{"rtol": 1e-10, "atol": 1e-12} | how), a, b)
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
 
 
 ROWS = {

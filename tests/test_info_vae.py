@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from probes import flat
+from probes import data, flat, params_of, same, stepped
 
 from ae_jax import networks
 from ae_jax.algorithms import adversarial, autoencoder, info_vae, vae
@@ -20,31 +20,7 @@ from ae_jax.distributions.sums import softplus
 KEY = jax.random.key(0)
 SGD = optax.sgd(1.0)
 one_head, two_heads = (partial(networks.linear, (4,), 3, heads=heads) for heads in (1, 2))
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-def data(n=6, seed=0):
-    return Batch(jnp.asarray(np.random.default_rng(seed).random((n, 4)), jnp.float64))
-
-
-def params_of(net, seed=1):
-    r = np.random.default_rng(seed)
-    return jax.tree.map(lambda p: jnp.asarray(r.normal(size=p.shape)), net.init(KEY, data()))
-
-
-def stepped(algorithm, params, batch, key=KEY):
-    """Params and metrics after one update, not compiled."""
-    params, _, metrics = algorithm.rule.update(params, algorithm.rule.init(params), batch, key)
-    return params, metrics
-
-
-def same(a, b, rtol=1e-12):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-12), a, b)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def normal(n, k, seed=0):

@@ -28,12 +28,7 @@ R = np.random.default_rng(0)
 X, STATS, WEIGHTS = R.random((EXAMPLES, 4)), R.normal(size=(EXAMPLES, 2 * UNITS)), R.normal(size=(UNITS, 4))
 FIXED = R.normal(size=(EXAMPLES, UNITS))  # draws of the prior
 SCALES = (0.5, 2.0)
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def table(heads):

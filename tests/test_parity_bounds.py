@@ -20,12 +20,7 @@ from pythae.models.nn import BaseDecoder, BaseEncoder  # noqa: E402
 
 KEY, D, K, B = jax.random.key(0), 6, 2, 5
 NET = networks.linear((D,), K, heads=2)
-
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 class Encoder(BaseEncoder):

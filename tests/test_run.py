@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from probes import same_bits
 
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder, sparse, vae
@@ -26,20 +27,15 @@ def algorithm(hidden=(8,), dropout=0.1):
     return vae(net, optax.adam(1e-2), warmup_steps=10)
 
 
-def same(a, b):
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in pairs)
-
-
 @pytest.mark.optimised  # the bits of several programs, compiled as a user's are
 def test_a_seed_gives_the_same_bits_alone_in_a_sweep_and_in_fit():
     sweep = loop.train(algorithm(), DATA, epochs=3, batch_size=32, seeds=(0, 3, 5), progress=False)
     alone = loop.train(algorithm(), DATA, epochs=3, batch_size=32, seeds=(3,), progress=False)
     a = algorithm()
     params, history = jax.jit(lambda data, key: fit(a.init, epoch(a, 32), data, key, 3))(DATA, jax.random.key(3))
-    assert same(sweep.of(3), alone.of(3))
-    assert same(params, alone.of(3))
-    assert not same(sweep.of(0), sweep.of(5))
+    assert same_bits(sweep.of(3), alone.of(3))
+    assert same_bits(params, alone.of(3))
+    assert not same_bits(sweep.of(0), sweep.of(5))
     assert [row["train"]["loss"][0] for row in alone.history] == [float(v) for v in history["loss"]]
 
 
@@ -71,7 +67,7 @@ def test_stopping_and_going_on_gives_the_bits_of_an_unbroken_run(tmp_path):
             del folder.save
 
     unbroken, broken = go("unbroken", 0), go("broken", 2)
-    assert same(unbroken.params, broken.params)
+    assert same_bits(unbroken.params, broken.params)
     strip = lambda rows: [{k: v for k, v in r.items() if k in ("epoch", "train")} for r in rows]
     assert strip(unbroken.history) == strip(broken.history)
     assert strip(run_folder.Folder(tmp_path / "broken").log()) == strip(unbroken.history)
@@ -102,7 +98,7 @@ def test_a_damaged_checkpoint_is_moved_aside_and_its_epochs_run_again(tmp_path, 
             )
 
     unbroken = go("whole", 6)
-    assert same(unbroken.params, run_folder.Folder(tmp_path / "whole").params()[1].best)
+    assert same_bits(unbroken.params, run_folder.Folder(tmp_path / "whole").params()[1].best)
     go("damaged", 4)
     for path in (tmp_path / "damaged" / "checkpoints" / "4").rglob("*"):
         if path.is_file() and path.stat().st_size > 0:
@@ -110,7 +106,7 @@ def test_a_damaged_checkpoint_is_moved_aside_and_its_epochs_run_again(tmp_path, 
     with pytest.raises(RunError, match="damaged"):
         run_folder.Folder(tmp_path / "damaged").params()
     again = go("damaged", 6)
-    assert same(unbroken.params, again.params)
+    assert same_bits(unbroken.params, again.params)
     assert "epoch 4 is damaged" in capsys.readouterr().err
     assert (tmp_path / "damaged" / "damaged-checkpoint-4").is_dir()
 
@@ -158,9 +154,9 @@ def test_early_stopping_stops_each_seed_by_itself_and_keeps_its_best():
         assert both.best_epoch[i] == np.argmin(mine) + 1  # the first best
         assert len(mine) == min(200, both.best_epoch[i] + 4)  # and exactly `patience` epochs after it
         alone = loop.train(small, DATA, seeds=(seed,), **settings)
-        assert same(alone.of(seed), both.of(seed))
+        assert same_bits(alone.of(seed), both.of(seed))
     to_best = loop.train(small, DATA, seeds=(1,), **(settings | {"epochs": both.best_epoch[1], "patience": None}))
-    assert same(to_best.of(1), both.of(1))
+    assert same_bits(to_best.of(1), both.of(1))
 
 
 def test_folders_refuse_what_would_mix_runs(tmp_path):
@@ -209,7 +205,7 @@ def test_transform_acts_afresh_in_every_step_and_only_in_training():
 
     kwargs = dict(epochs=2, batch_size=32, seeds=(0,), progress=False)
     with_it = loop.train(algorithm(), DATA, transform=transform, **kwargs)
-    assert not same(with_it.params, loop.train(algorithm(), DATA, **kwargs).params)
+    assert not same_bits(with_it.params, loop.train(algorithm(), DATA, **kwargs).params)
     assert set(seen) == {(90, 6), (32, 6), (26, 6)}  # at the start, and in steps
 
 
