@@ -294,6 +294,7 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
 
     It raises ValueError for an argument outside the `Range` in its annotation, and for an argument that has no effect
     beside the others (see `Needs`) and is not the default. It raises TypeError for a `net` that is no `Autoencoder`.
+    The `sample` and `draw` of an algorithm that it makes refuse a number of examples below 1.
     """
     ranges, signature, defaults = asked_of(make, Range), inspect.signature(make), defaults_of(make)
 
@@ -309,6 +310,20 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
             given = type(arguments["net"]).__name__
             raise TypeError(f"net is a {given}; wanted: an Autoencoder, such as networks.mlp(shape, 10)")
         check_used(make, arguments, defaults)
-        return make(*args, **kwargs)
+        made: Any = make(*args, **kwargs)
+        drawn = {fn for fn in (getattr(made, "sample", None), getattr(made, "draw", None)) if fn is not None}
+        counting = {fn: _counting(fn) for fn in drawn}  # one function for both where they are one
+        return made._replace(sample=counting.get(made.sample), draw=counting.get(made.draw)) if drawn else made
 
     return with_checks
+
+
+def _counting(draw: Callable[..., R]) -> Callable[..., R]:
+    """The function (params, key, n), which raises ValueError for an n that is no number of examples."""
+
+    @wraps(draw)
+    def with_check(params: Any, key: Any, n: int) -> R:
+        check_whole(n=n)
+        return draw(params, key, n)
+
+    return with_check

@@ -32,6 +32,7 @@ from ae_jax.algorithms import (
     made,
     sparse,
     vae,
+    vamp,
 )
 from ae_jax.algorithms.k_sparse import largest
 from ae_jax.core import Batch
@@ -584,6 +585,29 @@ def test_warming_up_raises_the_kls_weight_and_evaluation_uses_its_end():
     np.testing.assert_allclose(seen, [0, 0.75, 1.5, 2.25, 3, 3])
     evaluated = jax.jit(algorithm.evaluate)(params, UNIT, KEY)
     np.testing.assert_allclose(evaluated["loss"], evaluated["nll"] + 3 * evaluated["kl"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [vae, vamp])
+def test_the_kls_weight_rises_in_cycles_or_as_a_sigmoid(make):
+    """The cyclical one by hand: two cycles of eight updates, each at its height from the middle on."""
+    net = networks.mlp((7,), 3, hidden=(5,), heads=2)
+    of = lambda **chosen: make(net, optax.sgd(0.0), beta=3.0, warmup_steps=16, **chosen)
+    first = lambda algorithm, t: algorithm.rule.update(
+        params, algorithm.rule.init(params)._replace(step=jnp.asarray(t)), UNIT, KEY
+    )[2]["beta"]
+    seen = {}
+    for name, chosen in (("cyclical", {"cycles": 2}), ("sigmoid", {})):
+        algorithm = of(warmup=name, **chosen)
+        params = algorithm.init(KEY, UNIT)
+        seen[name] = jax.jit(jax.vmap(lambda t, algorithm=algorithm: first(algorithm, t)))(jnp.arange(20))
+    cycle = [0, 0.75, 1.5, 2.25, 3, 3, 3, 3]
+    np.testing.assert_allclose(seen["cyclical"], [*cycle, *cycle, 3, 3, 3, 3])
+    t = np.minimum(np.arange(20), 16) / 16
+    logistic = 1 / (1 + np.exp(-10 * (t - 0.5)))
+    np.testing.assert_allclose(seen["sigmoid"], 3 * (logistic - logistic[0]) / (logistic[-1] - logistic[0]), atol=1e-6)
+    np.testing.assert_allclose(seen["sigmoid"][::8], [0, 1.5, 3], atol=1e-6)
+    with pytest.raises(ValueError, match="warmup is 'quadratic'; it must be one of linear, cyclical, sigmoid"):
+        of(warmup="quadratic")
 
 
 # ------------------------------------------------------------------------------------------------------ MADE

@@ -144,7 +144,7 @@ def test_the_last_update_of_a_warm_up_that_is_taken_has_the_whole_weight():
 
 
 def test_annealing_without_a_start_and_no_labels_among_labels_are_refused():
-    with pytest.raises(ValueError, match="anneal_steps with a start"):
+    with pytest.raises(ValueError, match=r"start is None and anneal_steps 5; .*: give both or neither"):
         made("k_sparse", k=1, anneal_steps=5)
     for labels in (0, -1):
         with pytest.raises(ValueError, match=f"labels is {labels}; give at least 1"):
@@ -242,6 +242,11 @@ IDLE = {
     ("sparse", "target"): (0.2, {"penalty": "l1"}, {"penalty": "kl_minibatch"}),
     ("vae", "free_bits"): (0.5, {"beta": 0}, {"beta": 0.5}),
     ("vae", "warmup_steps"): (5, {"beta": 0.0}, {}),
+    ("vae", "warmup"): ("sigmoid", {}, {"warmup_steps": 5}),
+    ("vae", "cycles"): (3, {}, {"warmup": "cyclical", "warmup_steps": 5}),
+    ("vamp", "warmup_steps"): (5, {"beta": 0.0}, {}),
+    ("vamp", "warmup"): ("sigmoid", {}, {"warmup_steps": 5}),
+    ("vamp", "cycles"): (3, {}, {"warmup": "cyclical", "warmup_steps": 5}),
     ("info_vae", "alpha"): (0.25, {"posterior": "delta"}, {}),
     ("info_vae", "scales"): ((2.0,), {"distance": "sliced_wasserstein"}, {}),
     ("info_vae", "directions"): (9, {}, {"distance": "sliced_wasserstein"}),
@@ -337,7 +342,7 @@ def typed(name, *flags):
         ("contractive --samples 1", "--samples 1 has no effect .* or give --penalty hutchinson$"),
         ("contractive --higher-noise 0.1", "--higher-noise 0.1 has no effect with --higher 0.0"),
         ("sparse --penalty l1 --target 0.1", "--target 0.1 has no effect"),
-        ("rbm --chains 4 --draw-visible", "--draw-visible True has no effect with --chains 4"),
+        ("rbm --chains 4 --draw-visible", "--draw-visible has no effect with --chains 4"),
         ("vae --momentum 0.9", "--momentum 0.9 has no effect with --optimizer adam: .* give --optimizer sgd$"),
         (
             "vae --noise-level 0.25",
@@ -401,7 +406,7 @@ def test_a_level_of_a_function_is_refused():
 
 def test_a_factor_of_codes_below_one_is_refused():
     """ceil(0.9 * 5) is 5."""
-    with pytest.raises(ValueError, match=r"alpha 0\.9.*k <= alpha \* k"):
+    with pytest.raises(ValueError, match=r"alpha 0\.9.*k at most start and alpha \* k"):
         algorithms.k_sparse(networks.mlp((4,), 8), optax.sgd(0.1), k=5, alpha=0.9)
 
 

@@ -353,9 +353,7 @@ def test_the_command_line_refuses_them_before_anything_is_written(arguments, tol
 
 def test_logs_of_what_are_no_counts_are_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(10).normal(size=(20, 4)).astype(np.float32))
-    options = (
-        f"--data {tmp_path / 'x.npy'} --data-range as_is --net-log-inputs True --epochs 1 --workdir {tmp_path / 'r'}"
-    )
+    options = f"--data {tmp_path / 'x.npy'} --data-range as_is --net-log-inputs --epochs 1 --workdir {tmp_path / 'r'}"
     with pytest.raises(ValueError, match=r"log_inputs=True takes log\(1 \+ x\) of counts, and .* has values from -"):
         cli.dispatch(["train", "vae", *options.split()])
     assert not (tmp_path / "r").exists()

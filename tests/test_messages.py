@@ -326,7 +326,7 @@ def test_a_run_that_cannot_restore_says_how_to_train_one_that_can(plain, train, 
     options = flags(str(told.value).replace("FOLDER", str(tmp_path / "set")), r"\((--data .*)\)$")
     patches = train("autoencoder", *options, "--data-count", 50, *noise, "masking")
     assert restoring.restore(patches, large, out)[0] == [out]
-    with pytest.raises(RunError, match="make it grey, or train with --data-colour True"):
+    with pytest.raises(RunError, match="make it grey, or train with --data-colour"):
         restoring.restore(patches, colour, out)
     Image.open(colour).convert("L").save(colour)
     assert restoring.restore(patches, colour, out)[0] == [out]

@@ -274,6 +274,14 @@ def test_settings_of_ones_own_give_params_and_say_what_is_missing(tmp_path):
         with pytest.raises(RunError, match=r"lack .*load_run\(.*algorithm=algorithm"):
             getattr(run, part)
     assert ae_jax.load_run(tmp_path, algorithm=algorithm).algorithm is algorithm
+    net = lambda shape=SHAPE, hidden=(8,): networks.mlp(shape, K, hidden=hidden, heads=2)
+    for other, told in (
+        (ae_jax.importance(net(), optax.sgd(0.1)), "of bound only one of the two is a metric"),
+        (ae_jax.vae(net(hidden=(7,)), optax.sgd(0.1)), r"layer_0/bias is \[8\] in the run and \[7\] in the one given"),
+        (ae_jax.vae(net((5,)), optax.sgd(0.1)), "cannot learn from data of that shape"),
+    ):
+        with pytest.raises(RunError, match=f"is not the one that it trained: .*{told}"):
+            ae_jax.load_run(tmp_path, algorithm=other)
     with pytest.raises(RunError, match="no seed 6"):
         ae_jax.load_run(tmp_path, 6)
     with (
@@ -413,13 +421,41 @@ def test_an_error_inside_a_plugin_is_told_with_its_file(plugin, monkeypatch):
     )
     plugins.load(plugin)
     options: Any = {"network_options": {}}
-    with pytest.raises(ValueError, match=r"own of the plugin .*own\.py fails: KeyError: 'lost'"):
+    with pytest.raises(ValueError, match=r"own of the plugin .*own\.py, line 1, fails: KeyError: 'lost'"):
         build(chosen(algorithm="own", network="mlp", **options), (4,), 50)
-    with pytest.raises(ValueError, match=r"other of the plugin .*own\.py fails: TypeError"):
+    with pytest.raises(ValueError, match=r"other of the plugin .*own\.py, line 2, fails: TypeError"):
         build(chosen(algorithm="vae", network="other", **options), (4,), 50)
     monkeypatch.setenv("AE_JAX_TRACEBACK", "1")
     with pytest.raises(KeyError):
         build(chosen(algorithm="own", network="mlp", **options), (4,), 50)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("x @ jnp.ones((3, 2))", r"own\.py, line 9, fails: (TypeError|ValueError): dot_general"),
+        ("x if x.sum() > 0 else -x", r"own\.py, line 9, fails: TracerBoolConversionError"),
+        ("{}['lost']", r"own\.py, line 9, fails: KeyError: 'lost'"),
+        ("refuse('pixels are lost')", "^pixels are lost"),
+    ],
+)
+def test_a_plugins_loss_that_fails_is_told_with_its_line(plugin, tmp_path, wrong, told):
+    plugin.write_text(f"""import jax.numpy as jnp
+from ae_jax import autoencoder
+from ae_jax.core import Loss, descend
+def refuse(text):
+    raise ValueError(text)
+def lossy(net, optimizer):
+    def loss(params, batch, key):
+        x = net.apply(params, batch.x, key)[1]
+        return Loss(({wrong}).sum((1, 2, 3)))
+    return autoencoder(net, optimizer)._replace(rule=descend(loss, optimizer))
+MEMBERS = (lossy,)
+""")
+    given = ["--plugin", str(plugin), "train", "lossy", "--epochs", "1", "--workdir", str(tmp_path / "run"), "--quiet"]
+    with pytest.raises(ValueError, match=told):
+        cli.dispatch(given)
+    assert not (tmp_path / "run").exists()
 
 
 def test_plugins_that_do_not_fit_are_refused(plugin, tmp_path):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from ..checks import Positive, Updates, Weight, checked, final_value
+from ..checks import COUNT, NOT_NEGATIVE, Positive, Updates, Weight, checked, final_value
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Metrics, Optimizer, Params, descend
 from ..distributions import likelihoods
 from ..objectives.recode import largest, recoded
@@ -22,10 +22,10 @@ def k_sparse(
     net: Autoencoder,
     optimizer: Optimizer,
     *,
-    k: int | None = None,
+    k: Annotated[int | None, COUNT] = None,
     alpha: Positive = 1.0,
-    start: int | None = None,
-    anneal_steps: Annotated[int, Updates("the units kept at k")] = 0,
+    start: Annotated[int | None, COUNT] = None,
+    anneal_steps: Annotated[int, NOT_NEGATIVE, Updates("the units kept at k")] = 0,
     likelihood: likelihoods.LikelihoodName | likelihoods.Likelihood = "squared",
     weight_l2: Weight = 0.0,
 ) -> Algorithm:
@@ -43,10 +43,14 @@ def k_sparse(
     """
     k = math.ceil(net.latents / 10) if k is None else k
     first, coded = k if start is None else start, math.ceil(alpha * k)
-    fits = 1 <= k <= min(first, alpha * k) and max(first, coded) <= net.latents
-    if not fits or anneal_steps < 0 or (start is None) != (anneal_steps == 0):
-        wanted = f"1 <= k <= start, k <= alpha * k, none above {net.latents}, and anneal_steps with a start"
-        raise ValueError(f"k is {k}, start {start}, alpha {alpha}, anneal_steps {anneal_steps}; wanted: {wanted}")
+    if not k <= min(first, alpha * k) or max(first, coded) > net.latents:
+        raise ValueError(
+            f"k is {k}, start {start}, alpha {alpha}; wanted: k at most start and alpha * k, and none above the code's "
+            f"{net.latents} units"
+        )
+    if (start is None) != (anneal_steps == 0):
+        given = f"start is {start} and anneal_steps {anneal_steps}"
+        raise ValueError(f"{given}; the units kept fall from start to k in anneal_steps updates: give both or neither")
     p, final = likelihoods.likelihood(likelihood, net), final_value(weight_l2)
     keeping = lambda k, most: recoded(net, lambda *given: largest(net.encode(*given), k, most))
 

@@ -7,7 +7,6 @@ al. (2018), arXiv:1804.03599.
 from typing import Annotated
 
 import jax.numpy as jnp
-import optax
 
 from ..checks import (
     NOT_NEGATIVE,
@@ -27,6 +26,7 @@ from ..core import Algorithm, Batch, Key, Loss, Optimizer, Params
 from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..distributions.priors import LearnedName, Prior, learned
 from ..objectives.latent import Drawn, GaussianAutoencoder, latent_model, observed, variational
+from ..objectives.schedules import RiseName, risen
 
 
 @checked
@@ -41,6 +41,8 @@ def vae(
     components: Annotated[Count, needs("prior", "gmm")] = 10,
     beta: Weight = 1.0,
     warmup_steps: Annotated[int, Updates("the KL's weight at beta"), unless("beta", 0)] = 0,
+    warmup: Annotated[RiseName, unless("warmup_steps", 0)] = "linear",
+    cycles: Annotated[Count, needs("warmup", "cyclical")] = 4,
     free_bits: Annotated[Amount, unless("beta", 0)] = 0.0,
     capacity: Annotated[Hyper, NOT_NEGATIVE, unless("beta", 0)] = 0.0,
     capacity_steps: Annotated[int, Updates("the KL's capacity at its value"), unless("capacity", 0)] = 0,
@@ -57,7 +59,9 @@ def vae(
         prior: N(0, I), or one that learns with the model: gmm, realnvp, maf, or a `Prior` with a log_prob.
         components: of the prior gmm.
         beta: weight of the KL, a number or a schedule.
-        warmup_steps: raise the KL's weight linearly from 0 to beta over so many updates.
+        warmup_steps: raise the KL's weight from 0 to beta over so many updates.
+        warmup: linear, cyclical (Fu et al., 2019: from 0 to beta in the first half of each cycle) or sigmoid.
+        cycles: of the cyclical warm-up.
         free_bits: nats of KL, averaged over a batch, that each latent may use without cost (training only).
         capacity: nats of KL, a number or a schedule; beta weighs the distance of the batch's mean KL from it (training
             only).
@@ -65,7 +69,7 @@ def vae(
     """
     other = learned(prior, net.latents, components) if isinstance(prior, str) else prior
     model = latent_model(net, observed(likelihood, sigma), prior=None if prior == "normal" else other)
-    beta = risen("beta", beta, "warmup_steps", warmup_steps)
+    beta = risen("beta", beta, "warmup_steps", warmup_steps, warmup, cycles)
     bounded = not is_concrete(capacity) or callable(capacity) or capacity > 0
     capacity = risen("capacity", capacity, "capacity_steps", capacity_steps)
     final, free = 1.0 if bounded else final_value(beta), not is_concrete(free_bits) or free_bits
@@ -82,12 +86,3 @@ def vae(
 
     evaluated = lambda drawn: {"loss": drawn.nll.mean(0) + final * drawn.divergence}
     return variational(model, optimizer, objective, samples=samples, evaluated=evaluated, beta=beta, capacity=capacity)
-
-
-def risen(name: str, value: Hyper, option: str, steps: int) -> Hyper:
-    """The number reached linearly from 0 in so many updates; 0 updates: as given. ValueError for a schedule."""
-    if steps < 0:
-        raise ValueError(f"{option} is {steps}; it must not be negative")
-    if steps and callable(value):
-        raise ValueError(f"{option} raises a constant {name}; the given {name} is a schedule already")
-    return optax.linear_schedule(0.0, value, steps) if steps and not callable(value) else value

@@ -1,18 +1,19 @@
 """VAE with a VampPrior. Tomczak & Welling (2018), arXiv:1705.07120."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ..checks import Count, Weight, checked, final_value
+from ..checks import Count, Updates, Weight, checked, final_value, needs, unless
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params
 from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..distributions.likelihoods import likelihood as likelihood_of
 from ..distributions.posteriors import Posterior, gaussian
 from ..distributions.priors import Prior
 from ..objectives.latent import Drawn, GaussianAutoencoder, latent_model, variational
+from ..objectives.schedules import RiseName, risen
 
 
 def vamp_prior(net: Autoencoder, posterior: Posterior, components: int, unit: bool) -> Prior:
@@ -55,6 +56,9 @@ def vamp(
     components: Count = 500,
     likelihood: LikelihoodName | Likelihood = "bernoulli",
     beta: Weight = 1.0,
+    warmup_steps: Annotated[int, Updates("the KL's weight at beta"), unless("beta", 0)] = 0,
+    warmup: Annotated[RiseName, unless("warmup_steps", 0)] = "linear",
+    cycles: Annotated[Count, needs("warmup", "cyclical")] = 4,
 ) -> Algorithm:
     """The evidence lower bound with a prior of learned pseudo-inputs; the KL by one draw, in nats.
 
@@ -64,10 +68,14 @@ def vamp(
         components: pseudo-inputs, C.
         likelihood: a name, or a `Likelihood`.
         beta: weight of the KL, a number or a schedule.
+        warmup_steps: raise the KL's weight from 0 to beta over so many updates.
+        warmup: linear, cyclical (Fu et al., 2019: from 0 to beta in the first half of each cycle) or sigmoid.
+        cycles: of the cyclical warm-up.
     """
     posterior = gaussian(net.latents)
     unit = likelihood_of(likelihood).support == "unit"
     model = latent_model(net, likelihood, posterior, vamp_prior(net, posterior, components, unit))
+    beta = risen("beta", beta, "warmup_steps", warmup_steps, warmup, cycles)
     final = final_value(beta)
 
     def objective(params: Params, drawn: Drawn, batch: Batch, key: Key, beta) -> Loss:

@@ -375,11 +375,16 @@ def dispatch(arguments: list[str]) -> None:
         print(__version__)
         return
     command, *rest = arguments
-    if command == "train":
-        return train(rest)
-    if command not in COMMANDS:
+    if command != "train" and command not in COMMANDS:
         raise ValueError(f"the command {command!r} is not known; the commands are train, {', '.join(COMMANDS)}")
-    tyro.cli(named_positions(COMMANDS[command]), prog=f"ae-jax {command}", args=rest)
+    try:
+        if command == "train":
+            return train(rest)
+        tyro.cli(named_positions(COMMANDS[command]), prog=f"ae-jax {command}", args=rest)
+    except Exception as error:
+        if (plugins := sys.modules.get("ae_jax.training.plugins")) is not None:
+            plugins.tell_place(error)
+        raise
 
 
 def named_positions(command: Callable[..., None]) -> Callable[..., None]:

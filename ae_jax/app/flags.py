@@ -232,7 +232,8 @@ def train_options(algorithm: str) -> Any:
     def group(title: str, options: dict[str, Option], hint: Callable[[str], str | None]) -> Any:
         fields = []
         for name, (kind, default, text) in options.items():
-            described = tyro.conf.arg(help=text, help_behavior_hint=hint(name))
+            pair = f"| --no-{name.replace('_', '-')}" if switches(kind) == "valued" else None
+            described = tyro.conf.arg(help=text, help_behavior_hint=hint(name), metavar=pair)
             fields.append((name, Annotated[kind, described], dataclasses.field(default=default)))
         return dataclasses.make_dataclass(title, fields, frozen=True)
 
@@ -274,11 +275,45 @@ def parse(algorithm: str, arguments: list[str], **texts: Any) -> Any:
 
     def prefixed(argument: str) -> str:
         flag, equals, value = argument.partition("=")
-        name = flag[2:].replace("-", "_")
-        known = flag.startswith("--") and name in names
-        return f"--{network_flag(name).replace('_', '-')}{equals}{value}" if known else argument
+        no, name = ("no-", flag[5:]) if flag.startswith(("--no-", "--no_")) else ("", flag[2:])
+        known = flag.startswith("--") and name.replace("-", "_") in names
+        return f"--{no}{network_flag(name).replace('_', '-')}{equals}{value}" if known else argument
 
-    return tyro.cli(kind, args=[prefixed(part) for given in arguments for part in typed(given)], **texts)
+    fields = {field.name: field.type for part in parts for field in dataclasses.fields(part)}
+    given = [prefixed(part) for argument in arguments for part in typed(argument)]
+    return tyro.cli(kind, args=switched(given, {name: switches(of) for name, of in fields.items()}), **texts)
+
+
+def switches(kind: Any) -> Literal["", "flag", "valued"]:
+    """How tyro takes a yes or no of that type: as a pair of flags, or as a flag and its value; "" for other types."""
+    bare = plain(kind)
+    return "flag" if bare is bool else "valued" if bare == (bool | None) else ""
+
+
+def switched(arguments: list[str], kinds: Mapping[str, str]) -> list[str]:
+    """The arguments with each yes as --x and each no as --no-x, in tyro's form. `kinds` are `switches` by option.
+
+    A value behind the flag, --x True or --no-x False, is taken as well.
+    """
+    found, rest = [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        flag, equals, value = argument.partition("=")
+        name = flag[2:].replace("-", "_") if flag.startswith("--") else ""
+        no = not kinds.get(name) and name.startswith("no_")
+        name = name[3:] if no else name
+        if not (kind := kinds.get(name)):
+            found.append(argument)
+            continue
+        if not equals and rest and rest[0] in ("True", "False", "None"):
+            value = rest.pop(0)
+        if value == "None" or (equals and value not in ("True", "False")):
+            found.append(argument)  # tyro says what is wrong
+            continue
+        yes = (value != "False") != no
+        option = name.replace("_", "-")
+        found += [f"--{option}", str(yes)] if kind == "valued" else [f"--{option}" if yes else f"--no-{option}"]
+    return found
 
 
 LARGEST = 2**31 - 1  # the largest int32
@@ -361,5 +396,9 @@ def as_flags(message: str) -> str:
     flags |= {name: name for make in ALGORITHMS.values() for name in options_of(make)}
     flags |= {name: name for name in (*settings.options(), *(field.name for field in dataclasses.fields(RunOptions)))}
     flags |= {name: data_flag(name) for name in merged(data.OPTIONS)}
-    flag = lambda m: f"--{flags[m[1]].replace('_', '-')} {m[2].strip(chr(39))}".rstrip()
+
+    def flag(m: re.Match[str]) -> str:
+        name = flags[m[1]].replace("_", "-")
+        return {"True": f"--{name}", "False": f"--no-{name}"}.get(m[2], f"--{name} {m[2].strip(chr(39))}".rstrip())
+
     return re.sub(rf"""\b({"|".join(flags)})=("?[-\w.]+"?|'[-\w.]*'|\([-\w., ]*\)|)""", flag, message)

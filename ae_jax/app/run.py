@@ -8,13 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..core import Algorithm, Params
+from ..core import Algorithm, Batch, Params
 from ..data import ranges
-from ..errors import RunError
-from ..training import loop, run_folder
+from ..errors import RunError, first_line
+from ..training import arguments, loop, run_folder
+from ..training.checkpoints import differing
 from .commands.loading import Splits
 from .commands.runs import OpenRun, lacking, load_own, open_run
 from .files import standard_of
+
+EXAMPLES = 2**20  # of the data that `check_algorithm` traces; members draw clusters or pseudo-inputs from them
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,15 @@ def load_run(folder: Path | str, seed: int | None = None, algorithm: Algorithm |
         algorithm: the trained algorithm, for a run whose settings are a dict of the caller's own. The settings of other
             runs describe it.
 
-    Raises RunError for a folder that is no run's, that is damaged, or that has no checkpoint yet or no such seed.
+    Raises RunError for a folder that is no run's, that is damaged, or that has no checkpoint yet or no such seed, and
+    for another algorithm than the trained one, as far as params and metrics tell.
     """
     held = run_folder.Folder(folder)
     content = held.recorded()
     if not (why := lacking(held, content)):
         opened = open_run(held.path, seed)
+        if algorithm is not None:
+            check_algorithm(algorithm, held, content, opened.params, opened.trained.history)
         return Run(
             folder=held,
             settings=content,
@@ -108,4 +114,38 @@ def load_run(folder: Path | str, seed: int | None = None, algorithm: Algorithm |
         seed = trained.good[0]
     elif seed not in trained.seeds:
         raise RunError(f"{held.path} has no seed {seed}; it was trained with {list(trained.seeds)}")
+    if algorithm is not None:
+        check_algorithm(algorithm, held, content, trained.of(seed), history)
     return Run(folder=held, settings=content, trained=trained, seed=seed, epoch=epoch, lacks=why, given=algorithm)
+
+
+def check_algorithm(
+    algorithm: Algorithm,
+    folder: run_folder.Folder,
+    content: dict[str, Any],
+    params: Params,
+    history: list[dict[str, Any]],
+) -> None:
+    """Raises RunError for an algorithm whose params or training metrics differ from those of the run; compiles nothing.
+
+    A run of an older version that does not record the shape of its data passes.
+    """
+    if "shape" not in content:
+        return
+    dtype = next(a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(a.dtype, jnp.floating))
+    x: Any = jax.ShapeDtypeStruct((EXAMPLES, *content["shape"]), dtype)
+    y: Any = jax.ShapeDtypeStruct((EXAMPLES,), jnp.int32)
+    data = Batch(x, y)
+    name = f" ({content['algorithm']})" if isinstance(content.get("algorithm"), str) else ""
+    where = f"the algorithm given for {folder.path} is not the one that it trained{name}"
+    try:
+        own = jax.eval_shape(algorithm.init, jax.random.key(0), data)
+        metrics = set(arguments.traced(algorithm, data))
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{where}: it cannot learn from data of that shape, {first_line(error)}") from error
+    learned = lambda tree: {group: tree[group] for group in tree if group not in algorithm.statistics}
+    if told := differing(learned(params), learned(own), "in the run", "in the one given"):
+        raise RunError(f"{where}: {told}")
+    logged = {metric for row in history[:1] for metric in row.get("train", {})}
+    if logged and (others := logged ^ metrics):
+        raise RunError(f"{where}: of {', '.join(sorted(others)[:3])} only one of the two is a metric")

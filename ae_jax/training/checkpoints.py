@@ -233,6 +233,16 @@ def shapes(tree: Any) -> dict[str, Any]:
     return {name: [str(np.dtype(leaf.dtype)), list(leaf.shape)] for name, leaf in by_name(tree).items()}
 
 
+def differing(there: Any, here: Any, of_there: str, of_here: str) -> str:
+    """The first array whose shape differs in two trees, named with both shapes; "" where all are the same."""
+    shapes = [{name: tuple(leaf.shape) for name, leaf in by_name(tree).items()} for tree in (there, here)]
+    for name in sorted(shapes[0].keys() | shapes[1].keys()):
+        left, right = (f"{list(of[name])}" if name in of else "missing" for of in shapes)
+        if left != right:
+            return f"{name} is {left} {of_there} and {right} {of_here}"
+    return ""
+
+
 def described(tree: Any) -> dict[str, Any]:
     """[dtype, shape, CRC-32] of every array on the host, by name."""
     crc = lambda leaf: zlib.crc32(np.ascontiguousarray(leaf).tobytes())

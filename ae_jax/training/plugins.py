@@ -13,12 +13,15 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from ..algorithms import ALGORITHMS, DEFAULTS, Member
-from ..errors import RunError, tracebacks, warn
+from ..errors import RunError, first_line, tracebacks, warn
 from ..networks import NETWORKS
 
 
@@ -96,10 +99,37 @@ def named(name: str) -> Iterator[None]:
         files = [p.file for p in _loaded.values() if name in p.members or name in p.networks]
         if not files or tracebacks():
             raise
+        _, line = _place(error) or (None, 0)
         raise ValueError(
-            f"{name} of the plugin {files[0]} fails: {type(error).__name__}: {error}; with AE_JAX_TRACEBACK=1 the same "
-            "command shows where"
+            f"{name} of the plugin {files[0]}{f', line {line},' * (line > 0)} {_failure(error)}"
         ) from error
+
+
+def tell_place(error: Exception) -> None:
+    """Raises a ValueError with the file and line of a plugin in which the error arose, if it arose in one.
+
+    A ValueError of the plugin or of the package says what is wrong, and stays as it is; so do errors of the system and
+    of the device.
+    """
+    if isinstance(error, OSError | MemoryError | RunError | jax.errors.JaxRuntimeError) or tracebacks():
+        return
+    if (place := _place(error)) is None:
+        return
+    inner = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+    own = inner in _loaded or inner.is_relative_to(Path(__file__).parents[1])
+    if not (isinstance(error, ValueError) and own):
+        raise ValueError(f"the plugin {place[0]}, line {place[1]}, {_failure(error)}") from error
+
+
+def _place(error: Exception) -> tuple[Path, int] | None:
+    """The file of a plugin, and the line in it, where an error arose; None for an error elsewhere."""
+    frames = [(Path(frame.f_code.co_filename), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    return next((place for place in reversed(frames) if place[0] in _loaded), None)
+
+
+def _failure(error: Exception) -> str:
+    kind = type(error).__name__
+    return f"fails: {kind}: {first_line(error)}; with AE_JAX_TRACEBACK=1 the same command shows the traceback"
 
 
 def restore(recorded: Iterable[dict[str, Any]]) -> None:

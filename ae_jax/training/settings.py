@@ -86,7 +86,7 @@ class Settings:
     batch_size: int
     """Examples in a step."""
     latents: int  # 0 for a network without dense layers: see `with_map_latents`
-    """Size of the code; with --net-dense False the size of the last feature maps."""
+    """Size of the code; with --no-net-dense the size of the last feature maps."""
     network: str
     """See ae-jax list; by default the algorithm's own, rbm for rbm, linear for dictionary and mlp for all others."""
     binarise: Literal["static", "dynamic"] | None = None

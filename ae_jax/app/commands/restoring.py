@@ -86,7 +86,7 @@ def unfit(image: np.ndarray, opened: runs.OpenRun) -> str:
     height, width, channels = opened.shape
     size, least = ("x".join(map(str, of)) for of in (image.shape[:2], opened.shape[:2]))
     if image.shape[2] > channels:
-        return "colour, and this run was trained on grey images: make it grey, or train with --data-colour True"
+        return "colour, and this run was trained on grey images: make it grey, or train with --data-colour"
     if image.shape[0] < height or image.shape[1] < width:
         return f"{size} pixels (height x width); this run restores images of at least {least}"
     if image.shape[:2] != (height, width) and not opened.patches:

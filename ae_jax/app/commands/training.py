@@ -202,8 +202,8 @@ def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> st
         return ""
     return (
         f"warning: this run restores little or nothing: the mse of corrupted test images is {before:.4g}, and "
-        f"{after:.4g} after restoration. To restore images, widen the bottleneck (--network conv --net-dense False "
-        "--net-residual True), or train longer"
+        f"{after:.4g} after restoration. To restore images, widen the bottleneck (--network conv --no-net-dense "
+        "--net-residual), or train longer"
     )
 
 
