@@ -124,7 +124,7 @@ class Algorithm(NamedTuple):
     log_weight: Callable[[Params, Batch, Key], Array] | None = None  # log p(x, z) - log q(z | x), z ~ q, [B]
     # x -> mean and log-variance of a Gaussian q(z | x), [B, 2K]
     moments: Callable[[Params, Array], Array] | None = None
-    log_prior: Callable[[Params, Array], Array] | None = None  # log p(z), [B, K] -> [B]
+    prior: Any = None  # p(z) of a member that draws codes, a `distributions.priors.Prior`
     check: Callable[[Any, str], None] | None = None  # (x, its description) -> ValueError for data that it cannot learn
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any

@@ -124,15 +124,16 @@ def test_a_run_ranks_its_seeds_and_looks_for_collapse():
     trained: Any = SimpleNamespace(good=(3, 5), of={3: jnp.asarray(1.0), 5: jnp.asarray(-2.0)}.get)
     one: Any = SimpleNamespace(good=(3,), of=trained.of)
     splits: Any = SimpleNamespace(test=Batch(x))
-    (found,) = measuring.agreement(same, trained, splits).values()
+    ranked = lambda member, trained: measuring.agreement(measuring.posteriors(member, trained, splits))
+    (found,) = ranked(same, trained).values()
     rank = np.argsort(np.argsort(np.asarray(x), 0), 0)
     rho = abs(np.corrcoef(*rank.T).item(1))
     np.testing.assert_allclose(found, [1 / (1 + rho)] * 2, rtol=1e-9)
-    assert not measuring.agreement(same, one, splits)
+    assert not ranked(same, one)
     trained.of = {3: jnp.asarray(1.0), 5: jnp.asarray(jnp.nan)}.get  # a seed without finite codes has no rank
-    assert not measuring.agreement(same, trained, splits)
+    assert not ranked(same, trained)
     trained.of = one.of
-    assert not measuring.agreement(same._replace(moments=None), trained, splits)
+    assert not ranked(same._replace(moments=None), trained)
     z = np.asarray(x)
     assert measuring.collapse(same, trained.of(3), x, z) == ""
     deaf = same._replace(decode=lambda params, z: 0 * z)

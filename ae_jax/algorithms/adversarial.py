@@ -80,4 +80,4 @@ def adversarial(
         return base.decode(params, target.draw(params, key, n, dtype_of(params)))
 
     players = game.game(judge, drawn, coded, optimizer, (critic_rate, confuse_rate))
-    return base._replace(init=init, rule=chain(base.rule, players), sample=sample)
+    return base._replace(init=init, rule=chain(base.rule, players), sample=sample, prior=target)

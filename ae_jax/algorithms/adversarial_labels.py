@@ -11,7 +11,13 @@ from ..checks import Amount, Width, checked
 from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, chain, descend
 from ..distributions import likelihoods
 from ..objectives import game
-from ..objectives.labels import class_and_style, cross_entropy, draw_class_and_style, draw_labelled
+from ..objectives.labels import (
+    class_and_style,
+    cross_entropy,
+    draw_class_and_style,
+    draw_labelled,
+    prior_of_class_and_style,
+)
 from ..objectives.regularized import regularized
 from ..objectives.terms import dtype_of
 
@@ -75,4 +81,5 @@ def adversarial_labels(
     taught = [descend(classify, optimizer, wrt=("encoder",), name="classification")] if labels else []
     told = {"statistics": ("labelled",), "classes": size} if labels else {}
     predict = lambda params, x: coder.encode(params, x)[:, :size].argmax(-1)
-    return base._replace(init=init, rule=chain(base.rule, *players, *taught), sample=sample, predict=predict, **told)
+    base = base._replace(sample=sample, predict=predict, prior=prior_of_class_and_style(size, net.latents))
+    return base._replace(init=init, rule=chain(base.rule, *players, *taught), **told)

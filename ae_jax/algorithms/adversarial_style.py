@@ -15,7 +15,7 @@ from ..core import Algorithm, Autoencoder, Batch, Key, Loss, Optimizer, Params, 
 from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..distributions.likelihoods import likelihood as likelihood_of
 from ..objectives import game
-from ..objectives.labels import class_and_style, draw_class_and_style
+from ..objectives.labels import class_and_style, draw_class_and_style, prior_of_class_and_style
 from ..objectives.regularized import regularized
 from ..objectives.terms import dtype_of
 
@@ -78,4 +78,5 @@ def adversarial_style(
     told = descend(reconstruct, optimizer, wrt=("encoder", "decoder", *p.groups))
     players = game.game(critic, prior, style, optimizer, (game_rate, game_rate), "style_")
     predict = lambda params, x: coder.encode(params, x)[:, :size].argmax(-1)
-    return base._replace(init=init, rule=chain(told, players), sample=sample, predict=predict, classes=size)
+    base = base._replace(sample=sample, predict=predict, prior=prior_of_class_and_style(size, net.latents))
+    return base._replace(init=init, rule=chain(told, players), classes=size)

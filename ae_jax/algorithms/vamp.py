@@ -45,7 +45,8 @@ def vamp_prior(net: Autoencoder, posterior: Posterior, components: int, unit: bo
         u = jax.random.choice(key, data.x, (components,), replace=len(data.x) < components)
         return {"pseudo": jax.scipy.special.logit(jnp.clip(u, 0.01, 0.99)) if unit else u}
 
-    return Prior(draw=draw, log_prob=log_prob, init=init, groups=("pseudo",))
+    centres = lambda params: posterior.mean(params, parts(params))
+    return Prior(draw=draw, log_prob=log_prob, init=init, groups=("pseudo",), centres=centres)
 
 
 @checked

@@ -30,6 +30,7 @@ class Prior(NamedTuple):
     init: Init = nothing  # params of its own
     groups: tuple[str, ...] = ()  # the groups that `init` makes; all of them learn
     modes: int = 0  # the number that labels can name
+    centres: Callable[[Params], Array] | None = None  # of the components of a mixture, [C, K]
 
 
 def normal(size: int, scale: float = 1.0) -> Prior:
@@ -89,7 +90,14 @@ def mixture(size: int, components: int = 10, full: bool = False) -> Prior:
     def log_prob(params: Params, z: Array) -> Array:
         return jax.nn.logsumexp(of_components(params, z), -1)
 
-    return Prior(draw=draw, log_prob=log_prob, init=init, groups=("mixture",), modes=components)
+    return Prior(
+        draw=draw,
+        log_prob=log_prob,
+        init=init,
+        groups=("mixture",),
+        modes=components,
+        centres=lambda params: params["mixture"]["mean"],
+    )
 
 
 def flowed(flow: flows.Flow, size: int) -> Prior:

@@ -24,6 +24,7 @@ from . import (
     clustering,
     codes,
     disentanglement,
+    features,
     logistic_pca,
     partition,
     pca,
@@ -133,6 +134,18 @@ METRICS: dict[str, Metric] = {
     "gaussian_total_correlation": Metric(
         "total correlation, in nats, of a Gaussian with the covariance of n examples' drawn codes"
     ),
+    "frechet_distance": Metric(
+        "Frechet distance of the features of n samples from those of n test examples; it falls with n", "lower"
+    ),
+    "squared_mmd": Metric(
+        "squared maximum mean discrepancy of the features of n samples and n test examples; 0 for equal distributions, "
+        "and by chance below",
+        "lower",
+    ),
+    "sample_precision": Metric("part of n samples whose features lie among those of test examples", "higher"),
+    "sample_recall": Metric("part of n test examples whose features lie among those of samples", "higher"),
+    "sample_density": Metric("how densely test examples lie about the samples, by features; about 1 is right"),
+    "sample_coverage": Metric("part of n test examples that have a sample among their nearest, by features", "higher"),
     "information": Metric("estimate of the mutual information of x and z, in nats"),
     "total_correlation": Metric("estimate of the total correlation of the code's units, in nats"),
     "dimensions": Metric("estimate of the sum of the KL of each code unit to its prior, in nats"),
@@ -158,6 +171,7 @@ METRICS: dict[str, Metric] = {
 _PREFIXES = {
     "test": "on test: {}",
     "pca": "PCA with as many components: {}",
+    "train": "training examples in place of samples: {}",
     "denoised": "corrupted test inputs, reconstruction compared with the clean: {}",
 }
 
@@ -197,12 +211,13 @@ def all_metrics(
     jacobian_examples: int | None = 1000,
     probe_examples: int | None = None,
     aggregate_examples: int | None = 2000,
+    judge: features.Judge | None = None,
 ) -> Callable[[Params, Key], dict[str, float]]:
     """Every metric that applies: a function of one seed's params and a key that gives the metrics by name.
 
     Labels (integers, [N]) add the probes, factors the scores of disentanglement, `log_weight` the likelihood, `symbols`
-    their use, `corrupt` the denoising. Codes that are not finite have no probes, and data outside [0, 1] no
-    cross-entropy of reconstructions. A name states the
+    their use, `corrupt` the denoising, a judge the scores of samples. Codes that are not finite have no probes, and
+    data outside [0, 1] no cross-entropy of reconstructions. A name states the
     number of samples or neighbours, `(k=...)`, and the number of test examples measured if not all are, `(n=...)`:
     evenly spaced ones, or those with a label from 0 on. `describe` explains a name. PCA depends on no seed and is
     fitted once, here; all seeds share compiled programs.
@@ -221,6 +236,7 @@ def all_metrics(
         jacobian_examples: at most so many test examples for the Jacobian; None for all.
         probe_examples: at most so many training examples for the probes; None for all.
         aggregate_examples: at most so many test examples for the aggregate posterior; None for all.
+        judge: gives the scores of samples, see `judge_of`; None for none.
     """
     train, test = jax.tree.map(jnp.asarray, (train, test))
     if algorithm.classes is not None and test.y is None:
@@ -267,6 +283,8 @@ def all_metrics(
                 f"{name} (n={len(pooled.x)})": value
                 for name, value in _aggregate(algorithm, params, pooled.x, address(key, "aggregate")).items()
             }
+        if judge is not None and algorithm.sample is not None:
+            found |= judge.scores(drawn(algorithm, params, address(key, "samples"), len(judge.real)))
         if factors is not None:
             seed = np.asarray(jax.random.key_data(address(key, "factors"))).tolist()
             found |= disentanglement.battery(test_codes, factors, test.y, seed)
@@ -278,10 +296,30 @@ def all_metrics(
             found |= {noted(name): value for name, value in agree.items()}
         found[jacobian_name] = _jacobian(algorithm, params, moved.x)
         reading = probed(coded(algorithm, params, seen.x), test_codes) if labelled else {}
-        every = _in_order(_floats(found) | reading) | {f"pca {name}": value for name, value in baseline.items()}
+        every = _in_order(_floats(found) | reading) | ({} if judge is None else judge.beside)
+        every |= {f"pca {name}": value for name, value in baseline.items()}
         return {name: value for name, value in every.items() if within or not _is_cross_entropy(name)}
 
     return measure
+
+
+def judge_of(train: Batch, test: Batch, most: int | None = 2000) -> features.Judge:
+    """The judge of samples beside at most so many test examples, by features of the training examples."""
+    seen = _known(train) if has_labels(train, train) else train._replace(y=None)
+    real = few(test, most)
+    return features.judge(seen.x, seen.y, real.x, few(train, len(real.x)).x)
+
+
+def unjudged(algorithm: Algorithm, params: Params, count: int) -> str:
+    """Why so many samples of a member that draws some are not judged within seconds; "" if they are."""
+    assert algorithm.sample is not None
+    if count < features.FEWEST:
+        return f"{count} test examples are too few; {features.FEWEST} are the least"
+    sample = lambda params, key: algorithm.sample(params, key, count)  # type: ignore[misc]
+    work = features.work(sample, params, jax.random.key(0))
+    if work > features.WORK:
+        return f"drawing {count:,} takes {work / 1e9:,.0f} billion multiply-adds"
+    return ""
 
 
 def _is_cross_entropy(name: str) -> bool:
@@ -394,7 +432,7 @@ def _likelihood(algorithm: Algorithm, params: Params, test: Batch, key: Key, sam
 
 
 def _aggregate(algorithm: Algorithm, params: Params, x: Array, key: Key) -> Metrics:
-    parts, z = _decomposed(algorithm, params, x, key)
+    parts, z = _decomposed(algorithm, params, moments(algorithm, params, x), key)
     return {
         "mutual_information": parts["information"],
         "aggregate_kl": parts["aggregate"],
@@ -404,13 +442,23 @@ def _aggregate(algorithm: Algorithm, params: Params, x: Array, key: Key) -> Metr
 
 
 @compiled
-def _decomposed(algorithm: Algorithm, params: Params, x: Array, key: Key) -> tuple[Metrics, Array]:
-    assert algorithm.moments is not None
-    assert algorithm.log_prior is not None
-    stats = moments(algorithm, params, x)
+def _decomposed(algorithm: Algorithm, params: Params, stats: Array, key: Key) -> tuple[Metrics, Array]:
     mean, logvar = jnp.split(stats, 2, -1)
     z = reparameterize(key, mean, logvar)
-    return aggregate.decomposition(stats, z, algorithm.log_prior(params, z)), z
+    return aggregate.decomposition(stats, z, algorithm.prior.log_prob(params, z)), z
+
+
+@partial(compiled, static_argnames="n")
+def _sampled(algorithm: Algorithm, params: Params, key: Key, n: int) -> Array:
+    assert algorithm.sample is not None
+    return algorithm.sample(params, key, n)
+
+
+def drawn(algorithm: Algorithm, params: Params, key: Key, count: int, at_once: int = 64) -> np.ndarray:
+    """`count` new examples by `algorithm.sample`, `at_once` at a time. [count, *shape]."""
+    size = min(count, at_once)
+    parts = [_sampled(algorithm, params, address(key, i), n=size) for i in range(-(-count // size))]
+    return np.concatenate(jax.device_get(parts))[:count]
 
 
 @compiled
@@ -465,7 +513,10 @@ __all__ = [
     "codes",
     "describe",
     "disentanglement",
+    "drawn",
+    "features",
     "has_labels",
+    "judge_of",
     "log_likelihood",
     "logistic_pca",
     "moments",
@@ -477,4 +528,5 @@ __all__ = [
     "retrieval",
     "samples",
     "summarise",
+    "unjudged",
 ]

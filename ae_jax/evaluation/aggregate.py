@@ -49,6 +49,13 @@ def unit_kl(stats: Any) -> np.ndarray:
     return 0.5 * (np.square(mean) + np.exp(logvar) - 1 - logvar).mean(0)
 
 
+def is_standard(log_prob: Any, params: Any, size: int) -> bool:
+    """Whether log p(z), of codes of that size, is that of N(0, I): by 8 codes."""
+    z = np.random.default_rng(0).normal(size=(8, size)).astype(np.float32)
+    normal = -0.5 * (np.square(z) + LOG_2PI).sum(-1)
+    return bool(np.allclose(log_prob(params, jnp.asarray(z)), normal, rtol=1e-4, atol=1e-4))
+
+
 def gaussian_total_correlation(codes: Array | np.ndarray) -> float:
     """The total correlation of a Gaussian with the covariance of the codes: -1/2 log det of their correlation.
 

@@ -6,6 +6,7 @@ import optax
 from jax import Array
 
 from ..core import Autoencoder, Batch, Key, Params
+from ..distributions.priors import Prior
 from .recode import linear_code, recoded
 
 
@@ -56,3 +57,8 @@ def draw_class_and_style(key: Key, n: int, classes: int, latents: int, dtype) ->
     key_class, key_style = jax.random.split(key)
     y = jax.nn.one_hot(jax.random.randint(key_class, (n,), 0, classes), classes, dtype=dtype)
     return jnp.concatenate([y, jax.random.normal(key_style, (n, latents - classes), dtype)], -1)
+
+
+def prior_of_class_and_style(classes: int, latents: int) -> Prior:
+    """The distribution of `draw_class_and_style`; its log_prob is not known."""
+    return Prior(lambda params, key, n, dtype=float, y=None: draw_class_and_style(key, n, classes, latents, dtype))

@@ -274,7 +274,7 @@ def variational(
         draw=model.draw_data,
         log_weight=model.log_weight,
         moments=model.moments,
-        log_prior=model.prior.log_prob,
+        prior=model.prior,
         check=model.likelihood.check,
         statistics=model.likelihood.measured,
         corrupt=model.net.corrupt,

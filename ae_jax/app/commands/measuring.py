@@ -27,6 +27,7 @@ from . import runs
 from .loading import SAMPLED, Splits, load
 
 SAMPLES = 100  # importance samples for the log-likelihood, by default
+COMPARED = 2000  # examples, at most, for scores of samples and of posteriors
 
 
 def check_samples(algorithm: Algorithm, settings: Settings, samples: int | None, name: str) -> None:
@@ -51,7 +52,15 @@ def measure(
     examples that they saw.
     """
     factors = None if splits.dataset.factors is None else splits.dataset.factors[1]
-    metrics_of = evaluation.all_metrics(algorithm, splits.train, splits.test, factors=factors, samples=samples)
+    judge, lacking = None, ""
+    if algorithm.sample is not None and algorithm.decodes:
+        count = len(evaluation.few(splits.test, COMPARED).x)
+        lacking = evaluation.unjudged(algorithm, trained.of(trained.good[0]), count)
+        judge = None if lacking else evaluation.judge_of(splits.train, splits.test, COMPARED)
+    metrics_of = evaluation.all_metrics(
+        algorithm, splits.train, splits.test, factors=factors, samples=samples, judge=judge
+    )
+    left_out = [f"scores of samples were left out: {lacking}"] if lacking else []
     values: dict[str, list[float]] = {}
     for i, seed in enumerate(trained.good):
         say(f"evaluating seed {seed} ({i + 1} of {len(trained.good)})")
@@ -61,11 +70,14 @@ def measure(
             found = exactly(algorithm, splits, trained.of(seed), key, found)
         for name, value in found.items():
             values.setdefault(name, []).append(value)
-    values |= agreement(algorithm, trained, splits)
+    stats = posteriors(algorithm, trained, splits)
+    values |= agreement(stats)
     if factors is not None:
         units = jax.eval_shape(algorithm.encode, trained.of(trained.good[0]), splits.test.x[:1]).shape[-1]
         if told := evaluation.disentanglement.left_out(units, factors):
-            say(told)
+            left_out.append(told)
+    for told in left_out:
+        say(told)
     speed = [row["examples_per_second"] for row in trained.history]
     matrix = confusion(algorithm, trained.of(trained.good[0]), splits)
     best = dict(zip(trained.seeds, trained.best_epoch, strict=True))
@@ -73,6 +85,9 @@ def measure(
         "seeds": list(trained.good),  # of every mean
         **({"failed": {str(seed): e for seed, e in trained.failed.items()}} if trained.failed else {}),
         "metrics": {name: {"n": len(v), **summarise(v)} for name, v in values.items()},
+        **({} if judge is None else {"features": {"of": judge.by.name, "checksum": judge.by.checksum}}),
+        **({"left_out": left_out} if left_out else {}),
+        **kl_of_units(algorithm, trained, stats),
         "best_epoch": [best[seed] for seed in trained.good],
         "parameters": count_parameters(algorithm, trained.of(trained.good[0])),
         "seconds": round(sum(row["seconds"] for row in trained.history), 3),
@@ -117,17 +132,33 @@ def diagnose(
     return diagnosis.remarks(of_seeds)
 
 
-def agreement(algorithm: Algorithm, trained: loop.Trained, splits: Splits) -> dict[str, list[float]]:
-    """The unsupervised ranking of two seeds or more of a member with a Gaussian posterior."""
-    if algorithm.moments is None or len(trained.good) < 2:
-        return {}
-    x = jnp.asarray(evaluation.few(splits.test, 2000).x)
+def posteriors(algorithm: Algorithm, trained: loop.Trained, splits: Splits) -> list[np.ndarray]:
+    """Each seed's means and log-variances of a Gaussian posterior, [N, 2K]; [] for a member without, and if some are
+    not finite.
+    """
+    if algorithm.moments is None:
+        return []
+    x = jnp.asarray(evaluation.few(splits.test, COMPARED).x)
     stats = [np.asarray(evaluation.moments(algorithm, trained.of(seed), x)) for seed in trained.good]
-    codes = [np.split(each, 2, -1)[0] for each in stats]
-    if not np.isfinite(codes).all():
+    return stats if np.isfinite(stats).all() else []
+
+
+def agreement(stats: list[np.ndarray]) -> dict[str, list[float]]:
+    """The unsupervised ranking of two seeds or more, by their posteriors."""
+    if len(stats) < 2:
         return {}
+    codes = [np.split(each, 2, -1)[0] for each in stats]
     ranked = evaluation.disentanglement.udr(codes, [evaluation.aggregate.unit_kl(each) for each in stats])
-    return {f"udr (spearman, n={len(x)})": ranked.tolist()}
+    return {f"udr (spearman, n={len(codes[0])})": ranked.tolist()}
+
+
+def kl_of_units(algorithm: Algorithm, trained: loop.Trained, stats: list[np.ndarray]) -> dict[str, Any]:
+    """The KL of each unit in nats, of each seed, where the prior is N(0, I)."""
+    if not stats or not evaluation.aggregate.is_standard(
+        algorithm.prior.log_prob, trained.of(trained.good[0]), stats[0].shape[1] // 2
+    ):
+        return {}
+    return {"kl_of_units": [evaluation.aggregate.unit_kl(each).tolist() for each in stats]}
 
 
 def collapse(algorithm: Algorithm, params: Params, x: jax.Array, z: np.ndarray) -> str:
