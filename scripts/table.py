@@ -6,6 +6,7 @@ A table lies between two lines, `<!-- NAME -->` and `<!-- /NAME -->`:
   docs/families: the members of that family;
 - `results` in README.md: eight published numbers beside ours (results/<experiment>.json, which experiments/study.py
   writes); results/README.md is written whole and has every experiment and metric;
+- `coverage` in docs/coverage.md: other libraries' lists (scripts/peers.py) beside ours, and the members beyond them;
 - `speed` in README.md and `bench` in docs/speed.md: results/bench-*.json, which scripts/bench.py writes.
 
 No number in these tables is written by hand.
@@ -22,6 +23,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
+
+import peers
 
 ROOT = Path(__file__).resolve().parents[1]
 OVERVIEW_HEAD = (
@@ -51,6 +54,7 @@ LEADS = {  # the metric that stands for an experiment, where the first with a pu
     "rbm_digits": "our RBM, accuracy, %, split then moved",
     "semantic_hashing": "32 bits, precision at 100, %: VDSH minus LSA + median",
 }
+COVERAGE_HEAD = (("theirs", "ours", "difference"), ("---", "---", "---"))
 RESULTS_HEAD = (("metric", "published", "ours, mean and 95 % interval", "verdict"), ("---", "---", "---", "---"))
 GOALS_HEAD = (
     ("what", "goal", "measured (quartiles)", "", "at the whole ceiling", "device"),
@@ -256,6 +260,23 @@ def family_lines(family: str, root: Path = ROOT) -> list[str]:
             experiments = f" Experiments: {used}." if used else ""
             lines.append(f"- [`{name}`](../../ae_jax/algorithms/{name}.py): {about}{experiments}")
     return [*lines, ""]
+
+
+def coverage_lines() -> list[str]:
+    """Ours beside the lists of other libraries, and the members of the registry that none of these lists has."""
+    from ae_jax.algorithms import MEMBERS
+
+    lines: list[str] = []
+    for title, read, rows in peers.PEERS:
+        lines += ["", f"## {title}", "", f"{read[0].upper()}{read[1:]}. {peers.counted(rows)}.", ""]
+        lines += [cells(head) for head in COVERAGE_HEAD]
+        for row in rows:
+            ours = ", ".join(map(peers.shown, row.ours)) or "not there yet"
+            lines.append(cells((f"`{row.theirs}`", ours, row.note)))
+    claimed = {peers.member_of(ours) for peer in peers.PEERS for row in peer.rows for ours in row.ours}
+    beyond = [m.make.__name__ for m in MEMBERS if m.make.__name__ not in claimed]
+    links = ", ".join(map(peers.shown, beyond))
+    return [*lines, "", "## Members that none of these lists has", "", f"{links}.", ""]
 
 
 def section(e: dict[str, Any]) -> list[str]:
@@ -508,16 +529,18 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a page is not up to date")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--speed", type=Path, default=ROOT / "docs" / "speed.md")
+    parser.add_argument("--coverage", type=Path, default=ROOT / "docs" / "coverage.md")
     parser.add_argument("--families", type=Path, default=ROOT / "docs" / "families")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     args = parser.parse_args()
     pages = {args.readme: ("members", "results", "speed"), args.speed: ("bench",)}
-    for option, file in (("--readme", args.readme), ("--speed", args.speed)):
+    for option, file in (("--readme", args.readme), ("--speed", args.speed), ("--coverage", args.coverage)):
         if not file.is_file():
             parser.error(f"{option} {file} is not a file")
     try:
         after = {file: render(file.read_text(), names, args.results) for file, names in pages.items()}
         after[args.results / "README.md"] = full(args.results)
+        after[args.coverage] = filled(args.coverage.read_text(), {"coverage": coverage_lines()})
         for page in sorted(args.families.glob("*.md")):
             after[page] = filled(page.read_text(), {"members": family_lines(page.stem)})
     except ValueError as error:

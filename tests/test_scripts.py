@@ -585,13 +585,17 @@ def test_pages_show_what_results_holds():
 
 
 def test_check_fails_on_a_stale_page_and_changes_nothing(tmp_path, status):
-    pages = {"--readme": (tmp_path / "README.md", README), "--speed": (tmp_path / "speed.md", SPEED)}
+    pages = {
+        "--readme": (tmp_path / "README.md", README),
+        "--speed": (tmp_path / "speed.md", SPEED),
+        "--coverage": (tmp_path / "coverage.md", "<!-- coverage -->\n<!-- /coverage -->"),
+    }
     options = ["--results", tmp_path / "results", "--families", tmp_path / "families"]
     for option, (file, text) in pages.items():
         file.write_text(text)
         options += [option, file]
     assert status(table, *options, "--check") == 1
-    assert [file.read_text() for file, _ in pages.values()] == [README, SPEED]
+    assert [file.read_text() for file, _ in pages.values()] == [text for _, text in pages.values()]
     assert status(table, *options) == 0
     assert status(table, *options, "--check") == 0
 
