@@ -86,8 +86,7 @@ def info_vae(
             return Loss(weight * found, {"distance": found} if train else {})
 
         base = regularized(linear_code(code_only(net)), optimizer, likelihood, penalty, weight=weight)
-        sample = lambda p, key, n: base.decode(p, prior.draw(p, key, n, dtype_of(p)))
-        return base._replace(sample=sample, prior=prior)
+        return base._replace(sample=lambda p, key, n: base.decode(p, prior.draw(p, key, n, dtype_of(p))), prior=prior)
 
     start: Any = lambda hyper: hyper(0) if callable(hyper) else hyper
     for value in (start, final_value):
