@@ -88,7 +88,11 @@ def test_where_all_fail_the_run_does_and_nothing_is_overwritten(seeds, tmp_path)
     with folder.opened({}), pytest.raises(RunError, match=r"in epoch 3 .* epoch 2"):
         go(seeds[0], folder=folder, every_epochs=1)
     assert folder.params()[0] == 2
-    assert [row["epoch"] for row in folder.log()] == [1, 2]
+    assert [(row["epoch"], set(row["train"]["loss"]) == {None}) for row in folder.log()] == [
+        (1, False),
+        (2, False),
+        (3, True),
+    ]
 
 
 def test_a_run_goes_on_after_a_failure_as_it_would_have(seeds, tmp_path):

@@ -27,6 +27,8 @@ Autoencoders in JAX: train one, look at it, use it.
   decode WORKDIR IN OUT     examples of codes
   sample WORKDIR OUT        new examples, of a generative model or by a fitted sampler
   report WORKDIR        write report.html again
+  runs [FOLDER]         the runs below a folder, the newest first, and how far each came
+  compare RUN RUN ...   settings, metrics and curves of several runs, with differences by seed
   export WORKDIR OUT    encoder and decoder as StableHLO, usable without this package
   index WORKDIR DATA INDEX  codes of many examples, to search
   search INDEX QUERY    the nearest codes to an image, a document or an array
@@ -203,6 +205,32 @@ def report(workdir: Path, /) -> None:
     print(reporting.make_report(workdir))
 
 
+def runs(folder: Path = Path("runs"), /) -> None:
+    """List the runs below a folder, the newest first: member, data, seeds, state and one metric.
+
+    Args:
+        folder: holds the runs, at any depth; by default runs.
+    """
+    from .commands import listing
+
+    print(listing.runs(folder))
+
+
+def compare(runs: tuple[Path, ...], /, *, out: Path = Path("comparison")) -> None:
+    """Compare runs: settings that differ, metrics with intervals, differences paired by seed, and times.
+
+    Differences are from the first run. The page shows curves over one another and reconstructions of the same examples.
+
+    Args:
+        runs: folders of two runs or more, or of a sweep, which stands for its runs.
+        out: folder for compare.html and compare.csv.
+    """
+    from .commands import comparing
+
+    found, files = comparing.compare(runs, out)
+    print(comparing.text(found), *files, sep="\n")
+
+
 def export(workdir: Path, out: Path, /, *, seed: int | None = None, saelens: bool = False) -> None:
     """Write encoder and decoder as StableHLO, with the parameters inside and the batch size open.
 
@@ -338,6 +366,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "decode": decode,
     "sample": sample,
     "report": report,
+    "runs": runs,
+    "compare": compare,
     "export": export,
     "index": index,
     "search": search,

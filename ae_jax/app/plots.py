@@ -342,6 +342,40 @@ def curve(epochs: Sequence[float], series: Mapping[str, Any], title: str = "") -
     return figure
 
 
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Any]], title: str = "", runs: Sequence[str] | None = None
+) -> Figure:
+    """One metric of several runs over epochs, the mean over seeds with its 95% band: name -> epochs [E], values [E, S].
+
+    `runs` names all runs of a page, so that each has one colour in all its charts.
+    The vertical axis is logarithmic where all values are positive and span more than a factor of 20.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _chart(title.replace("$", r"\$"), "epoch")
+    names = list(series) if runs is None else list(runs)
+    for name, (epochs, values) in series.items():
+        colour = _palette(len(names))[names.index(name)]
+        mean, low, high = band(values)
+        there = np.isfinite(mean)
+        at, one = np.asarray(epochs)[there], {"marker": "o", "markersize": 4} if there.sum() == 1 else {}
+        axes.plot(at, mean[there], color=colour, linewidth=1.5, label=name.replace("$", r"\$"), **one)
+        axes.fill_between(at, low[there], high[there], color=colour, alpha=0.18, linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    every = np.concatenate([np.ravel(values) for _, values in series.values()])
+    finite = every[np.isfinite(every)]
+    if finite.size and finite.min() > 0 and finite.max() > 20 * finite.min():
+        axes.set_yscale("log")
+        _style(axes)
+    shown = {"frameon": False, "fontsize": SMALL, "labelcolor": INK, "handlelength": 1.2}
+    if len(series) <= 4 and max(map(len, series)) <= 24:
+        axes.legend(**shown)
+    else:  # under the chart, which many or long names would cover
+        figure.set_figheight(figure.get_figheight() + 0.17 * len(series))
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), **shown)
+    return figure
+
+
 def scatter(
     codes: np.ndarray,
     labels: np.ndarray | None = None,

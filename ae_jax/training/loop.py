@@ -211,11 +211,7 @@ def train(
             else:
                 state, rows = advance(state, keys, np.int32(e), data, held_out)  # donates state
             gone = devices.host(state.failed)
-            if gone.all():
-                if folder is not None:
-                    folder.forget_start()
-                raise RunError(_not_finite(e, seeds, saved, folder))
-            if writes and (gone == e).any():
+            if writes and (gone == e).any() and not gone.all():
                 now = {seed: e for seed, at in zip(seeds, gone, strict=True) if at == e}
                 warn(f"{failures(now)}; the others go on")
             seconds = time.perf_counter() - began
@@ -229,6 +225,12 @@ def train(
                     lambda m: [None if at else _number(v) for v, at in zip(np.asarray(m), gone, strict=True)], rows
                 ),
             }
+            if gone.all():
+                if folder is not None:
+                    if writes:  # a row without numbers tells the failure
+                        append(folder.path / "log.jsonl", sealed(row))
+                    folder.forget_start()
+                raise RunError(_not_finite(e, seeds, saved, folder))
             history.append(row)
             bar(row)
             last = e == epochs or not devices.host(state.active).any()

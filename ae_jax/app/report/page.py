@@ -202,7 +202,7 @@ def _results(results: Mapping[str, Any]) -> Results:
     rows, single = [], []
     for name in ordered(alone):
         m, other = metrics[name], beside[name]
-        values = [_measured(m)]
+        values = [measured(m)]
         if pca:
             values.append("" if other is None else _number(other.get("mean")))
         if many:
@@ -251,6 +251,11 @@ def _settings(settings: Mapping[str, Any], title: str = "") -> Settings:
     return Settings([(name, shown(value)) for name, value in flat(settings)], title)
 
 
+def drawn(picture: Picture) -> Image:
+    """A picture as the page has it."""
+    return _image(picture, _png(picture.draw()))
+
+
 def _image(picture: Picture, png: bytes) -> Image:
     data, kind = (png, "png") if len(png) <= 300_000 else (_jpeg(png), "jpeg")  # photographs: the page stays light
     width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")  # PNG's header, IHDR
@@ -277,7 +282,7 @@ def _number(value: Any, digits: int = 4) -> str:
     return "-" if value is None else plots.number(value, digits)
 
 
-def _measured(metric: Mapping[str, Any]) -> str:
+def measured(metric: Mapping[str, Any]) -> str:
     """Mean -+ half its interval, with as many decimals as the interval supports: two digits of the half."""
     value, low, high = (metric.get(which) for which in ("mean", "low", "high"))
     if value is None or low is None or high is None or not np.isfinite([value, low, high]).all():
