@@ -261,7 +261,7 @@ def test_every_network_trains(network, tmp_path, monkeypatch):
     name = "rbm" if network == "rbm" else "vae"
     options = ["--workdir", str(tmp_path / "r"), "--epochs", "1", "--quiet"]
     small = ["--likelihood-samples", "10"] if name == "vae" else []
-    small += ["--net-channels", "2", "3"] if network == "conv" else []
+    small += ["--net-channels", "2", "3"] if network in ("conv", "conv1d") else []
     cli.dispatch(["train", name, "--network", network, *options, *small])
     assert "could not be drawn" not in (tmp_path / "r" / "report.html").read_text()
     assert "test loss" in run_folder.Folder(tmp_path / "r").results()["metrics"]

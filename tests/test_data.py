@@ -511,7 +511,7 @@ def test_a_file_that_is_no_array_is_named(tmp_path):
     with pytest.raises(data.DataError, match=r"x.npy cannot be read as a NumPy file"):
         data.load(tmp_path / "x.npy")
     (tmp_path / "x.txt").write_text("x")
-    with pytest.raises(data.DataError, match=r"x.txt is neither a folder of images nor a .npy or .npz file"):
+    with pytest.raises(data.DataError, match=r"x.txt is neither a folder of images nor a .npy, .npz, .csv"):
         data.load(tmp_path / "x.txt")
     np.save(tmp_path / "one.npy", np.ones((1, 3)))
     with pytest.raises(data.DataError, match="1 example cannot be split in two"):

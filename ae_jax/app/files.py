@@ -5,6 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,9 @@ def read_examples(
     """The examples of `source` in the units of the run's data, such as [0, 1], and their names: [N, *shape], N names.
 
     Args:
-        source: a .npy or .npz file, or a folder of .npy files; an image, or a folder of them (in the order of their
-            names); for documents a text file, a folder of them, or some words; or the name of a data set, for its test
-            set. A name wins over a folder of that name, see `data.is_name`.
+        source: a .npy or .npz file, or a folder of .npy files; a table, .csv, .tsv or .parquet; an image, or a folder
+            of them (in the order of their names); for documents a text file, a folder of them, or some words; or
+            the name of a data set, for its test set. A name wins over a folder of that name, see `data.is_name`.
         shape: of one example.
         vocabulary: the words that x counts, if examples are documents.
         resize: scale images to the shape, after the crop of the options; always so if the run's own images were
@@ -63,14 +64,17 @@ def read_examples(
     if there and path.is_dir():
         data.tell_left_out(path, "texts" if vocabulary else "images")
     of_arrays = there and path.is_dir() and data.npy_files(path) and data.kind_of(path) == "arrays"
-    if standard is not None and not standard.pixels and suffix(path) not in (".npy", ".npz") and not of_arrays:
+    of_arrays = of_arrays or suffix(path) in (".npy", ".npz") or (there and data.is_table(path))
+    if standard is not None and not standard.pixels and not of_arrays:
         raise RunError(
             f"{source} is not an array, and this run learned from arrays of values outside [0, 1] (--data-range): give "
-            "a .npy or .npz file in the units of its training data"
+            "a .npy, .npz, .csv or .parquet file in the units of its training data"
         )
-    if suffix(path) in (".npy", ".npz") or of_arrays:
+    if of_arrays:
         files = data.npy_files(path) if path.is_dir() else [path]
-        arrays = [a[None] if a.shape == tuple(shape) else a for a in map(read_array, files)]  # one example alone
+        of_table = partial(read_rows, columns=options.get("columns", ()), label=options.get("label"))
+        read = of_table if data.is_table(path) else read_array
+        arrays = [a[None] if a.shape == tuple(shape) else a for a in map(read, files)]  # one example alone
         names = [f"{file.name}[{i}]" for file, array in zip(files, arrays, strict=True) for i in range(len(array))]
         if len({array.shape[1:] for array in arrays}) > 1:
             raise RunError(f"the .npy files in {path} hold examples of different shapes")
@@ -142,6 +146,16 @@ def named(files: Sequence[Path], root: Path) -> list[str]:
 def cell(name: Any) -> str:
     """A name as a field of a tab-separated table: one line, not blank, without quotes, which some readers parse."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", str(name)).replace('"', "'").strip() or "(no name)"
+
+
+def read_rows(path: Path, columns: Sequence[str] = (), label: str | None = None) -> np.ndarray:
+    """The numbers of a table's columns, by default all of them but the label: [N, D].
+
+    Raises DataError for a column that is not there or not of numbers, and for a missing value.
+    """
+    table, x, names = data.tables.examples(path, columns, label)
+    data.tables.check_complete(table, x, names, "fill them in, or leave these rows out")
+    return x
 
 
 def read_array(path: Path) -> np.ndarray:

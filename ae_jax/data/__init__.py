@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from ..checks import needs
 from ..errors import warn
+from . import tables
 from .binary import binarise, dynamic_binarise
 from .dataset import DataError, Dataset, check_options, expanded, options_of, unit_interval, validation_split
 from .disk import suffix
@@ -35,6 +36,7 @@ from .stream import (
     stream_options_for,
     write_shards,
 )
+from .tables import is_table, table
 from .text import bags, counts, read_texts, reuters, texts, tokens
 from .tfds import WITHOUT, find, known_names, prepared, prepared_in
 from .toys import digits, photos, red_and_blue
@@ -100,6 +102,7 @@ OPTIONS: dict[str, Callable[..., Dataset]] = {
     "variants": variants,
     "TensorFlow Datasets": prepared,
     "arrays": arrays,
+    "tables": table,
     "folder": folder,
     "texts": texts,
     "reuters": reuters,
@@ -114,6 +117,7 @@ SOURCES = {
     "variants": "digits turned, on noise or on photographs: the harder forms of MNIST, or of any grey images",
     "mnist, fashion_mnist, cifar10, ...": "any image set of TensorFlow Datasets, from TFDS_DATA_DIR or downloaded",
     "FILE.npy, FILE.npz": "arrays: one; x and y; train and test; or x_train, y_train, x_test, y_test",
+    "FILE.csv, FILE.tsv, FILE.parquet": "tables: a row an example, a column of numbers a feature, one column the label",
     "FOLDER of .npy files": "arrays in parts, with train/ and test/ if there, of any size: only by --stream",
     "reuters": "Reuters-21578 by NLTK: 7769 + 3019 news items as words' probabilities, 90 topics",
     "FOLDER of .txt files": "documents, as probabilities of the commonest words, with train/ and test/ if there",
@@ -124,12 +128,13 @@ SOURCES = {
 def load(source: str | Path, **options: Any) -> Dataset:
     """Data by name or path, float32. The result unpacks as train and test, and `print` describes it.
 
-    Values lie in [0, 1], but for arrays that are loaded with another `range`.
+    Values lie in [0, 1], but for tables, and arrays that are loaded with another `range`.
 
     A word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder of that
     name, then a set to download; a source that looks like a path is one (see `is_name`). Options are the keyword
     arguments of the source's own function: `digits`, `photos`, `shapes`, `red_and_blue`, `variants`, `reuters`,
-    `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz), `folder` (images), `texts` (a folder of text files).
+    `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz), `table` (.csv, .tsv, .parquet), `folder` (images), `texts`
+    (a folder of text files).
 
     Args:
         source: a name or a path.
@@ -184,7 +189,13 @@ def tell_shadowed(source: str | Path, data_dir: str | Path | None = None) -> Non
 
 def _looks_like_path(source: str | Path) -> bool:
     name = str(source)
-    return isinstance(source, Path) or name.startswith((".", "~", os.sep)) or suffix(name) in (".npy", ".npz")
+    known = (".npy", ".npz", *tables.SUFFIXES)
+    return isinstance(source, Path) or name.startswith((".", "~", os.sep)) or suffix(name) in known
+
+
+def default_range(source: str | Path) -> RangeName:
+    """The range of a source's values where the user names none."""
+    return "standardised" if is_table(source) else "unit"
 
 
 def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[..., Dataset], tuple[Any, ...]]:
@@ -200,8 +211,10 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
         return (texts if kind == "texts" else folder), (path,)
     if path.is_file() and suffix(path) in (".npy", ".npz"):
         return arrays, (path,)
+    if path.is_file() and is_table(path):
+        return table, (path,)
     if path.exists():
-        raise DataError(f"{path} is neither a folder of images nor a .npy or .npz file")
+        raise DataError(f"{path} is neither a folder of images nor a .npy, .npz, .csv, .tsv or .parquet file")
     if _looks_like_path(source):
         raise DataError(f"there is no file or folder {path.absolute()}")
     base, names = name.partition(":")[0].partition("/")[0], [*NAMED, *known_names(data_dir)]
@@ -210,8 +223,8 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
         meant = f"; did you mean {' or '.join(near)}?" if near else "."
         raise DataError(
             f"there is no data called {name!r}, nor a file or folder{meant} "
-            f"Known are {', '.join(NAMED)}, the names of TensorFlow Datasets (such as mnist), .npy and .npz files and "
-            "folders of images."
+            f"Known are {', '.join(NAMED)}, the names of TensorFlow Datasets (such as mnist), .npy, .npz, .csv and "
+            ".parquet files and folders of images."
         )
     return prepared, (name,)
 
@@ -235,6 +248,7 @@ __all__ = [
     "bags",
     "binarise",
     "counts",
+    "default_range",
     "digits",
     "dynamic_binarise",
     "files_read",
@@ -245,6 +259,7 @@ __all__ = [
     "image_files",
     "in_data_units",
     "is_name",
+    "is_table",
     "kind_of",
     "load",
     "normalise_patches",
@@ -270,6 +285,8 @@ __all__ = [
     "shard_size",
     "split",
     "stream_options_for",
+    "table",
+    "tables",
     "tell_left_out",
     "text_files",
     "texts",

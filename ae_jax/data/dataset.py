@@ -73,6 +73,7 @@ class Dataset:
     test_names: tuple[str, ...] = ()  # the files of the test examples, if each is a file
     scale: float | None = None  # the integer that means 1.0, if one was given; None: see `white`
     standard: Standard | None = None  # of real values; None: values in [0, 1]
+    columns: tuple[str, ...] = ()  # the names of x [N, D], of a table
 
     def __iter__(self) -> Iterator[Batch]:
         return iter((self.train, self.test))
@@ -273,6 +274,7 @@ def from_parts(
     vocabulary: tuple[str, ...] = (),
     names: dict[str, list[str]] | None = None,
     scale: float | None = None,
+    columns: tuple[str, ...] = (),
 ) -> Dataset:
     """A dataset from the splits its source has: "train", and perhaps "test" and "validation".
 
@@ -308,4 +310,5 @@ def from_parts(
         vocabulary=vocabulary,
         test_names=tuple(names.get("test", ())),
         scale=scale,
+        columns=columns,
     )

@@ -294,7 +294,7 @@ def _source_rows(path: Path, found: Prepared, split: dict) -> Callable[[np.ndarr
 
 # ------------------------------------------------------------------------------------- sets to prepare
 
-WITHOUT = "digits, photos, shapes, .npy and .npz files and folders of images work without"
+WITHOUT = "digits, photos, shapes, arrays, tables and folders of images work without"
 
 
 def reachable(url: str, timeout: float = 3.0) -> bool:

@@ -5,13 +5,20 @@ from collections.abc import Callable
 from ..core import Autoencoder
 from .common import ACTIVATIONS, activation, join, log_inputs, pair, residual
 from .conv import conv
+from .conv1d import conv1d
 from .critic import conv_critic
 from .functions import from_nets
 from .mlp import linear, mlp, rbm
 from .precision import PrecisionName, rounded
 from .stack import layers_of, stack, stacked, unrolled
 
-NETWORKS: dict[str, Callable[..., Autoencoder]] = {"mlp": mlp, "linear": linear, "conv": conv, "rbm": rbm}
+NETWORKS: dict[str, Callable[..., Autoencoder]] = {
+    "mlp": mlp,
+    "linear": linear,
+    "conv": conv,
+    "conv1d": conv1d,
+    "rbm": rbm,
+}
 
 __all__ = [
     "ACTIVATIONS",
@@ -19,6 +26,7 @@ __all__ = [
     "PrecisionName",
     "activation",
     "conv",
+    "conv1d",
     "conv_critic",
     "from_nets",
     "join",

@@ -37,14 +37,15 @@ class Convolution(nn.Module):
     """A convolution with a bias; or, where `size` is given, a transposed one that makes images of it."""
 
     features: int
-    kernel: int
+    kernel: int | Size  # its side, or its height and width
     stride: int
     scheme: InitName
     size: Size | None = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        sides = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
+        shape = (*sides, x.shape[-1], self.features)
         kernel_init, bias_init = common.initializers(self.scheme, prod(shape[:3]))
         kernel = self.param("kernel", kernel_init, shape, jnp.float32)
         bias = self.param("bias", bias_init, (self.features,), jnp.float32)
@@ -59,7 +60,7 @@ class Encoder(nn.Module):
     """Levels of convolution, activation, pooling if any, dropout; then dense layers."""
 
     channels: Sequence[int]
-    kernel: int
+    kernel: int | Size
     stride: int
     down: Down
     activation: Activation
@@ -85,7 +86,7 @@ class Decoder(nn.Module):
 
     channels: Sequence[int]
     sizes: Sequence[Size]
-    kernel: int
+    kernel: int | Size
     stride: int
     up: Up
     activation: Activation

@@ -301,7 +301,7 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
         if "outputs" not in inspect.signature(make_net).parameters:
             raise ValueError(
                 f"likelihood {settings.hyper['likelihood']} needs {outputs} outputs for each number of x, which the "
-                f"network {settings.network} cannot give: choose mlp or conv"
+                f"network {settings.network} cannot give: choose mlp, conv or conv1d"
             )
         options = options | {"outputs": outputs}
     with plugins.named(settings.network):

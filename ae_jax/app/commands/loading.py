@@ -51,7 +51,8 @@ def range_of(settings: Settings, standard: data.Standard | None) -> tuple[data.R
     Raises ValueError for a range that binary pixels cannot be drawn from, and RunError for a source in [0, 1] and a run
     whose training data were not.
     """
-    kind, options = settings.data_options.get("range", "unit"), settings.data_options
+    options = settings.data_options
+    kind = options.get("range") or data.default_range(settings.data)
     if kind != "unit" and settings.binarise is not None:
         raise ValueError(
             f"binarise={settings.binarise} draws pixels by their values in [0, 1], and range={kind} takes any values: "
@@ -68,7 +69,7 @@ def check_units(source: str, standard: data.Standard | None) -> None:
     if standard is not None and not standard.pixels:
         raise RunError(
             f"{source} is read as values in [0, 1], and this run learned from arrays of other values (--data-range): "
-            "give a .npy or .npz file in the units of its training data"
+            "give a .npy, .npz, .csv or .parquet file in the units of its training data"
         )
 
 
@@ -109,6 +110,16 @@ def load_streams(settings: Settings, standard: data.Standard | None = None) -> S
     streams = Streams(sources, in_units(train, 0), held_out, in_units(sources.test, 1))
     seen, test = (batch._replace(x=ranges.apply(standard, batch.x)) for batch in (seen, test))
     return Splits(dataset=dataset, train=seen, validation=None, test=test, streams=streams, standard=standard)
+
+
+def of_table(settings: Settings, dataset: data.Dataset) -> Settings:
+    """The settings with the range, columns and classes of a table, by which later inputs are read; others as given."""
+    if not dataset.columns:
+        return settings
+    kept = {k: v for k, v in settings.data_options.items() if k != "drop"}
+    named = {"label_classes": dataset.classes} if dataset.classes else {}
+    kind = {"range": kept.get("range") or data.default_range(settings.data)}
+    return replace(settings, data_options=kept | kind | {"columns": dataset.columns} | named)
 
 
 def load(settings: Settings, standard: data.Standard | None = None) -> Splits:
@@ -198,9 +209,10 @@ def check_likelihood(settings: Settings, splits: Splits) -> None:
         raise ValueError(f"likelihood multinomial wants counts of words, and {settings.data} has {given}: take another")
     if unit and (splits.standard is not None or low < 0 or high > 1):
         how = "" if splits.standard is None else f" with range={settings.data_options.get('range')}"
+        other = "give visible_units=gaussian, choose" if settings.algorithm == "rbm" else "choose"
         raise ValueError(
             f"{settings.algorithm} wants values in [0, 1], and {settings.data} has values from {low:.3g} to {high:.3g}"
-            f"{how}: choose another likelihood or member, or scale the data to lie in [0, 1]"
+            f"{how}: {other} another likelihood or member, or scale the data to lie in [0, 1]"
         )
     if chosen == "bernoulli" and words:
         raise ValueError(

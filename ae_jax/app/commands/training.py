@@ -29,6 +29,7 @@ from .loading import (
     kind_of,
     load,
     of_patches,
+    of_table,
 )
 
 
@@ -57,6 +58,7 @@ def train(
         raise ValueError(f"--likelihood-samples is {samples}; it must be at least 1")
     splits = load(settings)
     say(splits)
+    settings = of_table(settings, splits.dataset)
     if splits.standard is not None:
         kind = settings.data_options["range"]
         units = "in the data's own units" if kind == "as_is" else f"of {kind} values"

@@ -1,0 +1,295 @@
+"""Tables of numbers in `.csv`, `.tsv` and `.parquet` files: a row an example, a column a feature or the label."""
+
+import csv
+import difflib
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from ..checks import check_choice, needs
+from ..core import Batch
+from ..errors import counted, warn
+from .dataset import DataError, Dataset, expanded, from_parts, make_batch, standardised, unit_interval
+from .disk import suffix
+from .ranges import FLOATS, RangeName
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))  # a cell without a value, in lower case
+BOOLS = {"true": 1.0, "false": 0.0}
+Missing = Literal["refuse", "drop"]
+
+
+class Table(NamedTuple):
+    """The columns of a table: float64 [N] with NaN for missing values, or texts [N] where one is no number."""
+
+    path: Path
+    columns: dict[str, np.ndarray]
+    row: Callable[[int], str]  # the place of row i in the file, in words
+
+
+def is_table(path: str | Path) -> bool:
+    """Whether a file has the name of a table."""
+    return suffix(path) in SUFFIXES
+
+
+def read(path: Path) -> Table:
+    """The table in a file. The first line of a text has the names of the columns, unless it holds numbers alone.
+
+    Raises DataError for a file that is damaged, empty or ragged, and for two columns of one name.
+    """
+    try:
+        table = _parquet(path) if suffix(path) == ".parquet" else _text(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not table.columns or not len(next(iter(table.columns.values()))):
+        raise DataError(f"{path} holds no rows: give a table with a line of names and a line for each example")
+    return table
+
+
+def _text(path: Path) -> Table:
+    """A table of separated values. The separator is the commonest of comma, semicolon and tab in the first line."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=max(",;\t", key=first.count), skipinitialspace=True, strict=True)
+            lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text in UTF-8 (byte {error.start}): save it as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise DataError(f"{path} is not separated values ({error}): save it as CSV, one line a row") from error
+    if not lines:
+        raise DataError(f"{path} is empty: give a table with a line of names and a line for each example")
+    head = [cell.strip() for cell in lines[0][1]]
+    named = not all(map(_is_number, head))
+    body = lines[named:]
+    if ragged := next((line for line in body if len(line[1]) != len(head)), None):
+        wanted = f"the line of names has {len(head)}" if named else f"line {lines[0][0]} has {len(head)}"
+        raise DataError(
+            f"{path}: line {ragged[0]} has {len(ragged[1])} cells, and {wanted}: mend the line, or put cells with the "
+            "separator in quotes"
+        )
+    cells = list(zip(*(row for _, row in body), strict=True)) or [()] * len(head)
+    names = head if named else [""] * len(head)
+    places = [number for number, _ in body]
+    return _named(path, names, [_parsed(column) for column in cells], lambda i: f"line {places[i]}")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return cell.strip().lower() in MISSING - {""} or float(cell) is not None
+    except ValueError:
+        return False
+
+
+def _parsed(cells: Sequence[str]) -> np.ndarray:
+    """Cells as float64 with NaN for missing ones, or as texts if one is no number."""
+    plain = [cell.strip().lower() for cell in cells]
+    if (kinds := {cell for cell in plain if cell not in MISSING}) and kinds <= BOOLS.keys():
+        return np.array([BOOLS.get(cell, np.nan) for cell in plain])
+    try:
+        return np.array([np.nan if cell in MISSING else float(cell) for cell in plain], np.float64)
+    except ValueError:
+        return np.array([cell.strip() for cell in cells])
+
+
+def _parquet(path: Path) -> Table:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError(
+            f"{path} needs pyarrow, which is not installed: install it, or save the table as .csv"
+        ) from None
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except OSError:
+        raise
+    except Exception as error:  # pyarrow raises errors of its own
+        why = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read as a Parquet file ({why}); write it again, or save a .csv") from error
+    columns = []
+    for column in table.columns:
+        cells = column.to_pylist()
+        numbers = all(cell is None or isinstance(cell, bool | int | float) for cell in cells)
+        columns.append(
+            np.array([np.nan if cell is None else cell for cell in cells], np.float64)
+            if numbers
+            else np.array(["" if cell is None else str(cell) for cell in cells])
+        )
+    return _named(path, table.column_names, columns, lambda i: f"row {i + 1}")
+
+
+def _named(path: Path, names: Sequence[str], columns: Sequence[np.ndarray], row: Callable[[int], str]) -> Table:
+    """The table of columns. One without a name is called by its place, and left out if it counts the rows.
+
+    Raises DataError for two columns of one name.
+    """
+    if twice := [name for name, often in Counter(filter(None, names)).items() if often > 1]:
+        raise DataError(f"{path} has {names.count(twice[0])} columns called {twice[0]!r}: give each its own name")
+    found, counts = {}, any(names)
+    for place, (name, column) in enumerate(zip(names, columns, strict=True)):
+        index = (counts and not name) or name == "__index_level_0__"  # as pandas writes its index
+        if index and column.dtype.kind == "f" and len(column) > 1 and (np.diff(column) == 1).all():
+            warn(f"left out: column {place + 1} of {path}, which has no name and counts the rows")
+            continue
+        found[name or f"column {place + 1}"] = column
+    return Table(path, found, row)
+
+
+def column(table: Table, name: str) -> np.ndarray:
+    """A column by name. Raises DataError for a name that is not there."""
+    if name not in table.columns:
+        near = difflib.get_close_matches(name, table.columns, 1) or list(table.columns)[:10]
+        raise DataError(f"{table.path} has no column {name!r}; did you mean {', '.join(near)}?")
+    return table.columns[name]
+
+
+def numbers(table: Table, names: Sequence[str]) -> np.ndarray:
+    """Columns of numbers, [N, D] float64, NaN where a value is missing.
+
+    Raises DataError for a column that is not there, holds a cell that is no number, or an infinite value.
+    """
+    if lacking := [name for name in names if name not in table.columns]:
+        raise DataError(
+            f"{table.path} lacks the column {lacking[0]!r}, and {len(lacking)} of {len(names)} in all; its columns are "
+            f"{', '.join(list(table.columns)[:10])}{', ...' * (len(table.columns) > 10)}"
+        )
+    for name in names:
+        of = table.columns[name]
+        if of.dtype.kind != "f":
+            at = next(i for i, cell in enumerate(of) if cell.lower() not in MISSING and not _is_number(cell))
+            comma = "; numbers have a decimal point" if re.fullmatch(r"-?\d+,\d+", of[at]) else ""
+            raise DataError(
+                f"{table.path}: column {name!r} has {str(of[at])!r} in {table.row(at)}, which is no number{comma}. "
+                f"Leave the column out, drop={_word(name)}, name it as the label, label={_word(name)}, or write it as "
+                "numbers"
+            )
+        if np.isinf(of).any():
+            at = int(np.isinf(of).argmax())
+            raise DataError(f"{table.path}: column {name!r} has {of[at]} in {table.row(at)}; values are finite numbers")
+    return np.stack([table.columns[name] for name in names], 1)
+
+
+def check_complete(table: Table, x: np.ndarray, names: Sequence[str], advice: str) -> None:
+    """Raises DataError, with the advice, if a value of x [N, D] is missing."""
+    missing = np.isnan(x)
+    if missing.any():
+        i, d = np.argwhere(missing)[0]
+        rows = int(missing.any(1).sum())
+        raise DataError(
+            f"{table.path}: column {names[d]!r} has no value in {table.row(i)}; {rows} of {len(x)} rows lack one or "
+            f"more: {advice}"
+        )
+
+
+def labels(table: Table, name: str, classes: Sequence[str] = ()) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels [N], -1 for a missing one, and the names of the classes: words, or whole numbers, in their order.
+
+    With `classes`, numbers count these. Raises DataError for a column that is not there or has fractions, and for a
+    class that is not among `classes`.
+    """
+    of = column(table, name)
+    if of.dtype.kind == "f":
+        known = ~np.isnan(of)
+        if (odd := known & (of != np.round(of))).any():
+            at = int(odd.argmax())
+            raise DataError(
+                f"{table.path}: the label {name!r} has {of[at]:g} in {table.row(at)}; classes are words or whole "
+                "numbers. Leave label= out to learn from the column, or drop it"
+            )
+        of = np.array([str(int(value)) if there else "" for value, there in zip(of, known, strict=True)])
+        order: Callable[[Any], Any] = int
+    else:
+        known = np.array([cell.lower() not in MISSING for cell in of])
+        order = str
+    found = sorted(set(of[known].tolist()), key=order)
+    if classes and (new := [cell for cell in found if cell not in classes]):
+        at = int((of == new[0]).argmax())
+        raise DataError(
+            f"{table.path}: the label {name!r} has {str(new[0])!r} in {table.row(at)}; the classes of the run are "
+            f"{', '.join(classes)}"
+        )
+    place = {cell: i for i, cell in enumerate(classes or found)}
+    y = np.array([place[cell] if there else -1 for cell, there in zip(of, known, strict=True)], np.int32)
+    return y, tuple(classes or found)
+
+
+def examples(
+    path: Path, columns: Sequence[str] = (), label: str | None = None
+) -> tuple[Table, np.ndarray, tuple[str, ...]]:
+    """The table, the numbers of its columns [N, D], NaN where one is missing, and their names: by default all columns
+    but the label. A line on stderr tells of others.
+    """
+    table = read(path)
+    names = tuple(columns or (name for name in table.columns if name != label))
+    if extra := [name for name in table.columns if name not in (*names, label)]:
+        what = f"{counted(len(extra), 'column')} of {path} ({', '.join(extra[:3])}{', ...' * (len(extra) > 3)})"
+        warn(f"left out: {what}, which the run does not learn from")
+    return table, numbers(table, names), names
+
+
+def table(
+    path: str | Path,
+    *,
+    label: str | None = None,
+    drop: tuple[str, ...] = (),
+    columns: tuple[str, ...] = (),
+    label_classes: Annotated[tuple[str, ...], needs("label")] = (),
+    missing: Missing = "refuse",
+    range: RangeName = "standardised",
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """A table of numbers, `.csv`, `.tsv` or `.parquet`: a row an example, a column a feature.
+
+    Args:
+        path: the file.
+        label: the column of classes, words or whole numbers; learned from by members that take labels alone.
+        drop: columns to leave out.
+        columns: the columns to learn from, in this order; by default all but the label.
+        label_classes: the classes in the order of their numbers; by default those in the column, sorted.
+        missing: refuse rows that lack a value, or drop them.
+        range: of the values: standardised, each column of mean 0 and deviation 1 on train; or unit, normalised, as_is.
+        test_fraction: the fraction of the rows to hold out.
+        seed: of that split.
+
+    Raises:
+        DataError: an unreadable file, a column that is not there or not of numbers, or a missing value.
+    """
+    check_choice("missing", missing, get_args(Missing), error=DataError)
+    if range != FLOATS:
+        check_choice("range", range, get_args(RangeName), error=DataError)
+    path = expanded(path)
+    found = read(path)
+    for name in (*drop, *(() if label is None else (label,))):
+        column(found, name)
+    if both := set(drop) & {*columns, label}:
+        raise DataError(f"drop leaves out the column {sorted(map(str, both))[0]!r}, which another option names")
+    names = columns or tuple(name for name in found.columns if name not in (*drop, label))
+    if not names:
+        raise DataError(f"{path} has no column left to learn from; its columns are {', '.join(found.columns)}")
+    x = numbers(found, names)
+    y, classes = (None, ()) if label is None else labels(found, label, label_classes)
+    if missing == "refuse":
+        worst = names[int(np.isnan(x).sum(0).argmax())]
+        check_complete(
+            found, x, names, f"leave these rows out, missing=drop, or a column, drop={_word(worst)}, or fill them in"
+        )
+    elif (whole := ~np.isnan(x).any(1)).sum() < len(x):
+        warn(f"left out: {(~whole).sum()} of {len(x)} rows of {path}, which lack a value")
+        x, y = x[whole], None if y is None else y[whole]
+        if not len(x):
+            raise DataError(f"{path} has no row with all values: leave out the columns that lack most, by drop=")
+    (scaled,) = unit_interval([x], str(path), kind=range)
+    parts: dict[str, Batch] = {"train": make_batch(scaled, y)}
+    whole_set = from_parts(path.stem, parts, str(path), test_fraction, seed, classes=classes, columns=tuple(names))
+    return standardised(whole_set, range)
+
+
+def _word(name: str) -> str:
+    """A column's name as an option takes it."""
+    return f'"{name}"' if re.search(r"\s", name) else name
