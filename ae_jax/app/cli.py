@@ -86,6 +86,7 @@ def train(arguments: list[str]) -> None:
         keep=options.keep,
         samples=options.likelihood_samples,
         quiet=options.quiet,
+        restart_schedule=options.restart_schedule,
         mesh=devices.layout(options.parallel, len(settings.seeds), options.devices),
     )
     if failed := results.get("failed"):

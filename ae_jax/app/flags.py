@@ -27,6 +27,8 @@ class RunOptions:
     # No settings of a run: its numbers do not depend on them, or they give a setting in another form (seeds, stream).
     workdir: Path | None = None
     """Folder of the run; by default a folder under runs/, named by the settings. The same command resumes the run."""
+    restart_schedule: bool = False
+    """Begin the schedule of the learning rate anew where a run goes on for more epochs than it was to have."""
     stream: bool = False
     """Read the data in shards while learning, never all at once; each of many processes reads its own part. For a .npy
     file, a folder of .npy files or of images, and a prepared set of TensorFlow Datasets."""

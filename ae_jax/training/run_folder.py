@@ -10,7 +10,7 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,15 +44,19 @@ class Folder:
         self.partial: dict[str, Any] = {}  # sums over the shards done in the epoch of the restored checkpoint
 
     @contextlib.contextmanager
-    def opened(self, settings: "dict[str, Any] | Settings", *, keep: int = 3) -> Iterator["Folder"]:
+    def opened(
+        self, settings: "dict[str, Any] | Settings", *, keep: int = 3, renew: Sequence[str] = ()
+    ) -> Iterator["Folder"]:
         """Holds the folder for a run with these settings: a dict of JSON's types, or `settings.Settings`.
 
         A run with `Settings` whose algorithm `settings.build` makes can be opened by every command, and by
         `ae_jax.load_run` with its algorithm and data.
 
         The folder of a run that failed before its first checkpoint takes other settings. `keep` is the number of
-        checkpoints to leave. If many processes train together, the first one holds the folder for all, and all must
-        see it.
+        checkpoints to leave. `renew` names settings that may differ from those in config.json, and replace them there:
+        "epochs", where learning does not depend on their number; the earlier numbers are kept in config.json under
+        "lengths", and the results of the shorter run as results-EPOCHS.json. If many processes train together, the
+        first one holds the folder for all, and all must see it.
 
         Raises RunError if another process holds the folder, or if it has other settings or is not a run's; ValueError
         for a `keep` below 1.
@@ -61,13 +65,13 @@ class Folder:
         settings = settings if isinstance(settings, dict) else settings.to_json()
         token = devices.gather_texts(secrets.token_hex(8))[0]
         with contextlib.ExitStack() as stack:
-            devices.run_in_first(lambda: stack.enter_context(self._held(settings, token)))
+            devices.run_in_first(lambda: stack.enter_context(self._held(settings, token, renew)))
             self._seen(token)
             self._keep = keep
             yield self
 
     @contextlib.contextmanager
-    def _held(self, settings: dict[str, Any], token: str) -> Iterator[None]:
+    def _held(self, settings: dict[str, Any], token: str, renew: Sequence[str]) -> Iterator[None]:
         config = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; a run needs a folder: choose another --workdir")
@@ -95,12 +99,16 @@ class Folder:
             lock.write(token)
             lock.flush()
             os.fsync(lock.fileno())
-            changed = self._changed(settings) if config.exists() else None
+            renewed = {name: settings[name] for name in renew if name in settings and self.taken()}
+            changed = self._changed(settings, set(renewed)) if config.exists() else None
+            if changed == "" and renewed:
+                self._renew(renewed)
             if changed:
-                if self.begun() or self._finished() or self._aside():
+                if self.taken():
                     raise RunError(
                         f"{self.path} holds a run with other settings:\n{changed}\n"
-                        "Give the same settings to go on; for others (more epochs, too) choose another --workdir."
+                        "Give the same settings to go on (--epochs alone may be more); for others choose another "
+                        "--workdir."
                     )
                 warn(
                     f"{self.path} has other settings and no checkpoint: the run there learned nothing, and the new "
@@ -126,8 +134,29 @@ class Folder:
             return False
         return True
 
-    def _finished(self) -> bool:
-        return (self.path / "results.json").exists()
+    def taken(self) -> bool:
+        """Whether the folder holds anything that a run has learned."""
+        return self.begun() or (self.path / "results.json").exists() or bool(self._aside())
+
+    def _renew(self, settings: dict[str, Any]) -> None:
+        """Replaces settings in config.json. Results of another number of epochs are set aside first."""
+        content = self.config()
+        before, settings = content["settings"], json.loads(json.dumps(settings))
+        if all(name in before and before[name] == value for name, value in settings.items()):
+            return
+        if settings.get("epochs", before.get("epochs")) != before.get("epochs"):
+            content["lengths"] = [*content.get("lengths", ()), {"epochs": before["epochs"], "reached": self.reached()}]
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(self.path / "results.json", unused(self.path / f"results-{before['epochs']}.json"))
+        write_sealed(self.path / "config.json", content | {"settings": before | settings})
+
+    def reached(self) -> int:
+        """The epochs of the newest undamaged checkpoint, with one that was begun; 0 without a checkpoint."""
+        for number in reversed(self._numbers()):
+            with contextlib.suppress(checkpoints.Damaged), self._readable(number) as place:
+                about = checkpoints.read_meta(place)
+                return about["epoch"] + bool(about["partial"])
+        return 0
 
     def _aside(self) -> list[Path]:
         """Damaged checkpoints that were moved aside."""
@@ -155,9 +184,10 @@ class Folder:
                 f"file:{''.join(lines)}\nGive all the same --workdir, on a file system that all share."
             )
 
-    def _changed(self, settings: dict[str, Any]) -> str:
-        """The settings that differ from those in config.json, a line each."""
-        before, now = devices.flat(self.config()["settings"]), devices.flat(json.loads(json.dumps(settings)))
+    def _changed(self, settings: dict[str, Any], free: Collection[str]) -> str:
+        """The settings, but for the `free` ones, that differ from those in config.json, a line each."""
+        kept = lambda given: devices.flat({name: value for name, value in given.items() if name not in free})
+        before, now = kept(self.config()["settings"]), kept(json.loads(json.dumps(settings)))
         differ = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
         return "\n".join(f"  {k}: {_brief(before.get(k))} there, {_brief(now.get(k))} now" for k in differ)
 

@@ -1,7 +1,7 @@
 """A run's settings, as `config.json` keeps them, and the algorithm that they describe."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from inspect import get_annotations
 from math import prod
@@ -107,6 +107,8 @@ class Settings:
     """The metric that chooses the best epoch; ae-jax list gives the better direction of each."""
     patience: int | None = None
     """Epochs without a better validation metric after which a seed stops; with --validation, or a validation split."""
+    # (epoch, planned): after that epoch the schedule of a run of so many planned epochs ended, and began anew
+    restarts: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         arguments.check_length(1 if self.epochs is None else self.epochs, self.batch_size)
@@ -128,8 +130,9 @@ class Settings:
             raise RunError(f"the settings in config.json are not of this version of ae_jax ({error})") from None
 
 
-# Fields of `Settings` that are no option of their own: the command's argument, --seed and --seeds, groups of options.
-GROUPS = {"algorithm", "seeds", "hyper", "network_options", "data_options", "optimizer"}
+# Fields of `Settings` that are no option of their own: the command's argument, --seed and --seeds, groups of options,
+# --restart-schedule.
+GROUPS = {"algorithm", "seeds", "hyper", "network_options", "data_options", "optimizer", "restarts"}
 FLAGS = {"name": "optimizer"}  # options of `OptimizerSettings` under another name than the field's
 
 
@@ -151,16 +154,14 @@ def of_options(given: Mapping[str, Any], **groups: Any) -> Settings:
     return Settings(**{k: v for k, v in given.items() if k not in names}, optimizer=own, **groups)
 
 
-def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer:
+def optimizer(
+    settings: OptimizerSettings, epochs: int, steps: int, restarts: Sequence[tuple[int, int]] = ()
+) -> Optimizer:
     """The optax optimizer for a run of `epochs` epochs of `steps` steps.
 
     Clipping by the global norm comes first, then the method, then decoupled weight decay on weights (not
-    biases), then the learning rate: a linear warm-up, then the schedule.
+    biases), then the learning rate: a linear warm-up, then the schedule; both begin anew at `Settings.restarts`.
     """
-    total = epochs * steps
-    if not 0 <= settings.warmup_epochs < epochs:
-        raise ValueError(f"warmup_epochs is {settings.warmup_epochs}; the run has {counted(epochs, 'epoch')}")
-    warm = warm_steps(settings, total, steps)
     for name, wanted in asked_of(OptimizerSettings, Range).items():
         wanted.check(name, getattr(settings, name))
     if not 0 <= settings.momentum < 1:
@@ -172,6 +173,23 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
         "adagrad": lambda: optax.scale_by_rss(),
         "adadelta": lambda: optax.scale_by_adadelta(),
     }
+    check_choice("optimizer", settings.name, methods)
+    begins, ends = [0, *(at for at, _ in restarts)], [*(planned for _, planned in restarts), epochs]
+    rates = [rate(settings, end - begin, steps) for begin, end in zip(begins, ends, strict=True)]
+    whole = optax.join_schedules(rates, [begin * steps for begin in begins[1:]]) if restarts else rates[0]
+    parts = [optax.clip_by_global_norm(settings.clip)] if settings.clip is not None else []
+    parts.append(methods[settings.name]())
+    if settings.weight_decay:
+        parts.append(optax.add_decayed_weights(settings.weight_decay, mask=is_weight))
+    return optax.chain(*parts, optax.scale_by_learning_rate(whole))
+
+
+def rate(settings: OptimizerSettings, epochs: int, steps: int) -> optax.Schedule:
+    """The learning rate over updates: the warm-up and the schedule of a run of `epochs` epochs of `steps` steps."""
+    total = epochs * steps
+    if not 0 <= settings.warmup_epochs < epochs:
+        raise ValueError(f"warmup_epochs is {settings.warmup_epochs}; the run has {counted(epochs, 'epoch')}")
+    warm = warm_steps(settings, total, steps)
     rest = total - warm
     schedules = {
         "constant": lambda: optax.constant_schedule(settings.lr),
@@ -180,15 +198,16 @@ def optimizer(settings: OptimizerSettings, epochs: int, steps: int) -> Optimizer
         "exponential": lambda: optax.exponential_decay(settings.lr, rest, 0.01),
     }
     check_choice("schedule", settings.schedule, schedules)
-    check_choice("optimizer", settings.name, methods)
-    rate = schedules[settings.schedule]()
-    if warm:
-        rate = optax.join_schedules([optax.linear_schedule(0.0, settings.lr, warm), rate], [warm])
-    parts = [optax.clip_by_global_norm(settings.clip)] if settings.clip is not None else []
-    parts.append(methods[settings.name]())
-    if settings.weight_decay:
-        parts.append(optax.add_decayed_weights(settings.weight_decay, mask=is_weight))
-    return optax.chain(*parts, optax.scale_by_learning_rate(rate))
+    after = schedules[settings.schedule]()
+    return optax.join_schedules([optax.linear_schedule(0.0, settings.lr, warm), after], [warm]) if warm else after
+
+
+def of_length(settings: OptimizerSettings, lengths: tuple[int, int], steps: int) -> str:
+    """The option with which the learning rate depends on the length of a run, one of two numbers of epochs; or ""."""
+    if settings.schedule != "constant":
+        return f"schedule={settings.schedule}"
+    warm = {warm_steps(settings, epochs * steps, steps) for epochs in lengths}
+    return f"warmup_epochs={settings.warmup_epochs:g}" if len(warm) > 1 else ""
 
 
 def warm_steps(settings: OptimizerSettings, total: int, steps: int) -> int:
@@ -317,7 +336,9 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
         noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
         size = {"examples": examples} if "examples" in inspect.signature(make).parameters else {}
         with plugins.named(settings.algorithm):
-            made = make(noisy, optimizer(settings.optimizer, epochs, steps), **used(make, hyper), **size)
+            made = make(
+                noisy, optimizer(settings.optimizer, epochs, steps, settings.restarts), **used(make, hyper), **size
+            )
         _check_made(f"the algorithm {settings.algorithm}", made, Algorithm)
         return made
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ from ...data.disk import strict
 from ...errors import RunError, counted, warn
 from ...evaluation import diagnosis
 from ...training import arguments, devices, loop, provenance, run_folder
-from ...training.settings import Settings, as_recorded, build, check_options, check_updates, completed, with_map_latents
+from ...training.settings import (
+    Settings,
+    as_recorded,
+    build,
+    check_options,
+    check_updates,
+    completed,
+    of_length,
+    with_map_latents,
+)
 from . import measuring, reporting, runs
 from .loading import (
     bounded,
@@ -42,10 +52,12 @@ def train(
     keep: int = 3,
     samples: int | None = None,
     quiet: bool = False,
+    restart_schedule: bool = False,
     mesh: Mesh | None = None,
 ) -> dict[str, Any]:
-    """Trains, evaluates and reports into `workdir`; goes on where an earlier call was stopped.
+    """Trains, evaluates and reports into `workdir`; goes on where an earlier call was stopped, or for more epochs.
 
+    `restart_schedule` begins the schedule of the learning rate anew where the run goes on for more epochs.
     `mesh` spreads seeds and batches over devices, see `devices`. Of many processes that train together the first one
     evaluates and reports; the others return nothing. `samples` are for the log-likelihood, `SAMPLES` by default.
 
@@ -70,6 +82,9 @@ def train(
     learned: Any = splits.streams or splits  # both have train and validation
     examples = len(splits.streams.train.source if splits.streams else splits.train.x)
     settings = completed(with_map_latents(settings, shape), examples, kind_of(splits), classes_of(splits))
+    folder = run_folder.Folder(workdir)
+    restarts, renew = devices.broadcast(lambda: going_on(settings, folder, restart_schedule, examples))
+    settings = replace(settings, restarts=tuple((at, planned) for at, planned in restarts))
     recorded = settings.to_json() | {
         "shape": list(shape),
         "validated": learned.validation is not None,
@@ -114,7 +129,6 @@ def train(
     arguments.check_monitor(algorithm, learned.train, settings.best, validated=learned.validation is not None)
     if settings.best != "loss" and learned.validation is None:
         say(f"note: best is {settings.best}, which chooses among epochs by held-out data alone: give a validation set")
-    folder = run_folder.Folder(workdir)
 
     def known() -> dict[str, Any]:
         """The settings to record; those of an older run lack some."""
@@ -136,7 +150,7 @@ def train(
             return None
         return results
 
-    with folder.opened(devices.broadcast(known), keep=keep):
+    with folder.opened(devices.broadcast(known), keep=keep, renew=renew):
         if (results := devices.broadcast(found)) is not None:
             if not devices.first():
                 return {}
@@ -187,6 +201,50 @@ def train(
     if (page := folder.path / "report.html").exists():
         say(f"report: {page}")
     return results
+
+
+def going_on(
+    settings: Settings, folder: run_folder.Folder, restart: bool, examples: int
+) -> tuple[tuple[tuple[int, int], ...], tuple[str, ...]]:
+    """The `Settings.restarts` with which a run goes on in a folder, and the settings that may differ from its own.
+
+    A run whose learning rate does not depend on its length takes another number of epochs. So does any other, if its
+    schedule is to restart.
+
+    Raises RunError for fewer epochs than are done and for a schedule of another length, ValueError where nothing can
+    restart.
+    """
+    exists = (folder.path / "config.json").exists()
+    before = folder.config()["settings"] if exists else {}
+    earlier, epochs = before.get("epochs"), settings.epochs
+    assert epochs is not None  # see completed
+    if earlier is None or not folder.taken():
+        if restart:
+            raise ValueError(f"restart_schedule=True has no effect: {folder.path} holds no run to go on; leave it out")
+        return settings.restarts, ()
+    restarts = tuple((int(at), int(planned)) for at, planned in before.get("restarts", ()))
+    if earlier == epochs or settings.restarts not in ((), restarts):
+        return settings.restarts or restarts, ()
+    if epochs < (reached := folder.reached()):
+        raise RunError(
+            f"{folder.path} has done {counted(reached, 'epoch')} of {earlier}, and epochs={epochs} asks for fewer: "
+            f"give epochs={earlier} to go on or to see its results, or choose another --workdir"
+        )
+    begun = restarts[-1][0] if restarts else 0
+    steps = -(-examples // settings.batch_size)
+    matters = of_length(settings.optimizer, (earlier - begun, epochs - begun), steps)
+    if not restart:
+        if matters:
+            raise RunError(
+                f"{folder.path} was to have {counted(earlier, 'epoch')}, and with {matters} its learning rate depends "
+                f"on that number: give --restart-schedule to begin the schedule anew after epoch {reached}, or choose "
+                "another --workdir"
+            )
+    elif not matters and not settings.optimizer.warmup_epochs:
+        raise ValueError("restart_schedule=True has no effect: the learning rate is constant; leave it out")
+    elif reached > begun:
+        restarts = (*restarts, (reached, earlier))
+    return restarts, ("epochs", "restarts")
 
 
 def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> str:
