@@ -1,12 +1,15 @@
 """Going on: a run of more epochs, and one from another run's params."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
 from test_cli import without_report
 
+import ae_jax
+from ae_jax import data
 from ae_jax.app import cli
 from ae_jax.app.commands import runs
 from ae_jax.errors import RunError
@@ -110,3 +113,43 @@ def test_a_schedule_begins_anew_after_the_epochs_of_its_restarts():
 )
 def test_what_of_a_learning_rate_depends_on_the_length(chosen, lengths, told):
     assert settings.of_length(OptimizerSettings(**chosen), lengths, 4) == told
+
+
+# --------------------------------------------------------------------------------------------- data that moved
+
+
+def test_data_that_have_moved_are_named_anew(points, tmp_path, monkeypatch, capsys):
+    (place := tmp_path / "here").mkdir()
+    shutil.copy(points, place / "x.npz")
+    monkeypatch.chdir(tmp_path)
+    where, small = tmp_path / "run", ["--epochs", 1]
+    train("autoencoder", "here/x.npz", where, *small)
+    assert config(where)["settings"]["data"] == str(place / "x.npz")
+    monkeypatch.chdir(place)  # the place is known from everywhere
+    assert len(runs.load_own(runs.open_run(where)).train.x)
+    monkeypatch.chdir(tmp_path)
+    place.rename(tmp_path / "there")
+    told = r"were in .*here/x\.npz, and nothing is there now: .* report and project take --data PLACE"
+    for command in (["evaluate", where, "--quiet"], ["report", where], ["project", where, tmp_path / "projector"]):
+        with pytest.raises(RunError, match=told):
+            cli.dispatch(list(map(str, command)))
+    with pytest.raises(data.DataError, match=r"here/x\.npz.* learned from it: if it has moved, give its new place by"):
+        train("autoencoder", "here/x.npz", where, *small)
+    cli.dispatch(["project", str(where), str(tmp_path / "projector"), "--data", "there/x.npz"])
+    assert len(ae_jax.load_run(where, data="there/x.npz").data.train.x)
+    np.savez(tmp_path / "other.npz", x=np.ones((40, 4), np.float32))
+    with pytest.raises(RunError, match="other settings:\n  data: "):
+        train("autoencoder", "other.npz", where, *small)
+    with pytest.raises(RunError, match="changed since this run was trained"):
+        cli.dispatch(["project", str(where), str(tmp_path / "projector"), "--data", "other.npz"])
+    capsys.readouterr()
+    train("autoencoder", "there/x.npz", where, *small)
+    assert f"read from {tmp_path / 'there' / 'x.npz'} from now on" in capsys.readouterr().err
+    assert len(runs.load_own(runs.open_run(where)).train.x)
+    older = config(where)
+    older["settings"]["data"] = "there/x.npz"  # as older versions recorded it
+    del older["seal"]
+    (where / "config.json").write_text(json.dumps(older))
+    train("autoencoder", "there/x.npz", where, *small)
+    assert config(where)["settings"]["data"] == str(tmp_path / "there" / "x.npz")
+    assert capsys.readouterr().err == ""

@@ -195,15 +195,16 @@ def sample(
     print(f"{x.shape} samples written to {out}: {kind}")
 
 
-def report(workdir: Path, /) -> None:
+def report(workdir: Path, /, *, data: str | None = None) -> None:
     """Write report.html and its pictures again.
 
     Args:
         workdir: folder of the run.
+        data: the place of the run's data, where they have moved.
     """
     from .commands import reporting
 
-    print(reporting.make_report(workdir))
+    print(reporting.make_report(workdir, data))
 
 
 def runs(folder: Path = Path("runs"), /) -> None:
@@ -325,6 +326,7 @@ def project(
     *,
     seed: int | None = None,
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 2000,
+    data: str | None = None,
 ) -> None:
     """Write codes, labels and pictures of test examples for TensorBoard's Embedding Projector.
 
@@ -333,10 +335,11 @@ def project(
         out: folder to write to; by default the folder projector in the run's.
         seed: one of the run's seeds; the first by default.
         n: the number of examples.
+        data: the place of the run's data, where they have moved.
     """
     from .commands import projecting
 
-    print("\n".join(map(str, projecting.project(workdir, out or workdir / "projector", seed, n))))
+    print("\n".join(map(str, projecting.project(workdir, out or workdir / "projector", seed, n, data))))
 
 
 def list_() -> None:

@@ -37,6 +37,7 @@ class Run:
     lacks: str = ""  # why algorithm and data cannot be made from the settings; "" if they can
     opened: OpenRun | None = None
     given: Algorithm | None = None
+    place: Path | str | None = None  # of the data, where they have moved
 
     @property
     def params(self) -> Params:
@@ -74,10 +75,15 @@ class Run:
         """
         if self.opened is None:
             raise RunError(f"{self.folder.path} does not say which data it learned from: {self.lacks}")
-        return load_own(self.opened)
+        return load_own(self.opened, self.place)
 
 
-def load_run(folder: Path | str, seed: int | None = None, algorithm: Algorithm | None = None) -> Run:
+def load_run(
+    folder: Path | str,
+    seed: int | None = None,
+    algorithm: Algorithm | None = None,
+    data: Path | str | None = None,
+) -> Run:
     """A run of `ae-jax train` or of `training.train`, from its newest checkpoint.
 
     Args:
@@ -85,6 +91,7 @@ def load_run(folder: Path | str, seed: int | None = None, algorithm: Algorithm |
         seed: the seed of `Run.params`; by default the first that did not fail.
         algorithm: the trained algorithm, for a run whose settings are a dict of the caller's own. The settings of other
             runs describe it.
+        data: the place of its data, where they have moved.
 
     Raises RunError for a folder that is no run's, that is damaged, or that has no checkpoint yet or no such seed, and
     for another algorithm than the trained one, as far as params and metrics tell.
@@ -103,6 +110,7 @@ def load_run(folder: Path | str, seed: int | None = None, algorithm: Algorithm |
             epoch=opened.epoch,
             opened=opened,
             given=algorithm,
+            place=data,
         )
     epoch, state = held.params()
     history = held.log()

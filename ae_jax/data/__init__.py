@@ -180,6 +180,24 @@ def paths_of(source: str | Path, options: dict[str, Any] | None = None) -> list[
     return [path] * os.path.exists(path)  # Path.exists raises for words longer than a file's name may be
 
 
+PLACES = ("of", "photographs", "data_dir", "manual_dir")  # options that may be files and folders
+
+
+def absolute(source: str | Path, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The source and its options with the paths of existing files and folders made absolute; names stay."""
+    full = lambda given: os.path.abspath(expanded(given)) if os.path.exists(expanded(given)) else str(given)
+    named = lambda given: is_name(given, options.get("data_dir"))
+    places = {name: options[name] for name in PLACES if options.get(name)}
+    placed = {name: str(of) if name == "of" and named(of) else full(of) for name, of in places.items()}
+    return str(source) if named(source) else full(source), options | placed
+
+
+def missing(source: str | Path) -> bool:
+    """Whether a source is written as a path, and nothing is there."""
+    name = str(source)
+    return (_looks_like_path(source) or os.sep in name) and not (os.path.exists(expanded(source)) or is_name(source))
+
+
 def tell_shadowed(source: str | Path, data_dir: str | Path | None = None) -> None:
     """A line on stderr where a name hides a file or folder that is called the same."""
     if is_name(source, data_dir) and os.path.exists(source):
@@ -231,6 +249,7 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
 
 __all__ = [
     "OPTIONS",
+    "PLACES",
     "SOURCES",
     "WITHOUT",
     "Crop",
@@ -244,6 +263,7 @@ __all__ = [
     "Stream",
     "Variant",
     "Whitening",
+    "absolute",
     "arrays",
     "bags",
     "binarise",
@@ -262,6 +282,7 @@ __all__ = [
     "is_table",
     "kind_of",
     "load",
+    "missing",
     "normalise_patches",
     "npy_files",
     "npy_source",

@@ -18,17 +18,18 @@ from . import runs
 from .runs import in_chunks
 
 
-def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000) -> list[Path]:
+def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000, place: str | None = None) -> list[Path]:
     """Codes of the first n test examples as TensorBoard's Embedding Projector reads them: the files written.
 
     vectors.tsv, metadata.tsv (labels and names of files, where there are any), sprite.png (for images) and
-    projector_config.pbtxt; projector.tensorflow.org loads the first two by hand.
+    projector_config.pbtxt; projector.tensorflow.org loads the first two by hand. `place` is that of the run's
+    data, where they have moved.
     """
     opened = runs.open_run(workdir, seed)
     check_folder(out, PROJECTED, *opened.sources)
     if n < 1:
         raise RunError(f"{n} examples are asked for; project at least 1 (-n)")
-    splits = runs.load_own(opened)
+    splits = runs.load_own(opened, place)
     x, y = np.asarray(splits.test.x[:n]), splits.test.y
     codes = in_chunks(opened.algorithm.encode, opened.params, x)
     out.mkdir(parents=True, exist_ok=True)

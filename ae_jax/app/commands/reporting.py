@@ -52,10 +52,10 @@ def decorate(folder: run_folder.Folder, algorithm: Algorithm, params: Params, sp
         )
 
 
-def make_report(workdir: Path) -> Path:
-    """Writes the report of a run again, also while it trains."""
+def make_report(workdir: Path, place: str | None = None) -> Path:
+    """Writes the report of a run again, also while it trains; `place` is that of its data, where they have moved."""
     opened = runs.open_run(workdir)
-    splits = runs.load_own(opened)
+    splits = runs.load_own(opened, place)
     results = opened.folder.results()
     if results is None:
         failed = {str(seed): e for seed, e in opened.trained.failed.items()}

@@ -116,9 +116,22 @@ def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
     )
 
 
-def load_own(opened: OpenRun) -> Splits:
-    """The data that a run was trained on. Raises RunError where they are no longer the same."""
-    content, settings, name = opened.folder.recorded(), opened.settings, opened.settings.data
+def load_own(opened: OpenRun, place: str | Path | None = None) -> Splits:
+    """The data that a run was trained on, from `place` where they have moved.
+
+    Raises RunError where they are missing, or no longer the same.
+    """
+    content, settings = opened.folder.recorded(), opened.settings
+    if place is not None:
+        settings = replace(settings, data=str(place))
+    elif data.missing(settings.data):
+        where = opened.folder.path
+        raise RunError(
+            f"the data of {where} were in {settings.data}, and nothing is there now: if they have moved, ae-jax train "
+            f"--config {where / 'config.json'} --workdir {where} --data PLACE records the new place; evaluate, report "
+            "and project take --data PLACE"
+        )
+    name = settings.data
 
     def same(splits: Splits) -> bool:
         if "data_checksum" in content:

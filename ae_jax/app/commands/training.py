@@ -68,7 +68,17 @@ def train(
     arguments.check_saving(every_epochs, every_minutes, keep)
     if samples is not None and samples < 1:
         raise ValueError(f"--likelihood-samples is {samples}; it must be at least 1")
-    splits = load(settings)
+    folder = run_folder.Folder(workdir)
+    try:
+        splits = load(settings)
+    except data.DataError as error:
+        if data.missing(settings.data) and folder.taken():
+            raise data.DataError(
+                f"{error}; {folder.path} learned from it: if it has moved, give its new place by --data"
+            ) from None
+        raise
+    place, options = data.absolute(settings.data, settings.data_options)
+    settings = replace(settings, data=place, data_options=options)
     say(splits)
     settings = of_table(settings, splits.dataset)
     if splits.standard is not None:
@@ -82,7 +92,6 @@ def train(
     learned: Any = splits.streams or splits  # both have train and validation
     examples = len(splits.streams.train.source if splits.streams else splits.train.x)
     settings = completed(with_map_latents(settings, shape), examples, kind_of(splits), classes_of(splits))
-    folder = run_folder.Folder(workdir)
     restarts, renew = devices.broadcast(lambda: going_on(settings, folder, restart_schedule, examples))
     settings = replace(settings, restarts=tuple((at, planned) for at, planned in restarts))
     recorded = settings.to_json() | {
@@ -150,7 +159,9 @@ def train(
             return None
         return results
 
-    with folder.opened(devices.broadcast(known), keep=keep, renew=renew):
+    with folder.opened(
+        devices.broadcast(known), keep=keep, renew=[*renew, *devices.broadcast(lambda: moved(folder, recorded))]
+    ):
         if (results := devices.broadcast(found)) is not None:
             if not devices.first():
                 return {}
@@ -201,6 +212,24 @@ def train(
     if (page := folder.path / "report.html").exists():
         say(f"report: {page}")
     return results
+
+
+def moved(folder: run_folder.Folder, recorded: dict[str, Any]) -> list[str]:
+    """The settings that name another place than config.json for the same data, which a line on stderr tells."""
+    if not folder.taken() or not (folder.path / "config.json").exists():
+        return []
+    before = folder.config()["settings"]
+    if before.get("data_checksum") != recorded["data_checksum"] or "data_options" not in before:
+        return []
+    now, then = json.loads(json.dumps(recorded["data_options"])), before["data_options"]
+    if not {name for name in now | then if now.get(name) != then.get(name)} <= {*data.PLACES}:
+        return []
+    place, was = recorded["data"], before["data"]
+    if place != was and not os.path.isabs(place):
+        return []
+    if place not in (was, os.path.abspath(was)):
+        warn(f"the data of {folder.path} were in {was}; they are the same, and read from {place} from now on")
+    return ["data", "data_options"]
 
 
 def going_on(
@@ -269,6 +298,8 @@ def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> st
 
 def default_workdir(settings: Settings) -> Path:
     """runs/ALGORITHM-DATA-DIGEST: the same settings have the same folder, others another."""
-    digest = zlib.crc32(json.dumps(settings.to_json(), sort_keys=True).encode())
+    later = ("restarts",)  # settings of newer versions, which name no folder where they are empty
+    named = {name: value for name, value in settings.to_json().items() if value or name not in later}
+    digest = zlib.crc32(json.dumps(named, sort_keys=True).encode())
     name = Path(os.path.abspath(settings.data)).stem  # of a folder given as . too
     return Path("runs") / f"{settings.algorithm}-{name}-{digest:08x}"
