@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,8 @@ USAGE = """usage: ae-jax COMMAND [options]
 
 Autoencoders in JAX: train one, look at it, use it.
 
-  train ALGORITHM       train on a data set, with one seed or many at once, and write a report
+  train ALGORITHM       train on a data set, with one seed or many at once, and write a report;
+                        train --config FILE takes the settings of a file, such as a run's config.json
   evaluate WORKDIR      every metric of every seed again, on the same data or another source
   encode WORKDIR IN OUT     codes of examples
   decode WORKDIR IN OUT     examples of codes
@@ -51,9 +53,17 @@ def train(arguments: list[str]) -> None:
 
     lines = "\n".join(f"  {name:<20}{summary(make)}" for name, make in ALGORITHMS.items())
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: ae-jax train ALGORITHM [options]\n\nalgorithms:\n{lines}\n")
-        print("ae-jax train ALGORITHM --help lists its options.")
+        print("usage: ae-jax train ALGORITHM [options]\n       ae-jax train --config FILE [options]\n")
+        print(f"algorithms:\n{lines}\n\nae-jax train ALGORITHM --help lists its options.")
         return
+    arguments, file = with_value(arguments, "--config", "ae-jax train --config FILE")
+    named = bool(arguments) and not arguments[0].startswith("-")
+    config = None
+    if file is not None:
+        from . import config as configs
+
+        config = configs.read(Path(file), FORMER.get(arguments[0], arguments[0]) if named else None)
+        arguments = [config.algorithm, *config.flags, *arguments[named:]]
     name, *rest = arguments
     name = FORMER.get(name, name)
     if name not in ALGORITHMS:
@@ -74,6 +84,9 @@ def train(arguments: list[str]) -> None:
     from .commands import training
 
     settings, options = settings_of(name, parsed), parsed.run
+    if config is not None:
+        own = config.seeds if options.seeds is None and options.seed is None else ()
+        settings = replace(settings, seeds=own or settings.seeds, restarts=config.restarts)
     if options.coordinator is None and options.parallel != "none":
         devices.of_cores(options.devices)
     devices.initialize(options.coordinator, options.processes, options.process)
@@ -383,18 +396,25 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 def without_plugins(arguments: list[str]) -> list[str]:
     """The arguments but for --plugin FILE, which is loaded. Raises ValueError where the file is missing or unfit."""
-    rest, given = [], iter(arguments)
-    for argument in given:
-        if argument != "--plugin" and not argument.startswith("--plugin="):
-            rest.append(argument)
-            continue
-        file = argument.partition("=")[2] or next(given, None)
+    while True:
+        arguments, file = with_value(arguments, "--plugin", "ae-jax --plugin FILE COMMAND ...")
         if file is None:
-            raise ValueError("--plugin wants a file: ae-jax --plugin FILE COMMAND ...")
+            return arguments
         from ..training import plugins
 
         plugins.load(file)
-    return rest
+
+
+def with_value(arguments: list[str], flag: str, usage: str) -> tuple[list[str], str | None]:
+    """(the arguments without the first such flag and its file, the file or None). Raises ValueError without a file."""
+    for i, argument in enumerate(arguments):
+        if argument.startswith(f"{flag}="):
+            return [*arguments[:i], *arguments[i + 1 :]], argument.partition("=")[2]
+        if argument == flag:
+            if i + 1 == len(arguments):
+                raise ValueError(f"{flag} wants a file: {usage}")
+            return [*arguments[:i], *arguments[i + 2 :]], arguments[i + 1]
+    return arguments, None
 
 
 def dispatch(arguments: list[str]) -> None:

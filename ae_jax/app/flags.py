@@ -29,13 +29,15 @@ class RunOptions:
     """Folder of the run; by default a folder under runs/, named by the settings. The same command resumes the run."""
     restart_schedule: bool = False
     """Begin the schedule of the learning rate anew where a run goes on for more epochs than it was to have."""
+    config: Path | None = None
+    """A file of settings, JSON or TOML in the layout of a run's config.json; other flags replace its values."""
     stream: bool = False
     """Read the data in shards while learning, never all at once; each of many processes reads its own part. For a .npy
     file, a folder of .npy files or of images, and a prepared set of TensorFlow Datasets."""
     seeds: int | None = None
     """Train N independent runs, seeds 0 to N-1, as one compiled program."""
-    seed: int = 0
-    """Train this one seed; its result is the same as among --seeds."""
+    seed: int | None = None
+    """Train this one seed, by default 0; its result is the same as among --seeds."""
     likelihood_samples: int | None = None
     """Importance samples for the log-likelihood of vae, importance and their kin; 100 by default."""
     every_epochs: int = 10
@@ -352,7 +354,7 @@ def settings_of(algorithm: str, parsed: Any) -> "Settings":
         check_numbers(vars(group))
     run, shared = parsed.run, dict(vars(parsed.training))
     shard_size = shared["shard_size"]
-    if run.seeds is not None and run.seed:
+    if run.seeds is not None and run.seed is not None:
         raise ValueError("--seeds N trains the seeds 0 to N-1, and --seed S one seed: give one of the two")
     if shard_size is not None and not run.stream:
         raise ValueError("--shard-size is the size of the shards of a stream: give --stream with it")
@@ -380,7 +382,7 @@ def settings_of(algorithm: str, parsed: Any) -> "Settings":
     return settings.of_options(
         given(shared),
         algorithm=algorithm,
-        seeds=tuple(range(run.seeds)) if run.seeds is not None else (run.seed,),
+        seeds=tuple(range(run.seeds)) if run.seeds is not None else (run.seed or 0,),
         hyper=completed_hyper(algorithm, dict(vars(getattr(parsed, algorithm)))),
         network_options=network_options,
         data_options=data_options,
