@@ -121,6 +121,8 @@ class Algorithm(NamedTuple):
     reconstruct: Callable[[Params, Array], Array]  # x -> data space, through the code (and switches, if any)
     sample: Callable[[Params, Key, int], Array] | None = None  # n new examples [n, *shape]: E[x | z] where z is a code
     draw: Callable[[Params, Key, int], Array] | None = None  # n draws of x itself, with the noise of p(x | z)
+    # (params, x, key) -> a draw of p(x | z) and its mean, of z ~ q(z | x), each [B, *shape]
+    transition: Callable[[Params, Array, Key], tuple[Array, Array]] | None = None
     log_weight: Callable[[Params, Batch, Key], Array] | None = None  # log p(x, z) - log q(z | x), z ~ q, [B]
     # x -> mean and log-variance of a Gaussian q(z | x), [B, 2K]
     moments: Callable[[Params, Array], Array] | None = None

@@ -91,5 +91,6 @@ def rbm(
         reconstruct=lambda params, x: decode(params, encode(params, x)),
         sample=sample,
         draw=draw,
+        transition=model.transition,
         statistics=("chains",) * bool(chains),
     )

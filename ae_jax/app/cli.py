@@ -35,6 +35,8 @@ Autoencoders in JAX: train one, look at it, use it.
   index WORKDIR DATA INDEX  codes of many examples, to search
   search INDEX QUERY    the nearest codes to an image, a document or an array
   restore WORKDIR IN OUT    images of any size, denoised, filled in or sharpened
+  score WORKDIR IN OUT      how unusual each example is
+  impute WORKDIR IN OUT     missing values filled in
   project WORKDIR [OUT]     codes, labels and pictures for the Embedding Projector
   list                  algorithms, networks, data and metrics, a line each
 
@@ -332,6 +334,66 @@ def restore(workdir: Path, source: Path, out: Path, /, *, seed: int | None = Non
         raise RunError("\n  ".join([first, *refused]))
 
 
+def score(
+    workdir: Path,
+    source: str,
+    out: Path,
+    /,
+    *,
+    measure: Literal["error", "elbo", "log_p"] = "error",
+    anomalies: tuple[str, ...] = (),
+    samples: int | None = None,
+    seed: int | None = None,
+    key: int = 0,
+) -> None:
+    """Tell how unusual each example is: a number a row, beside the quantiles of the training set.
+
+    Where the source has labels, the ROC AUC of the anomalies is printed beside an isolation forest and PCA.
+
+    Args:
+        workdir: folder of the run.
+        source: a table, a .npy or .npz file, a folder of images, or a data set's name, for its test set.
+        out: .npy file to write, [N]; or .csv, with names, quantiles and labels.
+        measure: error, the squared error of the reconstruction; elbo, the negative bound on log p(x); log_p, -log p(x)
+            by importance sampling, or exactly where the member has it.
+        anomalies: the classes of the labels that are anomalies; by default class 1 of two.
+        samples: draws of the code of each example, for elbo and log_p; 100 by default.
+        seed: one of the run's seeds; the first by default.
+        key: seed of the draws.
+    """
+    from .commands import scoring
+
+    print("\n".join(scoring.score(workdir, source, out, measure, anomalies, samples, seed, key)))
+
+
+def impute(
+    workdir: Path,
+    source: str,
+    out: Path,
+    /,
+    *,
+    method: Literal["reconstruction", "posterior"] | None = None,
+    steps: int = 1000,
+    seed: int | None = None,
+    key: int = 0,
+) -> None:
+    """Fill in missing values, NaN in an array or empty cells of a table; the others stay as they are.
+
+    Args:
+        workdir: folder of the run.
+        source: a table, or a .npy or .npz file.
+        out: .npy, .npz or .csv file to write.
+        method: reconstruction, repeated until nothing changes; or posterior, the mean over a chain of draws, the
+            default of members that have one, such as vae and rbm.
+        steps: reconstructions at most, or steps of the chain after a tenth as many before.
+        seed: one of the run's seeds; the first by default.
+        key: seed of the chain.
+    """
+    from .commands import scoring
+
+    print("\n".join(scoring.impute(workdir, source, out, method, steps, seed, key)))
+
+
 def project(
     workdir: Path,
     out: Path | None = None,
@@ -389,6 +451,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "index": index,
     "search": search,
     "restore": restore,
+    "score": score,
+    "impute": impute,
     "project": project,
     "list": list_,
 }

@@ -154,7 +154,7 @@ def read_rows(path: Path, columns: Sequence[str] = (), label: str | None = None)
     Raises DataError for a column that is not there or not of numbers, and for a missing value.
     """
     table, x, names = data.tables.examples(path, columns, label)
-    data.tables.check_complete(table, x, names, "fill them in, or leave these rows out")
+    data.tables.check_complete(table, x, names, "fill them in by ae-jax impute, or leave these rows out")
     return x
 
 

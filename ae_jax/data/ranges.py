@@ -120,6 +120,11 @@ def in_data_units(algorithm: Algorithm, standard: Standard | None) -> Algorithm:
     def giving(fn: Callable[..., Any] | None) -> Any:
         return None if fn is None else lambda *given: undo(standard, fn(*given))
 
+    def moving(fn: Callable[..., Any] | None) -> Any:
+        if fn is None:
+            return None
+        return lambda params, x, key: tuple(undo(standard, out) for out in fn(params, apply(standard, x), key))
+
     def measuring(fn: Callable[..., Any] | None) -> Any:
         if fn is None:
             return None
@@ -133,6 +138,7 @@ def in_data_units(algorithm: Algorithm, standard: Standard | None) -> Algorithm:
         reconstruct=taking(algorithm.reconstruct, gives=True),
         sample=giving(algorithm.sample),
         draw=giving(algorithm.draw),
+        transition=moving(algorithm.transition),
         log_weight=measuring(algorithm.log_weight),
         corrupt=None if corrupt is None else lambda x, key: undo(standard, corrupt(apply(standard, x), key)),
         predict=taking(algorithm.predict),

@@ -81,6 +81,12 @@ class Machine(NamedTuple):
         """Draws h given v; the natural parameters of v given that h. [B, *shape] -> [B, *shape]."""
         return self.net.decode(params, self.hidden.draw(key, self.net.encode(params, v)))
 
+    def transition(self, params: Params, v: Array, key: Key) -> tuple[Array, Array]:
+        """One step of Gibbs sampling: v given a draw of h, drawn and its mean. [B, *shape] -> each [B, *shape]."""
+        key_hidden, key_visible = jax.random.split(key)
+        a = self.down(params, v, key_hidden)
+        return self.visible.draw(key_visible, a), self.visible.mean(a)
+
     def gibbs(self, params: Params, v: Array, key: Key, steps: int, mean: bool = False) -> Array:
         """`steps` times h given v, then v given h: drawn, or its mean. [B, *shape] -> [B, *shape]."""
 

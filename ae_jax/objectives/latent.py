@@ -74,6 +74,9 @@ class LatentModel(NamedTuple):
     reconstruct: Callable[[Params, Array], Array]  # (params, x) -> E[x | mean of z]
     sample: Callable[[Params, Key, int], Array]  # E[x | z] for n draws of z from the prior
     draw_data: Callable[[Params, Key, int], Array] | None  # x ~ p(x | z), likewise; None: the likelihood has no draw
+    transition: Callable[
+        [Params, Array, Key], tuple[Array, Array]
+    ]  # x -> a draw of p(x | z) and its mean, z ~ q(z | x)
     log_weight: Callable[[Params, Batch, Key], Array]  # log p(x, z) - log q(z | x), [B]
     moments: Callable[[Params, Array], Array] | None  # x -> mean and log-variance of a Gaussian posterior, [B, 2K]
 
@@ -198,6 +201,11 @@ def latent_model(
         output = net.decode(params, codes(params, address(key, "code"), n))
         return draw_likelihood(params, output, address(key, "data"))
 
+    def transition(params: Params, x: Array, key: Key) -> tuple[Array, Array]:
+        output = net.decode(params, draw(params, Batch(x), address(key, "code")).z[0])
+        mean = p.reconstruction(params, output, x)
+        return (mean if draw_likelihood is None else draw_likelihood(params, output, address(key, "data"))), mean
+
     return LatentModel(
         net=net,
         likelihood=p,
@@ -212,6 +220,7 @@ def latent_model(
         reconstruct=lambda params, x: p.reconstruction(params, net.decode(params, encode(params, x)), x),
         sample=sample,
         draw_data=None if p.draw is None else draw_data,
+        transition=transition,
         log_weight=lambda params, batch, key: draw(params, batch, key).log_weight[0],
         moments=None if of_stats is None else lambda params, x: of_stats(params, emitted(params, x)),
     )
@@ -272,6 +281,7 @@ def variational(
         reconstruct=model.reconstruct,
         sample=model.sample,
         draw=model.draw_data,
+        transition=model.transition,
         log_weight=model.log_weight,
         moments=model.moments,
         prior=model.prior,

@@ -1,0 +1,274 @@
+"""Unusual examples and missing values: the commands `score` and `impute`."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ... import data
+from ...checks import labelled
+from ...core import Batch, address
+from ...data import files as array_files
+from ...data import ranges, tables
+from ...data.checks import check_labels
+from ...data.disk import suffix, write_atomically
+from ...errors import DataError, RunError, counted, warn
+from ...evaluation import anomaly, imputation
+from ..files import check_output, check_shape, check_suffix, read_array, read_examples, save_array
+from . import runs
+from .measuring import SAMPLES
+
+LEVELS = (0.5, 0.9, 0.95, 0.99)  # of the training scores that are told
+Method = Literal["reconstruction", "posterior"]
+
+
+def score(
+    workdir: Path,
+    source: str,
+    out: Path,
+    measure: anomaly.Measure = "error",
+    anomalies: Sequence[str] = (),
+    samples: int | None = None,
+    seed: int | None = None,
+    key: int = 0,
+) -> list[str]:
+    """The score of every example of a source, written to .npy, or to .csv with names and quantiles; and lines to print.
+
+    Quantiles are those of the training examples' scores. With labels, the ROC AUC of the classes `anomalies` stands
+    beside an isolation forest and PCA, fitted to the same training examples.
+    """
+    check_suffix(out, (".npy", ".csv"))
+    check_output(out, source)
+    if samples is not None and measure == "error":
+        raise RunError(f"samples={samples} has no effect on the error: leave it out, or give --measure log_p or elbo")
+    opened = runs.open_run(workdir, seed)
+    check_output(out, *opened.sources)
+    options = opened.settings.data_options
+    x, names = read_examples(source, opened.shape, opened.vocabulary, False, options, opened.standard)
+    y, classes = labels_of(source, options, len(x))
+    chosen = anomalous(y, classes, anomalies, source)
+    x = np.asarray(ranges.apply(opened.standard, x))
+    try:
+        train = np.asarray(runs.load_own(opened).train.x)
+    except (DataError, RunError) as error:
+        warn(f"note: no quantiles and no baselines, as the run's training data are not there: {error}")
+        train = None
+    key_scores = address(jax.random.key(key), "score")
+    algorithm, params = opened.algorithm, opened.params
+
+    def scored(x: np.ndarray, part: str) -> np.ndarray:
+        of = lambda params, x: anomaly.scores(
+            algorithm, params, Batch(x), measure, address(key_scores, part), samples or SAMPLES
+        )
+        return np.asarray(jax.jit(of)(params, jnp.asarray(x)))
+
+    found = scored(x, "given")
+    if bad := int((~np.isfinite(found)).sum()):
+        raise RunError(f"{bad} of {len(found)} scores are not finite: the run's params or its data are damaged")
+    lines = [f"{counted(len(found), 'score')} written to {out}: {anomaly.MEASURES[measure]}"]
+    columns: dict[str, Sequence[Any]] = {"name": names, "score": [f"{s:.7g}" for s in found]}
+    if train is not None:
+        usual = scored(train, "train")
+        columns["quantile"] = [f"{q:.6g}" for q in anomaly.quantiles(usual, found)]
+        lines += quantile_lines(usual, found)
+    if y is not None:
+        columns["label"] = [named(label, classes) for label in y]
+    if chosen is not None and train is not None:
+        lines += auc_lines(found, train, x, chosen, opened.settings.latents)
+    if suffix(out) == ".npy":
+        save_array(out, found, "scores")
+    else:
+        write_table(out, columns)
+    return lines
+
+
+def quantile_lines(usual: np.ndarray, found: np.ndarray) -> list[str]:
+    """The quantiles of the training scores, and the number of scores above each, as a table."""
+    rows = [("quantile of train", "score", f"above it, of {len(found)}")]
+    for level in LEVELS:
+        bound = float(np.quantile(usual, level))
+        rows.append((f"{100 * level:g} %", f"{bound:.5g}", str(int((found > bound).sum()))))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return ["  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+
+
+def auc_lines(
+    found: np.ndarray, train: np.ndarray, x: np.ndarray, chosen: tuple[np.ndarray, np.ndarray, str], latents: int
+) -> list[str]:
+    """The ROC AUC of the scores and of the baselines, for the examples that have a label."""
+    known, positive, called = chosen
+    rivals = anomaly.baselines(train, x, latents)
+    every = {"this run": found} | rivals
+    width = max(map(len, every))
+    values = {name: anomaly.auc(of[known], positive[known]) for name, of in every.items()}
+    count = f"{int(positive[known].sum())} of {int(known.sum())}"
+    return [f"ROC AUC of {called}, {count}:", *(f"  {name:<{width}}  {value:.4f}" for name, value in values.items())]
+
+
+def anomalous(
+    y: np.ndarray | None, classes: Sequence[str], given: Sequence[str], source: str
+) -> tuple[np.ndarray, np.ndarray, str] | None:
+    """Which examples have a label, which of them are anomalies, and these in words; None where nothing says which.
+
+    By default the anomalies are class 1 of two. Raises RunError for classes that are not among the labels.
+    """
+    if y is None or not labelled(y).any():
+        if given:
+            raise RunError(f"--anomalies names classes, and {source} has no labels: leave it out")
+        return None
+    known = labelled(y)
+    there = np.unique(y[known]).tolist()
+    words = {named(label, classes): label for label in there}
+    if unknown := [name for name in given if name not in words]:
+        raise RunError(f"--anomalies is {unknown[0]!r}; the classes of {source} are {', '.join(words)}")
+    if not given and there != [0, 1]:
+        if there != [0] and there != [1]:
+            warn(f"note: no ROC AUC: {source} has {len(there)} classes, and --anomalies NAME says which are anomalies")
+        else:
+            warn(f"note: no ROC AUC: all labels of {source} are {next(iter(words))}")
+        return None
+    positive = np.isin(y, [words[name] for name in given] if given else [1])
+    if positive[known].all() or not positive[known].any():
+        raise RunError(f"--anomalies names all classes of {source}: leave at least one for usual examples")
+    called = ", ".join(given) if given else f"{named(1, classes)} (class 1)"
+    return known, positive, called
+
+
+def named(label: int, classes: Sequence[str]) -> str:
+    """The name of a class; "" for no label."""
+    return "" if label < 0 else classes[label] if label < len(classes) else str(label)
+
+
+def labels_of(source: str, options: dict[str, Any], count: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The labels of the examples that `read_examples` reads from a source, and the names of the classes, if any."""
+    path = data.expanded(source)
+    if data.is_name(source, options.get("data_dir")):
+        loaded = data.load(source, **data.options_for(source, options))
+        return (None if loaded.test.y is None else np.asarray(loaded.test.y)), loaded.classes
+    if data.is_table(path) and path.is_file():
+        table, label = tables.read(path), options.get("label")
+        if label is None or label not in table.columns:
+            return None, ()
+        return tables.labels(table, label)
+    y = None
+    if suffix(path) == ".npy" and path.is_file() and (beside := path.with_suffix(".labels.npy")).is_file():
+        y = read_array(beside)
+    if suffix(path) == ".npz" and path.is_file():
+        arrays = data.read_arrays(path)
+        of_part = {"x": ("y", "label", "labels")}
+        for part in ("test", "validation", "train"):  # the order of `read_array`
+            of_part |= dict.fromkeys(array_files.PARTS[part], array_files.LABELS[part])
+        part = next((part for part in of_part if part in arrays), None)
+        y = next((arrays[name] for name in of_part.get(part or "x", ()) if name in arrays), None)
+    return (None if y is None else check_labels(y, count, source)), ()
+
+
+def impute(
+    workdir: Path,
+    source: str,
+    out: Path,
+    method: Method | None = None,
+    steps: int = 1000,
+    seed: int | None = None,
+    key: int = 0,
+) -> list[str]:
+    """The examples of an array or a table with missing values (NaN) filled in, and lines to print.
+
+    By default the posterior fills in where the member has one, and reconstructions do elsewhere; the first guess is
+    the training mean. Written to .npy or .npz; or to .csv, of a table with its other columns.
+    """
+    check_suffix(out, (".npy", ".npz", ".csv"))
+    check_output(out, source)
+    if steps < 2:
+        raise RunError(f"steps is {steps}; give at least 2")
+    opened = runs.open_run(workdir, seed)
+    check_output(out, *opened.sources)
+    algorithm, options = opened.algorithm, opened.settings.data_options
+    if method == "posterior" and algorithm.transition is None:
+        raise RunError(
+            f"{opened.settings.algorithm} has no posterior to draw from: leave --method out, or train vae, say"
+        )
+    runs.check_decodes(opened, workdir, "train another member, such as vae")
+    path, table, columns = data.expanded(source), None, tuple(options.get("columns", ()))
+    if data.is_table(path) and path.is_file():
+        table, given, columns = tables.examples(path, columns, options.get("label"))
+    else:
+        given = read_array(path)
+    check_shape(given[..., None] if given.ndim == 3 else given, opened.shape)
+    if suffix(out) == ".csv" and given.ndim != 2:
+        raise RunError(f"examples of the shape {given.shape[1:]} are no rows of a table: write them to .npy or .npz")
+    missing: np.ndarray = np.isnan(given) if given.dtype.kind == "f" else np.zeros(given.shape, bool)
+    if not missing.any():
+        raise RunError(f"{source} has no missing value (NaN): there is nothing to fill in")
+    kind = options.get("range") or "unit"
+    known = given[~missing]
+    filled = np.where(missing, known.mean(dtype=np.float64) if known.size else 0, given).astype(given.dtype)
+    (x,) = data.unit_interval([filled], source, options.get("scale"), kind=kind)
+    where = np.reshape(missing, x.shape)
+    x = np.asarray(ranges.apply(opened.standard, x))
+    guess = np.zeros(opened.shape, np.float32)
+    if opened.standard is None or np.ndim(opened.standard.mean) == 0:  # else units in which the training mean is 0
+        guess = np.asarray(runs.load_own(opened).train.x).mean(0)
+    x = jnp.asarray(np.where(where, guess, x), jnp.float32)
+    chosen = method or ("reconstruction" if algorithm.transition is None else "posterior")
+    if chosen == "posterior":
+        key_chain = address(jax.random.key(key), "impute")
+        fill = lambda params, x, where: imputation.by_posterior(
+            algorithm, params, x, where, key_chain, burn=steps // 10, steps=steps
+        )
+    else:
+        fill = lambda params, x, where: imputation.by_reconstruction(algorithm, params, x, where, steps=steps)
+    found = jax.jit(fill)(opened.params, x, jnp.asarray(where))
+    values = np.asarray(ranges.undo(opened.standard, np.asarray(found.x)))
+    if bad := int((~np.isfinite(values[where])).sum()):
+        raise RunError(
+            f"{bad} of {int(where.sum())} values that were filled in are not finite: the run diverges on them"
+        )
+    whole = np.where(missing, values.reshape(missing.shape), given)
+    if suffix(out) == ".csv":
+        own = table.columns if table is not None else {}
+        columns = columns or tuple(f"column {i + 1}" for i in range(given.shape[1]))
+        of_run = {name: cells(whole[:, i], missing[:, i]) for i, name in enumerate(columns)}
+        write_table(out, {name: of_run.get(name) or cells(of) for name, of in (own or of_run).items()})
+    else:
+        save_array(out, whole.astype(np.float32), "x")
+    rows = np.asarray(where.reshape(len(where), -1)).any(1)
+    change = np.asarray(found.change)[rows]
+    counts = f"{int(where.sum())} missing values in {int(rows.sum())} of {len(rows)} examples"
+    unit = "" if opened.standard is None else f" of {kind} values"
+    if chosen == "posterior":
+        how = f"the posterior, a mean over {steps} steps after {steps // 10}"
+        last = "difference of the means over the two halves of the steps"
+    else:
+        how, last = f"reconstructions, {int(found.steps)} of at most {steps}", "change in the last of them"
+    lines = [
+        f"{counts} filled in by {how}, written to {out}",
+        f"{last}, root mean square{unit}: {change.mean():.2g}, at most {change.max():.2g}",
+    ]
+    if chosen == "reconstruction" and (still := int((change > 1e-4).sum())):
+        lines.append(f"note: {still} of {int(rows.sum())} examples still change; give more --steps")
+    return lines
+
+
+def cells(of: Any, new: Any = None) -> list[str]:
+    """A column as it is written: numbers that were filled in with seven digits, missing ones empty, others as read."""
+    of = np.asarray(of)
+    if of.dtype.kind != "f":
+        return [str(cell) for cell in of]
+    new = np.zeros(len(of), bool) if new is None else new
+    plain = lambda value, filled: f"{value:.7g}" if filled else "" if np.isnan(value) else repr(float(value))
+    return [plain(value, filled) for value, filled in zip(of, new, strict=True)]
+
+
+def write_table(out: Path, columns: dict[str, Sequence[Any]]) -> None:
+    """Columns of cells as a .csv file, whole or not at all."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(columns)
+    rows.writerows(zip(*columns.values(), strict=True))
+    write_atomically(out, text.getvalue().encode())

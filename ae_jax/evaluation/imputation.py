@@ -1,0 +1,108 @@
+"""Missing values filled in by a trained autoencoder.
+
+By its reconstructions, repeated; or by its posterior, as Rezende, Mohamed and Wierstra (2014), arXiv:1401.4082,
+appendix F: a chain that draws codes of the filled example, and then the missing values of those codes.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from ..checks import check_whole
+from ..core import Algorithm, Key, Params, address
+
+
+class Imputed(NamedTuple):
+    """Examples with their missing values filled in."""
+
+    x: Array  # [N, *shape]
+    change: Array  # [N], root mean square over the missing values of an example; see the functions
+    steps: Array  # [], made
+
+
+def by_reconstruction(
+    algorithm: Algorithm, params: Params, x: Array, missing: Array, *, steps: int = 1000, tolerance: float = 1e-4
+) -> Imputed:
+    """Replaces missing values by their reconstruction until no example changes by more than the tolerance.
+
+    Args:
+        algorithm: the trained algorithm.
+        params: its params.
+        x: [N, *shape], with a first guess, such as the training mean, in place of missing values.
+        missing: which values are missing, [N, *shape] booleans.
+        steps: the most reconstructions.
+        tolerance: of the change in the last step, which `Imputed.change` tells.
+    """
+    check_whole(steps=steps)
+
+    def step(state: Imputed) -> Imputed:
+        filled = jnp.where(missing, algorithm.reconstruct(params, state.x), state.x)
+        return Imputed(filled, root_mean_square(filled - state.x, missing), state.steps + 1)
+
+    going = lambda state: (state.steps < steps) & (state.change > tolerance).any()
+    begin = Imputed(x, jnp.full(len(x), jnp.inf, x.dtype), jnp.zeros((), jnp.int32))
+    return lax.while_loop(going, step, begin)
+
+
+def by_posterior(
+    algorithm: Algorithm,
+    params: Params,
+    x: Array,
+    missing: Array,
+    key: Key,
+    *,
+    burn: int = 100,
+    steps: int = 1000,
+    batch_size: int = 500,
+) -> Imputed:
+    """The mean of the missing values given the others, over a chain of draws of codes and missing values.
+
+    A chain with the exact posterior has the law p(missing | others); with an approximate one it has another nearby.
+    The change is the difference of the means over the first and the second half of the steps.
+
+    Args:
+        algorithm: one with a `transition`.
+        params: its params.
+        x: [N, *shape], with a first guess in place of missing values.
+        missing: which values are missing, [N, *shape] booleans.
+        key: example i has `address(key, "example", i)`.
+        burn: steps before the mean begins.
+        steps: of the mean, at least 2.
+        batch_size: examples at once; it changes only the memory needed.
+    Raises ValueError for an algorithm without a transition.
+    """
+    if algorithm.transition is None:
+        raise ValueError("this algorithm has no posterior to draw from: fill in by its reconstructions")
+    check_whole(burn=burn, least=0)
+    check_whole(steps=steps, least=2)
+    transition, halves = algorithm.transition, (steps // 2, steps - steps // 2)
+
+    def one(example: tuple[Array, Array, Array]) -> Imputed:
+        i, x, missing = example
+        key_steps = address(key, "example", i, "step")
+
+        def walk(x: Array, first: int, count: int) -> tuple[Array, Array]:
+            def step(carry: tuple[Array, Array], t: Array) -> tuple[tuple[Array, Array], None]:
+                x, total = carry
+                draw, mean = transition(params, x[None], address(key_steps, t))
+                return (jnp.where(missing, draw[0], x), total + mean[0]), None
+
+            return lax.scan(step, (x, jnp.zeros_like(x)), first + jnp.arange(count))[0]
+
+        walked, _ = walk(x, 0, burn)
+        walked, early = walk(walked, burn, halves[0])
+        _, late = walk(walked, burn + halves[0], halves[1])
+        mean, apart = (early + late) / steps, early / halves[0] - late / halves[1]
+        change = root_mean_square(apart[None], missing[None])[0]
+        return Imputed(jnp.where(missing, mean, x), change, jnp.asarray(burn + steps))
+
+    found = lax.map(one, (jnp.arange(len(x)), x, missing), batch_size=min(batch_size, len(x)))
+    return found._replace(steps=found.steps[0])
+
+
+def root_mean_square(values: Array, missing: Array) -> Array:
+    """Over the missing values of each example; 0 where none is missing. [N, *shape] -> [N]."""
+    flat = lambda a: a.reshape(len(a), -1)
+    total = jnp.square(jnp.where(flat(missing), flat(values), 0)).sum(1)
+    return jnp.sqrt(total / jnp.maximum(flat(missing).sum(1), 1))
