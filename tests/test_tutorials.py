@@ -62,6 +62,7 @@ def test_a_notebook_is_executed_small_and_without_a_place(path):
     assert not [output for output in outputs if output["output_type"] == "error"]
     assert not [output for output in outputs if output.get("name") == "stderr"], "warnings and errors are in the page"
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2, "pictures are inline"
+    assert not re.search(r"\b0x[0-9a-f]{6,}", printed(path)), "an address in memory"
     assert not re.search(r"/(home|root|tmp|work|usr|Users)/|site-packages", printed(path) + content)
 
 
