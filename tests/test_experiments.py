@@ -112,6 +112,8 @@ SMALL = {
         "epochs": 1, "batch_size": 30, "images": 60, "hidden": 6, "data": "digits",
     },
     "superposition": {"features": 4, "steps": 2, "batch_size": 4},
+    "anomaly": {"tables": ("wine",), "steps": 2, "hidden": 4},
+    "imputation": {"tables": ("wine",), "steps": 200, "units": 4},
 }  # fmt: skip
 # several nets and classifiers each: most of their time is compilation
 SLOW = {
@@ -121,7 +123,7 @@ SLOW = {
     "rate_distortion", "clustering", "adversarial", "adversarial_labels", "adversarial_style",
     "restoration", "latent_walks", "embedding_projector", "sparse_patches", "rbm_pseudo_likelihood", "codes_2d",
     "deep_autoencoder", "estimators", "samplers", "vamp_prior", "vade", "vq", "dictionaries", "vq_photographs",
-    "disentanglement",
+    "disentanglement", "anomaly", "imputation",
 }  # fmt: skip
 FIELDS = {
     "name", "title", "source", "settings", "seeds", "metrics", "published", "claims", "device", "versions",
