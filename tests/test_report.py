@@ -323,7 +323,7 @@ def test_chunks_cover_everything_once():
         return (2 * x,)
 
     for count in (1, 6, 7, 12):
-        (found,) = report.findings._chunks(double, np.arange(count), size=6)
+        (found,) = report.chunks.chunks(double, np.arange(count), size=6)
         np.testing.assert_array_equal(found, 2 * np.arange(count))
     assert set(seen) == {1, 6}
 
@@ -466,7 +466,8 @@ def test_the_page_is_one_file_that_shows_everything(case, tmp_path):
     assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
 
     expected = {"curve_loss", "reconstructions", "worst_median_best", "errors", "walk", "codes", "features"}
-    expected |= {"samples"} if kind == "vae" else set()
+    expected |= {"samples", "prior", "kl_of_units"} if kind == "vae" else set()
+    expected |= {"traversals"} if latents > 2 else set()
     files = {p.stem: p for p in (tmp_path / "pictures").iterdir()}
     assert set(files) - {"activations"} == expected
     assert all(p.suffix == ".png" for p in files.values())
@@ -503,7 +504,7 @@ def test_the_report_of_documents_has_words_for_curves(corrupt, tmp_path):
     arguments = ("t", {}, {}, [], algorithm, params, sets, jax.random.key(0))
     found = report.gather(*arguments, vocabulary=names)
     path = report.write(found, tmp_path)
-    assert {p.stem for p in (tmp_path / "pictures").iterdir()} == {"errors", "codes"}
+    assert {p.stem for p in (tmp_path / "pictures").iterdir()} == {"errors", "codes", "prior", "kl_of_units"}
     text = path.read_text()
     assert "strokes" not in text.lower()
     told = ", ".join(np.array(names)[np.argsort(-found.originals[0])])

@@ -441,6 +441,38 @@ def scatter(
     return figure
 
 
+def overlaid(drawn: np.ndarray, codes: np.ndarray) -> Figure:
+    """Draws of a prior [N, K] under codes [M, K], on the codes' plane; K = 1: both histograms."""
+    size = codes.shape[1]
+    names = axis_names(size)
+    figure, axes = _chart("prior and codes", names[0], square=size > 1)
+    if size == 1:
+        for values, colour, name in ((drawn, FAINT, "prior"), (codes, BLUE, "codes")):
+            axes.hist(values[:, 0], bins=50, density=True, histtype="step", color=colour, linewidth=1.5, label=name)
+        axes.set_ylabel("density", fontsize=SMALL, color=INK)
+    else:
+        where = plane(codes)
+        for values, colour, name in ((drawn, ORANGE, "prior"), (codes, BLUE, "codes")):
+            at = where.coordinates(values)
+            axes.scatter(*at.T, s=5, linewidths=0, alpha=0.45, color=colour, label=name)
+        axes.set_ylabel(names[1], fontsize=SMALL, color=INK)
+    axes.legend(frameon=False, fontsize=SMALL, labelcolor=INK, markerscale=2, loc="upper right")
+    return figure
+
+
+def bars(values: np.ndarray, names: Sequence[str], title: str, unit: str) -> Figure:
+    """A bar a value [N], the largest first; the names of at most 40 stand below."""
+    order = np.argsort(-values, kind="stable")
+    figure, axes = _chart(title, "unit")
+    axes.bar(np.arange(len(values)), values[order], color=BLUE, alpha=0.8, width=0.8 if len(values) <= 100 else 1.0)
+    axes.set_ylabel(unit, fontsize=SMALL, color=INK)
+    shown = len(values) <= 40
+    size = SMALL if len(values) <= 20 else 5.5
+    axes.set_xticks(np.arange(len(values)) if shown else [])
+    axes.set_xticklabels([names[i] for i in order] if shown else [], fontsize=size)
+    return figure
+
+
 def histogram(values: np.ndarray, title: str, name: str, marks: Mapping[str, float] | None = None) -> Figure:
     """How often values [N] occur, with vertical lines at the named `marks`."""
     figure, axes = _chart(title, name)

@@ -130,14 +130,14 @@ def in_data_units(algorithm: Algorithm, standard: Standard | None) -> Algorithm:
             return None
         return lambda params, batch, key: fn(params, Batch(apply(standard, batch.x), batch.y), key)
 
-    corrupt = algorithm.corrupt
+    corrupt, sample = algorithm.corrupt, giving(algorithm.sample)
     return algorithm._replace(
         evaluate=measuring(algorithm.evaluate),
         encode=taking(algorithm.encode),
         decode=giving(algorithm.decode),
         reconstruct=taking(algorithm.reconstruct, gives=True),
-        sample=giving(algorithm.sample),
-        draw=giving(algorithm.draw),
+        sample=sample,
+        draw=sample if algorithm.draw is algorithm.sample else giving(algorithm.draw),
         transition=moving(algorithm.transition),
         log_weight=measuring(algorithm.log_weight),
         corrupt=None if corrupt is None else lambda x, key: undo(standard, corrupt(apply(standard, x), key)),

@@ -1,10 +1,11 @@
-"""Remarks on a training that went wrong, each with its evidence: pure functions of measured numbers.
+"""Words on a training, each with its evidence: pure functions of measured numbers.
 
-Each function gives a remark, or "" if nothing is wrong; `remarks` joins the remarks of several seeds.
+A remark says what went wrong, "" if nothing did; `remarks` joins those of several seeds. A `Sentence` says how one part
+of the training went, well or not; the functions that give one give None where they have nothing to tell.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,9 @@ ALL = 0.9  # PCA's explained variance from which a code of this size has another
 DEAD = 1e-4  # of the largest unit's variance; a unit below it is dead
 ACTIVE = 0.01  # variance of a unit's posterior means from which it tells of the example
 STUCK = 0.005  # share of examples; a bit that differs in fewer is stuck
+WHOLE = 0.99  # PCA's explained variance from which its code has as many numbers as the data have dimensions, about
+COLLAPSED = 0.01  # nats of KL below which a unit tells nothing of the example
+OVERFITS, LOOSE = 1.5, 1.15  # unexplained variance of test examples over that of training examples
 
 
 def reconstruction(explained: float | None, pca: float | None) -> str:
@@ -82,7 +86,7 @@ def probe(accuracy: float | None, labels: Any) -> str:
     )
 
 
-def falling(losses: Sequence[float]) -> str:
+def falling(losses: Sequence[float | None]) -> str:
     """On the training loss of each epoch: whether it still fell in the last tenth of the epochs, by more than a
     twenty-fifth of its whole fall and by more than its scatter.
     """
@@ -110,6 +114,143 @@ def updates(epochs: int, steps: int, examples: int) -> str:
 def stopped(ran: int, epochs: int, best: int) -> str:
     """On a run that early stopping ended."""
     return f"stopped early at epoch {ran} of {epochs} (the best is {best})" if ran < epochs else ""
+
+
+class Sentence(NamedTuple):
+    """One part of a training in words."""
+
+    text: str
+    evidence: str
+
+
+def course(losses: Sequence[float | None], most: int = 0, best: int = 0) -> Sentence | None:
+    """On the training loss of each epoch: falling, rising or converged. `most` epochs were asked for; after early
+    stopping `best` is the epoch that was kept.
+    """
+    values = np.asarray([v for v in losses if v is not None], np.float64)
+    if len(values) < most:
+        return Sentence("Training stopped early.", f"at epoch {len(values)} of {most}; the best is {best}")
+    if len(values) < 3:
+        return None
+    if told := falling(losses):
+        return Sentence("The loss is still falling.", told.partition("(")[2].replace(")", ""))
+    n = max(len(values) // 10, 1)
+    before, last = values[-2 * n : -n].mean(), values[-n:].mean()
+    least, whole = values.min(), values[0] - values.min()
+    over = f"in the last {n} of {len(values)} epochs"
+    if last - least > max(0.1 * whole, 2 * values[-n:].std()):
+        return Sentence("The loss has risen.", f"it is {last:.4g} {over}, and was {least:.4g} at the least")
+    return Sentence(
+        "The loss has converged.", f"it changed by {last - before:+.2g} {over}, and by {last - values[0]:+.3g} in all"
+    )
+
+
+def fit(train: float, test: float, pca: float | None = None) -> Sentence | None:
+    """On the explained variance of training and of test examples, and PCA's."""
+    if not np.isfinite([train, test]).all() or train >= 1:
+        return None
+    both = f"explained variance {train:.3f} of training examples, {test:.3f} of test examples"
+    ratio = (1 - test) / (1 - train)
+    if ratio > OVERFITS:
+        return Sentence("It overfits.", f"{both}: give it more examples, a smaller network, or early stopping")
+    if ratio > LOOSE:
+        return Sentence("It knows the training examples a little better than others.", both)
+    if pca is not None and train < pca - WORSE and pca < ALL:
+        return Sentence("It underfits, or its penalty holds it back.", f"{both}; PCA keeps {pca:.3f}")
+    return Sentence("It does not overfit.", both)
+
+
+def fit_classes(train: float, test: float, examples: int) -> Sentence:
+    """On the parts of the training examples, and of so many test examples, whose class is predicted wrong."""
+    both = f"error {train:.2%} of training examples, {test:.2%} of test examples"
+    chance = 2 * np.sqrt(test * (1 - test) / examples)
+    if test - train > max(0.02, chance):
+        return Sentence("It classifies training examples better than others.", both)
+    return Sentence("It classifies test examples about as well as training examples.", both)
+
+
+def held_out(losses: Sequence[float | None]) -> Sentence | None:
+    """On the validation loss of each epoch that has one: whether it has risen since its best epoch."""
+    at = [e for e, v in enumerate(losses) if v is not None and np.isfinite(v)]
+    if len(at) < 3:
+        return None
+    values = np.asarray([v for e, v in enumerate(losses) if e in at], np.float64)
+    best = int(values.argmin())
+    fall, rise = values[0] - values[best], values[-1] - values[best]
+    if rise <= 0.04 * fall or best == len(values) - 1:
+        return None
+    return Sentence(
+        f"Learning overfits from epoch {at[best] + 1} on.",
+        f"the validation loss rises from {values[best]:.4g} to {values[-1]:.4g}; the params are those of the best "
+        "epoch",
+    )
+
+
+def units(kl: Any) -> Sentence:
+    """On the KL of each unit to the prior, in nats, [K]."""
+    kl = np.asarray(kl, np.float64)
+    gone = int((kl < COLLAPSED).sum())
+    if gone:
+        rest = f"; the others have {kl[kl >= COLLAPSED].min():.2g} to {kl.max():.3g}" if gone < len(kl) else ""
+        have = "has" if gone == 1 else "have"
+        return Sentence(f"{gone} of {counted(len(kl), 'unit')} {have} collapsed.", f"a KL below {COLLAPSED} nats{rest}")
+    if len(kl) == 1:
+        return Sentence("The unit is in use.", f"a KL of {kl[0]:.3g} nats")
+    return Sentence(f"All {len(kl)} units are in use.", f"{kl.min():.2g} to {kl.max():.3g} nats of KL each")
+
+
+def codes(z: np.ndarray) -> Sentence | None:
+    """On codes [N, K] of different examples; see `code`."""
+    if len(z) < 2:
+        return None
+    if told := code(z):
+        head, _, rest = told.partition(": ")
+        return Sentence(f"{head[0].upper()}{head[1:]}.", rest)
+    least, most = np.sqrt([z.var(0, dtype=np.float64).min(), z.var(0, dtype=np.float64).max()])
+    return Sentence("The code's units vary.", f"{z.shape[1]} units, standard deviations {least:.2g} to {most:.3g}")
+
+
+def usage(used: Sequence[int], sizes: Sequence[int], perplexities: Sequence[float]) -> Sentence:
+    """On the symbols in use of each alphabet, over a whole test set."""
+    few = any(2 * n < size for n, size in zip(used, sizes, strict=True))
+    of = ", ".join(f"{n} of {size}" for n, size in zip(used, sizes, strict=True))
+    even = ", ".join(f"{p:.3g}" for p in perplexities)
+    text = "Most symbols are never used." if few else "Most symbols are in use."
+    return Sentence(text, f"{of} occur in the test set; perplexity {even}")
+
+
+def dictionary(density: np.ndarray) -> Sentence:
+    """On the share of the examples that each unit of a sparse code is active for, [K]."""
+    dead = int((density == 0).sum())
+    text = f"{dead} of {len(density)} units {'is' if dead == 1 else 'are'} dead." if dead else "No unit is dead."
+    return Sentence(text, f"an example has {density.sum():.3g} active units on average")
+
+
+def beside_pca(explained: float | None, pca: float | None) -> Sentence | None:
+    """On the explained variance of test examples, beside PCA's with as many numbers, unless these keep everything."""
+    if explained is None or pca is None or not np.isfinite([explained, pca]).all() or pca > WHOLE:
+        return None
+    both = f"explained variance {explained:.3f}, PCA's with as many numbers {pca:.3f}"
+    if explained < 0:
+        return Sentence("Reconstructions are worse than the mean example.", both)
+    gap = explained - pca
+    how = "about as good as" if abs(gap) < WORSE / 4 else "better than" if gap > 0 else "worse than"
+    return Sentence(f"Reconstructions are {how} PCA's.", both)
+
+
+def last_run(loss: Mapping[str, Any], other: Mapping[str, Any], name: str) -> Sentence | None:
+    """On the test loss of this run and of another one of the same settings: their "values" over seeds."""
+    here, there = (np.asarray([v for v in m.get("values") or [] if v is not None], np.float64) for m in (loss, other))
+    if not len(here) or not len(there):
+        return None
+    both = f"test loss {here.mean():.5g}, in {name} {there.mean():.5g}"
+    if np.array_equal(here, there):
+        return Sentence("It repeats the last run of these settings.", both)
+    spread = [v.var(ddof=1) / len(v) for v in (here, there) if len(v) > 1]
+    margin = 2 * np.sqrt(sum(spread)) if len(spread) == 2 else 0.01 * max(abs(here.mean()), abs(there.mean()))
+    gap = here.mean() - there.mean()
+    how = "about as good as" if abs(gap) <= margin else "better than" if gap < 0 else "worse than"
+    return Sentence(f"It is {how} the last run of these settings.", both)
 
 
 def remarks(of_seeds: Mapping[int, Sequence[str]]) -> list[str]:

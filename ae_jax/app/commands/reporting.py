@@ -7,7 +7,7 @@ import jax
 
 from ...core import Algorithm, Params, address
 from ...data import ranges
-from ...errors import tracebacks, warn
+from ...errors import RunError, tracebacks, warn
 from ...training import run_folder
 from .. import report
 from . import runs, sampling
@@ -28,8 +28,29 @@ def write_report(folder: run_folder.Folder, algorithm: Algorithm, params: Params
     findings = report.gather(
         title, settings, results, history, algorithm, params, splits, key, *names, samplers=samplers
     )
+    last = last_alike(folder)
+    findings = findings._replace(account=report.account(findings, algorithm, params, splits, last))
     tell = None if tracebacks() else lambda line: warn(f"warning: {line}")
     return report.write(findings, folder.path, tell)
+
+
+def last_alike(folder: run_folder.Folder, most: int = 100) -> tuple[str, dict[str, Any]] | None:
+    """The newest other run beside this one whose settings differ in the seeds at most: its name, and its results.
+
+    The newest `most` runs are looked at.
+    """
+    alike = lambda other: {k: v for k, v in other.config()["settings"].items() if k != "seeds"}
+    found = [
+        path for path in folder.path.resolve().parent.glob("*/results.json") if path.parent != folder.path.resolve()
+    ]
+    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[:most]:
+        other = run_folder.Folder(path.parent)
+        try:
+            if alike(other) == alike(folder) and (results := other.results()) is not None:
+                return path.parent.name, results
+        except (RunError, OSError):  # another program's folder, or a damaged run
+            continue
+    return None
 
 
 def of_seeds(history: list[dict[str, Any]], seeds: list[int], kept: list[int]) -> list[dict[str, Any]]:

@@ -3,8 +3,9 @@
 The page is one self-contained file, opened by double click, without scripts; each picture is also a PNG.
 """
 
-from . import findings, page, sections
+from . import chunks, findings, page, sections
+from .account import account
 from .findings import Findings, gather
 from .page import explained, write
 
-__all__ = ["Findings", "explained", "findings", "gather", "page", "sections", "write"]
+__all__ = ["Findings", "account", "chunks", "explained", "findings", "gather", "page", "sections", "write"]

@@ -11,15 +11,19 @@ import numpy as np
 from ...checks import labelled
 from ...core import Algorithm, Key, Params, address
 from ...distributions.sums import squared_error
-from ...evaluation import dictionaries, pca
+from ...evaluation import aggregate, diagnosis, dictionaries, drawn, pca
+from ...evaluation.diagnosis import Sentence
 from ...evaluation.samplers import Fitted
 from ...evaluation.samples import frechet_distance
 from .. import plots
+from .chunks import CHUNK, chunks, spread
 
-CHUNK = 500  # examples that go through the network at once
 FEATURES, COMPARED = 64, 10_000  # for distances of samples: principal components of x, and the most examples
 MEASURED = 1000  # examples, at most, whose errors are measured with fewer of their units
-UNITS = 10  # of a sparse code, that are shown with the examples that excite them most
+UNITS = 10  # of a code, at most, that are shown one by one
+STEPS = 10  # of a traversal
+COMPONENTS = 40  # of a prior, at most, that are shown
+PRIOR = 2000  # codes, at most, and as many draws from the prior beside them
 
 
 class Ranked(NamedTuple):
@@ -38,6 +42,30 @@ class Walk(NamedTuple):
     up: plots.Limits  # of the second; unused where R is 1
 
 
+class Traversals(NamedTuple):
+    """The decoded codes of one example with one unit moved; the most important unit first."""
+
+    pictures: np.ndarray  # [U, STEPS, *shape]
+    units: np.ndarray  # [U]
+    weights: np.ndarray  # [U], what they are ordered by
+    by: str  # the name of these numbers
+
+
+class Drawn(NamedTuple):
+    """Draws of the prior beside codes, drawn from their posteriors where there are some."""
+
+    prior: np.ndarray  # [N, K]
+    codes: np.ndarray  # [N, K]
+
+
+class Components(NamedTuple):
+    """The decoded centres of a prior's components, the most used first."""
+
+    pictures: np.ndarray  # [C, *shape]
+    shares: np.ndarray  # [C], of the test examples
+    number: int  # how many there are in all
+
+
 class Use(NamedTuple):
     """The use of a symbol of a discrete code, at the place where it is commonest."""
 
@@ -52,6 +80,7 @@ class SymbolFindings(NamedTuple):
     """The symbols of a discrete code over the test set."""
 
     shares: list[np.ndarray]  # for each symbol of a vector: of the symbols in use, falling
+    perplexities: list[float]  # for each: exp of the entropy of these shares
     sizes: tuple[int, ...]  # for each, how many symbols there are
     uses: list[Use]  # of the commonest first symbols of a vector
 
@@ -73,6 +102,7 @@ class ActiveUnits(NamedTuple):
     units: np.ndarray  # [M], some of them, from the densest to the rarest
     examples: list[np.ndarray]  # of each of these, the examples that excite it most, into the test set
     originals: list[np.ndarray]  # these examples, [n, *shape]
+    features: np.ndarray | None  # [M, *shape], the change that each of `units` makes to what is decoded
     kept: np.ndarray  # [P], numbers of units
     fvu: np.ndarray  # [P], unexplained where each example keeps so many of its largest; empty where codes do not say
 
@@ -86,6 +116,14 @@ class Findings(NamedTuple):
     history: list[dict[str, Any]]  # as in log.jsonl
     originals: np.ndarray  # [n, *shape], drawn at random from the test set
     codes: np.ndarray  # [N, K]
+    account: Sequence[Sentence] = ()  # how the run went, in words; see `account`
+    codeless: bool = False  # each number of an example is predicted from those before it, and not from a code
+    of_prior: bool = True  # whether samples are decoded codes, drawn from the prior
+    moments: bool = False  # whether codes have Gaussian posteriors
+    kl: np.ndarray | None = None  # [K], of each unit to the prior N(0, I), in nats
+    traversals: Traversals | None = None
+    drawn: Drawn | None = None
+    components: Components | None = None
     # None and {} where the decoder learns nothing, as `walk` is:
     reconstructions: np.ndarray | None = None  # [n, *shape], of `corrupted` where there is one
     errors: np.ndarray | None = None  # [N], ||x_hat - x||^2 of every test example, summed over dimensions
@@ -141,7 +179,7 @@ def gather(
     def pick(indices: np.ndarray) -> np.ndarray:
         return np.asarray(x[indices])
 
-    codes, *errors = _chunks(lambda part: look(params, part), x)
+    codes, *errors = chunks(lambda part: look(params, part), x)
     wide = plots.columns(shape)
     chosen = np.asarray(jax.random.permutation(key_choice, count)[: 2 * wide])
     originals = pick(chosen)
@@ -160,37 +198,56 @@ def gather(
             "walk": _walk(lambda z: decode(params, z), codes, shape),
         }
 
+    codeless = algorithm.sample is not None and algorithm.sample is algorithm.draw
+    symbols = _symbols(algorithm, params, x, codes, decode if algorithm.decodes else None, wide)
     active = None
-    if sparse(codes):
+    if sparse(codes) and symbols is None:
         few = np.unique(np.linspace(0, count - 1, min(count, MEASURED)).astype(int))
         whole = algorithm.decodes and np.allclose(
             decode(params, codes[chosen]), reconstruct(params, originals), rtol=1e-4, atol=1e-4
         )
-        run_decoder = lambda z: _chunks(lambda part: (decode(params, part),), z)[0]
+        run_decoder = lambda z: chunks(lambda part: (decode(params, part),), z)[0]
         active = _active_units(codes, pick, codes[few], pick(few), run_decoder if whole else None)
-    sample = None if algorithm.sample is None else jax.jit(algorithm.sample, static_argnums=2)
-    features, units = first_layer(params, shape)
+    stats = None
+    if algorithm.moments is not None and np.isfinite(codes).all():
+        moments = jax.jit(algorithm.moments)
+        (stats,) = chunks(lambda part: (moments(params, part),), spread(x, PRIOR))
+    weights, by = _weights(algorithm, params, codes, stats)
+    units = None
+    if algorithm.decodes and not (codeless or symbols or active or diagnosis.binary(codes)) and codes.shape[1] > 2:
+        units = _traversals(lambda z: decode(params, z), codes, weights, by)
+    first, number = first_layer(params, shape)
     compared = compare(algorithm, params, dataset, samplers, address(key, "samplers")) if samplers else None
-    return Findings(
+    found = Findings(
         title=title,
         settings=settings,
         results=results,
         history=history,
         originals=originals,
         codes=codes,
+        codeless=codeless,
+        of_prior=algorithm.prior is not None,
+        moments=stats is not None,
+        kl=weights if by == KL else None,
+        traversals=units,
+        drawn=_drawn(algorithm, params, codes, stats, address(key, "prior")),
+        components=_components(algorithm, params, x, codes, shape) if algorithm.decodes else None,
         **(decoded() if algorithm.decodes else {}),
         corrupted=corrupted,
-        samples=None if sample is None else np.asarray(sample(params, key_sample, min(8, wide) ** 2)),
+        samples=None if algorithm.sample is None else drawn(algorithm, params, key_sample, min(8, wide) ** 2),
         compared=compared,
         labels=None if y is None or np.ndim(y) != 1 or not labelled(y).any() else np.asarray(y),
         classes=tuple(classes),
         vocabulary=tuple(vocabulary),
-        features=features,
-        units=units,
+        features=first,
+        units=number,
         activations=codes.mean(0) if can_rest(codes) else None,
         active=active,
-        symbols=_symbols(algorithm, params, x, codes, decode if algorithm.decodes else None, wide),
+        symbols=symbols,
     )
+    if codeless:
+        found = found._replace(walk=None)
+    return found
 
 
 def _symbols(
@@ -205,7 +262,7 @@ def _symbols(
     if of is None or not (levels := len(algorithm.alphabet)):
         return None
     look = jax.jit(of)
-    (symbols,) = _chunks(lambda part: (look(params, part),), x)  # [N, P L]
+    (symbols,) = chunks(lambda part: (look(params, part),), x)  # [N, P L]
     each = [np.unique(symbols[:, n::levels], return_counts=True) for n in range(levels)]
     shares = [np.sort(count)[::-1] / count.sum() for _, count in each]
     first, (known, count) = symbols[:, ::levels], each[0]
@@ -224,25 +281,91 @@ def _symbols(
         shown = np.resize(users[np.linspace(0, len(users) - 1, min(wide, len(users))).astype(int)], wide)
         share, users_shown = len(users) / len(first), np.asarray(x[shown])
         uses.append(Use(symbol=int(symbol), place=place, share=share, effect=effect, examples=users_shown))
-    return SymbolFindings(shares, algorithm.alphabet, uses)
+    even = [float(np.exp(-(s * np.log(s)).sum())) for s in shares]
+    return SymbolFindings(shares=shares, perplexities=even, sizes=algorithm.alphabet, uses=uses)
 
 
-def _spread(x: Any, most: int) -> np.ndarray:
-    """At most so many of the examples, evenly spaced: sets may lie in the order of their classes."""
-    return np.asarray(x[np.unique(np.linspace(0, len(x) - 1, min(len(x), most)).astype(int))])
+KL = "KL"
+
+
+def _weights(
+    algorithm: Algorithm, params: Params, codes: np.ndarray, stats: np.ndarray | None
+) -> tuple[np.ndarray, str]:
+    """How much each unit tells of an example, [K], and the name of this number: the KL to N(0, I); for another prior
+    the information in nats of a Gaussian unit; for a code without a posterior its standard deviation.
+    """
+    if stats is None:
+        return codes.std(0, dtype=np.float64), "standard deviation"
+    size = codes.shape[1]
+    log_prob = None if algorithm.prior is None else algorithm.prior.log_prob
+    if log_prob is not None and aggregate.is_standard(log_prob, params, size):
+        return aggregate.unit_kl(stats), KL
+    mean, logvar = np.split(np.asarray(stats, np.float64), 2, -1)
+    return 0.5 * (np.log(mean.var(0) + np.exp(logvar).mean(0)) - logvar.mean(0)), "information"
+
+
+def _traversals(
+    decode: Callable[[jax.Array], jax.Array], codes: np.ndarray, weights: np.ndarray, by: str
+) -> Traversals:
+    """Each unit from its 2nd to its 98th percentile, in the code that is nearest to the mean code."""
+    order = np.argsort(-weights, kind="stable")[:UNITS]
+    base = codes[np.square(codes - codes.mean(0)).sum(1).argmin()]
+    grid = np.tile(base, (len(order), STEPS, 1))
+    for row, unit in enumerate(order):
+        low, high = np.percentile(codes[:, unit], [2, 98])
+        grid[row, :, unit] = np.linspace(low, high, STEPS)
+    (pictures,) = chunks(lambda part: (decode(part),), grid.reshape(-1, codes.shape[1]))
+    shape = (len(order), STEPS, *pictures.shape[1:])
+    return Traversals(pictures=pictures.reshape(shape), units=order, weights=weights[order], by=by)
+
+
+def _drawn(algorithm: Algorithm, params: Params, codes: np.ndarray, stats: np.ndarray | None, key: Key) -> Drawn | None:
+    """Draws of the prior beside codes."""
+    if algorithm.prior is None:
+        return None
+    key_prior, key_posterior = address(key, "draws"), address(key, "posterior")
+    count = min(len(codes), PRIOR)
+    prior = np.asarray(algorithm.prior.draw(params, key_prior, count, jnp.float32))
+    if stats is None:
+        return Drawn(prior, spread(codes, PRIOR))
+    mean, logvar = np.split(stats, 2, -1)
+    noise = np.asarray(jax.random.normal(key_posterior, mean.shape))
+    return Drawn(prior, mean + np.exp(0.5 * logvar) * noise)
+
+
+def _components(
+    algorithm: Algorithm, params: Params, x: Any, codes: np.ndarray, shape: tuple[int, ...]
+) -> Components | None:
+    """What the centres of a prior's components decode to; a test example is of its cluster, or of the nearest."""
+    if algorithm.prior is None or algorithm.prior.centres is None:
+        return None
+    centres = np.asarray(algorithm.prior.centres(params))
+    if algorithm.predict is not None and algorithm.classes is None:
+        (own,) = chunks(lambda part: (jax.jit(algorithm.predict)(params, part),), x)  # type: ignore[arg-type]
+    else:
+        own = np.concatenate(
+            [
+                np.square(part[:, None] - centres).sum(-1).argmin(1)
+                for part in np.array_split(codes, -(-len(codes) // CHUNK))
+            ]
+        )
+    shares = np.bincount(own, minlength=len(centres)) / len(own)
+    order = np.argsort(-shares, kind="stable")[:COMPONENTS]
+    (pictures,) = chunks(lambda part: (jax.jit(algorithm.decode)(params, part),), centres[order])
+    return Components(pictures=pictures, shares=shares[order], number=len(centres))
 
 
 def compare(
     algorithm: Algorithm, params: Params, dataset: Any, samplers: Mapping[Any, Fitted], key: Key
 ) -> Compared | None:
     """Samples by the member's own prior, if it has one, and by each sampler; None where there are too few examples."""
-    train, test = (_spread(part.x, COMPARED) for part in (dataset.train, dataset.test))
+    train, test = (spread(part.x, COMPARED) for part in (dataset.train, dataset.test))
     count = min(len(train), len(test))
     if count < 2 or not algorithm.decodes:
         return None
     fitted = pca.fit(jnp.asarray(train), FEATURES)
     project = jax.jit(lambda x: pca.encode(fitted, x))
-    features = lambda x: _chunks(lambda part: (project(part),), x)[0]
+    features = lambda x: chunks(lambda part: (project(part),), x)[0]
     decode, made = jax.jit(algorithm.decode), {}
     if algorithm.sample is not None:
         own = jax.jit(algorithm.sample, static_argnums=2)
@@ -251,13 +374,13 @@ def compare(
     for name, (of_sampler, prior) in samplers.items():
         draw = jax.jit(lambda own, key, prior=prior: prior.draw(own, key, count, jnp.float32))
         z = draw(of_sampler, address(key, "sampler", name))
-        (made[name],) = _chunks(lambda part: (decode(params, part),), z)
-    seen = features(_spread(test, count))
-    made["training examples"] = _spread(train, count)  # the best that a sampler can do
+        (made[name],) = chunks(lambda part: (decode(params, part),), z)
+    seen = features(spread(test, count))
+    made["training examples"] = spread(train, count)  # the best that a sampler can do
     distances = {name: frechet_distance(features(x), seen) for name, x in made.items()}
     wide = plots.columns(test.shape[1:])
     return Compared(
-        pictures={name: _spread(x, wide) for name, x in made.items()},
+        pictures={name: spread(x, wide) for name, x in made.items()},
         distances=distances,
         features=len(fitted.components),
         examples=count,
@@ -283,6 +406,12 @@ def _active_units(
     examples = [dictionaries.most_active(codes, unit) for unit in units]
     counts = (codes > 0).sum(1)
     most = int(counts.max())
+    effects = None
+    if decode is not None:
+        alone = np.zeros((len(units) + 1, codes.shape[1]), codes.dtype)
+        alone[np.arange(len(units)), units] = codes[:, units].max(0)
+        pictures = decode(alone)
+        effects = pictures[:-1] - pictures[-1]
     kept = np.unique(np.geomspace(1, most, 12).round().astype(int))
     return ActiveUnits(
         density=share,
@@ -290,6 +419,7 @@ def _active_units(
         units=units,
         examples=examples,
         originals=[pick(index) for index in examples],
+        features=effects,
         kept=kept if decode else np.empty(0, int),
         fvu=dictionaries.fvu_of_largest(decode, z, x, kept) if decode else np.empty(0),
     )
@@ -346,15 +476,5 @@ def _walk(decode: Callable[[jax.Array], jax.Array], codes: np.ndarray, shape: tu
         z = np.stack(np.meshgrid(across, np.linspace(high[1], low[1], side)), -1)  # [R, C, 2]
         up = (float(low[1]), float(high[1]))
     grid = where.codes(z).astype(codes.dtype)
-    (pictures,) = _chunks(lambda part: (decode(part),), grid.reshape(-1, codes.shape[1]))
+    (pictures,) = chunks(lambda part: (decode(part),), grid.reshape(-1, codes.shape[1]))
     return Walk(pictures.reshape(*grid.shape[:2], *shape), (float(low[0]), float(high[0])), up)
-
-
-def _chunks(fn: Callable[[Any], tuple[jax.Array, ...]], x: Any, size: int = CHUNK) -> tuple[np.ndarray, ...]:
-    """`fn` on parts of x of one size, so that it compiles once: the last part overlaps, and is cut."""
-    count, parts = len(x), []
-    size = min(size, count)
-    for first in range(0, count, size):
-        start = min(first, count - size)
-        parts.append([np.asarray(a)[first - start :] for a in fn(x[start : start + size])])
-    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))

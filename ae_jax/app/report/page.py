@@ -13,6 +13,7 @@ import numpy as np
 from ...data.disk import write_atomically
 from ...errors import first_line
 from ...evaluation import describe
+from ...evaluation.diagnosis import Sentence
 from .. import plots
 from .findings import Findings
 from .sections import TRAINING, Listing, Picture, ordered, sections, slug
@@ -64,6 +65,7 @@ class Results(NamedTuple):
     remarks: Sequence[str] = ()  # of `diagnosis`
     table: Table | None = None
     note: str = ""
+    left_out: Sequence[str] = ()  # what was not measured, and why
     each: Table | None = None  # the values of each of several seeds
     confusion: Table | None = None
     kind: str = "results"
@@ -122,7 +124,7 @@ def write(findings: Findings, folder: str | os.PathLike[str], tell: Callable[[st
 
     path = folder / "report.html"
     summed = attempt("the summary", lambda: summary(findings.results, len(findings.history)))
-    text = render(findings.title, summed, parts(findings, shown, attempt))
+    text = render(findings.title, summed, parts(findings, shown, attempt), findings.account)
     write_atomically(path, text.encode(errors="backslashreplace"))
     for reason, names in failed.items():
         assert tell is not None
@@ -136,7 +138,7 @@ def explained(error: BaseException) -> str:
     return text if text == kind else f"{kind}: {text}"
 
 
-def render(title: str, summed: str | Missing, content: Sequence[Part]) -> str:
+def render(title: str, summed: str | Missing, content: Sequence[Part], account: Sequence[Sentence] = ()) -> str:
     """The page as HTML. Texts are escaped."""
     import jinja2
 
@@ -151,12 +153,13 @@ def render(title: str, summed: str | Missing, content: Sequence[Part]) -> str:
     )
     environment.filters["slug"] = slug
     style = (here / "style.css").read_text()
-    return environment.get_template("page.html.j2").render(title=title, summary=summed, parts=content, style=style)
+    page = environment.get_template("page.html.j2")
+    return page.render(title=title, summary=summed, account=account, parts=content, style=style)
 
 
 def parts(f: Findings, shown: Callable[[Picture | Listing], Block], attempt: Attempt) -> list[Part]:
     """The content of the page. `shown` draws a picture; `attempt(name, make)` makes a part of the page by `make()`."""
-    found = [Part("Results", [attempt("Results", lambda: _results(f.results))])]
+    found = [Part("Results", [attempt("Results", lambda: _results(f.results, bool(f.account)))])]
     for section in sections(f):
         charts: list[Block] = []
         others: list[Block] = []
@@ -191,7 +194,8 @@ def summary(results: Mapping[str, Any], epochs: int) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _results(results: Mapping[str, Any]) -> Results:
+def _results(results: Mapping[str, Any], told: bool = False) -> Results:
+    """`told`: an account stands above, so that the remarks of a single seed would repeat it."""
     metrics, seeds = results.get("metrics") or {}, results.get("seeds") or []
     if not metrics:
         return Results()
@@ -219,9 +223,10 @@ def _results(results: Mapping[str, Any]) -> Results:
         notes.append("PCA: the same measure for principal component analysis with as many components as the code.")
     each = Table(["metric", *(f"seed {s}" for s in seeds)], single) if many else None
     return Results(
-        remarks=results.get("remarks") or [],
+        remarks=[] if told and not many else results.get("remarks") or [],
         table=Table(head, rows),
         note=" ".join(notes),
+        left_out=[f"{line[0].upper()}{line[1:]}." for line in results.get("left_out") or []],
         each=each,
         confusion=_confusion(results.get("confusion")),
     )

@@ -65,6 +65,7 @@ def sections(f: Findings) -> list[Section]:
 def _learning(f: Findings) -> Iterator[Picture]:
     seeds = len(f.results.get("seeds") or [0])
     parts = [part for part in ("train", "validation") if any(row.get(part) for row in f.history)]
+    drawn: dict[str, dict[str, np.ndarray]] = {}  # the curves of each metric
     for metric in ordered({name for row in f.history for part in parts for name in row.get(part) or {}} - {LABELLED}):
         series = {}
         for part in parts:
@@ -72,10 +73,30 @@ def _learning(f: Findings) -> Iterator[Picture]:
             if any(row is not None for row in rows):
                 values = [np.full(seeds, np.nan) if row is None else np.broadcast_to(row, seeds) for row in rows]
                 series[part] = np.array(values, float)  # [E, S]
-        meaning = TRAINING.get(metric) or describe(metric)
+        drawn[metric] = series
+    equal: dict[str, list[str]] = {}  # a curve is drawn once, under its first name
+    for metric, series in drawn.items():
+        first = next((name for name in equal if _same(drawn[name], series)), None)
+        minus = next((name for name in equal if _same(drawn[name], series, -1)), None)
+        if first is not None:
+            equal[first].append(metric)
+        elif minus is not None:
+            equal[minus].append(f"-{metric}")
+        else:
+            equal[metric] = []
+    for metric, others in equal.items():
+        series, meaning = drawn[metric], TRAINING.get(metric) or describe(metric)
         caption = f"{metric}: {meaning}." if meaning else f"{metric}."
-        draw = partial(plots.curve, [row["epoch"] for row in f.history], series, metric)
+        caption += f" Here it is also {' and '.join(others)}." if others else ""
+        title = " = ".join([metric, *others])
+        draw = partial(plots.curve, [row["epoch"] for row in f.history], series, title)
         yield Picture(f"curve_{slug(metric)}", draw, caption, "chart")
+
+
+def _same(a: dict[str, np.ndarray], b: dict[str, np.ndarray], sign: int = 1) -> bool:
+    """Whether two metrics have the same curves, or each the other's negative."""
+    close = lambda x, y: np.allclose(x, sign * y, rtol=1e-5, atol=0, equal_nan=True)
+    return a.keys() == b.keys() and any(np.any(x) for x in a.values()) and all(close(a[part], b[part]) for part in a)
 
 
 def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
@@ -84,14 +105,19 @@ def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
         return
     if f.vocabulary:
         yield from _rewritten(f, made, errors)
-        yield _spread(errors)
+        yield _spread(f, errors)
         return
     shape = f.originals.shape[1:]
     image = plots.is_image(shape)
     bounds = plots.limits(f.originals)
     scale = "" if bounds == (0.0, 1.0) or not image else f" Mid-grey is zero; black and white are ∓{bounds[1]:.3g}."
     how = "above" if image else "under"
-    if f.corrupted is None:
+    if f.codeless:
+        caption = (
+            f"Test examples, drawn at random, {how} the predictions of each of their numbers from those before it in "
+            "the model's order: no code lies between, so they are no reconstructions from one."
+        )
+    elif f.corrupted is None:
         caption = f"Test examples, drawn at random, {how} their reconstructions from the codes."
     else:
         caption = (
@@ -112,19 +138,21 @@ def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
         "worst_median_best",
         draw,
         f"The worst, the median and the best of all {len(errors):,} test examples by squared error summed over an "
-        f"example{', written below each pair' if image else ''}.{clean} The worst show what the code has no room "
-        f"for: {'rare shapes, ' if image else 'rare, '}mislabelled or broken data.",
+        f"example{', written below each pair' if image else ''}.{clean} The worst show what the "
+        f"{'model does not expect' if f.codeless else 'code has no room for'}: {'rare shapes, ' if image else 'rare, '}"
+        "mislabelled or broken data.",
     )
-    yield _spread(errors)
+    yield _spread(f, errors)
 
 
-def _spread(errors: np.ndarray) -> Picture:
+def _spread(f: Findings, errors: np.ndarray) -> Picture:
     """The distribution of the test set's errors."""
     marks = {"median": float(np.median(errors)), "mean": float(np.mean(errors))}
     return Picture(
         "errors",
         partial(plots.histogram, errors, "error of each test example", "squared error, summed over an example", marks),
-        "How errors spread over the test set. A long tail means that a few examples are hardly coded at all.",
+        "How errors spread over the test set. A long tail means that a few examples are hardly "
+        f"{'foreseen' if f.codeless else 'coded'} at all.",
         "chart",
     )
 
@@ -204,7 +232,7 @@ def _drawn(f: Findings) -> Iterator[Picture | Listing]:
         return
     if f.vocabulary:
         rows = [[words(f.vocabulary, x)] for x in f.samples[:10]]
-        yield Listing(["new documents"], rows, "Codes drawn from the prior and decoded: the likeliest words of each.")
+        yield Listing(["new documents"], rows, f"{_origin(f)}: the likeliest words of each.")
         return
     side = int(len(f.samples) ** 0.5)
     cells = f.samples[: side * side].reshape(side, side, *f.samples.shape[1:])
@@ -212,9 +240,18 @@ def _drawn(f: Findings) -> Iterator[Picture | Listing]:
     yield Picture(
         "samples",
         partial(plots.examples, cells, bounds),
-        "New examples: codes drawn from the prior and decoded (the mean of p(x | z), no pixel noise). "
-        "Look for variety and for shapes that belong to no class; compare with the test examples above.",
+        f"New examples. {_origin(f)}. Look for variety and for shapes that belong to no class; compare with the test "
+        "examples above.",
     )
+
+
+def _origin(f: Findings) -> str:
+    """How samples were drawn."""
+    if f.codeless:
+        return "Each number is drawn in the model's order, given those before it"
+    if f.of_prior:
+        return "Codes are drawn from the prior and decoded; these are means, without the noise of x given its code"
+    return "They are drawn from the model, which has no prior of codes; these are means, without the noise of x"
 
 
 def _code(f: Findings) -> Iterator[Picture | Listing]:
@@ -236,6 +273,7 @@ def _code(f: Findings) -> Iterator[Picture | Listing]:
             f"A walk in equal steps over {what}, from the 2nd to the 98th percentile of the test set's codes, decoded."
             f"{axes} Neighbours should change smoothly; blurred or broken cells lie where there are no data.",
         )
+    yield from _units(f)
     outline = None if f.walk is None or size == 1 else (f.walk.across, f.walk.up)
     labels = (
         ", coloured by label: classes that keep apart can be told apart from the code" if f.labels is not None else ""
@@ -244,10 +282,21 @@ def _code(f: Findings) -> Iterator[Picture | Listing]:
         labels = ", each at the height of its label (spread a little so that points do not hide each other)"
     without = 0 if f.labels is None else int((~labelled(f.labels)).sum())
     labels += f"; {without:,} of {len(f.codes):,} have no label" * bool(without)
-    seen = f"The codes of {min(len(f.codes), 5000):,} test examples{labels}."
+    kind = "hidden units, which stand for a code here," if f.codeless else "codes"
+    seen = f"The {kind} of {min(len(f.codes), 5000):,} test examples{labels}."
     seen += "" if outline is None else " The dashed rectangle is what the walk covers."
     seen += "" if size <= 2 else " What looks mixed in two dimensions may be apart in the others."
     yield Picture("codes", partial(plots.scatter, f.codes, f.labels, outline, f.classes), seen, "chart")
+    if f.drawn is not None:
+        of = "drawn from the posteriors of as many test examples" if f.moments else "of test examples"
+        yield Picture(
+            "prior",
+            partial(plots.overlaid, *f.drawn),
+            f"{len(f.drawn.prior):,} draws of the prior under {len(f.drawn.codes):,} codes {of}"
+            f"{'' if size <= 2 else ', on the plane of the codes'}. Where the prior alone lies, samples come from "
+            "codes that training never decoded; codes outside the prior are never drawn.",
+            "chart",
+        )
     if f.activations is not None:
         yield Picture(
             "activations",
@@ -260,6 +309,48 @@ def _code(f: Findings) -> Iterator[Picture | Listing]:
             ),
             "How active each unit of the code is on average. In a sparse code the bars crowd near the target; "
             "units at the resting value (0, or -1 for tanh) never fire and are dead.",
+            "chart",
+        )
+
+
+def _units(f: Findings) -> Iterator[Picture | Listing]:
+    """The units one by one, and the components of the prior."""
+    image = plots.is_image(f.originals.shape[1:])
+    bounds = plots.limits(f.originals)
+    if f.traversals is not None and not f.vocabulary:
+        t = f.traversals
+        order = "" if image else f" From the top: {', '.join(f'unit {u}' for u in t.units)}."
+        names = [f"{u}: {plots.number(w, 2)}" for u, w in zip(t.units, t.weights, strict=True)]
+        unit = "" if t.by == "standard deviation" else " (in nats)"
+        yield Picture(
+            "traversals",
+            partial(plots.examples, t.pictures, bounds if image else None, rows=names),
+            "Traversals: each row moves one unit of a typical code from its 2nd to its 98th percentile. "
+            f"{len(t.units)} of {f.codes.shape[1]} units, in the order of their {t.by}{unit}.{order} "
+            "A row that hardly changes is of a unit that the decoder ignores.",
+        )
+    if f.components is not None and not f.vocabulary:
+        c = f.components
+        wide = min(plots.columns(f.originals.shape[1:]), len(c.pictures))
+        rows = -(-len(c.pictures) // wide)
+        blank = np.full((rows * wide - len(c.pictures), *c.pictures.shape[1:]), bounds[1])
+        cells = np.concatenate([c.pictures, blank]).reshape(rows, wide, *c.pictures.shape[1:])
+        told = [f"{share:.1%}" for share in c.shares]
+        notes = [told[i : i + wide] for i in range(0, len(told), wide)]
+        yield Picture(
+            "components",
+            partial(plots.examples, cells, bounds if image else None, notes=notes, group=1),
+            f"The prior's components: {len(c.pictures)} of {c.number}, by what their centres decode to. Test examples "
+            f"belong to them in these parts{', written below' if image else ''}: the most used first"
+            + ("." if image else f", {', '.join(told[:10])}."),
+        )
+    if f.kl is not None:
+        yield Picture(
+            "kl_of_units",
+            partial(plots.bars, f.kl, [str(i) for i in range(len(f.kl))], "KL of each unit", "nats"),
+            "KL of each unit's posterior to the prior N(0, 1), a mean over test examples: in all "
+            f"{f.kl.sum():.3g} nats. "
+            "A unit near 0 has collapsed: it tells nothing of the example.",
             "chart",
         )
 
@@ -289,20 +380,26 @@ def _symbols(f: Findings) -> Iterator[Picture | Listing]:
         return
     bounds = plots.limits(f.originals)
     cells = np.stack([u.examples for u in uses])
-    cells = np.clip((cells - bounds[0]) / (bounds[1] - bounds[0]), 0, 1)
     if all(u.effect is not None for u in uses):
-        effects = np.stack([u.effect for u in uses])  # type: ignore[misc]
-        most = np.abs(effects).reshape(len(uses), -1).max(1).reshape(-1, *[1] * (effects.ndim - 1))
-        cells = np.concatenate([(0.5 + effects / np.where(most > 0, 2 * most, 1))[:, None], cells], 1)
+        cells = _with_effects(cells, np.stack([u.effect for u in uses]), bounds)  # type: ignore[misc]
+        bounds = (0.0, 1.0)
         told += ". First the change that it makes to the decoded mean code (mid-grey is none), then"
     else:
         told += ":"
     yield Picture(
         "symbol_use",
-        partial(plots.examples, cells, (0.0, 1.0), rows=[f"{u.symbol} at {u.place}, {u.share:.0%}" for u in uses]),
+        partial(plots.examples, cells, bounds, rows=[f"{u.symbol} at {u.place}, {u.share:.0%}" for u in uses]),
         f"{told} test examples that have it there, with their part of the test set. Look for what the examples of a "
         "row have in common.",
     )
+
+
+def _with_effects(cells: np.ndarray, effects: np.ndarray, bounds: plots.Limits) -> np.ndarray:
+    """Rows of examples [R, n, *shape] in [0, 1], each after a change [R, *shape] about mid-grey, scaled by itself."""
+    most = np.abs(effects).reshape(len(effects), -1).max(1).reshape(-1, *[1] * (effects.ndim - 1))
+    first = 0.5 + effects / np.where(most > 0, 2 * most, 1)
+    scaled = np.clip((cells - bounds[0]) / (bounds[1] - bounds[0]), 0, 1)
+    return np.concatenate([first[:, None], scaled], 1)
 
 
 def _active(f: Findings) -> Iterator[Picture | Listing]:
@@ -347,11 +444,18 @@ def _active(f: Findings) -> Iterator[Picture | Listing]:
         bounds = plots.limits(f.originals)
         blank = lambda n: np.full((wide - n, *shape), bounds[1])
         cells = np.stack([np.concatenate([x, blank(len(x))]) for x in a.originals])
+        first = ""
+        if a.features is not None:
+            cells, first = (
+                _with_effects(cells, a.features, bounds),
+                "what each adds to the decoded (mid-grey is none), ",
+            )
+            bounds = (0.0, 1.0)
         yield Picture(
             "most_active",
             partial(plots.examples, cells, bounds, rows=[f"unit {unit}" for unit in a.units]),
-            "Units from the densest to the rarest, and the test examples that excite each most. A unit that stands for "
-            "one feature has examples that share it.",
+            f"Units from the densest to the rarest: {first}and the test examples that excite each most. A unit that "
+            "stands for one feature has examples that share it.",
         )
     yield Listing(
         ["unit", "active for", "at most", "examples that excite it most"],
