@@ -12,6 +12,7 @@ from ae_jax.app import plots, report
 from ae_jax.app.commands import reporting
 from ae_jax.app.report import findings, sections
 from ae_jax.core import Algorithm, Batch, Rule
+from ae_jax.data import Standard, in_data_units
 from ae_jax.distributions import priors
 from ae_jax.evaluation import aggregate, diagnosis
 from ae_jax.training import run_folder
@@ -221,6 +222,16 @@ def test_units_in_the_order_of_their_kl():
     assert plain.traversals is not None
     assert plain.traversals.by == "standard deviation"
     assert plain.kl is plain.drawn is plain.components is None
+
+
+def test_posteriors_and_kinds_stay_in_the_units_of_the_data():
+    draw = lambda params, key, n: jax.random.uniform(key, (n, 4, 4, 1))
+    standard = Standard(np.float32(2), np.float32(3))
+    moved: Any = in_data_units(latent(sample=draw, draw=draw), standard)
+    np.testing.assert_allclose(moved.moments({}, 3 * X + 2), latent().moments({}, X), rtol=1e-5, atol=1e-5)  # type: ignore[misc]
+    assert moved.draw is moved.sample
+    apart: Any = in_data_units(latent(sample=draw), standard)
+    assert apart.draw is None
 
 
 def test_priors_with_components():

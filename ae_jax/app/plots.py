@@ -469,7 +469,7 @@ def bars(values: np.ndarray, names: Sequence[str], title: str, unit: str) -> Fig
     shown = len(values) <= 40
     size = SMALL if len(values) <= 20 else 5.5
     axes.set_xticks(np.arange(len(values)) if shown else [])
-    axes.set_xticklabels([names[i] for i in order] if shown else [], fontsize=size)
+    axes.set_xticklabels([names[int(i)] for i in order] if shown else [], fontsize=size)
     return figure
 
 

@@ -140,6 +140,7 @@ def in_data_units(algorithm: Algorithm, standard: Standard | None) -> Algorithm:
         draw=sample if algorithm.draw is algorithm.sample else giving(algorithm.draw),
         transition=moving(algorithm.transition),
         log_weight=measuring(algorithm.log_weight),
+        moments=taking(algorithm.moments),
         corrupt=None if corrupt is None else lambda x, key: undo(standard, corrupt(apply(standard, x), key)),
         predict=taking(algorithm.predict),
         symbols=taking(algorithm.symbols),
