@@ -333,10 +333,40 @@ CASES: dict[str, Case | Timing] = {
         flops=trained(dense(784, 200, 100) + 50 * dense(50, 200, 784), 784 * 200),
         goals=(Goal(2.0),),
     ),
+    **{
+        name: Case(
+            f"{title}, MLP 784-500-20, batch 128, training",
+            {**epochs(name), **rivals(name)},
+            flops=VAE_FLOPS + more,
+            goals=(Goal(1.0),),
+        )
+        for name, title, more in (
+            # the products of the whole batch alone: the pairs of a batch are no products
+            ("beta-tc", "beta-TC-VAE, stratified", 0),
+            # the critic: forwards and back to the codes, then forwards and backwards
+            ("factor", "FactorVAE, critic 256-256", 2 * (2 + 3) * dense(20, 256, 256, 1)),
+            ("dip", "DIP-VAE-I", 2 * 3 * 20 * 20),
+            ("info", "InfoVAE, multiquadric MMD", 0),
+            # of 500 images a batch, all of whose inputs learn
+            ("vamp", "VampPrior, 500 pseudo-inputs", 2 * 3 * dense(784, 500, 40) * 500 // BATCH),
+        )
+    },
     "vq": Case(
         "VQ-VAE 784-500-64, 8 vectors of 8, 256 moving, batch 128, training",
-        {**epochs("vq"), **rivals("vq")},
+        {
+            **epochs("vq"),
+            **rivals("vq"),
+            "vector-quantize-pytorch": torch_side("training", model="vq-library")._replace(
+                needs="vector_quantize_pytorch"
+            ),
+        },
         flops=trained(dense(784, 500, 64) + dense(64, 500, 784), 784 * 500) + 2 * 2 * 8 * 256 * 8,  # distances; sums
+        goals=(Goal(1.0),),
+    ),
+    "fsq": Case(
+        "VQ-VAE 784-500-64, 16 vectors of 4 rounded numbers, batch 128, training",
+        {**epochs("fsq"), **rivals("fsq")},
+        flops=trained(dense(784, 500, 64) + dense(64, 500, 784), 784 * 500),
         goals=(Goal(1.0),),
     ),
     "topk": Case(

@@ -31,7 +31,13 @@ MODELS: dict[str, tuple[tuple[int, ...], Callable[[Any], core.Algorithm]]] = {
     "iwae": ((784,), lambda o: algorithms.importance(_mlp(50, 200, heads=2, activation="tanh"), o, samples=50)),
     "sparse": ((784,), lambda o: algorithms.sparse(_mlp(200, code_activation="sigmoid"), o)),
     "rbm": ((784,), lambda o: algorithms.rbm(networks.rbm((784,), 500), optax.sgd(0.1))),
+    "beta-tc": ((784,), lambda o: algorithms.beta_tc_vae(_mlp(20, 500, heads=2), o, examples=EXAMPLES)),
+    "factor": ((784,), lambda o: algorithms.factor_vae(_mlp(20, 500, heads=2), o)),
+    "dip": ((784,), lambda o: algorithms.dip_vae(_mlp(20, 500, heads=2), o)),
+    "info": ((784,), lambda o: algorithms.info_vae(_mlp(20, 500, heads=2), o)),
+    "vamp": ((784,), lambda o: algorithms.vamp(_mlp(20, 500, heads=2), o)),
     "vq": ((784,), lambda o: algorithms.vq_vae(_mlp(64, 500), o)),
+    "fsq": ((784,), lambda o: algorithms.vq_vae(_mlp(64, 500), o, quantiser="fsq", dimension=4)),
     "topk": ((256,), lambda o: algorithms.dictionary(networks.linear((256,), 2048), o, k=32)),
     "conv": (
         (28, 28, 1),

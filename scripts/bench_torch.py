@@ -73,16 +73,110 @@ def drawn(encoder: Any, x: Any, *samples: int) -> tuple[Any, Any, Any, Any]:
     return mean + torch.exp(0.5 * logvar) * e, e, mean, logvar
 
 
-def vae() -> tuple[nn.Module, Loss]:
-    """784-500-20, rectified, one draw."""
+Penalty = Callable[[Any, Any, Any], Any]  # draws, means, log-variances -> a number
+
+
+def kl(z: Any, mean: Any, logvar: Any) -> Any:
+    """KL(q || N(0, I)), the mean over the batch."""
+    return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum() / len(z)
+
+
+def vae(penalty: Penalty = kl, *more: nn.Module) -> tuple[nn.Module, Loss]:
+    """784-500-20, rectified, one draw; `penalty` beside the likelihood, with modules that it learns."""
     encoder, decoder = stack(784, 500, 40), stack(20, 500, 784)
 
     def loss(x: Any) -> Any:
         z, _, mean, logvar = drawn(encoder, x)
-        nll = F.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum")
-        return (nll + 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum()) / len(x)
+        nll = F.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum") / len(x)
+        return nll + penalty(z, mean, logvar)
 
-    return nn.ModuleList([encoder, decoder]), loss
+    return nn.ModuleList([encoder, decoder, *more]), loss
+
+
+def log_normal(z: Any, mean: Any, logvar: Any) -> Any:
+    """log N(z; mean, exp(logvar)) of each dimension."""
+    return -0.5 * (math.log(2 * math.pi) + logvar + (z - mean).square() * (-logvar).exp())
+
+
+def beta_tc() -> tuple[nn.Module, Loss]:
+    """The VAE with 6 times the total correlation, by stratified weights."""
+
+    def penalty(z: Any, mean: Any, logvar: Any) -> Any:
+        each = log_normal(z[:, None], mean, logvar)  # [B, B, K]
+        own = torch.eye(len(z), device=z.device)
+        weight = torch.log(own / EXAMPLES + (1 - own) * (1 - 1 / EXAMPLES) / (len(z) - 1))
+        joint = torch.logsumexp(weight + each.sum(-1), 1)
+        marginals = torch.logsumexp(weight[..., None] + each, 1).sum(-1)
+        log_p, log_q = (log_normal(z, *of).sum(-1) for of in ((0 * z, 0 * z), (mean, logvar)))
+        return (log_q - joint + 6 * (joint - marginals) + marginals - log_p).mean()
+
+    return vae(penalty)
+
+
+def factor() -> tuple[nn.Module, Loss]:
+    """The VAE with 10 times a critic's log-odds of its codes, and the critic's own loss on detached codes."""
+    critic = stack(20, 256, 256, 1)
+
+    def penalty(z: Any, mean: Any, logvar: Any) -> Any:
+        fixed = {name: p.detach() for name, p in critic.named_parameters()}
+        odds = torch.func.functional_call(critic, fixed, (z,)).mean()
+        half = len(z) // 2
+        first, other = z[:half].detach(), z[half:].detach()
+        permuted = torch.gather(other, 0, torch.rand_like(other).argsort(0))
+        judged = F.softplus(-critic(first)).mean() + F.softplus(critic(permuted)).mean()
+        return kl(z, mean, logvar) + 10 * odds + judged
+
+    return vae(penalty, critic)
+
+
+def dip() -> tuple[nn.Module, Loss]:
+    """The VAE with the covariances of means drawn to the identity."""
+
+    def penalty(z: Any, mean: Any, logvar: Any) -> Any:
+        centred = mean - mean.mean(0)
+        squares = (centred.T @ centred / len(z) - torch.eye(20, device=z.device)).square()
+        return kl(z, mean, logvar) + 10 * squares.sum() + 90 * squares.trace()
+
+    return vae(penalty)
+
+
+def info() -> tuple[nn.Module, Loss]:
+    """The VAE with half the KL and 99.5 times the MMD by seven multiquadric kernels."""
+    scales = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+    def kernels(a: Any, b: Any) -> Any:
+        d = (a[:, None] - b).square().sum(-1)
+        return sum(2 * 20 * s / (2 * 20 * s + d) for s in scales)
+
+    def penalty(z: Any, mean: Any, logvar: Any) -> Any:
+        prior = torch.randn_like(z)
+        within = sum((k.sum() - k.trace()) / (len(z) * (len(z) - 1)) for k in (kernels(z, z), kernels(prior, prior)))
+        return 0.5 * kl(z, mean, logvar) + 99.5 * (within - 2 * kernels(z, prior).mean())
+
+    return vae(penalty)
+
+
+class Pseudo(nn.Module):
+    """Inputs of the prior, 500 images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.randn(500, 784))
+
+
+def vamp() -> tuple[nn.Module, Loss]:
+    """784-500-20 with a prior of 500 pseudo-inputs; the KL by one draw."""
+    pseudo = Pseudo()
+    model, _ = vae(kl, pseudo)
+    encoder, decoder = model[0], model[1]  # pyright: ignore
+
+    def loss(x: Any) -> Any:
+        z, _, mean, logvar = drawn(encoder, x)
+        each = log_normal(z[:, None], *encoder(torch.sigmoid(pseudo.logits)).chunk(2, -1)).sum(-1)
+        log_p = torch.logsumexp(each, 1) - math.log(500)
+        return (bernoulli(decoder(z), x) + log_normal(z, mean, logvar).sum(-1) - log_p).mean()
+
+    return model, loss
 
 
 def iwae() -> tuple[nn.Module, Loss]:
@@ -125,8 +219,41 @@ def vq() -> tuple[nn.Module, Loss]:
     return model, loss
 
 
+def vq_library() -> tuple[nn.Module, Loss]:
+    """As `vq`, the quantiser being that of vector-quantize-pytorch."""
+    from vector_quantize_pytorch import VectorQuantize  # pyright: ignore
+
+    book: Any = VectorQuantize(8, 256, decay=0.99, commitment_weight=0.25, threshold_ema_dead_code=0.01)
+    encoder, decoder = stack(784, 500, 64), stack(64, 500, 784)
+
+    def loss(x: Any) -> Any:
+        h = encoder(x)
+        z, _, cost = book(h.reshape(len(x), 8, 8))
+        nll = F.binary_cross_entropy_with_logits(decoder(z.reshape(h.shape)), x, reduction="sum") / len(x)
+        return nll + 64 * cost.sum()  # its cost is a mean over numbers
+
+    return nn.ModuleList([encoder, decoder, book]), loss
+
+
+def fsq() -> tuple[nn.Module, Loss]:
+    """784-500-64, 16 vectors of 4 numbers rounded to 8, 5, 5 and 5 levels."""
+    encoder, decoder = stack(784, 500, 64), stack(64, 500, 784)
+    levels = torch.tensor([8, 5, 5, 5] * 16)
+
+    def loss(x: Any) -> Any:
+        half, offset = (levels - 1) * (1 + 1e-3) / 2, torch.where(levels % 2 == 0, 0.5, 0.0)
+        bounded = torch.tanh(encoder(x) + torch.atanh(offset / half)) * half - offset
+        z = (bounded + (bounded.round() - bounded).detach()) / (levels // 2)
+        return F.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum") / len(x)
+
+    return nn.ModuleList([encoder, decoder]), loss
+
+
 def topk() -> tuple[nn.Module, Loss]:
-    """256-2048, the 32 largest units, unit rows; the gradient along them is removed and they are brought back."""
+    """256-2048, the 32 largest units, unit rows; the gradient along them is removed and they are brought back.
+
+    It has no AuxK, which ae_jax computes at every step: no unit is dead in this case.
+    """
     encoder, decoder = nn.Linear(256, 2048), nn.Linear(2048, 256)
     model = nn.ModuleList([encoder, decoder])
     model.register_buffer("idle", torch.zeros(2048))
@@ -184,7 +311,14 @@ MODELS: dict[str, tuple[tuple[int, ...], Callable[[bool], tuple[nn.Module, Loss]
     "vae": ((784,), lambda last: vae()),
     "deep": ((784,), lambda last: deep()),
     "iwae": ((784,), lambda last: iwae()),
+    "beta-tc": ((784,), lambda last: beta_tc()),
+    "factor": ((784,), lambda last: factor()),
+    "dip": ((784,), lambda last: dip()),
+    "info": ((784,), lambda last: info()),
+    "vamp": ((784,), lambda last: vamp()),
     "vq": ((784,), lambda last: vq()),
+    "vq-library": ((784,), lambda last: vq_library()),
+    "fsq": ((784,), lambda last: fsq()),
     "topk": ((256,), lambda last: topk()),
     "conv": ((1, 28, 28), lambda last: conv(28, 1, 32, 64, code=32, last=last)),
     "conv64": ((3, 64, 64), lambda last: conv(64, 3, 32, 64, 128, code=64, last=last)),
