@@ -109,14 +109,15 @@ def sources(one: Compared) -> list[str]:
 def gather(paths: Sequence[Path]) -> Comparison:
     """The comparison of the runs in these folders. Raises as `compare` does."""
     folders = [folder for path in paths for folder in expanded(path)]
-    found, seen = [], {}
+    found, seen = [], []
     for path in folders:
         if (place := path.resolve()) in seen:
             raise RunError(f"{path} is given twice: give each run once")
-        seen[place] = found.append(standing(path))
+        seen.append(place)
+        found.append(standing(path))
     if len(found) < 2:
         raise RunError(f"compare takes two runs or more, and {len(found)} {'is' if found else 'are'} given")
-    compared = [Compared(name, run) for name, run in zip(names(list(seen)), found, strict=True)]
+    compared = [Compared(name, run) for name, run in zip(names(seen), found, strict=True)]
     metrics = list(dict.fromkeys(name for run in found for name in run.metrics))
     settings = differing(found)
     return Comparison(
@@ -194,8 +195,8 @@ def notes(compared: Sequence[Compared]) -> list[str]:
 def shown(value: Any) -> str:
     """A setting as text."""
     if isinstance(value, list | tuple):
-        whole = [v for v in value if isinstance(v, int)]
-        if len(value) > 2 and whole == list(range(whole[0], whole[0] + len(value))):
+        whole = all(type(part) is int for part in value)
+        if len(value) > 2 and whole and list(value) == list(range(value[0], value[0] + len(value))):
             return f"{value[0]}-{value[-1]}"
         return " ".join(map(shown, value)) or "none"
     return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
