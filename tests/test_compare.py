@@ -94,9 +94,8 @@ def test_seeds_that_both_runs_have_are_paired_alone(tmp_path):
     assert found.difference(2, "test elbo") is None
     assert found.notes == ["Some runs have no seed of the first one: their difference by seed is not known."]
     assert found.best_first() == [2, 1, 0]
-    assert (
-        comparing.shown(["red", "green", "blue"]) == "red green blue" and comparing.shown([0.1, 0.2, 1]) == "0.1 0.2 1"
-    )
+    assert comparing.shown(["red", "green", "blue"]) == "red green blue"
+    assert comparing.shown([0.1, 0.2, 1]) == "0.1 0.2 1"
     assert (found.settings["seeds"], comparing.shown([0, 1, 2]), comparing.shown([16])) == (
         [[0, 1, 2], [2, 1], [9]],
         "0-2",
