@@ -161,7 +161,8 @@ def notebook(path: Path) -> tuple[str, dict[str, bytes]]:
         parts.append(f"{fence}python\n{source}\n{fence}" if code else source)
         parts += [shown(output) for output in cell.get("outputs", ())]
     note = f'<a href="{path.name}" download>Download this page as a notebook</a>; [how to run it](index.md).'
-    return "\n\n".join([parts[0], note, *parts[1:], ""]), pictures
+    title, _, rest = parts[0].partition("\n")
+    return "\n\n".join([title, note, rest, *parts[1:], ""]), pictures
 
 
 def place(target: str) -> str | None:

@@ -226,7 +226,7 @@ def test_every_requirement_is_pinned_to_a_version_that_it_allows(python):
             pins[canonicalize_name(pin.name)] = str(pin.specifier)[2:]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
-    for extra in ("dev", "docs", "experiments", "bench", "prepare"):
+    for extra in ("dev", "docs", "experiments", "tutorials", "bench", "prepare"):
         wanted += project["project"]["optional-dependencies"][extra]
     for requirement in map(Requirement, wanted):
         if requirement.name != "ae-jax":

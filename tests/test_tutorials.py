@@ -149,7 +149,7 @@ def test_a_notebook_becomes_a_page(tmp_path):
     path.write_text(json.dumps(dict(cells=content)))
     page, pictures = pages.notebook(path)
     assert pictures == {"a-0.png": b"picture"}
-    assert page.startswith("# Title\ntext\n\n")
+    assert re.match(r"# Title\n\n<a href=.a.ipynb..*\n\ntext\n\n", page)
     assert page.index("print(1)") < page.index("one\ntwo\n") < page.index("](a-0.png)")
     assert "<Figure>" not in page
     assert pages.place("docs/tutorials/a.ipynb") == "tutorials/a.md"
