@@ -96,6 +96,7 @@ class Autoencoder(NamedTuple):
     output: str | None = None  # the name of the output's activation; None if unknown
     side_information: str = ""  # in words, what `apply` decodes in addition to the code; "" for nothing
     outputs: int = 1  # numbers for each number of x; beyond 1 an output is [B, *shape, outputs]
+    trained: bool = False  # whether `init` gives a trained encoder, which stands in for pretraining
 
 
 class Heads(NamedTuple):

@@ -282,7 +282,7 @@ def test_every_option_of_an_algorithm_and_network_is_a_documented_flag(name):
 def test_the_shared_options_are_the_fields_of_the_settings():
     own = {field.name for field in dataclasses.fields(settings.OptimizerSettings)} - {"name"}
     run = {field.name for field in dataclasses.fields(settings.Settings)}
-    groups = {"algorithm", "seeds", "hyper", "network_options", "data_options", "restarts"}
+    groups = {"algorithm", "seeds", "hyper", "network_options", "data_options", "restarts", "start_from"}
     assert set(shared_options("vae")[0]) == run - groups | own  # "optimizer" is the name of the method
     flags = "--optimizer sgd --momentum 0.5 --clip 2 --noise gaussian --noise-level 0.3 --precision bfloat16 --best mse"
     made = settings_of("vae", parse("vae", flags.split()))

@@ -5,15 +5,17 @@ import shutil
 
 import jax
 import numpy as np
+import optax
 import pytest
 from test_cli import without_report
 
 import ae_jax
-from ae_jax import data
+from ae_jax import algorithms, core, data, networks
 from ae_jax.app import cli
 from ae_jax.app.commands import runs
 from ae_jax.errors import RunError
-from ae_jax.training import run_folder, settings
+from ae_jax.evaluation import clustering
+from ae_jax.training import provenance, run_folder, settings
 from ae_jax.training.settings import OptimizerSettings, optimizer
 
 
@@ -153,3 +155,122 @@ def test_data_that_have_moved_are_named_anew(points, tmp_path, monkeypatch, caps
     train("autoencoder", "there/x.npz", where, *small)
     assert config(where)["settings"]["data"] == str(tmp_path / "there" / "x.npz")
     assert capsys.readouterr().err == ""
+
+
+# --------------------------------------------------------------------------------------- from another run's params
+
+STILL = ["--optimizer", "sgd", "--lr", 1e-30, "--epochs", 1]  # only zeros change by such a step
+
+
+def equal(one, other):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-25), one, other)
+
+
+@pytest.fixture(scope="module")
+def source(points, tmp_path_factory):
+    """A plain autoencoder of two seeds."""
+    where = tmp_path_factory.mktemp("source") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        without_report(patch)
+        train("autoencoder", points, where, "--epochs", 2, "--seeds", 2)
+    return where
+
+
+def test_a_run_starts_from_another_runs_params_seed_by_seed(points, source, tmp_path):
+    there, where = ae_jax.load_run(source), tmp_path / "run"
+    train("autoencoder", points, where, *STILL, "--seeds", 2, "--from", source)
+    here = ae_jax.load_run(where)
+    for seed in (0, 1):
+        equal(here.of(seed), there.of(seed))
+    record = config(where)["settings"]["start_from"]
+    assert record == {
+        "run": str(source), "groups": [], "seed": None, "seeds": [0, 1], "epoch": 2,
+        "checksum": provenance.checksum(there.trained.params),
+    }  # fmt: skip
+    train("autoencoder", points, where, *STILL, "--seeds", 2, "--from", source)  # is finished, by the same command
+    with pytest.raises(RunError, match=r"other settings:\n  start_from\.groups"):
+        train("autoencoder", points, where, *STILL, "--seeds", 2, "--from", f"{source}:decoder")
+    train(
+        "autoencoder", points, tmp_path / "part", *STILL, "--seeds", 2, "--from", f"{source}:decoder", "--from-seed", 1
+    )
+    part, fresh = ae_jax.load_run(tmp_path / "part"), build_init(tmp_path / "part")
+    for seed in (0, 1):
+        equal(part.of(seed)["decoder"], there.of(1)["decoder"])
+        equal(part.of(seed)["encoder"], fresh(seed)["encoder"])
+
+
+def build_init(where):
+    """The params that a run's seed would begin with, without another run."""
+    opened = runs.open_run(where)
+    start = lambda seed: opened.algorithm.init(core.address(jax.random.key(seed), "init"), runs.load_own(opened).train)
+    return jax.jit(start, static_argnums=0)
+
+
+def test_dec_begins_at_the_clusters_of_another_runs_codes(points, source, tmp_path):
+    train("dec", points, tmp_path / "dec", *STILL, "--clusters", 3, "--from", source, "--from-seed", 1)
+    run = ae_jax.load_run(tmp_path / "dec")
+    assert run.settings["hyper"]["pretrain_epochs"] == 0
+    given = ae_jax.load_run(source).of(1)
+    equal(run.params["encoder"], given["encoder"])
+    codes = run.algorithm.encode(given, run.data.train.x)
+    key = jax.random.split(core.address(jax.random.key(0), "init"))[1]
+    np.testing.assert_allclose(run.params["centres"], clustering.kmeans(key, codes, 3).centres, rtol=1e-5)
+    assert run.algorithm.encode(run.params, run.data.train.x).shape == (32, 2)
+    with pytest.raises(ValueError, match="pretrain_epochs=3 has no effect with --from"):
+        train("classifier", points, tmp_path / "c", *STILL, "--from", source, "--from-seed", 1, "--pretrain-epochs", 3)
+    with pytest.raises(RunError, match=r"encoder/layer_1/bias is \[2\] there and \[4\] here\. Give the same network"):
+        train("vade", points, tmp_path / "v", *STILL, "--from", source, "--from-seed", 1)
+    assert not (tmp_path / "c").exists()
+    assert not (tmp_path / "v").exists()
+
+
+def test_members_of_stages_begin_after_them_on_a_trained_network():
+    """In Python: vade's clusters are a mixture of the given encoder's codes, and the classifier keeps the encoder."""
+    data, key = core.Batch(jax.random.uniform(jax.random.key(1), (30, 4)), np.arange(30) % 3), jax.random.key(0)
+    net = networks.mlp((4,), 2, hidden=(5,), heads=2)
+    given = jax.tree.map(lambda a: a + 0.5, net.init(jax.random.key(7), data))
+    begun = networks.trained(net, given)
+    member = algorithms.vade(begun, optax.sgd(0.1), clusters=3)
+    params = member.init(key, data)
+    equal({group: params[group] for group in given}, given)
+    mixture = clustering.gaussian_mixture(core.address(key, "clusters"), member.encode(given, data.x), 3)
+    for name, value in mixture.items():
+        np.testing.assert_allclose(params["mixture"][name], value, rtol=1e-4, atol=1e-5)
+    one = networks.trained(networks.mlp((4,), 2, hidden=(5,)), {"encoder": 0})
+    assert one.trained
+    assert not networks.trained(net, {"decoder": 0}).trained
+    begins = algorithms.classifier(one, optax.sgd(0.1), classes=3, pretrain_epochs=5).init(key, data)
+    assert begins["encoder"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--from", "{source}", "--latents", 3], r"do not fit this run: decoder/.* there and .* here"),
+        (["--from", "{source}:head"], "has no group 'head' of params; it has decoder, encoder"),
+        (["--from", "{source}:encoder,"], "names no run or an empty group"),
+        (["--from", "{source}", "--seed", 5], r"has no seed 5 to start from; it has the seeds \[0, 1\]"),
+        (["--from", "{source}/lost"], "is not a run of ae-jax: it does not exist"),
+        (["--from-seed", 1], "--from-seed 1 has no effect without --from RUN"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(points, source, tmp_path, options, told):
+    given = [str(option).replace("{source}", str(source)) for option in options]
+    with pytest.raises((RunError, ValueError), match=told):
+        train("autoencoder", points, tmp_path / "run", *STILL, *given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_has_begun_needs_its_origin_no_more(points, source, tmp_path):
+    shutil.copytree(source, tmp_path / "source")
+    given = ["--seeds", 2, "--from", tmp_path / "source", "--optimizer", "sgd"]
+    train("autoencoder", points, tmp_path / "run", *given, "--epochs", 1)
+    train("autoencoder", points, tmp_path / "source", "--epochs", 3, "--seeds", 2)  # goes on, and is another origin
+    again = ["train", "--config", str(tmp_path / "run" / "config.json"), "--quiet", "--workdir"]
+    with pytest.raises(RunError, match="has changed since params of its epoch 2 were recorded to start from"):
+        cli.dispatch([*again, str(tmp_path / "again")])
+    train("autoencoder", points, tmp_path / "run", *given, "--epochs", 2)
+    assert config(tmp_path / "run")["settings"]["start_from"]["epoch"] == 2
+    shutil.rmtree(tmp_path / "source")
+    train("autoencoder", points, tmp_path / "run", *given, "--epochs", 3)
+    assert runs.open_run(tmp_path / "run").epoch == 3

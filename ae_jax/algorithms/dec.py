@@ -46,6 +46,7 @@ def dec(
     if clusters < 2:
         raise ValueError(f"clusters is {clusters}; it must be at least 2")
     begin, final = pretrained(net, optimizer, "squared", pretrain_epochs), final_value(weight)
+    fitted = net.trained or pretrain_epochs > 0
     groups = ("encoder", "centres") + (() if isinstance(weight, int | float) and weight == 0 else ("decoder",))
 
     def frozen(params: Params, x: Array) -> Params:  # the parts of P; a cluster's frequency is a soft count
@@ -55,7 +56,7 @@ def dec(
     def init(key: Key, data: Batch) -> Params:
         key_net, key_centres = jax.random.split(key)
         params = begin(key_net, data)
-        params |= {"centres": centres(net, params, data, key_centres, clusters, pretrain_epochs > 0)}
+        params |= {"centres": centres(net, params, data, key_centres, clusters, fitted)}
         return params | {"target": jax.tree.map(jnp.copy, frozen(params, data.x))}
 
     def terms(params: Params, batch: Batch, key: Key | None, weight) -> Loss:

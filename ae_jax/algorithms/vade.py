@@ -45,7 +45,7 @@ def vade(
     begin = pretrained(coded, optimizer, likelihood, pretrain_epochs)
 
     def init(key: Key, data: Batch) -> Params:
-        if pretrain_epochs == 0:
+        if pretrain_epochs == 0 and not net.trained:
             return model.init(key, data)
         params = model.init(key, data) | begin(address(key, "pretraining"), data)
         codes = codes_of(coded, params, data.x)

@@ -88,7 +88,8 @@ def train(arguments: list[str]) -> None:
     settings, options = settings_of(name, parsed), parsed.run
     if config is not None:
         own = config.seeds if options.seeds is None and options.seed is None else ()
-        settings = replace(settings, seeds=own or settings.seeds, restarts=config.restarts)
+        start = settings.start_from or config.start_from
+        settings = replace(settings, seeds=own or settings.seeds, restarts=config.restarts, start_from=start)
     if options.coordinator is None and options.parallel != "none":
         devices.of_cores(options.devices)
     devices.initialize(options.coordinator, options.processes, options.process)

@@ -19,7 +19,7 @@ from . import flags
 # entries of a run's config.json that are no settings: facts of the data and of the software
 FACTS = {"schema", "versions", "device", "commit", "run", "lengths", "seal"}
 GROUPS = ("hyper", "network_options", "data_options", "optimizer")
-LISTED = ("seeds", "restarts", "plugins", "shard_size")  # with a form of their own on the command line
+LISTED = ("seeds", "restarts", "start_from", "plugins", "shard_size")  # with a form of their own on the command line
 
 
 class Config(NamedTuple):
@@ -29,6 +29,7 @@ class Config(NamedTuple):
     flags: list[str]
     seeds: tuple[int, ...]  # () where the file has none
     restarts: tuple[tuple[int, int], ...]
+    start_from: dict[str, Any] | None
 
 
 def read(path: Path, algorithm: str | None = None) -> Config:
@@ -71,7 +72,11 @@ def read(path: Path, algorithm: str | None = None) -> Config:
         arguments += ["--stream", *(flag("shard_size", given["shard_size"]) if given["shard_size"] else [])]
     seeds = _integers(path, "seeds", given.get("seeds", []))
     restarts = [_integers(path, "restarts", pair) for pair in given.get("restarts", [])]
-    return Config(named, arguments, seeds, tuple((at, planned) for at, planned in restarts))
+    start = given.get("start_from")
+    if start is not None and not (isinstance(start, dict) and isinstance(start.get("run"), str)):
+        raise RunError(f"{path} has start_from = {start!r}; it must be a table with the run to start from, run")
+    _known(path, "start_from.", start or (), ("run", "groups", "seed", "seeds", "epoch", "checksum"))
+    return Config(named, arguments, seeds, tuple((at, planned) for at, planned in restarts), start)
 
 
 def flag(option: str, value: Any) -> list[str]:

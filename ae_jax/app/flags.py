@@ -29,6 +29,11 @@ class RunOptions:
     """Folder of the run; by default a folder under runs/, named by the settings. The same command resumes the run."""
     restart_schedule: bool = False
     """Begin the schedule of the learning rate anew where a run goes on for more epochs than it was to have."""
+    from_run: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """RUN, or RUN:GROUP,GROUP: start from the params of that run, all that fit or these groups (encoder, decoder, ...),
+    seed by seed. An encoder stands in for pretraining."""
+    from_seed: int | None = None
+    """The seed of --from RUN whose params all seeds start from."""
     config: Path | None = None
     """A file of settings, JSON or TOML in the layout of a run's config.json; other flags replace its values."""
     stream: bool = False
@@ -379,6 +384,8 @@ def settings_of(algorithm: str, parsed: Any) -> "Settings":
     if shared["latents"] is None:
         shared["latents"] = own.latents if network_options.get("dense", True) else 0  # see settings.with_map_latents
     shared["shard_size"] = (shard_size or 0) if run.stream else None
+    if run.from_seed is not None and run.from_run is None:
+        raise ValueError(f"--from-seed {run.from_seed} has no effect without --from RUN: give both")
     return settings.of_options(
         given(shared),
         algorithm=algorithm,
@@ -386,7 +393,19 @@ def settings_of(algorithm: str, parsed: Any) -> "Settings":
         hyper=completed_hyper(algorithm, dict(vars(getattr(parsed, algorithm)))),
         network_options=network_options,
         data_options=data_options,
+        start_from=None if run.from_run is None else start_of(run.from_run, run.from_seed),
     )
+
+
+def start_of(text: str, seed: int | None) -> dict[str, Any]:
+    """`Settings.start_from` as --from RUN or --from RUN:GROUP,GROUP gives it."""
+    path, colon, groups = (text, "", "") if Path(text).is_dir() else text.rpartition(":")
+    if not colon:
+        path = text
+    named = [group.strip() for group in groups.split(",")] if colon else []
+    if not path or not all(named if colon else ["all"]):
+        raise ValueError(f"--from {text} names no run or an empty group: give RUN, or RUN:encoder,decoder")
+    return {"run": str(Path(path).expanduser().absolute()), "groups": named, "seed": seed}
 
 
 def as_flags(message: str) -> str:

@@ -112,18 +112,13 @@ def load_run(
             given=algorithm,
             place=data,
         )
-    epoch, state = held.params()
-    history = held.log()
-    seeds = content.get("seeds", range(len(state.active)))  # older runs do not record them
-    validated = content.get("validated", any("validation" in row for row in history))
-    chosen = jax.tree.map(jnp.asarray, state.best if validated else state.params)
-    trained = loop.trained(state, chosen, tuple(seeds), history)
+    epoch, trained = loop.read(held)
     if seed is None:
         seed = trained.good[0]
     elif seed not in trained.seeds:
         raise RunError(f"{held.path} has no seed {seed}; it was trained with {list(trained.seeds)}")
     if algorithm is not None:
-        check_algorithm(algorithm, held, content, trained.of(seed), history)
+        check_algorithm(algorithm, held, content, trained.of(seed), trained.history)
     return Run(folder=held, settings=content, trained=trained, seed=seed, epoch=epoch, lacks=why, given=algorithm)
 
 

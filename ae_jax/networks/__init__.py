@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..core import Autoencoder
-from .common import ACTIVATIONS, activation, join, log_inputs, pair, residual
+from .common import ACTIVATIONS, activation, join, log_inputs, pair, residual, trained
 from .conv import conv
 from .conv1d import conv1d
 from .critic import conv_critic
@@ -40,5 +40,6 @@ __all__ = [
     "rounded",
     "stack",
     "stacked",
+    "trained",
     "unrolled",
 ]

@@ -269,6 +269,17 @@ def log_inputs(net: Autoencoder) -> Autoencoder:
     )
 
 
+def trained(net: Autoencoder, params: Params) -> Autoencoder:
+    """The network whose `init` gives these params, an encoder or a decoder or both, such as those of another run.
+
+    A member that pretrains its network leaves that out where the encoder is given: `dec(trained(net, params), ...)`
+    begins at the clusters of the codes.
+    """
+    given = {group: params[group] for group in ("encoder", "decoder") if group in params}
+    init = lambda key, data: net.init(key, data) | given
+    return net._replace(init=init, trained=net.trained or "encoder" in given)
+
+
 def residual(net: Autoencoder) -> Autoencoder:
     """The network as a correction: `apply` adds its output to its input, as the encoder sees it, corrupted perhaps.
 

@@ -20,14 +20,15 @@ def pretrained(net: Autoencoder, optimizer: Optimizer, likelihood: LikelihoodNam
     """The network's `init`, followed by `epochs` passes of plain reconstruction over the data of init.
 
     It is a pure function of key and data, as any init. `training.train` saves a long start as epoch 0, and no
-    resumed run repeats it. The optimizer starts anew afterwards. With 0 epochs there is none.
+    resumed run repeats it. The optimizer starts anew afterwards. With 0 epochs, and for a network that is trained
+    already (`networks.trained`), there is none.
 
     Raises ValueError for negative epochs.
     """
     if epochs < 0:
         raise ValueError(f"pretrain_epochs is {epochs}; give a number of passes, or 0 for no pretraining")
     base = regularized(net, optimizer, likelihood)
-    if epochs == 0:
+    if epochs == 0 or net.trained:
         return base.init
     return lambda key, data: fit(base.init, epoch(base, BATCH), data, key, epochs)[0]
 

@@ -64,18 +64,21 @@ def programs(
     patience: int | None,
     mesh: Mesh | None = None,
     validated: bool = False,
+    make: Callable[[Params], Algorithm] | None = None,
 ):
     """(begin, advance) and the three parts of `advance` for an epoch in shards, each compiled for all seeds at once and
-    spread over a mesh if there is one. The state keeps the best params only if `validated`.
+    spread over a mesh if there is one. The state keeps the best params only if `validated`. `begin` takes the given
+    params of each seed, from which `make` builds the algorithm whose `init` begins with them; none without `make`.
     """
-    if transform is not None:
-        algorithm = transformed(algorithm, transform)
+    changed = lambda algorithm: algorithm if transform is None else transformed(algorithm, transform)
+    algorithm = changed(algorithm)
+    begun = lambda own: algorithm.init if make is None or own is None else changed(make(own)).init
     rule = epoch(algorithm, batch_size, devices.batches(mesh))
     worst = jnp.inf if better == "lower" else -jnp.inf
 
-    def begin(data: Batch, keys: Key) -> State:
-        def one(key: Key) -> State:
-            params, memory, _ = start(algorithm.init, rule, data, key)
+    def begin(data: Batch, keys: Key, given: Params | None = None) -> State:
+        def one(key: Key, own: Params | None) -> State:
+            params, memory, _ = start(begun(own), rule, data, key)
             none = jnp.zeros((), jnp.int32)
             return State(
                 params=params,
@@ -87,7 +90,7 @@ def programs(
                 failed=none,
             )
 
-        return map_seeds(one)(keys)
+        return map_seeds(one)(keys, given)
 
     def learn(state: State, key_seed: Key, number: Array, data: Batch):
         """Pass `number`, counted from 0, over data: a whole training set, or a shard of one."""
@@ -157,7 +160,7 @@ def programs(
         whole, sharded = jax.jit(advance, donate_argnums=0), jax.jit(learn_shard, donate_argnums=0)
         return jax.jit(begin), whole, sharded, jax.jit(measure_shard), jax.jit(judge_epoch, donate_argnums=0)
     of_seeds, everywhere = devices.shardings(mesh)
-    begin = devices.spread(begin, mesh, False, True)
+    begin = devices.spread(begin, mesh, False, True, True)
     advance = devices.spread(advance, mesh, True, True, False, False, False)
     learn_shard = devices.spread(learn_shard, mesh, True, True, False, False)
     measure_shard = devices.spread(measure_shard, mesh, True, True, False, False)

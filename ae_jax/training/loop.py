@@ -12,7 +12,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,9 @@ from .progress import progress_bar
 from .run_folder import Folder, append, sealed
 from .shards import Sharded, loaded
 from .signals import Interrupted, interruptible
+
+if TYPE_CHECKING:
+    from .origins import Start
 
 LONG = 10  # seconds; the state after a longer start is saved
 
@@ -89,6 +92,7 @@ def train(
     every_minutes: float = 5.0,
     progress: bool = True,
     mesh: Mesh | None = None,
+    start: "Start | None" = None,
 ) -> Trained:
     """Trains one run a seed, all seeds in one compiled program.
 
@@ -115,6 +119,7 @@ def train(
         every_epochs: checkpoint after so many epochs,
         every_minutes: or after so many minutes, whichever comes first; and always at the end.
         progress: show a bar (on a terminal only).
+        start: params of another run to begin with, see `origins`; for one network, `networks.trained` is simpler.
         mesh: devices to spread seeds and batches over, see `devices.mesh`; by default one device.
 
     Returns the params of the last epoch, or with a validation set those of each seed's best one.
@@ -137,7 +142,10 @@ def train(
     devices.check(mesh, len(seeds), batch_size)
     validated = validation is not None
     better = check_monitor(algorithm, data, monitor, better, validated)
-    begin, advance, *sharded = programs(algorithm, batch_size, transform, monitor, better, patience, mesh, validated)
+    make, given = (None, None) if start is None else (start.make, start.params)
+    begin, advance, *sharded = programs(
+        algorithm, batch_size, transform, monitor, better, patience, mesh, validated, make
+    )
     if folder is not None:
         folder.shards = shards
         describe = functools.partial(folder.describe, seeds, functools.partial(_facts, data, validated))
@@ -153,7 +161,7 @@ def train(
     if folder is not None:
         where = where or jnp.zeros(()).sharding
         like = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where)
-        if (found := folder.restore(jax.tree.map(like, jax.eval_shape(begin, seen(data), keys)))) is not None:
+        if (found := folder.restore(jax.tree.map(like, jax.eval_shape(begin, seen(data), keys, given)))) is not None:
             done, state = found
             if progress:
                 part = f" and {folder.partial['shard']} of {shards} shards of the next" if folder.partial else ""
@@ -169,7 +177,7 @@ def train(
     if state is None:
         began = time.perf_counter()
         with interruptible("the start, with its pretraining if it has one") as signals:
-            state = _computed(begin(next(loaded(stream, [(0, 0)], mesh)) if stream else data, keys))
+            state = _computed(begin(next(loaded(stream, [(0, 0)], mesh)) if stream else data, keys, given))
         stop = devices.largest(signals[0] if signals else 0)
         if folder is not None and devices.largest(stop or time.perf_counter() - began >= LONG):
             folder.save(0, state)
@@ -262,6 +270,20 @@ def _facts(data: Batch | Stream, validated: bool) -> dict[str, Any]:
     shape = seen(data).x.shape[1:]
     facts = {"shape": list(shape), "validated": validated}
     return facts if isinstance(data, Stream) else facts | {"train_checksum": provenance.checksum(data)}
+
+
+def read(folder: Folder) -> tuple[int, Trained]:
+    """(epoch, the result) of a run's newest checkpoint, without its algorithm.
+
+    Raises RunError for a folder that is no run's, or that has no checkpoint to read.
+    """
+    content = folder.recorded()
+    epoch, state = folder.params()
+    history = folder.log()
+    seeds = content.get("seeds", range(len(state.active)))  # older runs do not record them
+    validated = content.get("validated", any("validation" in row for row in history))
+    chosen = jax.tree.map(jnp.asarray, state.best if validated else state.params)
+    return epoch, trained(state, chosen, tuple(seeds), history)
 
 
 def trained(state: State, chosen: Params, seeds: Sequence[int], history: list[dict[str, Any]]) -> Trained:

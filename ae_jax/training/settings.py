@@ -26,14 +26,14 @@ from ..checks import (
     unless,
     used,
 )
-from ..core import Algorithm, Autoencoder, Heads, Optimizer
+from ..core import Algorithm, Autoencoder, Heads, Optimizer, Params
 from ..corruption import CorruptionName, corrupted, corruption
 from ..distributions.likelihoods import Likelihood, named
 from ..errors import RunError, counted
-from ..networks import NETWORKS, PrecisionName, rounded
+from ..networks import NETWORKS, PrecisionName, rounded, trained
 from ..objectives import pretraining
 from ..objectives.terms import is_weight
-from . import arguments, plugins
+from . import arguments, plugins, stages
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
 # parameters of makers that are no options
@@ -109,6 +109,8 @@ class Settings:
     """Epochs without a better validation metric after which a seed stops; with --validation, or a validation split."""
     # (epoch, planned): after that epoch the schedule of a run of so many planned epochs ended, and began anew
     restarts: tuple[tuple[int, int], ...] = ()
+    # the run whose params this one starts from: run, groups (() for all) and seed, as given; seeds, epoch and checksum
+    start_from: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         arguments.check_length(1 if self.epochs is None else self.epochs, self.batch_size)
@@ -131,8 +133,8 @@ class Settings:
 
 
 # Fields of `Settings` that are no option of their own: the command's argument, --seed and --seeds, groups of options,
-# --restart-schedule.
-GROUPS = {"algorithm", "seeds", "hyper", "network_options", "data_options", "optimizer", "restarts"}
+# --restart-schedule, --from.
+GROUPS = {"algorithm", "seeds", "hyper", "network_options", "data_options", "optimizer", "restarts", "start_from"}
 FLAGS = {"name": "optimizer"}  # options of `OptimizerSettings` under another name than the field's
 
 
@@ -253,6 +255,14 @@ def completed(settings: Settings, examples: int, kind: DataKind, classes: int | 
     own, hyper = defaults(settings.algorithm), dict(settings.hyper)
     if hyper.get("likelihood", "") is None:
         hyper["likelihood"] = likelihood(settings.algorithm, kind, hyper)
+    start = settings.start_from
+    if start is not None and "pretrain_epochs" in hyper and "encoder" in (start.get("groups") or ["encoder"]):
+        if hyper["pretrain_epochs"]:
+            raise ValueError(
+                f"pretrain_epochs={hyper['pretrain_epochs']} has no effect with --from, whose encoder stands in for "
+                "pretraining: leave it out, or give 0"
+            )
+        hyper["pretrain_epochs"] = 0
     if hyper.get("pretrain_epochs", 0) is None:
         hyper["pretrain_epochs"] = own.epochs(examples, pretraining.BATCH, own.pretraining)
     if hyper.get("classes", 0) is None and (fixed := default_classes(settings.algorithm)) is not None:
@@ -295,8 +305,8 @@ def outputs_of(hyper: Mapping[str, Any]) -> int:
     return (given if isinstance(given, Likelihood) else named(given)).outputs if given else 1
 
 
-def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorithm:
-    """The algorithm on its network, for data of that shape and number.
+def build(settings: Settings, shape: tuple[int, ...], examples: int, given: Params | None = None) -> Algorithm:
+    """The algorithm on its network, for data of that shape and number. Its `init` begins with the `given` groups.
 
     Options without effect are left out: `check_used` refuses them where a user gives them, and older runs keep them.
     Raises ValueError for an unknown name or an option that the algorithm or network does not have.
@@ -326,6 +336,8 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
     with plugins.named(settings.network):
         net: Autoencoder = make_net(shape, settings.latents, heads=wanted.number, **used(make_net, options))
     _check_made(f"the network {settings.network}", net, Autoencoder)
+    if given:
+        net = trained(net, given)
     if settings.noise is not None and (net.corrupt is not None or settings.algorithm == "denoising"):
         raise ValueError("denoising corrupts its input already: use its corruption and level, not noise")
     steps = -(-examples // settings.batch_size)
@@ -340,7 +352,7 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int) -> Algorith
                 noisy, optimizer(settings.optimizer, epochs, steps, settings.restarts), **used(make, hyper), **size
             )
         _check_made(f"the algorithm {settings.algorithm}", made, Algorithm)
-        return made
+        return made._replace(init=stages.resume(made.init, given)) if given else made
 
     check_choice("precision", settings.precision, get_args(PrecisionName))
     if settings.precision == "float32":

@@ -18,7 +18,7 @@ from ...core import Algorithm, address
 from ...data.disk import strict
 from ...errors import RunError, counted, warn
 from ...evaluation import diagnosis
-from ...training import arguments, devices, loop, provenance, run_folder
+from ...training import arguments, devices, loop, origins, provenance, run_folder
 from ...training.settings import (
     Settings,
     as_recorded,
@@ -94,6 +94,7 @@ def train(
     settings = completed(with_map_latents(settings, shape), examples, kind_of(splits), classes_of(splits))
     restarts, renew = devices.broadcast(lambda: going_on(settings, folder, restart_schedule, examples))
     settings = replace(settings, restarts=tuple((at, planned) for at, planned in restarts))
+    settings, source = starting(settings, folder)
     recorded = settings.to_json() | {
         "shape": list(shape),
         "validated": learned.validation is not None,
@@ -135,6 +136,12 @@ def train(
     # Checks that need no compilation come before anything is written.
     arguments.check_arguments(settings.seeds, settings.patience, learned.validation)
     arguments.traced(algorithm, learned.train)
+    start = None
+    if source is not None:
+        own = jax.eval_shape(algorithm.init, jax.random.key(0), arguments.seen(learned.train))
+        given = origins.chosen(source, own, algorithm.statistics)
+        start = origins.Start(given, lambda given: build(settings, shape, examples, given))
+        say(f"starting from {', '.join(given)} of {source.record['run']}, after its epoch {source.record['epoch']}")
     arguments.check_monitor(algorithm, learned.train, settings.best, validated=learned.validation is not None)
     if settings.best != "loss" and learned.validation is None:
         say(f"note: best is {settings.best}, which chooses among epochs by held-out data alone: give a validation set")
@@ -192,6 +199,7 @@ def train(
                 every_minutes=every_minutes,
                 progress=not quiet,
                 mesh=mesh,
+                start=start,
             )
             if not devices.first():
                 return {}
@@ -212,6 +220,31 @@ def train(
     if (page := folder.path / "report.html").exists():
         say(f"report: {page}")
     return results
+
+
+def starting(settings: Settings, folder: run_folder.Folder) -> tuple[Settings, origins.Origin | None]:
+    """The settings with the record of the run that this one starts from, and that run's params.
+
+    A run that has begun needs no params, and keeps the record. Raises RunError where the other run has changed since.
+    """
+    asked = settings.start_from
+    if asked is None:
+        return settings, None
+    wanted = lambda start: (start["run"], list(start.get("groups") or ()), start.get("seed"))
+    asked |= {"run": os.path.abspath(os.path.expanduser(asked["run"])), "groups": list(asked.get("groups") or ())}
+    if folder.taken() and (folder.path / "config.json").exists():
+        before = folder.config()["settings"].get("start_from")
+        if before is not None and wanted(before) == wanted(asked):
+            asked = before
+            if folder.begun():
+                return replace(settings, start_from=before), None
+    source = origins.read(asked["run"], settings.seeds, asked["groups"], asked.get("seed"))
+    if asked.get("seeds") == source.record["seeds"] and asked.get("checksum") not in (None, source.record["checksum"]):
+        raise RunError(
+            f"{asked['run']} has changed since params of its epoch {asked.get('epoch')} were recorded to start from: "
+            "restore it, or start from it as it is in another --workdir"
+        )
+    return replace(settings, start_from=source.record), source
 
 
 def moved(folder: run_folder.Folder, recorded: dict[str, Any]) -> list[str]:
@@ -298,7 +331,7 @@ def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> st
 
 def default_workdir(settings: Settings) -> Path:
     """runs/ALGORITHM-DATA-DIGEST: the same settings have the same folder, others another."""
-    later = ("restarts",)  # settings of newer versions, which name no folder where they are empty
+    later = ("restarts", "start_from")  # settings of newer versions, which name no folder where they are empty
     named = {name: value for name, value in settings.to_json().items() if value or name not in later}
     digest = zlib.crc32(json.dumps(named, sort_keys=True).encode())
     name = Path(os.path.abspath(settings.data)).stem  # of a folder given as . too
