@@ -125,8 +125,7 @@ class Algorithm(NamedTuple):
     # (params, x, key) -> a draw of p(x | z) and its mean, of z ~ q(z | x), each [B, *shape]
     transition: Callable[[Params, Array, Key], tuple[Array, Array]] | None = None
     log_weight: Callable[[Params, Batch, Key], Array] | None = None  # log p(x, z) - log q(z | x), z ~ q, [B]
-    # x -> mean and log-variance of a Gaussian q(z | x), [B, 2K]
-    moments: Callable[[Params, Array], Array] | None = None
+    moments: Callable[[Params, Array], Array] | None = None  # x -> mean and log-variance of q(z | x), Gaussian, [B, 2K]
     prior: Any = None  # p(z) of a member that draws codes, a `distributions.priors.Prior`
     check: Callable[[Any, str], None] | None = None  # (x, its description) -> ValueError for data that it cannot learn
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics

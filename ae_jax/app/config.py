@@ -76,7 +76,13 @@ def read(path: Path, algorithm: str | None = None) -> Config:
     if start is not None and not (isinstance(start, dict) and isinstance(start.get("run"), str)):
         raise RunError(f"{path} has start_from = {start!r}; it must be a table with the run to start from, run")
     _known(path, "start_from.", start or (), ("run", "groups", "seed", "seeds", "epoch", "checksum"))
-    return Config(named, arguments, seeds, tuple((at, planned) for at, planned in restarts), start)
+    return Config(
+        algorithm=named,
+        flags=arguments,
+        seeds=seeds,
+        restarts=tuple((at, planned) for at, planned in restarts),
+        start_from=start,
+    )
 
 
 def flag(option: str, value: Any) -> list[str]:

@@ -142,7 +142,7 @@ def train(
     devices.check(mesh, len(seeds), batch_size)
     validated = validation is not None
     better = check_monitor(algorithm, data, monitor, better, validated)
-    make, given = (None, None) if start is None else (start.make, start.params)
+    make, given = (None, None) if start is None else (start.make, devices.host(start.params))
     begin, advance, *sharded = programs(
         algorithm, batch_size, transform, monitor, better, patience, mesh, validated, make
     )

@@ -82,8 +82,8 @@ def chosen(origin: Origin, own: Params, statistics: Sequence[str] = ()) -> Param
             continue
         if told:
             raise RunError(
-                f"the params of {run} do not fit this run: {told}. Give the same network, latents and heads, or name "
-                f"the groups that fit, such as --from {run}:encoder"
+                f"the params of {run} do not fit this run: {told}. Give the same network and latents, or name the "
+                f"groups that fit, --from {run}:GROUP,GROUP"
             )
         taken[group] = jax.tree.map(lambda a, like: jnp.asarray(a, like.dtype), given[group], own[group])
     if not taken:
