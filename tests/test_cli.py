@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,7 +125,7 @@ def test_nothing_decoded_is_shown_or_written_where_the_decoder_learns_nothing(tm
         coding.decode(run_, str(codes), tmp_path / "x.npy")
     assert not (tmp_path / "x.npy").exists()
     files = coding.export(run_, tmp_path / "out")
-    assert sorted(p.name for p in files) == ["encoder.stablehlo", "signature.json"]
+    assert sorted(p.name for p in files) == ["README.md", "encoder.stablehlo", "load.py", "signature.json"]
     assert "decoder" not in json.loads(files[-1].read_text())
 
 
@@ -220,13 +221,27 @@ def test_export_runs_without_the_package(workdir, tmp_path):
     _, test = data.load("digits")
     np.save(tmp_path / "x.npy", np.asarray(test.x[:5]))
     code = (
-        "import sys, numpy as np; from jax import export\n"
-        "e = export.deserialize(bytearray(open('out/encoder.stablehlo', 'rb').read()))\n"
-        "d = export.deserialize(bytearray(open('out/decoder.stablehlo', 'rb').read()))\n"
-        "x = np.load('x.npy'); np.save('y.npy', d.call(e.call(x))); d.call(e.call(x[:2]))\n"
+        "import sys, numpy as np; sys.path.insert(0, 'out'); from load import decode, encode\n"
+        "x = np.load('x.npy'); np.save('y.npy', decode(encode(x))); decode(encode(x[:2]))\n"
         "assert not any(m.startswith(('ae_jax', 'flax')) for m in sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": ""})
+    assert len((tmp_path / "out" / "load.py").read_text().splitlines()) == 10
+    hidden = "import importlib.abc, sys\nclass Hide(importlib.abc.MetaPathFinder):\n  def find_spec(self, name, *_):\n"
+    hidden += (
+        "    if name.split('.')[0] in ('ae_jax', 'flax'): raise ImportError(name)\nsys.meta_path.insert(0, Hide())\n"
+    )
+    subprocess.run([sys.executable, "-c", hidden + code], cwd=tmp_path, check=True)
+    (example,) = re.findall(r"```python\n(.*?)```", (tmp_path / "out" / "README.md").read_text(), re.DOTALL)
+    shown = subprocess.run(
+        [sys.executable, "-c", hidden + example], cwd=tmp_path / "out", check=True, capture_output=True, text=True
+    )
+    assert shown.stdout == "(3, 3)\n"
+    cli.dispatch(["export", str(workdir), str(tmp_path / "out")])  # over an earlier export
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "README.md").write_text("mine")
+    with pytest.raises(RunError, match=r"own has a README\.md that no export wrote"):
+        coding.export(workdir, tmp_path / "own")
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["README.md"]
     opened = runs.open_run(workdir)
     expected = opened.algorithm.decode(opened.params, opened.algorithm.encode(opened.params, jnp.asarray(test.x[:5])))
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-5)

@@ -187,7 +187,7 @@ def test_inputs_and_outputs_are_in_the_units_of_the_data(run, tmp_path):
     inner = opened.algorithm.reconstruct(opened.params, z)
     np.testing.assert_allclose(x, ranges.undo(opened.standard, inner), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(x.mean(0), X.mean(0), atol=8)  # 50, -2 and 7, not 0
-    encoder, decoder, _ = coding.export(run.workdir, tmp_path / "programs")
+    encoder, decoder, *_ = coding.export(run.workdir, tmp_path / "programs")
     call = lambda path, x: np.asarray(jax.export.deserialize(bytearray(path.read_bytes())).call(x))
     np.testing.assert_allclose(call(encoder, X[:20]), codes, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(call(decoder, codes), x, rtol=1e-4, atol=1e-4)

@@ -41,7 +41,7 @@ WITH_COMMANDS = [page for page in PAGES if commands(page) and not any(s in page.
 
 def execute(code, page, names):
     """Runs a page's Python with few epochs; a block that begins with a file's name is saved there first."""
-    assert ("epochs=" in code) == ("fit(" in code or " run(" in code or "(run(" in code)
+    assert ("epochs=" in code) == bool(re.search(r"fit\(|[ (]run\(|^train\(", code, re.MULTILINE))
     code = re.sub(r"epochs=\d+", "epochs=2", code)
     if file := re.match(r"# (\w+\.py)\n", code):
         Path(file[1]).write_text(code)

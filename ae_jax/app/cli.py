@@ -104,6 +104,7 @@ def train(arguments: list[str]) -> None:
         quiet=options.quiet,
         restart_schedule=options.restart_schedule,
         mesh=devices.layout(options.parallel, len(settings.seeds), options.devices),
+        log=options.log,
     )
     if failed := results.get("failed"):
         raise RunError(f"{loop.failures(failed)}; the numbers above are of the other seeds")

@@ -63,6 +63,9 @@ class RunOptions:
     """Number of this process, from 0."""
     quiet: bool = False
     """Show nothing but errors."""
+    log: tuple[Literal["csv", "tensorboard"], ...] = ()
+    """Logs for other programs, in the run's folder: csv, the table log.csv; tensorboard, event files, for which
+    tensorboardX must be installed."""
 
 
 def plain(annotation: Any) -> Any:

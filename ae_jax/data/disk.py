@@ -16,7 +16,8 @@ TEMPORARY = (".ae_jax-", ".tmp")  # start and end of an unfinished file's name; 
 # a run's own files and folders, written by training or drawn afterwards; other files in its folder are the user's
 LOCK = "lock"
 LEARNED = ("config.json", LOCK, "log.jsonl", "checkpoints", "results.json")
-OF_RUN = (*LEARNED, "report.html", "pictures", "samplers")
+CSV_LOG, EVENTS = "log.csv", "tensorboard"  # of `train --log`
+OF_RUN = (*LEARNED, "report.html", "pictures", "samplers", CSV_LOG, EVENTS)
 ASIDE = "damaged-checkpoint-"  # start of the name of a checkpoint that was moved aside
 PROJECTED = ("vectors.tsv", "metadata.tsv", "sprite.png", "projector_config.pbtxt")  # for the Embedding Projector
 UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}  # of file systems that cannot flush a folder

@@ -8,6 +8,7 @@ moment and started again ends with the bits of an uninterrupted one.
 """
 
 import contextlib
+import copy
 import functools
 import sys
 import time
@@ -93,6 +94,8 @@ def train(
     progress: bool = True,
     mesh: Mesh | None = None,
     start: "Start | None" = None,
+    on_epoch: Callable[[dict[str, Any]], Any] | None = None,
+    on_params: Callable[[int, Params], Any] | None = None,
 ) -> Trained:
     """Trains one run a seed, all seeds in one compiled program.
 
@@ -121,6 +124,10 @@ def train(
         progress: show a bar (on a terminal only).
         start: params of another run to begin with, see `origins`; for one network, `networks.trained` is simpler.
         mesh: devices to spread seeds and batches over, see `devices.mesh`; by default one device.
+        on_epoch: gets a copy of each new row of the log, after it is written: see `logs.scalars`. Of many processes the
+            first one calls it. A resumed run gives the epochs after its last checkpoint. Its errors end the run.
+        on_params: gets the number of each epoch and the params of all seeds after it, whose arrays the next epoch
+            overwrites.
 
     Returns the params of the last epoch, or with a validation set those of each seed's best one.
 
@@ -132,6 +139,9 @@ def train(
     check_length(epochs, batch_size)
     if folder is not None and not hasattr(folder, "describe"):
         raise TypeError(f"folder is {folder!r}; give an opened one: with Folder(path).opened(settings) as folder")
+    for name, hook in (("on_epoch", on_epoch), ("on_params", on_params)):
+        if hook is not None and not callable(hook):
+            raise TypeError(f"{name} is {hook!r}; give a function, or None")
     seeds = [int(s) if s == int(s) else s for s in seeds]
     check_arguments(seeds, patience, validation)
     check_data(algorithm, train=None if transform else data, validation=validation)
@@ -241,14 +251,20 @@ def train(
                 raise RunError(_not_finite(e, seeds, saved, folder))
             history.append(row)
             bar(row)
+            if writes and folder is not None:
+                append(folder.path / "log.jsonl", sealed(row))
+            if on_params is not None:
+                after = state.params if mesh is None else devices.host(state.params)
+                if writes:
+                    on_params(e, after)
+            if on_epoch is not None and writes:
+                on_epoch(copy.deepcopy(row))
             last = e == epochs or not devices.host(state.active).any()
             stop = devices.largest(signals[0] if signals else 0)  # the signal, in whichever process it came
             if folder is None:
                 if stop:
                     raise Interrupted(f"Stopped after epoch {e} of {epochs}; nothing is saved.", stop)
                 continue
-            if writes:
-                append(folder.path / "log.jsonl", sealed(row))
             due = e - saved >= every_epochs or devices.largest(time.monotonic() - saved_at >= 60 * every_minutes)
             if last or due or stop:
                 folder.save(e, state)

@@ -16,7 +16,7 @@ from ...data.disk import suffix, write_atomically, write_json
 from ...errors import RunError
 from ...evaluation.samplers import SamplerName
 from ...training.provenance import checksum
-from .. import index, saelens
+from .. import exports, index, saelens
 from .. import symbols as files_of_symbols
 from ..files import (
     check_codes,
@@ -190,28 +190,36 @@ def _caveat(opened: runs.OpenRun) -> str:
 def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
     """The encoder, and a decoder that learned, as StableHLO: parameters inside, batch size open, for cpu, cuda and tpu.
 
-    `jax.export.deserialize(open(path, "rb").read()).call(x)` runs one without this package.
+    `exports.loader` and `exports.readme` write their use, without this package, beside them.
     """
     opened = runs.open_run(workdir, seed)
-    check_folder(out, ("encoder.stablehlo", "decoder.stablehlo", "signature.json"))
-    algorithm = opened.in_data_units
-    parts: dict[str, Any] = {"encoder": (algorithm.encode, opened.shape)}
+    of_programs = [f"{name}.stablehlo" for name in exports.NAMES]
+    check_folder(out, (*of_programs, exports.README, exports.LOADER, exports.SIGNATURE))
+    exports.check_own(out)
+    algorithm, code = opened.in_data_units, (opened.settings.latents,)
+    parts: dict[str, Any] = {"encoder": algorithm.encode}
+    shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {"encoder": (opened.shape, code)}
     if algorithm.decodes:
-        parts["decoder"] = (algorithm.decode, (opened.settings.latents,))
-    programs = {n: exported(functools.partial(fn, opened.params), shape) for n, (fn, shape) in parts.items()}
+        parts["decoder"], shapes["decoder"] = algorithm.decode, (code, opened.shape)
+    programs = {n: exported(functools.partial(fn, opened.params), shapes[n][0]) for n, fn in parts.items()}
     out.mkdir(parents=True, exist_ok=True)
     for name, program in programs.items():
         write_atomically(out / f"{name}.stablehlo", program)
-    code, example = ["b", opened.settings.latents], ["b", *opened.shape]
-    ends = {"encoder": {"in": example, "out": code}, "decoder": {"in": code, "out": example}}
+    ends = {name: {"in": ["b", *taken], "out": ["b", *given]} for name, (taken, given) in shapes.items()}
     signature = {
         **{name: {**ends[name], "dtype": "float32"} for name in programs},
         "use": "jax.export.deserialize(open('encoder.stablehlo', 'rb').read()).call(x)",
         "jax": jax.__version__,
         "run": opened.folder.config(),
     }
-    write_json(out / "signature.json", signature)
-    return [*(out / f"{name}.stablehlo" for name in programs), out / "signature.json"]
+    write_json(out / exports.SIGNATURE, signature)
+    write_atomically(out / exports.LOADER, exports.loader(list(programs)).encode())
+    real = opened.standard is not None and not opened.standard.pixels
+    values = "the units of the training data" if real else "values in [0, 1]"
+    about = exports.readme(shapes, words_of(opened), jax.__version__, values)
+    write_atomically(out / exports.README, about.encode(errors="backslashreplace"))
+    names = (*(f"{name}.stablehlo" for name in programs), exports.README, exports.LOADER, exports.SIGNATURE)
+    return [out / name for name in names]
 
 
 def export_saelens(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from jax.sharding import Mesh
 
 from ... import data
 from ...core import Algorithm, address
+from ...data import ranges
 from ...data.disk import strict
 from ...errors import RunError, counted, warn
 from ...evaluation import diagnosis
-from ...training import arguments, devices, loop, origins, provenance, run_folder
+from ...training import arguments, devices, logs, loop, origins, provenance, run_folder
 from ...training.settings import (
     Settings,
     as_recorded,
@@ -54,18 +56,21 @@ def train(
     quiet: bool = False,
     restart_schedule: bool = False,
     mesh: Mesh | None = None,
+    log: Sequence[logs.LogName] = (),
 ) -> dict[str, Any]:
     """Trains, evaluates and reports into `workdir`; goes on where an earlier call was stopped, or for more epochs.
 
     `restart_schedule` begins the schedule of the learning rate anew where the run goes on for more epochs.
     `mesh` spreads seeds and batches over devices, see `devices`. Of many processes that train together the first one
-    evaluates and reports; the others return nothing. `samples` are for the log-likelihood, `SAMPLES` by default.
+    evaluates and reports; the others return nothing. `samples` are for the log-likelihood, `SAMPLES` by default; `log`
+    names the logs for other programs, see `training.logs`.
 
     Returns what `results.json` holds. Raises RunError, DataError or ValueError with what to do.
     """
     say = print if devices.first() and not quiet else (lambda *_: None)
     arguments.check_seeds(settings.seeds)
     arguments.check_saving(every_epochs, every_minutes, keep)
+    logs.check_kinds(log)
     if samples is not None and samples < 1:
         raise ValueError(f"--likelihood-samples is {samples}; it must be at least 1")
     folder = run_folder.Folder(workdir)
@@ -166,8 +171,14 @@ def train(
             return None
         return results
 
-    with folder.opened(
-        devices.broadcast(known), keep=keep, renew=[*renew, *devices.broadcast(lambda: moved(folder, recorded))]
+    assert settings.epochs is not None  # see completed
+    held_out = ranges.undo(splits.standard, logs.spread(splits.test.x, logs.CODED))
+    pixels = splits.standard is None or splits.standard.pixels
+    shown = logs.Examples(ranges.in_data_units(algorithm, splits.standard), held_out, pixels)
+    renewed = [*renew, *devices.broadcast(lambda: moved(folder, recorded))]
+    with (
+        folder.opened(devices.broadcast(known), keep=keep, renew=renewed),
+        logs.opened(log, folder, settings.seeds, settings.epochs, shown) as hooks,
     ):
         if (results := devices.broadcast(found)) is not None:
             if not devices.first():
@@ -180,7 +191,6 @@ def train(
                 f"training in {folder.path}"
                 + ("" if sys.stderr.isatty() else " (log.jsonl there gains a row an epoch)")
             )
-            assert settings.epochs is not None  # see completed
             if devices.first() and (epochs := settings.hyper.get("pretrain_epochs")) and not folder.begun():
                 seen = " on the first shard" if splits.streams and splits.streams.train.shards > 1 else ""
                 say(f"pretraining an autoencoder for {counted(epochs, 'epoch')}{seen} (--pretrain-epochs)")
@@ -200,6 +210,8 @@ def train(
                 progress=not quiet,
                 mesh=mesh,
                 start=start,
+                on_epoch=hooks.on_epoch,
+                on_params=hooks.on_params,
             )
             if not devices.first():
                 return {}
