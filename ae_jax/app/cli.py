@@ -147,6 +147,7 @@ def encode(
     seed: int | None = None,
     resize: bool = False,
     symbols: bool = False,
+    part: Literal["train", "validation", "test"] | None = None,
 ) -> None:
     """Turn examples into codes.
 
@@ -154,16 +155,19 @@ def encode(
         workdir: folder of the run.
         source: a folder of images (or, for documents, of text files), one such file, a .npy or .npz file, or a data
             set's name.
-        out: .npy or .npz file to write, [N, K]; with symbols a .symbols file.
+        out: .npy file to write, [N, K]; or .npz, which has names and labels of the examples beside the codes; or .csv,
+            a line for each example; with symbols a .symbols file.
         seed: one of the run's seeds; the first by default.
         resize: scale images to the run's size, after its own crop; transparent pixels become white.
         symbols: write the symbols of a discrete code, such as that of vq_vae, in as few bits as they need.
+        part: the part of the data to encode, read and split as in training; by default every example of a folder or an
+            array, and of a data set or a .npz file with parts the test part.
     """
     from .commands import coding
 
     if symbols:
-        return print(coding.encode_symbols(workdir, source, out, seed, resize)[1])
-    print(f"{coding.encode(workdir, source, out, seed, resize).shape} codes written to {out}")
+        return print(coding.encode_symbols(workdir, source, out, seed, resize, part)[1])
+    print(f"{coding.encode(workdir, source, out, seed, resize, part).shape} codes written to {out}")
 
 
 def decode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None) -> None:
@@ -264,7 +268,16 @@ def export(workdir: Path, out: Path, /, *, seed: int | None = None, saelens: boo
     print("\n".join(map(str, (coding.export_saelens if saelens else coding.export)(workdir, out, seed))))
 
 
-def index(workdir: Path, source: str, out: Path, /, *, seed: int | None = None, resize: bool = False) -> None:
+def index(
+    workdir: Path,
+    source: str,
+    out: Path,
+    /,
+    *,
+    seed: int | None = None,
+    resize: bool = False,
+    part: Literal["train", "validation", "test"] | None = None,
+) -> None:
     """Make an index of examples' codes, to search without the run.
 
     Args:
@@ -273,10 +286,11 @@ def index(workdir: Path, source: str, out: Path, /, *, seed: int | None = None, 
         out: .npz file to write.
         seed: one of the run's seeds; the first by default.
         resize: scale images, and later queries, to the run's size, after its own crop; transparent pixels become white.
+        part: the part of the data to index, read and split as in training; by default as for encode.
     """
     from .commands import searching
 
-    made = searching.make_index(workdir, source, out, seed, resize)
+    made = searching.make_index(workdir, source, out, seed, resize, part)
     size = f"{made.codes.nbytes / 1024:,.0f} KB of codes, {len(made.encoder) / 1024:,.0f} KB of encoder"
     print(f"{made.codes.shape} codes ({size}) written to {out}, {out.stat().st_size / 1024:,.0f} KB")
 

@@ -4,7 +4,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,13 @@ def read_rows(path: Path, columns: Sequence[str] = (), label: str | None = None)
     return x
 
 
+def array_name(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """The name of the array of examples or codes among those of a file; None if there is none."""
+    # of a named set, too, the test part is read; without one all examples are in the training part
+    known = ("x", "codes", *PARTS["test"], *PARTS["validation"], *PARTS["train"])
+    return next((n for n in known if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
+
+
 def read_array(path: Path) -> np.ndarray:
     """The numbers of a .npy file, or of a .npz: "x", "codes", its test part, the only array or its training part.
 
@@ -169,9 +176,7 @@ def read_array(path: Path) -> np.ndarray:
         arrays = data.read_arrays(path)
     except data.DataError as error:
         raise RunError(str(error)) from None
-    # of a named set, too, the test part is read; without one all examples are in the training part
-    known = ("x", "codes", *PARTS["test"], *PARTS["validation"], *PARTS["train"])
-    name = next((n for n in known if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
+    name = array_name(arrays)
     if name is None:
         raise RunError(f"{path} has the arrays {', '.join(arrays)}; it needs one called x, codes, x_test or x_train")
     if arrays[name].ndim == 0:

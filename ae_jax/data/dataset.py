@@ -71,6 +71,8 @@ class Dataset:
     factor_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()  # the words that x [N, V] counts, for documents
     test_names: tuple[str, ...] = ()  # the files of the test examples, if each is a file
+    train_names: tuple[str, ...] = ()  # and of the training examples
+    rows: tuple[np.ndarray, np.ndarray] | None = None  # train's and test's places in a source without a split
     scale: float | None = None  # the integer that means 1.0, if one was given; None: see `white`
     standard: Standard | None = None  # of real values; None: values in [0, 1]
     columns: tuple[str, ...] = ()  # the names of x [N, D], of a table
@@ -290,13 +292,14 @@ def from_parts(
         if names:
             names["test"] = names.pop("validation")
         source += ", its validation split as test"
+    rows = None
     if "test" not in parts:
-        train, test = shuffled(len(parts["train"].x), test_fraction, seed)
+        rows = train, test = shuffled(len(parts["train"].x), test_fraction, seed)
         parts["train"], parts["test"] = take(parts["train"], train), take(parts["train"], test)
         if factors:
             factors["train"], factors["test"] = factors["train"][train], factors["train"][test]
         if names:
-            names["test"] = [names["train"][i] for i in test]
+            names["train"], names["test"] = ([names["train"][i] for i in part] for part in rows)
         source += f", {test_fraction:g} of it as test by seed {seed}"
     return Dataset(
         name=name,
@@ -309,6 +312,8 @@ def from_parts(
         factor_names=factor_names,
         vocabulary=vocabulary,
         test_names=tuple(names.get("test", ())),
+        train_names=tuple(names.get("train", ())),
+        rows=rows,
         scale=scale,
         columns=columns,
     )

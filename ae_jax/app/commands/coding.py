@@ -1,7 +1,9 @@
 """Codes, reconstructions, samples and exported programs of a run: `encode`, `decode`, `sample`, `export`."""
 
+import csv
 import functools
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ... import data
 from ...algorithms import MEMBERS
 from ...core import address
-from ...data.disk import suffix, write_atomically, write_json
+from ...data.disk import suffix, write_atomically, write_json, written
 from ...errors import RunError
 from ...evaluation.samplers import SamplerName
 from ...training.provenance import checksum
@@ -24,33 +25,72 @@ from ..files import (
     check_output,
     check_suffix,
     read_array,
-    read_examples,
     save_array,
     save_examples,
 )
 from ..symbols import SUFFIX
-from . import runs, sampling
+from . import examples, runs, sampling
 from .runs import in_chunks
 
 
-def encode(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> np.ndarray:
-    """Codes [N, K] of every example of a source (see `read_examples`), in its order, written to .npy or .npz."""
-    check_suffix(out, (".npy", ".npz"))
-    opened, x = _opened(workdir, source, out, seed, resize)
-    codes = in_chunks(opened.in_data_units.encode, opened.params, x)
-    save_array(out, codes, "codes")
+def encode(
+    workdir: Path,
+    source: str,
+    out: Path,
+    seed: int | None = None,
+    resize: bool = False,
+    part: examples.Part | None = None,
+) -> np.ndarray:
+    """Codes [N, K] of every example of a source (see `examples.read`), in its order, written to .npy, .npz or .csv.
+
+    A .npz has the `names` of the examples beside the `codes`, and their `labels` and `classes` where they have any; a
+    .csv has a line for each example: its name, its label, and its code z0, z1, ...
+    """
+    check_suffix(out, (".npy", ".npz", ".csv"))
+    opened, found = _opened(workdir, source, out, seed, resize, part)
+    codes = in_chunks(opened.in_data_units.encode, opened.params, found.x)
+    if suffix(out) == ".csv":
+        write_atomically(out, csv_of(codes, found).encode(errors="backslashreplace"))
+    elif suffix(out) == ".npy":
+        save_array(out, codes, "codes")
+    else:
+        labels = {} if found.labels is None else {"labels": found.labels}
+        classes = {"classes": np.array(found.classes)} if found.classes else {}
+        with written(out) as file:
+            np.savez(file, allow_pickle=False, codes=codes, names=np.array(found.names), **labels, **classes)
     return codes
 
 
+def csv_of(codes: np.ndarray, found: examples.Examples) -> str:
+    """A table: name, label where there are labels, and the code; float32 to its last bit."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["name", *["label"] * (found.labels is not None), *(f"z{k}" for k in range(codes.shape[1]))])
+    for i, (name, code) in enumerate(zip(found.names, codes, strict=True)):
+        label = [] if found.labels is None else [class_name(int(found.labels[i]), found.classes)]
+        lines.writerow([name, *label, *(f"{value:.9g}" for value in code)])
+    return text.getvalue()
+
+
+def class_name(label: int, classes: Sequence[str]) -> str:
+    """A label by its name if it has one, "" for no label."""
+    return "" if label < 0 else str(classes[label]) if label < len(classes) else str(label)
+
+
 def encode_symbols(
-    workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False
+    workdir: Path,
+    source: str,
+    out: Path,
+    seed: int | None = None,
+    resize: bool = False,
+    part: examples.Part | None = None,
 ) -> tuple[np.ndarray, str]:
     """The symbols [N, P] of every example's code, written to .symbols (see `app.symbols`); and the sizes in words.
 
     Raises RunError for a run whose codes are numbers.
     """
     check_suffix(out, (SUFFIX,))
-    opened, x = _opened(workdir, source, out, seed, resize)
+    opened, (x, *_) = _opened(workdir, source, out, seed, resize, part)
     algorithm = opened.in_data_units
     assert algorithm.symbols is not None
     found = in_chunks(algorithm.symbols, opened.params, x)
@@ -67,7 +107,9 @@ def encode_symbols(
     )
 
 
-def _opened(workdir: Path, source: str, out: Path, seed: int | None, resize: bool) -> tuple[runs.OpenRun, np.ndarray]:
+def _opened(
+    workdir: Path, source: str, out: Path, seed: int | None, resize: bool, part: examples.Part | None
+) -> tuple[runs.OpenRun, examples.Examples]:
     """The run and the examples of a source, after the checks of the output."""
     check_output(out, source)
     opened = runs.open_run(workdir, seed)
@@ -76,11 +118,7 @@ def _opened(workdir: Path, source: str, out: Path, seed: int | None, resize: boo
         raise RunError(
             f"{opened.settings.algorithm} has no symbols, its codes are numbers: leave --symbols out, or train vq_vae"
         )
-    named = data.is_name(source, opened.settings.data_options.get("data_dir"))
-    if resize and (opened.vocabulary or named or suffix(source) in (".npy", ".npz")):
-        raise RunError(f"--resize has no effect: {source} is not read as files of images; leave it out")
-    x, _ = read_examples(source, opened.shape, opened.vocabulary, resize, opened.settings.data_options, opened.standard)
-    return opened, x
+    return opened, examples.read(opened, source, resize, part)
 
 
 def decode_symbols(opened: runs.OpenRun, source: Path) -> np.ndarray:

@@ -3,7 +3,7 @@
 import functools
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,10 +12,20 @@ from ...evaluation import retrieval
 from .. import index
 from ..files import check_output, check_suffix, data_options, read_examples, standard_of
 
+if TYPE_CHECKING:
+    from . import examples
 
-def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, resize: bool = False) -> index.Index:
-    """An index over the examples of a source, written to a .npz file; see `read_examples` for sources."""
-    from . import runs
+
+def make_index(
+    workdir: Path,
+    source: str,
+    out: Path,
+    seed: int | None = None,
+    resize: bool = False,
+    part: "examples.Part | None" = None,
+) -> index.Index:
+    """An index over the examples of a source, written to a .npz file; see `examples.read` for sources."""
+    from . import examples, runs
     from .coding import exported
     from .runs import in_chunks
 
@@ -23,9 +33,7 @@ def make_index(workdir: Path, source: str, out: Path, seed: int | None = None, r
     check_output(out, source)
     opened = runs.open_run(workdir, seed)
     check_output(out, *opened.sources)
-    x, names = read_examples(
-        source, opened.shape, opened.vocabulary, resize, opened.settings.data_options, opened.standard
-    )
+    x, names, *_ = examples.read(opened, source, resize, part)
     encode = opened.in_data_units.encode
     program = exported(functools.partial(encode, opened.params), opened.shape)
     codes = in_chunks(encode, opened.params, x)

@@ -1,0 +1,124 @@
+"""The examples that `encode` and `index` read: a file of them, or a part of data as training reads it."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ... import data
+from ...checks import labelled
+from ...data.checks import check_labels
+from ...data.disk import suffix
+from ...data.files import LABELS, PARTS
+from ...errors import DataError, RunError, counted, warn
+from ..files import array_name, check_shape, check_vocabulary, read_examples
+from . import runs
+from .loading import check_units, range_of
+
+Part = Literal["train", "validation", "test"]
+AT_ONCE = 10_000  # examples that are read of a stream at once
+
+
+class Examples(NamedTuple):
+    """Examples and the facts that match their codes with them."""
+
+    x: np.ndarray  # [N, *shape], in the units of the run's data
+    names: list[str]  # [N]: a file, or a row of one
+    labels: np.ndarray | None = None  # [N] int32, -1 for none
+    classes: tuple[str, ...] = ()  # names of the labels, if they have names
+
+
+def read(opened: runs.OpenRun, source: str, resize: bool = False, part: Part | None = None) -> Examples:
+    """The examples of a source for a run: of a part as `train` would read it, or as `files.read_examples` reads them.
+
+    Raises RunError or DataError for a source that cannot be read so, and for examples of another shape.
+    """
+    options = opened.settings.data_options
+    if part is not None:
+        if resize:
+            raise RunError("--resize has no effect on a part, which is read as in training: leave one of the two out")
+        found = _part(opened, source, part)
+        check_shape(found.x, opened.shape)
+        return found
+    named = data.is_name(source, options.get("data_dir"))
+    if resize and (opened.vocabulary or named or suffix(source) in (".npy", ".npz")):
+        raise RunError(f"--resize has no effect: {source} is not read as files of images; leave it out")
+    if named:
+        check_units(source, opened.standard)
+        found = _of_dataset(opened, source, data.load(source, **data.options_for(source, options)), "test", source)
+        check_shape(found.x, opened.shape)
+        return found
+    x, names = read_examples(source, opened.shape, opened.vocabulary, resize, options, opened.standard)
+    return Examples(x, names, _beside(source, len(x)))
+
+
+def _known(y: Any) -> np.ndarray | None:
+    return None if y is None or not labelled(y).any() else np.asarray(y)
+
+
+def _beside(source: str, count: int) -> np.ndarray | None:
+    """The labels in a .npz or beside a .npy, of the array that `read_array` takes; None without any."""
+    path = data.expanded(source)
+    if suffix(path) == ".npy" and (beside := path.with_suffix(".labels.npy")).is_file():
+        y = data.read_arrays(beside)["x"]
+    elif suffix(path) == ".npz":
+        arrays = data.read_arrays(path)
+        chosen = array_name(arrays)
+        part = next((part for part, names in PARTS.items() if chosen in names), None)
+        names = LABELS[part] if part else ("y", "label", "labels")
+        y = next((arrays[name] for name in names if name in arrays), None)
+    else:
+        return None
+    try:
+        return None if y is None else _known(check_labels(y, count, str(path)))
+    except DataError as error:  # the codes do not need them
+        return warn(f"the labels are left out: {error}")
+
+
+def _part(opened: runs.OpenRun, source: str, part: Part) -> Examples:
+    settings = opened.settings
+    path, stem = data.expanded(source), source if data.is_name(source) else data.expanded(source).name
+    of_run = settings.to_json() | {"data": source}
+    _, options = range_of(type(settings).from_json(of_run), opened.standard)
+    if path.is_dir() and not data.is_name(source) and data.kind_of(path) == "arrays":
+        sources = data.open_stream(source, **_taken(data.stream_options_for(source, options), options))
+        stream = getattr(sources, part)
+        if stream is None:
+            raise _without(source, part)
+        rows = np.concatenate([np.arange(first, end) for first, end in stream.blocks])
+        read = [stream.raw(rows[i : i + AT_ONCE]) for i in range(0, len(rows), AT_ONCE)]
+        x = np.concatenate([np.asarray(stream.floats(batch).x) for batch in read])
+        y = None if read[0].y is None else np.concatenate([batch.y for batch in read])
+        return Examples(x, [f"{stem} {part}[{i}]" for i in rows], _known(y), sources.classes)
+    dataset = data.load(source, **_taken(data.options_for(source, options), options))
+    whole = dataset.rows is not None  # one array or folder, split by chance
+    return _of_dataset(opened, source, dataset, part, stem if whole else f"{stem} {part}")
+
+
+def _of_dataset(opened: runs.OpenRun, source: str, dataset: data.Dataset, part: Part, where: str) -> Examples:
+    """A part of a dataset, named by files, or by rows of `where`."""
+    if opened.vocabulary:
+        check_vocabulary(dataset.vocabulary, opened.vocabulary, source)
+    batch = getattr(dataset, part)
+    if batch is None:
+        raise _without(source, part)
+    files = {"train": dataset.train_names, "test": dataset.test_names}.get(part, ())
+    rows = range(len(batch.x)) if dataset.rows is None else dataset.rows[part == "test"]
+    return Examples(
+        x=np.asarray(batch.x),
+        names=list(files) or [f"{where}[{i}]" for i in rows],
+        labels=_known(batch.y),
+        classes=dataset.classes,
+    )
+
+
+def _taken(known: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The options that the source takes. Says which of the run's it does not take."""
+    if left := sorted(options.keys() - known.keys() - {"range"}):
+        warn(f"note: {counted(len(left), 'option')} of the run's data not taken by this source: {', '.join(left)}")
+    return known
+
+
+def _without(source: str, part: str) -> RunError:
+    return RunError(
+        f"{source} has no {part} part of its own; --part train has every example that training and its validation use"
+    )
