@@ -48,30 +48,37 @@ def read(opened: runs.OpenRun, source: str, resize: bool = False, part: Part | N
         check_shape(found.x, opened.shape)
         return found
     x, names = read_examples(source, opened.shape, opened.vocabulary, resize, options, opened.standard)
-    return Examples(x, names, _beside(source, len(x)))
+    return Examples(x, names, *_beside(source, len(x), options))
 
 
 def _known(y: Any) -> np.ndarray | None:
     return None if y is None or not labelled(y).any() else np.asarray(y)
 
 
-def _beside(source: str, count: int) -> np.ndarray | None:
-    """The labels in a .npz or beside a .npy, of the array that `read_array` takes; None without any."""
+def _beside(source: str, count: int, options: dict[str, Any]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The labels in a .npz or a table, or beside a .npy, of the array that `read_examples` takes; and their names."""
     path = data.expanded(source)
-    if suffix(path) == ".npy" and (beside := path.with_suffix(".labels.npy")).is_file():
-        y = data.read_arrays(beside)["x"]
-    elif suffix(path) == ".npz":
-        arrays = data.read_arrays(path)
-        chosen = array_name(arrays)
-        part = next((part for part, names in PARTS.items() if chosen in names), None)
-        names = LABELS[part] if part else ("y", "label", "labels")
-        y = next((arrays[name] for name in names if name in arrays), None)
-    else:
-        return None
     try:
-        return None if y is None else _known(check_labels(y, count, str(path)))
+        if data.is_table(path) and options.get("label"):
+            table = data.tables.read(path)
+            known = options["label"] in table.columns
+            return (
+                data.tables.labels(table, options["label"], options.get("label_classes", ())) if known else (None, ())
+            )
+        if suffix(path) == ".npy" and (beside := path.with_suffix(".labels.npy")).is_file():
+            y = data.read_arrays(beside)["x"]
+        elif suffix(path) == ".npz":
+            arrays = data.read_arrays(path)
+            chosen = array_name(arrays)
+            part = next((part for part, names in PARTS.items() if chosen in names), None)
+            names = LABELS[part] if part else ("y", "label", "labels")
+            y = next((arrays[name] for name in names if name in arrays), None)
+        else:
+            return None, ()
+        return None if y is None else _known(check_labels(y, count, str(path))), ()
     except DataError as error:  # the codes do not need them
-        return warn(f"the labels are left out: {error}")
+        warn(f"the labels are left out: {error}")
+        return None, ()
 
 
 def _part(opened: runs.OpenRun, source: str, part: Part) -> Examples:
