@@ -28,6 +28,8 @@ Autoencoders in JAX: train one, look at it, use it.
   encode WORKDIR IN OUT     codes of examples
   decode WORKDIR IN OUT     examples of codes
   sample WORKDIR OUT        new examples, of a generative model or by a fitted sampler
+  traverse WORKDIR OUT      a picture of each unit of the code, the most used first
+  interpolate WORKDIR A B OUT   a picture of the codes between two examples
   report WORKDIR        write report.html again
   runs [FOLDER]         the runs below a folder, the newest first, and how far each came
   compare RUN RUN ...   settings, metrics and curves of several runs, with differences by seed
@@ -214,6 +216,69 @@ def sample(
 
     x, kind = coding.sample(workdir, n, out, seed, key, draws, sampler)
     print(f"{x.shape} samples written to {out}: {kind}")
+
+
+def traverse(
+    workdir: Path,
+    out: Path,
+    /,
+    *,
+    units: int = 10,
+    steps: int = 11,
+    width: float = 3.0,
+    example: int = 0,
+    seed: int | None = None,
+) -> None:
+    """Draw a row for each unit of the code: a test example, decoded with other values of that unit alone.
+
+    The units come in the order of their use: of their KL where posteriors and prior are Gaussian, else of the variance
+    of their codes over the test set.
+
+    Args:
+        workdir: folder of the run.
+        out: .png to write; or .npz, with the decoded examples, their codes, the units and their KL or variance.
+        units: at most so many rows.
+        steps: values of a unit.
+        width: reach on both sides of a unit's mean, in standard deviations: of the aggregate posterior, near 1 for a
+            VAE; or of the codes, and no further than they go.
+        example: number of the test example, from 0.
+        seed: one of the run's seeds; the first by default.
+    """
+    from .commands import walking
+
+    made = walking.traverse(workdir, out, units=units, steps=steps, width=width, example=example, seed=seed)
+    print(*(f"unit {k}: {made.measure} {worth:.4g}" for k, worth in zip(made.units, made.worth, strict=True)), sep="\n")
+    print(f"{made.x.shape} examples written to {out}")
+
+
+def interpolate(
+    workdir: Path,
+    a: str,
+    b: str,
+    out: Path,
+    /,
+    *,
+    steps: int = 11,
+    path: Literal["straight", "spherical"] = "straight",
+    seed: int | None = None,
+) -> None:
+    """Draw the decoded codes between two examples, and below them the mean of the two in pixels.
+
+    Args:
+        workdir: folder of the run.
+        a: the first example: its number in the run's test set, from 0; an image or another file of one example; or
+            FILE[N], example N of a file or of a data set.
+        b: the last example.
+        out: .png to write; or .npz, with the decoded examples and their codes.
+        steps: number of codes, both ends included.
+        path: straight line between the codes; or spherical, the great circle, on which codes keep their length, as
+            draws of N(0, I) nearly do.
+        seed: one of the run's seeds; the first by default.
+    """
+    from .commands import walking
+
+    x = walking.interpolate(workdir, a, b, out, steps=steps, path=path, seed=seed)
+    print(f"{x.shape} examples written to {out}")
 
 
 def report(workdir: Path, /, *, data: str | None = None) -> None:
@@ -460,6 +525,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "encode": encode,
     "decode": decode,
     "sample": sample,
+    "traverse": traverse,
+    "interpolate": interpolate,
     "report": report,
     "runs": runs,
     "compare": compare,

@@ -274,6 +274,7 @@ def table(
         raise DataError(f"{path} has no column left to learn from; its columns are {', '.join(found.columns)}")
     x = numbers(found, names)
     y, classes = (None, ()) if label is None else labels(found, label, label_classes)
+    kept: dict[str, list[str]] = {}  # the names of the rows, where some are dropped
     if missing == "refuse":
         worst = names[int(np.isnan(x).sum(0).argmax())]
         check_complete(
@@ -282,11 +283,13 @@ def table(
     elif (whole := ~np.isnan(x).any(1)).sum() < len(x):
         warn(f"left out: {(~whole).sum()} of {len(x)} rows of {path}, which lack a value")
         x, y = x[whole], None if y is None else y[whole]
+        kept["train"] = [f"{path.name}[{i}]" for i in np.flatnonzero(whole)]
         if not len(x):
             raise DataError(f"{path} has no row with all values: leave out the columns that lack most, by drop=")
     (scaled,) = unit_interval([x], str(path), kind=range)
     parts: dict[str, Batch] = {"train": make_batch(scaled, y)}
-    whole_set = from_parts(path.stem, parts, str(path), test_fraction, seed, classes=classes, columns=tuple(names))
+    about: dict[str, Any] = {"classes": classes, "columns": tuple(names), "names": kept}
+    whole_set = from_parts(path.stem, parts, str(path), test_fraction, seed, **about)
     return standardised(whole_set, range)
 
 

@@ -157,7 +157,8 @@ def _events(
         places = [folder.path / EVENTS / f"seed-{seed}" for seed in seeds]
         new = not any(place.exists() for place in places)
         for place in places:
-            writers.append(SummaryWriter(str(place), purge_step=e, flush_secs=10))
+            name = f".{e:08d}"  # a file's own name has the second alone, and one of the same second is written over
+            writers.append(SummaryWriter(str(place), purge_step=e, flush_secs=10, filename_suffix=name))
             stack.callback(writers[-1].close)
         for row in folder.log() if new else ():
             if row["epoch"] < e:
