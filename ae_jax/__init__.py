@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .distributions import likelihoods  # noqa: F401
     from .training import run, stages  # noqa: F401
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 set_compiler_flags()
 

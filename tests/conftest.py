@@ -19,6 +19,8 @@ Tests marked `full` run only with AE_JAX_FULL=1. Each marker gives the reason:
   small networks in test_uses.py.
 - test_algorithms.py: sparse units on natural images, a training of 10 seconds. Every run tests on digits that units
   settle at the target.
+- test_install.py: the wheel in a clean environment, into which every dependency is installed. Every run reads what the
+  wheel and pyproject.toml hold.
 - test_variants.py: all of MNIST on photographs, 62,000 images. Every run tests each property on digits.
 """
 

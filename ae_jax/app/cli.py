@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from ..errors import counted, tracebacks, warn
+from ..errors import RunError, counted, tracebacks, warn
 from .flags import as_flags, check_numbers, parse, settings_of
 
 USAGE = """usage: ae-jax COMMAND [options]
@@ -42,6 +42,7 @@ Autoencoders in JAX: train one, look at it, use it.
   project WORKDIR [OUT]     codes, labels and pictures for the Embedding Projector
   list                  algorithms, networks, data and metrics, a line each
 
+ae-jax --version tells the versions and the device that results depend on.
 ae-jax --plugin FILE COMMAND ... adds the members and networks of a Python file of yours.
 ae-jax COMMAND --help lists the options of a command. To begin:
   ae-jax train vae --data digits --epochs 100 --seeds 5
@@ -83,7 +84,6 @@ def train(arguments: list[str]) -> None:
     description = f"{summary(sys.modules[make.__module__])}\n\n{text}\n\nDefaults: {defaults(name).why}"
     parsed = parse(name, rest, prog=f"ae-jax train {name}", description=description)
 
-    from ..errors import RunError
     from ..training import devices, loop
     from .commands import training
 
@@ -405,7 +405,6 @@ def restore(workdir: Path, source: Path, out: Path, /, *, seed: int | None = Non
         scale: enlarge images by this factor first; only for a run that learned to sharpen, which has its own factor
             as the default. Give 1 for images that are enlarged already.
     """
-    from ..errors import RunError
     from .commands import restoring
 
     written, refused = restoring.restore(workdir, source, out, seed, scale)
@@ -515,6 +514,26 @@ def list_() -> None:
         print(title, *(f"  {name:<{width}}{text}" for name, text in entries.items()), sep="\n")
 
 
+def version() -> None:
+    """The versions of the package and of those that results depend on, and the devices that JAX finds."""
+    import jax
+
+    from .. import __version__
+    from ..training import provenance
+
+    print(f"ae-jax {__version__}")
+    try:
+        about = provenance.circumstances()
+    except (RuntimeError, AssertionError) as error:  # of JAX, for a platform that it is told to use and does not find
+        raise RunError(f"JAX finds no device: {as_line(error) or os.environ.get('JAX_PLATFORMS', '')}") from None
+    for name, number in about["versions"].items():
+        print(f"{name} {number}")
+    count = len(jax.devices())
+    print(f"device {about['device']}" + (f", {count} of them" if count > 1 else ""))
+    if about["commit"]:
+        print(f"commit {about['commit']}")
+
+
 def summary(thing: Any) -> str:
     """The first sentence of a docstring, on one line."""
     return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
@@ -571,10 +590,7 @@ def dispatch(arguments: list[str]) -> None:
         print(USAGE, end="")
         return
     if arguments[0] == "--version":
-        from .. import __version__
-
-        print(__version__)
-        return
+        return version()
     command, *rest = arguments
     if command != "train" and command not in COMMANDS:
         raise ValueError(f"the command {command!r} is not known; the commands are train, {', '.join(COMMANDS)}")
@@ -623,7 +639,6 @@ def main() -> None:
     """Entry point: a user's mistake ends in one message and exit status 2, not in a traceback."""
     import jax
 
-    from ..errors import RunError
     from ..training import devices, signals
     from ..xla import cache
 

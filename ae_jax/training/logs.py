@@ -202,6 +202,6 @@ def side_by_side(x: np.ndarray) -> np.ndarray:
     return row.repeat(scale, 0).repeat(scale, 1)
 
 
-def spread(x: np.ndarray, most: int) -> np.ndarray:
+def spread(x: Any, most: int) -> np.ndarray:
     """At most so many of the examples, evenly spaced: a set may lie in the order of its classes."""
-    return x[np.linspace(0, len(x) - 1, min(most, len(x))).astype(int)]
+    return np.asarray(x[np.linspace(0, len(x) - 1, min(most, len(x))).astype(int)])

@@ -67,7 +67,8 @@ def traverse(
     walked = [walks.along(base, k, np.linspace(found.low[k], found.high[k], steps)) for k in chosen]
     codes = np.stack(walked).astype(np.float32)
     measure = "KL" if found.by_kl else "variance"
-    made = Traversal(_decoded(opened, codes), codes, chosen, found.worth[chosen], measure)
+    decoded = _decoded(opened, codes)
+    made = Traversal(x=decoded, codes=codes, units=chosen, worth=found.worth[chosen], measure=measure)
     rows = [f"{k}: {measure} {made.worth[i]:.2g}" for i, k in enumerate(chosen)]
     _write(out, made.x, rows, codes=codes, units=chosen, worth=made.worth, measure=np.array(measure))
     return made
