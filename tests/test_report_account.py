@@ -80,6 +80,7 @@ def test_the_gap_between_training_and_test_examples():
     assert text(0.9, 0.87) == "It knows the training examples a little better than others."
     assert text(0.9, 0.9, 0.95) == "It does not overfit."  # where PCA keeps all the code has another purpose
     assert text(0.5, 0.5, 0.7) == "It underfits, or its penalty holds it back."
+    assert text(0.01, -0.01).startswith("It has learned little")
     assert text(0.9, float("nan")) is None
     assert diagnosis.fit_classes(0.01, 0.2, 100).text == "It classifies training examples better than others."
     assert "about as well" in diagnosis.fit_classes(0.1, 0.15, 100).text  # within chance
@@ -126,7 +127,7 @@ def test_the_last_run_of_the_same_settings():
 def test_an_account_stands_first_on_the_page(tmp_path):
     metrics = {"test explained_variance": {"mean": 0.5}, "pca explained_variance": {"mean": 0.8}}
     history = [{"epoch": e + 1, "train": {"loss": [9.0 - e]}} for e in range(4)]
-    results = {"seeds": [0], "metrics": metrics, "remarks": ["a remark"]}
+    results = {"seeds": [0], "metrics": metrics, "remarks": ["a remark"], "best_epoch": [4]}
     found, sets = gathered(latent(), results=results, history=history)
     settings = {"epochs": 4, "batch_size": 10}
     last = ("older", {"metrics": {}})
@@ -134,10 +135,12 @@ def test_an_account_stands_first_on_the_page(tmp_path):
     assert [s.text for s in told] == [
         "The loss is still falling.",
         "There were few updates.",
-        "It underfits, or its penalty holds it back.",
+        "It has learned little: reconstructions are about as far off as the mean example.",
         "Reconstructions are worse than PCA's.",
         "1 of 3 units has collapsed.",
     ]
+    begun = report.account(found._replace(settings=settings | {"epochs": 9}, results={}), latent(), {}, sets)
+    assert begun[0] == ("Training has not ended.", "4 of 9 epochs are done")
     text = report.write(found._replace(account=told), tmp_path).read_text()
     assert text.index("The loss is still falling.") < text.index("<nav>")
     assert "12 updates (4 epochs of 30 examples): try" in text

@@ -18,6 +18,7 @@ ALL = 0.9  # PCA's explained variance from which a code of this size has another
 DEAD = 1e-4  # of the largest unit's variance; a unit below it is dead
 ACTIVE = 0.01  # variance of a unit's posterior means from which it tells of the example
 STUCK = 0.005  # share of examples; a bit that differs in fewer is stuck
+LITTLE = 0.05  # explained variance of training examples
 WHOLE = 0.99  # PCA's explained variance from which its code has as many numbers as the data have dimensions, about
 COLLAPSED = 0.01  # nats of KL below which a unit tells nothing of the example
 OVERFITS, LOOSE = 1.5, 1.15  # unexplained variance of test examples over that of training examples
@@ -151,6 +152,8 @@ def fit(train: float, test: float, pca: float | None = None) -> Sentence | None:
         return None
     both = f"explained variance {train:.3f} of training examples, {test:.3f} of test examples"
     ratio = (1 - test) / (1 - train)
+    if train < LITTLE:
+        return Sentence("It has learned little: reconstructions are about as far off as the mean example.", both)
     if ratio > OVERFITS:
         return Sentence("It overfits.", f"{both}: give it more examples, a smaller network, or early stopping")
     if ratio > LOOSE:

@@ -181,8 +181,10 @@ def confusion(algorithm: Algorithm, params: Params, splits: Splits) -> dict[str,
     named = lambda y: names[y] if 0 <= y < len(names) else str(y)
     supervised = algorithm.classes is not None
     if supervised:  # keep the order of the classes
+        never = sorted(set(rows) - set(columns))  # classes that no example is taken for
+        columns, counts = [*columns, *never], np.pad(np.asarray(counts), ((0, 0), (0, len(never))))
         order = np.argsort(columns)
-        columns, counts = [columns[i] for i in order], np.asarray(counts)[:, order].tolist()
+        columns, counts = [columns[i] for i in order], counts[:, order].tolist()
     heads = [named(c) if supervised else f"cluster {c}" for c in columns]
     return {"labels": [named(y) for y in rows], "told": heads, "counts": counts}
 

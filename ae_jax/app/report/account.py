@@ -37,8 +37,12 @@ def account(
         metrics = f.results.get("metrics") or {}
         return next((m.get("mean") for known, m in metrics.items() if known.partition(" (")[0] == name), None)
 
-    best = f.results.get("best_epoch") or [0]
-    found = [diagnosis.course(curve("train"), f.settings.get("epochs") or 0, best[0]) if f.history else None]
+    epochs, best = f.settings.get("epochs") or 0, f.results.get("best_epoch")
+    found = []
+    if f.history and best:
+        found.append(diagnosis.course(curve("train"), epochs, best[0]))
+    elif f.history:  # the run has no results yet
+        found.append(Sentence("Training has not ended.", f"{len(f.history)} of {epochs} epochs are done"))
     train, size = spread(dataset.train.x, EXAMPLES), f.settings.get("batch_size")
     if f.history and size and not f.settings.get("shard_size"):
         steps = -(-len(dataset.train.x) // size)
