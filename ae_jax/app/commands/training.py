@@ -191,6 +191,7 @@ def train(
                 f"training in {folder.path}"
                 + ("" if sys.stderr.isatty() else " (log.jsonl there gains a row an epoch)")
             )
+            done = folder.reached()
             if devices.first() and (epochs := settings.hyper.get("pretrain_epochs")) and not folder.begun():
                 seen = " on the first shard" if splits.streams and splits.streams.train.shards > 1 else ""
                 say(f"pretraining an autoencoder for {counted(epochs, 'epoch')}{seen} (--pretrain-epochs)")
@@ -215,6 +216,8 @@ def train(
             )
             if not devices.first():
                 return {}
+            if "epochs" in renew and len(trained.history) == done < settings.epochs:
+                say(f"note: every seed has stopped early (--patience {settings.patience}); more epochs change nothing")
             results = measuring.measure(algorithm, trained, splits, samples or measuring.SAMPLES, say)
             results["devices"] = devices.described(mesh)
             results["remarks"] = measuring.diagnose(algorithm, trained, settings, splits, examples, results["metrics"])
