@@ -148,6 +148,19 @@ def test_an_account_stands_first_on_the_page(tmp_path):
     assert "a remark" in report.write(found, tmp_path).read_text()
 
 
+def test_a_deaf_decoder_and_a_blind_code_are_told():
+    y = np.arange(30) % 2
+    deaf = latent(decode=lambda params, z: 0 * (z @ W.T).reshape(-1, 4, 4, 1))
+    found, sets = gathered(deaf, results={"metrics": {"linear_probe_accuracy (n=30)": {"mean": 0.5}}}, y=y)
+    told = report.account(found, deaf, {}, sets)
+    (blind,) = [s for s in told if s.text == "A linear probe of the code is at chance."]
+    assert blind.evidence == "0.50; the largest class is 0.50 of the test set"
+    (collapsed,) = [s for s in told if s.text == "Posterior collapse."]
+    assert collapsed.evidence.startswith("decoding another example's code is no worse (squared error")
+    found, sets = gathered(latent(), y=y)
+    assert not [s for s in report.account(found, latent(), {}, sets) if "ollapse." in s.text]
+
+
 def test_classes_and_clusters_have_a_sentence():
     y = np.arange(30) % 3
     right = lambda params, x: jax.numpy.asarray(y)[: len(x)]

@@ -15,7 +15,7 @@ from .samples import frechet_distance, squared_mmd, support
 
 FEATURES = 64  # principal components, or hidden units of the classifier
 LARGEST = 4096  # numbers of an example, from which a classifier takes more than seconds
-PASSES, RATE, EXAMPLES = 10, 0.01, 5000  # of the classifier's training
+PASSES, RATE, EXAMPLES = 10, 0.01, 3000  # of the classifier's training
 FEWEST = 100  # examples, on either side, from which scores say something
 WORK = 2e10  # multiply-adds, at most, of drawing the samples: some seconds on two cores
 

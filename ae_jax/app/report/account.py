@@ -14,6 +14,7 @@ from ...evaluation.diagnosis import Sentence
 from .chunks import chunks, spread
 from .findings import Findings
 
+COLLAPSE = 1000  # test examples, at most, whose codes are exchanged
 EXAMPLES = 2000  # training examples, at most, that are reconstructed beside the test set
 
 
@@ -68,10 +69,25 @@ def account(
         found.append(diagnosis.units(f.kl))
     elif not f.codeless:
         found.append(diagnosis.codes(f.codes))
+    if f.moments and len(f.codes) > 1:
+        z, x = f.codes[:COLLAPSE], np.asarray(dataset.test.x[:COLLAPSE])
+        decode = jax.jit(lambda params, z: algorithm.decode(params, z))
+        error = lambda z: float(np.square(chunks(lambda p: (decode(params, p),), z)[0] - x).sum() / len(x))
+        found.append(_remark(diagnosis.collapse(z, error(z), error(np.roll(z, len(z) // 2, 0)))))
+    if f.labels is not None:
+        found.append(_remark(diagnosis.probe(value("linear_probe_accuracy"), f.labels)))
     if last is not None:
         metrics = [(r.get("metrics") or {}).get("test loss") or {} for r in (f.results, last[1])]
         found.append(diagnosis.last_run(*metrics, name=last[0]))
     return [sentence for sentence in found if sentence is not None]
+
+
+def _remark(told: str) -> Sentence | None:
+    """A remark, if there is one, as a sentence and its evidence in parentheses or after a colon."""
+    if not told:
+        return None
+    text, mark, evidence = told.partition(" (") if ": " not in told else told.partition(": ")
+    return Sentence(f"{text[0].upper()}{text[1:]}.", evidence.removesuffix(")") if mark == " (" else evidence)
 
 
 def _mean(values: Any) -> float:
