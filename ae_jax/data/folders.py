@@ -9,6 +9,7 @@ from unicodedata import normalize
 from ..errors import warn
 from .dataset import DataError
 from .disk import is_projected, is_run, suffix
+from .tables import is_table
 
 Kind = Literal["images", "texts", "arrays"]
 
@@ -193,6 +194,8 @@ def kind_of(path: Path) -> Kind:
         raise DataError(f"{path} is the folder of a run, which holds no data: name a folder or file of data")
     kinds = _sorted_by_kind(listed(path).files)
     kinds["texts"], _ = _without_about(kinds["texts"])
+    if not any(kinds.values()) and (tables := [file for file in listed(path).files if is_table(file)]):
+        raise DataError(f"{path} holds tables ({some(tables, path)}), of which one is read: name it, {tables[0]}")
     images = kinds["images"]
     other: Kind = "arrays" if kinds["arrays"] else "texts"
     if images and (kinds["arrays"] or len(kinds["texts"]) > len(images)):
