@@ -12,7 +12,7 @@ from sklearn import datasets
 
 from ae_jax import data, networks
 from ae_jax.algorithms import ALGORITHMS, DEFAULTS
-from ae_jax.app import cli, files
+from ae_jax.app import cli, files, plots
 from ae_jax.app.commands import coding, loading, measuring, reporting, runs, training
 from ae_jax.checks import defaults_of
 from ae_jax.core import Batch
@@ -332,6 +332,22 @@ def test_a_signal_of_another_length_is_told():
     net = networks.conv1d((8,), 2)
     with pytest.raises(ValueError, match=r"takes \[B, 8\]"):
         net.encode({}, jnp.zeros((2, 9)))
+
+
+def test_signals_are_drawn_as_lines_channel_after_channel():
+    assert [plots.is_image(shape) for shape in ((40, 2, 1), (40, 2), (8, 8, 1), (28, 20), (40, 2, 3), (9,), ())] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    x = normal(0, 3, 40, 2, 1)
+    assert_array_equal(plots.as_vectors(x), np.concatenate([x[:, :, 0, 0], x[:, :, 1, 0]], 1))
+    assert_array_equal(plots.as_vectors(x[..., 0]), plots.as_vectors(x))
+    assert_array_equal(plots.as_vectors(x[:, :, 0, 0]), x[:, :, 0, 0])
 
 
 def test_signals_of_many_channels_are_read_with_one_axis_more(tmp_path):

@@ -107,8 +107,17 @@ def extremes(errors: np.ndarray, count: int) -> dict[str, np.ndarray]:
 
 
 def is_image(shape: Sequence[int]) -> bool:
-    """Whether one example of this shape is a picture: [H, W], [H, W, 1] or [H, W, 3]."""
-    return min(shape, default=0) >= 1 and (len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3)))
+    """Whether one example of this shape is a picture: [H, W], [H, W, 1] or [H, W, 3], and no signal [T, C] or [T, C, 1]
+    of more than eight times as many steps as channels.
+    """
+    flat = len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3))
+    return flat and min(shape) >= 1 and (shape[-1] == 3 or shape[0] <= 8 * shape[1])
+
+
+def as_vectors(x: np.ndarray) -> np.ndarray:
+    """Examples as vectors to draw; those of signals [N, T, C] or [N, T, C, 1] are channel after channel."""
+    signals = x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 1)
+    return (x.swapaxes(1, 2) if signals else x).reshape(len(x), -1)
 
 
 def columns(shape: Sequence[int]) -> int:
@@ -198,7 +207,7 @@ def lines(
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
-    flat = {name: np.asarray(x, float).reshape(len(x), -1) for name, x in series.items()}
+    flat = {name: as_vectors(np.asarray(x, float)) for name, x in series.items()}
     count, size = next(iter(flat.values())).shape
     low, high = _span(*flat.values()) if bounds is None else bounds
     span = (high - low) or 1.0
