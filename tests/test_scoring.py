@@ -329,7 +329,7 @@ def test_impute_refuses_what_does_not_fit(trained, tmp_path):
         scoring.impute(run, holes, out, steps=1)
     with pytest.raises(RunError, match="overwritten"):
         scoring.impute(run, holes, tmp_path / "holes.csv")
-    with pytest.raises(RunError, match="does not exist"):
+    with pytest.raises(RunError, match="there is no file none"):
         scoring.impute(run, "none.npy", out)
     np.save(tmp_path / "wide.npy", np.full((2, 5), np.nan))
     with pytest.raises(RunError, match="trained on"):

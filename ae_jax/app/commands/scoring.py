@@ -197,6 +197,8 @@ def impute(
     path, table, columns = data.expanded(source), None, tuple(options.get("columns", ()))
     if data.is_table(path) and path.is_file():
         table, given, columns = tables.examples(path, columns, options.get("label"))
+    elif not path.is_file():
+        raise RunError(f"there is no file {source}: give a .csv, .tsv, .parquet, .npy or .npz file with missing values")
     else:
         given = read_array(path)
     check_shape(given[..., None] if given.ndim == 3 else given, opened.shape)
@@ -227,7 +229,8 @@ def impute(
     values = np.asarray(ranges.undo(opened.standard, np.asarray(found.x)))
     if bad := int((~np.isfinite(values[where])).sum()):
         raise RunError(
-            f"{bad} of {int(where.sum())} values that were filled in are not finite: the run diverges on them"
+            f"{bad} of {int(where.sum())} values that were filled in are not finite, as the run diverges on them: "
+            "take the other --method, fewer --steps, or train for longer"
         )
     whole = np.where(missing, values.reshape(missing.shape), given)
     if suffix(out) == ".csv":
