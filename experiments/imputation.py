@@ -102,7 +102,8 @@ def picture(metrics, tables, arms):
     },
     notes=[
         "The code of a table of D columns has D / 4 numbers, at least 2. The chain has 1,000 steps after 100; "
-        "reconstructions are repeated until no row changes by more than 0.0001, or 1,000 times. Neighbours and "
+        "reconstructions are repeated until no row changes by more than 0.0001, or 1,000 times, and each row keeps the "
+        "step at which its known values were reconstructed best. Neighbours and "
         "regressions are scikit-learn's KNNImputer and IterativeImputer with their defaults.",
         "The picture shows each seed, and the mean over seeds as a line.",
     ],

@@ -119,6 +119,20 @@ def test_reconstructions_fill_in_the_least_squares_of_a_subspace():
     assert found.change.max() <= 1e-13
 
 
+def test_reconstructions_that_diverge_keep_their_best_step():
+    net = networks.linear((2,), 1)
+    algorithm = autoencoder(net, optax.sgd(0.1), likelihood="squared")
+    layers = {"encoder": ([[1.0], [1.0]], [0.0]), "decoder": ([[0.5, 1.5]], [0.0, 0.0])}  # x_2 <- 1.5 (x_1 + x_2)
+    params = {k: {"layer_0": {"kernel": jnp.array(w), "bias": jnp.array(b)}} for k, (w, b) in layers.items()}
+    x, missing = jnp.array([[1.0, 0.0], [1.0, 3.0]]), jnp.array([[False, True], [False, False]])
+    found = jax.jit(lambda x: imputation.by_reconstruction(algorithm, params, x, missing))(x)
+    # the known value 1 is reconstructed as 0.5, 1.25, 2.4, ...: the second is nearest
+    assert_allclose(found.x, [[1, 3.75], [1, 3]], rtol=1e-6)
+    assert not np.isfinite(found.change[0])
+    assert found.change[1] == 0
+    assert found.steps < 300
+
+
 def test_the_posterior_fills_in_the_conditional_mean():
     with jax.enable_x64(True):
         algorithm, params, m, cov = factor()

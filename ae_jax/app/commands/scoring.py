@@ -240,9 +240,9 @@ def impute(
         write_table(out, {name: of_run.get(name) or cells(of) for name, of in (own or of_run).items()})
     else:
         save_array(out, whole.astype(np.float32), "x")
-    rows = np.asarray(where.reshape(len(where), -1)).any(1)
+    rows: np.ndarray = np.asarray(where).reshape(len(given), -1).any(axis=1)
     change = np.asarray(found.change)[rows]
-    counts = f"{int(where.sum())} missing values in {int(rows.sum())} of {len(rows)} examples"
+    counts = f"{int(where.sum())} missing values in {int(rows.sum())} of {len(given)} examples"
     unit = "" if opened.standard is None else f" of {kind} values"
     if chosen == "posterior":
         how = f"the posterior, a mean over {steps} steps after {steps // 10}"
@@ -253,7 +253,7 @@ def impute(
         f"{counts} filled in by {how}, written to {out}",
         f"{last}, root mean square{unit}: {change.mean():.2g}, at most {change.max():.2g}",
     ]
-    if chosen == "reconstruction" and (still := int((change > 1e-4).sum())):
+    if chosen == "reconstruction" and (still := int((~(change <= 1e-4)).sum())):
         lines.append(f"note: {still} of {int(rows.sum())} examples still change; give more --steps")
     return lines
 
