@@ -123,7 +123,7 @@ def trained(monkeypatch):
             algorithm=algorithm, params=params, sources=[], standard=None, folder=run_folder.Folder("nowhere")
         )
         monkeypatch.setattr(runs, "open_run", lambda *args: opened)
-        monkeypatch.setattr(runs, "load_own", lambda opened: loading.Splits(held, held.train, None, held.test))
+        monkeypatch.setattr(runs, "load_own", lambda *_: loading.Splits(held, held.train, None, held.test))
         return algorithm, params, held
 
     return open_with

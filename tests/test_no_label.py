@@ -264,7 +264,7 @@ def test_the_projector_calls_them_so(tmp_path, monkeypatch):
 
     def column(y):
         dataset = data.Dataset("toy", make_batch(x, Y), make_batch(x, y), "here", classes=("cat", "dog"))
-        monkeypatch.setattr(runs, "load_own", lambda _: loading.Splits(dataset, dataset.train, None, dataset.test))
+        monkeypatch.setattr(runs, "load_own", lambda *_: loading.Splits(dataset, dataset.train, None, dataset.test))
         written = projecting.project(tmp_path, tmp_path / "out")
         named = [file for file in written if file.name == "metadata.tsv"]
         return named and named[0].read_text().splitlines()
