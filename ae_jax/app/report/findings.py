@@ -11,7 +11,7 @@ import numpy as np
 from ...checks import labelled
 from ...core import Algorithm, Key, Params, address
 from ...distributions.sums import squared_error
-from ...evaluation import aggregate, diagnosis, dictionaries, drawn, pca
+from ...evaluation import aggregate, diagnosis, dictionaries, drawn, pca, walks
 from ...evaluation.diagnosis import Sentence
 from ...evaluation.samplers import Fitted
 from ...evaluation.samples import frechet_distance
@@ -21,7 +21,7 @@ from .chunks import CHUNK, chunks, spread
 FEATURES, COMPARED = 64, 10_000  # for distances of samples: principal components of x, and the most examples
 MEASURED = 1000  # examples, at most, whose errors are measured with fewer of their units
 UNITS = 10  # of a code, at most, that are shown one by one
-STEPS = 10  # of a traversal
+STEPS, REACH = 10, 2.0  # of a traversal: pictures, and deviations on both sides of a unit's mean
 COMPONENTS = 40  # of a prior, at most, that are shown
 PRIOR = 2000  # codes, at most, and as many draws from the prior beside them
 
@@ -212,10 +212,12 @@ def gather(
     if algorithm.moments is not None and np.isfinite(codes).all():
         moments = jax.jit(algorithm.moments)
         (stats,) = chunks(lambda part: (moments(params, part),), spread(x, PRIOR))
-    weights, by = _weights(algorithm, params, codes, stats)
+    log_prior = None if algorithm.prior is None else algorithm.prior.log_prob
+    standard = stats is not None and log_prior is not None and aggregate.is_standard(log_prior, params, codes.shape[1])
+    ranges = walks.units(codes, stats, REACH, by_kl=standard)
     units = None
     if algorithm.decodes and not (codeless or symbols or active or diagnosis.binary(codes)) and codes.shape[1] > 2:
-        units = _traversals(lambda z: decode(params, z), codes, weights, by)
+        units = _traversals(lambda z: decode(params, z), codes, ranges)
     first, number = first_layer(params, shape)
     compared = compare(algorithm, params, dataset, samplers, address(key, "samplers")) if samplers else None
     found = Findings(
@@ -228,7 +230,7 @@ def gather(
         codeless=codeless,
         of_prior=algorithm.prior is not None,
         moments=stats is not None,
-        kl=weights if by == KL else None,
+        kl=ranges.worth if ranges.by_kl else None,
         traversals=units,
         drawn=_drawn(algorithm, params, codes, stats, address(key, "prior")),
         components=_components(algorithm, params, x, codes, shape) if algorithm.decodes else None,
@@ -285,38 +287,15 @@ def _symbols(
     return SymbolFindings(shares=shares, perplexities=even, sizes=algorithm.alphabet, uses=uses)
 
 
-KL = "KL"
-
-
-def _weights(
-    algorithm: Algorithm, params: Params, codes: np.ndarray, stats: np.ndarray | None
-) -> tuple[np.ndarray, str]:
-    """How much each unit tells of an example, [K], and the name of this number: the KL to N(0, I); for another prior
-    the information in nats of a Gaussian unit; for a code without a posterior its standard deviation.
-    """
-    if stats is None:
-        return codes.std(0, dtype=np.float64), "standard deviation"
-    size = codes.shape[1]
-    log_prob = None if algorithm.prior is None else algorithm.prior.log_prob
-    if log_prob is not None and aggregate.is_standard(log_prob, params, size):
-        return aggregate.unit_kl(stats), KL
-    mean, logvar = np.split(np.asarray(stats, np.float64), 2, -1)
-    return 0.5 * (np.log(mean.var(0) + np.exp(logvar).mean(0)) - logvar.mean(0)), "information"
-
-
-def _traversals(
-    decode: Callable[[jax.Array], jax.Array], codes: np.ndarray, weights: np.ndarray, by: str
-) -> Traversals:
-    """Each unit from its 2nd to its 98th percentile, in the code that is nearest to the mean code."""
-    order = np.argsort(-weights, kind="stable")[:UNITS]
+def _traversals(decode: Callable[[jax.Array], jax.Array], codes: np.ndarray, found: walks.Units) -> Traversals:
+    """Each of the most used units over its range, in the code that is nearest to the mean code."""
+    order = found.order[:UNITS]
     base = codes[np.square(codes - codes.mean(0)).sum(1).argmin()]
-    grid = np.tile(base, (len(order), STEPS, 1))
-    for row, unit in enumerate(order):
-        low, high = np.percentile(codes[:, unit], [2, 98])
-        grid[row, :, unit] = np.linspace(low, high, STEPS)
+    grid = np.stack([walks.along(base, k, np.linspace(found.low[k], found.high[k], STEPS)) for k in order])
     (pictures,) = chunks(lambda part: (decode(part),), grid.reshape(-1, codes.shape[1]))
     shape = (len(order), STEPS, *pictures.shape[1:])
-    return Traversals(pictures=pictures.reshape(shape), units=order, weights=weights[order], by=by)
+    by = "KL" if found.by_kl else "variance"
+    return Traversals(pictures=pictures.reshape(shape), units=order, weights=found.worth[order], by=by)
 
 
 def _drawn(algorithm: Algorithm, params: Params, codes: np.ndarray, stats: np.ndarray | None, key: Key) -> Drawn | None:

@@ -321,11 +321,11 @@ def _units(f: Findings) -> Iterator[Picture | Listing]:
         t = f.traversals
         order = "" if image else f" From the top: {', '.join(f'unit {u}' for u in t.units)}."
         names = [f"{u}: {plots.number(w, 2)}" for u, w in zip(t.units, t.weights, strict=True)]
-        unit = "" if t.by == "standard deviation" else " (in nats)"
+        unit = " (in nats)" if t.by == "KL" else ""
         yield Picture(
             "traversals",
             partial(plots.examples, t.pictures, bounds if image else None, rows=names),
-            "Traversals: each row moves one unit of a typical code from its 2nd to its 98th percentile. "
+            "Traversals: each row moves one unit of a typical code, by two deviations to both sides of its mean. "
             f"{len(t.units)} of {f.codes.shape[1]} units, in the order of their {t.by}{unit}.{order} "
             "A row that hardly changes is of a unit that the decoder ignores.",
         )
