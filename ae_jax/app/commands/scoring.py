@@ -240,7 +240,7 @@ def impute(
         write_table(out, {name: of_run.get(name) or cells(of) for name, of in (own or of_run).items()})
     else:
         save_array(out, whole.astype(np.float32), "x")
-    rows: np.ndarray = np.asarray(where).reshape(len(given), -1).any(axis=1)
+    rows: Any = np.asarray(where).reshape(len(given), -1).any(axis=1)
     change = np.asarray(found.change)[rows]
     counts = f"{int(where.sum())} missing values in {int(rows.sum())} of {len(given)} examples"
     unit = "" if opened.standard is None else f" of {kind} values"
