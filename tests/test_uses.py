@@ -85,7 +85,7 @@ def test_programs_take_parameters_and_hold_none(digits, tmp_path, monkeypatch):
 
         return call
 
-    for module in (coding, restoring):
+    for module in (runs, restoring):
         monkeypatch.setattr(module, "jax", SimpleNamespace(**vars(jax) | {"jit": watched}))
     monkeypatch.setattr(restoring, "check_restores", lambda *_: None)
     np.save(tmp_path / "x.npy", np.asarray(data.load("digits").test.x[:3]))

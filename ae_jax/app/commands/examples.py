@@ -12,7 +12,7 @@ from ...data.files import LABELS, PARTS
 from ...errors import DataError, RunError, counted, warn
 from ..files import array_name, check_shape, check_vocabulary, read_examples
 from . import runs
-from .loading import check_units, range_of
+from .loading import range_of
 
 Part = Literal["train", "validation", "test"]
 AT_ONCE = 10_000  # examples that are read of a stream at once
@@ -42,8 +42,7 @@ def read(opened: runs.OpenRun, source: str, resize: bool = False, part: Part | N
     named = data.is_name(source, options.get("data_dir"))
     if resize and (opened.vocabulary or named or suffix(source) in (".npy", ".npz")):
         raise RunError(f"--resize has no effect: {source} is not read as files of images; leave it out")
-    if named:
-        check_units(source, opened.standard)
+    if named and (opened.standard is None or opened.standard.pixels):  # `read_examples` refuses it for other units
         found = _of_dataset(opened, source, data.load(source, **data.options_for(source, options)), "test", source)
         check_shape(found.x, opened.shape)
         return found

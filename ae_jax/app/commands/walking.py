@@ -15,7 +15,7 @@ from ...evaluation import aggregate, walks
 from .. import plots
 from ..files import check_output, check_suffix
 from . import examples, runs
-from .coding import in_chunks
+from .runs import in_chunks
 
 SEEN = 2000  # test examples, at most, over which units are measured
 WRITES = (".png", ".npz")
