@@ -167,6 +167,9 @@ def test_a_run_leaves_everything_needed_to_know_and_repeat_it(workdir):
     assert elbo["low"] < elbo["mean"] < elbo["high"]
     assert elbo["mean"] == pytest.approx(np.mean(elbo["values"]))
     assert results["parameters"] == 64 * 16 + 16 + 16 * 6 + 6 + 3 * 16 + 16 + 16 * 64 + 64
+    assert np.shape(results["kl_of_units"]) == (2, 3)
+    assert results["features"]["of"] == "classifier=64"
+    assert any(name.startswith("frechet_distance (classifier=64, n=") for name in results["metrics"])
     page = (workdir / "report.html").read_text()
     assert "<img" in page
     assert "could not be drawn" not in page
