@@ -166,6 +166,7 @@ def test_runs_are_listed_the_newest_first_with_their_states(tmp_path, capsys):
     root = tmp_path / "runs"
     done = written(root / "done", [-30.0, -31.0, -29.5])
     written(root / "deep" / "stopped", None, epochs=1)
+    written(root / "unmeasured", None)
     failed = written(root / "failed", None, epochs=1)
     row = {"epoch": 2, "seconds": 0.1, "examples_per_second": 1, "train": {"loss": [None, None, None]}}
     append(failed / "log.jsonl", sealed(row))
@@ -183,8 +184,9 @@ def test_runs_are_listed_the_newest_first_with_their_states(tmp_path, capsys):
     assert "finished" in lines[2]
     assert "elbo -30.2 ± 1.9" in lines[2]
     state = {line.split()[0]: line for line in lines[2:]}
-    assert set(state) == {"done", "deep/stopped", "failed", "busy", "broken"}
+    assert set(state) == {"done", "deep/stopped", "failed", "busy", "broken", "unmeasured"}
     assert "stopped at epoch 1 of 2" in state["deep/stopped"]
+    assert "trained, not measured" in state["unmeasured"]
     assert "failed in epoch 2 of 2" in state["failed"]
     assert "training, epoch 2 of 2" in state["busy"]
     assert "damaged" in state["broken"]

@@ -32,6 +32,7 @@ Autoencoders in JAX: train one, look at it, use it.
   interpolate WORKDIR A B OUT   a picture of the codes between two examples
   report WORKDIR        write report.html again
   runs [FOLDER]         the runs below a folder, the newest first, and how far each came
+  sweep ALGORITHM       a run for each combination of settings, or for some at random, and their comparison
   compare RUN RUN ...   settings, metrics and curves of several runs, with differences by seed
   export WORKDIR OUT    encoder and decoder as StableHLO, usable without this package
   index WORKDIR DATA INDEX  codes of many examples, to search
@@ -51,8 +52,6 @@ ae-jax COMMAND --help lists the options of a command. To begin:
 
 def train(arguments: list[str]) -> None:
     """ae-jax train ALGORITHM [options]."""
-    import difflib
-
     from ..algorithms import ALGORITHMS, FORMER
     from ..training.settings import defaults
 
@@ -70,15 +69,7 @@ def train(arguments: list[str]) -> None:
         config = configs.read(Path(file), FORMER.get(arguments[0], arguments[0]) if named else None)
         arguments = [config.algorithm, *config.flags, *arguments[named:]]
     name, *rest = arguments
-    name = FORMER.get(name, name)
-    if name not in ALGORITHMS:
-        if name.startswith("-"):
-            raise ValueError(
-                f"the algorithm comes first: ae-jax train ALGORITHM {name} ...; the algorithms are\n{lines}"
-            )
-        near = difflib.get_close_matches(name, ALGORITHMS, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"the algorithm {name!r} is not known.{hint} The algorithms are\n{lines}")
+    name = algorithm_of(name, "train")
     make = ALGORITHMS[name]
     text = (inspect.getdoc(make) or "").split("Args:")[0].strip()
     description = f"{summary(sys.modules[make.__module__])}\n\n{text}\n\nDefaults: {defaults(name).why}"
@@ -112,6 +103,58 @@ def train(arguments: list[str]) -> None:
         raise RunError(f"{loop.failures(failed)}; the numbers above are of the other seeds")
     if results and not (workdir / "report.html").exists():
         raise RunError(f"{workdir} has no report; its results.json is whole")
+
+
+def algorithm_of(name: str, command: str) -> str:
+    """The algorithm that a command names first. Raises ValueError for another word."""
+    import difflib
+
+    from ..algorithms import ALGORITHMS, FORMER
+
+    name = FORMER.get(name, name)
+    if name in ALGORITHMS:
+        return name
+    lines = "\n".join(f"  {name:<20}{summary(make)}" for name, make in ALGORITHMS.items())
+    if name.startswith("-"):
+        raise ValueError(
+            f"the algorithm comes first: ae-jax {command} ALGORITHM {name} ...; the algorithms are\n{lines}"
+        )
+    near = difflib.get_close_matches(name, ALGORITHMS, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise ValueError(f"the algorithm {name!r} is not known.{hint} The algorithms are\n{lines}")
+
+
+def sweep(arguments: list[str]) -> None:
+    """ae-jax sweep ALGORITHM --grid NAME=VALUE,... [options]."""
+    from .commands import sweeping
+
+    if not arguments or any(argument in ("-h", "--help") for argument in arguments):
+        print(sweeping.HELP, end="")
+        return
+    name = algorithm_of(arguments[0], "sweep")
+    asked, rest = sweeping.asked_of(arguments[1:])
+    cells, options = sweeping.planned(name, asked, rest)
+
+    from ..training import devices
+
+    if options.coordinator is not None:
+        raise ValueError("a sweep runs in one process: leave --coordinator out, or train its runs by ae-jax train")
+    if options.config is not None:
+        raise ValueError("a sweep takes no --config: give the settings of that file as flags")
+    if options.parallel != "none":
+        devices.of_cores(options.devices)
+    sweeping.sweep(
+        cells,
+        options.workdir or sweeping.default_workdir(cells),
+        [*asked.grids, *asked.ranges],
+        every_epochs=options.every_epochs,
+        every_minutes=options.every_minutes,
+        keep=options.keep,
+        samples=options.likelihood_samples,
+        quiet=options.quiet,
+        restart_schedule=options.restart_schedule,
+        mesh=devices.layout(options.parallel, len(cells[0].settings.seeds), options.devices),
+    )
 
 
 def evaluate(
@@ -592,11 +635,12 @@ def dispatch(arguments: list[str]) -> None:
     if arguments[0] == "--version":
         return version()
     command, *rest = arguments
-    if command != "train" and command not in COMMANDS:
-        raise ValueError(f"the command {command!r} is not known; the commands are train, {', '.join(COMMANDS)}")
+    own = {"train": train, "sweep": sweep}  # their options depend on the algorithm
+    if command not in own and command not in COMMANDS:
+        raise ValueError(f"the command {command!r} is not known; the commands are {', '.join([*own, *COMMANDS])}")
     try:
-        if command == "train":
-            return train(rest)
+        if command in own:
+            return own[command](rest)
         tyro.cli(named_positions(COMMANDS[command]), prog=f"ae-jax {command}", args=rest)
     except Exception as error:
         if (plugins := sys.modules.get("ae_jax.training.plugins")) is not None:

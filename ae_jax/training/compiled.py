@@ -55,7 +55,7 @@ def transformed(algorithm: Algorithm, transform: Callable[[Batch, Key], Batch]) 
     return algorithm._replace(init=init, rule=augment(algorithm.rule, transform), before=before)
 
 
-def programs(
+def functions(
     algorithm: Algorithm,
     batch_size: int,
     transform: Callable[[Batch, Key], Batch] | None,
@@ -66,9 +66,10 @@ def programs(
     validated: bool = False,
     make: Callable[[Params], Algorithm] | None = None,
 ):
-    """(begin, advance) and the three parts of `advance` for an epoch in shards, each compiled for all seeds at once and
-    spread over a mesh if there is one. The state keeps the best params only if `validated`. `begin` takes the given
-    params of each seed, from which `make` builds the algorithm whose `init` begins with them; none without `make`.
+    """(begin, advance) and the three parts of `advance` for an epoch in shards, of all seeds at once.
+
+    The state keeps the best params only if `validated`. `begin` takes the given params of each seed, from which `make`
+    builds the algorithm whose `init` begins with them; none without `make`.
     """
     changed = lambda algorithm: algorithm if transform is None else transformed(algorithm, transform)
     algorithm = changed(algorithm)
@@ -156,6 +157,24 @@ def programs(
 
         return map_seeds(one)(states, keys, rows, finite)
 
+    return begin, advance, learn_shard, measure_shard, judge_epoch
+
+
+def programs(
+    algorithm: Algorithm,
+    batch_size: int,
+    transform: Callable[[Batch, Key], Batch] | None,
+    monitor: str,
+    better: Better,
+    patience: int | None,
+    mesh: Mesh | None = None,
+    validated: bool = False,
+    make: Callable[[Params], Algorithm] | None = None,
+):
+    """`functions`, each compiled, and spread over a mesh if there is one."""
+    begin, advance, learn_shard, measure_shard, judge_epoch = functions(
+        algorithm, batch_size, transform, monitor, better, patience, mesh, validated, make
+    )
     if mesh is None:
         whole, sharded = jax.jit(advance, donate_argnums=0), jax.jit(learn_shard, donate_argnums=0)
         return jax.jit(begin), whole, sharded, jax.jit(measure_shard), jax.jit(judge_epoch, donate_argnums=0)

@@ -96,6 +96,7 @@ def train(
     start: "Start | None" = None,
     on_epoch: Callable[[dict[str, Any]], Any] | None = None,
     on_params: Callable[[int, Params], Any] | None = None,
+    programs: Callable[..., Any] = programs,
 ) -> Trained:
     """Trains one run a seed, all seeds in one compiled program.
 
@@ -128,6 +129,7 @@ def train(
             first one calls it. A resumed run gives the epochs after its last checkpoint. Its errors end the run.
         on_params: gets the number of each epoch and the params of all seeds after it, whose arrays the next epoch
             overwrites.
+        programs: makes the compiled programs, such as those that runs share, see `sharing`.
 
     Returns the params of the last epoch, or with a validation set those of each seed's best one.
 

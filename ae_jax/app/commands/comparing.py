@@ -27,7 +27,7 @@ from .listing import HEADLINES, Standing, aligned, bare, standing
 
 PAGE, TABLE = "compare.html", "compare.csv"
 PLAN = "sweep.json"  # in the folder of a sweep: names the folders of its runs
-BESIDE = 4  # runs, at most, that are columns; more are rows
+BESIDE = 3  # runs, at most, that are columns; more are rows
 EXAMPLES = 10  # test examples that are reconstructed
 # entries of the settings that come from the data, and differ wherever the data do
 OF_DATA = ("vocabulary", "standard", "data_checksum", "train_checksum", "scale", "patches", "validated", "plugins")
@@ -296,7 +296,7 @@ def text(found: Comparison) -> str:
     rows = settings_rows(found)
     parts = [aligned(transposed(rows) if few else rows, numbers=True)]
     if few and found.metrics:
-        own = [name for name in found.metrics if not name.startswith("pca ")]
+        own = [name for name in found.metrics if not name.startswith(("pca ", "train "))]
         parts.append(aligned(metric_rows(found, own), numbers=True))
     elif known := found.headlines(2):
         parts.append(aligned(ranked_rows(found, known, found.best_first()), numbers=True))

@@ -61,7 +61,7 @@ def _state(folder: Folder, settings: Mapping[str, Any], history: Sequence[dict[s
         return "finished" + "".join(f", seed {seed} failed in epoch {e}" for seed, e in failed.items())
     if history and gone(history[-1]):
         return f"failed in {reached}"
-    return f"stopped at {reached}"
+    return "trained, not measured" if history and history[-1]["epoch"] == epochs else f"stopped at {reached}"
 
 
 def gone(row: Mapping[str, Any]) -> bool:

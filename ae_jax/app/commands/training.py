@@ -20,7 +20,7 @@ from ...data import ranges
 from ...data.disk import strict
 from ...errors import RunError, counted, warn
 from ...evaluation import diagnosis
-from ...training import arguments, devices, logs, loop, origins, provenance, run_folder
+from ...training import arguments, compiled, devices, logs, loop, origins, provenance, run_folder
 from ...training.settings import (
     Settings,
     as_recorded,
@@ -31,8 +31,10 @@ from ...training.settings import (
     of_length,
     with_map_latents,
 )
+from ...training.sharing import Sharing
 from . import measuring, reporting, runs
 from .loading import (
+    Splits,
     bounded,
     check_classes,
     check_likelihood,
@@ -57,6 +59,9 @@ def train(
     restart_schedule: bool = False,
     mesh: Mesh | None = None,
     log: Sequence[logs.LogName] = (),
+    splits: Splits | None = None,
+    sharing: Sharing | None = None,
+    only_check: bool = False,
 ) -> dict[str, Any]:
     """Trains, evaluates and reports into `workdir`; goes on where an earlier call was stopped, or for more epochs.
 
@@ -64,6 +69,9 @@ def train(
     `mesh` spreads seeds and batches over devices, see `devices`. Of many processes that train together the first one
     evaluates and reports; the others return nothing. `samples` are for the log-likelihood, `SAMPLES` by default; `log`
     names the logs for other programs, see `training.logs`.
+
+    `splits` are the data, where they are loaded already. Runs with one `sharing` share compiled programs. With
+    `only_check` the run ends before anything is written.
 
     Returns what `results.json` holds. Raises RunError, DataError or ValueError with what to do.
     """
@@ -75,7 +83,7 @@ def train(
         raise ValueError(f"--likelihood-samples is {samples}; it must be at least 1")
     folder = run_folder.Folder(workdir)
     try:
-        splits = load(settings)
+        splits = load(settings) if splits is None else splits
     except data.DataError as error:
         if data.missing(settings.data) and folder.taken():
             raise data.DataError(
@@ -171,6 +179,8 @@ def train(
             return None
         return results
 
+    if only_check:
+        return {}
     assert settings.epochs is not None  # see completed
     held_out = ranges.undo(splits.standard, logs.spread(splits.test.x, logs.CODED))
     pixels = splits.standard is None or splits.standard.pixels
@@ -195,6 +205,9 @@ def train(
             if devices.first() and (epochs := settings.hyper.get("pretrain_epochs")) and not folder.begun():
                 seen = " on the first shard" if splits.streams and splits.streams.train.shards > 1 else ""
                 say(f"pretraining an autoencoder for {counted(epochs, 'epoch')}{seen} (--pretrain-epochs)")
+            made = compiled.programs
+            if mesh is None:
+                made = (sharing or Sharing()).programs(settings, shape, examples, learned.train)
             trained = loop.train(
                 algorithm,
                 learned.train,
@@ -213,6 +226,7 @@ def train(
                 start=start,
                 on_epoch=hooks.on_epoch,
                 on_params=hooks.on_params,
+                programs=made,
             )
             if not devices.first():
                 return {}

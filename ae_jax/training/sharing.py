@@ -1,0 +1,128 @@
+"""Programs that take some of a run's settings as arguments, so that runs which differ in these alone share them.
+
+These settings enter arithmetic and nothing else: the learning rate, and hyperparameters that may be schedules. One of 0
+stays inside, since it takes a term out of the program. A run has the same bits alone and among others, because its
+program is the same; a program with the number inside may round a sum of two products in another order.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from inspect import get_annotations
+from typing import Any, get_args, get_origin
+
+import jax
+import jax.numpy as jnp
+
+from ..algorithms import ALGORITHMS
+from ..core import Algorithm, Batch, Key, epoch, start
+from ..data.stream import Stream
+from .arguments import seen
+from .compiled import functions, programs
+from .settings import Settings, build
+
+RATE = "lr"  # of `Settings.optimizer`; all other numbers are hyperparameters
+DONATED = ((), (1,), (1,), (), (1,))  # the state, of each of `compiled.functions`, behind the numbers
+
+
+def numbers(settings: Settings) -> dict[str, float]:
+    """The settings that a program takes as arguments."""
+    annotations = get_annotations(ALGORITHMS[settings.algorithm], eval_str=True)
+    scheduled = [name for name, kind in annotations.items() if any(get_origin(m) is Callable for m in _members(kind))]
+    found = {name: settings.hyper.get(name) for name in scheduled} | {RATE: settings.optimizer.lr}
+    return {name: value for name, value in found.items() if isinstance(value, float) and value}
+
+
+def _members(kind: Any) -> Iterator[Any]:
+    """The types of a union, without their annotations."""
+    parts = get_args(kind)
+    if hasattr(kind, "__metadata__"):
+        yield from _members(parts[0])
+    elif parts and get_origin(kind) is not Callable:
+        for part in parts:
+            yield from _members(part)
+    else:
+        yield kind
+
+
+def with_numbers(settings: Settings, values: dict[str, Any]) -> Settings:
+    """The settings with these numbers, see `numbers`."""
+    hyper = settings.hyper | {name: value for name, value in values.items() if name != RATE}
+    optimizer = replace(settings.optimizer, lr=values.get(RATE, settings.optimizer.lr))
+    return replace(settings, hyper=hyper, optimizer=optimizer)
+
+
+class Sharing:
+    """The programs of the runs of one process, each compiled once for all runs that differ in their `numbers` alone."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, dict[Any, list[_Program]]] = {}
+
+    def programs(
+        self, settings: Settings, shape: tuple[int, ...], examples: int, data: Batch | Stream
+    ) -> Callable[..., tuple[Any, ...]]:
+        """`compiled.programs` for a run with these settings, on data of that shape and number."""
+        values = numbers(settings)
+        made = lambda values: build(with_numbers(settings, values), shape, examples)
+        group = repr((with_numbers(settings, dict.fromkeys(values)), shape, examples))
+        if group not in self._groups:
+            if not _takes(made, values, data, settings.batch_size):
+                return programs
+            self._groups[group] = {}
+        forms = self._groups[group]
+
+        def shared(algorithm: Algorithm, *options: Any) -> tuple[Any, ...]:  # as `compiled.programs` takes them
+            kept = forms.setdefault(tuple(option is None for option in options), [])
+            if not kept:
+                kept.extend(_Program(made, i, options) for i in range(len(DONATED)))
+            return tuple(_Bound(program, values) for program in kept)
+
+        return shared
+
+
+def _takes(
+    made: Callable[[dict[str, Any]], Algorithm], values: dict[str, float], data: Batch | Stream, batch_size: int
+) -> bool:
+    """Whether the algorithm can be traced with the numbers as arguments: False where it chooses by their values."""
+
+    def learned(values: dict[str, Any], data: Batch, key: Key) -> Any:
+        algorithm = made(values)
+        rule = epoch(algorithm, batch_size)
+        params, memory, key_run = start(algorithm.init, rule, data, key)
+        params, *_ = rule.update(params, memory, data, key_run)
+        return algorithm.evaluate(params, data, key)
+
+    try:
+        jax.eval_shape(learned, values, seen(data), jax.random.key(0))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+class _Program:
+    """One of `compiled.functions`, compiled, that takes the numbers first."""
+
+    def __init__(self, made: Callable[[dict[str, Any]], Algorithm], which: int, options: tuple[Any, ...]):
+        call = lambda values, *args: functions(made(values), *options)[which](*args)
+        self.jitted = jax.jit(call, donate_argnums=DONATED[which])
+        self.compiled: dict[Any, Callable[..., Any]] = {}
+
+
+class _Bound:
+    """A program with its numbers: called, or compiled ahead, as a result of `jax.jit` is."""
+
+    def __init__(self, program: _Program, values: dict[str, float], args: tuple[Any, ...] = ()):
+        self.program, self.values, self.args = program, values, args
+
+    def __call__(self, *args: Any) -> Any:
+        return self.program.jitted(self.values, *args)
+
+    def lower(self, *args: Any) -> "_Bound":
+        return _Bound(self.program, self.values, args)
+
+    def compile(self) -> Callable[..., Any]:
+        leaves, structure = jax.tree.flatten(self.args)
+        kind = (structure, *((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
+        if kind not in self.program.compiled:
+            self.program.compiled[kind] = self.program.jitted.lower(self.values, *self.args).compile()
+        return functools.partial(self.program.compiled[kind], self.values)
