@@ -153,6 +153,7 @@ def sweep(arguments: list[str]) -> None:
         samples=options.likelihood_samples,
         quiet=options.quiet,
         restart_schedule=options.restart_schedule,
+        log=options.log,
         mesh=devices.layout(options.parallel, len(cells[0].settings.seeds), options.devices),
     )
 
