@@ -15,6 +15,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import exactness
 import table
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -202,6 +203,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "index.md": (ROOT / "README.md").read_text(),
         "results.md": (ROOT / "results" / "README.md").read_text(),
         "gallery.md": gallery(),
+        "exactness.md": exactness.page(),
         "families/index.md": "\n".join(["# Families", "", *table.members_table(ROOT), ""]),
         **api(),
     }

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from probes import bars, flat
+from probes import bars, data, flat, params_of, stepped
 
 from ae_jax import algorithms, core, networks
 from ae_jax.app.commands import coding, runs
@@ -190,6 +190,22 @@ def test_the_noise_of_hashing_acts_on_codes_in_training():
     np.testing.assert_array_equal(encoder_after(quiet, params), encoder_after(quiet, params, name="other"))
     assert np.abs(encoder_after(quiet, params) - encoder_after(noisy, params)).max() > 1e-3
     assert np.abs(encoder_after(noisy, params) - encoder_after(noisy, params, name="other")).max() > 1e-3
+
+
+def test_a_hashing_loss_is_the_cross_entropy_of_decoded_bits():
+    with jax.enable_x64(True):
+        batch = data()
+        params = params_of(networks.linear((4,), 3))
+        algorithm = algorithms.semantic_hashing(networks.linear((4,), 3), optax.sgd(1.0), code_noise=0.0, weight_l2=0.3)
+        (w, b), (v, c) = (
+            [np.asarray(params[group]["layer_0"][name]) for name in ("kernel", "bias")]
+            for group in ("encoder", "decoder")
+        )
+        x = np.asarray(batch.x)
+        logits = 1 / (1 + np.exp(-(x @ w + b))) @ v + c
+        expected = (np.logaddexp(0, logits) - x * logits).sum(1) + 0.3 * (np.square(w).sum() + np.square(v).sum())
+        np.testing.assert_allclose(algorithm.evaluate(params, batch, KEY)["loss"], expected, rtol=1e-12)
+        np.testing.assert_allclose(stepped(algorithm, params, batch)[1]["loss"], expected.mean(), rtol=1e-12)
 
 
 def test_a_conditional_critic_is_told_the_label_with_the_prior_and_with_the_code(monkeypatch):
