@@ -62,18 +62,6 @@ def test_one_seed_has_no_interval():
         statistics.summarise([])
 
 
-@pytest.mark.parametrize(("correct", "n"), [(0, 10), (10, 10), (3, 10), (9721, 10000), (1, 1)])
-def test_wilson(correct, n):
-    expected = scipy.stats.binomtest(correct, n).proportion_ci(method="wilson")
-    np.testing.assert_allclose(statistics.binomial_interval(correct, n), (expected.low, expected.high), atol=1e-12)
-
-
-@pytest.mark.parametrize(("correct", "n"), [(1, 0), (-1, 5), (6, 5)])
-def test_wilson_refuses(correct, n):
-    with pytest.raises(ValueError, match=f"{correct} correct of {n}"):
-        statistics.binomial_interval(correct, n)
-
-
 def test_paired_difference():
     rng = np.random.default_rng(0)
     seed = rng.normal(size=8)  # what pairs share makes the unpaired test see nothing

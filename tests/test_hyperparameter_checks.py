@@ -206,7 +206,6 @@ def test_a_likelihood_that_is_not_the_datas_is_refused(algorithm, hyper, given, 
         (lambda: optimizers.momentum(0.1, 1, after=1.0), "after 1"),
         (lambda: probes.linear_probe(jnp.ones((4, 2)), [0, 1, 0, 1], jnp.ones((2, 2)), [0, 1], l2=-1.0), "l2 is -1"),
         (lambda: statistics.summarise([1.0, 2.0], 1.5), "level is 1"),
-        (lambda: statistics.binomial_interval(1, 2, 0.0), "level is 0"),
         (lambda: logistic_pca.fit(jnp.full((4, 2), 0.5), 1, jax.random.key(0), ridge=INF), "ridge inf"),
     ],
 )

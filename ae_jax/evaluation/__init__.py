@@ -33,7 +33,7 @@ from . import (
     samples,
 )
 from .likelihood import log_likelihood
-from .statistics import binomial_interval, paired_difference, summarise
+from .statistics import paired_difference, summarise
 
 Better = Literal["higher", "lower"]
 
@@ -507,7 +507,6 @@ __all__ = [
     "assignments",
     "averaged",
     "better",
-    "binomial_interval",
     "clustering",
     "coded",
     "codes",

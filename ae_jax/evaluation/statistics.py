@@ -1,7 +1,6 @@
 """Statistics over seeds: means with intervals, and whether two methods differ."""
 
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -29,21 +28,6 @@ def summarise(values: Sequence[float] | np.ndarray, level: float = 0.95) -> dict
         std = 0.0 if equal and np.isfinite(array[0]) else float(array.std(ddof=1))
     half = float(t.ppf((1 + level) / 2, count - 1)) * std / count**0.5
     return summary | {"std": std, "low": summary["mean"] - half, "high": summary["mean"] + half}
-
-
-def binomial_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval (1927) for a proportion, such as the accuracy of one classifier on n test examples.
-
-    Raises ValueError unless 0 <= correct <= n, n >= 1 and 0 < level < 1.
-    """
-    INSIDE.check("level", level)
-    if n < 1 or not 0 <= correct <= n:
-        raise ValueError(f"{correct} correct of {n}; n must be at least 1 and 0 <= correct <= n")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    p = correct / n
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def paired_difference(

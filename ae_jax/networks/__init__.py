@@ -6,7 +6,6 @@ from ..core import Autoencoder
 from .common import ACTIVATIONS, activation, join, log_inputs, pair, residual, trained
 from .conv import conv
 from .conv1d import conv1d
-from .critic import conv_critic
 from .functions import from_nets
 from .mlp import linear, mlp, rbm
 from .precision import PrecisionName, rounded
@@ -27,7 +26,6 @@ __all__ = [
     "activation",
     "conv",
     "conv1d",
-    "conv_critic",
     "from_nets",
     "join",
     "layers_of",
