@@ -1,5 +1,6 @@
-"""The Python and the commands of README and the site run as they stand there, but for the number of epochs."""
+"""The Python and the commands of README and the site run as they stand there, but for few epochs and small data."""
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -50,21 +51,22 @@ def execute(code, page, names):
 
 @pytest.fixture
 def quick(tmp_path, monkeypatch):
-    """An empty folder, where MNIST is digits."""
+    """An empty folder, where MNIST is digits and of `shapes` there are a thousand."""
     monkeypatch.chdir(tmp_path)
     load = data.load
-    monkeypatch.setattr(
-        data, "load", lambda name, *args, **options: load(name.replace("mnist", "digits"), *args, **options)
-    )
+
+    def few(name, *args, **options):
+        least = {"count": min(1000, options.get("count", 1000))} if name == "shapes" else {}
+        return load(name.replace("mnist", "digits"), *args, **options | least)
+
+    monkeypatch.setattr(data, "load", few)
     return tmp_path
 
 
 def short(words):
-    """A training command with two epochs."""
-    words = list(words)
-    if "train" in words and "--epochs" in words:
-        words[words.index("--epochs") + 1] = "2"
-    return words
+    """A training command with two epochs, and two steps of a rising capacity."""
+    lengths = ("--epochs", "--capacity-steps") if "train" in words else ()
+    return [words[0], *("2" if before in lengths else word for before, word in itertools.pairwise(words))]
 
 
 def test_readme_is_short_and_starts_with_the_commands():
