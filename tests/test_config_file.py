@@ -4,8 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from test_cli import without_report
-from test_go_on import config, points, same_bits
+from test_go_on import config, points, same_bits, train_alone
 
 from ae_jax.algorithms import ALGORITHMS
 from ae_jax.app import cli
@@ -38,7 +37,7 @@ def write(path, text):
 
 
 def test_a_runs_config_repeats_it_and_flags_have_the_last_word(points, tmp_path, monkeypatch):
-    without_report(monkeypatch)
+    train_alone(monkeypatch)
     small = [
         "--net-hidden",
         "5",
