@@ -27,19 +27,19 @@ def account(
 ) -> list[Sentence]:
     """The sentences on a run: on learning, fit, labels, code, PCA, and `last`, the name and results of another run.
 
-    Losses and metrics are means over seeds, the rest is of `params`.
+    Metrics are means over seeds, the rest is of the first one, as `params` are.
     """
 
     def curve(part: str) -> list[Any]:
         rows = [(row.get(part) or {}).get("loss") for row in f.history]
-        return [None if row is None else _mean(row) for row in rows]
+        return [None if row is None else np.ravel(row)[0] for row in rows]  # None once the seed has stopped
 
     def value(name: str) -> float | None:
         metrics = f.results.get("metrics") or {}
         return next((m.get("mean") for known, m in metrics.items() if known.partition(" (")[0] == name), None)
 
     epochs, best = f.settings.get("epochs") or 0, f.results.get("best_epoch")
-    found = []
+    found, ran = [], sum(v is not None for v in curve("train"))
     if f.history and best:
         found.append(diagnosis.course(curve("train"), epochs, best[0]))
     elif f.history:  # the run has no results yet
@@ -47,7 +47,7 @@ def account(
     train, size = spread(dataset.train.x, EXAMPLES), f.settings.get("batch_size")
     if f.history and size and not f.settings.get("shard_size"):
         steps = -(-len(dataset.train.x) // size)
-        if told := diagnosis.updates(len(f.history), steps, len(dataset.train.x)):
+        if told := diagnosis.updates(ran, steps, len(dataset.train.x)):
             found.append(Sentence("There were few updates.", told.partition(" only ")[2]))
     found.append(diagnosis.held_out(curve("validation")))
     if f.errors is not None and len(train) > 1:
@@ -88,12 +88,6 @@ def _remark(told: str) -> Sentence | None:
         return None
     text, mark, evidence = told.partition(" (") if ": " not in told else told.partition(": ")
     return Sentence(f"{text[0].upper()}{text[1:]}.", evidence.removesuffix(")") if mark == " (" else evidence)
-
-
-def _mean(values: Any) -> float:
-    """The mean over the seeds that have a number."""
-    known = [v for v in np.ravel(values) if v is not None]
-    return float(np.mean(np.asarray(known, float))) if known else float("nan")
 
 
 def _of_classes(
