@@ -46,11 +46,11 @@ def recipe(steps: int, batch_size: int, units: int, latents: int):
         def trained(algorithm):
             return core.fit(algorithm.init, core.epoch(algorithm, batch_size), Batch(train), key, epochs)[0]
 
-        of_vae, key_chain = trained(variational), address(key, "chain")
+        of_vae, key_chain, bounds = trained(variational), address(key, "chain"), (train.min(0), train.max(0))
         found = {
             "autoencoder": imputation.by_reconstruction(plain, trained(plain), guess, missing),
             "VAE reconstruction": imputation.by_reconstruction(variational, of_vae, guess, missing),
-            "VAE posterior": imputation.by_posterior(variational, of_vae, guess, missing, key_chain),
+            "VAE posterior": imputation.by_posterior(variational, of_vae, guess, missing, key_chain, bounds=bounds),
         }
         return {name: filled.x for name, filled in found.items()}
 
@@ -102,7 +102,8 @@ def picture(metrics, tables, arms):
         )
     },
     notes=[
-        "The code of a table of D columns has D / 4 numbers, at least 2. The chain has 1,000 steps after 100; "
+        "The code of a table of D columns has D / 4 numbers, at least 2. The chain has 1,000 steps after 100, "
+        "within the range of the training rows; "
         "reconstructions are repeated until no row changes by more than 0.0001, or 1,000 times, and each row keeps the "
         "step at which its known values were reconstructed best. Neighbours and "
         "regressions are scikit-learn's KNNImputer and IterativeImputer with their defaults.",

@@ -157,6 +157,25 @@ def test_the_posterior_fills_in_the_conditional_mean():
     )
 
 
+def test_a_chain_is_held_within_its_bounds():
+    with jax.enable_x64(True):
+        algorithm, params, m, _ = factor()
+        kernel = 5 * params["decoder"]["layer_0"]["kernel"]
+        params = params | {"decoder": {"layer_0": {"kernel": kernel, "bias": jnp.asarray(m)}}}
+        x, missing = jnp.asarray(np.tile(m, (4, 1))), jnp.asarray(np.arange(5) < np.array([[5], [3], [1], [0]]))
+        fill = lambda bounds: jax.jit(
+            lambda x, bounds: (
+                imputation.by_posterior(algorithm, params, x, missing, KEY, burn=0, steps=100, bounds=bounds).x
+            )
+        )(x, bounds)
+        assert np.abs(fill(None) - m).max() > 1000
+        low, high = m - np.arange(1, 6), m + 2
+        found = np.asarray(fill((low, high)))
+    assert (found >= low - 1e-12).all()
+    assert (found <= high + 1e-12).all()
+    assert_array_equal(found[~np.asarray(missing)], np.tile(m, (4, 1))[~np.asarray(missing)])
+
+
 def test_a_step_of_the_chain_draws_codes_and_data():
     with jax.enable_x64(True):
         algorithm, params, m, cov = factor()

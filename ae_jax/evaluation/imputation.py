@@ -66,6 +66,7 @@ def by_posterior(
     *,
     burn: int = 100,
     steps: int = 1000,
+    bounds: tuple[Array, Array] | None = None,
     batch_size: int = 500,
 ) -> Imputed:
     """The mean of the missing values given the others, over a chain of draws of codes and missing values.
@@ -81,6 +82,8 @@ def by_posterior(
         key: example i has `address(key, "example", i)`.
         burn: steps before the mean begins.
         steps: of the mean, at least 2.
+        bounds: the least and the largest value of each dimension, [*shape], such as those of the training data: draws
+            and means of missing values are held within. The chain of an approximate posterior may diverge without.
         batch_size: examples at once; it changes only the memory needed.
     Raises ValueError for an algorithm without a transition.
     """
@@ -89,6 +92,7 @@ def by_posterior(
     check_whole(burn=burn, least=0)
     check_whole(steps=steps, least=2)
     transition, halves = algorithm.transition, (steps // 2, steps - steps // 2)
+    held = (lambda x: x) if bounds is None else lambda x: jnp.clip(x, *bounds)
 
     def one(example: tuple[Array, Array, Array]) -> Imputed:
         i, x, missing = example
@@ -98,7 +102,7 @@ def by_posterior(
             def step(carry: tuple[Array, Array], t: Array) -> tuple[tuple[Array, Array], None]:
                 x, total = carry
                 draw, mean = transition(params, x[None], address(key_steps, t))
-                return (jnp.where(missing, draw[0], x), total + mean[0]), None
+                return (jnp.where(missing, held(draw[0]), x), total + held(mean[0])), None
 
             return lax.scan(step, (x, jnp.zeros_like(x)), first + jnp.arange(count))[0]
 

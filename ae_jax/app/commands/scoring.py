@@ -213,15 +213,20 @@ def impute(
     (x,) = data.unit_interval([filled], source, options.get("scale"), kind=kind)
     where = np.reshape(missing, x.shape)
     x = np.asarray(ranges.apply(opened.standard, x))
-    guess = np.zeros(opened.shape, np.float32)
-    if opened.standard is None or np.ndim(opened.standard.mean) == 0:  # else units in which the training mean is 0
-        guess = np.asarray(runs.load_own(opened).train.x).mean(0)
+    guess, bounds = np.zeros(opened.shape, np.float32), None
+    try:
+        train = np.asarray(runs.load_own(opened).train.x)
+        guess, bounds = train.mean(0), (jnp.asarray(train.min(0)), jnp.asarray(train.max(0)))
+    except (DataError, RunError) as error:
+        if opened.standard is None or np.ndim(opened.standard.mean) == 0:  # else the training mean is 0
+            raise
+        warn(f"note: what is filled in is not held within the training data's range, as they are not there: {error}")
     x = jnp.asarray(np.where(where, guess, x), jnp.float32)
     chosen = method or ("reconstruction" if algorithm.transition is None else "posterior")
     if chosen == "posterior":
         key_chain = address(jax.random.key(key), "impute")
         fill = lambda params, x, where: imputation.by_posterior(
-            algorithm, params, x, where, key_chain, burn=steps // 10, steps=steps
+            algorithm, params, x, where, key_chain, burn=steps // 10, steps=steps, bounds=bounds
         )
     else:
         fill = lambda params, x, where: imputation.by_reconstruction(algorithm, params, x, where, steps=steps)
