@@ -79,7 +79,6 @@ def picture(metrics, tables, arms):
             axes.plot(values, np.full(len(values), -place), "o", markersize=3, alpha=0.5, color=f"C{place}")
             axes.plot([np.mean(values)], [-place], "|", markersize=16, color="black")
         axes.set(title=table, xlabel="error, standard deviations", yticks=-np.arange(len(arms)), yticklabels=arms)
-        axes.set_xscale("log" if axes.get_xlim()[1] > 10 else "linear")  # where a chain diverges
         axes.spines[["top", "right"]].set_visible(False)
     return figure
 
