@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 from PIL import Image
-from test_run import same
+from probes import same_bits
 
 from ae_jax import data, networks
 from ae_jax.algorithms import autoencoder, sparse, vae
@@ -198,7 +198,7 @@ def test_a_set_in_one_shard_learns_to_the_bits_of_one_in_memory(make):
     whole, streamed = ({"patience": 1, "validation": held} if make is vae else {} for held in (held, held_stream))
     a = train(LOADED, epochs=4, algorithm=made, **whole)
     b = train(data.Stream(memory(), 352, seed=0), epochs=4, algorithm=made, **streamed)
-    assert same(a.params, b.params)
+    assert same_bits(a.params, b.params)
     assert a.best_epoch == b.best_epoch
     strip = lambda rows: [{k: r[k] for k in ("epoch", "train", "validation") if k in r} for r in rows]
     assert strip(a.history) == strip(b.history)
@@ -212,7 +212,7 @@ def test_shards_learn_as_well_as_memory():
     first = memorised.history[0]["train"]["loss"][0]
     assert last[0] < 0.8 * first
     assert abs(last[0] - last[1]) < 0.02 * last[0]
-    assert not same(memorised.params, streamed.params)
+    assert not same_bits(memorised.params, streamed.params)
 
 
 def test_the_metrics_of_an_epoch_are_means_over_examples_not_shards():
@@ -283,7 +283,7 @@ def test_stopped_or_killed_between_shards_it_goes_on_to_the_bits_of_an_unbroken_
         assert folder.params()[0] == epoch
     with folder.opened({}):
         broken = train(stream, folder=folder, **options)
-    assert same(unbroken.params, broken.params)
+    assert same_bits(unbroken.params, broken.params)
     strip = lambda rows: [{k: row[k] for k in ("epoch", "train", "validation")} for row in rows]
     assert strip(folder.log()) == strip(unbroken.history)
 
