@@ -48,6 +48,7 @@ def test_the_log_of_tensorboard_names_its_extra():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.full("installs every dependency into a clean environment")
 def test_a_wheel_trains_on_a_bare_machine(tmp_path):
     """Without the repository, git, a compiler, a locale and a home folder that can be written to."""
