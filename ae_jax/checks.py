@@ -294,7 +294,7 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
 
     It raises ValueError for an argument outside the `Range` in its annotation, and for an argument that has no effect
     beside the others (see `Needs`) and is not the default. It raises TypeError for a `net` that is no `Autoencoder`.
-    The `sample` and `draw` of an algorithm that it makes refuse a number of examples below 1.
+    If it makes an algorithm, the algorithm's `sample` and `draw` refuse a number of examples below 1.
     """
     ranges, signature, defaults = asked_of(make, Range), inspect.signature(make), defaults_of(make)
 

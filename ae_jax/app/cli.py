@@ -275,16 +275,16 @@ def traverse(
 ) -> None:
     """Draw a row for each unit of the code: a test example, decoded with other values of that unit alone.
 
-    The units come in the order of their use: of their KL where posteriors and prior are Gaussian, else of the variance
-    of their codes over the test set.
+    Rows are ordered by the use of their unit: by its KL where posteriors and prior are Gaussian, else by the variance
+    of its codes over the test set.
 
     Args:
         workdir: folder of the run.
         out: .png to write; or .npz, with the decoded examples, their codes, the units and their KL or variance.
-        units: at most so many rows.
-        steps: values of a unit.
-        width: reach on both sides of a unit's mean, in standard deviations: of the aggregate posterior, near 1 for a
-            VAE; or of the codes, and no further than they go.
+        units: number of rows, at most.
+        steps: number of values of a unit.
+        width: reach on both sides of a unit's mean, in standard deviations of the aggregate posterior, near 1 for a
+            VAE; without a posterior in those of the codes, and within their range.
         example: number of the test example, from 0.
         seed: one of the run's seeds; the first by default.
     """
@@ -330,7 +330,7 @@ def report(workdir: Path, /, *, data: str | None = None) -> None:
 
     Args:
         workdir: folder of the run.
-        data: the place of the run's data, where they have moved.
+        data: the new place of the run's data, if they have moved.
     """
     from .commands import reporting
 
@@ -509,7 +509,7 @@ def impute(
         out: .npy, .npz or .csv file to write.
         method: reconstruction, repeated until nothing changes; or posterior, the mean over a chain of draws, the
             default of members that have one, such as vae and rbm.
-        steps: reconstructions at most, or steps of the chain after a tenth as many before.
+        steps: number of reconstructions, at most; or of steps of the chain, after a tenth as many that are left out.
         seed: one of the run's seeds; the first by default.
         key: seed of the chain.
     """
@@ -534,7 +534,7 @@ def project(
         out: folder to write to; by default the folder projector in the run's.
         seed: one of the run's seeds; the first by default.
         n: the number of examples.
-        data: the place of the run's data, where they have moved.
+        data: the new place of the run's data, if they have moved.
     """
     from .commands import projecting
 
@@ -559,7 +559,7 @@ def list_() -> None:
 
 
 def version() -> None:
-    """The versions of the package and of those that results depend on, and the devices that JAX finds."""
+    """The versions of this package and of the packages that results depend on, and the devices that JAX finds."""
     import jax
 
     from .. import __version__

@@ -1,7 +1,6 @@
 """Settings of a run from a file, JSON or TOML, in the layout of config.json: `ae-jax train --config FILE`.
 
-They become the flags of the command line, so that flags behind them have the last word, and a wrong value is refused as
-any flag's is.
+They become flags of the command line: later flags replace them, and a wrong value is refused like that of any flag.
 """
 
 import difflib
@@ -142,7 +141,7 @@ def _options(algorithm: str) -> dict[str, dict[str, str]]:
 
 
 def _effective(algorithm: str, group: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options without those that have their default and no effect beside some others, which flags refuse."""
+    """The options, without options at their default that have no effect beside some others: flags refuse these."""
     from ..algorithms import ALGORITHMS
     from ..training import settings
 

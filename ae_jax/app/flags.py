@@ -28,12 +28,12 @@ class RunOptions:
     workdir: Path | None = None
     """Folder of the run; by default a folder under runs/, named by the settings. The same command resumes the run."""
     restart_schedule: bool = False
-    """Begin the schedule of the learning rate anew where a run goes on for more epochs than it was to have."""
+    """Begin the schedule of the learning rate anew where a run goes on for more epochs."""
     from_run: Annotated[str | None, tyro.conf.arg(name="from")] = None
     """RUN, or RUN:GROUP,GROUP: start from the params of that run, all that fit or these groups (encoder, decoder, ...),
     seed by seed. An encoder stands in for pretraining."""
     from_seed: int | None = None
-    """The seed of --from RUN whose params all seeds start from."""
+    """The one seed of --from RUN from whose params all seeds start; by default each starts from the same seed."""
     config: Path | None = None
     """A file of settings, JSON or TOML in the layout of a run's config.json; other flags replace its values."""
     stream: bool = False

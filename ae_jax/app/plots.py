@@ -470,7 +470,7 @@ def overlaid(drawn: np.ndarray, codes: np.ndarray) -> Figure:
 
 
 def bars(values: np.ndarray, names: Sequence[str], title: str, unit: str) -> Figure:
-    """A bar a value [N], the largest first; the names of at most 40 stand below."""
+    """A bar for each value [N], the largest first; up to 40 bars have their names below."""
     order = np.argsort(-values, kind="stable")
     figure, axes = _chart(title, "unit")
     axes.bar(np.arange(len(values)), values[order], color=BLUE, alpha=0.8, width=0.8 if len(values) <= 100 else 1.0)

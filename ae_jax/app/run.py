@@ -37,7 +37,7 @@ class Run:
     lacks: str = ""  # why algorithm and data cannot be made from the settings; "" if they can
     opened: OpenRun | None = None
     given: Algorithm | None = None
-    place: Path | str | None = None  # of the data, where they have moved
+    place: Path | str | None = None  # of the data, if they have moved
 
     @property
     def params(self) -> Params:
@@ -91,10 +91,10 @@ def load_run(
         seed: the seed of `Run.params`; by default the first that did not fail.
         algorithm: the trained algorithm, for a run whose settings are a dict of the caller's own. The settings of other
             runs describe it.
-        data: the place of its data, where they have moved.
+        data: the new place of its data, if they have moved.
 
-    Raises RunError for a folder that is no run's, that is damaged, or that has no checkpoint yet or no such seed, and
-    for another algorithm than the trained one, as far as params and metrics tell.
+    Raises RunError for a folder without a run, a damaged one, or one without a checkpoint or the seed; and for another
+    algorithm than the trained one, as far as params and metrics tell them apart.
     """
     held = run_folder.Folder(folder)
     content = held.recorded()

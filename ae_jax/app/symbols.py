@@ -21,7 +21,7 @@ from ..errors import RunError
 
 SUFFIX = ".symbols"
 MAGIC = b"ae_jax symbols 1\n"
-ROWS = 256  # packed at once, by eight bytes a bit; a multiple of 8, so that each part but the last ends with a byte
+ROWS = 256  # packed at once, at eight bytes a bit; a multiple of 8, so that each part but the last fills whole bytes
 
 
 class Symbols(NamedTuple):

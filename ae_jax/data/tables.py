@@ -124,7 +124,7 @@ def _parquet(path: Path) -> Table:
 
 
 def _named(path: Path, names: Sequence[str], columns: Sequence[np.ndarray], row: Callable[[int], str]) -> Table:
-    """The table of columns. One without a name is called by its place, and left out if it counts the rows.
+    """The table of columns. A column without a name is called by its place, and is left out if it counts the rows.
 
     Raises DataError for two columns of one name.
     """
@@ -222,7 +222,7 @@ def examples(
     path: Path, columns: Sequence[str] = (), label: str | None = None
 ) -> tuple[Table, np.ndarray, tuple[str, ...]]:
     """The table, the numbers of its columns [N, D], NaN where one is missing, and their names: by default all columns
-    but the label. A line on stderr tells of others.
+    but the label. A line on stderr names the columns left out.
     """
     table = read(path)
     names = tuple(columns or (name for name in table.columns if name != label))
@@ -248,7 +248,7 @@ def table(
 
     Args:
         path: the file.
-        label: the column of classes, words or whole numbers; learned from by members that take labels alone.
+        label: the column of classes, words or whole numbers. It is no feature; only members that take labels use it.
         drop: columns to leave out.
         columns: the columns to learn from, in this order; by default all but the label.
         label_classes: the classes in the order of their numbers; by default those in the column, sorted.

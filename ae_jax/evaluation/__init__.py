@@ -304,14 +304,14 @@ def all_metrics(
 
 
 def judge_of(train: Batch, test: Batch, most: int | None = 2000) -> features.Judge:
-    """The judge of samples beside at most so many test examples, by features of the training examples."""
+    """The judge of samples beside at most `most` test examples, with features fitted to the training examples."""
     seen = _known(train) if has_labels(train, train) else train._replace(y=None)
     real = few(test, most)
     return features.judge(seen.x, seen.y, real.x, few(train, len(real.x)).x)
 
 
 def unjudged(algorithm: Algorithm, params: Params, count: int) -> str:
-    """Why so many samples of a member that draws some are not judged within seconds; "" if they are."""
+    """The reason not to judge `count` samples: too few, or too slow to draw; "" if there is none."""
     assert algorithm.sample is not None
     if count < features.FEWEST:
         return f"{count} test examples are too few; {features.FEWEST} are the least"

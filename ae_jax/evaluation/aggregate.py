@@ -50,7 +50,7 @@ def unit_kl(stats: Any) -> np.ndarray:
 
 
 def is_standard(log_prob: Any, params: Any, size: int) -> bool:
-    """Whether log p(z), of codes of that size, is that of N(0, I): by 8 codes."""
+    """Whether log p(z) of codes with `size` units is that of N(0, I), tried on 8 codes."""
     z = np.random.default_rng(0).normal(size=(8, size)).astype(np.float32)
     normal = -0.5 * (np.square(z) + LOG_2PI).sum(-1)
     return bool(np.allclose(log_prob(params, jnp.asarray(z)), normal, rtol=1e-4, atol=1e-4))

@@ -25,7 +25,7 @@ Measure = Literal["error", "elbo", "log_p"]
 
 
 def exact(algorithm: Algorithm, params: Params, batch: Batch) -> bool:
-    """Whether the algorithm's own metric nll is -log p(x), as of an autoregressive one, which has no code to draw."""
+    """Whether the algorithm's own metric nll is -log p(x), as for an autoregressive model, which draws no code."""
     if algorithm.log_weight is not None:
         return False
     return "nll" in jax.eval_shape(algorithm.evaluate, params, jax.tree.map(lambda a: a[:1], batch), jax.random.key(0))
@@ -40,7 +40,7 @@ def scores(algorithm: Algorithm, params: Params, data: Batch, measure: Measure, 
         data: the examples.
         measure: see `MEASURES`.
         key: of the draws of elbo and log_p; example i has `address(key, "example", i)`.
-        samples: draws of the code of each example; where log p(x) is known exactly none is made.
+        samples: draws of the code of each example; not used where log p(x) is known exactly.
 
     Raises ValueError for a measure that the algorithm does not have.
     """
@@ -68,12 +68,12 @@ def scores(algorithm: Algorithm, params: Params, data: Batch, measure: Measure, 
 
 
 def quantiles(train: Any, found: Any) -> np.ndarray:
-    """The part of the training scores [M] that are at most each score found [N]. -> [N], from 0 to 1."""
+    """The fraction of training scores [M] that are not above each score found [N]. -> [N], from 0 to 1."""
     return np.searchsorted(np.sort(np.asarray(train)), np.asarray(found), side="right") / len(train)
 
 
 def auc(found: Any, anomalous: Any) -> float:
-    """The area under the ROC curve: how often an anomaly scores higher than another example; ties count half."""
+    """The area under the ROC curve: how likely an anomaly scores above another example; ties count half."""
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(np.asarray(anomalous, bool), np.asarray(found)))

@@ -1,4 +1,4 @@
-"""Words on a training, each with its evidence: pure functions of measured numbers.
+"""Sentences on a training, each with its evidence: pure functions of measured numbers.
 
 A remark says what went wrong, "" if nothing did; `remarks` joins those of several seeds. A `Sentence` says how one part
 of the training went, well or not; the functions that give one give None where they have nothing to tell.
@@ -19,8 +19,8 @@ DEAD = 1e-4  # of the largest unit's variance; a unit below it is dead
 ACTIVE = 0.01  # variance of a unit's posterior means from which it tells of the example
 STUCK = 0.005  # share of examples; a bit that differs in fewer is stuck
 LITTLE = 0.05  # explained variance of training examples
-WHOLE = 0.99  # PCA's explained variance from which its code has as many numbers as the data have dimensions, about
-COLLAPSED = 0.01  # nats of KL below which a unit tells nothing of the example
+WHOLE = 0.99  # explained variance above which PCA keeps nearly all of the data
+COLLAPSED = 0.01  # nats of KL below which a unit has collapsed
 OVERFITS, LOOSE = 1.5, 1.15  # unexplained variance of test examples over that of training examples
 
 
@@ -118,7 +118,7 @@ def stopped(ran: int, epochs: int, best: int) -> str:
 
 
 class Sentence(NamedTuple):
-    """One part of a training in words."""
+    """A sentence on one part of a training, and its evidence."""
 
     text: str
     evidence: str
@@ -230,7 +230,7 @@ def dictionary(density: np.ndarray) -> Sentence:
 
 
 def beside_pca(explained: float | None, pca: float | None) -> Sentence | None:
-    """On the explained variance of test examples, beside PCA's with as many numbers, unless these keep everything."""
+    """On the explained variance of test examples, beside PCA's with as many numbers; None if PCA keeps nearly all."""
     if explained is None or pca is None or not np.isfinite([explained, pca]).all() or pca > WHOLE:
         return None
     both = f"explained variance {explained:.3f}, PCA's with as many numbers {pca:.3f}"

@@ -1,4 +1,4 @@
-"""Features by which samples are compared with examples, of a stated extractor; and the work that drawing takes."""
+"""Features of a stated extractor, by which samples are compared with examples; and the work of drawing samples."""
 
 import warnings
 import zlib
@@ -14,18 +14,18 @@ from . import pca
 from .samples import frechet_distance, squared_mmd, support
 
 FEATURES = 64  # principal components, or hidden units of the classifier
-LARGEST = 4096  # numbers of an example, from which a classifier takes more than seconds
+LARGEST = 4096  # numbers of an example, at most, for a classifier that is fitted within seconds
 PASSES, RATE, EXAMPLES = 10, 0.01, 3000  # of the classifier's training
-FEWEST = 100  # examples, on either side, from which scores say something
+FEWEST = 100  # examples, at least, on either side
 WORK = 2e10  # multiply-adds, at most, of drawing the samples: some seconds on two cores
 
 
 class Extractor(NamedTuple):
     """A function from examples to features, fitted to training examples."""
 
-    name: str  # as the names of metrics have it
+    name: str  # in the names of metrics
     features: Callable[[Any], np.ndarray]  # x [N, *shape] -> [N, F]
-    checksum: str  # of its params: scores of another checksum are of other features
+    checksum: str  # of its params: scores compare only where it is the same
 
 
 def checksum(arrays: Sequence[Any]) -> str:
@@ -55,7 +55,7 @@ def principal(x: Any) -> Extractor:
 
 
 def classifier(x: Any, y: np.ndarray) -> Extractor:
-    """The hidden layer of a perceptron for the labels, `FEATURES` rectified units: scikit-learn's, of the seed 0."""
+    """The hidden layer of scikit-learn's perceptron for the labels: `FEATURES` rectified units, seed 0."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
@@ -65,7 +65,7 @@ def classifier(x: Any, y: np.ndarray) -> Extractor:
     options |= {"batch_size": min(128, len(at))}
     model: Any = MLPClassifier((FEATURES,), **options)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so many passes are enough for features
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a few passes are enough for features
         model.fit(flat(np.asarray(x)[at]), np.asarray(y)[at])
     kernel, bias = model.coefs_[0], model.intercepts_[0]
     hidden = lambda x: np.maximum(flat(x) @ kernel + bias, 0)
@@ -77,7 +77,7 @@ class Judge(NamedTuple):
 
     by: Extractor
     real: np.ndarray  # of test examples, [N, F]
-    beside: dict[str, float] = {}  # what as many training examples score: about the best that samples can
+    beside: dict[str, float] = {}  # scores of as many training examples: about the best that samples can reach
 
     def named(self, name: str) -> str:
         """The name of a score, with the extractor and the number of examples on either side."""
@@ -102,7 +102,7 @@ def judge(x: Any, y: Any, real: Any, other: Any) -> Judge:
 
 
 def scores(real: np.ndarray, made: np.ndarray) -> dict[str, float]:
-    """Every score of samples beside examples, by features [N, F] and [M, F], both of more than 5."""
+    """Every score of samples beside examples, by features [N, F] and [M, F]; N and M are above 5."""
     spread = np.median(np.linalg.norm(real[::2][: len(real) // 2] - real[1::2], axis=1))  # of pairs
     widths = [float(spread) * factor for factor in (0.5, 1.0, 2.0)] if spread > 0 else [1.0]
     near = support(real, made)

@@ -1,7 +1,7 @@
 """Missing values filled in by a trained autoencoder.
 
-By its reconstructions, repeated; or by its posterior, as Rezende, Mohamed and Wierstra (2014), arXiv:1401.4082,
-appendix F: a chain that draws codes of the filled example, and then the missing values of those codes.
+By repeated reconstructions; or by the posterior, as in Rezende, Mohamed and Wierstra (2014), arXiv:1401.4082,
+appendix F: a chain that draws a code of the filled example, then missing values given the code, and repeats.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Imputed(NamedTuple):
 
     x: Array  # [N, *shape]
     change: Array  # [N], root mean square over the missing values of an example; see the functions
-    steps: Array  # [], made
+    steps: Array  # [], the number of steps made
 
 
 def by_reconstruction(
@@ -26,16 +26,16 @@ def by_reconstruction(
 ) -> Imputed:
     """Replaces missing values by their reconstruction until no example changes by more than the tolerance.
 
-    The reconstructions of a network may move away from each other instead. So each example keeps the step at which the
-    known values were reconstructed best, to a thousandth of their squared error.
+    Repeated reconstructions may diverge. Each example therefore keeps the last step at which the squared error of its
+    known values is within a thousandth of the least so far.
 
     Args:
         algorithm: the trained algorithm.
         params: its params.
         x: [N, *shape], with a first guess, such as the training mean, in place of missing values.
         missing: which values are missing, [N, *shape] booleans.
-        steps: the most reconstructions.
-        tolerance: of the change in the last step, which `Imputed.change` tells.
+        steps: number of reconstructions, at most.
+        tolerance: for `Imputed.change`, the change in the last step.
     """
     check_whole(steps=steps)
 
@@ -71,7 +71,8 @@ def by_posterior(
 ) -> Imputed:
     """The mean of the missing values given the others, over a chain of draws of codes and missing values.
 
-    A chain with the exact posterior has the law p(missing | others); with an approximate one it has another nearby.
+    A chain with the exact posterior has the stationary distribution p(missing | others); with an approximate posterior
+    it has another one, nearby.
     The change is the difference of the means over the first and the second half of the steps.
 
     Args:
@@ -83,8 +84,10 @@ def by_posterior(
         burn: steps before the mean begins.
         steps: of the mean, at least 2.
         bounds: the least and the largest value of each dimension, [*shape], such as those of the training data: draws
-            and means of missing values are held within. The chain of an approximate posterior may diverge without.
+            and means of missing values are clipped to it. Without bounds the chain of an approximate posterior may
+            diverge.
         batch_size: examples at once; it changes only the memory needed.
+
     Raises ValueError for an algorithm without a transition.
     """
     if algorithm.transition is None:

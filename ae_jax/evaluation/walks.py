@@ -20,8 +20,8 @@ class Units(NamedTuple):
 def units(codes: np.ndarray, stats: np.ndarray | None = None, width: float = 3.0, by_kl: bool = True) -> Units:
     """The units by their mean KL to N(0, 1) if the posteriors are Gaussian, else by the variance of their codes.
 
-    Each ranges over `width` deviations on both sides of its mean: those of the aggregate posterior q(z_k), which are
-    near 1 where it matches a prior N(0, 1); or of the codes, no further than the codes of the set go.
+    Each ranges over `width` deviations on both sides of its mean: deviations of the aggregate posterior q(z_k), near 1
+    where it matches a prior N(0, 1); or of the codes, within their least and largest value.
 
     Args:
         codes: of a set of examples, [N, K].

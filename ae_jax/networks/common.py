@@ -272,8 +272,8 @@ def log_inputs(net: Autoencoder) -> Autoencoder:
 def trained(net: Autoencoder, params: Params) -> Autoencoder:
     """The network whose `init` gives these params, an encoder or a decoder or both, such as those of another run.
 
-    A member that pretrains its network leaves that out where the encoder is given: `dec(trained(net, params), ...)`
-    begins at the clusters of the codes.
+    A given encoder replaces the pretraining of a member: `dec(trained(net, params), ...)` begins with the clusters of
+    its codes.
     """
     given = {group: params[group] for group in ("encoder", "decoder") if group in params}
     init = lambda key, data: net.init(key, data) | given

@@ -38,8 +38,8 @@ def conv1d(
             the latter.
         latents: size of the code, K.
         channels: feature maps of each level of the encoder.
-        kernel: steps that a kernel sees.
-        stride: how much shorter each level's maps are than those before.
+        kernel: length of a kernel, in steps.
+        stride: factor by which each level shortens its maps.
         hidden: widths of dense hidden layers between the last feature maps and the code.
         heads: vectors of size K that the encoder emits: 1, or 2 for a Gaussian's mean and log-variance.
         activation: of hidden layers.

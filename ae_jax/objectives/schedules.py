@@ -1,6 +1,6 @@
 """Weights that rise from 0 over the updates of a run.
 
-Linear: Bowman et al. (2016), arXiv:1511.06349, whose own rise is the sigmoid. Cyclical: Fu et al. (2019),
+Linear, and the sigmoid: Bowman et al. (2016), arXiv:1511.06349. Cyclical: Fu et al. (2019),
 arXiv:1903.10145.
 """
 

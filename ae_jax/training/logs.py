@@ -1,7 +1,7 @@
 """The log of a run for other programs: a table in CSV, and event files for TensorBoard.
 
-`log.jsonl` is the run's own record, and both are written from its rows. Any other service takes the rows from
-`train(..., on_epoch=function)`, as numbers with a name each by `scalars`.
+Both are written from the rows of `log.jsonl`, the run's own record. For any other service
+`train(..., on_epoch=function)` gives the rows, and `scalars` turns a row into named numbers.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from . import devices
 from .run_folder import Folder, append
 
 LogName = Literal["csv", "tensorboard"]
-TIMES = 20  # pictures and histograms of a run, besides those of its first epoch
+TIMES = 20  # epochs of a run with pictures and histograms, besides the first and the last
 SHOWN = 16  # examples of a picture, and units with a histogram of their own
 CODED = 1000  # examples, at most, whose codes are counted
 
 
 class Examples(NamedTuple):
-    """What TensorBoard's pictures and histograms are made of."""
+    """The algorithm and the examples of TensorBoard's pictures and histograms."""
 
     algorithm: Algorithm  # in the units of the data
     x: np.ndarray  # held-out examples [N, *shape], in the units of the data
@@ -35,7 +35,7 @@ class Examples(NamedTuple):
 
 
 def scalars(row: Mapping[str, Any]) -> dict[str, float]:
-    """A row of the log as numbers with a name each: "seconds", "train/loss", "validation/loss".
+    """A row of the log as named numbers: "seconds", "train/loss", "validation/loss".
 
     In a run of several seeds the metrics of seed number i, counted from 0, are "train/loss/i". Metrics of a seed that
     failed or stopped are left out.
@@ -157,7 +157,7 @@ def _events(
         places = [folder.path / EVENTS / f"seed-{seed}" for seed in seeds]
         new = not any(place.exists() for place in places)
         for place in places:
-            name = f".{e:08d}"  # a file's own name has the second alone, and one of the same second is written over
+            name = f".{e:08d}"  # tensorboardX names files by the second, and writes over a file of the same second
             writers.append(SummaryWriter(str(place), purge_step=e, flush_secs=10, filename_suffix=name))
             stack.callback(writers[-1].close)
         for row in folder.log() if new else ():
@@ -203,5 +203,5 @@ def side_by_side(x: np.ndarray) -> np.ndarray:
 
 
 def spread(x: Any, most: int) -> np.ndarray:
-    """At most so many of the examples, evenly spaced: a set may lie in the order of its classes."""
+    """At most `most` of the examples, evenly spaced, since a set may be sorted by class."""
     return np.asarray(x[np.linspace(0, len(x) - 1, min(most, len(x))).astype(int)])

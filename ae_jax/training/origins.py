@@ -35,9 +35,9 @@ def read(run: Path | str, seeds: Sequence[int], groups: Sequence[str] = (), seed
         run: the folder of the other run.
         seeds: of the new run.
         groups: the groups of params that the new run takes; () for all that it has.
-        seed: the other run's seed, for all new ones. By default each seed has its namesake, or all have the only one.
+        seed: the other run's seed for all new seeds. By default each takes the same seed, or all take the only one.
 
-    Raises RunError for a folder that is no run's or has no epoch yet, and for seeds that the other run lacks.
+    Raises RunError for a folder without a run or without a finished epoch, and for seeds that the other run lacks.
     """
     folder = Folder(run)
     epoch, trained = loop.read(folder)
@@ -67,7 +67,7 @@ def chosen(origin: Origin, own: Params, statistics: Sequence[str] = ()) -> Param
         own: the shapes of the new run's params, of one seed.
         statistics: groups that the new run can measure: left out where their shapes differ, unless they are named.
 
-    Raises RunError for groups that one of the two lacks, and for arrays of other shapes.
+    Raises RunError for groups that one of the two runs lacks, and for arrays of other shapes.
     """
     run, named, given = origin.record["run"], list(origin.record["groups"]), origin.params
     for group in named:

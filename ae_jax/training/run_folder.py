@@ -151,7 +151,7 @@ class Folder:
         write_sealed(self.path / "config.json", content | {"settings": before | settings})
 
     def reached(self) -> int:
-        """The epochs of the newest undamaged checkpoint, with one that was begun; 0 without a checkpoint."""
+        """The epochs of the newest undamaged checkpoint, an unfinished one included; 0 without a checkpoint."""
         for number in reversed(self._numbers()):
             with contextlib.suppress(checkpoints.Damaged), self._readable(number) as place:
                 about = checkpoints.read_meta(place)

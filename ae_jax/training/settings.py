@@ -109,7 +109,7 @@ class Settings:
     """Epochs without a better validation metric after which a seed stops; with --validation, or a validation split."""
     # (epoch, planned): after that epoch the schedule of a run of so many planned epochs ended, and began anew
     restarts: tuple[tuple[int, int], ...] = ()
-    # the run whose params this one starts from: run, groups (() for all) and seed, as given; seeds, epoch and checksum
+    # the run from whose params this one starts: run, groups (() for all) and seed, as given; seeds, epoch and checksum
     start_from: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -205,7 +205,7 @@ def rate(settings: OptimizerSettings, epochs: int, steps: int) -> optax.Schedule
 
 
 def of_length(settings: OptimizerSettings, lengths: tuple[int, int], steps: int) -> str:
-    """The option with which the learning rate depends on the length of a run, one of two numbers of epochs; or ""."""
+    """The option that makes the learning rate of runs of these two lengths, in epochs, differ; "" if none does."""
     if settings.schedule != "constant":
         return f"schedule={settings.schedule}"
     warm = {warm_steps(settings, epochs * steps, steps) for epochs in lengths}

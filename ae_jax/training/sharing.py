@@ -1,8 +1,8 @@
 """Programs that take some of a run's settings as arguments, so that runs which differ in these alone share them.
 
-These settings enter arithmetic and nothing else: the learning rate, and hyperparameters that may be schedules. One of 0
-stays inside, since it takes a term out of the program. A run has the same bits alone and among others, because its
-program is the same; a program with the number inside may round a sum of two products in another order.
+These settings only enter arithmetic: the learning rate, and hyperparameters that may be schedules. A setting of 0 is a
+constant of the program, since it takes a term out of it. A run has the same bits alone and among others, because its
+program is the same. A program with the number as a constant may round a sum of two products in another order.
 """
 
 import functools

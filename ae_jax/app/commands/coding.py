@@ -228,7 +228,7 @@ def _caveat(opened: runs.OpenRun) -> str:
 def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
     """The encoder, and a decoder that learned, as StableHLO: parameters inside, batch size open, for cpu, cuda and tpu.
 
-    `exports.loader` and `exports.readme` write their use, without this package, beside them.
+    Beside them go a loader and a README (`exports.loader`, `exports.readme`), which do not need this package.
     """
     opened = runs.open_run(workdir, seed)
     of_programs = [f"{name}.stablehlo" for name in exports.NAMES]

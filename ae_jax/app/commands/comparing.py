@@ -36,12 +36,12 @@ OF_DATA = ("vocabulary", "standard", "data_checksum", "train_checksum", "scale",
 class Compared(NamedTuple):
     """A run among others."""
 
-    name: str  # of its folder, with as many of the folders above as tell it from the others
+    name: str  # of its folder, with parent folders where the name alone is not unique
     run: Standing
 
     @property
     def data(self) -> tuple[Any, ...]:
-        """What tells the run's test examples from those of another run."""
+        """The settings that determine the test examples: runs that agree in them have the same ones."""
         known, options = self.run.settings, self.run.settings.get("data_options") or {}
         return (known.get("data_checksum", known.get("data")), known.get("binarise"), options.get("range"))
 
@@ -73,7 +73,7 @@ class Comparison(NamedTuple):
         return {seed: value for seed, value in zip(run.seeds, values, strict=False) if value is not None}
 
     def headlines(self, most: int) -> list[str]:
-        """The metrics that runs are known by, at most so many, of those that most of the runs have."""
+        """The first `most` metrics of `HEADLINES`, among the metrics that the largest number of runs has."""
         often = {name: sum(name in one.run.metrics for one in self.runs) for name in self.metrics}
         there = [name for name in self.metrics if often[name] == max(often.values())]
         by_name = {bare(name): name for name in reversed(there) if not name.startswith(("pca ", "denoised "))}
@@ -90,7 +90,7 @@ class Comparison(NamedTuple):
 def compare(paths: Sequence[Path], out: Path) -> tuple[Comparison, list[Path]]:
     """Compares runs, and writes `compare.html` and `compare.csv` to the folder `out`.
 
-    A folder of a sweep stands for its runs. Raises RunError for fewer than two runs, and for a folder that is no run's.
+    A folder of a sweep stands for its runs. Raises RunError for fewer than two runs, and for a folder without a run.
     """
     found = gather(paths)
     check_folder(out, (PAGE, TABLE), *{path for one in found.runs for path in sources(one)})
@@ -139,7 +139,7 @@ def expanded(path: Path) -> list[Path]:
 
 
 def names(paths: Sequence[Path]) -> list[str]:
-    """For each of several different paths its last part, with as many parts before it as tell it from the others."""
+    """For each of several different paths the shortest end of it that no other path has."""
 
     def short(path: Path) -> str:
         ends = (path.parts[-depth:] for depth in range(1, len(path.parts) + 1))
@@ -165,7 +165,7 @@ def differing(found: Sequence[Standing]) -> dict[str, list[Any]]:
 
 
 def notes(compared: Sequence[Compared]) -> list[str]:
-    """What a reader has to know of these runs before comparing them."""
+    """Sentences on differences between runs that limit their comparison."""
     found, first = [], compared[0]
     if others := [one.name for one in compared if one.data != first.data]:
         found.append(
@@ -215,7 +215,7 @@ def changed(summary: dict[str, Any] | None) -> str:
 def verdict(name: str, summary: dict[str, Any] | None) -> str:
     """better or worse, where the interval of a difference excludes 0 and the metric has a direction; else "".
 
-    A loss has none: it differs with the settings that it is made of.
+    A loss has no verdict: it depends on the settings that are compared.
     """
     way = None if bare(name) == "loss" else evaluation.better(name)
     if summary is None or way is None or summary["low"] is None or summary["low"] <= 0 <= summary["high"]:
@@ -345,7 +345,7 @@ def as_csv(found: Comparison) -> str:
 
 
 def contents(found: Comparison) -> comparison.Contents:
-    """What the page shows."""
+    """The contents of the page."""
     few, order = len(found.runs) <= BESIDE, found.best_first()[: comparison.MOST]
     order = sorted(order) if len(order) == len(found.runs) else order
     settings = settings_rows(found)

@@ -19,7 +19,7 @@ AT_ONCE = 10_000  # examples that are read of a stream at once
 
 
 class Examples(NamedTuple):
-    """Examples and the facts that match their codes with them."""
+    """Examples, with names and labels by which their codes are identified."""
 
     x: np.ndarray  # [N, *shape], in the units of the run's data
     names: list[str]  # [N]: a file, or a row of one
@@ -96,7 +96,7 @@ def _part(opened: runs.OpenRun, source: str, part: Part) -> Examples:
         y = None if read[0].y is None else np.concatenate([batch.y for batch in read])
         return Examples(x, [f"{stem} {part}[{i}]" for i in rows], _known(y), sources.classes)
     dataset = data.load(source, **_taken(data.options_for(source, options), options))
-    whole = dataset.rows is not None  # one array or folder, split by chance
+    whole = dataset.rows is not None  # one array or folder, split at random
     return _of_dataset(opened, source, dataset, part, stem if whole else f"{stem} {part}")
 
 
@@ -118,7 +118,7 @@ def _of_dataset(opened: runs.OpenRun, source: str, dataset: data.Dataset, part: 
 
 
 def _taken(known: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """The options that the source takes. Says which of the run's it does not take."""
+    """The options that the source takes. A line on stderr names options of the run that it does not take."""
     if left := sorted(options.keys() - known.keys() - {"range"}):
         warn(f"note: {counted(len(left), 'option')} of the run's data not taken by this source: {', '.join(left)}")
     return known

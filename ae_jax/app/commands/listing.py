@@ -12,7 +12,7 @@ from ...errors import RunError
 from ...training.run_folder import Folder
 from ..report.page import measured
 
-# The metric that a run is known by is the first of these that it has.
+# The headline of a run is the first of these metrics that it has.
 HEADLINES = ("log_likelihood", "elbo", "bound", "pseudo_likelihood", "accuracy", "error", "clustering_accuracy")
 HEADLINES += ("explained_variance", "nll", "mse", "loss")
 
@@ -33,12 +33,12 @@ class Standing(NamedTuple):
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds that the metrics are of."""
+        """The seeds of the metrics; [] before the end."""
         return [] if self.results is None else self.results["seeds"]
 
 
 def standing(path: Path | str) -> Standing:
-    """What the folder of a run holds. Raises RunError for a folder that is no run's or whose settings are damaged."""
+    """The run in a folder, and its state. Raises RunError for a folder without a run, or with damaged settings."""
     folder = Folder(path)
     if folder.path.is_file():
         raise RunError(f"{path} is a file; a run is a folder, the --workdir of its training")
@@ -74,7 +74,7 @@ def in_use(folder: Path) -> bool:
     """Whether a process holds the folder of a run; False where the file system has no locks."""
     try:
         with open(folder / LOCK) as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two commands that look do not meet
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: listings do not block each other
     except BlockingIOError:
         return True
     except OSError:
@@ -88,7 +88,7 @@ def bare(name: str) -> str:
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """The name of the metric that a run is known by, see `HEADLINES`; "" without any."""
+    """The name of the headline among the metrics of a run, see `HEADLINES`; "" without any."""
     by_name = {bare(name): name for name in reversed(list(metrics))}
     return next((by_name[name] for name in HEADLINES if name in by_name), "")
 
@@ -100,7 +100,7 @@ def touched(folder: Path) -> float:
 
 
 def below(root: Path) -> Iterator[Path]:
-    """The folders of runs below a folder, or itself; not those within a run."""
+    """The folders of runs at or below a folder; folders inside a run are not searched."""
     for here, folders, _ in os.walk(root):
         if is_run(Path(here)):
             folders.clear()
@@ -138,7 +138,7 @@ def _row(path: Path) -> tuple[str, ...]:
 
 
 def aligned(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
-    """Rows of texts as lines with columns, a rule under the first; `numbers`: all but the first to the right."""
+    """Rows of texts as a table, a rule under the first row; `numbers` aligns all columns but the first to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     put = lambda text, i: f"{text:>{widths[i]}}" if numbers and i else f"{text:<{widths[i]}}"
     lines = ["  ".join(put(text, i) for i, text in enumerate(row)).rstrip() for row in rows]

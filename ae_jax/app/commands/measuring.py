@@ -133,8 +133,8 @@ def diagnose(
 
 
 def posteriors(algorithm: Algorithm, trained: loop.Trained, splits: Splits) -> list[np.ndarray]:
-    """Each seed's means and log-variances of a Gaussian posterior, [N, 2K]; [] for a member without, and if some are
-    not finite.
+    """Each seed's means and log-variances of a Gaussian posterior, [N, 2K]; [] for a member without one, and if some
+    are not finite.
     """
     if algorithm.moments is None:
         return []
@@ -144,7 +144,7 @@ def posteriors(algorithm: Algorithm, trained: loop.Trained, splits: Splits) -> l
 
 
 def agreement(stats: list[np.ndarray]) -> dict[str, list[float]]:
-    """The unsupervised ranking of two seeds or more, by their posteriors."""
+    """The unsupervised disentanglement ranking (UDR) of each seed, by the posteriors of two seeds or more."""
     if len(stats) < 2:
         return {}
     codes = [np.split(each, 2, -1)[0] for each in stats]
@@ -181,7 +181,7 @@ def confusion(algorithm: Algorithm, params: Params, splits: Splits) -> dict[str,
     named = lambda y: names[y] if 0 <= y < len(names) else str(y)
     supervised = algorithm.classes is not None
     if supervised:  # keep the order of the classes
-        never = sorted(set(rows) - set(columns))  # classes that no example is taken for
+        never = sorted(set(rows) - set(columns))  # classes that were predicted for no example
         columns, counts = [*columns, *never], np.pad(np.asarray(counts), ((0, 0), (0, len(never))))
         order = np.argsort(columns)
         columns, counts = [columns[i] for i in order], counts[:, order].tolist()

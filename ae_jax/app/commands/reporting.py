@@ -35,9 +35,9 @@ def write_report(folder: run_folder.Folder, algorithm: Algorithm, params: Params
 
 
 def last_alike(folder: run_folder.Folder, most: int = 100) -> tuple[str, dict[str, Any]] | None:
-    """The newest other run beside this one whose settings differ in the seeds at most: its name, and its results.
+    """The name and the results of the newest other run beside this one with the same settings, whatever its seeds.
 
-    The newest `most` runs are looked at.
+    It is sought among the newest `most` runs.
     """
     alike = lambda other: {k: v for k, v in other.config()["settings"].items() if k != "seeds"}
     found = [

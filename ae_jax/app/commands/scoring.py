@@ -23,7 +23,7 @@ from ..files import check_output, check_shape, check_suffix, read_array, read_ex
 from . import runs
 from .measuring import SAMPLES
 
-LEVELS = (0.5, 0.9, 0.95, 0.99)  # of the training scores that are told
+LEVELS = (0.5, 0.9, 0.95, 0.99)  # quantiles of the training scores that are printed
 Method = Literal["reconstruction", "posterior"]
 
 
@@ -113,7 +113,7 @@ def auc_lines(
 def anomalous(
     y: np.ndarray | None, classes: Sequence[str], given: Sequence[str], source: str
 ) -> tuple[np.ndarray, np.ndarray, str] | None:
-    """Which examples have a label, which of them are anomalies, and these in words; None where nothing says which.
+    """Masks [N] of labelled examples and of anomalies, and the anomalies in words; None for unknown anomalies.
 
     By default the anomalies are class 1 of two. Raises RunError for classes that are not among the labels.
     """
@@ -264,7 +264,7 @@ def impute(
 
 
 def cells(of: Any, new: Any = None) -> list[str]:
-    """A column as it is written: numbers that were filled in with seven digits, missing ones empty, others as read."""
+    """A column as text: filled-in numbers with seven digits, missing ones empty, all others as they were read."""
     of = np.asarray(of)
     if of.dtype.kind != "f":
         return [str(cell) for cell in of]

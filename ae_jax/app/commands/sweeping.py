@@ -190,7 +190,7 @@ def _kind(parsed: Any, group: str, name: str) -> type:
 
 
 def drawn(asked: Asked, typed: dict[str, list[Any]], kinds: dict[str, type]) -> Iterator[dict[str, Any]]:
-    """So many different samples: of ranges uniform in the logarithm, of grids uniform among the values.
+    """`asked.samples` different samples: ranges are uniform in the logarithm, grids uniform among their values.
 
     Sample i is the same for any number of samples, and a setting's draws depend on no other setting.
     """

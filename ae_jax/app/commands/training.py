@@ -277,7 +277,7 @@ def starting(settings: Settings, folder: run_folder.Folder) -> tuple[Settings, o
 
 
 def moved(folder: run_folder.Folder, recorded: dict[str, Any]) -> list[str]:
-    """The settings that name another place than config.json for the same data, which a line on stderr tells."""
+    """The names of the settings to renew where the same data have another place than in config.json; stderr says so."""
     if not folder.taken() or not (folder.path / "config.json").exists():
         return []
     before = folder.config()["settings"]
@@ -360,7 +360,7 @@ def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> st
 
 def default_workdir(settings: Settings) -> Path:
     """runs/ALGORITHM-DATA-DIGEST: the same settings have the same folder, others another."""
-    later = ("restarts", "start_from")  # settings of newer versions, which name no folder where they are empty
+    later = ("restarts", "start_from")  # newer settings: where they are empty, the folder keeps its name
     named = {name: value for name, value in settings.to_json().items() if value or name not in later}
     digest = zlib.crc32(json.dumps(named, sort_keys=True).encode())
     name = Path(os.path.abspath(settings.data)).stem  # of a folder given as . too

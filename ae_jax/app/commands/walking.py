@@ -23,7 +23,7 @@ Way = Literal["straight", "spherical"]
 
 
 class Traversal(NamedTuple):
-    """Decoded codes of which one unit changes at a time."""
+    """Walks through the code, one unit at a time, and their decoded examples."""
 
     x: np.ndarray  # [U, T, *shape]
     codes: np.ndarray  # [U, T, K]
@@ -42,7 +42,7 @@ def traverse(
     example: int = 0,
     seed: int | None = None,
 ) -> Traversal:
-    """The code of a test example, of which one unit after another takes `steps` values, decoded: see `walks.units`.
+    """Decodes the code of a test example with `steps` values of one unit after another, see `walks.units`.
 
     The most used `units` are rows of a .png, or arrays of a .npz.
     """
@@ -84,7 +84,7 @@ def interpolate(
     path: Way = "straight",
     seed: int | None = None,
 ) -> np.ndarray:
-    """Decoded codes between two examples [steps, *shape], each named as `example_of` takes it.
+    """Decoded codes [steps, *shape] between two examples, which have names as in `example_of`.
 
     Below them a .png has the mean of the two examples themselves, by the same weights. A .npz has the codes, too.
     """

@@ -1,4 +1,4 @@
-"""How a run went, in words with their evidence: the first lines of its report."""
+"""The course of a run in sentences, each with its evidence: the first lines of its report."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Examples in parts: some hundred at once go through a network."""
+"""Functions of many examples, a few hundred at a time; and a few examples of many."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ CHUNK = 500  # examples that go through the network at once
 
 
 def spread(x: Any, most: int) -> np.ndarray:
-    """At most so many of the examples, evenly spaced: sets may lie in the order of their classes."""
+    """At most `most` of the examples, evenly spaced, since a set may be sorted by class."""
     return np.asarray(x[np.unique(np.linspace(0, len(x) - 1, min(len(x), most)).astype(int))])
 
 

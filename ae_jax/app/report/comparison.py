@@ -1,4 +1,4 @@
-"""One page that shows several runs beside one another, laid out as a report is."""
+"""One page that shows several runs beside one another, in the layout of a report."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -35,7 +35,7 @@ class Contents(NamedTuple):
     explained: str
     histories: Mapping[str, Sequence[dict[str, Any]]]  # rows of log.jsonl, by run
     reconstructions: Sequence[Rebuilt]
-    missing: Sequence[str]  # what could not be shown
+    missing: Sequence[str]  # sentences on pictures that could not be drawn
 
 
 def write(contents: Contents, path: Path) -> Path:

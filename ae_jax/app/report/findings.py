@@ -47,7 +47,7 @@ class Traversals(NamedTuple):
 
     pictures: np.ndarray  # [U, STEPS, *shape]
     units: np.ndarray  # [U]
-    weights: np.ndarray  # [U], what they are ordered by
+    weights: np.ndarray  # [U], the numbers that order them
     by: str  # the name of these numbers
 
 
@@ -102,7 +102,7 @@ class ActiveUnits(NamedTuple):
     units: np.ndarray  # [M], some of them, from the densest to the rarest
     examples: list[np.ndarray]  # of each of these, the examples that excite it most, into the test set
     originals: list[np.ndarray]  # these examples, [n, *shape]
-    features: np.ndarray | None  # [M, *shape], the change that each of `units` makes to what is decoded
+    features: np.ndarray | None  # [M, *shape], the change that each of `units` makes to the decoded example
     kept: np.ndarray  # [P], numbers of units
     fvu: np.ndarray  # [P], unexplained where each example keeps so many of its largest; empty where codes do not say
 
@@ -315,7 +315,7 @@ def _drawn(algorithm: Algorithm, params: Params, codes: np.ndarray, stats: np.nd
 def _components(
     algorithm: Algorithm, params: Params, x: Any, codes: np.ndarray, shape: tuple[int, ...]
 ) -> Components | None:
-    """What the centres of a prior's components decode to; a test example is of its cluster, or of the nearest."""
+    """The decoded centres of a prior's components; a test example belongs to its cluster, or to the nearest centre."""
     if algorithm.prior is None or algorithm.prior.centres is None:
         return None
     centres = np.asarray(algorithm.prior.centres(params))

@@ -65,7 +65,7 @@ class Results(NamedTuple):
     remarks: Sequence[str] = ()  # of `diagnosis`
     table: Table | None = None
     note: str = ""
-    left_out: Sequence[str] = ()  # what was not measured, and why
+    left_out: Sequence[str] = ()  # sentences on metrics that were not measured, with the reason
     each: Table | None = None  # the values of each of several seeds
     confusion: Table | None = None
     kind: str = "results"
@@ -195,7 +195,7 @@ def summary(results: Mapping[str, Any], epochs: int) -> str:
 
 
 def _results(results: Mapping[str, Any], told: bool = False) -> Results:
-    """`told`: an account stands above, so that the remarks of a single seed would repeat it."""
+    """The table of results; `told` leaves out the remarks of a single seed, which the account above has."""
     metrics, seeds = results.get("metrics") or {}, results.get("seeds") or []
     if not metrics:
         return Results()

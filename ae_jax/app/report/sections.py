@@ -94,7 +94,7 @@ def _learning(f: Findings) -> Iterator[Picture]:
 
 
 def _same(a: dict[str, np.ndarray], b: dict[str, np.ndarray], sign: int = 1) -> bool:
-    """Whether two metrics have the same curves, or each the other's negative."""
+    """Whether two metrics have the same curves; with sign -1, whether one is the negative of the other."""
     close = lambda x, y: np.allclose(x, sign * y, rtol=1e-5, atol=0, equal_nan=True)
     return a.keys() == b.keys() and any(np.any(x) for x in a.values()) and all(close(a[part], b[part]) for part in a)
 
@@ -340,8 +340,8 @@ def _units(f: Findings) -> Iterator[Picture | Listing]:
         yield Picture(
             "components",
             partial(plots.examples, cells, bounds if image else None, notes=notes, group=1),
-            f"The prior's components: {len(c.pictures)} of {c.number}, by what their centres decode to. Test examples "
-            f"belong to them in these parts{', written below' if image else ''}: the most used first"
+            f"The prior's components: {len(c.pictures)} of {c.number}, as decoded centres. "
+            f"Share of test examples that belong to each{', written below' if image else ''}: the most used first"
             + ("." if image else f", {', '.join(told[:10])}."),
         )
     if f.kl is not None:
@@ -350,7 +350,7 @@ def _units(f: Findings) -> Iterator[Picture | Listing]:
             partial(plots.bars, f.kl, [str(i) for i in range(len(f.kl))], "KL of each unit", "nats"),
             "KL of each unit's posterior to the prior N(0, 1), a mean over test examples: in all "
             f"{f.kl.sum():.3g} nats. "
-            "A unit near 0 has collapsed: it tells nothing of the example.",
+            "A unit near 0 has collapsed: its posterior is the prior.",
             "chart",
         )
 
@@ -448,7 +448,7 @@ def _active(f: Findings) -> Iterator[Picture | Listing]:
         if a.features is not None:
             cells, first = (
                 _with_effects(cells, a.features, bounds),
-                "what each adds to the decoded (mid-grey is none), ",
+                "the change that each makes to the decoded example (mid-grey is none), ",
             )
             bounds = (0.0, 1.0)
         yield Picture(
