@@ -1,9 +1,9 @@
 """Unusual rows of tables: scores of an autoencoder and a VAE against PCA and an isolation forest.
 
 An and Cho (2015), SNU Data Mining Center; Liu, Ting and Zhou (2008), ICDM. Scikit-learn has three tables with classes;
-the rarest class of each is unusual (malignant cells, wines of class 2, the digit 8). Half of the usual rows are learned
-from, standardised by themselves; the other half and all unusual rows are scored. Each seed has halves of its own. No
-unusual row, and no label, has a part in learning or in the choice of a setting.
+the rarest class of each is unusual (malignant cells, wines of class 2, the digit 8). The members learn
+from half of the usual rows, which alone set the standardisation; the other half and all unusual rows are scored. Each
+seed has its own halves. Neither learning nor the choice of settings uses an unusual row or a label.
 """
 
 import jax.numpy as jnp

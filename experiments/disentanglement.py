@@ -68,7 +68,7 @@ def judge(learned: Array, tested: Array, key: Key, *, steps: int, batch: int = 5
 
 
 def walked(algorithm: Any, params: Params, stats: Array, x: Array, units: int = 5, steps: int = 8) -> np.ndarray:
-    """What the units of the largest KL decode to from -2 to 2 about the code of x. -> [units, steps, H, W, C]."""
+    """Decoded codes of x, each of the units of the largest KL moved from -2 to 2. -> [units, steps, H, W, C]."""
     kl = aggregate.unit_kl(stats)
     code = np.asarray(algorithm.encode(params, x))
     rows = []

@@ -1,8 +1,8 @@
 """Missing values of tables: a VAE's posterior and reconstructions against the mean, neighbours and linear regressions.
 
-Rezende, Mohamed and Wierstra (2014), arXiv:1401.4082, appendix F. Scikit-learn's three tables of measurements. Whole
-rows are learned from (7 of 10), standardised by themselves; of the others a fifth of the values is hidden at random,
-and filled in. Each seed has a split and hidden values of its own.
+Rezende, Mohamed and Wierstra (2014), arXiv:1401.4082, appendix F. Scikit-learn's three tables of measurements. The
+members learn from 7 of 10 rows, whole, which alone set the standardisation; a fifth of the values of the other rows is
+hidden at random and filled in. Each seed has its own split and hidden values.
 """
 
 import warnings

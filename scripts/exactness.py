@@ -1,8 +1,8 @@
-"""The page of exact tests, a table a member: what its tests hold it to, and how closely; scripts/pages.py makes it.
+"""The page of exact tests, a table of claims and tolerances for each member; scripts/pages.py makes it.
 
-`EXACT` names the tests. Each row comes from the test itself: the sentence is its name, the figure the loosest tolerance
-of its comparisons, and whether numbers have 64 bits. tests/test_exactness.py holds that every member has a test, and
-that every test is there.
+`EXACT` names the tests. Each row comes from the test itself: its name as a sentence, the loosest tolerance of its
+comparisons, and whether numbers have 64 bits. tests/test_exactness.py checks that every member has a test, and that
+every test is there.
 """
 
 import ast
@@ -173,7 +173,7 @@ BITS = ("assert_array_equal", "array_equal")
 
 
 class Held(NamedTuple):
-    """What a test holds a member to."""
+    """The claim of a test, and its tolerance."""
 
     claim: str  # the test's name as a sentence
     figure: str  # the loosest tolerance of its comparisons
@@ -217,7 +217,7 @@ def _tolerances(test: ast.FunctionDef, others: dict[str, ast.FunctionDef]) -> li
 
 
 def held(file: str, name: str) -> Held:
-    """What that test holds. Raises ValueError for a test that is not there, or that compares no numbers."""
+    """The claim of that test, and its tolerance. Raises ValueError for a test that is missing or compares nothing."""
     tree, text = _parsed(file)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     if (test := functions.get(f"test_{name}")) is None:
@@ -243,15 +243,15 @@ def page() -> str:
     lines = [
         "# Exact tests",
         "",
-        "Each member is held to answers that mathematics gives: closed forms, enumeration of all cases, a reduction to",
-        "another member, or the code of others with the same weights and noise. A row is a test; its figure is the",
-        "loosest relative or absolute tolerance of its comparisons. Beside these rows, the gradients of members that",
-        "descend one loss are held to finite differences in float64, to 1e-6",
-        "([`tests/test_algorithms.py`](../tests/test_algorithms.py)), and every member to the laws of",
+        "Tests compare each member with exact answers: closed forms, enumeration of all cases, a reduction to another",
+        "member, or the code of others with the same weights and noise. A row is a test; its figure is the loosest",
+        "relative or absolute tolerance of its comparisons. Beside these rows, the gradients of members that descend",
+        "one loss agree with finite differences in float64 to 1e-6",
+        "([`tests/test_algorithms.py`](../tests/test_algorithms.py)), and every member obeys the laws of",
         "[`tests/test_laws.py`](../tests/test_laws.py). The tests of parity run where pythae is installed.",
     ]
     for member, files in EXACT.items():
-        lines += ["", f"## {member}", "", "| held to | within | numbers | file |", "| --- | --: | --- | --- |"]
+        lines += ["", f"## {member}", "", "| claim | tolerance | numbers | file |", "| --- | --: | --- | --- |"]
         for row in (held(file, name) for file, names in files.items() for name in names):
             link = f"[{row.file}](../tests/{row.file}.py)"
             lines.append(f"| {row.claim} | {row.figure} | {row.numbers} | {link} |")

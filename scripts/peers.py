@@ -17,7 +17,7 @@ class Row(NamedTuple):
     theirs: str  # its name there
     ours: tuple[str, ...] = ()  # none: not there yet
     note: str = ""  # the difference, if any
-    awaits: str = ""  # a member or sampler that would be it: once it is in the registry, this row must claim it
+    awaits: str = ""  # the future member or sampler of this row: once it is in the registry, `ours` must name it
 
 
 class Peer(NamedTuple):

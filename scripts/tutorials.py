@@ -1,7 +1,7 @@
 """Executes the notebooks of docs/tutorials: `python scripts/tutorials.py [NAME ...]`, all of them without a name.
 
-Each runs in an empty folder and a kernel of its own; the file then holds its new outputs, in the form that git and the
-site keep: no times, no place on this machine. `--check` executes with two epochs a training and writes nothing.
+Each runs in an empty folder and a kernel of its own; the file then holds its new outputs, without times and without
+paths of this machine. `--check` executes with two epochs a training and writes nothing.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def executed(path: Path, quick: bool = False) -> Any:
             resources={"metadata": {"path": str(folder)}},
             config=Config(ConnectionFileMixin={"transport": "ipc", "connection_file": f"{place}/kernel"}),  # no port
         )
-        client.execute(env=os.environ | {"IPYTHONDIR": f"{place}/ipython"})  # nothing of a person's own settings
+        client.execute(env=os.environ | {"IPYTHONDIR": f"{place}/ipython"})  # without the user's own settings
         for number, cell in enumerate(notebook.cells):
             cell.id, cell.metadata = f"cell-{number}", {}
             if cell.cell_type == "code":
@@ -72,7 +72,7 @@ def joined(outputs: list[Any]) -> list[Any]:
 
 
 def kept(output: Any, folder: Path) -> Any:
-    """An output as it is kept: paths below the notebook's folder are relative, drawn pictures have few colours."""
+    """An output for the file: paths below the notebook's folder are relative, drawn pictures have few colours."""
     within = lambda text: text.replace(f"{folder}{os.sep}", "")
     if output.output_type == "stream":
         output.text = within(output.text)
@@ -98,7 +98,7 @@ def small(png: str) -> str:
 
 
 def chosen(names: list[str]) -> list[Path]:
-    """The notebooks of these names, all without any. Exits for a name that is none."""
+    """The notebooks of these names; without names, all. Exits for an unknown name."""
     there = {path.stem: path for path in sorted(FOLDER.glob("*.ipynb"))}
     for name in names:
         if name not in there:
