@@ -77,7 +77,7 @@ def test_differences_are_paired_by_seed_and_judged_by_the_direction_of_the_metri
     assert float(row["low"]) == summarise([-28.0, -29.5, -27.0])["low"]
     assert row["better"] == "higher"
     said = comparing.text(found)
-    assert "Runs of different data are compared: other did not see those of one/vae" in said
+    assert "Runs of different data are compared: other did not learn from the data of one/vae" in said
     assert "better" in next(line for line in said.splitlines() if line.startswith("test elbo"))
     html = page.read_text()
     assert all(
@@ -92,7 +92,7 @@ def test_seeds_that_both_runs_have_are_paired_alone(tmp_path):
     found = comparing.gather([one, two, three])
     assert found.difference(1, "test elbo") == paired_difference([5.0, 7.0], [2.0, 4.0])
     assert found.difference(2, "test elbo") is None
-    assert found.notes == ["Some runs have no seed of the first one: their difference by seed is not known."]
+    assert found.notes == ["Some runs share no seed with the first one: their difference by seed is not known."]
     assert found.best_first() == [2, 1, 0]
     assert comparing.shown(["red", "green", "blue"]) == "red green blue"
     assert comparing.shown([0.1, 0.2, 1]) == "0.1 0.2 1"
@@ -110,7 +110,7 @@ def test_more_than_a_few_runs_are_rows_the_best_first(tmp_path):
     lines = comparing.text(found).splitlines()
     assert [line.split()[0] for line in lines[2:9]] == [*(f"r{i}" for i in range(6)), "young"]
     assert [line.split()[0] for line in lines[12:19]] == [*(f"r{i}" for i in reversed(range(6))), "young"]
-    assert "No metrics were measured yet of young: their training has not ended." in lines
+    assert "Without metrics, as training has not ended: young." in lines
 
 
 def test_a_page_shows_the_same_examples_rebuilt_by_each_run(tmp_path, capsys, monkeypatch):

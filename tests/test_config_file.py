@@ -97,7 +97,7 @@ hidden = [8, 4]
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("c.json", {"algoritm": "vae"}, r"has no algorithm \(is algoritm meant to be it\?\): add one, or name one"),
+        ("c.json", {"algoritm": "vae"}, r"has no algorithm \(is it misspelt as algoritm\?\): add one, or name one"),
         ("c.json", {"settings": {"latents": 2}}, "has no algorithm: add one"),
         ("c.json", {"algorithm": "va"}, "has the algorithm 'va', which is not known; did you mean vae"),
         ("c.json", {"algorithm": "dec"}, "is of the algorithm dec, and vae is given: leave one"),

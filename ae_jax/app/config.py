@@ -47,7 +47,7 @@ def read(path: Path, algorithm: str | None = None) -> Config:
     named = given.pop("algorithm", algorithm)
     if not isinstance(named, str):
         near = difflib.get_close_matches("algorithm", list(given), 1)
-        hint = f" (is {near[0]} meant to be it?)" if near else ""
+        hint = f" (is it misspelt as {near[0]}?)" if near else ""
         raise RunError(f"{path} has no algorithm{hint}: add one, or name one, ae-jax train ALGORITHM --config {path}")
     plugins.restore(given.get("plugins", ()))
     named = FORMER.get(named, named)

@@ -169,15 +169,15 @@ def notes(compared: Sequence[Compared]) -> list[str]:
     found, first = [], compared[0]
     if others := [one.name for one in compared if one.data != first.data]:
         found.append(
-            f"Runs of different data are compared: {', '.join(others)} did not see those of {first.name}, so there is "
-            "no difference by seed between them."
+            f"Runs of different data are compared: {', '.join(others)} did not learn from the data of {first.name}, "
+            "so they have no difference by seed."
         )
     if many := [one.name for one in compared if one.run.results is None]:
-        found.append(f"No metrics were measured yet of {', '.join(many)}: their training has not ended.")
+        found.append(f"Without metrics, as training has not ended: {', '.join(many)}.")
     if first.run.results is not None and any(
         one.data == first.data and one.run.seeds and not set(one.run.seeds) & set(first.run.seeds) for one in compared
     ):
-        found.append("Some runs have no seed of the first one: their difference by seed is not known.")
+        found.append("Some runs share no seed with the first one: their difference by seed is not known.")
     if len({(one.run.settings.get("hyper") or {}).get("likelihood") for one in compared}) > 1:
         found.append(
             "The likelihoods p(x|z) differ: the log-likelihoods and bounds (elbo, nll) of these runs are of different "
@@ -309,8 +309,8 @@ def explained(found: Comparison) -> str:
     """How to read the metrics."""
     return (
         "Means over seeds ± half of their 95% interval by Student's t. Differences are from "
-        f"{found.runs[0].name}, paired by seed, with their 95% interval; better or worse: it excludes 0. Of twenty "
-        "differences of nothing one is expected to exclude 0."
+        f"{found.runs[0].name}, paired by seed, with their 95% interval; better or worse: it excludes 0. One in twenty "
+        "intervals excludes 0 where there is no difference."
     )
 
 
