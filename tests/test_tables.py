@@ -141,7 +141,7 @@ def test_other_files_are_told(tmp_path):
         data.load(tmp_path / "t.csv")
     with pytest.raises(DataError, match="no file or folder"):
         data.load("none.csv")
-    with pytest.raises(DataError, match=r"holds tables \(t.csv\), of which one is read"):
+    with pytest.raises(DataError, match=r"holds tables \(t.csv\), and one is read at a time"):
         data.load(tmp_path)
     pytest.importorskip("pyarrow")
     (tmp_path / "t.parquet").write_bytes(b"xx")

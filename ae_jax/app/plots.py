@@ -115,7 +115,7 @@ def is_image(shape: Sequence[int]) -> bool:
 
 
 def as_vectors(x: np.ndarray) -> np.ndarray:
-    """Examples as vectors to draw; those of signals [N, T, C] or [N, T, C, 1] are channel after channel."""
+    """Examples as vectors to draw; signals [N, T, C] or [N, T, C, 1] channel after channel."""
     signals = x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 1)
     return (x.swapaxes(1, 2) if signals else x).reshape(len(x), -1)
 

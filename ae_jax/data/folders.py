@@ -195,7 +195,7 @@ def kind_of(path: Path) -> Kind:
     kinds = _sorted_by_kind(listed(path).files)
     kinds["texts"], _ = _without_about(kinds["texts"])
     if not any(kinds.values()) and (tables := [file for file in listed(path).files if is_table(file)]):
-        raise DataError(f"{path} holds tables ({some(tables, path)}), of which one is read: name it, {tables[0]}")
+        raise DataError(f"{path} holds tables ({some(tables, path)}), and one is read at a time: name it, {tables[0]}")
     images = kinds["images"]
     other: Kind = "arrays" if kinds["arrays"] else "texts"
     if images and (kinds["arrays"] or len(kinds["texts"]) > len(images)):

@@ -220,7 +220,7 @@ def impute(
     except (DataError, RunError) as error:
         if opened.standard is None or np.ndim(opened.standard.mean) == 0:  # else the training mean is 0
             raise
-        warn(f"note: what is filled in is not held within the training data's range, as they are not there: {error}")
+        warn(f"note: filled-in values may leave the range of the training data, which are not there: {error}")
     x = jnp.asarray(np.where(where, guess, x), jnp.float32)
     chosen = method or ("reconstruction" if algorithm.transition is None else "posterior")
     if chosen == "posterior":
