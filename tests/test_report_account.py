@@ -77,7 +77,7 @@ def test_the_course_of_the_loss():
 def test_the_gap_between_training_and_test_examples():
     text = lambda *given: getattr(diagnosis.fit(*given), "text", None)
     assert text(0.9, 0.8) == "It overfits."
-    assert text(0.9, 0.87) == "It knows the training examples a little better than others."
+    assert text(0.9, 0.87) == "It reconstructs training examples a little better than others."
     assert text(0.9, 0.9, 0.95) == "It does not overfit."  # where PCA keeps all the code has another purpose
     assert text(0.5, 0.5, 0.7) == "It underfits, or its penalty holds it back."
     assert text(0.01, -0.01).startswith("It has learned little")

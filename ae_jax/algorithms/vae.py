@@ -59,13 +59,13 @@ def vae(
         prior: N(0, I), or one that learns with the model: gmm, realnvp, maf, or a `Prior` with a log_prob.
         components: of the prior gmm.
         beta: weight of the KL, a number or a schedule.
-        warmup_steps: raise the KL's weight from 0 to beta over so many updates.
+        warmup_steps: number of updates over which the KL's weight rises from 0 to beta.
         warmup: linear, cyclical (Fu et al., 2019: from 0 to beta in the first half of each cycle) or sigmoid.
-        cycles: of the cyclical warm-up.
+        cycles: number of cycles of the cyclical warm-up.
         free_bits: nats of KL, averaged over a batch, that each latent may use without cost (training only).
         capacity: nats of KL, a number or a schedule; beta weighs the distance of the batch's mean KL from it (training
             only).
-        capacity_steps: raise the capacity linearly from 0 over so many updates.
+        capacity_steps: number of updates over which the capacity rises linearly from 0.
     """
     other = learned(prior, net.latents, components) if isinstance(prior, str) else prior
     model = latent_model(net, observed(likelihood, sigma), prior=None if prior == "normal" else other)

@@ -69,9 +69,9 @@ def vamp(
         components: pseudo-inputs, C.
         likelihood: a name, or a `Likelihood`.
         beta: weight of the KL, a number or a schedule.
-        warmup_steps: raise the KL's weight from 0 to beta over so many updates.
+        warmup_steps: number of updates over which the KL's weight rises from 0 to beta.
         warmup: linear, cyclical (Fu et al., 2019: from 0 to beta in the first half of each cycle) or sigmoid.
-        cycles: of the cyclical warm-up.
+        cycles: number of cycles of the cyclical warm-up.
     """
     posterior = gaussian(net.latents)
     unit = likelihood_of(likelihood).support == "unit"

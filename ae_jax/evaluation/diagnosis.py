@@ -157,7 +157,7 @@ def fit(train: float, test: float, pca: float | None = None) -> Sentence | None:
     if ratio > OVERFITS:
         return Sentence("It overfits.", f"{both}: give it more examples, a smaller network, or early stopping")
     if ratio > LOOSE:
-        return Sentence("It knows the training examples a little better than others.", both)
+        return Sentence("It reconstructs training examples a little better than others.", both)
     if pca is not None and train < pca - WORSE and pca < ALL:
         return Sentence("It underfits, or its penalty holds it back.", f"{both}; PCA keeps {pca:.3f}")
     return Sentence("It does not overfit.", both)

@@ -91,7 +91,10 @@ class Judge(NamedTuple):
 
 
 def judge(x: Any, y: Any, real: Any, other: Any) -> Judge:
-    """By features of training examples x with labels y, or None; `real` are test, `other` training examples."""
+    """The judge by features fitted to training examples x [N, *shape] with labels y [N] or None.
+
+    `real` are the test examples to compare with, `other` training examples that are scored beside the samples.
+    """
     by = extractor(x, y)
     found = Judge(by, by.features(real))
     if len(other) < len(real):

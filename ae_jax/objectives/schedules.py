@@ -26,7 +26,7 @@ def risen(name: str, value: Hyper, option: str, steps: int, shape: RiseName = "l
         option: the name of `steps`, for messages.
         steps: updates of the rise.
         shape: linear; cyclical, which begins `cycles` times at 0 and is at the number in the second half of each cycle
-            (Fu et al., R = 0.5); or sigmoid, a logistic curve through 0 and the number.
+            (Fu et al., R = 0.5); or sigmoid, a logistic curve from 0 to the number.
         cycles: of the cyclical rise.
 
     Raises ValueError for negative steps, and for a value that is a schedule already.

@@ -126,7 +126,7 @@ def train(
         start: params of another run to begin with, see `origins`; for one network, `networks.trained` is simpler.
         mesh: devices to spread seeds and batches over, see `devices.mesh`; by default one device.
         on_epoch: gets a copy of each new row of the log, after it is written: see `logs.scalars`. Of many processes the
-            first one calls it. A resumed run gives the epochs after its last checkpoint. Its errors end the run.
+            first one calls it. A resumed run gives the epochs after its last checkpoint. An error in it ends the run.
         on_params: gets the number of each epoch and the params of all seeds after it, whose arrays the next epoch
             overwrites.
         programs: makes the compiled programs, such as those that runs share, see `sharing`.

@@ -107,7 +107,7 @@ class Settings:
     """The metric that chooses the best epoch; ae-jax list gives the better direction of each."""
     patience: int | None = None
     """Epochs without a better validation metric after which a seed stops; with --validation, or a validation split."""
-    # (epoch, planned): after that epoch the schedule of a run of so many planned epochs ended, and began anew
+    # (epoch, planned): after that epoch a schedule that was planned for `planned` epochs ended, and another began
     restarts: tuple[tuple[int, int], ...] = ()
     # the run from whose params this one starts: run, groups (() for all) and seed, as given; seeds, epoch and checksum
     start_from: dict[str, Any] | None = None

@@ -15,7 +15,7 @@ def spread(x: Any, most: int) -> np.ndarray:
 
 
 def chunks(fn: Callable[[Any], tuple[jax.Array, ...]], x: Any, size: int = CHUNK) -> tuple[np.ndarray, ...]:
-    """`fn` on parts of x of one size, so that it compiles once: the last part overlaps, and is cut."""
+    """`fn` on parts of x of one size, so that it compiles once; of the last part, repeated examples are cut."""
     count, parts = len(x), []
     size = min(size, count)
     for first in range(0, count, size):
