@@ -139,13 +139,13 @@ METRICS: dict[str, Metric] = {
     ),
     "squared_mmd": Metric(
         "squared maximum mean discrepancy of the features of n samples and n test examples; 0 for equal distributions, "
-        "and by chance below",
+        "where estimates may be negative",
         "lower",
     ),
-    "sample_precision": Metric("part of n samples whose features lie among those of test examples", "higher"),
-    "sample_recall": Metric("part of n test examples whose features lie among those of samples", "higher"),
-    "sample_density": Metric("how densely test examples lie about the samples, by features; about 1 is right"),
-    "sample_coverage": Metric("part of n test examples that have a sample among their nearest, by features", "higher"),
+    "sample_precision": Metric("fraction of n samples whose features lie among those of test examples", "higher"),
+    "sample_recall": Metric("fraction of n test examples whose features lie among those of samples", "higher"),
+    "sample_density": Metric("density of test examples around samples, by features; near 1 for equal distributions"),
+    "sample_coverage": Metric("fraction of n test examples with a sample among their nearest, by features", "higher"),
     "information": Metric("estimate of the mutual information of x and z, in nats"),
     "total_correlation": Metric("estimate of the total correlation of the code's units, in nats"),
     "dimensions": Metric("estimate of the sum of the KL of each code unit to its prior, in nats"),

@@ -60,8 +60,8 @@ def gaussian_total_correlation(codes: Array | np.ndarray) -> float:
     """The total correlation of a Gaussian with the covariance of the codes: -1/2 log det of their correlation.
 
     It is a lower bound of the codes' own where marginals are Gaussian, and not elsewhere. Units that do not vary do not
-    count. NaN for no more examples than units, whose correlation is singular. Raises ValueError for codes that are not
-    finite.
+    count. NaN where examples are no more than units, since their correlation is singular. Raises ValueError for codes
+    that are not finite.
     """
     check_finite(codes=codes)
     codes = np.asarray(codes, np.float64)

@@ -374,7 +374,7 @@ def left_out(units: int, factors: Any) -> str:
 
 
 def _too_slow(units: int, factors: np.ndarray) -> str:
-    """Why the scores that learn from examples are left out; "" if they are not."""
+    """The reason to leave out the scores that learn from examples; "" if there is none."""
     count, number = factors.shape
     if count < FEWEST or not (factors != factors[:1]).any():
         return f"{count} examples, or no factor that varies"
