@@ -159,8 +159,8 @@ def test_it_finds_the_features_that_made_the_data():
 @pytest.mark.parametrize(
     ("net", "hyper", "told"),
     [
-        (NET, {"k": 11}, "k is 11 and auxiliary_k 3; both are at most the code's 10 units"),
-        (NET, {"k": 2, "auxiliary_k": 12}, "auxiliary_k 12; both are at most the code's 10 units"),
+        (NET, {"k": 11}, "k is 11; it must be at most the code's 10 units"),
+        (NET, {"k": 2, "auxiliary_k": 12}, "auxiliary_k is 12; it must be at most the code's 10 units"),
         (networks.mlp((6,), 10, hidden=(), code_activation="relu"), {"k": 2}, "code is relu and must be linear"),
         (networks.mlp((6,), 10, hidden=(), output_activation="sigmoid"), {"k": 2}, "the output is sigmoid"),
         (networks.residual(NET), {"k": 2}, "decodes codes alone"),

@@ -489,3 +489,4 @@ def test_the_command_line_has_the_option():
     parsed = parse("autoencoder", ["--data", "x.npz", "--data-scale", "1"])
     assert settings_of("autoencoder", parsed).data_options == {"scale": 1.0}
     assert as_flags("train with scale=255, save it") == "train with --data-scale 255, save it"
+    assert as_flags("as in --grid beta=0.5,1 and --range lr=1..2") == "as in --grid beta=0.5,1 and --range lr=1..2"

@@ -297,6 +297,14 @@ def test_score_refuses_what_does_not_fit(trained, tmp_path, capsys):
     ):
         with pytest.raises(RunError, match=message):
             scoring.score(run, source, out, **options)
+    with pytest.raises(RunError, match="samples=0 is too few"):
+        scoring.score(run, source, out, measure="elbo", samples=0)
+    words = tmp_path / "words.csv"
+    words.write_text("a,b,c,d\n1,none of it,3,4\n")
+    with pytest.raises(
+        DataError, match=r"'none of it' in line 2.* The run learned from this column: write the cell as"
+    ):
+        scoring.score(run, str(words), out)
     with pytest.raises(ValueError, match="no bound on log p"):
         scoring.score(run, source, out, measure="log_p")
     with pytest.raises(RunError, match="has no labels"):

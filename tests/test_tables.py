@@ -208,6 +208,12 @@ def test_a_run_reads_columns_by_name_and_decodes_in_their_units(run, wine, tmp_p
     assert 400 < again[:, proline].mean() < 1200
     standard = data.ranges.apply(opened.standard, again)
     assert_allclose(standard, opened.algorithm.decode(opened.params, jnp.asarray(codes)), rtol=1e-3, atol=1e-3)
+    # codes and rows as tables
+    coding.encode(run, str(path), tmp_path / "z.csv")
+    assert_array_equal(coding.decode(run, str(tmp_path / "z.csv"), tmp_path / "back.csv"), again)
+    rows = data.tables.read(tmp_path / "back.csv").columns
+    assert [*rows] == list(kept["columns"])
+    assert_allclose(np.stack([*rows.values()], 1), again, rtol=1e-6)
     write(tmp_path / "less.csv", [["alcohol"], [1], [2]])
     with pytest.raises(DataError, match="lacks the column 'malic_acid', and 11 of 12 in all"):
         coding.encode(run, str(tmp_path / "less.csv"), tmp_path / "z.npy")

@@ -232,6 +232,7 @@ def test_pictures_are_written(place):
         ("traverse RUN t.png --width -1", "--width is -1.0"),
         ("traverse RUN t.png --example 8", "--example is 8, and the test set has 8 examples"),
         ("interpolate RUN 0 1 t.png --steps 1", "--steps is 1"),
+        ("interpolate RUN 0 abc t.png", "abc is no example: give the number of a test example"),
         ("interpolate RUN 0 nothing.png t.png", "there is no file or folder nothing.png"),
         ("interpolate RUN 0 1 none/t.png", "does not exist"),
         ("traverse RUN RUN/config.json", "this command writes"),

@@ -56,8 +56,9 @@ def dictionary(
     net, read = d.checked_net(net), d.reads(net, inputs)
     k = ceil(net.latents / 16) if k is None else k
     helping = min(ceil(prod(net.shape) / 2), net.latents) if auxiliary_k is None else auxiliary_k
-    if max(k, helping) > net.latents:
-        raise ValueError(f"k is {k} and auxiliary_k {helping}; both are at most the code's {net.latents} units")
+    for name, count in (("k", k), ("auxiliary_k", helping)):
+        if count > net.latents:
+            raise ValueError(f"{name} is {count}; it must be at most the code's {net.latents} units")
     s, final = form_of(form, net.latents, k, widths, bandwidth), final_value(weight)
     seen, terms = partial(d.before, net, read=read), partial(d.terms, net, s, read=read)
     encode = lambda params, x: s.code(params, seen(params, x), False)

@@ -73,7 +73,12 @@ def train(arguments: list[str]) -> None:
     make = ALGORITHMS[name]
     text = (inspect.getdoc(make) or "").split("Args:")[0].strip()
     description = f"{summary(sys.modules[make.__module__])}\n\n{text}\n\nDefaults: {defaults(name).why}"
-    parsed = parse(name, rest, prog=f"ae-jax train {name}", description=description)
+    try:
+        parsed = parse(name, rest, prog=f"ae-jax train {name}", description=description)
+    except SystemExit as stop:
+        if config is not None and stop.code:
+            print(f"note: values of {file} are taken as flags; one of them may be the one above", file=sys.stderr)
+        raise
 
     from ..training import devices, loop
     from .commands import training
@@ -199,8 +204,8 @@ def encode(
 
     Args:
         workdir: folder of the run.
-        source: a folder of images (or, for documents, of text files), one such file, a .npy or .npz file, or a data
-            set's name.
+        source: a folder of images (or, for documents, of text files), one such file, a table, a .npy or .npz file, or
+            a data set's name.
         out: .npy file to write, [N, K]; or .npz, which has names and labels of the examples beside the codes; or .csv,
             a line for each example; with symbols a .symbols file.
         seed: one of the run's seeds; the first by default.
@@ -221,8 +226,8 @@ def decode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None)
 
     Args:
         workdir: folder of the run.
-        source: a .npy or .npz file of codes [N, K], or a .symbols file.
-        out: .npy or .npz file to write, or a .png for a grid of images.
+        source: a .npy or .npz file of codes [N, K], a .csv that encode wrote, or a .symbols file.
+        out: .npy or .npz file to write, a .png for a grid of images, or a .csv for rows of a table.
         seed: one of the run's seeds; the first by default.
     """
     from .commands import coding
@@ -248,7 +253,7 @@ def sample(
 
     Args:
         workdir: folder of the run.
-        out: .npy or .npz file to write, or a .png for a grid of images.
+        out: .npy or .npz file to write, a .png for a grid of images, or a .csv for rows of a table.
         n: the number of examples.
         seed: one of the run's seeds; the first by default.
         key: seed of the draw.
@@ -391,7 +396,8 @@ def index(
 
     Args:
         workdir: folder of the run.
-        source: a folder of images (or, for documents, of text files), a .npy or .npz file, or a data set's name.
+        source: a folder of images (or, for documents, of text files), a table, a .npy or .npz file, or a data set's
+            name.
         out: .npz file to write.
         seed: one of the run's seeds; the first by default.
         resize: scale images, and later queries, to the run's size, after its own crop; transparent pixels become white.

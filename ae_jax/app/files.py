@@ -1,5 +1,6 @@
 """The user's files: inputs that commands read, places where they may write, and writing whole or not at all."""
 
+import csv
 import io
 import os
 import re
@@ -64,11 +65,17 @@ def read_examples(
     if there and path.is_dir():
         data.tell_left_out(path, "texts" if vocabulary else "images")
     of_arrays = there and path.is_dir() and data.npy_files(path) and data.kind_of(path) == "arrays"
+    if there and path.is_dir() and not of_arrays:
+        parts = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and data.npy_files(folder))
+        if parts and data.kind_of(path) == "arrays":
+            raise RunError(f"{path} has its arrays in folders, {', '.join(parts)}: name one, {path / parts[0]}")
+    if there and data.is_table(path) and len([*shape]) > 1:
+        raise RunError(f"{path} is a table; this run was trained on examples of shape {tuple(shape)}")
     of_arrays = of_arrays or suffix(path) in (".npy", ".npz") or (there and data.is_table(path))
     if standard is not None and not standard.pixels and not of_arrays:
         raise RunError(
             f"{source} is not an array, and this run learned from arrays of values outside [0, 1] (--data-range): give "
-            "a .npy, .npz, .csv or .parquet file in the units of its training data"
+            "a .npy, .npz, .csv, .tsv or .parquet file in the units of its training data"
         )
     if of_arrays:
         files = data.npy_files(path) if path.is_dir() else [path]
@@ -274,8 +281,37 @@ def save_array(path: Path, array: np.ndarray, name: str) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def save_examples(path: Path, x: np.ndarray) -> None:
-    """Examples as an array, or images as one .png grid."""
+def read_codes(path: Path, latents: int) -> np.ndarray:
+    """The codes in a .npy or .npz file, see `read_array`, or in the columns z0, z1, ... of a table: [N, K].
+
+    Raises RunError or DataError for a file without them.
+    """
+    if not data.is_table(path):
+        return read_array(path)
+    if not path.is_file():
+        raise RunError(f"there is no file {path}")
+    return data.tables.numbers(data.tables.read(path), [f"z{k}" for k in range(latents)], "Codes are numbers")
+
+
+def save_table(out: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Columns of cells as a .csv file, whole or not at all."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(columns)
+    rows.writerows(zip(*columns.values(), strict=True))
+    write_atomically(out, text.getvalue().encode(errors="backslashreplace"))
+
+
+def check_rows(path: Path, columns: Sequence[str]) -> None:
+    """Raises RunError for a .csv of examples of a run that did not learn from the `columns` of a table."""
+    if suffix(path) == ".csv" and not columns:
+        raise RunError(f"{path} is for rows of a table, and this run learned from no table: write to .npy or .npz")
+
+
+def save_examples(path: Path, x: np.ndarray, columns: Sequence[str] = ()) -> None:
+    """Examples as an array, rows of a table with these columns as a .csv, or images as one .png grid."""
+    if suffix(path) == ".csv":
+        return save_table(path, {name: [f"{v:.7g}" for v in of] for name, of in zip(columns, x.T, strict=True)})
     if suffix(path) != ".png":
         return save_array(path, x, "x")
     if x.ndim != 4 or x.shape[-1] not in (1, 3):

@@ -412,7 +412,7 @@ def start_of(text: str, seed: int | None) -> dict[str, Any]:
 
 
 def as_flags(message: str) -> str:
-    """A message with options as flags: resize=64 becomes --data-resize 64."""
+    """A message with options as flags: resize=64 becomes --data-resize 64, but not in --grid beta=0.5,1."""
     from .. import data
     from ..algorithms import ALGORITHMS
     from ..networks import NETWORKS
@@ -427,4 +427,5 @@ def as_flags(message: str) -> str:
         name = flags[m[1]].replace("_", "-")
         return {"True": f"--{name}", "False": f"--no-{name}"}.get(m[2], f"--{name} {m[2].strip(chr(39))}".rstrip())
 
-    return re.sub(rf"""\b({"|".join(flags)})=("?[-\w.]+"?|'[-\w.]*'|\([-\w., ]*\)|)""", flag, message)
+    option = rf"""\b({"|".join(flags)})=("?[-\w.]+"?|'[-\w.]*'|\([-\w., ]*\)|)"""
+    return re.sub(f"(?<!--grid )(?<!--range ){option}", flag, message)

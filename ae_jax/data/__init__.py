@@ -225,7 +225,7 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
         return (NAMED[name], ()) if name in NAMED else (prepared, (name,))
     if path.is_dir():
         if (kind := kind_of(path)) == "arrays":
-            raise DataError(f"{path} holds .npy files, which are not loaded but streamed: --stream or open_stream")
+            raise DataError(f"{path} holds .npy files, which are streamed: add --stream (in Python, data.open_stream)")
         return (texts if kind == "texts" else folder), (path,)
     if path.is_file() and suffix(path) in (".npy", ".npz"):
         return arrays, (path,)

@@ -148,8 +148,10 @@ def column(table: Table, name: str) -> np.ndarray:
     return table.columns[name]
 
 
-def numbers(table: Table, names: Sequence[str]) -> np.ndarray:
+def numbers(table: Table, names: Sequence[str], advice: str = "") -> np.ndarray:
     """Columns of numbers, [N, D] float64, NaN where a value is missing.
+
+    `advice` is for a cell that is no number, where the column cannot be left out.
 
     Raises DataError for a column that is not there, holds a cell that is no number, or an infinite value.
     """
@@ -163,10 +165,11 @@ def numbers(table: Table, names: Sequence[str]) -> np.ndarray:
         if of.dtype.kind != "f":
             at = next(i for i, cell in enumerate(of) if cell.lower() not in MISSING and not _is_number(cell))
             comma = "; numbers have a decimal point" if re.fullmatch(r"-?\d+,\d+", of[at]) else ""
+            word = _word(name)
+            usual = f"Leave the column out, drop={word}, name it as the label, label={word}, or write it as numbers"
             raise DataError(
                 f"{table.path}: column {name!r} has {str(of[at])!r} in {table.row(at)}, which is no number{comma}. "
-                f"Leave the column out, drop={_word(name)}, name it as the label, label={_word(name)}, or write it as "
-                "numbers"
+                f"{advice or usual}"
             )
         if np.isinf(of).any():
             at = int(np.isinf(of).argmax())
@@ -229,7 +232,7 @@ def examples(
     if extra := [name for name in table.columns if name not in (*names, label)]:
         what = f"{counted(len(extra), 'column')} of {path} ({', '.join(extra[:3])}{', ...' * (len(extra) > 3)})"
         warn(f"left out: {what}, which the run does not learn from")
-    return table, numbers(table, names), names
+    return table, numbers(table, names, "The run learned from this column: write the cell as a number"), names
 
 
 def table(

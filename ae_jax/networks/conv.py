@@ -167,7 +167,9 @@ def conv(
             pooling, or, without dense layers, another size or kind of code than the maps have.
     """
     if len(shape) != 3:
-        raise ValueError(f"shape is {shape}; convolution takes images, (height, width, channels)")
+        raise ValueError(
+            f"shape is {shape}; convolution takes images, (height, width, channels): for signals take conv1d, else mlp"
+        )
     check_choice("down", down, ("stride", "pool"))
     check_choice("up", up, ("transpose", *ENLARGE))
     if up == "switch" and down != "pool":

@@ -77,8 +77,9 @@ class Settings:
     data_options: dict[str, Any] = field(default_factory=dict)
     optimizer: OptimizerSettings = OptimizerSettings()
     data: str
-    """A name (of ae-jax list, or of TensorFlow Datasets), a .npy or .npz file, a folder of images or of .txt files.
-    A name wins over a folder of that name: write ./NAME for the folder."""
+    """A name (of ae-jax list, or of TensorFlow Datasets), a .npy or .npz file, a table (.csv, .tsv, .parquet), a
+    folder of images, of .txt files or, with --stream, of .npy files. A name wins over a folder of that name: write
+    ./NAME for the folder."""
     shard_size: int | None = None  # None: all data in memory; 0: streamed in shards of a size that fits
     """Examples in a shard of --stream, a multiple of the batch size; by default as many as make 256 MiB of float32."""
     epochs: int | None = None

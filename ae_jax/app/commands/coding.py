@@ -23,8 +23,9 @@ from ..files import (
     check_codes,
     check_folder,
     check_output,
+    check_rows,
     check_suffix,
-    read_array,
+    read_codes,
     save_array,
     save_examples,
 )
@@ -139,14 +140,18 @@ def words_of(opened: runs.OpenRun) -> str:
 
 
 def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np.ndarray:
-    """Examples [N, *shape] of codes in a .npy or .npz file, or of a file of symbols; written to .npy, .npz or .png."""
-    check_suffix(out, (".npy", ".npz", ".png"))
+    """Examples [N, *shape] of codes in a .npy, .npz or .csv file, or of a file of symbols.
+
+    They are written to .npy, .npz or .png; rows of a table to .csv, too.
+    """
+    check_suffix(out, (".npy", ".npz", ".png", ".csv"))
     check_output(out, source)
     opened = runs.open_run(workdir, seed)
     check_output(out, *opened.sources)
+    check_rows(out, columns := opened.settings.data_options.get("columns", ()))
     runs.check_decodes(opened, workdir, "train another member, such as autoencoder")
     of_symbols = suffix(source) == SUFFIX
-    codes = decode_symbols(opened, Path(source)) if of_symbols else read_array(Path(source))
+    codes = decode_symbols(opened, Path(source)) if of_symbols else read_codes(Path(source), opened.settings.latents)
     indexed = None if of_symbols else index.about(Path(source))
     if indexed is not None:
         theirs = indexed["run"]["settings"]
@@ -159,7 +164,7 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
             raise RunError(f"{source} is an index of seed {indexed['seed']}: give --seed {indexed['seed']}")
     codes = check_codes(codes, opened.settings.latents, source)
     x = in_chunks(opened.in_data_units.decode, opened.params, codes)
-    save_examples(out, x)
+    save_examples(out, x, columns)
     return x
 
 
@@ -172,16 +177,17 @@ def sample(
     draws: bool = False,
     sampler: SamplerName | None = None,
 ) -> tuple[np.ndarray, str]:
-    """n new examples [n, *shape], and their description; written to .npy, .npz or a .png grid.
+    """n new examples [n, *shape], and their description.
 
-    The same `key` draws the same ones. With `draws` they have the noise of p(x | z). With a `sampler` their codes are
-    drawn from the prior that it fits to the run's codes, see `sampling.fitted`. Raises RunError for a run that has no
-    such examples.
+    They are written to .npy, .npz or a .png grid; rows of a table to .csv, too. The same `key` draws the
+    same ones. With `draws` they have the noise of p(x | z). With a `sampler` their codes are drawn from the prior that
+    it fits to the run's codes, see `sampling.fitted`. Raises RunError for a run that has no such examples.
     """
-    check_suffix(out, (".npy", ".npz", ".png"))
+    check_suffix(out, (".npy", ".npz", ".png", ".csv"))
     check_output(out)
     opened = runs.open_run(workdir, seed)
     check_output(out, *opened.sources)
+    check_rows(out, columns := opened.settings.data_options.get("columns", ()))
     if n < 1:
         raise RunError(f"n is {n}; it must be at least 1")
     if not 0 <= key < 2**32:
@@ -194,7 +200,7 @@ def sample(
         fitted, codes = sampling.fitted(opened, sampler)
         z = np.asarray(sampling.draw(fitted, key_sampling, n, jnp.float32))
         x = in_chunks(algorithm.decode, opened.params, z)
-        save_examples(out, x)
+        save_examples(out, x, columns)
         return x, f"decoded codes of the sampler {sampler}, {codes}{_caveat(opened)}"
     if algorithm.sample is None:
         raise RunError(
@@ -209,7 +215,7 @@ def sample(
             "--draws out for decoded codes"
         )
     x = np.asarray(jax.jit(make, static_argnums=2)(opened.params, key_sampling, n))
-    save_examples(out, x)
+    save_examples(out, x, columns)
     if make is algorithm.draw:
         return x, "draws of x"
     return x, "means of x, E[x | z] of drawn z" + ("" if algorithm.draw is None else "; --draws draws x itself")

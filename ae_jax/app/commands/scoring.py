@@ -1,7 +1,5 @@
 """Unusual examples and missing values: the commands `score` and `impute`."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +14,10 @@ from ...core import Batch, address
 from ...data import files as array_files
 from ...data import ranges, tables
 from ...data.checks import check_labels
-from ...data.disk import suffix, write_atomically
+from ...data.disk import suffix
 from ...errors import DataError, RunError, counted, warn
 from ...evaluation import anomaly, imputation
-from ..files import check_output, check_shape, check_suffix, read_array, read_examples, save_array
+from ..files import check_output, check_shape, check_suffix, read_array, read_examples, save_array, save_table
 from . import runs
 from .measuring import SAMPLES
 
@@ -46,6 +44,8 @@ def score(
     check_output(out, source)
     if samples is not None and measure == "error":
         raise RunError(f"samples={samples} has no effect on the error: leave it out, or give --measure log_p or elbo")
+    if samples is not None and samples < 1:
+        raise RunError(f"samples={samples} is too few: give 1 or more")
     opened = runs.open_run(workdir, seed)
     check_output(out, *opened.sources)
     options = opened.settings.data_options
@@ -63,7 +63,7 @@ def score(
 
     def scored(x: np.ndarray, part: str) -> np.ndarray:
         of = lambda params, x: anomaly.scores(
-            algorithm, params, Batch(x), measure, address(key_scores, part), samples or SAMPLES
+            algorithm, params, Batch(x), measure, address(key_scores, part), SAMPLES if samples is None else samples
         )
         return np.asarray(jax.jit(of)(params, jnp.asarray(x)))
 
@@ -83,7 +83,7 @@ def score(
     if suffix(out) == ".npy":
         save_array(out, found, "scores")
     else:
-        write_table(out, columns)
+        save_table(out, columns)
     return lines
 
 
@@ -242,7 +242,7 @@ def impute(
         own = table.columns if table is not None else {}
         columns = columns or tuple(f"column {i + 1}" for i in range(given.shape[1]))
         of_run = {name: cells(whole[:, i], missing[:, i]) for i, name in enumerate(columns)}
-        write_table(out, {name: of_run.get(name) or cells(of) for name, of in (own or of_run).items()})
+        save_table(out, {name: of_run.get(name) or cells(of) for name, of in (own or of_run).items()})
     else:
         save_array(out, whole.astype(np.float32), "x")
     rows: Any = np.asarray(where).reshape(len(given), -1).any(axis=1)
@@ -271,12 +271,3 @@ def cells(of: Any, new: Any = None) -> list[str]:
     new = np.zeros(len(of), bool) if new is None else new
     plain = lambda value, filled: f"{value:.7g}" if filled else "" if np.isnan(value) else repr(float(value))
     return [plain(value, filled) for value, filled in zip(of, new, strict=True)]
-
-
-def write_table(out: Path, columns: dict[str, Sequence[Any]]) -> None:
-    """Columns of cells as a .csv file, whole or not at all."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(columns)
-    rows.writerows(zip(*columns.values(), strict=True))
-    write_atomically(out, text.getvalue().encode())

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ... import data
 from ...data import ranges
 from ...data.disk import suffix, write_atomically, written
 from ...errors import RunError, counted
@@ -115,6 +116,11 @@ def example_of(opened: runs.OpenRun, name: str) -> np.ndarray:
             raise RunError(f"{name} is no test example: the run's test set has {counted(len(x), 'example')}, from 0")
         return x[place]
     source, part, at = _parts(name)
+    known = data.is_name(source, opened.settings.data_options.get("data_dir")) or data.expanded(source).exists()
+    if source.isalnum() and not known and not opened.vocabulary:
+        raise RunError(
+            f"{name} is no example: give the number of a test example, a row of a file as FILE[3], or a file of one"
+        )
     found = examples.read(opened, source, part=part)
     if at is not None:
         written_as = {text: i for i, text in enumerate(found.names)}
