@@ -845,10 +845,17 @@ def test_k_falls_linearly_and_with_all_units_it_is_the_plain_autoencoder():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"k": 0}, {"k": 7}, {"k": 3, "start": 2}, {"k": 3, "alpha": 3.0}, {"alpha": 0.5, "k": 2}]
+    ("bad", "told"),
+    [
+        ({"k": 0}, "k is 0; it must be"),
+        ({"k": 7}, "k is 7, start None, alpha"),
+        ({"k": 3, "start": 2}, "k is 3, start 2, alpha"),
+        ({"k": 3, "alpha": 3.0}, "k is 3, start None, alpha 3"),
+        ({"alpha": 0.5, "k": 2}, "k is 2, start None, alpha 0.5"),
+    ],
 )
-def test_k_sparse_refuses(bad):
-    with pytest.raises(ValueError, match="alpha"):
+def test_k_sparse_refuses(bad, told):
+    with pytest.raises(ValueError, match=told):
         k_sparse(networks.linear((7,), 6), optax.sgd(1.0), **bad)
 
 
