@@ -10,6 +10,7 @@ import pytest
 
 from ae_jax.app import cli
 from ae_jax.app.commands import comparing, listing, measuring, reporting
+from ae_jax.app.report import page
 from ae_jax.errors import RunError
 from ae_jax.evaluation.statistics import paired_difference, summarise
 from ae_jax.training.run_folder import append, sealed, write_sealed
@@ -101,6 +102,35 @@ def test_seeds_that_both_runs_have_are_paired_alone(tmp_path):
         "0-2",
         "16",
     )
+
+
+def test_one_number_of_all_seeds_has_no_interval_and_no_difference(tmp_path):
+    name, paths = "udr (spearman, n=9)", [tmp_path / "one", tmp_path / "two"]
+    for path, value in zip(paths, (0.5, 0.7), strict=True):
+        written(path, [-30.0, -31.0, -29.5])
+        metrics = {name: {"n": 1, **summarise([value])}}
+        write_sealed(path / "results.json", RESULTS | {"seeds": [0, 1, 2], "metrics": metrics})
+    found, (_, table) = comparing.compare(paths, tmp_path / "out")
+    assert found.difference(1, name) is None
+    assert comparing.metric_rows(found, [name]) == [["metric", "one", "two"], [name, "0.5", "0.7"]]
+    row = rows_of(table)[1]
+    assert (row["metric"], row["n"], row["mean"]) == (name, "1", "0.7")
+    assert {row[key] for key in ("low", "high", "difference", "p")} == {""}
+    results = found.runs[1].run.results
+    assert measuring.table(results).splitlines()[2].split() == [*name.split(), "0.7"]
+    assert page._results(results).each.rows == []  # a table of the seeds' own values
+
+
+def test_differences_are_explained_where_there_are_some(tmp_path):
+    of = lambda name, data, seeds: written(tmp_path / name, [-1.0] * len(seeds), seeds=seeds, data_checksum=data)
+    one, same, pair, far = of("one", "a", [0]), of("same", "a", [0]), of("pair", "a", [0, 1]), of("far", "b", [0])
+    others = [of(f"far{i}", f"{i}", [0]) for i in range(3)]
+    said = lambda *paths: comparing.explained(comparing.gather(paths))
+    assert "ifference" not in comparing.text(comparing.gather([one, far])).partition("Runs of different data")[0]
+    assert "ifference" not in comparing.text(comparing.gather([one, far, *others])).partition("Runs of different")[0]
+    assert said(one, same).endswith("Differences are from one, paired by seed; one pair of seeds has no interval.")
+    both = of("both", "a", [0, 1])
+    assert "from pair, paired by seed, with their 95% interval; better or worse: it excludes 0." in said(pair, both)
 
 
 def test_more_than_a_few_runs_are_rows_the_best_first(tmp_path):

@@ -123,7 +123,7 @@ METRICS: dict[str, Metric] = {
     ),
     "modularity": Metric("how far each code unit tells of one factor alone; about 0.66 for noise", "higher"),
     "explicitness": Metric("2 AUC - 1 of the factors' levels by softmax regression of codes; 0 for noise", "higher"),
-    "udr": Metric("how far the code units of other seeds are those of a seed, in any order", "higher"),
+    "udr": Metric("how far the code units of all seeds are the same, in any order: one number of them", "higher"),
     "symbols_used": Metric("count of symbols that stand for some part of a test example"),
     "perplexity": Metric("exp of the entropy of the symbols' frequencies over the whole test set"),
     "batch_perplexity": Metric("exp of the entropy of the symbols' frequencies in a batch, a mean over levels"),

@@ -57,7 +57,7 @@ class Comparison(NamedTuple):
     def difference(self, index: int, name: str) -> dict[str, Any] | None:
         """A metric of run number `index` minus that of the first, over the seeds of both; see `paired_difference`.
 
-        None for runs of other data, without a common seed, or without the metric.
+        None for runs of other data, without a common seed, or without the metric; and for one number of all seeds.
         """
         first, other = self.runs[0], self.runs[index]
         if not index or first.data != other.data:
@@ -67,10 +67,16 @@ class Comparison(NamedTuple):
         theirs, own = ([of[seed] for seed in both] for of in values)
         return paired_difference(theirs, own) if both else None
 
+    def differs(self, index: int, names: Sequence[str]) -> bool:
+        """Whether run number `index` has a difference in one of these metrics."""
+        return any(self.difference(index, name) is not None for name in names)
+
     @staticmethod
     def _values(run: Standing, name: str) -> dict[int, float]:
         values = run.metrics.get(name, {}).get("values") or []
-        return {seed: value for seed, value in zip(run.seeds, values, strict=False) if value is not None}
+        if len(values) != len(run.seeds):  # one number of all seeds, such as udr
+            return {}
+        return {seed: value for seed, value in zip(run.seeds, values, strict=True) if value is not None}
 
     def headlines(self, most: int) -> list[str]:
         """The first `most` metrics of `HEADLINES`, among the metrics that the largest number of runs has."""
@@ -254,7 +260,7 @@ def metric_rows(found: Comparison, names: Sequence[str]) -> list[list[str]]:
     """A row a metric: each run's mean with half of its interval, and each difference from the first run."""
     others = range(1, len(found.runs))
     first = found.runs[0].name
-    paired = [i for i in others if any(found.difference(i, name) is not None for name in names)]
+    paired = [i for i in others if found.differs(i, names)]
     head = ["metric", *(one.name for one in found.runs), *(f"{found.runs[i].name} - {first}" for i in paired)]
     return [head] + [
         [
@@ -268,21 +274,16 @@ def metric_rows(found: Comparison, names: Sequence[str]) -> list[list[str]]:
 
 def ranked_rows(found: Comparison, names: Sequence[str], order: Sequence[int]) -> list[list[str]]:
     """A row a run, in that order: each metric, and its difference from the first run."""
-    head = ["run", *(part for name in names for part in (name, "difference"))]
-    return [head] + [
-        [
-            found.runs[i].name,
-            *(
-                part
-                for name in names
-                for part in (
-                    measured(found.runs[i].run.metrics.get(name, {})),
-                    judged(name, found.difference(i, name)) if i else "",
-                )
-            ),
-        ]
-        for i in order
-    ]
+    paired = {name for name in names if any(found.differs(i, [name]) for i in order)}
+    head = ["run", *(part for name in names for part in (name, *["difference"] * (name in paired)))]
+    rows = [head]
+    for i in order:
+        rows.append([found.runs[i].name])
+        for name in names:
+            rows[-1].append(measured(found.runs[i].run.metrics.get(name, {})))
+            if name in paired:
+                rows[-1].append(judged(name, found.difference(i, name)) if i else "")
+    return rows
 
 
 def transposed(rows: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -306,11 +307,18 @@ def text(found: Comparison) -> str:
 
 
 def explained(found: Comparison) -> str:
-    """How to read the metrics."""
+    """How to read the metrics, and the differences where there are some."""
+    said = "Means over seeds ± half of their 95% interval by Student's t."
+    pairs = [found.difference(i, name) for i in range(1, len(found.runs)) for name in found.metrics]
+    pairs = [pair for pair in pairs if pair is not None]
+    if not pairs:
+        return said
+    said += f" Differences are from {found.runs[0].name}, paired by seed"
+    if all(pair["low"] is None for pair in pairs):
+        return f"{said}; one pair of seeds has no interval."
     return (
-        "Means over seeds ± half of their 95% interval by Student's t. Differences are from "
-        f"{found.runs[0].name}, paired by seed, with their 95% interval; better or worse: it excludes 0. One in twenty "
-        "intervals excludes 0 where there is no difference."
+        f"{said}, with their 95% interval; better or worse: it excludes 0. One in twenty intervals excludes 0 where "
+        "there is no difference."
     )
 
 

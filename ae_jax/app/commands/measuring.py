@@ -144,12 +144,15 @@ def posteriors(algorithm: Algorithm, trained: loop.Trained, splits: Splits) -> l
 
 
 def agreement(stats: list[np.ndarray]) -> dict[str, list[float]]:
-    """The unsupervised disentanglement ranking (UDR) of each seed, by the posteriors of two seeds or more."""
+    """The unsupervised disentanglement ranking (UDR) of two seeds or more: one number, the mean of their scores.
+
+    The scores are not independent, as each depends on all seeds.
+    """
     if len(stats) < 2:
         return {}
     codes = [np.split(each, 2, -1)[0] for each in stats]
     ranked = evaluation.disentanglement.udr(codes, [evaluation.aggregate.unit_kl(each) for each in stats])
-    return {f"udr (spearman, n={len(codes[0])})": ranked.tolist()}
+    return {f"udr (spearman, n={len(codes[0])})": [float(ranked.mean())]}
 
 
 def kl_of_units(algorithm: Algorithm, trained: loop.Trained, stats: list[np.ndarray]) -> dict[str, Any]:

@@ -212,7 +212,9 @@ def _results(results: Mapping[str, Any], told: bool = False) -> Results:
         if many:
             values.append(_number(m.get("std"), 2))
         rows.append(Row(name, values, describe(name.removeprefix("test ")) or TRAINING.get(name, "")))
-        single.append(Row(name, [_number(v) for v in m.get("values") or []]))
+        of_seeds = [_number(v) for v in m.get("values") or []]
+        if len(of_seeds) == len(seeds):  # others are one number of all seeds
+            single.append(Row(name, of_seeds))
     head = ["metric", "mean ± 95%" if many else "value", *(["PCA"] if pca else []), *(["std"] if many else [])]
     notes = [
         "Mean over seeds ± its 95% confidence interval by Student's t; std is the standard deviation between seeds."
