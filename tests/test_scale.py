@@ -260,6 +260,21 @@ def test_sixteen_bits_and_one_bit_a_pixel_are_white_at_their_own_white(tmp_path)
     assert {bytes(patch) for patch in patches} <= {bytes(one) for one in mixed}
 
 
+def test_whole_images_are_not_pieces(tmp_path, capsys):
+    save(tmp_path / "whole.png", RNG.integers(0, 256, (12, 12), dtype=np.uint8))
+    read = lambda options, resize=False: files.read_examples(
+        str(tmp_path / "whole.png"), (5, 4, 1), resize=resize, options=options
+    )
+    with pytest.raises(RunError, match=r"trained on 5x4x1 pieces of larger images: cut these by .*rate\.tiles"):
+        read({"patch": 4})
+    with pytest.raises(RunError, match="trained on 5x4x1: scale them with --resize"):
+        read({})
+    read({}, resize=True)
+    assert capsys.readouterr().err == ""
+    read({"patch": 4}, resize=True)
+    assert "--resize scales each whole image to 5x4x1, and this run learned from pieces" in capsys.readouterr().err
+
+
 def test_sixteen_bits_are_scaled_like_eight(tmp_path):
     x = RNG.integers(0, 256, (12, 12), dtype=np.uint8)
     save(tmp_path / "eight.png", x)

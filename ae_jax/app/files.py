@@ -15,7 +15,7 @@ import numpy as np
 from .. import data
 from ..data.disk import kept_by_run, suffix, write_atomically
 from ..data.files import PARTS
-from ..errors import RunError
+from ..errors import RunError, warn
 
 
 def check_shape(x: Any, shape: tuple[int, ...]) -> None:
@@ -107,6 +107,9 @@ def read_examples(
     elif there:
         files = data.image_files(path) if path.is_dir() else [path]
         image = len(shape) == 3 and shape[2] in (1, 3)
+        cut = "pieces of larger images: cut these by ae_jax.evaluation.rate.tiles, see docs/guides/symbols.md"
+        if resize and options.get("patch"):
+            warn(f"note: --resize scales each whole image to {size_of(shape)}, and this run learned from {cut}")
         resize = resize or bool((options.get("crop") or options.get("resize")) and not options.get("patch"))
         how = {"crop": options.get("crop"), "resize": (shape[0], shape[1])} if resize and image else {}
         images = data.read_images(files, colour=shape[2] == 3 if image else None, deep=True, **how) if files else []
@@ -115,9 +118,10 @@ def read_examples(
         sizes = sorted({pixels.shape[:2] for pixels in images})
         if len(sizes) > 1 or (image and sizes != [shape[:2]]):
             some = ", ".join("x".join(map(str, size)) for size in sizes[:3]) + ", ..." * (len(sizes) > 3)
+            scaled = ": scale them with --resize (for a search, make the index with it)"
             raise RunError(
-                f"{path} has images of the size {some} (height x width), and this run was trained on "
-                f"{'x'.join(map(str, shape))}: scale them with --resize (for a search, make the index with it)"
+                f"{path} has images of the size {some} (height x width), and this run was trained on {size_of(shape)}"
+                + (f" {cut}" if options.get("patch") else scaled)
             )
         x, names = data.pixels_to_floats(images), named(files, path)
     elif not name and not (vocabulary and len(source.split()) > 1) and (path.suffix or len(path.parts) > 1):
@@ -134,6 +138,11 @@ def read_examples(
         nothing = "" if there or name else ", and no file or folder has that name"
         raise RunError(f"{source} holds none of the {len(vocabulary)} words of this run or index{nothing}")
     return x, names
+
+
+def size_of(shape: Sequence[int]) -> str:
+    """The shape of an example in words."""
+    return "x".join(map(str, shape))
 
 
 def check_vocabulary(theirs: Sequence[str], ours: Sequence[str], source: str) -> None:
