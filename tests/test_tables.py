@@ -334,6 +334,22 @@ def test_wrong_signals_are_told(shape, how, message):
         networks.conv1d(shape, 2, **how)
 
 
+def test_convolutions_over_what_has_no_order_are_told():
+    batch = lambda *shape: Batch(np.zeros((2, *shape), np.float32))
+    of = lambda batch, **known: data.Dataset(name="", train=batch, test=batch, source="", **known)
+    made = dict(algorithm="vae", latents=2, epochs=1, batch_size=4, seeds=(0,))
+    told = lambda network, dataset, source="x.npy": loading.check_order(
+        Settings(**made, network=network, data=source), dataset
+    )
+    table, images, signals = of(batch(3), columns=("a", "b", "c")), of(batch(8, 8, 1)), of(batch(8, 8, 1))
+    assert "take --network mlp" in told("conv1d", table)
+    assert "take --network mlp" in told("conv1d", of(batch(3), vocabulary=("a", "b", "c")))
+    assert "take --network conv for images" in told("conv1d", images, "digits")
+    assert "take --network conv for images" in told("conv1d", of(batch(8, 8, 1), test_names=("a.png", "b.png")))
+    assert told("conv1d", signals) == told("conv1d", of(batch(9))) == ""
+    assert told("mlp", table) == told("conv", images, "digits") == ""
+
+
 def test_a_signal_of_another_length_is_told():
     net = networks.conv1d((8,), 2)
     with pytest.raises(ValueError, match=r"takes \[B, 8\]"):

@@ -156,6 +156,21 @@ def load(settings: Settings, standard: data.Standard | None = None) -> Splits:
     )
 
 
+def check_order(settings: Settings, dataset: data.Dataset) -> str:
+    """A note where convolutions along the first axis see columns of a table or rows of images as time, or ""."""
+    if settings.network != "conv1d":
+        return ""
+    if dataset.columns:
+        return "note: conv1d convolves along the order of a table's columns, which means nothing: take --network mlp"
+    if dataset.vocabulary:
+        return "note: conv1d convolves along the order of the words, which means nothing: take --network mlp"
+    named = data.is_name(settings.data, settings.data_options.get("data_dir"))
+    of_files = bool(dataset.test_names) and suffix(dataset.test_names[0]) != ".npy"
+    if len(dataset.train.x.shape) == 4 and (named or of_files):  # arrays [N, T, C] may be signals
+        return "note: conv1d convolves along the rows of an image alone, as along time: take --network conv for images"
+    return ""
+
+
 def check_validation(settings: Settings, own: Any, examples: int) -> None:
     """Raises DataError for a fraction to hold out of data that have a validation split.
 

@@ -38,6 +38,7 @@ from .loading import (
     bounded,
     check_classes,
     check_likelihood,
+    check_order,
     check_validation_labels,
     classes_of,
     kind_of,
@@ -128,6 +129,8 @@ def train(
     if told := check_updates(settings, examples):
         say(told)
     check_likelihood(settings, splits)
+    if told := check_order(settings, splits.dataset):
+        say(told)
     if settings.batch_size > examples:
         say(f"note: batch_size is {settings.batch_size}, and there are {examples} training examples: a step takes all")
     algorithm = build(settings, shape, examples)
