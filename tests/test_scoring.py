@@ -263,9 +263,14 @@ def test_score_writes_a_number_a_row(trained, tmp_path, capsys, monkeypatch):
     assert "ROC AUC of odd, 5 of 14:" in said
     assert "this run          1.0000" in said
     assert "PCA error (k=2)   1.0000" in said
+    assert "note: " not in said
     again = scoring.score(places["autoencoder"], source, tmp_path / "s.npy", anomalies=["usual"])
     assert_allclose(np.load(tmp_path / "s.npy"), scores, rtol=1e-5)
     assert any("this run" in line and line.endswith("0.0000") for line in again)
+    assert again[-2:] == [
+        "note: an AUC below 0.5 is worse than chance: this run scores the anomalies lower than the others",
+        "note: the training set has examples of usual, too: to this run they are no anomalies",
+    ]
     said = scoring.score(places["vae"], source, tmp_path / "s.npy", measure="elbo", samples=2)  # class 1: usual
     assert "in nats" in said[0]
     assert any(line.startswith("ROC AUC of usual (class 1), 9 of 14") for line in said)
@@ -352,10 +357,15 @@ def test_impute_fills_in_holes_alone(trained, tmp_path, name, how):
     given = x[:8].copy()
     for hole in holes:
         given[hole] = np.nan
+    assert not any("had no known value" in line for line in lines)
     np.save(tmp_path / "holes.npy", given)
     scoring.impute(places[name], str(tmp_path / "holes.npy"), tmp_path / "whole.npy", steps=50)
     found = np.load(tmp_path / "whole.npy")
     assert_allclose([found[hole] for hole in holes], [float(after[i + 1][j]) for i, j in holes], rtol=1e-5)
+    given[3] = np.nan
+    np.save(tmp_path / "holes.npy", given)
+    lines = scoring.impute(places[name], str(tmp_path / "holes.npy"), tmp_path / "whole.npy", steps=50)
+    assert "note: 1 example of 8 had no known value: the numbers there are the run's own" in lines
 
 
 def test_impute_refuses_what_does_not_fit(trained, tmp_path):

@@ -53,11 +53,12 @@ def score(
     y, classes = labels_of(source, options, len(x))
     chosen = anomalous(y, classes, anomalies, source)
     x = np.asarray(ranges.apply(opened.standard, x))
+    train, learned = None, set[str]()
     try:
-        train = np.asarray(runs.load_own(opened).train.x)
+        splits = runs.load_own(opened)
+        train, learned = np.asarray(splits.train.x), words(splits.train.y, splits.dataset.classes)
     except (DataError, RunError) as error:
         warn(f"note: no quantiles and no baselines, as the run's training data are not there: {error}")
-        train = None
     key_scores = address(jax.random.key(key), "score")
     algorithm, params = opened.algorithm, opened.params
 
@@ -79,7 +80,12 @@ def score(
     if y is not None:
         columns["label"] = [named(label, classes) for label in y]
     if chosen is not None and train is not None:
+        assert y is not None
         lines += auc_lines(found, train, x, chosen, opened.settings.latents)
+        if usual_too := sorted(words(y[chosen[1]], classes) & learned):
+            lines.append(
+                f"note: the training set has examples of {', '.join(usual_too)}, too: to this run they are no anomalies"
+            )
     if suffix(out) == ".npy":
         save_array(out, found, "scores")
     else:
@@ -107,7 +113,10 @@ def auc_lines(
     width = max(map(len, every))
     values = {name: anomaly.auc(of[known], positive[known]) for name, of in every.items()}
     count = f"{int(positive[known].sum())} of {int(known.sum())}"
-    return [f"ROC AUC of {called}, {count}:", *(f"  {name:<{width}}  {value:.4f}" for name, value in values.items())]
+    lines = [f"ROC AUC of {called}, {count}:", *(f"  {name:<{width}}  {value:.4f}" for name, value in values.items())]
+    if values["this run"] < 0.5:
+        lines.append("note: an AUC below 0.5 is worse than chance: this run scores the anomalies lower than the others")
+    return lines
 
 
 def anomalous(
@@ -123,16 +132,16 @@ def anomalous(
         return None
     known = labelled(y)
     there = np.unique(y[known]).tolist()
-    words = {named(label, classes): label for label in there}
-    if unknown := [name for name in given if name not in words]:
-        raise RunError(f"--anomalies is {unknown[0]!r}; the classes of {source} are {', '.join(words)}")
+    by_name = {named(label, classes): label for label in there}
+    if unknown := [name for name in given if name not in by_name]:
+        raise RunError(f"--anomalies is {unknown[0]!r}; the classes of {source} are {', '.join(by_name)}")
     if not given and there != [0, 1]:
         if there != [0] and there != [1]:
             warn(f"note: no ROC AUC: {source} has {len(there)} classes, and --anomalies NAME says which are anomalies")
         else:
-            warn(f"note: no ROC AUC: all labels of {source} are {next(iter(words))}")
+            warn(f"note: no ROC AUC: all labels of {source} are {next(iter(by_name))}")
         return None
-    positive = np.isin(y, [words[name] for name in given] if given else [1])
+    positive = np.isin(y, [by_name[name] for name in given] if given else [1])
     if positive[known].all() or not positive[known].any():
         raise RunError(f"--anomalies names all classes of {source}: leave at least one for usual examples")
     called = ", ".join(given) if given else f"{named(1, classes)} (class 1)"
@@ -142,6 +151,11 @@ def anomalous(
 def named(label: int, classes: Sequence[str]) -> str:
     """The name of a class; "" for no label."""
     return "" if label < 0 else classes[label] if label < len(classes) else str(label)
+
+
+def words(y: Any, classes: Sequence[str]) -> set[str]:
+    """The names of the classes among labels [N]."""
+    return set() if y is None else {named(label, classes) for label in np.unique(y).tolist()} - {""}
 
 
 def labels_of(source: str, options: dict[str, Any], count: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -258,6 +272,10 @@ def impute(
         f"{counts} filled in by {how}, written to {out}",
         f"{last}, root mean square{unit}: {change.mean():.2g}, at most {change.max():.2g}",
     ]
+    if bare := int(missing.reshape(len(given), -1).all(axis=1).sum()):
+        lines.append(
+            f"note: {counted(bare, 'example')} of {len(given)} had no known value: the numbers there are the run's own"
+        )
     if chosen == "reconstruction" and (still := int((~(change <= 1e-4)).sum())):
         lines.append(f"note: {still} of {int(rows.sum())} examples still change; give more --steps")
     return lines
