@@ -204,6 +204,21 @@ def test_vectors_are_lines_over_one_another():
             np.testing.assert_allclose(inside, 0.08 + 0.84 * (values[n] - low) / (high - low))
 
 
+def test_rows_of_a_table_are_heat_maps_with_the_names_of_its_columns():
+    cells, names = RNG.normal(size=(3, 4, 2)), ["age", "price $"]
+    figure = plots.examples(cells, rows=["one", "two", "three"], named=names)
+    drawn = [axes for axes in figure.axes if axes.images and axes.get_title("left")]
+    assert [axes.get_title("left") for axes in drawn] == ["one", "two", "three"]
+    for axes, x in zip(drawn, cells, strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), x.T)
+        assert axes.images[0].get_clim() == plots.limits(cells)
+    assert [text.get_text() for text in drawn[0].get_yticklabels()] == ["age", r"price \$"]
+    pair = plots.reconstructions(cells[0], cells[1], named=names)
+    np.testing.assert_array_equal([axes.images[0].get_array() for axes in pair.axes[:2]], cells[:2].swapaxes(1, 2))
+    walk = plots.walk(cells, (0.0, 1.0), (-1.0, 1.0), ("x", "up"), named=names)
+    assert [axes.get_title("left") for axes in walk.axes[:3]] == ["up at 1", "up at 0", "up at -1"]
+
+
 def test_a_curve_shows_the_mean_and_the_band_of_every_series():
     train, validation = RNG.normal(size=(6, 5)), np.full((6, 5), np.nan)
     validation[[1, 3, 5]] = RNG.normal(size=(3, 5))

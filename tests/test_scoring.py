@@ -12,8 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from ae_jax import networks
 from ae_jax.algorithms import autoencoder, made, rbm, vae
-from ae_jax.app import cli
-from ae_jax.app.commands import measuring, reporting, scoring, training
+from ae_jax.app import cli, plots
+from ae_jax.app.commands import coding, measuring, reporting, runs, scoring, training, walking
 from ae_jax.core import Batch
 from ae_jax.data import ranges
 from ae_jax.errors import DataError, RunError
@@ -388,3 +388,24 @@ def test_impute_refuses_what_does_not_fit(trained, tmp_path):
     with pytest.raises(DataError, match="has inf in line 2"):
         scoring.impute(run, table(tmp_path / "inf.csv", [[np.inf, 1, 2, 3], x[0]], holes=[(1, 1)]), out)
     assert not out.exists()
+
+
+def test_pictures_of_a_table_are_in_the_units_of_learning_with_the_names_of_its_columns(trained, tmp_path, monkeypatch):
+    places, _ = trained
+    run, seen = runs.open_run(places["vae"]), {}
+    monkeypatch.setattr(plots, "heat", lambda cells, names, columns, *_, **__: seen.update(cells=cells, to=columns))
+    monkeypatch.setattr(plots, "save", lambda figure, out: None)
+    walked = walking.traverse(places["vae"], tmp_path / "walk.png", steps=3)
+    assert seen["to"] == ("a", "b", "c", "d")
+    own = run.algorithm.decode(run.params, walked.codes.reshape(-1, 2)).reshape(seen["cells"].shape)
+    assert_allclose(seen["cells"], own, atol=1e-4)
+    assert_allclose(walked.x, ranges.undo(run.standard, own.reshape(-1, 4)).reshape(own.shape), rtol=1e-4, atol=1e-4)
+    made, _ = coding.sample(places["vae"], 5, tmp_path / "made.png")
+    assert_allclose(ranges.undo(run.standard, seen["cells"][0]), made, rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(reporting.report, "gather", lambda *given, **_: seen.update(report=given) or 1 / 0)
+    results = {"seeds": [0], "metrics": {}}
+    splits = runs.load_own(run)
+    with pytest.raises(ZeroDivisionError):
+        reporting.write_report(run.folder, run.algorithm, run.params, splits, results)
+    assert seen["report"][4] is run.algorithm  # not wrapped in the units of the data
+    assert seen["report"][6] is splits

@@ -227,7 +227,7 @@ def decode(workdir: Path, source: str, out: Path, /, *, seed: int | None = None)
     Args:
         workdir: folder of the run.
         source: a .npy or .npz file of codes [N, K], a .csv that encode wrote, or a .symbols file.
-        out: .npy or .npz file to write, a .png for a grid of images, or a .csv for rows of a table.
+        out: .npy or .npz file to write, a .csv for rows of a table, or a .png of images or of a table.
         seed: one of the run's seeds; the first by default.
     """
     from .commands import coding
@@ -253,7 +253,7 @@ def sample(
 
     Args:
         workdir: folder of the run.
-        out: .npy or .npz file to write, a .png for a grid of images, or a .csv for rows of a table.
+        out: .npy or .npz file to write, a .csv for rows of a table, or a .png of images or of a table.
         n: the number of examples.
         seed: one of the run's seeds; the first by default.
         key: seed of the draw.

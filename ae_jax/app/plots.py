@@ -166,12 +166,15 @@ def examples(
     rows: Sequence[str] = (),
     notes: Sequence[Sequence[str]] = (),
     group: int = 0,
+    named: Sequence[str] = (),
 ) -> Figure:
-    """Images [R, C, *shape] in their places; vectors as lines.
+    """Images [R, C, *shape] in their places; vectors as lines, or as heat maps where their numbers are `named`.
 
     `rows` names the rows; after each `group` of them there is a space, in which row g of `notes` writes a
     word under each column.
     """
+    if named:
+        return heat(cells if rows else cells.reshape(1, -1, len(named)), rows or [""], named, bounds)
     bounds = limits(cells) if bounds is None else bounds
     if not is_image(cells.shape[2:]):
         return lines({"": cells.reshape(-1, *cells.shape[2:])}, cells.shape[1], bounds)
@@ -194,6 +197,39 @@ def examples(
         for word, x in zip(words, place.columns, strict=False):
             y = place.rows[(g + 1) * group - 1] + height + 6
             write(left + x + width / 2, y, word, 7.5, ha="center", va="top")
+    return figure
+
+
+def heat(
+    cells: np.ndarray, names: Sequence[str], columns: Sequence[str], bounds: Limits | None = None, across: int = 4
+) -> Figure:
+    """Rows of tables [P, n, D] as P named heat maps: the D columns of the table downwards, the n rows to the right.
+
+    All share one scale of colours. Up to 40 columns have their names; give values in comparable units.
+    """
+    from matplotlib.figure import Figure
+
+    low, high = limits(cells) if bounds is None else bounds
+    wide, size = min(across, len(cells)), cells.shape[2]
+    deep = -(-len(cells) // wide)
+    words, fonts = legible(range(size), columns, 20)
+    inches = float(np.clip(0.14 * size, 0.7, 6))
+    figure = Figure(figsize=(2.2 * wide + 2, deep * (inches + 0.4)), dpi=DPI, facecolor="white", layout="constrained")
+    axes = figure.subplots(deep, wide, squeeze=False, sharey=True)
+    for one in axes.flat[len(cells) :]:
+        one.set_axis_off()
+    shown = None
+    for one, x, name in zip(axes.flat, cells, names, strict=False):
+        shown = one.imshow(
+            x.T, aspect="auto", interpolation="nearest", vmin=low, vmax=high, cmap="RdBu_r" if low < 0 else "viridis"
+        )
+        one.set_title(name.replace("$", r"\$"), fontsize=SMALL, color=INK, loc="left")
+        one.set_xticks([])
+        one.set_yticks(range(size) if size <= 40 else [], words if size <= 40 else [], fontfamily=fonts)
+        one.tick_params(labelsize=6.5, labelcolor=INK, color=FAINT, length=0)
+        one.spines[:].set_visible(False)
+    assert shown is not None
+    figure.colorbar(shown, ax=axes).ax.tick_params(labelsize=SMALL, labelcolor=INK)
     return figure
 
 
@@ -244,12 +280,16 @@ def reconstructions(
     outputs: np.ndarray,
     corrupted: np.ndarray | None = None,
     bounds: Limits | None = None,
+    named: Sequence[str] = (),
 ) -> Figure:
     """Originals, their corrupted forms where there are some, and the reconstructions; each [N, *shape].
 
-    Images stand under one another in blocks of ten; vectors are drawn over one another.
+    Images stand under one another in blocks of ten; vectors are drawn over one another, or as heat maps where their
+    numbers are `named`.
     """
     parts = {"input": originals} | ({} if corrupted is None else {"corrupted": corrupted}) | {"output": outputs}
+    if named:
+        return heat(np.stack(list(parts.values())), list(parts), named, bounds)
     bounds = limits(originals) if bounds is None else bounds
     shape = originals.shape[1:]
     if not is_image(shape):
@@ -268,9 +308,13 @@ def ranked(
     outputs: Mapping[str, np.ndarray],
     errors: Mapping[str, np.ndarray],
     bounds: Limits | None = None,
+    named: Sequence[str] = (),
 ) -> Figure:
     """For each of the named groups ("worst", "median", "best"; each [n, *shape]): inputs, outputs, errors [n]."""
     names = list(originals)
+    if named:
+        cells = np.stack([group[name] for name in names for group in (originals, outputs)])
+        return heat(cells, [word for name in names for word in (name, "output")], named, bounds, across=2)
     shape = originals[names[0]].shape[1:]
     bounds = limits(np.concatenate(list(originals.values()))) if bounds is None else bounds
     if not is_image(shape):
@@ -283,11 +327,21 @@ def ranked(
     return examples(cells, bounds, rows=rows, notes=notes, group=2)
 
 
-def walk(cells: np.ndarray, across: Limits, up: Limits, names: tuple[str, str], bounds: Limits | None = None) -> Figure:
+def walk(
+    cells: np.ndarray,
+    across: Limits,
+    up: Limits,
+    names: tuple[str, str],
+    bounds: Limits | None = None,
+    named: Sequence[str] = (),
+) -> Figure:
     """Decoded codes of a grid, [R, C, *shape]: the top row is the end of `up`, the last column of `across`.
 
-    `names` are the two axes' names; one row means one axis.
+    `names` are the two axes' names; one row means one axis. Vectors whose numbers are `named` are heat maps.
     """
+    if named:
+        places = [number(v, 3) for v in np.linspace(up[1], up[0], len(cells))]
+        return heat(cells, [""] if len(cells) == 1 else [f"{names[1]} at {place}" for place in places], named)
     bounds = limits(cells) if bounds is None else bounds
     if is_image(cells.shape[2:]):
         zoom = max(1, (WIDTH - 160) // (cells.shape[1] * cells.shape[3]))
@@ -307,10 +361,12 @@ def walk(cells: np.ndarray, across: Limits, up: Limits, names: tuple[str, str], 
     return figure
 
 
-def features(kernels: np.ndarray) -> Figure:
+def features(kernels: np.ndarray, named: Sequence[str] = ()) -> Figure:
     """First-layer features [M, *shape], each scaled by itself: zero is mid-grey, its largest weight black or white."""
     size = np.abs(kernels).reshape(len(kernels), -1).max(-1)
     scaled = kernels / np.where(size == 0, 1, size).reshape(-1, *[1] * (kernels.ndim - 1))
+    if named:
+        return heat(scaled[None], [""], named, (-1.0, 1.0))
     wide = min(len(kernels), columns(kernels.shape[1:]))
     rest = -len(kernels) % wide
     white = np.ones((rest, *kernels.shape[1:]))
@@ -601,6 +657,13 @@ def number(value: float, digits: int = 4) -> str:
 
 
 # --------------------------------------------------------------------------------------------------- the paper
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, whole or not at all; the same figure gives the same bytes."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
+    write_atomically(path, drawn.getvalue())
 
 
 def save_small(figure: Figure, path: Path, most: int = 400_000) -> Path:

@@ -14,10 +14,10 @@ import numpy as np
 from ...algorithms import MEMBERS
 from ...core import address
 from ...data.disk import suffix, write_atomically, write_json, written
-from ...errors import RunError
+from ...errors import RunError, counted
 from ...evaluation.samplers import SamplerName
 from ...training.provenance import checksum
-from .. import exports, index, saelens
+from .. import exports, index, plots, saelens
 from .. import symbols as files_of_symbols
 from ..files import (
     check_codes,
@@ -142,13 +142,13 @@ def words_of(opened: runs.OpenRun) -> str:
 def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np.ndarray:
     """Examples [N, *shape] of codes in a .npy, .npz or .csv file, or of a file of symbols.
 
-    They are written to .npy, .npz or .png; rows of a table to .csv, too.
+    They are written to .npy, .npz or .png (a grid of images, or a heat map of a table); rows of a table to .csv, too.
     """
     check_suffix(out, (".npy", ".npz", ".png", ".csv"))
     check_output(out, source)
     opened = runs.open_run(workdir, seed)
     check_output(out, *opened.sources)
-    check_rows(out, columns := opened.settings.data_options.get("columns", ()))
+    check_rows(out, opened.columns)
     runs.check_decodes(opened, workdir, "train another member, such as autoencoder")
     of_symbols = suffix(source) == SUFFIX
     codes = decode_symbols(opened, Path(source)) if of_symbols else read_codes(Path(source), opened.settings.latents)
@@ -164,7 +164,7 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
             raise RunError(f"{source} is an index of seed {indexed['seed']}: give --seed {indexed['seed']}")
     codes = check_codes(codes, opened.settings.latents, source)
     x = in_chunks(opened.in_data_units.decode, opened.params, codes)
-    save_examples(out, x, columns)
+    _save(opened, out, x)
     return x
 
 
@@ -179,7 +179,7 @@ def sample(
 ) -> tuple[np.ndarray, str]:
     """n new examples [n, *shape], and their description.
 
-    They are written to .npy, .npz or a .png grid; rows of a table to .csv, too. The same `key` draws the
+    They are written to .npy, .npz or .png, as by `decode`; rows of a table to .csv, too. The same `key` draws the
     same ones. With `draws` they have the noise of p(x | z). With a `sampler` their codes are drawn from the prior that
     it fits to the run's codes, see `sampling.fitted`. Raises RunError for a run that has no such examples.
     """
@@ -187,7 +187,7 @@ def sample(
     check_output(out)
     opened = runs.open_run(workdir, seed)
     check_output(out, *opened.sources)
-    check_rows(out, columns := opened.settings.data_options.get("columns", ()))
+    check_rows(out, opened.columns)
     if n < 1:
         raise RunError(f"n is {n}; it must be at least 1")
     if not 0 <= key < 2**32:
@@ -200,7 +200,7 @@ def sample(
         fitted, codes = sampling.fitted(opened, sampler)
         z = np.asarray(sampling.draw(fitted, key_sampling, n, jnp.float32))
         x = in_chunks(algorithm.decode, opened.params, z)
-        save_examples(out, x, columns)
+        _save(opened, out, x)
         return x, f"decoded codes of the sampler {sampler}, {codes}{_caveat(opened)}"
     if algorithm.sample is None:
         raise RunError(
@@ -215,10 +215,18 @@ def sample(
             "--draws out for decoded codes"
         )
     x = np.asarray(jax.jit(make, static_argnums=2)(opened.params, key_sampling, n))
-    save_examples(out, x, columns)
+    _save(opened, out, x)
     if make is algorithm.draw:
         return x, "draws of x"
     return x, "means of x, E[x | z] of drawn z" + ("" if algorithm.draw is None else "; --draws draws x itself")
+
+
+def _save(opened: runs.OpenRun, out: Path, x: np.ndarray) -> None:
+    """Examples as an array, images as a grid, or rows of a table as a picture."""
+    if suffix(out) == ".png" and opened.columns:
+        plots.save(plots.heat(opened.drawable(x)[None], [counted(len(x), "row")], opened.columns), out)
+    else:
+        save_examples(out, x, opened.columns)
 
 
 def _caveat(opened: runs.OpenRun) -> str:

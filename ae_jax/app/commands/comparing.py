@@ -395,7 +395,7 @@ def reconstructions(compared: Sequence[Compared]) -> tuple[list[comparison.Rebui
     """
     drawn, missing = [], []
     for data in dict.fromkeys(one.data for one in compared):
-        originals, outputs, known = None, {}, ""
+        originals, outputs, first = None, {}, None
         for one in (one for one in compared if one.data == data):
             try:
                 opened = runs.open_run(one.run.folder.path)
@@ -405,12 +405,14 @@ def reconstructions(compared: Sequence[Compared]) -> tuple[list[comparison.Rebui
                     raise RunError("documents have no pictures")
                 if originals is None:
                     splits = runs.load_own(opened)
-                    x, known = ranges.undo(splits.standard, np.asarray(splits.test.x)), str(opened.settings.data)
+                    x, first = ranges.undo(splits.standard, np.asarray(splits.test.x)), opened
                     originals = x[np.unique(np.linspace(0, len(x) - 1, min(len(x), EXAMPLES)).astype(int))]
                 rebuilt = jax.jit(opened.in_data_units.reconstruct)(opened.params, originals)
                 outputs[one.name] = np.asarray(rebuilt)
             except (RunError, DataError, ValueError, OSError) as error:
                 missing.append(f"{one.name} shows no reconstructions: {error}")
-        if originals is not None and outputs:
-            drawn.append(comparison.Rebuilt(known, originals, outputs))
+        if originals is not None and first is not None and outputs:
+            outputs = {name: first.drawable(x) for name, x in outputs.items()}
+            known = str(first.settings.data)
+            drawn.append(comparison.Rebuilt(known, first.drawable(originals), outputs, first.columns))
     return drawn, missing

@@ -15,11 +15,14 @@ from .loading import Splits
 
 
 def write_report(folder: run_folder.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> Path:
-    """report.html and its pictures, in the units of the data."""
-    algorithm = ranges.in_data_units(algorithm, splits.standard)
-    undone = lambda part: part._replace(x=ranges.undo(splits.standard, part.x))
-    splits = splits._replace(train=undone(splits.train), test=undone(splits.test))
+    """report.html and its pictures, in the units of the data; of a table, whose columns have units of their own, in
+    those of learning.
+    """
     settings = folder.recorded()
+    if not splits.dataset.columns:
+        algorithm = ranges.in_data_units(algorithm, splits.standard)
+        undone = lambda part: part._replace(x=ranges.undo(splits.standard, part.x))
+        splits = splits._replace(train=undone(splits.train), test=undone(splits.test))
     title = f"{settings['algorithm']} on {settings['data']}"
     key = address(jax.random.key(results["seeds"][0]), "report")
     names = splits.dataset.classes, splits.dataset.vocabulary

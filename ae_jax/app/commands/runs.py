@@ -53,6 +53,17 @@ class OpenRun(NamedTuple):
         """The user's files and folders that its data are read from."""
         return data.paths_of(self.settings.data, self.settings.data_options)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the numbers of an example, for a run on a table."""
+        return tuple(self.settings.data_options.get("columns", ()))
+
+    def drawable(self, x: np.ndarray) -> np.ndarray:
+        """Examples [..., *shape] to draw: rows of a table in the units of learning, others as they are."""
+        if not self.columns:
+            return x
+        return np.asarray(ranges.apply(self.standard, x.reshape(-1, *self.shape))).reshape(x.shape)
+
 
 def lacking(folder: run_folder.Folder, content: dict[str, Any]) -> str:
     """Why the settings of a run (see `Folder.recorded`) do not say which algorithm it trained; "" if they do."""

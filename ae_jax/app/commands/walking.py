@@ -1,6 +1,5 @@
 """Pictures of walks through codes: the commands `traverse` and `interpolate`."""
 
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from ... import data
 from ...data import ranges
-from ...data.disk import suffix, write_atomically, written
+from ...data.disk import suffix, written
 from ...errors import RunError, counted
 from ...evaluation import aggregate, walks
 from .. import plots
@@ -71,7 +70,7 @@ def traverse(
     decoded = _decoded(opened, codes)
     made = Traversal(x=decoded, codes=codes, units=chosen, worth=found.worth[chosen], measure=measure)
     rows = [f"{k}: {measure} {made.worth[i]:.2g}" for i, k in enumerate(chosen)]
-    _write(out, made.x, rows, codes=codes, units=chosen, worth=made.worth, measure=np.array(measure))
+    _write(opened, out, made.x, rows, codes=codes, units=chosen, worth=made.worth, measure=np.array(measure))
     return made
 
 
@@ -101,7 +100,8 @@ def interpolate(
         raise RunError(f"--path {path}: {error}") from None
     x = _decoded(opened, walked[None])
     blended = np.stack([(1 - t) * ends[0] + t * ends[1] for t in np.linspace(0, 1, steps)])
-    _write(out, np.concatenate([x, blended[None]]), ["codes", "pixels"], codes=walked, ends=ends)
+    below = "pixels" if plots.is_image(opened.shape) else "values"
+    _write(opened, out, np.concatenate([x, blended[None]]), ["codes", below], codes=walked, ends=ends)
     return x[0]
 
 
@@ -164,12 +164,10 @@ def _decoded(opened: runs.OpenRun, codes: np.ndarray) -> np.ndarray:
     return x.reshape(*codes.shape[:2], *x.shape[1:])
 
 
-def _write(out: Path, x: np.ndarray, rows: list[str], **arrays: np.ndarray) -> None:
+def _write(opened: runs.OpenRun, out: Path, x: np.ndarray, rows: list[str], **arrays: np.ndarray) -> None:
     """Rows of examples [R, T, *shape] as a picture, or as arrays with others beside them."""
     if suffix(out) == ".npz":
         with written(out) as file:
             np.savez(file, allow_pickle=False, x=x, rows=np.array(rows), **arrays)
         return
-    picture = io.BytesIO()
-    plots.examples(x, rows=rows).savefig(picture, format="png", dpi=plots.DPI, metadata={"Software": None})
-    write_atomically(out, picture.getvalue())
+    plots.save(plots.examples(opened.drawable(x), rows=rows, named=opened.columns), out)

@@ -23,6 +23,7 @@ class Rebuilt(NamedTuple):
     data: str
     originals: np.ndarray  # [n, *shape]
     outputs: Mapping[str, np.ndarray]  # [n, *shape] of each run
+    columns: tuple[str, ...] = ()  # of a table, whose values are then in the units of learning
 
 
 class Contents(NamedTuple):
@@ -90,8 +91,8 @@ def _rebuilt(found: Rebuilt) -> Picture:
     cells = np.stack([found.originals, *found.outputs.values()])  # [1 + runs, n, *shape]
     rows, bounds = ["test example", *found.outputs], plots.limits(found.originals)
     names = [name if len(name) <= 24 else f"{name[:11]}…{name[-12:]}" for name in rows]
-    if plots.is_image(found.originals.shape[1:]):
-        draw = partial(plots.examples, cells, bounds, rows=names)
+    if found.columns or plots.is_image(found.originals.shape[1:]):
+        draw = partial(plots.examples, cells, bounds, rows=names, named=found.columns)
     else:
         flat = {"": cells.reshape(-1, *cells.shape[2:])}
         draw = partial(plots.lines, flat, cells.shape[1], bounds, rows=names)

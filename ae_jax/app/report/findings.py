@@ -141,6 +141,11 @@ class Findings(NamedTuple):
     symbols: SymbolFindings | None = None  # of a discrete code
     active: ActiveUnits | None = None  # of sparse codes
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the numbers of an example, for a table."""
+        return tuple((self.settings.get("data_options") or {}).get("columns") or ())
+
 
 def gather(
     title: str,

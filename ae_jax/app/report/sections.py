@@ -50,11 +50,15 @@ def sections(f: Findings) -> list[Section]:
     """The report's pictures by section; each is made when it is iterated over."""
     seeds = f.results.get("seeds") or [0]
     of = f"Of seed {seeds[0]}, on the test set." if len(seeds) > 1 else "On the test set."
+    units = (
+        "Values are in the units of learning; a heat map has a row for each column of the table." if f.columns else ""
+    )
+    of = f"{of} {units}".strip()
     curves = "Mean over the seeds at each epoch, the 95% interval of that mean shaded." if len(seeds) > 1 else ""
     return [
         Section("Learning", curves, _learning(f)),
         Section("Reconstruction", of, _reconstruction(f)),
-        Section("Samples", "", _samples(f)),
+        Section("Samples", units, _samples(f)),
         Section("The code", of, _code(f)),
         Section("Symbols", of, _symbols(f)),
         Section("Active units", of, _active(f)),
@@ -111,7 +115,7 @@ def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
     image = plots.is_image(shape)
     bounds = plots.limits(f.originals)
     scale = "" if bounds == (0.0, 1.0) or not image else f" Mid-grey is zero; black and white are ∓{bounds[1]:.3g}."
-    how = "above" if image else "under"
+    how = "above" if image else "beside" if f.columns else "under"
     if f.codeless:
         caption = (
             f"Test examples, drawn at random, {how} the predictions of each of their numbers from those before it in "
@@ -120,11 +124,12 @@ def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
     elif f.corrupted is None:
         caption = f"Test examples, drawn at random, {how} their reconstructions from the codes."
     else:
+        where = "below" if image else "beside" if f.columns else "over"
         caption = (
-            f"Test examples, drawn at random; the same, corrupted as in training; and {'below' if image else 'over'} "
-            "them the reconstructions of the corrupted ones. Look for what they lose, and what they invent."
+            f"Test examples, drawn at random; the same, corrupted as in training; and {where} them the reconstructions "
+            "of the corrupted ones. Look for what they lose, and what they invent."
         )
-    draw = partial(plots.reconstructions, f.originals, made, f.corrupted, bounds)
+    draw = partial(plots.reconstructions, f.originals, made, f.corrupted, bounds, f.columns)
     yield Picture("reconstructions", draw, caption + scale)
     clean = "" if f.corrupted is None else " The inputs here are clean."
     draw = partial(
@@ -133,6 +138,7 @@ def _reconstruction(f: Findings) -> Iterator[Picture | Listing]:
         {name: group.reconstructions for name, group in f.ranked.items()},
         {name: errors[group.indices] for name, group in f.ranked.items()},
         bounds,
+        f.columns,
     )
     yield Picture(
         "worst_median_best",
@@ -208,9 +214,13 @@ def _of_samplers(f: Findings, compared: Compared) -> Iterator[Picture | Listing]
         cells = np.stack(list(compared.pictures.values()))
         image = plots.is_image(cells.shape[2:])
         draw = partial(
-            plots.examples, cells, plots.limits(f.originals) if image else None, rows=list(compared.pictures)
+            plots.examples,
+            cells,
+            plots.limits(f.originals) if image else None,
+            rows=list(compared.pictures),
+            named=f.columns,
         )
-        order = "" if image else f" From the top: {', '.join(compared.pictures)}."
+        order = "" if image or f.columns else f" From the top: {', '.join(compared.pictures)}."
         yield Picture(
             "samplers",
             draw,
@@ -239,7 +249,7 @@ def _drawn(f: Findings) -> Iterator[Picture | Listing]:
     bounds = plots.limits(f.originals) if plots.is_image(f.samples.shape[1:]) else None
     yield Picture(
         "samples",
-        partial(plots.examples, cells, bounds),
+        partial(plots.examples, cells, bounds, named=f.columns),
         f"New examples. {_origin(f)}. Look for variety and for shapes that belong to no class; compare with the test "
         "examples above.",
     )
@@ -264,12 +274,12 @@ def _code(f: Findings) -> Iterator[Picture | Listing]:
         names = plots.axis_names(size)
         ends = [plots.number(v, 3) for v in (*f.walk.across, *f.walk.up)]
         axes = f" From {ends[0]} (left) to {ends[1]} (right)" + (
-            f", {ends[2]} (bottom) to {ends[3]} (top)" * (size > 1)
+            f", {ends[2]} (bottom) to {ends[3]} (top)" * (size > 1 and not f.columns)
         )
         axes = "" if plots.is_image(f.originals.shape[1:]) else f"{axes}."  # a picture of images has them on its axes
         yield Picture(
             "walk",
-            partial(plots.walk, f.walk.pictures, f.walk.across, f.walk.up, names, bounds),
+            partial(plots.walk, f.walk.pictures, f.walk.across, f.walk.up, names, bounds, f.columns),
             f"A walk in equal steps over {what}, from the 2nd to the 98th percentile of the test set's codes, decoded."
             f"{axes} Neighbours should change smoothly; blurred or broken cells lie where there are no data.",
         )
@@ -319,15 +329,16 @@ def _units(f: Findings) -> Iterator[Picture | Listing]:
     bounds = plots.limits(f.originals)
     if f.traversals is not None and not f.vocabulary:
         t = f.traversals
-        order = "" if image else f" From the top: {', '.join(f'unit {u}' for u in t.units)}."
+        order = "" if image or f.columns else f" From the top: {', '.join(f'unit {u}' for u in t.units)}."
         names = [f"{u}: {plots.number(w, 2)}" for u, w in zip(t.units, t.weights, strict=True)]
         unit = " (in nats)" if t.by == "KL" else ""
         yield Picture(
             "traversals",
-            partial(plots.examples, t.pictures, bounds if image else None, rows=names),
-            "Traversals: each row moves one unit of a typical code, by two deviations to both sides of its mean. "
-            f"{len(t.units)} of {f.codes.shape[1]} units, in the order of their {t.by}{unit}.{order} "
-            "A row that hardly changes is of a unit that the decoder ignores.",
+            partial(plots.examples, t.pictures, bounds if image else None, rows=names, named=f.columns),
+            f"Traversals: each {'panel' if f.columns else 'row'} moves one unit of a typical code, by two deviations "
+            f"to both sides of its mean. {len(t.units)} of {f.codes.shape[1]} units, in the order of their "
+            f"{t.by}{unit}.{order} "
+            "One that hardly changes is of a unit that the decoder ignores.",
         )
     if f.components is not None and not f.vocabulary:
         c = f.components
@@ -335,11 +346,12 @@ def _units(f: Findings) -> Iterator[Picture | Listing]:
         rows = -(-len(c.pictures) // wide)
         blank = np.full((rows * wide - len(c.pictures), *c.pictures.shape[1:]), bounds[1])
         cells = np.concatenate([c.pictures, blank]).reshape(rows, wide, *c.pictures.shape[1:])
+        cells = c.pictures[None] if f.columns else cells
         told = [f"{share:.1%}" for share in c.shares]
         notes = [told[i : i + wide] for i in range(0, len(told), wide)]
         yield Picture(
             "components",
-            partial(plots.examples, cells, bounds if image else None, notes=notes, group=1),
+            partial(plots.examples, cells, bounds if image else None, notes=notes, group=1, named=f.columns),
             f"The prior's components: {len(c.pictures)} of {c.number}, as decoded centres. "
             f"Share of test examples that belong to each{', written below' if image else ''}: the most used first"
             + ("." if image else f", {', '.join(told[:10])}."),
@@ -388,7 +400,13 @@ def _symbols(f: Findings) -> Iterator[Picture | Listing]:
         told += ":"
     yield Picture(
         "symbol_use",
-        partial(plots.examples, cells, bounds, rows=[f"{u.symbol} at {u.place}, {u.share:.0%}" for u in uses]),
+        partial(
+            plots.examples,
+            cells,
+            bounds,
+            rows=[f"{u.symbol} at {u.place}, {u.share:.0%}" for u in uses],
+            named=f.columns,
+        ),
         f"{told} test examples that have it there, with their part of the test set. Look for what the examples of a "
         "row have in common.",
     )
@@ -491,7 +509,7 @@ def _features(f: Findings) -> Iterator[Picture | Listing]:
     scale = " Each is scaled by itself, mid-grey is zero." if image else " Each is scaled by itself."
     yield Picture(
         "features",
-        partial(plots.features, f.features),
+        partial(plots.features, f.features, f.columns if dense else ()),
         f"{what if dense else 'The kernels of the first convolution'}; {shown}.{scale} "
         f"{strokes}What looks like noise has learned little.",
     )
