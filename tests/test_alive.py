@@ -257,6 +257,7 @@ def test_samples_are_of_the_key_that_is_asked(monkeypatch, tmp_path):
         in_data_units=algorithm,
         params={},
         sources=[],
+        columns=(),
         settings=SimpleNamespace(data="digits", algorithm="vae"),
     )
     monkeypatch.setattr(runs, "open_run", lambda workdir, seed: opened)

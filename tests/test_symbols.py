@@ -95,6 +95,7 @@ def opened(monkeypatch, tmp_path):
             in_data_units=algorithm,
             params=params,
             settings=settings,
+            columns=(),
             seed=0,
             epoch=3,
             shape=(4, 4, 1),
