@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import sklearn.datasets
-from study import Run, experiment, panels
+from study import Run, experiment, seeds_of_arms
 
 from ae_jax import core, networks
 from ae_jax.algorithms import autoencoder, vae
@@ -52,19 +52,6 @@ def recipe(steps: int, batch_size: int, hidden: int, latents: int):
         return found
 
     return whole
-
-
-def picture(metrics, tables, arms):
-    """The area under the curve of each seed and arm, a panel a table."""
-    figure, all_axes = panels(11, 3.2, 1, len(tables), sharey=True, squeeze=False)
-    for axes, table in zip(all_axes[0], tables, strict=True):
-        for place, arm in enumerate(arms):
-            values = metrics[f"{arm}, {table}, AUC, %"]
-            axes.plot(values, np.full(len(values), -place), "o", markersize=3, alpha=0.5, color=f"C{place}")
-            axes.plot([np.mean(values)], [-place], "|", markersize=16, color="black")
-        axes.set(title=table, xlabel="area under the ROC curve, %", yticks=-np.arange(len(arms)), yticklabels=arms)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
 
 
 @experiment(
@@ -109,4 +96,4 @@ def main(
         for arm, scores in found.items():
             areas = [100 * anomaly.auc(of, which) for of, which in zip(scores, odd, strict=True)]
             run.metrics[f"{arm}, {table}, AUC, %"] = np.array(areas)
-    return lambda: picture(run.metrics, tables, arms)
+    return lambda: seeds_of_arms(run.metrics, tables, arms, "AUC, %", "area under the ROC curve, %")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import sklearn.datasets
-from study import Run, experiment, panels
+from study import Run, experiment, seeds_of_arms
 
 from ae_jax import core, networks
 from ae_jax.algorithms import autoencoder, vae
@@ -70,19 +70,6 @@ def baselines(train: np.ndarray, test: np.ndarray, missing: np.ndarray) -> dict[
         return {name: made.fit(train).transform(holes) for name, made in makers.items()}
 
 
-def picture(metrics, tables, arms):
-    """The error of each seed and arm, a panel a table."""
-    figure, all_axes = panels(11, 3.2, 1, len(tables), sharey=True, squeeze=False)
-    for axes, table in zip(all_axes[0], tables, strict=True):
-        for place, arm in enumerate(arms):
-            values = metrics[f"{arm}, {table}, error"]
-            axes.plot(values, np.full(len(values), -place), "o", markersize=3, alpha=0.5, color=f"C{place}")
-            axes.plot([np.mean(values)], [-place], "|", markersize=16, color="black")
-        axes.set(title=table, xlabel="error, standard deviations", yticks=-np.arange(len(arms)), yticklabels=arms)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
 @experiment(
     title="A fifth of the values of three tables, hidden and filled in",
     source="Rezende, Mohamed and Wierstra (2014), ICML, arXiv:1401.4082",
@@ -129,4 +116,4 @@ def main(
         for arm, filled in found.items():
             errors = [np.square((f - x)[hole]).mean() ** 0.5 for f, (_, x, hole) in zip(filled, parts, strict=True)]
             run.metrics[f"{arm}, {table}, error"] = np.array(errors)
-    return lambda: picture(run.metrics, tables, arms)
+    return lambda: seeds_of_arms(run.metrics, tables, arms, "error", "error, standard deviations")

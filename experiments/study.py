@@ -457,6 +457,19 @@ def panels(width: float, height: float, *shape: int, **how: Any) -> tuple[Any, A
     return figure, figure.subplots(*shape, **how)
 
 
+def seeds_of_arms(metrics: Mapping[str, Any], tables: Sequence[str], arms: Sequence[str], of: str, label: str) -> Any:
+    """A panel a table: the metric "ARM, TABLE, OF" of each seed as a point, and the mean over seeds as a line."""
+    figure, all_axes = panels(11, 3.2, 1, len(tables), sharey=True, squeeze=False)
+    for axes, table in zip(all_axes[0], tables, strict=True):
+        for place, arm in enumerate(arms):
+            values = metrics[f"{arm}, {table}, {of}"]
+            axes.plot(values, np.full(len(values), -place), "o", markersize=3, alpha=0.5, color=f"C{place}")
+            axes.plot([np.mean(values)], [-place], "|", markersize=16, color="black")
+        axes.set(title=table, xlabel=label, yticks=-np.arange(len(arms)), yticklabels=arms)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def scattered(axes: Any, points: Any, labels: Any, names: Sequence[str] = (), size: float = 3, **how: Any) -> None:
     """Points [N, 2 or more] by their first two coordinates, coloured by label [N], whose names the legend gives."""
     labels = np.asarray(labels)

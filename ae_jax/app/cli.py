@@ -574,7 +574,7 @@ def version() -> None:
     print(f"ae-jax {__version__}")
     try:
         about = provenance.circumstances()
-    except (RuntimeError, AssertionError) as error:  # of JAX, for a platform that it is told to use and does not find
+    except (RuntimeError, AssertionError) as error:  # JAX does not find the platform of JAX_PLATFORMS
         raise RunError(f"JAX finds no device: {as_line(error) or os.environ.get('JAX_PLATFORMS', '')}") from None
     for name, number in about["versions"].items():
         print(f"{name} {number}")

@@ -125,8 +125,9 @@ class Sentence(NamedTuple):
 
 
 def course(losses: Sequence[float | None], most: int = 0, best: int = 0) -> Sentence | None:
-    """On the training loss of each epoch: falling, rising or converged. `most` epochs were asked for; after early
-    stopping `best` is the epoch that was kept.
+    """Says whether the training loss of the epochs falls, rises or has converged.
+
+    `most` is the number of epochs of the settings. `best` is the epoch that early stopping kept.
     """
     values = np.asarray([v for v in losses if v is not None], np.float64)
     if len(values) < most:

@@ -1,4 +1,4 @@
-"""Features of a stated extractor, by which samples are compared with examples; and the work of drawing samples."""
+"""Metrics of samples: an extractor's features of samples and of examples are compared. The cost of drawing samples."""
 
 import warnings
 import zlib

@@ -21,7 +21,7 @@ from . import devices
 from .run_folder import Folder, append
 
 LogName = Literal["csv", "tensorboard"]
-TIMES = 20  # epochs of a run with pictures and histograms, besides the first and the last
+TIMES = 20  # a run logs pictures and histograms at so many epochs, at the first and at the last
 SHOWN = 16  # examples of a picture, and units with a histogram of their own
 CODED = 1000  # examples, at most, whose codes are counted
 

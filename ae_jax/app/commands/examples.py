@@ -19,7 +19,7 @@ AT_ONCE = 10_000  # examples that are read of a stream at once
 
 
 class Examples(NamedTuple):
-    """Examples, with names and labels by which their codes are identified."""
+    """Examples, their names and their labels."""
 
     x: np.ndarray  # [N, *shape], in the units of the run's data
     names: list[str]  # [N]: a file, or a row of one

@@ -113,7 +113,7 @@ def load_streams(settings: Settings, standard: data.Standard | None = None) -> S
 
 
 def of_table(settings: Settings, dataset: data.Dataset) -> Settings:
-    """The settings with the range, columns and classes of a table, by which later inputs are read; others as given."""
+    """The settings with a table's range, columns and classes. Later inputs are read with them. No table: as given."""
     if not dataset.columns:
         return settings
     kept = {k: v for k, v in settings.data_options.items() if k != "drop"}

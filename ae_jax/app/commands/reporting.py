@@ -38,9 +38,9 @@ def write_report(folder: run_folder.Folder, algorithm: Algorithm, params: Params
 
 
 def last_alike(folder: run_folder.Folder, most: int = 100) -> tuple[str, dict[str, Any]] | None:
-    """The name and the results of the newest other run beside this one with the same settings, whatever its seeds.
+    """The name and the results of the newest other run in the parent folder with the same settings.
 
-    It is sought among the newest `most` runs.
+    Seeds may differ. Only the newest `most` runs are looked at.
     """
     alike = lambda other: {k: v for k, v in other.config()["settings"].items() if k != "seeds"}
     found = [
