@@ -92,14 +92,18 @@ DISENTANGLEMENT = (
     Row("udr", (ON_FACTORS + "udr",)),
     Row(
         "unsupervised_metrics",
-        ("evaluation.aggregate.gaussian_total_correlation",),
-        "without the Wasserstein correlation and the units' mutual information",
+        (
+            "evaluation.aggregate.gaussian_total_correlation",
+            "evaluation.aggregate.gaussian_wasserstein_correlation",
+            ON_FACTORS + "shared_information",
+        ),
+        "there the Wasserstein correlation is also given undivided by the trace",
     ),
     Row("downstream_task", ("evaluation.probes.linear_probe", "evaluation.probes.knn_accuracy"), "one label at a time"),
-    Row("irs"),
+    Row("irs", (ON_FACTORS + "irs",), "its `num_active_dims` is a sum of codes, not a count"),
     Row("unified_scores"),
     Row("strong_downstream_task"),
-    Row("reduced_downstream_task"),
+    Row("reduced_downstream_task", (ON_FACTORS + "reduced_informativeness",), "R^2 of regressors; there classifiers"),
     Row("fairness"),
 )
 SAELENS = (

@@ -83,6 +83,22 @@ def test_the_total_correlation_of_a_gaussian():
             aggregate.gaussian_total_correlation(np.where(z == z[0, 0], value, z))
 
 
+def test_the_wasserstein_correlation_of_a_gaussian():
+    z = RNG.normal(size=(500, 2))
+    z = np.linalg.solve(np.linalg.cholesky(np.cov(z, rowvar=False)), (z - z.mean(0)).T).T
+    of = aggregate.gaussian_wasserstein_correlation
+    mixed = z @ np.linalg.cholesky([[1, 0.6], [0.6, 1]]).T
+    exact = 2 - np.sqrt(1.6) - np.sqrt(0.4)  # the eigenvalues of the correlation matrix are 1.6 and 0.4
+    assert of(mixed) == pytest.approx(exact, abs=1e-12)
+    assert of(7 * mixed + 3) == pytest.approx(exact, abs=1e-12)
+    assert of(np.c_[mixed, np.full(500, 2.0)]) == pytest.approx(exact, abs=1e-12)
+    assert of(z) == pytest.approx(0, abs=1e-12)
+    assert of(np.c_[z[:, 0], z[:, 0]]) == pytest.approx(2 - np.sqrt(2), abs=1e-7)  # singular: one number twice
+    assert of(np.ones((9, 3))) == 0
+    with pytest.raises(ValueError, match="1 of the 1000 values of codes are NaN or infinite"):
+        of(np.where(z == z[0, 0], np.nan, z))
+
+
 def test_the_correlation_of_no_more_codes_than_units_is_singular():
     codes = np.random.default_rng(0).normal(size=(6, 6))
     assert np.isnan(aggregate.gaussian_total_correlation(codes[:5]))

@@ -20,6 +20,8 @@ YARDSTICKS = {
     "sap": lambda z: disentanglement.sap(z, FACTORS),
     "modularity": lambda z: disentanglement.modularity(z, FACTORS),
     "explicitness": lambda z: disentanglement.explicitness(z, FACTORS, 0),
+    "irs": lambda z: disentanglement.irs(z, FACTORS),
+    "reduced": lambda z: disentanglement.reduced_informativeness(z, FACTORS, 0),
 }
 TABLE = [  # the factors as codes; the range of random rotations of them; noise, whose value is not always 0
     ("mig", 0.896, (0.02, 0.2), 0.000),
@@ -29,6 +31,8 @@ TABLE = [  # the factors as codes; the range of random rotations of them; noise,
     ("sap", 1, (0.1, 0.45), 0.0),
     ("modularity", 1, (0.7, 0.95), 0.66),
     ("explicitness", 0.92, (0.8, 0.95), 0.0),
+    ("irs", 1, (0.35, 0.6), 0.39),
+    ("reduced", -0.04, (0.3, 0.7), -0.03),
 ]
 
 
@@ -99,6 +103,44 @@ def test_still_units_have_no_vote():
     assert disentanglement.factor_vae_score(0 * known, FACTORS, 0) == 0
 
 
+def test_a_units_moves_by_hand():
+    factor, other = np.repeat([0, 1], 4), np.tile([0, 1], 4)
+    z = np.r_[0.0, 1, 2, 3, 10, 11, 12, 17]
+    # mean 7, furthest 10; about the values' means 1.5 and 12.5 it moves by at most 1.5 and 4.5
+    assert disentanglement.irs(z[:, None], factor[:, None], 1.0) == pytest.approx(1 - 3 / 10)
+    moved = 1 - np.mean([max(abs(z[i::2] - z[i::2].mean())) for i in (0, 1)]) / 10
+    assert disentanglement.irs(z[:, None], other[:, None], 1.0) == pytest.approx(moved)
+    both = np.c_[factor, other]
+    assert disentanglement.irs(z[:, None], both, 1.0) == pytest.approx(0.7)  # the better of the two
+    known = np.c_[z, 2.0 * other]  # the second unit is a factor, and its furthest distance is 1
+    assert disentanglement.irs(known, both, 1.0) == pytest.approx((10 * 0.7 + 1) / 11)
+    assert disentanglement.irs(np.c_[z, 0 * z], both, 1.0) == pytest.approx(0.7)
+    assert disentanglement.irs(0 * known, both) == 0
+    assert disentanglement.irs(-3 * z[:, None] + 5, both) == pytest.approx(disentanglement.irs(z[:, None], both))
+
+
+def test_a_unit_that_repeats_another_tells_what_is_left():
+    some, factors = TRUTH[:400, :2], FACTORS[:400, :2]
+    alone = disentanglement.reduced_informativeness(some, factors, 0, trees=20)
+    twice = np.c_[some, 2 - some]
+    assert alone < 0.05
+    assert disentanglement.reduced_informativeness(twice, factors, 0, trees=20) > 0.9
+    assert disentanglement.reduced_informativeness(twice, factors, 0, trees=20, dropped=2) < 0.05
+    with pytest.raises(ValueError, match="dropped is 2, and the codes have 2 units: leave at least one"):
+        disentanglement.reduced_informativeness(some, factors, 0, dropped=2)
+
+
+def test_units_share_the_information_that_they_have_in_common():
+    levels = FACTORS[:, :2].astype(float)
+    shared = disentanglement.shared_information(np.c_[levels[:, 0], 1 - levels[:, 0], levels[:, 1]])
+    of = lambda a, b: mutual_info_score(FACTORS[:, a], FACTORS[:, b])
+    assert shared == pytest.approx((of(0, 0) + 2 * of(0, 1)) / 3)  # three pairs, of which one is the same twice
+    apart = np.random.default_rng(3).random((N, 3))  # the bias of the estimate is all that they share
+    assert disentanglement.shared_information(apart) == pytest.approx(19**2 / (2 * N), rel=0.1)
+    assert disentanglement.shared_information(TRUTH @ ROTATIONS[0]) > 2 * disentanglement.shared_information(NOISE)
+    assert np.isnan(disentanglement.shared_information(NOISE[:, :1]))
+
+
 def test_noise_beside_true_factors_does_not_look_modular():
     assert disentanglement.modularity(np.c_[TRUTH, NOISE], FACTORS) > 0.98  # unweighted: 0.83
 
@@ -114,6 +156,8 @@ def test_levels_may_be_any_numbers():
 def test_factors_whose_values_do_not_recur_or_vary_are_refused():
     with pytest.raises(ValueError, match="a factor has 10000 levels in 10000 examples"):
         disentanglement.factor_vae_score(TRUTH, NOISE, 0)
+    with pytest.raises(ValueError, match="a factor has 10000 levels in 10000 examples"):
+        disentanglement.irs(TRUTH, NOISE)
     with pytest.raises(ValueError, match="none of 2 factors varies"):
         disentanglement.dci(TRUTH, np.zeros((N, 2)), 0)
     with pytest.raises(ValueError, match="give at least 8"):
@@ -129,7 +173,7 @@ def test_the_battery_has_what_fits_and_says_what_it_leaves_out():
     found = disentanglement.battery(TRUTH[:300, :2], some, some[:, 0], 0)
     assert {name.partition(" (")[0] for name in found} == {
         *("mig", "modularity", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness"),
-        *("factor_vae_score", "beta_vae_score", "explicitness"),
+        *("factor_vae_score", "beta_vae_score", "explicitness", "irs"),
     }
     assert found["sap (correlation)"] == disentanglement.sap(TRUTH[:300, :2], some[:, 1:])  # labels have no order
     assert all(better(name) == "higher" and describe(name) for name in found)
@@ -167,8 +211,8 @@ def test_codes_and_factors_that_are_not_finite_are_refused(value):
     few = slice(300)
     broken, factors = TRUTH[few].copy(), FACTORS[few].astype(float)
     broken[3, 1] = value
-    for name in ("mig", "modularity", "sap", "dci", "factor_vae_score", "beta_vae_score", "explicitness"):
-        seed = () if name in ("mig", "modularity", "sap") else (0,)
+    for name in ("mig", "modularity", "sap", "irs", "dci", "factor_vae_score", "beta_vae_score", "explicitness"):
+        seed = () if name in ("mig", "modularity", "sap", "irs") else (0,)
         measure = getattr(disentanglement, name)
         with pytest.raises(ValueError, match="1 of the 1500 values of codes are NaN or infinite"):
             measure(broken, factors, *seed)
@@ -195,10 +239,12 @@ def test_codes_and_factors_that_are_not_finite_are_refused(value):
         ("beta_vae_score", {"scored": True}, "scored is True;"),
         ("beta_vae_score", {"pairs": 0}, "pairs is 0;"),
         ("explicitness", {"examples": 3}, "examples is 3; it must be a whole number, at least 4"),
+        ("reduced_informativeness", {"dropped": 0}, "dropped is 0; it must be a whole number, at least 1"),
+        ("irs", {"quantile": 1.5}, "quantile is 1.5; it must be a fraction between 0 and 1"),
     ],
 )
 def test_numbers_that_give_no_score_are_refused(measure, options, told):
-    seed = {} if measure in ("mig", "modularity") else {"seed": 0}
+    seed = {} if measure in ("mig", "modularity", "irs") else {"seed": 0}
     with pytest.raises(ValueError, match=told):
         getattr(disentanglement, measure)(TRUTH[:300], FACTORS[:300], **seed, **options)
 

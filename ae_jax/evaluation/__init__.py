@@ -123,6 +123,9 @@ METRICS: dict[str, Metric] = {
     ),
     "modularity": Metric("how far each code unit tells of one factor alone; about 0.66 for noise", "higher"),
     "explicitness": Metric("2 AUC - 1 of the factors' levels by softmax regression of codes; 0 for noise", "higher"),
+    "irs": Metric(
+        "how little each code unit moves while the factor that is best for it is held; above 0 for noise", "higher"
+    ),
     "udr": Metric("how far the code units of all seeds are the same, in any order: one number of them", "higher"),
     "symbols_used": Metric("count of symbols that stand for some part of a test example"),
     "perplexity": Metric("exp of the entropy of the symbols' frequencies over the whole test set"),

@@ -71,3 +71,21 @@ def gaussian_total_correlation(codes: Array | np.ndarray) -> float:
     if len(codes) <= moving.shape[1]:
         return float("nan")
     return float(-0.5 * np.linalg.slogdet(np.corrcoef(moving, rowvar=False))[1])
+
+
+def gaussian_wasserstein_correlation(codes: Array | np.ndarray) -> float:
+    """W2^2 of a Gaussian with the covariance S of the codes from the product of its marginals, over the trace of S.
+
+    2 - 2 tr((D^(1/2) S D^(1/2))^(1/2)) / tr S with D the diagonal of S: 0 for units without correlation, and finite
+    where S is singular, unlike the total correlation. Locatello et al. (2019), arXiv:1811.12359. It is 0 for units
+    that do not vary. Raises ValueError for codes that are not finite.
+    """
+    check_finite(codes=codes)
+    codes = np.asarray(codes, np.float64)
+    covariance = np.cov(codes, rowvar=False, bias=True).reshape(codes.shape[1], -1)
+    variance = np.diag(covariance)
+    if not variance.any():
+        return 0.0
+    root = np.sqrt(variance)
+    common = np.sqrt(np.maximum(np.linalg.eigvalsh(root[:, None] * covariance * root), 0)).sum()
+    return max(float(2 - 2 * common / variance.sum()), 0.0)

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks import check_choice, check_finite, check_whole
+from ..checks import PORTION, check_choice, check_finite, check_whole
 
 BINS = 20  # of a unit's range
+QUANTILE = 0.99  # of the distances that a unit moves
 TREES = 50  # of a boosted regressor
 LARGEST = 500  # units times factors with which trees and regressions take seconds
 FEWEST = 100  # examples from which trees and regressions are worth a number
@@ -173,6 +174,37 @@ def dci(codes: Any, factors: Any, seed: Any, *, trees: int = TREES, examples: in
         examples: at most so many, chosen at random, and at least 8; a quarter of them is held out.
     Raises ValueError for shapes that do not fit, and for fewer than 8 examples.
     """
+    codes, targets, regress = _regressor(codes, factors, seed, trees, examples)
+    fits = [regress(codes, target) for target in targets.T]
+    importance = np.stack([fit[0] for fit in fits], 1)
+    return DCI(_concentration(importance), _concentration(importance.T), float(np.mean([fit[1] for fit in fits])))
+
+
+def reduced_informativeness(
+    codes: Any, factors: Any, seed: Any, *, dropped: int = 1, trees: int = TREES, examples: int = 2_000
+) -> float:
+    """`dci`'s informativeness of codes that lack, for each factor, the `dropped` units that matter most to it.
+
+    Near 0 or below, no other unit tells of a factor; near the whole code's value, others repeat what the unit tells.
+    The trees' importances name the units to remove, one after another. Noise scores 0, too.
+
+    Other arguments and errors are those of `dci`; raises ValueError also if no unit is left.
+    """
+    check_whole(dropped=dropped)
+    codes, targets, regress = _regressor(codes, factors, seed, trees, examples)
+    if dropped >= codes.shape[1]:
+        raise ValueError(f"dropped is {dropped}, and the codes have {codes.shape[1]} units: leave at least one")
+    explained = []
+    for target in targets.T:
+        left = codes
+        for _ in range(dropped):
+            left = np.delete(left, regress(left, target)[0].argmax(), axis=1)
+        explained.append(regress(left, target)[1])
+    return float(np.mean(explained))
+
+
+def _regressor(codes: Any, factors: Any, seed: Any, trees: int, examples: int) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Some codes [n, K], their standardised factors [n, F], and (codes, target) -> (importances [K], held-out R^2)."""
     from sklearn.ensemble import GradientBoostingRegressor
 
     check_whole(trees=trees)
@@ -181,15 +213,14 @@ def dci(codes: Any, factors: Any, seed: Any, *, trees: int = TREES, examples: in
     if len(codes) < 8:
         raise ValueError(f"there are {len(codes)} examples; give at least 8, as a quarter is held out")
     chosen = np.random.default_rng(seed).permutation(len(codes))[:examples]
-    codes, targets = codes[chosen], _standard(factors[chosen])
     seen = len(chosen) * 3 // 4
-    importance, explained = np.zeros((codes.shape[1], factors.shape[1])), []
-    for j, target in enumerate(targets.T):
+
+    def regress(codes: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
         fitted = GradientBoostingRegressor(n_estimators=trees, max_depth=3, random_state=0)
         fitted.fit(codes[:seen], target[:seen])
-        importance[:, j] = fitted.feature_importances_
-        explained.append(fitted.score(codes[seen:], target[seen:]))
-    return DCI(_concentration(importance), _concentration(importance.T), float(np.mean(explained)))
+        return fitted.feature_importances_, fitted.score(codes[seen:], target[seen:])
+
+    return codes[chosen], _standard(factors[chosen]), regress
 
 
 def _concentration(importance: np.ndarray) -> float:
@@ -228,6 +259,48 @@ def _modularity(shared: np.ndarray, entropies: np.ndarray) -> float:
     told = largest > 0
     rest = np.square(shared[told]).sum(1) / np.square(largest[told]) - 1
     return float(np.average(1 - rest / max(shared.shape[1] - 1, 1), weights=largest[told]))
+
+
+def irs(codes: Any, factors: Any, quantile: float = QUANTILE) -> float:
+    """Interventional robustness score: how little each unit moves while one factor, the best for it, is held.
+
+    With factor v_j held at a value, unit c_k moves by the `quantile` of |c_k - E[c_k | v_j]| over the examples of that
+    value; a mean over values, over max |c_k - E c_k|, is d_kj. The score is the mean over units of 1 - min_j d_kj,
+    weighed by max |c_k - E c_k|: it depends on the scales of units. Suter et al. (2019), arXiv:1811.00007, has the
+    maximum in place of the quantile. Noise scores above 0, as few examples of a value reach a unit's extremes.
+
+    Args:
+        codes: [N, K].
+        factors: [N, F], the levels of each factor.
+        quantile: of distances, a fraction.
+    Raises ValueError for shapes that do not fit, for a factor whose values do not recur, and for another quantile. It
+    is 0 where no unit varies.
+    """
+    PORTION.check("quantile", quantile)
+    codes, factors = _varying(codes, factors)
+    _check_recur(factors)
+    furthest = np.abs(codes - codes.mean(0)).max(0)  # [K]
+    codes, furthest = codes[:, furthest > 0], furthest[furthest > 0]
+    if not len(furthest):
+        return 0.0
+    moved = np.zeros((len(furthest), factors.shape[1]))
+    for j, factor in enumerate(factors.T):
+        groups = [codes[factor == value] for value in np.unique(factor)]
+        moved[:, j] = np.mean([np.quantile(np.abs(group - group.mean(0)), quantile, axis=0) for group in groups], 0)
+    return float(np.average(1 - (moved / furthest[:, None]).min(1), weights=furthest))
+
+
+def shared_information(codes: Any, bins: int = BINS) -> float:
+    """The mean over pairs of units of I(c_k; c_l) in nats, of binned codes; NaN for one unit. It needs no factors.
+
+    Independent units have at most about (bins - 1)^2 / 2N, its bias. Locatello et al. (2019),
+    arXiv:1811.12359. Arguments and errors are those of `information`.
+    """
+    codes, _ = _both(codes, np.zeros((len(codes), 1)))
+    check_whole(2, bins=bins)
+    units = binned(codes, bins).T
+    pairs = [mutual_information(units[k], units[n]) for k in range(len(units)) for n in range(k)]
+    return float(np.mean(pairs)) if pairs else float("nan")
 
 
 def explicitness(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) -> float:
@@ -360,6 +433,7 @@ def battery(codes: Any, factors: Any, labels: Any, seed: Any) -> dict[str, float
         found["factor_vae_score"] = factor_vae_score(codes, factors, seed)
         found["beta_vae_score"] = beta_vae_score(codes, factors, seed)
         found["explicitness (softmax)"] = explicitness(codes, factors, seed)
+        found[f"irs (quantile={QUANTILE})"] = irs(codes, factors)
     return found
 
 
@@ -367,9 +441,9 @@ def left_out(units: int, factors: Any) -> str:
     """The scores that `battery` leaves out for codes of so many units, and why; "" for none."""
     factors = np.asarray(factors)
     if why := _too_slow(units, factors):
-        return f"DCI, explicitness and the scores by votes were left out: {why}"
+        return f"DCI, explicitness, IRS and the scores by votes were left out: {why}"
     if not recur(factors):
-        return "explicitness and the scores by votes were left out: they need factors whose values recur"
+        return "explicitness, IRS and the scores by votes were left out: they need factors whose values recur"
     return ""
 
 
@@ -388,14 +462,19 @@ def recur(factors: Any) -> bool:
     return all(2 * len(np.unique(factor)) <= len(factor) for factor in np.asarray(factors).T)
 
 
-def _alike(factors: np.ndarray) -> Iterator[Callable[[np.random.Generator, np.ndarray, int], np.ndarray]]:
-    """For each factor: (rng, examples [M], n) -> n random examples of the level that each of them has, [M, n]."""
+def _check_recur(factors: np.ndarray) -> None:
+    """Raises ValueError for a factor whose values do not recur."""
     if not recur(factors):
         most = max(len(np.unique(factor)) for factor in factors.T)
         raise ValueError(
             f"a factor has {most} levels in {len(factors)} examples, and groups of one level are needed: put its "
             "values in bins first"
         )
+
+
+def _alike(factors: np.ndarray) -> Iterator[Callable[[np.random.Generator, np.ndarray, int], np.ndarray]]:
+    """For each factor: (rng, examples [M], n) -> n random examples of the level that each of them has, [M, n]."""
+    _check_recur(factors)
     for factor in factors.T:
         _, level, count = np.unique(factor, return_inverse=True, return_counts=True)
         order, first = np.argsort(level, kind="stable"), np.cumsum(count) - count
