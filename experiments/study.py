@@ -8,7 +8,7 @@ An experiment is a function `main(run, epochs: int = 10, ...)` under `@experimen
 adds the settings that all have (seeds, seed, full, data, out, runs), and runs it if it stands last in a script. It
 trains its arms by `run.train` or `run.each`, fills `run.metrics` with a value for each seed, or one for all, and
 returns a function that draws its figure. The scaffold computes the differences that are claimed, and writes
-`results/<name>.json`. Nothing here is needed to use the library.
+`results/<name>.json`, that of `--full` to `results/<name>-full.json`. Nothing here is needed to use the library.
 
 Arms train in run folders, `runs/<name>-<checksum of the settings>/<arm>`. The same command continues an experiment that
 was stopped or killed, to the same record. The folders are removed once the record is written.
@@ -135,7 +135,7 @@ class Run:
                 self.earlier += sum(row["seconds"] for row in folder.log())
                 print(f"  going on in {folder.path}; remove it to train anew", flush=True)
             every = max(10, how["epochs"] // 10)
-            return train(algorithm, data, folder=folder, every_epochs=every, **how)
+            return train(algorithm, data, folder=folder, every_epochs=every, every_minutes=2, **how)
 
     def computed(self, stage: str, fn: Callable[..., Any], *args: Any) -> Any:
         """`fn(*args)` of a pure function, such as a mapped recipe; its result is kept in the run's folder.
@@ -193,7 +193,7 @@ def experiment(
         source: the paper.
         seeds: the default number of runs of each arm.
         data: the default of `--data`; None if the experiment has no such setting.
-        full: the settings of `--full`; empty if the experiment has no such flag.
+        full: the values of `--full`, for settings that are not given; empty if the experiment has no such flag.
         published: values to stand beside those of the metrics that are measured, where the settings are the defaults
             or those of `--full`. Values that depend on other settings go to `run.published`.
         claims: metrics said, before the run, to lie above 0, and what that means. A label such as "plain minus sparse,
@@ -221,8 +221,7 @@ def experiment(
         def main(**given: Any) -> dict[str, Any]:
             if unknown := given.keys() - defaults.keys():
                 raise TypeError(f"{name} has no settings {sorted(unknown)}; it has {list(defaults)}")
-            settings = defaults | given
-            settings |= full if settings.get("full") else {}
+            settings = defaults | (dict(full) if given.get("full") else {}) | given
             runs = Path(settings.pop("runs")).expanduser()
             which = json.dumps({k: v for k, v in settings.items() if k != "out"}, sort_keys=True)
             run = Run(name, settings, runs / f"{name}-{zlib.crc32(which.encode()):08x}")
@@ -236,7 +235,7 @@ def experiment(
             run.claims = {of: text for of, text in run.claims.items() if text and (usual or of in run.metrics)}
             words = settings | run.facts
             row = record(
-                name,
+                f"{name}-full" if settings.get("full") else name,
                 run.metrics,
                 title=title.format(**words),
                 source=source,
@@ -253,13 +252,14 @@ def experiment(
             return row
 
         told = ", ".join(f"{k} {v}" for k, v in full.items())
-        full_help = {"full": f"{told}, whatever the other arguments say."} if full else {}
+        full_help = {"full": f"{told}, where no other value is given; writes NAME-full.json."} if full else {}
         said = HELP | full_help | helps(body)
         lines = [f"    {name}: {said[name]}" for name in defaults]
         main.__doc__ = "\n".join([inspect.cleandoc(body.__globals__["__doc__"] or ""), "", "Args:", *lines])
         main.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
         main.__annotations__ = {p.name: p.annotation for p in parameters}
         main.__kwdefaults__ = defaults
+        main.full = dict(full)  # pyright: ignore[reportFunctionMemberAccess]
         main.__module__ = body.__module__
         if body.__module__ == "__main__" and stands_last(body):
             command(main)
@@ -545,6 +545,19 @@ def feature_grid(features: np.ndarray, columns: int = 8) -> np.ndarray:
 # -------------------------------------------------------------------------------- command line and record
 
 
+def at_full_size(main: Any) -> Callable[..., Any]:
+    """An experiment whose defaults are the values of `--full`, so that a flag beside it has its own value."""
+
+    def run(**given: Any) -> Any:
+        return main(**given)
+
+    now = main.full | {"full": True}
+    run.__doc__, run.__annotations__, run.__module__ = main.__doc__, main.__annotations__, main.__module__
+    known = inspect.signature(main).parameters.values()
+    run.__signature__ = inspect.Signature([p.replace(default=now.get(p.name, p.default)) for p in known])  # pyright: ignore[reportFunctionMemberAccess]
+    return run
+
+
 def command(main: Callable[..., Any]) -> None:
     """An experiment as a command: a flag for each keyword argument of `main`, by tyro; a mistake is one sentence.
 
@@ -554,7 +567,7 @@ def command(main: Callable[..., Any]) -> None:
     import tyro
 
     try:
-        tyro.cli(main)
+        tyro.cli(at_full_size(main) if "--full" in sys.argv[1:] else main)
     except KeyboardInterrupt:
         sys.exit("Interrupted; no record was written.")
     except (RunError, ValueError, OSError) as error:

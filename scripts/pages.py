@@ -75,7 +75,7 @@ def gallery() -> str:
     ]
     for e in table.experiments_of(ROOT / "results"):
         published, claims = e.get("published", {}), e.get("claims", {})
-        first = [label for label in (table.LEADS.get(e["name"]),) if label]
+        first = [label for label in (table.LEADS.get(table.source(e)),) if label]
         labels = [*first, *(label for label in table.order(e) if label not in first and label in e["metrics"])][:SHOWN]
         rows = [table.cells(head) for head in table.RESULTS_HEAD]
         for label in labels:
@@ -83,9 +83,17 @@ def gallery() -> str:
             judged = table.verdict(metric["mean"], paper, claims.get(label))
             there = table.plain(paper["value"]) if paper else ""
             rows.append(table.cells((label, there, table.interval(metric), judged)))
-        links = f"[all numbers](../results/README.md#{e['name']}), [experiment](../experiments/{e['name']}.py)"
+        links = f"[all numbers](../results/README.md#{e['name']}), [experiment](../experiments/{table.source(e)}.py)"
         picture = [f"![{e['title']}](../results/{e['picture']})", ""] if "picture" in e else []
-        lines += ["", f"## {e['title']}", "", f"{e['source']}. {len(e['seeds'])} seeds: {links}.", "", *picture, *rows]
+        lines += [
+            "",
+            f"## {e['title']}{table.size(e)}",
+            "",
+            f"{e['source']}. {len(e['seeds'])} seeds: {links}.",
+            "",
+            *picture,
+            *rows,
+        ]
     return "\n".join([*lines, ""])
 
 

@@ -5,7 +5,8 @@ A table lies between two lines, `<!-- NAME -->` and `<!-- /NAME -->`:
 - `members` in README.md: the members of the registry by family, and the experiments that use them; in a page of
   docs/families: the members of that family;
 - `results` in README.md: eight published numbers beside ours (results/<experiment>.json, which experiments/study.py
-  writes); results/README.md is written whole and has every experiment and metric;
+  writes, or that of `--full` where there is one); results/README.md is written whole and has every experiment and
+  metric;
 - `coverage` in docs/coverage.md: other libraries' lists (scripts/peers.py) beside ours, and the members beyond them;
 - `speed` in README.md and `bench` in docs/speed.md: results/bench-*.json, which scripts/bench.py writes.
 
@@ -46,6 +47,7 @@ EIGHT_HEAD = (
     ("---", "---", "--:", "---"),
 )
 FAMILY_HEAD = (("family", "members", "experiments"), ("---", "---", "---"))
+FULL = "-full"
 MISSED = 2  # claims and tolerances that were missed, by name; the page of all metrics has every one
 LEADS = {  # the metric that stands for an experiment, where the first with a published value or claim is a baseline's
     "clustering": "DEC, accuracy, %",
@@ -130,6 +132,16 @@ def verdict(mean: float, paper: dict[str, Any] | None, claim: dict[str, Any] | N
     return f"✗ **{off:+.3g}**, tolerance {plain(tolerance)}"
 
 
+def source(experiment: dict[str, Any]) -> str:
+    """The name of the file in experiments/ that wrote a record: `--full` writes NAME-full."""
+    return experiment["name"].removesuffix(FULL)
+
+
+def size(experiment: dict[str, Any]) -> str:
+    """What tells the record of `--full` from the quick one of the same title."""
+    return " (`--full`)" if experiment["name"].endswith(FULL) else ""
+
+
 def order(experiment: dict[str, Any]) -> list[str]:
     """Its metrics: the published and the claimed first, each as it came."""
     published, claims = experiment.get("published", {}), experiment.get("claims", {})
@@ -153,31 +165,31 @@ def overview(experiments: list[dict[str, Any]]) -> list[str]:
     rows = [cells(head) for head in OVERVIEW_HEAD]
     for e in experiments:
         published, known = e.get("published", {}), checks(e)
-        label = next((p for p in (LEADS.get(e["name"]), *published) if p in e["metrics"]), order(e)[0])
+        label = next((p for p in (LEADS.get(source(e)), *published) if p in e["metrics"]), order(e)[0])
         paper = published.get(label)
         there = plain(paper["value"]) if paper else ""
         failed = [f"✗ {label}" for label, holds in known.items() if holds is False]
         more = f" and {len(failed) - MISSED} more" if len(failed) > MISSED else ""
         missed = "; ".join(failed[:MISSED]) + more
         held = f"{sum(map(bool, known.values()))} of {len(known)}" if known else ""
-        links = f"[numbers](#{e['name']}), [experiment](../experiments/{e['name']}.py)"
+        links = f"[numbers](#{e['name']}), [experiment](../experiments/{source(e)}.py)"
         links += f", [picture]({e['picture']})" if "picture" in e else ""
         cost = f"{len(e['seeds'])} in {number(e['seconds'] / 60, 1)} min"
-        what = f"**{e['title']}**: {label}"
+        what = f"**{e['title']}**{size(e)}: {label}"
         ours = interval(e["metrics"][label]) if label in e["metrics"] else "not measured"
         rows.append(cells((what, there, ours, f"{held}<br>{missed}" if missed else held, cost, links)))
     return rows
 
 
 def eight(experiments: list[dict[str, Any]]) -> list[str]:
-    """README's results: published values of eight experiments, and ours."""
-    known = {e["name"]: e for e in experiments}
+    """README's results: published values of eight experiments, and ours, by `--full` where that has been run."""
+    known = {source(e): e for e in experiments}  # the record of --full comes after the quick one
     rows = [cells(head) for head in EIGHT_HEAD]
     for name, label in EIGHT.items():
         if name in known:
             e = known[name]
             paper = e["published"][label]
-            what = f"[{name}](experiments/{name}.py): {label}"
+            what = f"[{name}](experiments/{name}.py){size(e)}: {label}"
             rows.append(cells((paper["where"], what, plain(paper["value"]), interval(e["metrics"][label]))))
     return rows
 
@@ -290,10 +302,10 @@ def section(e: dict[str, Any]) -> list[str]:
         ours = interval(metric) if metric else "not measured"
         rows.append(cells((label, there, ours, verdict(metric["mean"], paper, claims.get(label)) if metric else "")))
     cost = f"{len(e['seeds'])} seeds, {number(e['seconds'] / 60, 1)} minutes on {e['device']}"
-    links = f"[experiment](../experiments/{name}.py), [numbers]({name}.json)"
+    links = f"[experiment](../experiments/{source(e)}.py), [numbers]({name}.json)"
     picture = ["", f"![{e['title']}]({e['picture']})"] if "picture" in e else []
     notes = [f"- {note}" for note in e.get("notes", ())]
-    head = ["", f"## {name}", "", f"**{e['title']}**. {e['source']}. {cost}: {links}.", ""]
+    head = ["", f"## {name}", "", f"**{e['title']}**{size(e)}. {e['source']}. {cost}: {links}.", ""]
     return [*head, *rows, *([""] if notes else []), *notes, *picture]
 
 
@@ -467,10 +479,11 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
 
 
 def experiments_of(results: Path) -> list[dict[str, Any]]:
-    """The records of experiments in a folder, by name."""
+    """The records of experiments in a folder, by name; that of `--full` after the quick one."""
     other = {file for kind in ("bench", "streaming", "growth") for file in results.glob(f"{kind}-*.json")}
     other |= {results / f"{name}.json" for name in ("members", "mutation", "trials")}
-    return read(sorted(set(results.glob("*.json")) - other))
+    files = set(results.glob("*.json")) - other
+    return read(sorted(files, key=lambda file: (file.stem.removesuffix(FULL), file.stem)))
 
 
 def full(results: Path) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ae_jax.xla import draws
-from ae_jax.xla.barriers import materialize, materialize_gradient
+from ae_jax.xla.barriers import materialize, materialize_draws, materialize_gradient
 
 pytestmark = pytest.mark.optimised  # bits
 
@@ -99,7 +99,7 @@ def test_more_numbers_than_counters_are_refused():
         jax.jit(lambda key: draws.uniform(key, (2**17, 2**16))).lower(KEY)
 
 
-@pytest.mark.parametrize("same", [materialize, materialize_gradient])
+@pytest.mark.parametrize("same", [materialize, materialize_gradient, materialize_draws])
 def test_barriers_are_the_identity_with_every_derivative(same):
     x, t = jnp.asarray([[1.0, 2.0], [3.0, 4.0]]), jnp.asarray([[0.5, 0.0], [1.0, 2.0]])
     value, tangent = jax.jvp(same, (x,), (t,))

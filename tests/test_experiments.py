@@ -341,8 +341,10 @@ def test_settings_are_an_experiments_own_and_those_of_all(tmp_path):
         run.facts = {"found": 7}
 
     where = {"out": str(tmp_path), "runs": str(tmp_path / "runs")}
-    row = main(full=True, units=4, **where)
+    assert main(full=True, units=4, **where)["settings"]["units"] == 4  # a value that is given comes before --full's
+    row = main(full=True, **where)
     assert row["title"] == "9 units, mnist, 7"
+    assert {file.name for file in tmp_path.glob("*.json")} == {"test_experiments-full.json"}
     own = {"units": 9, "rate": 0.5, "full": True, "data": "mnist", "out": str(tmp_path)}
     assert list(row["settings"].items()) == list(({"seeds": 2, "seed": 0} | own).items())
     assert row["metrics"]["more minus error"]["values"] == [8.0, 8.0]

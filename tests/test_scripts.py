@@ -303,6 +303,79 @@ def test_an_experiment_that_is_not_there_runs_nothing(laboratory):
     assert not done.stdout
 
 
+# ------------------------------------------------------------------------------ records of the papers' sizes
+
+STAND_IN = """
+import json, sys, time
+from pathlib import Path
+
+def main(): ...
+main.__kwdefaults__ = {"seeds": 3, "epochs": 2, "out": "results", "runs": "runs"} | FLAG
+main.full = FULL
+
+if __name__ == "__main__":
+    out, runs = (Path(sys.argv[sys.argv.index(name) + 1]) for name in ("--out", "--runs"))
+    (runs / "NAME-1").mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end: time.sleep(0.01)
+    settings = main.__kwdefaults__ | main.full | ({"full": True} if "--full" in sys.argv else {})
+    file = out / ("NAME-full.json" if "--full" in sys.argv else "NAME.json")
+    file.write_text(json.dumps({"settings": settings, "seeds": [0], "seconds": 60, "commit": None}))
+    (runs / "NAME-1").rmdir()
+"""
+
+
+@pytest.fixture
+def records(tmp_path, monkeypatch):
+    """scripts/records.py over stand-ins of experiments: one fails, and one takes an hour."""
+    module = script("records")
+    for folder in ("experiments", "results"):
+        (tmp_path / folder).mkdir()
+    for name, full, wait in (("quick_one", {"epochs": 9}, "0"), ("plain_one", {}, "0"), ("slow_one", {}, "3600")):
+        text = STAND_IN.replace("NAME", name).replace("WAIT", wait).replace("FULL", repr(full))
+        text = text.replace("FLAG", repr({"full": False} if full else {}))
+        (tmp_path / "experiments" / f"{name}.py").write_text(text)
+    fails = "def main(): ...\nmain.__kwdefaults__, main.full = {}, {}\nif __name__ == '__main__': 1 / 0"
+    (tmp_path / "experiments" / "bad_one.py").write_text(fails)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "RECORDS", ("bad_one", "quick_one", "plain_one", "slow_one"))
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "experiments"), *sys.path])
+    module.go = ["--results", tmp_path / "results", "--runs", tmp_path / "runs"]
+    yield module
+    for name in module.RECORDS:
+        sys.modules.pop(name, None)
+
+
+def test_records_are_measured_once_and_again_where_the_settings_differ(records, status, tmp_path, capsys):
+    records.RECORDS = ("bad_one", "quick_one", "plain_one")
+    assert status(records, *records.go) == 1
+    out, err = capsys.readouterr()
+    assert err.endswith("failed: bad_one\n")
+    assert "quick_one: missing" in out, "a failure does not stop the others"
+    assert json.loads((tmp_path / "results" / "quick_one-full.json").read_text())["settings"]["full"]
+    assert (tmp_path / "results" / "plain_one.json").exists(), "one without --full runs by its defaults"
+    assert status(records, *records.go, "quick_one", "--list") == 0
+    assert "quick_one: measured (1 seeds, 1 min" in capsys.readouterr().out
+    file = tmp_path / "results" / "quick_one-full.json"
+    file.write_text(file.read_text().replace('"epochs": 9', '"epochs": 8'))
+    assert status(records, *records.go, "--list") == 0
+    assert "quick_one: stale (epochs was 8 and is 9)" in capsys.readouterr().out
+    assert status(records, *records.go, "plain_one", "quick_one") == 0
+    assert '"epochs": 9' in file.read_text()
+
+
+def test_records_stop_when_their_minutes_are_over(records, status, tmp_path, capsys):
+    records.RECORDS = ("slow_one", "plain_one")
+    assert status(records, *records.go, "--minutes", "0.02") == 0
+    assert "slow_one: missing\n0.02 minutes are over; the same command goes on with slow_one" in capsys.readouterr().out
+    assert not list((tmp_path / "results").iterdir())
+    assert status(records, *records.go, "--list") == 0
+    assert "slow_one: begun (in slow_one-1)" in capsys.readouterr().out
+    for wrong, said in ((["none"], "no record is planned of none"), (["--minutes", "0"], "wanted: more than 0")):
+        assert status(records, *records.go, *wrong) == 2
+        assert said in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------------------------------------- the tables
 
 EXPERIMENT = {
@@ -359,6 +432,26 @@ def test_readme_has_published_values_and_keeps_what_is_around_its_tables(tmp_pat
     assert text.startswith("above\n")
     assert text.endswith("below\n")
     assert table.render(text, names, tmp_path) == text
+
+
+def test_the_record_of_the_full_size_stands_beside_the_quick_one(tmp_path):
+    name, label = next(iter(table.EIGHT.items()))
+    quick = EXPERIMENT | {"name": name, "metrics": {label: EXPERIMENT["metrics"]["gap"]}}
+    quick["published"] = {label: EXPERIMENT["published"]["bound, nats"]}
+    full = quick | {"name": f"{name}-full", "metrics": {label: EXPERIMENT["metrics"]["bound, nats"]}}
+    for record in (quick, full, EXPERIMENT):
+        (tmp_path / f"{record['name']}.json").write_text(json.dumps(record))
+    assert {r["name"] for r in table.experiments_of(tmp_path)} == {name, f"{name}-full", "vae"}
+    together = [r["name"] for r in table.experiments_of(tmp_path) if r["name"] != "vae"]
+    assert together == [name, f"{name}-full"]
+    page = table.full(tmp_path)
+    for size in ("", "-full"):
+        assert f"[numbers](#{name}{size}), [experiment](../experiments/{name}.py) |" in page
+        assert f"\n## {name}{size}\n" in page
+    assert "**A VAE** (`--full`): " in page
+    rows = "\n".join(table.eight(table.experiments_of(tmp_path)))
+    assert f"[{name}](experiments/{name}.py) (`--full`): {label} | 105.59 | 105.58 (105.42 to 105.74) |" in rows
+    assert rows.count(name) == 2, "a link and its place, once"
 
 
 def test_the_eight_results_have_published_values_that_someone_read():

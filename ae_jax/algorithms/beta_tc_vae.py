@@ -11,6 +11,7 @@ from ..core import Algorithm, Batch, Key, Loss, Optimizer, Params
 from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..distributions.posteriors import gaussian, log_each
 from ..objectives.latent import Drawn, GaussianAutoencoder, latent_model, variational
+from ..xla.barriers import materialize_draws
 
 Sampling = Literal["stratified", "weighted"]
 
@@ -28,7 +29,7 @@ def log_aggregate(z: Array, stats: Array, examples: int, sampling: Sampling) -> 
         examples: the number of examples in the training set, N.
         sampling: which estimator.
     """
-    each = log_each(stats, z[:, None])  # log q(z_i | x_j) of each dimension, [B, B, K]
+    each = log_each(stats, materialize_draws(z)[:, None])  # log q(z_i | x_j) of each dimension, [B, B, K]
     size = len(z)
     if sampling == "weighted" or size == 1:
         weight = jnp.full((size, size), -jnp.log(float(examples * size)), z.dtype)

@@ -31,6 +31,15 @@ def materialize_gradient(rows: Array) -> Array:
 materialize_gradient.defjvps(lambda tangent, _, rows: lax.optimization_barrier(tangent))
 
 
+def materialize_draws(z: Array) -> Array:
+    """The draws [..., K], unchanged: XLA computes them before it compares each with B others.
+
+    Without it XLA fuses a draw into its uses, and computes the polynomial of the normal distribution B times. XLA drops
+    a barrier before it fuses; it keeps a product, here with the identity.
+    """
+    return jnp.matmul(z, jnp.eye(z.shape[-1], dtype=z.dtype), precision="highest")
+
+
 def at_least_float32(a: Array) -> Array:
     """The array in float32 or wider. In 16 bits a probability near 1 rounds to 1, and log(1 - p) is -inf."""
     return a.astype(jnp.promote_types(a.dtype, jnp.float32))
