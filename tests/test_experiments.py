@@ -39,7 +39,9 @@ SMALL = {
     },
     "adversarial_labels": {"epochs": 1, "images": 200, "hidden": (12,), "labels": 20, "style": 2, "data": "digits"},
     "adversarial_style": {"epochs": 1, "images": 200, "hidden": (12,), "style": 2, "drawn": 5, "data": "digits"},
-    "k_sparse": {"ks": (2, 12), "units": 12, "epochs": 1, "images": 200, "held_out": 100, "data": "digits"},
+    "k_sparse": {
+        "ks": (2, 12), "units": 12, "epochs": 1, "tuning": 1, "images": 200, "held_out": 100, "data": "digits",
+    },
     "dropout": {
         "rates": (0.0, 0.5),
         "hidden": 12,
@@ -431,6 +433,20 @@ def test_self_taught_learning_trains_its_softmax_as_the_tutorial_does():
     y = (z @ [2.0, -1.0, 0.5] + np.random.default_rng(1).normal(size=80) > 0).astype(int) + (z[:, 0] > 1)
     reference = LogisticRegression(C=1 / (module.SOFTMAX_LAMBDA * 40), tol=1e-8, max_iter=5000).fit(z[:40], y[:40])
     assert module.accuracy(z, y, 40) == pytest.approx(100 * reference.score(z[40:], y[40:]), abs=2.6)  # one example
+
+
+@pytest.mark.slow
+def test_the_grid_of_made_is_searched_by_the_validation_likelihood(tmp_path, monkeypatch):
+    """Six copies of one coin, of which only a net that learns makes less than six coins."""
+    coins = {part: np.random.default_rng(0).integers(0, 2, (40, 1)).repeat(6, 1) for part in ("train", "valid", "test")}
+    np.savez(tmp_path / "dna.npz", **{part: tossed.astype(np.uint8) for part, tossed in coins.items()})
+    module = load("made")
+    still, learning = (module.Trial(2, "adam", rate, 2, True, True) for rate in (1e-9, 3e-2))
+    monkeypatch.setattr(module, "GRID", {module.ONE: [module.Trial(rate=0.1)], module.SAMPLED: [still, learning]})
+    where = {"out": str(tmp_path / "out"), "runs": str(tmp_path / "runs"), "folder": str(tmp_path)}
+    row = module.main(seeds=1, epochs=20, units=5, tested=3, full=True, names=("dna",), **where)
+    assert row["notes"][0].endswith(f"over the grid: dna, {module.Trial(rate=0.1)}; dna, {learning}.")
+    assert row["metrics"]["dna, masks sampled, test nll, nats"]["mean"] < 3  # of 6 ln 2
 
 
 def test_panels_of_features_wrap():
