@@ -47,11 +47,18 @@ class Trial(NamedTuple):
         return f"{self.layers} layer{'s' * (self.layers > 1)}, {self.optimizer} {self.rate:g}, {masks}"
 
 
-LEARNERS = [*(("adagrad", rate) for rate in (0.1, 0.05, 0.01, 0.005)), ("adadelta", 1e-5)]
-WAYS = [*((masks, False, False) for masks in (2, 4, 8, 16, 32, 64)), (8, True, False), (8, True, True)]
+LEARNERS: list[dict[str, Any]] = [
+    *({"optimizer": "adagrad", "rate": rate} for rate in (0.1, 0.05, 0.01, 0.005)),
+    {"optimizer": "adadelta", "rate": 1e-5},
+]
+WAYS: list[dict[str, Any]] = [
+    *({"masks": masks} for masks in (2, 4, 8, 16, 32, 64)),
+    *({"masks": 8, "fresh": True, "conditional": conditional} for conditional in (False, True)),
+]
+NETS = [{"layers": layers} | learner for layers in (1, 2) for learner in LEARNERS]
 GRID = {
-    ONE: [Trial(layers, *learner) for layers in (1, 2) for learner in LEARNERS],
-    SAMPLED: [Trial(layers, *learner, *way) for layers in (1, 2) for learner in LEARNERS for way in WAYS],
+    ONE: [Trial(**net) for net in NETS],
+    SAMPLED: [Trial(**net, **way) for net in NETS for way in WAYS],
 }
 # what the validation likelihood chose of a smaller grid
 CHOSEN = {

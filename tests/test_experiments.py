@@ -441,7 +441,8 @@ def test_the_grid_of_made_is_searched_by_the_validation_likelihood(tmp_path, mon
     coins = {part: np.random.default_rng(0).integers(0, 2, (40, 1)).repeat(6, 1) for part in ("train", "valid", "test")}
     np.savez(tmp_path / "dna.npz", **{part: tossed.astype(np.uint8) for part, tossed in coins.items()})
     module = load("made")
-    still, learning = (module.Trial(2, "adam", rate, 2, True, True) for rate in (1e-9, 3e-2))
+    new = {"layers": 2, "optimizer": "adam", "masks": 2, "fresh": True, "conditional": True}
+    still, learning = (module.Trial(rate=rate, **new) for rate in (1e-9, 3e-2))
     monkeypatch.setattr(module, "GRID", {module.ONE: [module.Trial(rate=0.1)], module.SAMPLED: [still, learning]})
     where = {"out": str(tmp_path / "out"), "runs": str(tmp_path / "runs"), "folder": str(tmp_path)}
     row = module.main(seeds=1, epochs=20, units=5, tested=3, full=True, names=("dna",), **where)
