@@ -55,7 +55,7 @@ WAYS: list[dict[str, Any]] = [
     *({"masks": masks} for masks in (2, 4, 8, 16, 32, 64)),
     *({"masks": 8, "fresh": True, "conditional": conditional} for conditional in (False, True)),
 ]
-NETS = [{"layers": layers} | learner for layers in (1, 2) for learner in LEARNERS]
+NETS: list[dict[str, Any]] = [{"layers": layers} | learner for layers in (1, 2) for learner in LEARNERS]
 GRID = {
     ONE: [Trial(**net) for net in NETS],
     SAMPLED: [Trial(**net, **way) for net in NETS for way in WAYS],
