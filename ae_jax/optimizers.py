@@ -1,15 +1,20 @@
-"""Optimizers that optax lacks: several line-search steps on one batch, as L-BFGS needs; a momentum that rises."""
+"""Optimizers that optax lacks: several line-search steps on one batch, as L-BFGS needs; conjugate gradients; a momentum
+that rises.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
+from jax import Array, lax
 
 from .checks import POSITIVE
 from .core import Optimizer
 
 
-def repeated(optimizer: Optimizer, times: int) -> Optimizer:
+def repeated(optimizer: Optimizer, times: int, fresh: bool = False) -> Optimizer:
     """`times` steps of an optimizer with a line search, such as optax.lbfgs(), in one update on the same batch.
 
     The value and gradient where one search ends begin the next. Separate updates would
@@ -19,6 +24,7 @@ def repeated(optimizer: Optimizer, times: int) -> Optimizer:
     Args:
         optimizer: its state keeps `value` and `grad`, as those of optax's line searches do.
         times: steps in an update.
+        fresh: begin each update with a new state, as batches are different functions; nothing is remembered.
 
     Raises:
         ValueError: fewer than one step.
@@ -27,7 +33,7 @@ def repeated(optimizer: Optimizer, times: int) -> Optimizer:
         raise ValueError(f"times is {times}; an update needs at least 1 step")
     once = optax.with_extra_args_support(optimizer)
 
-    def update(updates, state, params=None, **search):
+    def update(updates, state, params: Any = None, **search):
         rest = {name: given for name, given in search.items() if name not in ("value", "grad")}
 
         def step(carry, _):
@@ -36,12 +42,61 @@ def repeated(optimizer: Optimizer, times: int) -> Optimizer:
             at = optax.apply_updates(at, change)
             return (at, state, optax.tree.get(state, "value"), optax.tree.get(state, "grad")), None
 
+        begun = once.init(params) if fresh else state
         # a search keeps the value in the dtype of its state, which is that of the params
-        value = search["value"].astype(optax.tree.get(state, "value").dtype)
-        (end, state, *_), _ = lax.scan(step, (params, state, value, updates), length=times)
-        return jax.tree.map(lambda a, b: a - b, end, params), state
+        value = search["value"].astype(optax.tree.get(begun, "value").dtype)
+        (end, ended, *_), _ = lax.scan(step, (params, begun, value, updates), length=times)
+        return jax.tree.map(lambda a, b: a - b, end, params), state if fresh else ended
 
-    return optax.GradientTransformationExtraArgs(once.init, update)
+    init = (lambda params: optax.EmptyState()) if fresh else once.init
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+class Search(NamedTuple):
+    """Where the last line search began, and its direction; zeros before the first."""
+
+    at: Any  # params
+    gradient: Any
+    direction: Any
+
+
+def conjugate_gradients(searches: int = 3, curvature: float = 0.5) -> Optimizer:
+    """`searches` line searches on each batch along conjugate directions, which begin anew with the next batch.
+
+    Polak & Ribiere (1969). Hinton & Salakhutdinov (2006) fine-tune by 3 searches on batches of 1,000 images; a search
+    of theirs ends, as here, at half the slope of its start. The search itself is optax's.
+
+    Args:
+        searches: on each batch.
+        curvature: the part of the slope at its start that is left where a search ends.
+
+    Raises:
+        ValueError: no searches, or a curvature that is not between 0 and 1.
+    """
+    if searches < 1 or not 0 < curvature < 1:
+        raise ValueError(f"searches is {searches} and curvature {curvature}; wanted: 1 or more, and between 0 and 1")
+    search = optax.scale_by_zoom_linesearch(20, slope_rtol=0.01, curv_rtol=curvature, initial_guess_strategy="one")
+    dot: Callable[[Any, Any], Array] = lambda a, b: jnp.asarray(optax.tree.vdot(a, b))
+
+    def init(params):
+        return Search(*[optax.tree.zeros_like(params)] * 3)
+
+    def update(updates, state, params=None, **_):
+        now, before = dot(updates, updates), dot(state.gradient, state.gradient)
+        new = jnp.maximum(now - dot(updates, state.gradient), 0)
+        beta = jnp.where(before > 0, new / jnp.where(before > 0, before, 1), 0)  # Nocedal & Wright (2006), eq. (5.45)
+        direction = jax.tree.map(lambda d, g: beta * d - g, state.direction, updates)
+        slope = dot(direction, updates)
+        direction = jax.tree.map(lambda d, g: jnp.where(slope < 0, d, -g), direction, updates)
+        slope = jnp.where(slope < 0, slope, -now)
+        # The first step tried promises the decrease that the last search's start promised, section 3.5 there.
+        promised = dot(state.gradient, jax.tree.map(jnp.subtract, params, state.at))
+        flat = jnp.finfo(slope.dtype).tiny
+        step = jnp.where(promised < 0, promised / jnp.minimum(slope, -flat), 1 / (1 - slope))
+        return jax.tree.map(lambda d: step * d, direction), Search(params, updates, direction)
+
+    directions = optax.GradientTransformationExtraArgs(init, update)
+    return repeated(optax.chain(directions, search), searches, fresh=True)
 
 
 def momentum(learning_rate: float, switch: int, before: float = 0.5, after: float = 0.9) -> Optimizer:
