@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ae_jax import core, networks
 from ae_jax.algorithms import autoencoder, classifier, denoising
-from ae_jax.training import stages
+from ae_jax.training import stages, train
 
 DATA = bars()
 bottom = networks.mlp((4, 4, 1), 6, hidden=(), code_activation="sigmoid", tied=True)
@@ -157,3 +157,13 @@ def test_a_classifier_needs_labels():
         algorithm.evaluate(params, core.Batch(DATA.x), jax.random.key(0))
     with pytest.raises(ValueError, match="at least 2"):
         classifier(bottom, optax.sgd(0.1), classes=1)
+
+
+def test_each_seed_goes_on_from_its_own_params():
+    algorithm = autoencoder(bottom, optax.adam(1e-2))
+    given = jax.vmap(lambda key: algorithm.init(key, DATA))(jax.random.split(jax.random.key(5)))
+    begun = stages.resumed(algorithm, given)
+    trained = train(algorithm, DATA, epochs=1, batch_size=40, seeds=(0, 1), start=begun, progress=False)
+    init = stages.resume(algorithm.init, jax.tree.map(lambda a: a[1], given))
+    alone, _ = core.fit(init, core.epoch(algorithm, 40), DATA, jax.random.key(1), 1)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), trained.of(1), alone)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ..core import Algorithm, Batch, Init, Key, Metrics, Params, address, epoch, fit
 from ..evaluation.codes import encode
 from ..objectives.pretraining import fit_best as fit_best
+from .origins import Start
 
 
 def greedy(
@@ -48,3 +49,8 @@ def greedy(
 def resume(init: Init, given: Params) -> Init:
     """An init that draws params by `init` and replaces groups of them by those of an earlier stage, `given`."""
     return lambda key, data: init(key, data) | given
+
+
+def resumed(algorithm: Algorithm, given: Params) -> Start:
+    """For `training.train(start=...)`: each seed begins with its own params of an earlier stage. given [S, ...]."""
+    return Start(given, lambda own: algorithm._replace(init=resume(algorithm.init, own)))
