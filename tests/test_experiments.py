@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parents[1] / "experiments"
 SMALL = {
     "vae_pytorch_example": {"epochs": 1, "latents": 3, "hidden": 16, "data": "digits"},
     "deep_autoencoder": {"epochs": 1, "latents": 4, "hidden": (16,), "data": "digits"},
-    "codes_2d": {"epochs": 1, "hidden": (16,), "data": "digits"},
+    "codes_2d": {"epochs": 1, "pretraining": 1, "hidden": (16,), "data": "digits"},
     "denoising": {"epochs": 1, "units": 12, "labelled": 200, "level": 0.0, "data": "digits"},
     "contractive": {"epochs": 1, "units": 12, "labelled": 200, "data": "digits"},
     "adversarial": {
@@ -55,7 +55,9 @@ SMALL = {
     "linear_members": {"epochs": 1, "latents": 3, "fitted": 60, "iterations": 3, "data": "digits"},
     "made": {"epochs": 2, "units": 5, "names": ("dna",)},
     "upsampling": {"epochs": 1, "examples": 60, "latents": 3, "channels": (2, 3), "sources": ("digits",)},
-    "deep_belief": {"epochs": 1, "pretraining": 1, "latents": 4, "hidden": (16,), "data": "digits"},
+    "deep_belief": {
+        "epochs": 1, "pretraining": 1, "searched": 1, "latents": 4, "hidden": (16,), "data": "digits",
+    },
     "rbm_digits": {"epochs": 1, "digits": 200},
     "rbm_pseudo_likelihood": {"units": 8, "steps": 2, "chains": 10, "temperatures": 20, "data": "digits"},
     "stacked_denoising": {
