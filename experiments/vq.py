@@ -23,7 +23,7 @@ from ae_jax.evaluation.codes import usage
 
 VQ, DEAD, LEARNED = "VQ with revival", "VQ without revival", "VQ by gradients"
 SIMVQ, ROTATION = "SimVQ", "VQ with the rotation"
-RESIDUAL, FIRST, FSQ = "residual VQ", "its first level alone", "FSQ"
+RESIDUAL, FIRST, EQUAL, FSQ = "residual VQ", "its first level alone", "residual VQ at equal bits", "FSQ"
 LFQ, UNSURE = "LFQ with entropies", "LFQ without entropies"
 REST, USED, EVEN, BITS = "error / variance", "symbols used, %", "perplexity", "entropy-coded, bits an image"
 USUAL = (VQ, DEAD, LEARNED, RESIDUAL, FSQ, LFQ, UNSURE)
@@ -38,7 +38,7 @@ class Arm(NamedTuple):
 
 
 def arms(size: int, revival: float) -> dict[str, Arm]:
-    """The quantisers by name; a symbol is one of `size`, of FSQ one of 512 for 512."""
+    """The quantisers by name, of about `size` symbols a place; two residual codebooks have `size` squared / 4."""
     levels, bits = round(size ** (1 / 3)), (size - 1).bit_length()
     return {
         VQ: Arm(q.moving(size, least=revival), 4),
@@ -47,6 +47,7 @@ def arms(size: int, revival: float) -> dict[str, Arm]:
         SIMVQ: Arm(q.simvq(size), 4),
         ROTATION: Arm(q.moving(size, least=revival, gradient="rotation"), 4),
         RESIDUAL: Arm(q.residual_codebooks(size // 2, least=revival), 4),
+        EQUAL: Arm(q.residual_codebooks(levels, depth=3, least=revival), 4),
         FSQ: Arm(q.fsq((levels,) * 3), 3),
         LFQ: Arm(q.lfq(bits), bits),
         UNSURE: Arm(q.lfq(bits, entropy=0.0), bits),
@@ -56,7 +57,7 @@ def arms(size: int, revival: float) -> dict[str, Arm]:
 @experiment(
     title="Quantisers on {images:,} images of {data}: {places} symbols an image, each of about {size}",
     source="Mentzer et al. (2023), arXiv:2309.15505; van den Oord et al. (2017), arXiv:1711.00937",
-    full={"images": 60000, "epochs": 40, "only": (*USUAL, SIMVQ, ROTATION)},
+    full={"images": 60000, "epochs": 40, "only": (*USUAL, SIMVQ, ROTATION, EQUAL)},
     # Written before the first run; paired over seeds.
     claims={
         f"{LEARNED} minus {VQ}, {REST}": "moving averages keep more than a learned codebook",
@@ -124,6 +125,8 @@ def main(
         if name in LEAST:
             run.metrics[f"{name}, {USED} beyond {LEAST[name]}"] = run.metrics[f"{name}, {USED}"] - LEAST[name]
         rows[name] = np.asarray(algorithm.reconstruct(of_seed(params), test.x[:10]))
+    if {EQUAL, VQ} <= set(only):
+        run.claims[f"{EQUAL} minus {VQ}, {REST}"] = "three small codebooks keep less than one of as many bits"
     if {FSQ, VQ} <= set(only):
         run.metrics[BELOW] = 1.1 * run.metrics[f"{VQ}, {REST}"] - run.metrics[f"{FSQ}, {REST}"]
     return lambda: image_rows(rows)

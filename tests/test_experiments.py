@@ -37,7 +37,9 @@ SMALL = {
         "pictures": False,
         "data": "digits",
     },
-    "adversarial_labels": {"epochs": 1, "images": 200, "hidden": (12,), "labels": 20, "style": 2, "data": "digits"},
+    "adversarial_labels": {
+        "epochs": 1, "images": 200, "hidden": (12,), "labels": 120, "style": 2, "noise": 0.1, "data": "digits",
+    },
     "adversarial_style": {"epochs": 1, "images": 200, "hidden": (12,), "style": 2, "drawn": 5, "data": "digits"},
     "k_sparse": {
         "ks": (2, 12), "units": 12, "epochs": 1, "tuning": 1, "images": 200, "held_out": 100, "data": "digits",
@@ -68,12 +70,14 @@ SMALL = {
     "samplers": {"epochs": 1, "images": 300, "hidden": (12,), "latents": 2, "features": 4, "data": "digits"},
     "vamp_prior": {
         "epochs": 1, "images": 200, "tested": 20, "hidden": (12,), "latents": 2, "components": 5, "samples": 3,
-        "data": "digits",
+        "binarised": ("static",), "priors": ("normal", "vamp"), "paper": True, "data": "digits",
     },
     "vade": {"pretraining": 1, "epochs": 1, "images": 200, "hidden": (12,), "data": "digits"},
-    "text_search": {"epochs": 1, "hidden": (8,), "words": 60},
+    "text_search": {"epochs": 1, "hidden": (8,), "words": 60, "pretraining": 1},
     "text_topics": {"epochs": 1, "hidden": (8,), "words": 60, "topics": 2},
-    "semantic_hashing": {"epochs": 1, "hidden": (8,), "bits": (4, 80), "words": 60, "sizes": (50, 100)},
+    "semantic_hashing": {
+        "epochs": 1, "hidden": (8,), "bits": (4, 80), "words": 60, "sizes": (50, 100), "vdsh": True, "batch_size": 10,
+    },
     "image_search": {
         "epochs": 1, "latents": 3, "latents_of_tiles": 3, "hidden": (12,), "channels": (2, 3), "searched": 100,
         "queries": 20, "patches": 60, "tile": 8, "data": "digits",
@@ -84,7 +88,7 @@ SMALL = {
     },
     "few_labels": {
         "images": 200, "widths": (80, 20), "pretraining": 1, "labels": (10, 200), "epochs": (1, 1),
-        "activations": ("relu",), "data": "digits",
+        "activations": ("sigmoid",), "contraction": 0.1, "vae_epochs": 1, "data": "digits",
     },
     "sparse_patches": {"iterations": 2, "units": 6, "patches": 100},
     "self_taught": {"iterations": 2, "units": 6, "data": "digits"},
@@ -98,13 +102,17 @@ SMALL = {
     "latent_walks": {
         "epochs": 1, "images": 200, "hidden": (12,), "draws": 50, "pairs": 6, "side": 3, "data": "digits",
     },
+    "iwae": {
+        "stages": 1, "images": 60, "tested": 10, "latents": 2, "hidden": (6,), "weights": 3, "data": "digits",
+    },
     "estimators": {
         "epochs": 1, "images": 200, "latents": 3, "hidden": (12,), "weights": 4, "tested": 20, "draws": 50,
         "largest": 8, "data": "digits",
     },
     "embedding_projector": {"epochs": 1, "hidden": (12,), "latents": 3, "points": 40, "data": "digits"},
     "vq_photographs": {
-        "epochs": 1, "images": 40, "tested": 10, "side": 8, "hidden": 4, "narrow": 2, "dimension": 2, "size": 4,
+        "epochs": 1, "images": 40, "tested": 10, "side": 8, "hidden": 4, "narrow": 2, "dimension": 2, "size": 27,
+        "quantisers": ("FSQ",),
     },
     "disentanglement": {"images": 200, "epochs": 1, "hidden": (12,), "latents": 3, "critic_steps": 3, "batch_size": 50},
     "vq": {
@@ -126,7 +134,7 @@ SLOW = {
     "stacked_denoising", "few_labels", "text_search", "text_topics", "semantic_hashing", "image_search",
     "rate_distortion", "clustering", "adversarial", "adversarial_labels", "adversarial_style",
     "restoration", "latent_walks", "embedding_projector", "sparse_patches", "rbm_pseudo_likelihood", "codes_2d",
-    "deep_autoencoder", "estimators", "samplers", "vamp_prior", "vade", "vq", "dictionaries", "vq_photographs",
+    "deep_autoencoder", "estimators", "iwae", "samplers", "vamp_prior", "vade", "vq", "dictionaries", "vq_photographs",
     "disentanglement", "anomaly", "imputation",
 }  # fmt: skip
 FIELDS = {
