@@ -51,12 +51,16 @@ PYTHAE = (
     Row("WAE_MMD", ("info_vae --posterior delta --likelihood squared",)),
     Row("Adversarial_AE", ("adversarial",), "a deterministic code; there a Gaussian one"),
     Row("VAMP", ("vamp",)),
-    Row("VQVAE", ("vq_vae",), "it sums the quantiser's losses over the batch, so that their weight grows with it"),
+    Row(
+        "VQVAE",
+        ("vq_vae",),
+        "its quantiser's losses are means over numbers, since 0.1.2 sums over the batch; unused vectors fly off",
+    ),
     Row("HRQVAE", ("vq_vae --quantiser residual --drop 0.5",), "residual codebooks, without its Gumbel-softmax"),
     Row(
         "RAE_L2",
         ("autoencoder --code-l2 0.001 --weight-l2 1e-6",),
-        "the weights of both halves decay; there the decoder's alone",
+        "the weights of both halves decay, there the decoder's alone; half of its `embedding_weight` is ours",
         awaits="rae",
     ),
     Row("RAE_GP", awaits="rae"),

@@ -49,7 +49,7 @@ def data(bits=True):
     return x, jax.tree.map(lambda p: p + 0.1 * jnp.asarray(rng.normal(size=p.shape)), params)
 
 
-def theirs(kind, x, params, eps, bits=True, **options):
+def theirs(kind, x, params, eps, bits=True, pseudo=None, **options):
     """The loss of a pythae model at our params, and its gradients in our layout. eps: as its draws are laid out."""
     config = getattr(models, f"{kind}Config")(
         input_dim=(D,), latent_dim=K, reconstruction_loss="bce" if bits else "mse", **options
@@ -60,6 +60,10 @@ def theirs(kind, x, params, eps, bits=True, **options):
     layers[model.decoder.layer] = tuple(np.array(params["decoder"]["layer_0"][name]) for name in ("kernel", "bias"))
     for layer, (w, b) in layers.items():
         layer.weight.data, layer.bias.data = torch.tensor(w.T.copy()), torch.tensor(b)
+    if pseudo is not None:  # [C, D]
+        model.pseudo_inputs[0].weight.data = torch.tensor(pseudo.T.copy())
+        model.pseudo_inputs[0].bias.data.zero_()
+        model.idle_input = model.idle_input.double()
     noise = torch.tensor(np.array(eps))
     model._sample_gauss = lambda mean, deviation: (mean + noise.reshape(mean.shape) * deviation, noise)
     out = model({"data": torch.tensor(x)})
@@ -70,7 +74,8 @@ def theirs(kind, x, params, eps, bits=True, **options):
         grad = lambda name: [getattr(layer, name).grad.numpy().copy() for layer in layers]
         (m, s, d), (mb, sb, db) = grad("weight"), grad("bias")
         encoder = {"kernel": np.concatenate([m.T, s.T], 1), "bias": np.concatenate([mb, sb])}
-        return {"encoder": {"layer_0": encoder}, "decoder": {"layer_0": {"kernel": d.T, "bias": db}}}
+        found = {"encoder": {"layer_0": encoder}, "decoder": {"layer_0": {"kernel": d.T, "bias": db}}}
+        return found if pseudo is None else found | {"pseudo": model.pseudo_inputs[0].weight.grad.numpy().T}
 
     return out, gradients
 
@@ -111,6 +116,17 @@ def test_mse_is_the_gaussian_of_deviation_one_without_its_constant():
     out, gradients = theirs("VAE", x, params, noise(1)[0], bits=False)
     assert loss - D / 2 * np.log(2 * np.pi) == pytest.approx(out.loss.item(), rel=1e-10)
     equal(gradients(out.loss), gradient)
+
+
+def test_the_vampprior_is_equal():
+    """Its pseudo-inputs are bounded by a hard tanh, ours by a sigmoid; gradients of the bounded ones are compared."""
+    x, params = data()
+    u = np.random.default_rng(2).uniform(0.1, 0.9, (3, D))
+    params = params | {"pseudo": jnp.asarray(np.log(u / (1 - u)))}
+    loss, gradient = ours(algorithms.vamp(NET, optax.sgd(1.0), components=3), x, params)
+    out, gradients = theirs("VAMP", x, params, noise(1)[0], pseudo=u, number_components=3)
+    assert loss == pytest.approx(out.loss.item(), rel=1e-6)  # its log C is of 32 bits
+    equal(gradients(out.loss), gradient | {"pseudo": gradient["pseudo"] / (u * (1 - u))})
 
 
 def member(x, params, **options):
