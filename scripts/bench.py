@@ -371,7 +371,13 @@ CASES: dict[str, Case | Timing] = {
     ),
     "topk": Case(
         "dictionary 256-2048, TopK of 32, batch 1024, training",
-        {**epochs("topk", batch=1024), **rivals("topk", batch=1024)},
+        {
+            **epochs("topk", batch=1024),
+            **rivals("topk", batch=1024),
+            "dictionary_learning's trainer": torch_side("dictionary_learning", batch=1024)._replace(
+                needs="dictionary_learning"
+            ),
+        },
         flops=trained(2 * dense(256, 2048), 0),  # dense ones; the input's bias learns, and needs a gradient
         goals=(Goal(1.0),),
     ),

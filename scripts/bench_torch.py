@@ -4,6 +4,7 @@ The loops are the best plain ones we know: data on the device, one shuffled inde
 within an epoch.
 """
 
+import itertools
 import logging
 import math
 import tempfile
@@ -362,6 +363,19 @@ def training(
         return float(total) * batch / examples
 
     return Work(call, examples)
+
+
+def dictionary_learning(device: str, batch: int) -> Work:
+    """The trainer of dictionary_learning on the work of `topk`; it also clips gradients, and reads every loss."""
+    from dictionary_learning.trainers.top_k import TopKTrainer  # pyright: ignore
+
+    trainer = TopKTrainer(10**6, 256, 2048, 32, layer=0, lm_name="none", lr=1e-3, device=device)
+    data, steps = images(device, (256,)), itertools.count()
+
+    def call() -> float:
+        return sum(trainer.update(next(steps), x) for x in batches(data, batch)) * batch / EXAMPLES
+
+    return Work(call, EXAMPLES)
 
 
 def sparse(device: str, compiled: bool = False) -> Work:
