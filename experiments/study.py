@@ -562,18 +562,23 @@ def command(main: Callable[..., Any]) -> None:
     """An experiment as a command: a flag for each keyword argument of `main`, by tyro; a mistake is one sentence.
 
     The exit status is 2 where the options are none of its own, which `scripts/experiments` goes by, and 1 for what is
-    found wrong later. With AE_JAX_TRACEBACK set, errors end in a traceback.
+    found wrong later.
     """
     import tyro
 
+    in_sentences(Path(sys.argv[0]).stem, lambda: tyro.cli(at_full_size(main) if "--full" in sys.argv[1:] else main))
+
+
+def in_sentences(name: str, work: Callable[[], Any]) -> None:
+    """The work of a command: a mistake ends it with one sentence, or with a traceback if AE_JAX_TRACEBACK is set."""
     try:
-        tyro.cli(at_full_size(main) if "--full" in sys.argv[1:] else main)
+        work()
     except KeyboardInterrupt:
         sys.exit("Interrupted; no record was written.")
     except (RunError, ValueError, OSError) as error:
         if tracebacks():
             raise
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error}".replace("--workdir", "--runs"))
+        sys.exit(f"{name}: {error}".replace("--workdir", "--runs"))
 
 
 def record(

@@ -4,20 +4,31 @@
     scripts/records --list          what is measured, begun, missing or stale, and run nothing
     scripts/records clustering      this one, though it has a record
     scripts/records --minutes 50    stop after so many minutes
+    scripts/records --gpu --carry FOLDER    for a machine that is lent for minutes: see below
 
 Stop it at any moment, by Ctrl-C, `kill` or `kill -9`: the same command goes on from the last checkpoints, which lie in
 runs/. A record is stale if the experiment's `--full` has other values now; then it is measured again. A record that an
 older version of the experiment's file wrote is only listed as such. Experiments run at the lowest priority, so that
 other work on the machine goes first; their seconds are no measure of speed then. `python scripts/table.py` puts the
 records on the pages.
+
+`--gpu` begins with the runs that gain most from a GPU, and stops after nine minutes. `--carry FOLDER` first takes the
+unfinished runs and the records that an earlier call left in FOLDER, and at the end leaves them there, in files of at
+most 16 MiB, for the next call on another machine. A run is replaced only by a newer one.
 """
 
 import argparse
 import importlib
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +46,15 @@ RECORDS = (  # the experiments in the order of their weight for a reader who com
     "made",
     "few_labels",
     "adversarial_labels",
-    "estimators",
+    "iwae",
     "vamp_prior",
     "vq_photographs",
     "semantic_hashing",
     "text_search",
     "codes_2d",
 )
+ON_A_GPU = ("iwae", "clustering", "vade", "vamp_prior", "deep_autoencoder", "deep_belief")  # these first
+PART = 16 * 2**20  # bytes of a carried file, at most
 RUNS_FREELY = ("seed", "data", "out")  # settings that do not make a record stale
 
 
@@ -77,12 +90,65 @@ def state(name: str, results: Path, runs: Path) -> tuple[str, str]:
     return "measured", about + ("; the experiment's file has changed since" if changed else "")
 
 
+def newest(path: Path) -> float:
+    """The time of the newest file of a folder, or of a file; 0 if there is none."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return max((file.stat().st_mtime for file in files), default=0.0)
+
+
+def leave(carried: Path, results: Path, runs: Path) -> None:
+    """Writes the unfinished runs and the full records as the files PART bytes long `carried`/part-NNN."""
+    carried.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile() as whole:
+        with tarfile.open(fileobj=whole, mode="w:gz", compresslevel=1) as tar:
+            for name in RECORDS:
+                for folder in sorted(runs.glob(f"{name}-*")):
+                    tar.add(folder, f"runs/{folder.name}")
+                for file in sorted(results.glob(f"{name}-full.*")):
+                    tar.add(file, f"results/{file.name}")
+        whole.seek(0)
+        for old in carried.glob("part-*"):
+            old.unlink()
+        for i, part in enumerate(iter(lambda: whole.read(PART), b"")):
+            (carried / f"part-{i:03}").write_bytes(part)
+
+
+def take(carried: Path, results: Path, runs: Path) -> None:
+    """Brings back what `leave` left, where it is newer than what is there. Raises ValueError for a damaged part."""
+    parts = sorted(carried.glob("part-*"))
+    if not parts:
+        return
+    with tempfile.TemporaryDirectory(dir=runs.parent if runs.parent.is_dir() else None) as place:
+        with tempfile.TemporaryFile() as whole:
+            for part in parts:
+                whole.write(part.read_bytes())
+            whole.seek(0)
+            try:
+                with tarfile.open(fileobj=whole, mode="r:gz") as tar:
+                    tar.extractall(place, filter="data")
+            except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+                raise ValueError(
+                    f"the parts in {carried} are damaged or incomplete ({error}); copy them again, or remove them"
+                ) from error
+        for kind, home in (("runs", runs), ("results", results)):
+            for found in sorted((Path(place) / kind).glob("*")):
+                there = home / found.name
+                if newest(found) <= newest(there):
+                    continue
+                home.mkdir(parents=True, exist_ok=True)
+                if there.is_dir():
+                    shutil.rmtree(there)
+                shutil.move(found, there)
+
+
 def measure(name: str, results: Path, runs: Path, seconds: float | None) -> int | None:
     """Runs an experiment to its record, or for so many seconds. -> its exit status, None if the time ran out."""
-    full = ["--full"] if "full" in wanted(name) else []
-    folders = ["--out", str(results), "--runs", str(runs)]
-    command = ["nice", "-n", "19", sys.executable, "-u", str(ROOT / "experiments" / f"{name}.py"), *full, *folders]
-    process = subprocess.Popen(command, cwd=ROOT)
+    given = {"full": True} if "full" in wanted(name) else {}
+    given |= {"out": str(results), "runs": str(runs)}
+    code = f"import study, {name}; study.in_sentences({name!r}, lambda: {name}.main(**{given}))"  # tyro may lack
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'experiments'}{os.pathsep}{ROOT}"}
+    command = ["nice", "-n", "19", sys.executable, "-u", "-c", code]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -99,6 +165,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments; all of RECORDS without one")
     parser.add_argument("--list", action="store_true", help="tell the state of each, and run nothing")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes; the same command goes on later")
+    parser.add_argument("--gpu", action="store_true", help="begin with what gains most from a GPU; --minutes is 9 then")
+    parser.add_argument("--carry", type=Path, metavar="FOLDER", help="take unfinished runs from there, and leave them")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder of the records")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the checkpoints")
     args = parser.parse_args()
@@ -106,9 +174,24 @@ def main() -> None:
         parser.error(f"no record is planned of {', '.join(unknown)}; there are: {' '.join(RECORDS)}")
     if args.minutes is not None and not args.minutes > 0:
         parser.error(f"--minutes is {args.minutes:g}; wanted: more than 0")
-    sys.path.insert(0, str(ROOT / "experiments"))
-    failed, end = [], None if args.minutes is None else time.monotonic() + 60 * args.minutes
-    for name in args.names or RECORDS:
+    sys.path[:0] = [str(ROOT / "experiments"), str(ROOT)]
+    minutes = 9 if args.gpu and args.minutes is None else args.minutes
+    order = args.names or ((*ON_A_GPU, *(name for name in RECORDS if name not in ON_A_GPU)) if args.gpu else RECORDS)
+    try:
+        if args.carry is not None:
+            take(args.carry, args.results, args.runs)
+        run(order, args, minutes)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    finally:
+        if args.carry is not None and not args.list:
+            leave(args.carry, args.results, args.runs)
+
+
+def run(order: Sequence[str], args: argparse.Namespace, minutes: float | None) -> None:
+    """Measures what is not measured, in order, for so many minutes."""
+    failed, end = [], None if minutes is None else time.monotonic() + 60 * minutes
+    for name in order:
         is_now, more = state(name, args.results, args.runs)
         print(f"{name}: {is_now}{f' ({more})' if more else ''}", flush=True)
         if args.list or (is_now == "measured" and name not in args.names):
@@ -116,7 +199,7 @@ def main() -> None:
         left = None if end is None else end - time.monotonic()
         status = None if left is not None and left <= 0 else measure(name, args.results, args.runs, left)
         if status is None:
-            print(f"{args.minutes:g} minutes are over; the same command goes on with {name}")
+            print(f"{minutes:g} minutes are over; the same command goes on with {name}")
             break
         if status < 0 or status >= 128:
             sys.exit(f"{name} was stopped; the same command goes on")

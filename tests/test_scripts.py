@@ -306,22 +306,22 @@ def test_an_experiment_that_is_not_there_runs_nothing(laboratory):
 # ------------------------------------------------------------------------------ records of the papers' sizes
 
 STAND_IN = """
-import json, sys, time
+import json, time
 from pathlib import Path
 
-def main(): ...
-main.__kwdefaults__ = {"seeds": 3, "epochs": 2, "out": "results", "runs": "runs"} | FLAG
-main.full = FULL
-
-if __name__ == "__main__":
-    out, runs = (Path(sys.argv[sys.argv.index(name) + 1]) for name in ("--out", "--runs"))
-    (runs / "NAME-1").mkdir(parents=True, exist_ok=True)
+def main(out, runs, full=False):
+    (Path(runs) / "NAME-1").mkdir(parents=True, exist_ok=True)
+    (Path(runs) / "NAME-1" / "log").write_text("an epoch")
     end = time.monotonic() + WAIT
     while time.monotonic() < end: time.sleep(0.01)
-    settings = main.__kwdefaults__ | main.full | ({"full": True} if "--full" in sys.argv else {})
-    file = out / ("NAME-full.json" if "--full" in sys.argv else "NAME.json")
+    settings = main.__kwdefaults__ | (main.full | {"full": True} if full else {})
+    file = Path(out) / ("NAME-full.json" if full else "NAME.json")
     file.write_text(json.dumps({"settings": settings, "seeds": [0], "seconds": 60, "commit": None}))
-    (runs / "NAME-1").rmdir()
+    (Path(runs) / "NAME-1" / "log").unlink()
+    (Path(runs) / "NAME-1").rmdir()
+
+main.__kwdefaults__ = {"seeds": 3, "epochs": 2, "out": "results", "runs": "runs"} | FLAG
+main.full = FULL
 """
 
 
@@ -335,7 +335,8 @@ def records(tmp_path, monkeypatch):
         text = STAND_IN.replace("NAME", name).replace("WAIT", wait).replace("FULL", repr(full))
         text = text.replace("FLAG", repr({"full": False} if full else {}))
         (tmp_path / "experiments" / f"{name}.py").write_text(text)
-    fails = "def main(): ...\nmain.__kwdefaults__, main.full = {}, {}\nif __name__ == '__main__': 1 / 0"
+    fails = "def main(**given): 1 / 0\nmain.__kwdefaults__, main.full = {}, {}"
+    (tmp_path / "experiments" / "study.py").write_text("def in_sentences(name, work): work()")
     (tmp_path / "experiments" / "bad_one.py").write_text(fails)
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "RECORDS", ("bad_one", "quick_one", "plain_one", "slow_one"))
@@ -374,6 +375,28 @@ def test_records_stop_when_their_minutes_are_over(records, status, tmp_path, cap
     for wrong, said in ((["none"], "no record is planned of none"), (["--minutes", "0"], "wanted: more than 0")):
         assert status(records, *records.go, *wrong) == 2
         assert said in capsys.readouterr().err
+
+
+def test_unfinished_runs_are_carried_from_one_machine_to_the_next(records, status, tmp_path, capsys, monkeypatch):
+    records.RECORDS, records.PART = ("slow_one", "quick_one"), 150
+    carried, next_one = tmp_path / "carried", ["--results", tmp_path / "results2", "--runs", tmp_path / "runs2"]
+    assert status(records, *records.go, "--carry", carried, "quick_one") == 0
+    assert status(records, *records.go, "--carry", carried, "--gpu", "--minutes", "0.02", "slow_one") == 0
+    sizes = [part.stat().st_size for part in sorted(carried.iterdir())]
+    assert len(sizes) > 1
+    assert max(sizes) == 150
+    capsys.readouterr()
+    assert status(records, *next_one, "--carry", carried, "--list") == 0
+    out = capsys.readouterr().out
+    assert "slow_one: begun (in slow_one-1)" in out
+    assert "quick_one: measured" in out
+    newer = tmp_path / "runs2" / "slow_one-1" / "log"
+    newer.write_text("two epochs")
+    assert status(records, *next_one, "--carry", carried, "--list") == 0
+    assert newer.read_text() == "two epochs", "an older run does not replace a newer one"
+    (carried / "part-001").unlink()
+    assert status(records, *next_one, "--carry", carried, "--list") == 1
+    assert "damaged or incomplete" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------- the tables
