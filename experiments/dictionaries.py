@@ -148,6 +148,8 @@ def picture(made: dict[str, Any], active: int) -> Any:
         "FVU at 5 units, L1 minus JumpReLU": "so does JumpReLU",
         "MMCS, best weight of L1, minus 0.99": "some weight of L1 finds the features",
         "dead units of 1024, without AuxK minus with it, %": "AuxK leaves fewer dead units",
+        # after the first record, whose dead units had nothing left to find
+        "dead units of 1024 for 1024 features, without AuxK minus with it, %": "and where features are left to find",
         "FVU of activations, L1 minus TopK": "of a classifier's activations, TopK explains more than L1",
     },
     notes=[
@@ -190,11 +192,14 @@ def main(
         if form in COUNTED:
             run.metrics[f"L0, {name}"] = found["l0"][:, 0]
     run.metrics["MMCS, best weight of L1, minus 0.99"] = run.metrics["MMCS, best weight of L1"] - 0.99
-    wide = how | {"units": 8 * features, "epochs": max(1, epochs // 4)}
-    for name, auxiliary in {"without AuxK": 0.0, "with it": 1 / 32}.items():
-        print(f"{wide['units']} units {name}", flush=True)
-        found = swept(run, "topk", weights, f"wide {name}", known("topk", sizes, wide | {"auxiliary": auxiliary}))
-        run.metrics[f"dead units of {8 * features}, {name}, %"] = 100 * found["dead"][:, 0]
+    many = 8 * features
+    wide = how | {"units": many, "epochs": max(1, epochs // 4)}
+    for of, stage, there in (("", "wide", features), (f" for {many} features", "as many", many)):
+        for name, auxiliary in {"without AuxK": 0.0, "with it": 1 / 32}.items():
+            print(f"{many} units{of}, {name}", flush=True)
+            one = known("topk", (there, *sizes[1:]), wide | {"auxiliary": auxiliary})
+            found = swept(run, "topk", weights, f"{stage} {name}", one)
+            run.metrics[f"dead units of {many}{of}, {name}, %"] = 100 * found["dead"][:, 0]
 
     train, test, error, on = activations(run, images, hidden)
     for form in ("l1", "topk"):
@@ -204,7 +209,6 @@ def main(
         run.notes.append(f"L0 of activations, {NAMES[form]}: {', '.join(f'{l0:.1f}' for l0 in found['l0'].mean(0))}.")
     run.facts = {"error": error, "on": f"{on:.0f}"}
     run.claims = {
-        of.replace("5 units", f"{active} units").replace("1024", str(8 * features)): text
-        for of, text in run.claims.items()
+        of.replace("5 units", f"{active} units").replace("1024", str(many)): text for of, text in run.claims.items()
     }
     return lambda: picture(made, active)
