@@ -71,6 +71,7 @@ def test_the_adversarial_autoencoder_is_equal(monkeypatch):
     finally:
         torch.set_default_dtype(torch.float32)
     moved = [(params[group] - after[group]) / rate for group in ("encoder", "decoder", "critic")]
+    assert weight.grad is not None
     equal(moved, (2 * of_codes, 2 * of_weights, weight.grad.numpy()))
 
 

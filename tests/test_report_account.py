@@ -139,6 +139,9 @@ def test_an_account_stands_first_on_the_page(tmp_path):
         "Reconstructions are worse than PCA's.",
         "1 of 3 units has collapsed.",
     ]
+    for size in (0, 10):  # a stream: a run whose few examples here are a sample
+        streamed = report.account(found._replace(settings=settings | {"shard_size": size}), latent(), {}, sets)
+        assert "There were few updates." not in [s.text for s in streamed]
     rows = [{"epoch": e + 1, "train": {"loss": [9.0 - e if e < 2 else None, 1.0]}} for e in range(4)]
     early = report.account(found._replace(settings=settings, history=rows), latent(), {}, sets)
     assert early[0] == ("Training stopped early.", "at epoch 2 of 4; the best is 4")  # of the first seed

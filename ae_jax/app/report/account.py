@@ -45,7 +45,7 @@ def account(
     elif f.history:  # the run has no results yet
         found.append(Sentence("Training has not ended.", f"{len(f.history)} of {epochs} epochs are done"))
     train, size = spread(dataset.train.x, EXAMPLES), f.settings.get("batch_size")
-    if f.history and size and not f.settings.get("shard_size"):
+    if f.history and size and f.settings.get("shard_size") is None:  # a stream keeps a sample of its examples here
         steps = -(-len(dataset.train.x) // size)
         if told := diagnosis.updates(ran, steps, len(dataset.train.x)):
             found.append(Sentence("There were few updates.", told.partition(" only ")[2]))
