@@ -24,7 +24,6 @@ from ae_jax.evaluation import retrieval
 from ae_jax.objectives.boltzmann import machine
 from ae_jax.objectives.terms import l2
 from ae_jax.training import stages
-from ae_jax.training.origins import Start
 
 MEASURES = ("cosine", "distance")
 CUTS = (1, 3, 7, 15, 31, 63, 127, 255, 511, 1023)  # documents retrieved, as in figure 4
@@ -127,7 +126,7 @@ def main(
     batch_size: int = 128,  # documents in a step
     topics_shown: int = 5,  # how many of the commonest topics the maps colour
     pretraining: int = 0,  # epochs of each Boltzmann machine of a pretrained logistic net; 0 for no such net
-    word_rate: float = 0.01,  # learning rate of the lowest machine
+    word_rate: float = 0.1,  # learning rate of the lowest machine, chosen on held-out training documents
 ):
     from sklearn.decomposition import TruncatedSVD
 
@@ -161,8 +160,7 @@ def main(
             given = run.each(f"{name}, machines", unrolled, run.keys("pretraining", latents), learned)
             net = networks.mlp((size,), latents, hidden=hidden, activation="sigmoid")
             tuned = autoencoder(net, cosine_adam(1e-3, epochs, learned, batch_size), likelihood="multinomial")
-            begun = lambda params, tuned=tuned: tuned._replace(init=stages.resume(tuned.init, params))
-            searched(name, tuned, start=Start(given, begun))
+            searched(name, tuned, start=stages.resumed(tuned, given))
             for rival in (10, 50) if latents == 10 else (2,):
                 label = f"{name} minus LSA-{rival}, mean precision, %"
                 run.claims[label] = f"pretrained, they find more than {rival} of LSA's"
