@@ -21,8 +21,7 @@ from ae_jax.core import Algorithm, Autoencoder, Batch, Params, epoch, fit
 from ae_jax.corruption import Corruption, gaussian, masking
 from ae_jax.evaluation.codes import each, encode
 from ae_jax.objectives import jacobians
-from ae_jax.training.origins import Start
-from ae_jax.training.stages import resume
+from ae_jax.training.stages import resumed
 
 
 class Row(NamedTuple):
@@ -142,7 +141,7 @@ def main(
     def tuned(arm: str, nets: Sequence[Autoencoder], params: Sequence[Params], seeds: Sequence[int]):
         """The classifier on pretrained layers, and its run."""
         supervised = classifier(networks.stack(nets, between="sigmoid"), ADAM, classes=10)
-        start = Start(networks.stacked(params), lambda own: supervised._replace(init=resume(supervised.init, own)))
+        start = resumed(supervised, networks.stacked(params))
         numbers = [TUNING + seed for seed in seeds]
         how = {"epochs": tuning, "seeds": numbers, "monitor": "error", **stop}
         return supervised, run.train(f"{arm}, tuning", supervised, train_set, start=start, **how)

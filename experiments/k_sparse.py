@@ -21,8 +21,7 @@ from ae_jax.core import Batch
 from ae_jax.evaluation.codes import encode
 from ae_jax.evaluation.probes import fit_linear, predict_linear
 from ae_jax.objectives.recode import largest, recoded
-from ae_jax.training.origins import Start
-from ae_jax.training.stages import resume
+from ae_jax.training.stages import resumed
 
 WHERE, PROTOCOL = "Makhzani & Frey (2013), tables of MNIST, as remembered", "60,000 images, SGD with momentum"
 TUNED = "best k, fine-tuned, test error, %"
@@ -149,8 +148,7 @@ def main(
     tuned = classifier(sparse_net, optax.adam(tuning_rate), classes=classes)
     stop = {"validation": part(train_set, known, len(train_set.x)), "monitor": "error", "patience": patience}
     how = {"epochs": tuning, "seeds": [TUNING + seed for seed in run.seeds], **stop}
-    start = Start(nets[best], lambda own: tuned._replace(init=resume(tuned.init, own)))
-    finetuned = run.train("best k, fine-tuning", tuned, part(train_set, known), start=start, **how)
+    finetuned = run.train("best k, fine-tuning", tuned, part(train_set, known), start=resumed(tuned, nets[best]), **how)
     after = 100 * run.evaluate(tuned, finetuned.params, test_set)["error"]
     run.metrics = {f"k = {k}, test error, %": test[k] for k in ks} | {
         "best k, test error, %": test[best],

@@ -26,7 +26,6 @@ from ae_jax.app import plots
 from ae_jax.core import Batch, epoch, fit
 from ae_jax.evaluation.codes import each
 from ae_jax.training import stages
-from ae_jax.training.origins import Start
 
 # A variant: the fraction masked, which the paper chose for it, and the paper's test errors in % of SDAE-3 and SAE-3, on
 # which nothing here was chosen. Only `basic` is the paper's problem but for the choice of images.
@@ -67,7 +66,7 @@ def picture(shown, filters):
     full={
         "seeds": 3,
         "units": 1000,
-        "pretraining": 30,
+        "pretraining": 60,
         "epochs": 60,
         "pretraining_rate": 1e-3,
         "learning_rate": 3e-4,
@@ -158,7 +157,6 @@ def main(
         best.append(f"{arm}, {', '.join(map(str, trained.best_epoch))}")
         return trained.params
 
-    from_layers = lambda own: tuned._replace(init=stages.resume(tuned.init, own))
     seen = "rot" if "rot" in kinds else kinds[-1]
     shown, filters, best = {}, {}, []
     for kind in kinds:
@@ -171,7 +169,7 @@ def main(
             arm, start = f"{kind}, {name}", None
             if level is not None:
                 params = pretrained(arm, level, train)
-                start = Start(params, from_layers)
+                start = stages.resumed(tuned, params)
                 if kind == seen:
                     kernel = np.asarray(params["encoder"]["0"]["layer_0"]["kernel"][0])  # [D, units]
                     filters[f"{name}, {seen}"] = kernel.T[:50].reshape(-1, *shape)

@@ -19,8 +19,7 @@ from ae_jax.core import Batch, average, epoch, fit
 from ae_jax.evaluation.codes import encode
 from ae_jax.evaluation.probes import fit_linear
 from ae_jax.optimizers import repeated
-from ae_jax.training.origins import Start
-from ae_jax.training.stages import resume
+from ae_jax.training.stages import resumed
 
 # `sparse` is twice the tutorial's cost, whose squared error and weight decay are halved: see self_taught.py
 BETA, LAMBDA = 3.0, 3e-3
@@ -84,9 +83,8 @@ def main(
         of = run.keys("layer", i), trained
         trained = [*trained, run.each(f"layer {i + 1}", partial(layer, i=i), of, train_set)]
     before = run.each("softmax", with_softmax, networks.stacked(trained), train_set)
-    start = Start(before, lambda own: whole_net._replace(init=resume(whole_net.init, own)))
     seeds = [TUNING + seed for seed in run.seeds]
-    after = run.train("fine-tuning", whole_net, train_set, seeds=seeds, start=start, **how).params
+    after = run.train("fine-tuning", whole_net, train_set, seeds=seeds, start=resumed(whole_net, before), **how).params
 
     error = mapped(lambda p, d: average(whole_net.evaluate, p, d, jax.random.key(0))["error"])
     accuracy = lambda params, data: 100 * (1 - np.asarray(error(params, data)))
