@@ -46,7 +46,10 @@ class Metric(NamedTuple):
 
 
 METRICS: dict[str, Metric] = {
-    "loss": Metric("what training minimises, with its final weights and without corruption or dropout", "lower"),
+    "loss": Metric(
+        "what training minimises, with its final weights, without corruption, dropout and terms that compare examples",
+        "lower",
+    ),
     "reconstruction": Metric("the loss's reconstruction term, in its units", "lower"),
     "mse": Metric("squared error of the reconstruction, averaged over dimensions", "lower"),
     "squared_error": Metric("squared error of the reconstruction, summed over dimensions", "lower"),
