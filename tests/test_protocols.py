@@ -12,7 +12,6 @@ import vamp_prior
 
 from ae_jax import networks
 from ae_jax.core import Batch, Rule
-from ae_jax.distributions import likelihoods
 
 KEY = jax.random.key(0)
 
@@ -113,10 +112,13 @@ def test_vdsh_pays_for_the_words_that_are_there_whatever_their_weight():
     params = member.init(KEY, Batch(x))
     stats = net.encode(params, x)
     assert ((stats[:, 2:] > 0) & (stats[:, 2:] < 1)).all()  # a sigmoid
-    logits = jnp.asarray([[0.3, -1.0, 2.0, 0.0, 0.5]])
-    there = semantic_hashing.words_there().nll({}, logits, x[:1])
-    np.testing.assert_allclose(there, -jax.nn.log_softmax(logits)[:, [0, 2, 4]].sum(-1), rtol=1e-5)
-    assert not np.allclose(there, likelihoods.multinomial().nll({}, logits, x[:1]))
+    logits = jnp.asarray([[0.3, -1.0, 2.0, 0.0, -90.0]])
+    nll = lambda logits: semantic_hashing.words_there().nll({}, logits, x[:1]).sum()
+    log_p = jax.nn.log_softmax(logits)[0]
+    wanted = -(log_p[0] + log_p[2] + np.log(0.2 * 0.7) + np.log(1e-10))  # the last word is too unlikely to count
+    np.testing.assert_allclose(nll(logits), wanted, rtol=1e-5)
+    pull = 2 * jax.nn.softmax(logits)[0] - jnp.asarray([1.0, 0.0, 1.0, 0.0, 0.0])
+    np.testing.assert_allclose(jax.grad(nll)(logits)[0], pull, rtol=1e-5, atol=1e-6)
 
 
 def test_the_gradient_of_a_machine_of_words_is_that_of_contrastive_divergence():
