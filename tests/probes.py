@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from ae_jax import algorithms, networks
-from ae_jax.core import Algorithm, Autoencoder, Batch, Optimizer
+from ae_jax.core import Algorithm, Autoencoder, Batch, Optimizer, Rule
 from ae_jax.corruption import corrupted, masking
 from ae_jax.distributions.likelihoods import discretised_logistic
 
@@ -232,6 +232,19 @@ def build(name: str, optimizer: Optimizer | None = None) -> Algorithm:
     the order in which devices add up a whole step.
     """
     return PROBES[name].build(optimizer or optax.adam(PROBES[name].learning_rate, eps=1e-6))
+
+
+def of_functions(encode, decode, /, **changes) -> Algorithm:
+    """An algorithm without params that learns nothing: x -> encode(x) -> decode(z)."""
+    none = lambda *given: {}
+    return Algorithm(
+        init=none,
+        rule=Rule(none, lambda *given: ({}, (), {})),
+        evaluate=none,
+        encode=lambda params, x: encode(x),
+        decode=lambda params, z: decode(z),
+        reconstruct=lambda params, x: decode(encode(x)),
+    )._replace(**changes)
 
 
 def flat(tree) -> np.ndarray:

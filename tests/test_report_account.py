@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from probes import of_functions
 
 from ae_jax.app import plots, report
 from ae_jax.app.commands import reporting
 from ae_jax.app.report import sections
-from ae_jax.core import Algorithm, Batch, Rule
+from ae_jax.core import Batch, address
 from ae_jax.data import Standard, in_data_units
 from ae_jax.distributions import priors
 from ae_jax.evaluation import aggregate, diagnosis, walks
@@ -24,17 +25,7 @@ W = np.linalg.qr(RNG.normal(size=(16, 16)))[0][:, :3].astype(np.float32)
 
 def member(**changes):
     """A linear code of three numbers, without params."""
-    none = lambda *given: {}
-    encode = lambda params, x: x.reshape(len(x), -1) @ W
-    decode = lambda params, z: (z @ W.T).reshape(-1, 4, 4, 1)
-    return Algorithm(
-        init=none,
-        rule=Rule(none, lambda *given: ({}, (), {})),
-        evaluate=none,
-        encode=encode,
-        decode=decode,
-        reconstruct=lambda params, x: decode(params, encode(params, x)),
-    )._replace(**changes)
+    return of_functions(lambda x: x.reshape(len(x), -1) @ W, lambda z: (z @ W.T).reshape(-1, 4, 4, 1), **changes)
 
 
 def latent(prior=None, **changes):
@@ -275,6 +266,14 @@ def test_priors_with_components():
     np.testing.assert_allclose(c.pictures[-1].ravel(), W @ mean[3], rtol=1e-4, atol=1e-4)
     assert found.drawn is not None
     assert found.drawn.prior.shape == found.drawn.codes.shape == (30, 3)
+    key = address(jax.random.key(0), "prior")  # the prior's own draws, and each example's own code under noise
+    np.testing.assert_allclose(
+        found.drawn.prior, prior.draw(params, address(key, "draws"), 30, np.float32), rtol=1e-5, atol=1e-5
+    )
+    model: Any = latent(prior)
+    mean, logvar = np.split(np.asarray(model.moments({}, X)), 2, 1)
+    noise = jax.random.normal(address(key, "posterior"), mean.shape)
+    np.testing.assert_allclose(found.drawn.codes, mean + np.exp(logvar / 2) * noise, rtol=1e-5, atol=1e-5)
     assert {"components", "prior"} <= set(captions(found))
     figure: Any = plots.overlaid(*found.drawn)
     offsets = [np.asarray(c.get_offsets()) for c in figure.axes[0].collections]

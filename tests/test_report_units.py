@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import jax
 import numpy as np
+from probes import of_functions
 
 from ae_jax.app.report import findings, gather, sections
-from ae_jax.core import Algorithm, Batch, Rule
+from ae_jax.core import Batch
 
 RNG = np.random.default_rng(0)
 W = np.linalg.qr(RNG.normal(size=(6, 6)))[0].astype(np.float32)
@@ -15,17 +16,7 @@ Z = ((RNG.random((60, 6)) < [0.0, 0.02, 0.1, 0.2, 0.4, 0.9]) * RNG.uniform(1, 2,
 
 def model(**changes):
     """An algorithm whose codes of x are those that made it."""
-    none = lambda *given: {}
-    encode = lambda params, x: jax.numpy.where(x @ W.T > 0.5, x @ W.T, 0)
-    decode = lambda params, z: z @ W
-    return Algorithm(
-        init=none,
-        rule=Rule(none, lambda *given: ({}, (), {})),
-        evaluate=none,
-        encode=encode,
-        decode=decode,
-        reconstruct=lambda params, x: decode(params, encode(params, x)),
-    )._replace(**changes)
+    return of_functions(lambda x: jax.numpy.where(x @ W.T > 0.5, x @ W.T, 0), lambda z: z @ W, **changes)
 
 
 def found(algorithm, y=None):
