@@ -179,6 +179,11 @@ def test_a_sampler_of_another_checkpoint_and_a_damaged_one_are_refused(workdir, 
     file.write_bytes(bytes(whole))
     with pytest.raises(RunError, match=r"gaussian-0.npz is damaged .* fits the sampler again"):
         sampled(workdir, tmp_path, "--sampler", "gaussian")
+    whole = file.read_bytes()
+    for bad in (whole[:300], whole[:100] + whole[140:], whole[:100] + bytes(9) + whole[100:]):
+        file.write_bytes(bad)
+        with pytest.raises(RunError, match=r"gaussian-0.npz is damaged"):
+            sampling.read(file)
     file.unlink()
     with pytest.raises(RunError, match="--draws is of a member's own prior"):
         sampled(workdir, tmp_path, "--sampler", "gaussian", "--draws")
