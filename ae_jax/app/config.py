@@ -99,7 +99,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     from ..training import run_folder
 
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
         content = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
     except OSError as error:
         raise RunError(f"the config {path} cannot be read ({error.strerror}): give a JSON or TOML file") from None

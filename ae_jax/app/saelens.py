@@ -116,7 +116,7 @@ def load(folder: str | os.PathLike[str]) -> tuple[Algorithm, Params]:
     """
     folder = Path(folder)
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        config = json.loads((folder / CONFIG).read_text("utf-8"))
         if not isinstance(config, dict):
             raise ValueError(f"{CONFIG} is a {type(config).__name__} and no object of settings")
         found = unpacked((folder / WEIGHTS).read_bytes())

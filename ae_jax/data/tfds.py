@@ -200,8 +200,8 @@ def described(
 ) -> Prepared:
     """Which features of the set in the folder `path` are the image and the label. Raises DataError."""
     try:
-        info = json.loads((path / "dataset_info.json").read_text())
-        features = json.loads((path / "features.json").read_text())["featuresDict"]["features"]
+        info = json.loads((path / "dataset_info.json").read_text("utf-8"))
+        features = json.loads((path / "features.json").read_text("utf-8"))["featuresDict"]["features"]
         kinds = {key: _kind(spec) for key, spec in features.items()}
         splits = {split["name"]: split for split in info["splits"]}
         splits = {split: of | {"shardLengths": [*map(int, of["shardLengths"])]} for split, of in splits.items()}
@@ -217,7 +217,7 @@ def described(
     if "train" not in splits:
         raise DataError(f"{name} has the splits {sorted(splits)}, none called train")
     labels = path / f"{label}.labels.txt"
-    classes = tuple(labels.read_text().rstrip("\n").split("\n")) if label and labels.exists() else ()
+    classes = tuple(labels.read_text("utf-8").rstrip("\n").split("\n")) if label and labels.exists() else ()
     return Prepared(
         info=info,
         features=features,

@@ -152,7 +152,7 @@ def render(title: str, summed: str | Missing, content: Sequence[Part], account: 
         keep_trailing_newline=True,
     )
     environment.filters["slug"] = slug
-    style = (here / "style.css").read_text()
+    style = (here / "style.css").read_text("utf-8")
     page = environment.get_template("page.html.j2")
     return page.render(title=title, summary=summed, account=account, parts=content, style=style)
 
