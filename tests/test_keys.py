@@ -156,7 +156,7 @@ def test_the_programs_of_a_run_use_no_key_twice():
     """With a transform, statistics and held-out examples."""
     net = networks.mlp((4, 4, 1), 5, hidden=(), code_activation="sigmoid", code_dropout=0.5)
     algorithm = sparse(net, optax.adam(1e-2), target=0.2)
-    begin, advance, *_ = compiled.programs(algorithm, 4, dynamic_binarise, "loss", "lower", None, validated=True)
+    begin, advance, *_ = compiled.programs(algorithm, compiled.Plan(4, dynamic_binarise, validated=True))
 
     def started(e, keys, data):
         return advance(begin(data, keys), keys, e, data, data)

@@ -1,6 +1,7 @@
 """Networks, members and runs of one's own: from other libraries, from a file, and in Python."""
 
 import json
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -262,7 +263,7 @@ def test_a_run_of_python_on_other_data_says_so(tmp_path):
         _ = ae_jax.load_run(tmp_path).data
 
 
-def test_settings_of_ones_own_give_params_and_say_what_is_missing(tmp_path):
+def test_settings_of_ones_own_give_params_and_say_what_is_missing(tmp_path, capsys):
     algorithm = three("vae")
     with Folder(tmp_path).opened({"mine": 1}) as folder:
         trained = training.train(algorithm, X, epochs=1, seeds=(4, 5), folder=folder, progress=False)
@@ -282,6 +283,19 @@ def test_settings_of_ones_own_give_params_and_say_what_is_missing(tmp_path):
     ):
         with pytest.raises(RunError, match=f"is not the one that it trained: .*{told}"):
             ae_jax.load_run(tmp_path, algorithm=other)
+    capsys.readouterr()
+    assert ae_jax.load_run(tmp_path, algorithm=three("vae")).algorithm.decodes  # the same one, made again
+    assert capsys.readouterr().err == ""
+    tanh = ae_jax.vae(networks.mlp(SHAPE, K, hidden=(8,), heads=2, activation="tanh"), optax.sgd(0.1))
+    for other, told in (
+        (
+            ae_jax.vae(net(), optax.sgd(0.1), beta=2.0),
+            "note: evaluate of the algorithm given for .* computes some",
+        ),
+        (tanh, "note: encode and decode and evaluate of the algorithm given for .* compute something else"),
+    ):
+        ae_jax.load_run(tmp_path, algorithm=other)
+        assert re.search(told, capsys.readouterr().err)
     with pytest.raises(RunError, match="no seed 6"):
         ae_jax.load_run(tmp_path, 6)
     with (

@@ -10,14 +10,12 @@ import jax.numpy as jnp
 
 from ..core import Algorithm, Batch, Params
 from ..data import ranges
-from ..errors import RunError, first_line
+from ..errors import RunError, first_line, warn
 from ..training import arguments, loop, run_folder
 from ..training.checkpoints import differing
 from .commands.loading import Splits
 from .commands.runs import OpenRun, lacking, load_own, open_run
 from .files import standard_of
-
-EXAMPLES = 2**20  # of the data that `check_algorithm` traces; members draw clusters or pseudo-inputs from them
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,8 @@ def load_run(
         data: the new place of its data, if they have moved.
 
     Raises RunError for a folder without a run, a damaged one, or one without a checkpoint or the seed; and for another
-    algorithm than the trained one, as far as params and metrics tell them apart.
+    algorithm than the trained one, as far as params and metrics tell them apart. A line on stderr names functions that
+    compute something else, such as those of another activation or weight.
     """
     held = run_folder.Folder(folder)
     content = held.recorded()
@@ -136,8 +135,8 @@ def check_algorithm(
     if "shape" not in content:
         return
     dtype = next(a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(a.dtype, jnp.floating))
-    x: Any = jax.ShapeDtypeStruct((EXAMPLES, *content["shape"]), dtype)
-    y: Any = jax.ShapeDtypeStruct((EXAMPLES,), jnp.int32)
+    x: Any = jax.ShapeDtypeStruct((arguments.EXAMPLES, *content["shape"]), dtype)
+    y: Any = jax.ShapeDtypeStruct((arguments.EXAMPLES,), jnp.int32)
     data = Batch(x, y)
     name = f" ({content['algorithm']})" if isinstance(content.get("algorithm"), str) else ""
     where = f"the algorithm given for {folder.path} is not the one that it trained{name}"
@@ -152,3 +151,11 @@ def check_algorithm(
     logged = {metric for row in history[:1] for metric in row.get("train", {})}
     if logged and (others := logged ^ metrics):
         raise RunError(f"{where}: of {', '.join(sorted(others)[:3])} only one of the two is a metric")
+    if content.get("functions") and folder.config().get("versions", {}).get("jax") == jax.__version__:
+        now = arguments.functions_of(algorithm, content["shape"], dtype)
+        if changed := [name for name, given in content["functions"].items() if now.get(name) != given]:
+            warn(
+                f"note: {' and '.join(changed)} of the algorithm given for {folder.path} "
+                f"{'computes' if len(changed) == 1 else 'compute'} something else than in its training: give the "
+                "algorithm that it trained, if the code has not been changed since"
+            )

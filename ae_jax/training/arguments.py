@@ -1,5 +1,7 @@
 """Checks of a run's arguments, before anything is compiled or written."""
 
+import re
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +20,9 @@ from ..core import (
 )
 from ..data.stream import Stream
 from ..evaluation import Better
+from .provenance import checksum
+
+EXAMPLES = 2**20  # that are traced; members draw clusters or pseudo-inputs from them
 
 
 def check_length(epochs: int, batch_size: int) -> None:
@@ -90,6 +95,27 @@ def seen(data: Batch | Stream) -> Batch:
         return data
     like = lambda a: jax.ShapeDtypeStruct((data.size(0), *a.shape[1:]), a.dtype)
     return jax.tree.map(like, data.sample(1))
+
+
+def functions_of(algorithm: Algorithm, shape: Sequence[int], dtype: Any) -> dict[str, int]:
+    """CRC-32 of the traced `encode`, `decode` and `evaluate` of an algorithm, with their constants; compiles nothing.
+
+    They tell apart algorithms whose params and metrics have the same names and shapes. Another release of JAX, and
+    other code, give other numbers for the same function.
+    """
+    x: Any = jax.ShapeDtypeStruct((EXAMPLES, *shape), dtype)
+    data, key = Batch(x, jax.ShapeDtypeStruct((EXAMPLES,), np.int32)), jax.random.key(0)  # type: ignore[arg-type]
+    params = jax.eval_shape(algorithm.init, key, data)
+    z = jax.eval_shape(algorithm.encode, params, x)
+    uses: dict[str, tuple[Any, ...]] = {"encode": (x,), "decode": (z,), "evaluate": (data, key)}
+    found = {}
+    for name, given in uses.items():
+        made = jax.make_jaxpr(getattr(algorithm, name))(params, *given)
+        is_key = lambda a: jax.numpy.issubdtype(a.dtype, jax.dtypes.prng_key)
+        held = [jax.random.key_data(a) if is_key(a) else a for a in map(jax.numpy.asarray, made.consts)]
+        text = re.sub("0x[0-9a-f]+", "", str(made.jaxpr))  # without addresses in memory
+        found[name] = zlib.crc32(text.encode(), checksum(held))
+    return found
 
 
 def check_data(algorithm: Algorithm, **parts: Any) -> None:

@@ -55,22 +55,25 @@ def transformed(algorithm: Algorithm, transform: Callable[[Batch, Key], Batch]) 
     return algorithm._replace(init=init, rule=augment(algorithm.rule, transform), before=before)
 
 
-def functions(
-    algorithm: Algorithm,
-    batch_size: int,
-    transform: Callable[[Batch, Key], Batch] | None,
-    monitor: str,
-    better: Better,
-    patience: int | None,
-    mesh: Mesh | None = None,
-    validated: bool = False,
-    make: Callable[[Params], Algorithm] | None = None,
-):
+class Plan(NamedTuple):
+    """How the programs of a run are made."""
+
+    batch_size: int
+    transform: Callable[[Batch, Key], Batch] | None = None
+    monitor: str = "loss"
+    better: Better = "lower"
+    patience: int | None = None
+    mesh: Mesh | None = None
+    validated: bool = False  # the state keeps the best params
+    make: Callable[[Params], Algorithm] | None = None  # params -> the algorithm whose `init` begins with them
+
+
+def functions(algorithm: Algorithm, plan: Plan):
     """(begin, advance) and the three parts of `advance` for an epoch in shards, of all seeds at once.
 
-    The state keeps the best params only if `validated`. `begin` takes the given params of each seed, from which `make`
-    builds the algorithm whose `init` begins with them; none without `make`.
+    `begin` takes the given params of each seed where the plan has a `make`.
     """
+    batch_size, transform, monitor, better, patience, mesh, validated, make = plan
     changed = lambda algorithm: algorithm if transform is None else transformed(algorithm, transform)
     algorithm = changed(algorithm)
     begun = lambda own: algorithm.init if make is None or own is None else changed(make(own)).init
@@ -160,21 +163,10 @@ def functions(
     return begin, advance, learn_shard, measure_shard, judge_epoch
 
 
-def programs(
-    algorithm: Algorithm,
-    batch_size: int,
-    transform: Callable[[Batch, Key], Batch] | None,
-    monitor: str,
-    better: Better,
-    patience: int | None,
-    mesh: Mesh | None = None,
-    validated: bool = False,
-    make: Callable[[Params], Algorithm] | None = None,
-):
+def programs(algorithm: Algorithm, plan: Plan):
     """`functions`, each compiled, and spread over a mesh if there is one."""
-    begin, advance, learn_shard, measure_shard, judge_epoch = functions(
-        algorithm, batch_size, transform, monitor, better, patience, mesh, validated, make
-    )
+    begin, advance, learn_shard, measure_shard, judge_epoch = functions(algorithm, plan)
+    mesh = plan.mesh
     if mesh is None:
         whole, sharded = jax.jit(advance, donate_argnums=0), jax.jit(learn_shard, donate_argnums=0)
         return jax.jit(begin), whole, sharded, jax.jit(measure_shard), jax.jit(judge_epoch, donate_argnums=0)

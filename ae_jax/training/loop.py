@@ -32,8 +32,8 @@ from ..data.stream import Stream
 from ..errors import RunError, warn
 from ..evaluation import Better
 from . import devices, provenance
-from .arguments import check_arguments, check_data, check_length, check_monitor, seen
-from .compiled import State, programs
+from .arguments import check_arguments, check_data, check_length, check_monitor, functions_of, seen
+from .compiled import Plan, State, programs
 from .progress import progress_bar
 from .run_folder import Folder, append, sealed
 from .shards import Sharded, loaded
@@ -155,12 +155,20 @@ def train(
     validated = validation is not None
     better = check_monitor(algorithm, data, monitor, better, validated)
     make, given = (None, None) if start is None else (start.make, devices.host(start.params))
-    begin, advance, *sharded = programs(
-        algorithm, batch_size, transform, monitor, better, patience, mesh, validated, make
+    plan = Plan(
+        batch_size=batch_size,
+        transform=transform,
+        monitor=monitor,
+        better=better,
+        patience=patience,
+        mesh=mesh,
+        validated=validated,
+        make=make,
     )
+    begin, advance, *sharded = programs(algorithm, plan)
     if folder is not None:
         folder.shards = shards
-        describe = functools.partial(folder.describe, seeds, functools.partial(_facts, data, validated))
+        describe = functools.partial(folder.describe, seeds, functools.partial(_facts, algorithm, data, validated))
         devices.run_in_first(describe)
     held_out = validation if isinstance(validation, Stream) else devices.everywhere(validation, mesh)
     data = data if stream else devices.everywhere(data, mesh)
@@ -283,10 +291,12 @@ def train(
     return trained(state, chosen, seeds, history)
 
 
-def _facts(data: Batch | Stream, validated: bool) -> dict[str, Any]:
-    """The facts of the data that a run's folder keeps beside its settings: see `Folder.describe`."""
-    shape = seen(data).x.shape[1:]
-    facts = {"shape": list(shape), "validated": validated}
+def _facts(algorithm: Algorithm, data: Batch | Stream, validated: bool) -> dict[str, Any]:
+    """The facts of the algorithm and its data that a run's folder keeps beside its settings: see `Folder.describe`."""
+    x = seen(data).x
+    facts: dict[str, Any] = {"shape": list(x.shape[1:]), "validated": validated}
+    with contextlib.suppress(Exception):  # an algorithm of one's own may raise any; the run does not depend on it
+        facts["functions"] = functions_of(algorithm, x.shape[1:], x.dtype)
     return facts if isinstance(data, Stream) else facts | {"train_checksum": provenance.checksum(data)}
 
 

@@ -18,7 +18,7 @@ from ..errors import RunError
 from ..xla.programs import compiled
 from . import provenance
 from .arguments import check_seeds
-from .compiled import programs, transformed
+from .compiled import Plan, programs, transformed
 from .run_folder import Folder
 
 
@@ -171,7 +171,7 @@ def _checkpoint(
     if not (numbers := [n for n in folder.saved() if n <= epoch]):
         return None
     keys = jax.eval_shape(lambda: jnp.stack([jax.random.key(s) for s in seeds]))
-    begin = programs(algorithm, batch_size, transform, "loss", "lower", None, None, bool(known.get("validated")))[0]
+    begin = programs(algorithm, Plan(batch_size, transform, validated=bool(known.get("validated"))))[0]
     place = jnp.zeros(()).sharding
     like = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place)
     done, state = folder.read(max(numbers), jax.tree.map(like, jax.eval_shape(begin, data, keys)))

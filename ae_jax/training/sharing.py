@@ -18,7 +18,7 @@ from ..algorithms import ALGORITHMS
 from ..core import Algorithm, Batch, Key, epoch, start
 from ..data.stream import Stream
 from .arguments import seen
-from .compiled import functions, programs
+from .compiled import Plan, functions, programs
 from .settings import Settings, build
 
 RATE = "lr"  # of `Settings.optimizer`; all other numbers are hyperparameters
@@ -71,10 +71,10 @@ class Sharing:
             self._groups[group] = {}
         forms = self._groups[group]
 
-        def shared(algorithm: Algorithm, *options: Any) -> tuple[Any, ...]:  # as `compiled.programs` takes them
-            kept = forms.setdefault(tuple(option is None for option in options), [])
+        def shared(algorithm: Algorithm, plan: Plan) -> tuple[Any, ...]:
+            kept = forms.setdefault(tuple(part is None for part in plan), [])
             if not kept:
-                kept.extend(_Program(made, i, options) for i in range(len(DONATED)))
+                kept.extend(_Program(made, i, plan) for i in range(len(DONATED)))
             return tuple(_Bound(program, values) for program in kept)
 
         return shared
@@ -102,8 +102,8 @@ def _takes(
 class _Program:
     """One of `compiled.functions`, compiled, that takes the numbers first."""
 
-    def __init__(self, made: Callable[[dict[str, Any]], Algorithm], which: int, options: tuple[Any, ...]):
-        call = lambda values, *args: functions(made(values), *options)[which](*args)
+    def __init__(self, made: Callable[[dict[str, Any]], Algorithm], which: int, plan: Plan):
+        call = lambda values, *args: functions(made(values), plan)[which](*args)
         self.jitted = jax.jit(call, donate_argnums=DONATED[which])
         self.compiled: dict[Any, Callable[..., Any]] = {}
 

@@ -31,6 +31,7 @@ BESIDE = 3  # runs, at most, that are columns; more are rows
 EXAMPLES = 10  # test examples that are reconstructed
 # entries of the settings that come from the data, and differ wherever the data do
 OF_DATA = ("vocabulary", "standard", "data_checksum", "train_checksum", "scale", "patches", "validated", "plugins")
+OF_DATA += ("functions",)
 
 
 class Compared(NamedTuple):

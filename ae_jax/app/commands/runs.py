@@ -20,8 +20,9 @@ from ..files import data_options as data_options
 from ..files import standard_of as standard_of
 from .loading import Splits, load, of_patches
 
-# entries of the settings in config.json that come from the data
+# entries of the settings in config.json that come from the data and the algorithm
 RECORDED = ("shape", "validated", "data_checksum", "train_checksum", "vocabulary", "scale", "patches", "standard")
+RECORDED += ("functions",)
 # the settings that config.json must have for a run to be opened, and their types
 KEPT = {"shape": list, "validated": bool, "optimizer": dict, "algorithm": str, "network": str, "data": str}
 KEPT |= {"latents": int, "batch_size": int, "seeds": list}
