@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.linalg
 from PIL import Image
 from test_tfrecord import frame
 
@@ -862,83 +861,7 @@ def test_no_image_of_shapes_is_drawn_twice():
         data.load("shapes", count=0)
 
 
-# ---------------------------------------------------------------------------------------------- whitening
-
-
-@pytest.fixture(scope="module")
-def correlated():
-    rng = np.random.default_rng(0)
-    mix = rng.normal(size=(12, 12))
-    draw = lambda n: (rng.normal(size=(n, 12)) @ mix + 3).reshape(n, 2, 3, 2)
-    return draw(500), draw(100)
-
-
-def test_whitening_is_that_of_scikit_learn(correlated):
-    from sklearn.decomposition import PCA
-
-    train, test = correlated
-    reference = PCA(n_components=5, whiten=True, svd_solver="full").fit(train.reshape(500, -1))
-    ours = data.whiten(data.fit_whitening(train, "pca", components=5), test)
-    theirs = reference.transform(test.reshape(100, -1))
-    np.testing.assert_allclose(ours * np.sign(ours[0] * theirs[0]), theirs, rtol=1e-8)
-
-
-@pytest.mark.parametrize("kind", ["pca", "zca"])
-def test_whitened_training_data_has_the_identity_as_covariance(correlated, kind):
-    train, test = correlated
-    w = data.fit_whitening(train, kind)
-    white = data.whiten(w, train)
-    np.testing.assert_allclose(np.cov(white.reshape(500, -1), rowvar=False), np.eye(12), atol=1e-9)
-    np.testing.assert_allclose(data.unwhiten(w, data.whiten(w, test)), test, rtol=1e-9)
-    assert data.whiten(w, test).shape == (test.shape if kind == "zca" else (100, 12))
-
-
-def test_zca_is_the_inverse_square_root_of_the_covariance(correlated):
-    train, test = correlated
-    flat = train.reshape(500, -1)
-    root = scipy.linalg.sqrtm(np.cov(flat, rowvar=False) + 0.1 * np.eye(12))
-    w = data.fit_whitening(train, "zca", eps=0.1)
-    expected = (test.reshape(100, -1) - flat.mean(0)) @ np.linalg.inv(root)
-    np.testing.assert_allclose(data.whiten(w, test).reshape(100, -1), expected, rtol=1e-7, atol=1e-9)
-    np.testing.assert_allclose(data.unwhiten(w, data.whiten(w, test)), test, rtol=1e-9)  # eps and all
-
-
-@pytest.mark.parametrize("kind", ["pca", "zca"])
-def test_with_fewer_components_the_inverse_is_the_projection(correlated, kind):
-    from sklearn.decomposition import PCA
-
-    train, test = correlated
-    w = data.fit_whitening(train, kind, components=4)
-    pca = PCA(4).fit(train.reshape(500, -1))
-    expected = pca.inverse_transform(pca.transform(test.reshape(100, -1)))
-    np.testing.assert_allclose(data.unwhiten(w, data.whiten(w, test)).reshape(100, -1), expected, rtol=1e-7)
-
-
-def test_whitening_keeps_float32_and_runs_compiled(correlated):
-    train, test = (x.astype(np.float32) for x in correlated)
-    w = data.fit_whitening(train, "zca", eps=0.01)
-    assert all(a.dtype == np.float32 for a in w)
-    white = jax.jit(data.whiten)(w, jnp.asarray(test))
-    np.testing.assert_allclose(white, data.whiten(w, test), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(jax.jit(data.unwhiten)(w, white), test, rtol=1e-3, atol=1e-3)
-
-
-def test_whitening_that_cannot_be(correlated):
-    train, _ = correlated
-    flat = np.concatenate([train.reshape(500, -1), np.ones((500, 2))], 1)
-    with pytest.raises(data.DataError, match="varies in 12 directions only; pass components=12 or less, or a positive"):
-        data.fit_whitening(flat, "pca")
-    assert np.isfinite(data.whiten(data.fit_whitening(flat, "zca", eps=1e-3), flat)).all()
-    with pytest.raises(data.DataError, match="kind is 'ica'"):
-        data.fit_whitening(flat, "ica")
-    with pytest.raises(data.DataError, match="20 components were asked of data of 14 dimensions"):
-        data.fit_whitening(flat, "pca", components=20)
-    with pytest.raises(data.DataError, match="1 examples; it needs two"):
-        data.fit_whitening(flat[:1], "pca")
-    with pytest.raises(data.DataError, match="does not vary"):
-        data.fit_whitening(np.ones((5, 3)), "pca")
-    with pytest.raises(data.DataError, match="eps is -1"):
-        data.fit_whitening(flat, "pca", eps=-1)
+# ---------------------------------------------------------------------------------------------- patches
 
 
 def test_patch_normalisation_is_that_of_ufldl():

@@ -273,6 +273,9 @@ def test_whole_images_are_not_pieces(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     read({"patch": 4}, resize=True)
     assert "--resize scales each whole image to 5x4x1, and this run learned from pieces" in capsys.readouterr().err
+    assert files.data_options({"data": "photos", "data_options": {}}) == {"patch": 8}  # patches, too
+    assert files.data_options({"data": "photos", "data_options": {"patch": 5}}) == {"patch": 5}
+    assert files.data_options({"data": "x", "data_options": {}, "scale": 3}) == {"scale": 3}
 
 
 def test_sixteen_bits_are_scaled_like_eight(tmp_path):

@@ -118,7 +118,11 @@ def test_cells_are_read_as_they_are_written(tmp_path):
         ([["a", "kind"], [1, 2], [3, 4]], {"label": "kin"}, "no column 'kin'; did you mean kind"),
         ([["a", "b"], [1, 2], [3, 4]], {"drop": ("c",)}, "no column 'c'"),
         ([["a", "b"], [1, 2], [3, 4.5]], {"label": "b"}, "label 'b' has 4.5 in line 3; classes are words or whole"),
-        ([["a", "b"], [1, 2], [3, 4]], {"label": "b", "label_classes": ("2",)}, "has '4' in line 3; the classes of"),
+        (
+            [["a", "b"], [1, 2], [3, 4]],
+            {"label": "b", "label_classes": ("2",)},
+            "has '4' in line 3; the known classes are 2",
+        ),
         ([["a", "b"], [1, 2], [3, 4]], {"columns": ("a", "z")}, "lacks the column 'z'"),
         ([["a"], [1], [3]], {"label": "a"}, "no column left"),
         ([["a", "b"], [1, 2], [3, 4]], {"drop": ("a",), "columns": ("a",)}, "drop leaves out the column 'a'"),
@@ -141,12 +145,87 @@ def test_other_files_are_told(tmp_path):
         data.load(tmp_path / "t.csv")
     with pytest.raises(DataError, match="no file or folder"):
         data.load("none.csv")
-    with pytest.raises(DataError, match=r"holds tables \(t.csv\), and one is read at a time"):
+    with pytest.raises(DataError, match=r"holds tables \(t.csv\), and none is called train: name one"):
         data.load(tmp_path)
     pytest.importorskip("pyarrow")
     (tmp_path / "t.parquet").write_bytes(b"xx")
     with pytest.raises(DataError, match="cannot be read as a Parquet file"):
         data.load(tmp_path / "t.parquet")
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """A folder of three tables: train's columns in another order in test, and without a label in valid."""
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    rows = np.arange(24.0).reshape(8, 3)
+    kind = ["a", "b"] * 4
+    write(folder / "train.csv", [["u", "v", "w", "kind"], *([*r, k] for r, k in zip(rows.tolist(), kind, strict=True))])
+    turned = [[k, *reversed(r)] for r, k in zip((rows[:4] + 0.5).tolist(), kind, strict=False)]
+    write(folder / "Test.csv", [["kind", "w", "v", "u"], *turned])
+    write(folder / "valid.tsv", [["u", "v", "w"], *(rows[:2] + 0.25).tolist()], "\t")
+    return folder, rows
+
+
+def test_a_folder_of_tables_has_the_splits_by_their_names(parts, capfd):
+    folder, rows = parts
+    write(folder / "submission.csv", [["id"], [1], [2]])
+    (folder / "README.md").write_text("about the data")
+    loaded = data.load(folder, label="kind", range="as_is")
+    told = capfd.readouterr().err
+    assert "left out: 1 table of no split (submission.csv)" in told
+    assert "valid.tsv has no column 'kind', so its rows have no label" in told
+    assert loaded.name == "parts"
+    assert_array_equal(loaded.train.x, rows)
+    assert_array_equal(loaded.test.x, rows[:4] + 0.5)  # by the names of its columns
+    assert_array_equal(loaded.validation.x, rows[:2] + 0.25)
+    assert [loaded.train.y.tolist(), loaded.test.y.tolist()] == [[0, 1] * 4, [0, 1] * 2]
+    assert loaded.validation.y.tolist() == [-1, -1]
+    assert data.default_range(folder) == "standardised"
+    standard = data.load(folder, label="kind")
+    assert_allclose(standard.train.x.mean(0), 0, atol=1e-6)  # by train alone
+    assert_allclose(data.ranges.undo(standard.standard, standard.test.x), rows[:4] + 0.5, rtol=1e-6)
+
+
+def test_rows_of_each_table_that_lack_a_value_keep_the_names_of_the_others(parts):
+    folder, _ = parts
+    for name in ("train.csv", "valid.tsv"):
+        lines = (folder / name).read_text().splitlines()
+        separator = "\t" if name == "valid.tsv" else ","
+        lines[1] = separator.join(["", *lines[1].split(separator)[1:]])
+        (folder / name).write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"train.csv: column 'u' has no value in line 2; 1 of 8 rows"):
+        data.load(folder, label="kind")
+    loaded = data.load(folder, label="kind", missing="drop")
+    assert loaded.train_names == tuple(f"train.csv[{i}]" for i in range(1, 8))
+    assert loaded.validation_names == ("valid.tsv[1]",)
+    assert loaded.test_names == ()
+
+
+def test_folders_of_tables_that_are_refused(parts):
+    folder, _ = parts
+    (folder / "Test.csv").rename(folder / "kept")
+    write(folder / "test.csv", [["u", "v", "kind"], [1, 2, "a"]])
+    with pytest.raises(DataError, match=r"test.csv lacks the column 'w'"):
+        data.load(folder, label="kind")
+    write(folder / "test.csv", [["u", "v", "w", "kind"], [1, 2, 3, "c"]])
+    with pytest.raises(
+        DataError,
+        match=r"test.csv: the label 'kind' has 'c' in line 2; the known classes are a, b: correct .* label_classes=",
+    ):
+        data.load(folder, label="kind")
+    write(folder / "testing.csv", [["u"], [1]])
+    with pytest.raises(DataError, match=r"two tables for test, test.csv and testing.csv: leave one"):
+        data.load(folder)
+    (folder / "testing.csv").unlink()
+    with pytest.raises(DataError, match="holds tables, which are not streamed but loaded"):
+        data.open_stream(folder)
+    with pytest.raises(DataError, match=r"is a table, which is not streamed .*\.npy files of its rows"):
+        data.open_stream(folder / "test.csv")
+    for name in ("test.csv", "val.parquet"):  # an input, and one from then on
+        with pytest.raises(RunError, match=r"would be (overwritten|read)"):
+            files.check_output(folder / name, folder)
+    files.check_output(folder / "codes.csv", folder)
 
 
 def test_rows_without_a_value_are_dropped_where_wanted(tmp_path, capfd):
@@ -221,6 +300,24 @@ def test_a_run_reads_columns_by_name_and_decodes_in_their_units(run, wine, tmp_p
     rows[4][0] = ""
     with pytest.raises(DataError, match="'proline' has no value in line 6"):
         coding.encode(run, str(write(tmp_path / "miss.csv", [order, *rows])), tmp_path / "z.npy")
+
+
+def test_commands_read_the_test_table_of_a_folder(run, parts, wine, tmp_path):
+    folder, bunch = parts[0], wine[1]
+    for file in folder.iterdir():
+        file.unlink()
+    head, rows = [*bunch.feature_names, "kind"], [[*map(float, x), "class_1"] for x in bunch.data[:9]]
+    write(folder / "train.csv", [head, *rows[:6]])
+    assert len(coding.encode(run, str(folder), tmp_path / "z.npy")) == 6
+    write(folder / "test.csv", [head, *rows[6:]])
+    codes = coding.encode(run, str(folder), tmp_path / "z.npz")
+    kept = np.load(tmp_path / "z.npz")
+    assert kept["names"].tolist() == [f"test.csv[{i}]" for i in range(3)]
+    assert kept["labels"].tolist() == [1, 1, 1]
+    assert_array_equal(coding.encode(run, str(folder / "test.csv"), tmp_path / "z.npy"), codes)
+    assert_allclose(coding.encode(run, str(folder), tmp_path / "z.npy", part="test"), codes, rtol=1e-5)
+    assert len(coding.encode(run, str(folder), tmp_path / "z.npz", part="train")) == 6
+    assert np.load(tmp_path / "z.npz")["names"][0] == "parts train[0]"
 
 
 def test_the_same_command_finds_the_run_and_another_does_not(run, wine, monkeypatch, capsys):

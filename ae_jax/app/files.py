@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import data
+from ..checks import defaults_of
 from ..data.disk import kept_by_run, suffix, write_atomically
 from ..data.files import PARTS
 from ..errors import RunError, warn
@@ -62,6 +63,7 @@ def read_examples(
         raise RunError("the name is empty: give a file, a folder, the name of a data set or, for documents, words")
     path, name = data.expanded(source), data.is_name(source, options.get("data_dir"))
     there = os.path.exists(path) and not name  # Path.exists raises for words longer than a file's name may be
+    path = data.table_of(path) if there else path
     if there and path.is_dir():
         data.tell_left_out(path, "texts" if vocabulary else "images")
     of_arrays = there and path.is_dir() and data.npy_files(path) and data.kind_of(path) == "arrays"
@@ -404,7 +406,8 @@ def sprite(x: np.ndarray, largest: int = 8192) -> np.ndarray:
 def data_options(content: dict[str, Any]) -> dict[str, Any]:
     """The options for reading a run's data and its later inputs, out of the settings in its config.json."""
     scale = content.get("scale")  # the set's own, where the user gave none
-    return content["data_options"] | ({} if scale is None else {"scale": scale})
+    cut = {"patch": defaults_of(data.photos)["patch"]} if content.get("data") == "photos" else {}  # unless given
+    return cut | content["data_options"] | ({} if scale is None else {"scale": scale})
 
 
 def standard_of(content: dict[str, Any]) -> data.Standard | None:

@@ -17,7 +17,7 @@ from .binary import binarise, dynamic_binarise
 from .dataset import DataError, Dataset, check_options, expanded, options_of, unit_interval, validation_split
 from .disk import suffix
 from .files import arrays, read_arrays
-from .folders import files_read, kind_of, tell_left_out, text_files, would_read
+from .folders import files_read, kind_of, table_of, tables_in, tell_left_out, text_files, would_read
 from .images import Crop, Size, folder, image_files, pixels_to_floats, read_images, scaled
 from .ranges import RangeName, Standard, in_data_units
 from .sprites import render, shapes
@@ -42,13 +42,9 @@ from .tfds import WITHOUT, find, known_names, prepared, prepared_in
 from .toys import digits, photos, red_and_blue
 from .variants import Variant, variant
 from .whitening import (
-    Whitening,
-    fit_whitening,
     normalise_patches,
     patch_deviation,
     patches,
-    unwhiten,
-    whiten,
     whiten_spectrum,
 )
 
@@ -118,6 +114,7 @@ SOURCES = {
     "mnist, fashion_mnist, cifar10, ...": "any image set of TensorFlow Datasets, from TFDS_DATA_DIR or downloaded",
     "FILE.npy, FILE.npz": "arrays: one; x and y; train and test; or x_train, y_train, x_test, y_test",
     "FILE.csv, FILE.tsv, FILE.parquet": "tables: a row an example, a column of numbers a feature, one column the label",
+    "FOLDER of train.csv and test.csv": "tables of the splits, with valid.csv if there, in any format of tables",
     "FOLDER of .npy files": "arrays in parts, with train/ and test/ if there, of any size: only by --stream",
     "reuters": "Reuters-21578 by NLTK: 7769 + 3019 news items as words' probabilities, 90 topics",
     "FOLDER of .txt files": "documents, as probabilities of the commonest words, with train/ and test/ if there",
@@ -213,7 +210,8 @@ def _looks_like_path(source: str | Path) -> bool:
 
 def default_range(source: str | Path) -> RangeName:
     """The range of a source's values where the user names none."""
-    return "standardised" if is_table(source) else "unit"
+    of_tables = is_table(source) or (not is_name(source) and bool(tables_in(expanded(source))))
+    return "standardised" if of_tables else "unit"
 
 
 def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[..., Dataset], tuple[Any, ...]]:
@@ -226,7 +224,7 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> tuple[Callable[.
     if path.is_dir():
         if (kind := kind_of(path)) == "arrays":
             raise DataError(f"{path} holds .npy files, which are streamed: add --stream (in Python, data.open_stream)")
-        return (texts if kind == "texts" else folder), (path,)
+        return {"texts": texts, "tables": table}.get(kind, folder), (path,)
     if path.is_file() and suffix(path) in (".npy", ".npz"):
         return arrays, (path,)
     if path.is_file() and is_table(path):
@@ -262,7 +260,6 @@ __all__ = [
     "Standard",
     "Stream",
     "Variant",
-    "Whitening",
     "absolute",
     "arrays",
     "bags",
@@ -272,7 +269,6 @@ __all__ = [
     "digits",
     "dynamic_binarise",
     "files_read",
-    "fit_whitening",
     "fitted",
     "folder",
     "generated",
@@ -307,17 +303,17 @@ __all__ = [
     "split",
     "stream_options_for",
     "table",
+    "table_of",
     "tables",
+    "tables_in",
     "tell_left_out",
     "text_files",
     "texts",
     "tokens",
     "unit_interval",
-    "unwhiten",
     "validation_split",
     "variant",
     "variants",
-    "whiten",
     "whiten_spectrum",
     "would_read",
     "write_shards",

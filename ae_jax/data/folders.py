@@ -9,12 +9,10 @@ from unicodedata import normalize
 from ..errors import warn
 from .dataset import DataError
 from .disk import is_projected, is_run, suffix
-from .tables import is_table
+from .tables import NAMES, is_table, of_splits, split_of
 
-Kind = Literal["images", "texts", "arrays"]
+Kind = Literal["images", "texts", "arrays", "tables"]
 
-# the names of each split's folder
-NAMES = {"train": ("train", "training"), "test": ("test", "testing"), "validation": ("valid", "validation", "val")}
 TEXTS = (".txt", ".text", ".md")
 # names of texts about the data
 ABOUT = ("readme", "license", "licence", "copying", "copyright", "notice", "citation", "authors", "changelog")
@@ -96,8 +94,10 @@ def readable() -> frozenset[str]:
 
 def files_read(source: Path) -> list[Path]:
     """The file itself, or the files below a folder that are data of any kind; see `listed`."""
-    kinds = readable()
-    return [file for file in listed(source).files if suffix(file) in kinds] if source.is_dir() else [source]
+    if not source.is_dir():
+        return [source]
+    kinds, tables = readable(), [*tables_in(source).values()]
+    return [file for file in listed(source).files if suffix(file) in kinds or file in tables]
 
 
 def would_read(source: Path, path: Path) -> bool:
@@ -109,6 +109,8 @@ def would_read(source: Path, path: Path) -> bool:
     places = {path.parent.resolve() / path.name, path.resolve()}
     if not source.is_dir():
         return suffix(source) == ".npy" and source.resolve().with_suffix(".labels.npy") in places
+    if any(place.parent == source.resolve() and split_of(place) for place in places) and tables_in(source):
+        return True
     if all(suffix(place) not in readable() for place in places):
         return False
     folders = {folder.resolve() for folder in listed(source).folders}
@@ -185,18 +187,26 @@ def many(count: int, what: str) -> str:
 
 
 def kind_of(path: Path) -> Kind:
-    """The kind of data in a folder: images, texts or arrays; images if it has no data.
+    """The kind of data in a folder: images, texts, arrays or tables; images if it has no data.
 
     Texts beside at least as many images, or beside arrays, are about these. Raises DataError for arrays beside images,
     and for images beside more texts, where either could be the data.
     """
     if is_run(path):
         raise DataError(f"{path} is the folder of a run, which holds no data: name a folder or file of data")
-    kinds = _sorted_by_kind(listed(path).files)
+    there = listed(path).files
+    kinds = _sorted_by_kind(there)
     kinds["texts"], _ = _without_about(kinds["texts"])
-    if not any(kinds.values()) and (tables := [file for file in listed(path).files if is_table(file)]):
-        raise DataError(f"{path} holds tables ({some(tables, path)}), and one is read at a time: name it, {tables[0]}")
     images = kinds["images"]
+    if (tables := [file for file in there if is_table(file)]) and not images and not kinds["arrays"]:
+        texts = [text for text in kinds["texts"] if not _about(text)]
+        if len(texts) <= len(tables) and of_splits([file for file in tables if file.parent == path]):
+            return "tables"
+        if not texts:
+            raise DataError(
+                f"{path} holds tables ({some(tables, path)}), and none is called train: name one, {tables[0]}, or call "
+                "those of the splits train and test"
+            )
     other: Kind = "arrays" if kinds["arrays"] else "texts"
     if images and (kinds["arrays"] or len(kinds["texts"]) > len(images)):
         raise DataError(
@@ -205,6 +215,20 @@ def kind_of(path: Path) -> Kind:
             "or file with one kind"
         )
     return "arrays" if kinds["arrays"] else "texts" if kinds["texts"] and not kinds["images"] else "images"
+
+
+def tables_in(path: Path) -> dict[str, Path]:
+    """The tables of the splits in a folder, such as train.csv and test.csv; {} for a file, and where other data are."""
+    if not os.path.isdir(path) or is_run(path):  # Path.is_dir raises for words longer than a name may be
+        return {}
+    parts = of_splits(sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")))
+    return parts if parts and kind_of(path) == "tables" else {}
+
+
+def table_of(path: Path) -> Path:
+    """The path itself; for a folder of tables the one of test, or else of train, which commands read."""
+    parts = tables_in(path)
+    return parts.get("test", parts["train"]) if parts else path
 
 
 def split_folders(path: Path, files: Sequence[Path]) -> dict[str, Path]:

@@ -42,6 +42,7 @@ from .disk import suffix, written
 from .files import header
 from .folders import FolderContent, Kind, class_labels, is_array, kind_of, look
 from .ranges import AS_IS, FLOATS, RangeName, Standard, apply, fit
+from .tables import is_table
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -653,9 +654,14 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> Callable[..., So
         return npy
     if not name and path.is_dir():
         kind = kind_of(path)
-        if kind == "texts":
-            raise DataError(f"{path} holds texts, which are not streamed but loaded: leave --stream out, or data.load")
+        if kind in ("texts", "tables"):
+            raise DataError(f"{path} holds {kind}, which are not streamed but loaded: leave --stream out, or data.load")
         return npy if kind == "arrays" else images
+    if not name and path.is_file() and is_table(path):
+        raise DataError(
+            f"{path} is a table, which is not streamed but loaded: leave --stream out. One larger than memory is "
+            "streamed as .npy files of its rows: docs/guides/own-data.md has the lines that write them"
+        )
     raise DataError(
         f"{source} cannot be streamed: that takes a .npy file, a folder of .npy files or of images, or a prepared "
         f"set of TensorFlow Datasets, in {prepared_in(data_dir)}; train other data without a stream"

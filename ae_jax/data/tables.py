@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from ..checks import check_choice, needs
-from ..core import Batch
 from ..errors import counted, warn
 from .dataset import DataError, Dataset, expanded, from_parts, make_batch, standardised, unit_interval
 from .disk import suffix
@@ -21,6 +20,8 @@ SUFFIXES = (".csv", ".tsv", ".parquet")
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))  # a cell without a value, in lower case
 BOOLS = {"true": 1.0, "false": 0.0}
 Missing = Literal["refuse", "drop"]
+# the names of each split, of its folder or of its table
+NAMES = {"train": ("train", "training"), "test": ("test", "testing"), "validation": ("valid", "validation", "val")}
 
 
 class Table(NamedTuple):
@@ -34,6 +35,27 @@ class Table(NamedTuple):
 def is_table(path: str | Path) -> bool:
     """Whether a file has the name of a table."""
     return suffix(path) in SUFFIXES
+
+
+def split_of(file: Path) -> str | None:
+    """The split whose table a file is by its name, such as test.csv."""
+    name = file.stem.lower()
+    return next((split for split, names in NAMES.items() if name in names), None) if is_table(file) else None
+
+
+def of_splits(files: Sequence[Path]) -> dict[str, Path]:
+    """The tables of the splits among the files of a folder; {} without the one of train.
+
+    Raises DataError for two tables of one split.
+    """
+    parts: dict[str, Path] = {}
+    for file in files:
+        if (split := split_of(file)) is None:
+            continue
+        if split in parts:
+            raise DataError(f"{file.parent} has two tables for {split}, {parts[split].name} and {file.name}: leave one")
+        parts[split] = file
+    return {split: parts[split] for split in NAMES if split in parts} if "train" in parts else {}
 
 
 def read(path: Path) -> Table:
@@ -213,8 +235,8 @@ def labels(table: Table, name: str, classes: Sequence[str] = ()) -> tuple[np.nda
     if classes and (new := [cell for cell in found if cell not in classes]):
         at = int((of == new[0]).argmax())
         raise DataError(
-            f"{table.path}: the label {name!r} has {str(new[0])!r} in {table.row(at)}; the classes of the run are "
-            f"{', '.join(classes)}"
+            f"{table.path}: the label {name!r} has {str(new[0])!r} in {table.row(at)}; the known classes are "
+            f"{', '.join(classes)}: correct the cell, leave the row out, or train with all classes in label_classes="
         )
     place = {cell: i for i, cell in enumerate(classes or found)}
     y = np.array([place[cell] if there else -1 for cell, there in zip(of, known, strict=True)], np.int32)
@@ -247,10 +269,11 @@ def table(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
-    """A table of numbers, `.csv`, `.tsv` or `.parquet`: a row an example, a column a feature.
+    """A table of numbers, `.csv`, `.tsv` or `.parquet`: a row an example, a column a feature. In a folder, train.csv,
+    test.csv and valid.csv are the splits, with the columns of train.csv by their names.
 
     Args:
-        path: the file.
+        path: the file, or a folder of the tables of splits.
         label: the column of classes, words or whole numbers. It is no feature; only members that take labels use it.
         drop: columns to leave out.
         columns: the columns to learn from, in this order; by default all but the label.
@@ -267,33 +290,59 @@ def table(
     if range != FLOATS:
         check_choice("range", range, get_args(RangeName), error=DataError)
     path = expanded(path)
-    found = read(path)
+    files = parts_of(path)
+    train = read(files["train"])
     for name in (*drop, *(() if label is None else (label,))):
-        column(found, name)
+        column(train, name)
     if both := set(drop) & {*columns, label}:
         raise DataError(f"drop leaves out the column {sorted(map(str, both))[0]!r}, which another option names")
-    names = columns or tuple(name for name in found.columns if name not in (*drop, label))
+    names = columns or tuple(name for name in train.columns if name not in (*drop, label))
     if not names:
-        raise DataError(f"{path} has no column left to learn from; its columns are {', '.join(found.columns)}")
-    x = numbers(found, names)
-    y, classes = (None, ()) if label is None else labels(found, label, label_classes)
-    kept: dict[str, list[str]] = {}  # the names of the rows, where some are dropped
-    if missing == "refuse":
-        worst = names[int(np.isnan(x).sum(0).argmax())]
-        check_complete(
-            found, x, names, f"leave these rows out, missing=drop, or a column, drop={_word(worst)}, or fill them in"
-        )
-    elif (whole := ~np.isnan(x).any(1)).sum() < len(x):
-        warn(f"left out: {(~whole).sum()} of {len(x)} rows of {path}, which lack a value")
-        x, y = x[whole], None if y is None else y[whole]
-        kept["train"] = [f"{path.name}[{i}]" for i in np.flatnonzero(whole)]
-        if not len(x):
-            raise DataError(f"{path} has no row with all values: leave out the columns that lack most, by drop=")
-    (scaled,) = unit_interval([x], str(path), kind=range)
-    parts: dict[str, Batch] = {"train": make_batch(scaled, y)}
+        raise DataError(f"{train.path} has no column left to learn from; its columns are {', '.join(train.columns)}")
+    x: dict[str, np.ndarray] = {}
+    y: dict[str, np.ndarray | None] = {}
+    kept: dict[str, list[str]] = {}  # the names of the rows of a split, where some are dropped
+    classes = tuple(label_classes)
+    for part, file in files.items():
+        found = train if part == "train" else read(file)
+        own = numbers(found, names)
+        of, classes = (None, ()) if label is None else labels_or_none(found, label, classes)
+        whole = ~np.isnan(own).any(1)
+        if missing == "refuse":
+            worst = _word(names[int(np.isnan(own).sum(0).argmax())])
+            check_complete(
+                found, own, names, f"leave these rows out, missing=drop, or a column, drop={worst}, or fill them in"
+            )
+        elif not whole.all():
+            warn(f"left out: {(~whole).sum()} of {len(own)} rows of {file}, which lack a value")
+            kept[part] = [f"{file.name}[{i}]" for i in np.flatnonzero(whole)]
+            if not whole.any():
+                raise DataError(f"{file} has no row with all values: leave out the columns that lack most, by drop=")
+        x[part], y[part] = own[whole], None if of is None else of[whole]
+    scaled = unit_interval([*x.values()], str(path), kind=range)
+    batches = {part: make_batch(values, y[part]) for part, values in zip(x, scaled, strict=True)}
     about: dict[str, Any] = {"classes": classes, "columns": tuple(names), "names": kept}
-    whole_set = from_parts(path.stem, parts, str(path), test_fraction, seed, **about)
-    return standardised(whole_set, range)
+    name = path.absolute().name if path.is_dir() else path.stem
+    return standardised(from_parts(name, batches, str(path), test_fraction, seed, **about), range)
+
+
+def parts_of(path: Path) -> dict[str, Path]:
+    """The files of a table by split: those in a folder, or the file itself as train. A line tells those left out."""
+    from .folders import some, tables_in  # it imports this module
+
+    if not (files := tables_in(path)):
+        return {"train": path}
+    if left := [file for file in sorted(path.iterdir()) if is_table(file) and file not in files.values()]:
+        warn(f"left out: {counted(len(left), 'table')} of no split ({some(left, path)})")
+    return files
+
+
+def labels_or_none(table: Table, name: str, classes: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """`labels`; of a held-out table without the column -1 for every row, and a line on stderr."""
+    if name in table.columns or not classes:
+        return labels(table, name, classes)
+    warn(f"note: {table.path} has no column {name!r}, so its rows have no label")
+    return np.full(len(next(iter(table.columns.values()))), -1, np.int32), tuple(classes)
 
 
 def _word(name: str) -> str:

@@ -1,11 +1,9 @@
 """Patches of images, and the whitening of natural images before features are learned from them."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..checks import check_choice
 from .dataset import DataError
 
 
@@ -38,80 +36,6 @@ def patches(
         windows = np.lib.stride_tricks.sliding_window_view(images[i], (height, width), axis=(0, 1))  # [.., .., C, h, w]
         out[chosen] = np.moveaxis(windows[np.divmod(place[chosen], columns[i])], 1, -1)
     return out
-
-
-# --------------------------------------------------------------------------------------------- PCA and ZCA
-
-
-class Whitening(NamedTuple):
-    """A whitening fitted to training data; arrays only, so it can be saved and handed to a compiled function."""
-
-    mean: Any  # [...], of one example
-    eigenvectors: Any  # [D, K], columns, of the covariance, by falling eigenvalue
-    eigenvalues: Any  # [K]
-    eps: Any  # [], added to the eigenvalues: directions of less variance than this are not blown up
-    rotation: Any = None  # [K, D], back to the axes of the data: ZCA; None: PCA
-
-
-def fit_whitening(
-    x: np.ndarray, kind: Literal["pca", "zca"], eps: float = 0.0, components: int | None = None
-) -> Whitening:
-    """Fits PCA or ZCA whitening to examples x [N, ...], in float64, and keeps it in the dtype of x.
-
-    Bell & Sejnowski (1997), "The independent components of natural scenes are edge filters", for ZCA.
-
-    Args:
-        x: training examples.
-        kind: pca (K uncorrelated coordinates) or zca (the whitened data nearest to the data, in its own shape).
-        eps: added to each variance, in squared units of the data; Coates et al. (2011) use 0.1 on patches of
-            unit variance.
-        components: how many leading directions to keep, K; all by default.
-
-    Raises:
-        DataError: more components than dimensions, or, without eps, directions in which x does not vary.
-    """
-    check_choice("kind", kind, ("pca", "zca"), error=DataError)
-    flat = np.asarray(x, np.float64).reshape(len(x), -1)
-    if len(flat) < 2:
-        raise DataError(f"whitening was given {len(flat)} examples; it needs two at least")
-    size = components or flat.shape[1]
-    if not 1 <= size <= flat.shape[1]:
-        raise DataError(f"{components} components were asked of data of {flat.shape[1]} dimensions")
-    mean = flat.mean(0)
-    centred = flat - mean
-    values, vectors = np.linalg.eigh(centred.T @ centred / (len(flat) - 1))
-    values, vectors = np.maximum(values[::-1][:size], 0), vectors[:, ::-1][:, :size]
-    floor = 1e-12 * values[0]
-    if eps < 0:
-        raise DataError(f"eps is {eps}; it must not be negative")
-    if values[0] == 0:
-        raise DataError("the data does not vary at all; there is nothing to whiten")
-    if eps == 0 and values[-1] <= floor:
-        rank = int((values > floor).sum())
-        raise DataError(f"the data varies in {rank} directions only; pass components={rank} or less, or a positive eps")
-    dtype = np.result_type(np.asarray(x).dtype, np.float32)
-    fitted = [a.astype(dtype) for a in (mean.reshape(x.shape[1:]), vectors, values, np.asarray(eps))]
-    return Whitening(*fitted, rotation=fitted[1].T if kind == "zca" else None)
-
-
-def whiten(w: Whitening, x: Any) -> Any:
-    """x [N, ...] with identity covariance (up to eps): [N, K] for PCA, the shape of x for ZCA if it keeps all.
-
-    NumPy or JAX arrays; not in [0, 1] any more, so a squared error goes with it.
-    """
-    white = ((x - w.mean).reshape(len(x), -1) @ w.eigenvectors) / (w.eigenvalues + w.eps) ** 0.5  # [N, K]
-    return white if w.rotation is None else (white @ w.rotation).reshape(x.shape)
-
-
-def unwhiten(w: Whitening, white: Any) -> Any:
-    """The inverse of `whiten`: [N, ...], exact when all components are kept, else x's projection on them."""
-    flat = white.reshape(len(white), -1)
-    coordinates = flat if w.rotation is None else flat @ w.rotation.T
-    flat = (coordinates * (w.eigenvalues + w.eps) ** 0.5) @ w.eigenvectors.T
-    return flat.reshape(len(white), *w.mean.shape) + w.mean
-
-
-# ------------------------------------------------------------------------------------------- other preprocessing
 
 
 def patch_deviation(x: np.ndarray) -> float:

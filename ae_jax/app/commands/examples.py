@@ -56,7 +56,7 @@ def _known(y: Any) -> np.ndarray | None:
 
 def _beside(source: str, count: int, options: dict[str, Any]) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """The labels in a .npz or a table, or beside a .npy, of the array that `read_examples` takes; and their names."""
-    path = data.expanded(source)
+    path = data.table_of(data.expanded(source))
     try:
         if data.is_table(path) and options.get("label"):
             table = data.tables.read(path)
@@ -107,7 +107,7 @@ def _of_dataset(opened: runs.OpenRun, source: str, dataset: data.Dataset, part: 
     batch = getattr(dataset, part)
     if batch is None:
         raise _without(source, part)
-    files = {"train": dataset.train_names, "test": dataset.test_names}.get(part, ())
+    files = getattr(dataset, f"{part}_names")
     rows = range(len(batch.x)) if dataset.rows is None else dataset.rows[part == "test"]
     return Examples(
         x=np.asarray(batch.x),

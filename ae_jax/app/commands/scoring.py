@@ -160,7 +160,7 @@ def words(y: Any, classes: Sequence[str]) -> set[str]:
 
 def labels_of(source: str, options: dict[str, Any], count: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """The labels of the examples that `read_examples` reads from a source, and the names of the classes, if any."""
-    path = data.expanded(source)
+    path = data.table_of(data.expanded(source))
     if data.is_name(source, options.get("data_dir")):
         loaded = data.load(source, **data.options_for(source, options))
         return (None if loaded.test.y is None else np.asarray(loaded.test.y)), loaded.classes
@@ -208,7 +208,7 @@ def impute(
             f"{opened.settings.algorithm} has no posterior to draw from: leave --method out, or train vae, say"
         )
     runs.check_decodes(opened, workdir, "train another member, such as vae")
-    path, table, columns = data.expanded(source), None, tuple(options.get("columns", ()))
+    path, table, columns = data.table_of(data.expanded(source)), None, tuple(options.get("columns", ()))
     if data.is_table(path) and path.is_file():
         table, given, columns = tables.examples(path, columns, options.get("label"))
     elif not path.is_file():
