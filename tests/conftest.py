@@ -5,7 +5,8 @@ most optimisations, which take half of the time, and with the older of XLA's two
 rest. Tests marked `optimised` compile as a user does, which takes several times as long: tests of the bits of different
 programs, of rounding, speed and memory.
 
-Tests marked `last` run only with `-m last`, as `.ci/run` does at its end: the notebooks of docs/tutorials, executed.
+Tests marked `last` run only with `-m last`, as `.ci/run` does at its end: the notebooks of docs/tutorials, executed,
+and the wheel on a bare machine.
 
 Tests marked `full` run only with AE_JAX_FULL=1. Each marker gives the reason:
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 import venv
 from pathlib import Path
@@ -47,15 +48,57 @@ def test_the_log_of_tensorboard_names_its_extra():
     assert [Requirement(text).name for text in PROJECT["optional-dependencies"]["tensorboard"]] == ["tensorboardX"]
 
 
+# Nothing but the interpreter: no git, no compiler, no locale, and no home folder that can be written to.
+BARE = {"HOME": "/proc/none", "LC_ALL": "C"}
+
+
+def wheel_of(folder):
+    """The wheel of this tree."""
+    from hatchling.builders.wheel import WheelBuilder
+
+    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(folder))
+    return wheel
+
+
+def trains_and_encodes(python, where):
+    """The commands of a first run, by an environment's own interpreter, in a folder with a name beyond ASCII."""
+    folder = where / "größe"
+    folder.mkdir()
+    (where / "bin").mkdir()
+    for name in ("python", "ae-jax"):
+        (where / "bin" / name).symlink_to(python.with_name(name))
+    train = ["ae-jax", "train", "vae", "--data", "digits", "--epochs", "2", "--workdir", "läuft"]
+    for words in (train, ["ae-jax", "--version"], ["ae-jax", "encode", "läuft", "digits", "codes.csv"]):
+        words[0] = str(python.with_name(words[0]))
+        done = subprocess.run(words, cwd=folder, env=BARE | {"PATH": str(where / "bin")}, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        assert b"Traceback" not in done.stderr
+    assert (folder / "läuft" / "report.html").is_file()
+    assert len((folder / "codes.csv").read_text().splitlines()) == 361
+
+
+@pytest.mark.last
+def test_a_wheel_starts_on_a_bare_machine(tmp_path):
+    """In an environment of its own, outside the repository, with the packages of this one."""
+    venv.create(tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (packages / "of_this.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, wheel_of(tmp_path / "dist")], check=True)
+    own = subprocess.run([python, "-c", "import ae_jax; print(ae_jax.__file__)"], cwd=tmp_path, capture_output=True)
+    assert str(packages).encode() in own.stdout
+    trains_and_encodes(python, tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.full("installs every dependency into a clean environment")
 def test_a_wheel_trains_on_a_bare_machine(tmp_path):
-    """Without the repository, git, a compiler, a locale and a home folder that can be written to."""
+    """As above, with every dependency installed anew."""
     from hatchling.builders.sdist import SdistBuilder
-    from hatchling.builders.wheel import WheelBuilder
 
-    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path / "dist"))
+    wheel = wheel_of(tmp_path / "dist")
     (sdist,) = SdistBuilder(str(ROOT)).build(directory=str(tmp_path / "dist"))
     shutil.unpack_archive(sdist, tmp_path / "source")
     (source,) = (tmp_path / "source").iterdir()
@@ -64,14 +107,4 @@ def test_a_wheel_trains_on_a_bare_machine(tmp_path):
     python = tmp_path / "venv" / "bin" / "python"
     pip = [python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt"]
     subprocess.run([*pip, wheel], check=True)
-    (tmp_path / "bin").mkdir()
-    for name in ("python", "ae-jax"):
-        (tmp_path / "bin" / name).symlink_to(python.with_name(name))
-    bare = {"PATH": str(tmp_path / "bin"), "HOME": "/proc/none"}
-    train = ["ae-jax", "train", "vae", "--data", "digits", "--epochs", "2", "--workdir", "run"]
-    for words in (train, ["ae-jax", "--version"], ["ae-jax", "encode", "run", "digits", "codes.csv"]):
-        words[0] = str(python.with_name(words[0]))
-        done = subprocess.run(words, cwd=tmp_path, env=bare, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert "Traceback" not in done.stderr
-    assert (tmp_path / "run" / "report.html").is_file()
+    trains_and_encodes(python, tmp_path)
