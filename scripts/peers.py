@@ -54,13 +54,13 @@ PYTHAE = (
     Row(
         "VQVAE",
         ("vq_vae",),
-        "its quantiser's losses are means over numbers, since 0.1.2 sums over the batch; unused vectors fly off",
+        "its quantiser's losses are means over numbers, in later commits sums over the batch; unused vectors diverge",
     ),
     Row("HRQVAE", ("vq_vae --quantiser residual --drop 0.5",), "residual codebooks, without its Gumbel-softmax"),
     Row(
         "RAE_L2",
         ("autoencoder --code-l2 0.001 --weight-l2 1e-6",),
-        "the weights of both halves decay, there the decoder's alone; half of its `embedding_weight` is ours",
+        "the weights of both halves decay, there the decoder's alone; `--code-l2` is half of its `embedding_weight`",
         awaits="rae",
     ),
     Row("RAE_GP", awaits="rae"),
@@ -101,13 +101,17 @@ DISENTANGLEMENT = (
             "evaluation.aggregate.gaussian_wasserstein_correlation",
             ON_FACTORS + "shared_information",
         ),
-        "there the Wasserstein correlation is also given undivided by the trace",
+        "it also gives the Wasserstein correlation before division by the trace",
     ),
     Row("downstream_task", ("evaluation.probes.linear_probe", "evaluation.probes.knn_accuracy"), "one label at a time"),
     Row("irs", (ON_FACTORS + "irs",), "its `num_active_dims` is a sum of codes, not a count"),
     Row("unified_scores"),
     Row("strong_downstream_task"),
-    Row("reduced_downstream_task", (ON_FACTORS + "reduced_informativeness",), "R^2 of regressors; there classifiers"),
+    Row(
+        "reduced_downstream_task",
+        (ON_FACTORS + "reduced_informativeness",),
+        "R^2 of regressors; there accuracies of classifiers",
+    ),
     Row("fairness"),
 )
 SAELENS = (
