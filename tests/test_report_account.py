@@ -130,6 +130,9 @@ def test_an_account_stands_first_on_the_page(tmp_path):
         "Reconstructions are worse than PCA's.",
         "1 of 3 units has collapsed.",
     ]
+    flat = [{"epoch": e + 1, "train": {"loss": [9.0 - 8 * (e > 0)]}} for e in range(4)]
+    level = report.account(found._replace(settings=settings, history=flat), latent(), {}, sets)
+    assert [s.text for s in level[:2]] == ["The loss changed little at the end.", "There were few updates."]
     for size in (0, 10):  # a stream: a run whose few examples here are a sample
         streamed = report.account(found._replace(settings=settings | {"shard_size": size}), latent(), {}, sets)
         assert "There were few updates." not in [s.text for s in streamed]

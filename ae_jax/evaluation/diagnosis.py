@@ -124,10 +124,11 @@ class Sentence(NamedTuple):
     evidence: str
 
 
-def course(losses: Sequence[float | None], most: int = 0, best: int = 0) -> Sentence | None:
+def course(losses: Sequence[float | None], most: int = 0, best: int = 0, few: bool = False) -> Sentence | None:
     """Says whether the training loss of the epochs falls, rises or has converged.
 
-    `most` is the number of epochs of the settings. `best` is the epoch that early stopping kept.
+    `most` is the number of epochs of the settings. `best` is the epoch that early stopping kept. After a `few` updates
+    a loss that changes little has not converged.
     """
     values = np.asarray([v for v in losses if v is not None], np.float64)
     if len(values) < most:
@@ -143,7 +144,8 @@ def course(losses: Sequence[float | None], most: int = 0, best: int = 0) -> Sent
     if last - least > max(0.1 * whole, 2 * values[-n:].std()):
         return Sentence("The loss has risen.", f"it is {last:.4g} {over}, and was {least:.4g} at the least")
     return Sentence(
-        "The loss has converged.", f"it changed by {last - before:+.2g} {over}, and by {last - values[0]:+.3g} in all"
+        "The loss changed little at the end." if few else "The loss has converged.",
+        f"it changed by {last - before:+.2g} {over}, and by {last - values[0]:+.3g} in all",
     )
 
 

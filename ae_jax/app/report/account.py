@@ -40,15 +40,15 @@ def account(
 
     epochs, best = f.settings.get("epochs") or 0, f.results.get("best_epoch")
     found, ran = [], sum(v is not None for v in curve("train"))
+    train, size, few = spread(dataset.train.x, EXAMPLES), f.settings.get("batch_size"), ""
+    if f.history and size and f.settings.get("shard_size") is None:  # a stream keeps a sample of its examples here
+        few = diagnosis.updates(ran, -(-len(dataset.train.x) // size), len(dataset.train.x))
     if f.history and best:
-        found.append(diagnosis.course(curve("train"), epochs, best[0]))
+        found.append(diagnosis.course(curve("train"), epochs, best[0], few=bool(few)))
     elif f.history:  # the run has no results yet
         found.append(Sentence("Training has not ended.", f"{len(f.history)} of {epochs} epochs are done"))
-    train, size = spread(dataset.train.x, EXAMPLES), f.settings.get("batch_size")
-    if f.history and size and f.settings.get("shard_size") is None:  # a stream keeps a sample of its examples here
-        steps = -(-len(dataset.train.x) // size)
-        if told := diagnosis.updates(ran, steps, len(dataset.train.x)):
-            found.append(Sentence("There were few updates.", told.partition(" only ")[2]))
+    if few:
+        found.append(Sentence("There were few updates.", few.partition(" only ")[2]))
     found.append(diagnosis.held_out(curve("validation")))
     if f.errors is not None and len(train) > 1:
         rebuilt = jax.jit(lambda params, x: squared_error(algorithm.reconstruct(params, x), x))
