@@ -303,8 +303,8 @@ def main(
         "VDSH is that of its code: tf-idf in, the words that are there out, whatever their weight; its log-variance "
         f"through a sigmoid; the KL raised from 0 in 5,000 documents; batches of {batch_size} (there 1), {epochs} "
         "epochs, none chosen. Departure: dropout behind both hidden layers, not the second alone. Documents without "
-        "one of the 20 topics are left out. Also published at 32 bits, as remembered: spectral hashing 65.13, STH 75.54, "
-        "NASH 79.93."
+        "one of the 20 topics are left out. Also published at 32 bits, as remembered: spectral hashing 65.13, STH "
+        "75.54, NASH 79.93."
         if vdsh
         else "Departures from VDSH: its log-variance goes through a sigmoid, its KL is raised from 0, its input is "
         "tf-idf, its corpus has fewer documents and 20 topics, ours all 90."
