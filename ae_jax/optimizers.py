@@ -24,7 +24,7 @@ def repeated(optimizer: Optimizer, times: int, fresh: bool = False) -> Optimizer
     Args:
         optimizer: its state keeps `value` and `grad`, as those of optax's line searches do.
         times: steps in an update.
-        fresh: begin each update with a new state, as batches are different functions; nothing is remembered.
+        fresh: begin each update with a new state, as each batch is another function; no state is kept between updates.
 
     Raises:
         ValueError: fewer than one step.
@@ -61,14 +61,14 @@ class Search(NamedTuple):
 
 
 def conjugate_gradients(searches: int = 3, curvature: float = 0.5) -> Optimizer:
-    """`searches` line searches on each batch along conjugate directions, which begin anew with the next batch.
+    """`searches` line searches on each batch along conjugate directions, which restart on the next batch.
 
-    Polak & Ribiere (1969). Hinton & Salakhutdinov (2006) fine-tune by 3 searches on batches of 1,000 images; a search
-    of theirs ends, as here, at half the slope of its start. The search itself is optax's.
+    Polak & Ribiere (1969). Hinton & Salakhutdinov (2006) fine-tune with 3 searches on batches of 1,000 images. Their
+    searches end, as here, where at most half the slope is left; the search itself is optax's.
 
     Args:
         searches: on each batch.
-        curvature: the part of the slope at its start that is left where a search ends.
+        curvature: the largest part of its first slope that a search may end with.
 
     Raises:
         ValueError: no searches, or a curvature that is not between 0 and 1.
@@ -89,7 +89,7 @@ def conjugate_gradients(searches: int = 3, curvature: float = 0.5) -> Optimizer:
         slope = dot(direction, updates)
         direction = jax.tree.map(lambda d, g: jnp.where(slope < 0, d, -g), direction, updates)
         slope = jnp.where(slope < 0, slope, -now)
-        # The first step tried promises the decrease that the last search's start promised, section 3.5 there.
+        # The first step tried has the first-order decrease of the last step: section 3.5 there.
         promised = dot(state.gradient, jax.tree.map(jnp.subtract, params, state.at))
         flat = jnp.finfo(slope.dtype).tiny
         step = jnp.where(promised < 0, promised / jnp.minimum(slope, -flat), 1 / (1 - slope))

@@ -92,8 +92,8 @@ def load_run(
         data: the new place of its data, if they have moved.
 
     Raises RunError for a folder without a run, a damaged one, or one without a checkpoint or the seed; and for another
-    algorithm than the trained one, as far as params and metrics tell them apart. A line on stderr names functions that
-    compute something else, such as those of another activation or weight.
+    algorithm than the trained one, as far as params and metrics tell them apart. A line on stderr names
+    functions that compute something else, such as those with another activation or weight.
     """
     held = run_folder.Folder(folder)
     content = held.recorded()
@@ -156,6 +156,6 @@ def check_algorithm(
         if changed := [name for name, given in content["functions"].items() if now.get(name) != given]:
             warn(
                 f"note: {' and '.join(changed)} of the algorithm given for {folder.path} "
-                f"{'computes' if len(changed) == 1 else 'compute'} something else than in its training: give the "
-                "algorithm that it trained, if the code has not been changed since"
+                f"{'computes' if len(changed) == 1 else 'compute'} something else than in training: give the "
+                "algorithm that was trained, unless its code has changed since"
             )

@@ -114,7 +114,7 @@ SOURCES = {
     "mnist, fashion_mnist, cifar10, ...": "any image set of TensorFlow Datasets, from TFDS_DATA_DIR or downloaded",
     "FILE.npy, FILE.npz": "arrays: one; x and y; train and test; or x_train, y_train, x_test, y_test",
     "FILE.csv, FILE.tsv, FILE.parquet": "tables: a row an example, a column of numbers a feature, one column the label",
-    "FOLDER of train.csv and test.csv": "tables of the splits, with valid.csv if there, in any format of tables",
+    "FOLDER of train.csv and test.csv": "a table for each split, with valid.csv if there, in any format of tables",
     "FOLDER of .npy files": "arrays in parts, with train/ and test/ if there, of any size: only by --stream",
     "reuters": "Reuters-21578 by NLTK: 7769 + 3019 news items as words' probabilities, 90 topics",
     "FOLDER of .txt files": "documents, as probabilities of the commonest words, with train/ and test/ if there",

@@ -71,8 +71,8 @@ class Dataset:
     factor_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()  # the words that x [N, V] counts, for documents
     test_names: tuple[str, ...] = ()  # the files of the test examples, if each is a file
-    train_names: tuple[str, ...] = ()  # of the training examples
-    validation_names: tuple[str, ...] = ()  # and of the validation examples
+    train_names: tuple[str, ...] = ()  # those of the training examples
+    validation_names: tuple[str, ...] = ()  # those of the validation examples
     rows: tuple[np.ndarray, np.ndarray] | None = None  # train's and test's places in a source without a split
     scale: float | None = None  # the integer that means 1.0, if one was given; None: see `white`
     standard: Standard | None = None  # of real values; None: values in [0, 1]

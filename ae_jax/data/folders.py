@@ -204,8 +204,8 @@ def kind_of(path: Path) -> Kind:
             return "tables"
         if not texts:
             raise DataError(
-                f"{path} holds tables ({some(tables, path)}), and none is called train: name one, {tables[0]}, or call "
-                "those of the splits train and test"
+                f"{path} holds tables ({some(tables, path)}), and none is called train: name one, {tables[0]}, or "
+                "rename the tables of the splits, to train and test"
             )
     other: Kind = "arrays" if kinds["arrays"] else "texts"
     if images and (kinds["arrays"] or len(kinds["texts"]) > len(images)):
@@ -218,7 +218,7 @@ def kind_of(path: Path) -> Kind:
 
 
 def tables_in(path: Path) -> dict[str, Path]:
-    """The tables of the splits in a folder, such as train.csv and test.csv; {} for a file, and where other data are."""
+    """The tables of the splits in a folder, such as train.csv and test.csv; {} for a file or a folder of other data."""
     if not os.path.isdir(path) or is_run(path):  # Path.is_dir raises for words longer than a name may be
         return {}
     parts = of_splits(sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")))
@@ -226,7 +226,7 @@ def tables_in(path: Path) -> dict[str, Path]:
 
 
 def table_of(path: Path) -> Path:
-    """The path itself; for a folder of tables the one of test, or else of train, which commands read."""
+    """The path itself; for a folder of tables the table that commands read, of test or else of train."""
     parts = tables_in(path)
     return parts.get("test", parts["train"]) if parts else path
 

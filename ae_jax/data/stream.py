@@ -659,8 +659,8 @@ def _reader(source: str | Path, data_dir: str | Path | None) -> Callable[..., So
         return npy if kind == "arrays" else images
     if not name and path.is_file() and is_table(path):
         raise DataError(
-            f"{path} is a table, which is not streamed but loaded: leave --stream out. One larger than memory is "
-            "streamed as .npy files of its rows: docs/guides/own-data.md has the lines that write them"
+            f"{path} is a table, which is not streamed but loaded: leave --stream out. One larger than memory can be "
+            "streamed as .npy files of its rows: docs/guides/own-data.md has the code that writes them"
         )
     raise DataError(
         f"{source} cannot be streamed: that takes a .npy file, a folder of .npy files or of images, or a prepared "

@@ -38,13 +38,13 @@ def is_table(path: str | Path) -> bool:
 
 
 def split_of(file: Path) -> str | None:
-    """The split whose table a file is by its name, such as test.csv."""
+    """The split that a table is named after, such as test for test.csv; None for any other file."""
     name = file.stem.lower()
     return next((split for split, names in NAMES.items() if name in names), None) if is_table(file) else None
 
 
 def of_splits(files: Sequence[Path]) -> dict[str, Path]:
-    """The tables of the splits among the files of a folder; {} without the one of train.
+    """The tables of the splits among the files of a folder; {} if there is none for train.
 
     Raises DataError for two tables of one split.
     """
@@ -270,7 +270,7 @@ def table(
     seed: int = 0,
 ) -> Dataset:
     """A table of numbers, `.csv`, `.tsv` or `.parquet`: a row an example, a column a feature. In a folder, train.csv,
-    test.csv and valid.csv are the splits, with the columns of train.csv by their names.
+    test.csv and valid.csv are the splits; columns of train.csv are found in the others by name.
 
     Args:
         path: the file, or a folder of the tables of splits.
@@ -327,7 +327,7 @@ def table(
 
 
 def parts_of(path: Path) -> dict[str, Path]:
-    """The files of a table by split: those in a folder, or the file itself as train. A line tells those left out."""
+    """The files of a table by split: those in a folder, or the file itself as train. stderr names the others."""
     from .folders import some, tables_in  # it imports this module
 
     if not (files := tables_in(path)):
@@ -338,7 +338,7 @@ def parts_of(path: Path) -> dict[str, Path]:
 
 
 def labels_or_none(table: Table, name: str, classes: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """`labels`; of a held-out table without the column -1 for every row, and a line on stderr."""
+    """`labels`; if a held-out table lacks the column, -1 for every row and a line on stderr."""
     if name in table.columns or not classes:
         return labels(table, name, classes)
     warn(f"note: {table.path} has no column {name!r}, so its rows have no label")

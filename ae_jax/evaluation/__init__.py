@@ -47,7 +47,7 @@ class Metric(NamedTuple):
 
 METRICS: dict[str, Metric] = {
     "loss": Metric(
-        "what training minimises, with its final weights, without corruption, dropout and terms that compare examples",
+        "what training minimises, with its final weights, without corruption, dropout or terms that compare examples",
         "lower",
     ),
     "reconstruction": Metric("the loss's reconstruction term, in its units", "lower"),
@@ -127,7 +127,7 @@ METRICS: dict[str, Metric] = {
     "modularity": Metric("how far each code unit tells of one factor alone; about 0.66 for noise", "higher"),
     "explicitness": Metric("2 AUC - 1 of the factors' levels by softmax regression of codes; 0 for noise", "higher"),
     "irs": Metric(
-        "how little each code unit moves while the factor that is best for it is held; above 0 for noise", "higher"
+        "how little each code unit moves while the best factor for it is held fixed; above 0 for noise", "higher"
     ),
     "udr": Metric("how far the code units of all seeds are the same, in any order: one number of them", "higher"),
     "symbols_used": Metric("count of symbols that stand for some part of a test example"),

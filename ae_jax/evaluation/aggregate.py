@@ -74,11 +74,11 @@ def gaussian_total_correlation(codes: Array | np.ndarray) -> float:
 
 
 def gaussian_wasserstein_correlation(codes: Array | np.ndarray) -> float:
-    """W2^2 of a Gaussian with the covariance S of the codes from the product of its marginals, over the trace of S.
+    """W2^2 between a Gaussian with the codes' covariance S and the product of its marginals, divided by the trace of S.
 
-    2 - 2 tr((D^(1/2) S D^(1/2))^(1/2)) / tr S with D the diagonal of S: 0 for units without correlation, and finite
-    where S is singular, unlike the total correlation. Locatello et al. (2019), arXiv:1811.12359. It is 0 for units
-    that do not vary. Raises ValueError for codes that are not finite.
+    2 - 2 tr((D^(1/2) S D^(1/2))^(1/2)) / tr S with D the diagonal of S: 0 for uncorrelated units and for units that
+    do not vary, and finite where S is singular, unlike the total correlation. Locatello et al. (2019),
+    arXiv:1811.12359. Raises ValueError for codes that are not finite.
     """
     check_finite(codes=codes)
     codes = np.asarray(codes, np.float64)

@@ -12,7 +12,7 @@ import numpy as np
 from ..checks import PORTION, check_choice, check_finite, check_whole
 
 BINS = 20  # of a unit's range
-QUANTILE = 0.99  # of the distances that a unit moves
+QUANTILE = 0.99  # of a unit's distances from its mean
 TREES = 50  # of a boosted regressor
 LARGEST = 500  # units times factors with which trees and regressions take seconds
 FEWEST = 100  # examples from which trees and regressions are worth a number
@@ -183,10 +183,10 @@ def dci(codes: Any, factors: Any, seed: Any, *, trees: int = TREES, examples: in
 def reduced_informativeness(
     codes: Any, factors: Any, seed: Any, *, dropped: int = 1, trees: int = TREES, examples: int = 2_000
 ) -> float:
-    """`dci`'s informativeness of codes that lack, for each factor, the `dropped` units that matter most to it.
+    """`dci`'s informativeness of the code without the `dropped` units that matter most to each factor.
 
-    Near 0 or below, no other unit tells of a factor; near the whole code's value, others repeat what the unit tells.
-    The trees' importances name the units to remove, one after another. Noise scores 0, too.
+    A score near 0 or below means that no other unit informs on the factor; near the whole code's score, that others
+    repeat it. Units are removed one by one, each time the one that new trees use most. Noise scores 0, too.
 
     Other arguments and errors are those of `dci`; raises ValueError also if no unit is left.
     """
@@ -262,19 +262,20 @@ def _modularity(shared: np.ndarray, entropies: np.ndarray) -> float:
 
 
 def irs(codes: Any, factors: Any, quantile: float = QUANTILE) -> float:
-    """Interventional robustness score: how little each unit moves while one factor, the best for it, is held.
+    """Interventional robustness score: how little each unit moves while the best factor for it is held fixed.
 
-    With factor v_j held at a value, unit c_k moves by the `quantile` of |c_k - E[c_k | v_j]| over the examples of that
-    value; a mean over values, over max |c_k - E c_k|, is d_kj. The score is the mean over units of 1 - min_j d_kj,
-    weighed by max |c_k - E c_k|: it depends on the scales of units. Suter et al. (2019), arXiv:1811.00007, has the
-    maximum in place of the quantile. Noise scores above 0, as few examples of a value reach a unit's extremes.
+    The distance of unit c_k at a value of factor v_j is the `quantile` of |c_k - E[c_k | v_j]| over the examples with
+    that value. d_kj is its mean over values divided by max |c_k - E c_k|. The score is the mean over units of
+    1 - min_j d_kj, weighted by max |c_k - E c_k|, so it depends on the units' scales. Suter et al. (2019),
+    arXiv:1811.00007, take the maximum in place of the quantile. Noise scores above 0, as few examples of a value reach
+    a unit's extremes.
 
     Args:
         codes: [N, K].
         factors: [N, F], the levels of each factor.
         quantile: of distances, a fraction.
-    Raises ValueError for shapes that do not fit, for a factor whose values do not recur, and for another quantile. It
-    is 0 where no unit varies.
+    The score is 0 if no unit varies. Raises ValueError for shapes that do not fit, a factor whose values do not recur,
+    and a quantile outside 0 to 1.
     """
     PORTION.check("quantile", quantile)
     codes, factors = _varying(codes, factors)
@@ -291,9 +292,9 @@ def irs(codes: Any, factors: Any, quantile: float = QUANTILE) -> float:
 
 
 def shared_information(codes: Any, bins: int = BINS) -> float:
-    """The mean over pairs of units of I(c_k; c_l) in nats, of binned codes; NaN for one unit. It needs no factors.
+    """The mean of I(c_k; c_l) in nats over pairs of units of binned codes; NaN for one unit. It needs no factors.
 
-    Independent units have at most about (bins - 1)^2 / 2N, its bias. Locatello et al. (2019),
+    Independent units score at most about (bins - 1)^2 / 2N, the estimate's bias. Locatello et al. (2019),
     arXiv:1811.12359. Arguments and errors are those of `information`.
     """
     codes, _ = _both(codes, np.zeros((len(codes), 1)))

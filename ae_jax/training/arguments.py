@@ -22,7 +22,7 @@ from ..data.stream import Stream
 from ..evaluation import Better
 from .provenance import checksum
 
-EXAMPLES = 2**20  # that are traced; members draw clusters or pseudo-inputs from them
+EXAMPLES = 2**20  # in traced data: enough for the clusters or pseudo-inputs that members draw from them
 
 
 def check_length(epochs: int, batch_size: int) -> None:
@@ -100,8 +100,8 @@ def seen(data: Batch | Stream) -> Batch:
 def functions_of(algorithm: Algorithm, shape: Sequence[int], dtype: Any) -> dict[str, int]:
     """CRC-32 of the traced `encode`, `decode` and `evaluate` of an algorithm, with their constants; compiles nothing.
 
-    They tell apart algorithms whose params and metrics have the same names and shapes. Another release of JAX, and
-    other code, give other numbers for the same function.
+    They distinguish algorithms whose params and metrics have the same names and shapes. For the same function another
+    release of JAX, and other code, give other numbers.
     """
     x: Any = jax.ShapeDtypeStruct((EXAMPLES, *shape), dtype)
     data, key = Batch(x, jax.ShapeDtypeStruct((EXAMPLES,), np.int32)), jax.random.key(0)  # type: ignore[arg-type]

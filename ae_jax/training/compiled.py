@@ -56,7 +56,7 @@ def transformed(algorithm: Algorithm, transform: Callable[[Batch, Key], Batch]) 
 
 
 class Plan(NamedTuple):
-    """How the programs of a run are made."""
+    """What the programs of a run are compiled for."""
 
     batch_size: int
     transform: Callable[[Batch, Key], Batch] | None = None
@@ -71,7 +71,7 @@ class Plan(NamedTuple):
 def functions(algorithm: Algorithm, plan: Plan):
     """(begin, advance) and the three parts of `advance` for an epoch in shards, of all seeds at once.
 
-    `begin` takes the given params of each seed where the plan has a `make`.
+    `begin` also takes the given params of each seed if the plan has a `make`.
     """
     batch_size, transform, monitor, better, patience, mesh, validated, make = plan
     changed = lambda algorithm: algorithm if transform is None else transformed(algorithm, transform)

@@ -52,5 +52,5 @@ def resume(init: Init, given: Params) -> Init:
 
 
 def resumed(algorithm: Algorithm, given: Params) -> Start:
-    """For `training.train(start=...)`: each seed begins with its own params of an earlier stage. given [S, ...]."""
+    """A start for `training.train`: each seed begins with its own params of an earlier stage, `given` [S, ...]."""
     return Start(given, lambda own: algorithm._replace(init=resume(algorithm.init, own)))

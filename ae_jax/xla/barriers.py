@@ -32,10 +32,10 @@ materialize_gradient.defjvps(lambda tangent, _, rows: lax.optimization_barrier(t
 
 
 def materialize_draws(z: Array) -> Array:
-    """The draws [..., K], unchanged: XLA computes them before it compares each with B others.
+    """The draws [..., K], unchanged: XLA computes each once, before its B uses.
 
-    Without it XLA fuses a draw into its uses, and computes the polynomial of the normal distribution B times. XLA drops
-    a barrier before it fuses; it keeps a product, here with the identity.
+    Without it XLA fuses a draw into its uses, and evaluates the inverse error function of its noise B times. XLA
+    removes optimization barriers before it fuses, but keeps a matrix product, here with the identity.
     """
     return jnp.matmul(z, jnp.eye(z.shape[-1], dtype=z.dtype), precision="highest")
 

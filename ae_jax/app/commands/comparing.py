@@ -29,7 +29,7 @@ PAGE, TABLE = "compare.html", "compare.csv"
 PLAN = "sweep.json"  # in the folder of a sweep: names the folders of its runs
 BESIDE = 3  # runs, at most, that are columns; more are rows
 EXAMPLES = 10  # test examples that are reconstructed
-# entries of the settings that come from the data, and differ wherever the data do
+# entries of the settings that come from the data or the algorithm, and differ wherever these do
 OF_DATA = ("vocabulary", "standard", "data_checksum", "train_checksum", "scale", "patches", "validated", "plugins")
 OF_DATA += ("functions",)
 
