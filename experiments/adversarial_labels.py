@@ -21,7 +21,7 @@ ERROR = "test error, %"
 ADVERSARIAL, ALONE = "adversarial", "labels alone"
 WHERE = "Makhzani et al. (2015), table 2, as remembered"
 OTHERS = "Kingma et al. (2014), arXiv:1406.5298, table 1: NN, as remembered"
-# errors in % with so many labels, and a tolerance
+# errors in % by the number of labels, with tolerances
 TABLE = {
     100: {ADVERSARIAL: Published(1.90, WHERE, 0.5), ALONE: Published(25.81, OTHERS)},
     1000: {ADVERSARIAL: Published(1.60, WHERE, 0.5), ALONE: Published(10.7, OTHERS)},
@@ -30,7 +30,7 @@ BATCH = 100  # labelled images in a step, at most
 
 
 def alone(algorithm: Algorithm, net: Autoencoder, adam: Optimizer, classes: int, labels: int) -> Algorithm:
-    """The member that learns from its labelled images alone: from all in a step, or `BATCH` drawn from more."""
+    """The member trained on its labelled images alone: on all in each step, or on `BATCH` drawn from them if more."""
 
     def cross_entropy(params: Params, batch: Batch, key: Key) -> Loss:
         x, y = params["labelled"]
@@ -56,14 +56,14 @@ def picture(algorithm, params, classes: int, style: int):
     source="Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 5",
     seeds=8,
     full={"seeds": 3, "epochs": 100, "images": 60000, "hidden": (1000, 1000), "noise": 0.3, "more": (1000,)},
-    # Written before the first run; for each number in `more`, too. Pairs share the labelled images and the start.
+    # Written before the first run, also for each number in `more`. Pairs share the labelled images and the start.
     claims={f"{ALONE} minus {ADVERSARIAL}, {ERROR}": "images without labels lower the error"},
     notes=[
         "{trained} images and {epochs} epochs of nets of {hidden} units; the paper's have 1000 units "
         "twice, all 60000 images and up to 5000 epochs. The games' learning rate was chosen (0.4, not 0.1) by "
         "a short run's error on held-out training images.",
-        "Alone: Adam on the labelled images, on all of 100 and on 100 drawn from more, as many steps, the same "
-        "schedule and start.",
+        "Labels alone: as many steps of Adam from the same start by the same schedule, each on all labelled images, or "
+        "on 100 drawn from more.",
     ],
 )
 def main(
@@ -78,7 +78,7 @@ def main(
     game_rate: float = 0.4,  # the learning rate of both sides of both games over that
     batch_size: int = 100,  # examples in a step
     noise: float = 0.0,  # standard deviation of Gaussian noise on the encoder's input in training
-    more: tuple[int, ...] = (),  # other numbers of labels, whose arms run too
+    more: tuple[int, ...] = (),  # further numbers of labels, each with both arms
 ):
     whole, test_set = run.data(labels=True)
     train_set, test_set = jax.tree.map(jnp.asarray, (part(whole, images), test_set))

@@ -2,8 +2,8 @@
 
 Xie, Girshick & Farhadi (2016), ICML, arXiv:1511.06335 (DEC); Guo, Gao, Liu & Yin (2017), IJCAI (IDEC). The net is
 theirs, 784-500-500-2000-10, rectified, linear code. It is pretrained as a plain autoencoder, all layers at once: by
-Adam, or in --full as Guo's XifengGuo/DEC-keras, 300 passes of SGD. Labels are used for the scores alone, which are
-measured, as in the papers, on the images that were clustered.
+Adam, or in --full by 300 passes of SGD as in Guo's code, XifengGuo/DEC-keras. Labels are used for the scores alone,
+which are measured, as in the papers, on the images that were clustered.
 """
 
 import jax
@@ -21,12 +21,12 @@ from ae_jax.evaluation.clustering import kmeans, scores
 from ae_jax.training import stages
 
 TRIALS = "XifengGuo/DEC-keras, results/exp1/results.csv, mean of ten trials"
-# Of --full, which has their protocol. Two standard errors of the difference of two means of ten are 3.5 points for the
-# codes (their deviations are 3.7) and 4 for DEC (4.7). Guo et al. give no deviation: IDEC's is taken for that of DEC.
+# For --full, which has their protocol. Tolerances are about two standard errors of the difference of two means of ten
+# trials, whose deviations are 3.7 points for codes and 4.7 for DEC. Guo et al. give none for IDEC: DEC's is taken.
 FULL = {
     "codes, accuracy, %": Published(87.93, TRIALS, 3.5, "Xie et al. (2016): 81.84"),
     "DEC, accuracy, %": Published(91.20, TRIALS, 4.0, "Xie et al. (2016): 84.30"),
-    "IDEC, accuracy, %": Published(88.06, "Guo et al. (2017), table 2", 4.0, "layer by layer; IDEC-toy, as here: 87.3"),
+    "IDEC, accuracy, %": Published(88.06, "Guo et al. (2017), table 2", 4.0, "by layers; IDEC-toy, all at once: 87.3"),
 }
 
 
@@ -54,9 +54,9 @@ def picture(metrics, codes, y):
         "IDEC minus codes, accuracy, %": "so does IDEC, which keeps its decoder",
     },
     notes=[
-        "Pretraining is of all layers at once, where DEC's and IDEC's papers go layer by layer with dropout. DEC is "
-        "trained by SGD and IDEC by Adam, as there; {passes} passes, their targets fixed before each. Theirs are fixed "
-        "every 140 steps, half a pass, in at most 73 passes.",
+        "All layers are pretrained at once; the papers of DEC and IDEC pretrain layer by layer with dropout. DEC is "
+        "trained by SGD and IDEC by Adam, as there, for {passes} passes with new targets before each. The papers have "
+        "new targets every 140 steps, half a pass, and at most 73 passes.",
         "The picture shows the codes of the first seed in their two principal directions, coloured by label.",
     ],
 )

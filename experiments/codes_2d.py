@@ -32,15 +32,15 @@ from ae_jax.training import stages
     },
     notes=[
         "PCA has no seed: its values are repeated. The nearest neighbour is sought among all training images.",
-        "{pretraining} epochs an RBM ({top} times as many the top one) and {epochs} of Adam; in the paper 50, and 200 "
-        "of conjugate gradients. The picture shows the first 500 training images of each class, as the paper's fig. 3.",
+        "Each RBM has {pretraining} epochs, the top one {top} times as many, and Adam {epochs}; in the paper RBMs have "
+        "50, and conjugate gradients 200. The picture shows the first 500 training images of each class, as fig. 3.",
     ],
 )
 def main(
     run: Run,
     epochs: int = 10,  # passes over the training set
     pretraining: int = 5,  # epochs of each RBM before them
-    top: int = 2,  # times as many of the small RBM at the top
+    top: int = 2,  # times as many for the small RBM at the top
     hidden: tuple[int, ...] = (1000, 500, 250),  # widths of the encoder's hidden layers
     learning_rate: float = 1e-3,  # Adam's at the start; it falls to 0 along half a cosine
     batch_size: int = 100,  # examples in a step

@@ -2,7 +2,7 @@
 
 Rifai, Vincent, Muller, Glorot & Bengio (2011), ICML, tables 1 and 2; CAE+H: Rifai et al. (2011), ECML PKDD. Tied
 logistic autoencoders with cross-entropy; the test error is that of the net with a softmax on top after supervised
-fine-tuning, of the epoch with the least error on held-out images.
+fine-tuning, at the epoch with the least error on held-out images.
 """
 
 from collections.abc import Callable, Sequence
@@ -115,7 +115,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         "compared. Saturation: activations below 0.05 or above 0.95, before fine-tuning.",
         "The paper trains 1000 units on 50,000 images by stochastic gradient descent and stops early on "
         "10,000 validation images; here {units} units, {images} images, Adam (1e-3; the RBM: momentum 0.9), {epochs} "
-        "epochs, and at most {tuning} of fine-tuning, of which {held_out} held-out images choose the best.",
+        "epochs, and at most {tuning} of fine-tuning, from which {held_out} held-out images choose the best.",
         "Each method's strength, chosen by the first seed's error on the held-out images after {trial_epochs} epochs: "
         "{strengths}. CAE+H has one corruption of standard deviation 0.1 and both weights alike; CAE-2 is a second "
         "layer, trained on the codes of CAE's.",
@@ -128,7 +128,7 @@ def main(
     patience: int = 10,  # stop fine-tuning after so many epochs without a better error on held-out images
     units: int = 300,  # size of each layer
     images: int = 10000,  # how many to train on
-    held_out: int = 5000,  # training images after them that choose strength and epoch; 0: the middle one, the last
+    held_out: int = 5000,  # training images after them, to choose strength and epoch; 0: second strength, last epoch
     trial_epochs: int = 12,  # of pretraining, in the choice of a strength
     batch_size: int = 50,  # examples in a step
 ):

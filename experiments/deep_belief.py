@@ -2,8 +2,8 @@
 
 Hinton & Salakhutdinov (2006), Science 313:504, with the settings of their released code: four RBMs by CD-1 (weights
 from N(0, 0.1^2), rate 0.1, 0.001 for the linear top, decay 0.0002, momentum 0.5 for 5 epochs, then 0.9), unrolled and
-fine-tuned by the cross-entropy: in --full by conjugate gradients, as theirs, with 3 line searches on each batch of
-1,000; and by Adam with a cosine schedule. Judged by the squared error of an image, summed over its pixels.
+fine-tuned by the cross-entropy: by Adam with a cosine schedule, and in --full also by conjugate gradients as theirs,
+with 3 line searches on each batch of 1,000. Judged by the squared error of an image, summed over its pixels.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def machines(shape, sizes, steps):
 
 
 def unrolled(run: Run, train_set, sizes, pretraining: int, top: int, batch_size: int):
-    """The start of a deep net for each seed: RBMs trained one on the codes of the other, params [S, ...]."""
+    """The start of a deep net for each seed: RBMs, each trained on the codes of the one below; params [S, ...]."""
     rbms = list(machines(train_set.x.shape[1:], sizes, -(-len(train_set.x) // batch_size)))
     passes = [pretraining] * (len(sizes) - 1) + [top * pretraining]
 
@@ -76,7 +76,7 @@ def main(
     pretraining: int = 7,  # epochs of each RBM
     top: int = 2,  # times as many of the small one at the top
     epochs: int = 10,  # of fine-tuning, and of training from a random start
-    searched: int = 0,  # of fine-tuning by conjugate gradients besides; 0 leaves it out
+    searched: int = 0,  # of fine-tuning by conjugate gradients, an arm of its own; 0 for no such arm
     hidden: tuple[int, ...] = (1000, 500, 250),  # widths of the encoder's hidden layers
     latents: int = 30,  # size of the code, and components of the PCA
     learning_rate: float = 1e-3,  # Adam's at the start

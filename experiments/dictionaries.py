@@ -148,7 +148,7 @@ def picture(made: dict[str, Any], active: int) -> Any:
         "FVU at 5 units, L1 minus JumpReLU": "so does JumpReLU",
         "MMCS, best weight of L1, minus 0.99": "some weight of L1 finds the features",
         "dead units of 1024, without AuxK minus with it, %": "AuxK leaves fewer dead units",
-        # after the first record, whose dead units had nothing left to find
+        # written after the first record, in which dead units had nothing left to find
         "dead units of 1024 for 1024 features, without AuxK minus with it, %": "and where features are left to find",
         "FVU of activations, L1 minus TopK": "of a classifier's activations, TopK explains more than L1",
     },

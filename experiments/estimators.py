@@ -93,9 +93,9 @@ def signals_of(key, sizes, draws):
 
 
 def adam(epochs: int, steps: int):
-    """Adam at 1e-3; for the 3,280 epochs of Burda et al. theirs, whose rate falls tenfold over eight stages.
+    """Adam at 1e-3; for 3,280 epochs that of Burda et al., whose rate falls tenfold over eight stages.
 
-    A stage is three times as long as the one before it: 1, 3, 9, ..., 2187 epochs, of so many steps.
+    The stages have 1, 3, 9, ..., 2187 epochs of `steps` steps.
     """
     if epochs != LONG:
         return optax.adam(1e-3)

@@ -5,8 +5,8 @@ lectures on deep learning for this net, and for the L1 on the code of a layer as
 copy it. All images are there to pretrain on, the labels of some of them to fine-tune by. With logistic units, those of
 the papers, and with rectified ones, which came later and start well by themselves.
 
-With --full ten draws of 100, 1,000 and 3,000 labels from all images, as Kingma et al. (2014), arXiv:1406.5298, have
-them, and the arms that their table names: contractive pretraining (Rifai et al., 2011, NIPS), and a support vector
+--full has ten draws of 100, 1,000 and 3,000 labels from all images, as Kingma et al. (2014), arXiv:1406.5298, and the
+other arms of their table: contractive pretraining (Rifai et al., 2011, NIPS), and a support vector
 machine on pixels and on the codes of a VAE (their M1).
 """
 
@@ -30,7 +30,7 @@ from ae_jax.training import stages
 RANDOM, PRETRAINED, CONTRACTIVE = "random start", "pretrained", "contractive"
 ERROR = "test error, %"
 WHERE = "Kingma et al. (2014), arXiv:1406.5298, table 1, as remembered"
-# errors in % with so many labels, their rows, and tolerances where our arm is theirs
+# errors in % by the number of labels, the table's row, and tolerances where our arm has its protocol
 TABLE = {
     "relu, {} labels, random start": ({100: 25.81, 1000: 10.7, 3000: 6.04}, "NN", {}),
     "sigmoid, {} labels, contractive": ({100: 13.47, 1000: 4.77, 3000: 3.22}, "CAE", {100: 2.0, 1000: 1.0, 3000: 0.7}),
@@ -136,7 +136,7 @@ def picture(metrics, labels):
         "updates with labels; what pretraining costs comes on top.",
         "The claims were meant for any unit at first; a trial with rectified ones on held-out training images (one "
         "seed) went the other way, and they were narrowed to logistic units before a test image was seen.",
-        "No epoch is chosen: 100 labels leave none to choose it by.",
+        "The last epoch is taken: 100 labels leave none to choose one by.",
     ],
 )  # fmt: skip
 def main(
@@ -151,8 +151,8 @@ def main(
     learning_rate: float = 1e-3,  # of Adam, in both stages
     batch_size: int = 100,  # examples in a step
     on_validation: bool = False,  # measure on a sixth of the training images, held out, instead of the test set
-    contraction: float = 0.0,  # weight of the Jacobian in a third start of the logistic net; 0 for no such start
-    vae_epochs: int = 0,  # of a VAE (784-600-600-50) whose codes a machine classifies, and pixels too; 0 for neither
+    contraction: float = 0.0,  # penalty of a third, contractive start of the logistic net; 0 for no such start
+    vae_epochs: int = 0,  # of a VAE (784-600-600-50); support vector machines get its codes and pixels; 0 for neither
 ):
     if len(labels) != len(epochs):
         raise ValueError(f"there are {len(labels)} sizes of labelled sets and {len(epochs)} numbers of epochs")
@@ -204,11 +204,11 @@ def main(
                 run.metrics[f"{name}, {count} labels, SVM, {ERROR}"] = errors
             if count <= 1000:
                 label = f"pixels minus VAE codes, {count} labels, SVM, {ERROR}"
-                run.claims[label] = "codes that images without labels gave help a machine, too"
+                run.claims[label] = "codes learned without labels help a support vector machine, too"
         run.notes = [
-            "The machine has a radial kernel, C = 10 and scikit-learn's default width; that beside M1 is transductive. "
-            "Also published, as remembered, of 100, 1,000 and 3,000 labels: TSVM 16.81, 5.38, 3.45; MTC 12.03, 3.64, "
-            "2.57; M1 + M2 3.33, 2.40, 2.18."
+            "The support vector machine has a radial kernel, C = 10 and scikit-learn's default width; the "
+            "published one on M1 is transductive. Also published, as remembered, for 100, 1,000 and 3,000 labels: TSVM "
+            "16.81, 5.38, 3.45; MTC 12.03, 3.64, 2.57; M1 + M2 3.33, 2.40, 2.18."
         ]
     if run.settings["data"] == "mnist" and images == 60000 and not on_validation:
         for arm, (row, name, near) in TABLE.items():

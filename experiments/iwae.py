@@ -26,7 +26,7 @@ NLL, USED = "-log p(x), nats", "active units"
 WHERE = "Burda et al. (2016), table 1"
 TABLE = {1: (86.76, 19), 5: (85.54, 22), 50: (84.78, 25)}  # k: -log p(x), active units; 5,000 samples
 LAST = 8  # stages of the authors' schedule
-PIECE = 1000  # test images of one stage of measuring
+PIECE = 1000  # test images measured at once
 
 
 def epochs_of(stages: int) -> int:
@@ -89,7 +89,7 @@ def authors_net(latents: int, hidden: tuple[int, ...], pixels: Array) -> Autoenc
 
 
 def in_order(algorithm: Algorithm, batch_size: int) -> Algorithm:
-    """The algorithm on the whole training set as one batch: a pass in the order of its labels, binarised anew."""
+    """The algorithm as a pass over its batch, the whole training set, in the order of its labels and binarised anew."""
     rule = augment(algorithm.rule, datasets.dynamic_binarise)
 
     def update(params: Params, memory: Any, data: Batch, key: Key):
@@ -136,7 +136,7 @@ def picture(curves: dict[str, np.ndarray], levels: dict[str, np.ndarray], publis
         "stages of 3^(i - 1) epochs, here the first {stages}. -log p(x) is by {weights:,} importance samples, of test "
         "images binarised once, where the authors draw them anew.",
         "Reproductions of all stages: 86.35 nats for k = 1, 85.18 for 5 and 84.59 for 50 (github.com/nbip/IWAE); "
-        "the tolerance was chosen to hold them. Active units are of 500 training images.",
+        "the tolerance was chosen to include them. Active units are of 500 training images.",
     ],
 )
 def main(
@@ -144,7 +144,7 @@ def main(
     images: int = 20_000,  # training images, the first ones; the authors hold the last 400 out
     tested: int = 1000,  # test images
     stages: int = 3,  # of the authors' eight; they have 1, 4, 13, 40, 121, 364, 1093 and 3280 epochs in all
-    samples: tuple[int, ...] = (1, 5),  # draws of the code, k, a model each
+    samples: tuple[int, ...] = (1, 5),  # numbers of draws of the code, k, a model each
     latents: int = 50,  # size of the code
     hidden: tuple[int, ...] = (200, 200),  # widths of the layers, each way
     batch_size: int = 20,  # images in a step

@@ -37,7 +37,7 @@ TUNING = 1000  # added to a seed for fine-tuning: no key of the autoencoder is u
 
 
 def errors_of(code: Callable[[Array], Array], train: Batch, test: Batch, known: int, classes: int, l2: float) -> Array:
-    """Errors in % of linear classifiers: of the first `known` training images on the others, of all on test. -> [2]."""
+    """Errors in % of linear classifiers of the first `known` images on the others, and of all on test. -> [2]."""
     z, z_test = code(train.x), code(test.x)
 
     def error(z: Array, y: Array, asked: Array, right: Array) -> Array:
@@ -79,12 +79,13 @@ def picture(ks, errors, raw, shown, units):
     },
     notes=[
         "Chosen by the error on the last {held_out} of the training images, whose labels the choosing classifiers have "
-        "not seen, averaged over seeds: k = {best}, and alpha {chosen}. The test errors are of classifiers of all.",
+        "not seen, averaged over seeds: k = {best}, and alpha {chosen}. Test errors are of classifiers trained on all.",
         "Departs from the paper: {images} images and {epochs} epochs with Adam (the paper: 60,000, and SGD with "
         "momentum for longer). The classifier has an L2 penalty of {probe_l2:g}, chosen on the last 5,000 training "
-        "images by codes of the first 20,000 after 10 epochs (k = 25, alpha 3): 2.70 %; by 0.1, 10 and 100 3.10, 3.12 "
-        "and 4.50, by standardised codes 3.06 at best.",
-        "Fine-tuning: at most {tuning} epochs on all but the held-out images, which choose the best: {best_epochs}.",
+        "images by codes of the first 20,000 after 10 epochs (k = 25, alpha 3): 2.70 % error; penalties of 0.1, 10 and "
+        "100 had 3.10, 3.12 and 4.50, and standardised codes 3.06 at best.",
+        "Fine-tuning: at most {tuning} epochs on all but the held-out images, which choose the best for each seed: "
+        "{best_epochs}.",
         "All units kept is a linear autoencoder, whose codes hold what the pixels hold, and no more for a linear "
         "classifier.",
     ],
@@ -96,7 +97,7 @@ def main(
     epochs: int = 8,  # passes over the training images; k falls from 100, or k if that is more, in the first half
     images: int = 10000,  # training images, for the autoencoder and, with their labels, for the classifier
     held_out: int = 2000,  # the last of them, by whose labels k, alpha and the epoch of fine-tuning are chosen
-    alphas: tuple[float, ...] = (1.0, 3.0),  # factors that codes may keep more units by; the held-out error chooses
+    alphas: tuple[float, ...] = (1.0, 3.0),  # codes may keep so many times k units; the held-out error chooses
     probe_l2: float = 1.0,  # strength of the classifier's penalty
     tuning: int = 8,  # epochs of fine-tuning, at most
     patience: int = 15,  # stop fine-tuning after so many epochs without a better held-out error

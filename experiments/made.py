@@ -37,7 +37,7 @@ class Trial(NamedTuple):
     layers: int = 1
     optimizer: str = "adagrad"
     rate: float = 0.05
-    masks: int = 1  # sets in turn; with `fresh`, those of the validation set alone
+    masks: int = 1  # sets in turn; with `fresh`, the number in validation alone
     fresh: bool = False  # new masks in every batch
     conditional: bool = False  # connectivity weights
 
@@ -60,7 +60,7 @@ GRID = {
     ONE: [Trial(**net) for net in NETS],
     SAMPLED: [Trial(**net, **way) for net in NETS for way in WAYS],
 }
-# what the validation likelihood chose of a smaller grid
+# chosen from a smaller grid by the validation likelihood
 CHOSEN = {
     ("dna", ONE): Trial(rate=0.05),
     ("dna", SAMPLED): Trial(rate=0.1, masks=16),
@@ -122,7 +122,7 @@ def picture(metrics: dict[str, Any], names: tuple[str, ...]) -> Any:
     },
     notes=[
         "Settings are chosen by the validation likelihood {searched}: {chosen}.",
-        "Trials have the seed 100, which is not among these. The paper's grid, as remembered: one or two layers, "
+        "Trials have the seed 100, which no measured run has. The paper's grid, as remembered: one or two layers, "
         "Adagrad with rates .1, .05, .01 and .005, 1 to 64 sets of masks in turn. To it `--full` adds Adadelta and new "
         "masks in every batch, with and without connectivity weights, as in the paper's code.",
         "At most {epochs} epochs, where the paper has 300. The best ones: {best}.",
@@ -133,7 +133,7 @@ def main(
     epochs: int = 300,  # passes over the training set, at most; as many as the paper allows
     units: int = 500,  # of each hidden layer
     patience: int = 30,  # stop after so many epochs without a better validation likelihood
-    grid: bool = False,  # choose the settings by the validation likelihood, of the paper's grid
+    grid: bool = False,  # choose settings from the paper's grid by the validation likelihood
     tested: int = 300,  # sets of masks in the test of nets that see new masks in every batch
     names: tuple[str, ...] = ("dna", "mushrooms", "nips"),  # files NAME.npz of the folder with train, valid and test
     folder: str = "../shared/data/binary",  # where they are

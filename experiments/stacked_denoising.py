@@ -2,7 +2,7 @@
 
 Vincent, Larochelle, Lajoie, Bengio & Manzagol (2010), JMLR 11, table 3. Three layers of logistic units, tied weights,
 cross-entropy; each trained greedily, on the clean codes of the one below, with its own masking noise (none: SAE-3);
-then a softmax on top and the whole fine-tuned, of the epoch with the least error on the validation set. Here in
+then a softmax on top and the whole fine-tuned; the epoch with the least validation error is kept. Here in
 small batches, on variants made anew (`ae_jax.data.variants`). The photographs are those of BSDS500.
 """
 
@@ -99,7 +99,7 @@ def picture(shown, filters):
         "for fine-tuning, numbers of epochs, and the start (a quarter of it leaves the net from a random start at "
         "69 % in error). In two of the smallest trials the plain stack was ahead. The rates of --full "
         "were chosen by SDAE-3 on the validation set of basic, with 1000 units after 10 epochs a layer and 12 of "
-        "fine-tuning: Adam at 3e-4 has 3.10 %, gradient descent at 0.1 4.05. Other variants chose nothing.",
+        "fine-tuning: Adam at 3e-4 has 3.10 %, gradient descent at 0.1 4.05. No other variant was used for them.",
         "The variants are made anew from all of MNIST, the photographs are those of BSDS500 and not the paper's, "
         "and a digit lies on its background by the larger value: bg_img and bg_img_rot are alike in kind only.",
         "All seeds have the same images, {tested} of them to test on; intervals are over starts and batches.",

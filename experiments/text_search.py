@@ -51,8 +51,8 @@ def better(z: np.ndarray, topics: np.ndarray) -> str:
 def words_machine(net: core.Autoencoder, optimizer: core.Optimizer, weight_l2: float) -> core.Algorithm:
     """A restricted Boltzmann machine of a document: its visible units are one softmax, drawn once for each word.
 
-    Hinton & Salakhutdinov (2006), supporting text: hidden units get W^T n + c of the counts n, or of what stands for
-    them; given these, each of the sum of n words is from softmax(W h + b). By CD-1.
+    Hinton & Salakhutdinov (2006), supporting text: hidden units get W^T n + c of the counts n, or of
+    weights in their place; given h, each of the sum(n) words is from softmax(W h + b). Trained by CD-1.
     """
     model = machine(net)
 
@@ -163,7 +163,7 @@ def main(
             searched(name, tuned, start=stages.resumed(tuned, given))
             for rival in (10, 50) if latents == 10 else (2,):
                 label = f"{name} minus LSA-{rival}, mean precision, %"
-                run.claims[label] = f"pretrained, they find more than {rival} of LSA's"
+                run.claims[label] = f"pretrained numbers find more than {rival} of LSA's"
             best = "pretrained autoencoder-2"
     for components in (2, 10, 50):
         name, svd = f"LSA-{components}", TruncatedSVD(components, random_state=0)

@@ -1,9 +1,9 @@
 """Clusters by a mixture prior: variational deep embedding against the mixture that it begins with, on MNIST.
 
 Jiang, Zheng, Tan, Tang & Zhou (2017), IJCAI, arXiv:1611.05148. An autoencoder is trained, a mixture of Gaussians is
-fitted to its codes (AE + GMM), and both learn on together as a VAE with that prior (VaDE), by the rates of the authors'
-slim1017/VaDE. Labels are used for the scores alone, which are measured, as in the paper, on the images that were
-clustered.
+fitted to its codes (AE + GMM), and both are trained on together as a VAE with that prior (VaDE), at the learning rates
+of the authors' code, slim1017/VaDE. Labels are used for the scores alone, which are measured, as in the paper, on the
+images that were clustered.
 """
 
 import jax
@@ -64,7 +64,7 @@ def main(
         for score, label in (("accuracy", "accuracy, %"), ("nmi", "NMI, %")):
             run.metrics[f"{name}, {label}"] = np.array([100 * m[score] for m in measured])
     run.metrics[BEST] = float(run.metrics["VaDE, accuracy, %"].max())
-    if run.settings["full"] and run.published:  # their number is of one run; ours has the luck of ten
+    if run.settings["full"] and run.published:  # theirs is of their best run; ours is of the best of ten
         run.published[BEST] = Published(94.46, WHERE, 2.0)
     params, named = of_seed(trained), jnp.repeat(jnp.arange(clusters), 12)
     key = address(run.keys("picture")[0], "draws")

@@ -36,8 +36,8 @@ GAINS = {
     "vamp": (0.5, "a VampPrior gains more than half a nat"),
     "maf": (0.3, "a flow as prior gains more than 0.3 nats"),
 }
-HELD_OUT, WARMUP, PATIENCE = 10_000, 100, 50  # images, epochs and epochs of the authors' code
-PIECE = 500  # test images of one stage of measuring
+HELD_OUT, WARMUP, PATIENCE = 10_000, 100, 50  # images, warm-up epochs and patience in epochs, of the authors' code
+PIECE = 500  # test images measured at once
 
 
 def gated(shape: tuple[int, ...], latents: int, hidden: tuple[int, ...]) -> Autoencoder:
@@ -129,10 +129,10 @@ def main(
                 run.metrics[label], run.claims[label] = nlls["normal"] - nlls[name] - gain, claim
     run.notes = [
         f"By the authors' code: gated layers, Adam on normalised gradients at 5e-4, the KL raised for {WARMUP} "
-        f"epochs, the best of at most {epochs:,} by {HELD_OUT:,} held-out images, after {WARMUP + PATIENCE} without a "
-        f"better one (theirs counts {PATIENCE}, from the end of the warm-up). Departures: pseudo-inputs begin at "
-        "training images, biases at 0; both halves of a gated layer are one array to the optimizer; static images are "
-        f"another draw than the published files. Best epochs: {'; '.join(stopped)}."
+        f"epochs, the best of at most {epochs:,} by {HELD_OUT:,} held-out images; training stops {WARMUP + PATIENCE} "
+        f"epochs after the best (theirs: {PATIENCE}, counted from the end of the warm-up). Departures: pseudo-inputs "
+        "begin at training images, biases at 0; both halves of a gated layer are one array to the optimizer; static "
+        f"images are another draw than the published files. Best epochs: {'; '.join(stopped)}."
         if paper
         else f"{images} training images for {epochs} passes, where the paper trains to convergence on 50,000 with "
         "gated layers: the differences are to be compared, not the values."

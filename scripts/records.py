@@ -1,8 +1,8 @@
 """Records at the papers' sizes: runs experiments by `--full`, one after another, and skips what is measured already.
 
     scripts/records                 everything that is missing, in the order of RECORDS
-    scripts/records --list          what is measured, begun, missing or stale, and run nothing
-    scripts/records clustering      this one, though it has a record
+    scripts/records --list          print what is measured, begun, missing or stale, and run nothing
+    scripts/records clustering      this one, even if it has a record
     scripts/records --minutes 50    stop after so many minutes
     scripts/records --gpu --carry FOLDER    for a machine that is lent for minutes: see below
 
@@ -145,7 +145,7 @@ def measure(name: str, results: Path, runs: Path, seconds: float | None) -> int 
     """Runs an experiment to its record, or for so many seconds. -> its exit status, None if the time ran out."""
     given = {"full": True} if "full" in wanted(name) else {}
     given |= {"out": str(results), "runs": str(runs)}
-    code = f"import study, {name}; study.in_sentences({name!r}, lambda: {name}.main(**{given}))"  # tyro may lack
+    code = f"import study, {name}; study.in_sentences({name!r}, lambda: {name}.main(**{given}))"  # without tyro
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'experiments'}{os.pathsep}{ROOT}"}
     command = ["nice", "-n", "19", sys.executable, "-u", "-c", code]
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
@@ -163,7 +163,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments; all of RECORDS without one")
-    parser.add_argument("--list", action="store_true", help="tell the state of each, and run nothing")
+    parser.add_argument("--list", action="store_true", help="print the state of each, and run nothing")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes; the same command goes on later")
     parser.add_argument("--gpu", action="store_true", help="begin with what gains most from a GPU; --minutes is 9 then")
     parser.add_argument("--carry", type=Path, metavar="FOLDER", help="take unfinished runs from there, and leave them")

@@ -138,7 +138,7 @@ def source(experiment: dict[str, Any]) -> str:
 
 
 def size(experiment: dict[str, Any]) -> str:
-    """What tells the record of `--full` from the quick one of the same title."""
+    """The mark of a record of `--full`, whose quick record has the same title."""
     return " (`--full`)" if experiment["name"].endswith(FULL) else ""
 
 
