@@ -146,7 +146,7 @@ def main(
         how = {"epochs": tuning, "seeds": numbers, "monitor": "error", **stop}
         return supervised, run.train(f"{arm}, tuning", supervised, train_set, start=start, **how)
 
-    def above(of, data: Batch, algorithms: tuple[Algorithm, Algorithm]) -> Params:
+    def layer_above(of, data: Batch, algorithms: tuple[Algorithm, Algorithm]) -> Params:
         key, params = of
         x = encode(algorithms[0], params, data.x)
         return fit(algorithms[1].init, epoch(algorithms[1], batch_size), data._replace(x=x), key, epochs)[0]
@@ -168,7 +168,7 @@ def main(
         if row.below:
             nets, both = [first, second], (layer, row.build(second, strength[name]))
             of = run.keys("layer", 1), pretrained[row.below]
-            params = [of[1], run.each(f"{name}, layer 2", partial(above, algorithms=both), of, train_set)]
+            params = [of[1], run.each(f"{name}, layer 2", partial(layer_above, algorithms=both), of, train_set)]
         else:
             nets, params = [first], [run.train(name, layer, train_set).params]
             pretrained[name] = params[0]

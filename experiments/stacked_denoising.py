@@ -133,14 +133,14 @@ def main(
         mask = lambda x, key: x * jax.random.bernoulli(key, 1 - level, x.shape).astype(x.dtype)
         return denoising(net, optax.adam(pretraining_rate), corruption=mask, likelihood="bernoulli")
 
-    def above(of, level, data, i):  # the level is an argument, so that one program makes the layers of all stacks
+    def layer_above(of, level, data, i):  # the level is an argument, so that one program makes the layers of all stacks
         key, below = of
         x, layer = data.x, denoiser(nets[i], level)
         for net, params in zip(nets, below, strict=False):
             x = each(net.encode, params, x)
         return fit(layer.init, epoch(layer, batch_size), data._replace(x=x), key, pretraining)[0]
 
-    upper = [partial(above, i=i) for i in range(layers)]
+    upper = [partial(layer_above, i=i) for i in range(layers)]
 
     def pretrained(arm, level, train):
         first = run.train(f"{arm}, layer 1", denoiser(nets[0], level), train, epochs=pretraining)

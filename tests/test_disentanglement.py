@@ -103,7 +103,7 @@ def test_still_units_have_no_vote():
     assert disentanglement.factor_vae_score(0 * known, FACTORS, 0) == 0
 
 
-def test_a_units_moves_by_hand():
+def test_the_robustness_score_by_hand():
     factor, other = np.repeat([0, 1], 4), np.tile([0, 1], 4)
     z = np.r_[0.0, 1, 2, 3, 10, 11, 12, 17]
     # mean 7, furthest 10; about the values' means 1.5 and 12.5 it moves by at most 1.5 and 4.5
@@ -119,7 +119,7 @@ def test_a_units_moves_by_hand():
     assert disentanglement.irs(-3 * z[:, None] + 5, both) == pytest.approx(disentanglement.irs(z[:, None], both))
 
 
-def test_a_unit_that_repeats_another_tells_what_is_left():
+def test_a_unit_that_repeats_the_best_keeps_the_informativeness():
     some, factors = TRUTH[:400, :2], FACTORS[:400, :2]
     alone = disentanglement.reduced_informativeness(some, factors, 0, trees=20)
     twice = np.c_[some, 2 - some]

@@ -100,7 +100,7 @@ def test_the_vq_vae_of_the_release_weighs_means_over_numbers():
     assert abs(float(metrics["loss"]) - found(0.25, 1.0)[0]) > 1e-2
 
 
-def test_a_vector_without_use_flies_off_there_and_stays_here():
+def test_a_vector_without_use_diverges_there_and_stays_here():
     sizes = SimpleNamespace(embedding_dim=2, num_embeddings=2, commitment_loss_factor=0.25, decay=0.9)
     book, x = np.asarray([[0.0, 0], [50, 50]]), 0.1 * np.random.default_rng(5).normal(size=(8, 2))
     quantiser = QuantizerEMA(sizes)

@@ -127,8 +127,8 @@ class Sentence(NamedTuple):
 def course(losses: Sequence[float | None], most: int = 0, best: int = 0, few: bool = False) -> Sentence | None:
     """Says whether the training loss of the epochs falls, rises or has converged.
 
-    `most` is the number of epochs of the settings. `best` is the epoch that early stopping kept. After a `few` updates
-    a loss that changes little has not converged.
+    `most` is the number of epochs of the settings. `best` is the epoch that early stopping kept. After `few` updates a
+    loss that changes little is not called converged.
     """
     values = np.asarray([v for v in losses if v is not None], np.float64)
     if len(values) < most:
