@@ -7,10 +7,10 @@
     scripts/records --gpu --carry FOLDER    for a machine that is lent for minutes: see below
 
 Stop it at any moment, by Ctrl-C, `kill` or `kill -9`: the same command goes on from the last checkpoints, which lie in
-runs/. A record is stale if the experiment's `--full` has other values now; then it is measured again. A record that an
-older version of the experiment's file wrote is only listed as such. Experiments run at the lowest priority, so that
-other work on the machine goes first; their seconds are no measure of speed then. `python scripts/table.py` puts the
-records on the pages.
+runs/. A record is stale, and is measured again, if the experiment's `--full` has other values now. A record written by
+an older version of the experiment's file counts as measured, and `--list` says so. Experiments run at the lowest
+priority, so that other work on the machine goes first; their seconds are then no measure of speed.
+`python scripts/table.py` puts the records on the pages.
 
 `--gpu` begins with the runs that gain most from a GPU, and stops after nine minutes. `--carry FOLDER` first takes the
 unfinished runs and the records that an earlier call left in FOLDER, and at the end leaves them there, in files of at

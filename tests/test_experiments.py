@@ -447,7 +447,7 @@ def test_self_taught_learning_trains_its_softmax_as_the_tutorial_does():
 
 @pytest.mark.slow
 def test_the_grid_of_made_is_searched_by_the_validation_likelihood(tmp_path, monkeypatch):
-    """Six copies of one coin, of which only a net that learns makes less than six coins."""
+    """The data are six copies of one coin: only a net that learns has less than the 6 ln 2 nats of six coins."""
     coins = {part: np.random.default_rng(0).integers(0, 2, (40, 1)).repeat(6, 1) for part in ("train", "valid", "test")}
     np.savez(tmp_path / "dna.npz", **{part: tossed.astype(np.uint8) for part, tossed in coins.items()})
     module = load("made")

@@ -1,6 +1,6 @@
 """Members without a posterior beside pythae's, with the same weights and draws. Needs the extra `parity`.
 
-Equal to 1e-5, or else by the difference that is named.
+They are equal to 1e-5, or differ as the test's name or docstring says.
 """
 
 import sys
@@ -49,7 +49,7 @@ def test_its_regularised_autoencoder_halves_the_weight_of_the_code():
 
 
 def test_the_adversarial_autoencoder_is_equal(monkeypatch):
-    """It adds half the squared error and the confusion; ours takes a step for each, and small steps add up."""
+    """It adds half the squared error and the confusion; ours takes a small step for each, and the two add up."""
     fixed = Prior(lambda params, key, n, dtype=float, y=None: jnp.asarray(FIXED))
     monkeypatch.setattr(sys.modules["ae_jax.algorithms.adversarial"], "prior_of", lambda *_: fixed)
     rate, slope = 1e-7, np.random.default_rng(3).normal(size=UNITS)
@@ -76,7 +76,7 @@ def test_the_adversarial_autoencoder_is_equal(monkeypatch):
 
 
 def test_the_vq_vae_of_the_release_weighs_means_over_numbers():
-    """Its factors times D, the numbers of a code of one vector, are equal. Its repository sums over the batch since."""
+    """The losses are equal if its factors are D times ours, D numbers a code. Its later commits sum over the batch."""
     book = np.random.default_rng(4).normal(size=(4, UNITS))
     member = vq_vae(table(1), optax.sgd(1.0), quantiser="learned", size=4, dimension=UNITS, likelihood="squared")
     params = params_of(1) | {"codebook": jnp.asarray(book)}

@@ -84,7 +84,7 @@ def test_normalised_adam_sees_the_direction_of_each_array_alone():
     params = jax.tree.map(jnp.zeros_like, gradient)
     unit = {"a": jnp.asarray([0.6, 0.8]), "b": jnp.asarray([[1.0, -2.0]]) / 5**0.5}
     ours, theirs = rule.init(params), adam.init(params)
-    for scale in (1.0, 1e-3):  # the second gradient is as long as the first to it
+    for scale in (1.0, 1e-3):  # the second gradient, normalised, is the first
         u, ours = rule.update(jax.tree.map(lambda g, s=scale: s * g, gradient), ours, params)
         w, theirs = adam.update(unit, theirs, params)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3), u, w)

@@ -222,7 +222,7 @@ def test_folders_of_tables_that_are_refused(parts):
         data.open_stream(folder)
     with pytest.raises(DataError, match=r"is a table, which is not streamed .*\.npy files of its rows"):
         data.open_stream(folder / "test.csv")
-    for name in ("test.csv", "val.parquet"):  # an input, and one from then on
+    for name in ("test.csv", "val.parquet"):  # one is an input, the other would become one
         with pytest.raises(RunError, match=r"would be (overwritten|read)"):
             files.check_output(folder / name, folder)
     files.check_output(folder / "codes.csv", folder)
