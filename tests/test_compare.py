@@ -86,6 +86,16 @@ def test_differences_are_paired_by_seed_and_judged_by_the_direction_of_the_metri
     )
 
 
+def test_long_settings_are_shortened_on_the_terminal_alone(three, tmp_path):
+    found = comparing.gather(three)
+    names = " ".join(f"column{i}" for i in range(30))
+    found = found._replace(settings={**found.settings, "data_columns": [None, names, "short"]})
+    said = comparing.text(found).partition("metric")[0]
+    assert "column0 column1 c ... column28 column29" in said
+    assert max(map(len, said.splitlines())) < 130
+    assert names in comparing.as_csv(found)
+
+
 def test_seeds_that_both_runs_have_are_paired_alone(tmp_path):
     one = written(tmp_path / "one", [1.0, 2.0, 4.0])
     two = written(tmp_path / "two", [7.0, 5.0], seeds=(2, 1))

@@ -295,7 +295,8 @@ def transposed(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 def text(found: Comparison) -> str:
     """The comparison as text: settings that differ and costs, then metrics."""
     few = len(found.runs) <= BESIDE
-    rows = settings_rows(found)
+    head, *of_runs = settings_rows(found)
+    rows = [head, *([name, *map(brief, values)] for name, *values in of_runs)]
     parts = [aligned(transposed(rows) if few else rows, numbers=True)]
     if few and found.metrics:
         own = [name for name in found.metrics if not name.startswith(("pca ", "train "))]
@@ -305,6 +306,12 @@ def text(found: Comparison) -> str:
     if found.metrics:
         parts.append(explained(found))
     return "\n\n".join(parts + found.notes)
+
+
+def brief(value: str, most: int = 40) -> str:
+    """A setting with its middle left out where it is long, such as the names of all columns; files have it whole."""
+    half = (most - 5) // 2
+    return value if len(value) <= most else f"{value[:half]} ... {value[-half:]}"
 
 
 def explained(found: Comparison) -> str:
