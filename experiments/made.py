@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from study import Published, Run, experiment, mapped, panels
+from study import Published, Run, experiment, keys, mapped, panels
 
 from ae_jax import data as datasets
 from ae_jax import networks
@@ -37,7 +37,7 @@ class Trial(NamedTuple):
     layers: int = 1
     optimizer: str = "adagrad"
     rate: float = 0.05
-    masks: int = 1  # sets in turn; with `fresh`, the number in validation alone
+    masks: int = 1  # sets in turn; with `fresh`, the number in the validation that ends training
     fresh: bool = False  # new masks in every batch
     conditional: bool = False  # connectivity weights
 
@@ -63,7 +63,7 @@ GRID = {
 # chosen from a smaller grid by the validation likelihood
 CHOSEN = {
     ("dna", ONE): Trial(rate=0.05),
-    ("dna", SAMPLED): Trial(rate=0.1, masks=16),
+    ("dna", SAMPLED): Trial(optimizer="adadelta", rate=1e-5, masks=8, fresh=True),
     ("mushrooms", ONE): Trial(optimizer="adam", rate=5e-3),
     ("mushrooms", SAMPLED): Trial(optimizer="adam", rate=5e-3, masks=8),
     ("nips", ONE): Trial(rate=0.02),
@@ -139,34 +139,36 @@ def main(
     folder: str = "../shared/data/binary",  # where they are
 ):
     best, chosen, metrics = [], [], run.metrics
+
+    def nll_of(trial, algorithm, trained, batch) -> np.ndarray:  # [S, N]
+        def one(of, batch):
+            params, key_masks, key = of
+            if trial.fresh:
+                draw = lambda key: draw_degrees(key, params)
+                params = params | {"degrees": jax.vmap(draw)(jax.random.split(key_masks, tested))}
+            return evaluate_each(algorithm.evaluate, params, batch, key)["nll"]
+
+        of = trained.params, *(keys(trained.seeds, name) for name in ("masks", "evaluation"))
+        return np.asarray(mapped(one)(of, batch))
+
     for name in names:
         data = datasets.load(Path(folder) / f"{name}.npz", scale=1)  # zeros and ones, in uint8
-        test = jax.tree.map(jnp.asarray, data.test)
-        how = {"batch_size": 100, "validation": data.validation, "monitor": "nll", "patience": patience}
+        test, validation = jax.tree.map(jnp.asarray, (data.test, data.validation))
+        how = {"batch_size": 100, "validation": validation, "monitor": "nll", "patience": patience}
         for kind in (ONE, SAMPLED):
             trial = CHOSEN[name, kind]
             if grid:
                 found = {}
                 for at in GRID[kind]:
                     algorithm = built(at, test.x.shape[1:], units)
-                    history = run.train(f"{name}, {at}, tried", algorithm, data.train, seeds=[TRIED], **how).history
-                    found[at] = min(row["validation"]["nll"][0] for row in history)
+                    trained = run.train(f"{name}, {at}, tried", algorithm, data.train, seeds=[TRIED], **how)
+                    found[at] = float(nll_of(at, algorithm, trained, validation).mean())
                 trial = min(found, key=found.__getitem__)
             algorithm = built(trial, test.x.shape[1:], units)
-
-            def nll_of(of, batch, algorithm=algorithm, fresh=trial.fresh):
-                params, key_masks, key = of
-                if fresh:
-                    draw = lambda key: draw_degrees(key, params)
-                    params = params | {"degrees": jax.vmap(draw)(jax.random.split(key_masks, tested))}
-                return evaluate_each(algorithm.evaluate, params, batch, key)["nll"]
-
             trained = run.train(f"{name}, {kind}", algorithm, data.train, **how)
             best.append(f"{name}, {kind}, {', '.join(map(str, trained.best_epoch))}")
             chosen.append(f"{name}, {trial}")
-            nll = np.asarray(
-                mapped(nll_of)((trained.params, run.keys("masks"), run.keys("evaluation")), test)
-            )  # [S, N]
+            nll = nll_of(trial, algorithm, trained, test)
             metrics[f"{name}, {kind}, {NLL}"] = nll.mean(1)
             metrics[f"{name}, {kind}, {HALF}"] = 1.96 * nll.std(1, ddof=1) / len(test.x) ** 0.5
         one, sampled = (metrics[f"{name}, {kind}, {NLL}"] for kind in (ONE, SAMPLED))
