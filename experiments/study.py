@@ -50,7 +50,7 @@ from ae_jax.evaluation.probes import fit_linear, linear_probe, predict_linear
 from ae_jax.evaluation.statistics import summarise
 from ae_jax.training.compiled import map_seeds
 from ae_jax.training.loop import Trained, train
-from ae_jax.training.provenance import checksum, circumstances
+from ae_jax.training.provenance import checksum, circumstances, commit
 from ae_jax.training.run_folder import Folder
 from ae_jax.xla.programs import compiled
 
@@ -89,6 +89,7 @@ class Run:
         self.facts: dict[str, Any] = {}  # facts that the title and the notes name beside settings
         self.notes: list[str] = []
         self.earlier = 0.0  # seconds of the epochs that stopped processes have run
+        self.commits = set[str]()  # those by which stopped processes began arms and computed stages
         self._began, self._arms = time.perf_counter(), set[str]()
 
     @property
@@ -133,6 +134,7 @@ class Run:
         with folder.opened({"arm": arm, "data": checksum((data, how.get("validation"))), **size}, keep=2):
             if folder.begun():
                 self.earlier += sum(row["seconds"] for row in folder.log())
+                self.commits.add(str(folder.config().get("commit")))
                 print(f"  going on in {folder.path}; remove it to train anew", flush=True)
             every = max(10, how["epochs"] // 10)
             return train(algorithm, data, folder=folder, every_epochs=every, every_minutes=2, **how)
@@ -148,14 +150,15 @@ class Run:
         like = jax.tree.structure(jax.eval_shape(fn, *args))
         if path.exists():
             with np.load(path) as kept:
-                if int(kept["given"]) == given and len(kept.files) == like.num_leaves + 1:
+                if int(kept["given"]) == given and len(kept.files) == like.num_leaves + 2:
+                    self.commits.add(str(kept["commit"]))
                     print(f"{stage}: read from {path}; remove it to compute it anew", flush=True)
                     return like.unflatten([jnp.asarray(kept[f"leaf_{i}"]) for i in range(like.num_leaves)])
         found = fn(*args)
         path.parent.mkdir(parents=True, exist_ok=True)
         leaves: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(found))}
         with written(path) as file:
-            np.savez(file, given=np.asarray(given), **leaves)
+            np.savez(file, given=np.asarray(given), commit=np.asarray(str(commit())), **leaves)
         return found
 
     def each(self, stage: str, fn: Callable[..., Any], members: Any, *shared: Any) -> Any:
@@ -234,6 +237,8 @@ def experiment(
                     run.metrics[label] = difference(run.metrics, label)
             run.claims = {of: text for of, text in run.claims.items() if text and (usual or of in run.metrics)}
             words = settings | run.facts
+            if earlier := sorted(run.commits - {str(commit())}):
+                run.notes.append(f"Begun by other commits before a stop: {', '.join(earlier)}.")
             row = record(
                 f"{name}-full" if settings.get("full") else name,
                 run.metrics,

@@ -295,7 +295,7 @@ def test_a_killed_experiment_goes_on_to_the_same_record(tmp_path, capfd):
     assert not list((tmp_path / "runs of b").iterdir())  # the record is written: a later run trains anew
 
 
-def test_a_recipe_is_computed_once(tmp_path):
+def test_a_recipe_is_computed_once(tmp_path, monkeypatch):
     run = lambda: Run("thing", {"seed": 3, "seeds": 2}, tmp_path / "thing")
     calls = []
 
@@ -310,6 +310,13 @@ def test_a_recipe_is_computed_once(tmp_path):
     assert jax.tree.structure(again) == jax.tree.structure(first)
     jax.tree.map(np.testing.assert_array_equal, again, first)
     other = run().computed("a stage", recipe, keys((3, 4)), 2 * x)  # other data: not what is kept
+    later = run()
+    with monkeypatch.context() as patch:
+        patch.setattr(study, "commit", lambda: "1234567")
+        later.computed("a stage", recipe, keys((3, 4)), 3 * x)
+    later = run()
+    later.computed("a stage", recipe, keys((3, 4)), 3 * x)
+    assert later.commits == {"1234567"}, "the record names the commit of what was kept"
     np.testing.assert_array_equal(other["w"], 2 * first["w"])
     twice = run()
     twice.computed("a stage", recipe, keys((3, 4)), x)
