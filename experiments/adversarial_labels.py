@@ -100,7 +100,7 @@ def main(
                 drawn.append((algorithm, of_seed(params)))
             if run.settings["data"] == "mnist" and (images, hidden) == (60000, (1000, 1000)) and count in TABLE:
                 run.published[f"{of}{arm}, {ERROR}"] = TABLE[count][arm]
-        # not left to the scaffold: "adversarial, test error, %" ends the labels of two metrics
+        # The scaffold cannot find this difference: "adversarial, test error, %" ends the labels of two metrics.
         label = f"{of}{ALONE} minus {ADVERSARIAL}, {ERROR}"
         run.metrics[label] = run.metrics[f"{of}{ALONE}, {ERROR}"] - run.metrics[f"{of}{ADVERSARIAL}, {ERROR}"]
         # Written before the first run. Pairs share the labelled images and the start.

@@ -309,7 +309,7 @@ def text(found: Comparison) -> str:
 
 
 def brief(value: str, most: int = 40) -> str:
-    """A setting with its middle left out where it is long, such as the names of all columns; files have it whole."""
+    """A setting, without its middle if it is long, such as the names of all columns; files have it whole."""
     half = (most - 5) // 2
     return value if len(value) <= most else f"{value[:half]} ... {value[-half:]}"
 
