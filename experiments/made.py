@@ -53,7 +53,7 @@ LEARNERS: list[dict[str, Any]] = [
 ]
 WAYS: list[dict[str, Any]] = [
     *({"masks": masks} for masks in (2, 4, 8, 16, 32, 64)),
-    *({"masks": 8, "fresh": True, "conditional": conditional} for conditional in (False, True)),
+    *({"masks": 64, "fresh": True, "conditional": conditional} for conditional in (False, True)),
 ]
 NETS: list[dict[str, Any]] = [{"layers": layers} | learner for layers in (1, 2) for learner in LEARNERS]
 GRID = {
