@@ -35,8 +35,8 @@ BEST = "VaDE, accuracy of the best seed, %"
     # Written before the first run, in points of accuracy; paired over seeds.
     claims={"VaDE minus AE + GMM, accuracy, %": "learning the mixture with the model betters its clusters"},
     notes=[
-        "{images} images, {epochs} passes after {pretraining} of pretraining by Adam, all layers at once; in the paper "
-        "layer by layer. The mixture has diagonal covariances, by EM from k-means.",
+        "{images} images, {epochs} passes after {pretraining} of pretraining by Adam; the authors load weights "
+        "whose training they do not give. The mixture has diagonal covariances, by EM from k-means.",
         "The picture shows draws of the first seed's clusters, a row each.",
     ],
 )
