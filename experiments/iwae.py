@@ -2,7 +2,7 @@
 
 Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, table 1, one layer of 50 latents. The optimizer, its rates, the
 order of the images and the start are those of their code, github.com/yburda/iwae. With one draw of the code (k = 1) the
-bound is the VAE's. All 3,280 epochs of k = 1 and 5 take two CPU cores about a day for a seed; k = 50 is for a GPU.
+bound is the VAE's. All 3,280 epochs of k = 1 and 5 take two CPU cores nine hours for a seed; k = 50 is for a GPU.
 """
 
 from typing import Any, NamedTuple
