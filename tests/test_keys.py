@@ -188,8 +188,11 @@ def test_the_recipe_of_an_experiment_uses_no_key_twice():
     few = experiment("few_labels").recipe("sigmoid", (4, 4, 1), (6, 3), 8, 1e-2, 0.1, 4, 1)
 
     def labels(key, data):
-        params = few.pretrain(address(key, "pretraining"), data)
-        return few.tune(address(key, "tuning"), params, data, data, 8, 2), few.init(address(key, "init"), data)
+        below = []
+        for pretrain in few.layers:
+            below = [*below, pretrain((address(key, "pretraining"), below), data)]
+        tuned = few.tune(address(key, "tuning"), networks.stacked(below), data, data, 8, 2)
+        return tuned, few.init(address(key, "init"), data)
 
     found = key_walk.uses(labels, KEY, DATA)
     assert sum(use.what == "draw" for use in found) > 5

@@ -218,7 +218,7 @@ def _regressor(codes: Any, factors: Any, seed: Any, trees: int, examples: int) -
     def regress(codes: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
         fitted = GradientBoostingRegressor(n_estimators=trees, max_depth=3, random_state=0)
         fitted.fit(codes[:seen], target[:seen])
-        return fitted.feature_importances_, fitted.score(codes[seen:], target[seen:])
+        return np.asarray(fitted.feature_importances_), float(fitted.score(codes[seen:], target[seen:]))
 
     return codes[chosen], _standard(factors[chosen]), regress
 
