@@ -113,9 +113,9 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         "Jacobian norm: mean over the test images of ||J||_F, in code per pixel (both in [0, 1]), before "
         "fine-tuning; the paper prints its norms in a unit of 1e-4 that it does not explain, so only the order is "
         "compared. Saturation: activations below 0.05 or above 0.95, before fine-tuning.",
-        "The paper trains 1000 units on 50,000 images by stochastic gradient descent and stops early on "
-        "10,000 validation images; here {units} units, {images} images, Adam (1e-3; the RBM: momentum 0.9), {epochs} "
-        "epochs, and at most {tuning} of fine-tuning, from which {held_out} held-out images choose the best.",
+        "The paper trains 1000 units on 50,000 images by stochastic gradient descent, and stops early on 10,000 "
+        "validation images. Here {units} units learn from {images} images by Adam at 1e-3 (the RBM by momentum 0.9) "
+        "for {epochs} epochs. Fine-tuning takes at most {tuning} epochs; {held_out} held-out images choose the best.",
         "Each method's strength, chosen by the first seed's error on the held-out images after {trial_epochs} epochs: "
         "{strengths}. CAE+H has one corruption of standard deviation 0.1 and both weights alike; CAE-2 is a second "
         "layer, trained on the codes of CAE's.",

@@ -1,7 +1,7 @@
 """k-sparse autoencoders: how many of 1000 linear units should speak for an image?
 
-Makhzani & Frey (2013), arXiv:1312.5663, sections 4.3 and 4.4: a linear layer of 1000 units with tied weights, of which
-the k largest are kept; then a logistic regression on the codes of the frozen encoder, or encoder and classifier
+Makhzani & Frey (2013), arXiv:1312.5663, sections 4.3 and 4.4: a linear layer with tied weights keeps the k
+largest of its 1000 units; then a logistic regression on the codes of the frozen encoder, or encoder and classifier
 fine-tuned together.
 """
 

@@ -83,7 +83,7 @@ TABLE = {
 
 
 def built(trial: Trial, shape: tuple[int, ...], units: int) -> Algorithm:
-    """MADE with so many hidden layers, the last of which is the code."""
+    """MADE with so many hidden layers; the last one is the code."""
     hidden = (units,) * (trial.layers - 1)
     net = networks.mlp(shape, units, hidden=hidden, hidden_back=(), code_activation="relu", init="orthogonal")
     optimizer = OPTIMIZERS[trial.optimizer](trial.rate)

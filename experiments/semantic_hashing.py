@@ -300,7 +300,7 @@ def main(
         run.claims["32 bits minus 128 bits, VDSH, precision at 100, %"] = "128 bits are too many for VDSH"
     run.facts = {"widths": "-".join(map(str, hidden))}
     run.notes = [
-        "VDSH is that of its code: the input is tf-idf, the loss counts each word that is there, whatever its weight; "
+        "VDSH follows the authors' code: the input is tf-idf; the loss counts each word that is there, with no weight; "
         "the log-variance goes through a sigmoid; the KL's weight rises from 0 over 5,000 documents; batches of "
         f"{batch_size} (there 1); the last of {epochs} epochs is taken. Departure: dropout behind both hidden "
         "layers, not the second alone. Documents without one of the 20 topics are left out. Also published at 32 bits, "

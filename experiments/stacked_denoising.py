@@ -110,7 +110,7 @@ def main(
     units: int = 400,  # in each layer
     layers: int = 3,  # how many
     pretraining: int = 8,  # passes over the training set for each layer
-    epochs: int = 6,  # of fine-tuning, at most, of which the validation set chooses the best
+    epochs: int = 6,  # of fine-tuning, at most; the validation set chooses the best one
     patience: int = 15,  # stop fine-tuning after so many epochs without a better validation error
     pretraining_rate: float = 4e-3,  # of Adam, for the layers
     learning_rate: float = 1e-3,  # of Adam, for fine-tuning

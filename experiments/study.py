@@ -89,7 +89,7 @@ class Run:
         self.facts: dict[str, Any] = {}  # facts that the title and the notes name beside settings
         self.notes: list[str] = []
         self.earlier = 0.0  # seconds of the epochs that stopped processes have run
-        self.commits = set[str]()  # those by which stopped processes began arms and computed stages
+        self.commits = set[str]()  # stopped processes began arms and computed stages by these
         self._began, self._arms = time.perf_counter(), set[str]()
 
     @property

@@ -6,10 +6,11 @@
     scripts/records --minutes 50    stop after so many minutes
     scripts/records --gpu --carry FOLDER    for a machine that is lent for minutes: see below
 
-Stop it at any moment, by Ctrl-C, `kill` or `kill -9`: the same command goes on from the last checkpoints, which lie in
-runs/. A record is stale, and is measured again, if the experiment's `--full` has other values now. A record written by
-an older version of the experiment's file counts as measured, and `--list` says so. Experiments run at the lowest
-priority, so that other work on the machine goes first; their seconds are then no measure of speed.
+Stop it at any moment, by Ctrl-C or `kill`, or its experiment by `kill -9`: the same command goes on from the last
+checkpoints, which lie in runs/. A record is stale, and is measured again, if the experiment's `--full` has other
+values now. A record written by an older version of the experiment's file counts as measured, and `--list` says so.
+Experiments run at the lowest priority, so that other work on the machine goes first; their seconds are then no
+measure of speed.
 `python scripts/table.py` puts the records on the pages.
 
 `--gpu` begins with the runs that gain most from a GPU, and stops after nine minutes. `--carry FOLDER` first takes the
@@ -22,6 +23,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -55,14 +57,14 @@ RECORDS = (  # the experiments in the order of their weight for a reader who com
 )
 ON_A_GPU = ("iwae", "clustering", "vade", "vamp_prior", "deep_autoencoder", "deep_belief")  # these first
 PART = 16 * 2**20  # bytes of a carried file, at most
-RUNS_FREELY = ("seed", "data", "out")  # settings that do not make a record stale
+NOT_COMPARED = ("seed", "data", "out", "runs")  # settings that do not make a record stale
 
 
 def wanted(name: str) -> dict[str, Any]:
     """The settings by which an experiment runs at the paper's size, as its record has them."""
     main: Any = importlib.import_module(name).main
     settings = main.__kwdefaults__ | ({**main.full, "full": True} if main.full else {})
-    return json.loads(json.dumps({k: v for k, v in settings.items() if k not in (*RUNS_FREELY, "runs")}, default=str))
+    return json.loads(json.dumps({k: v for k, v in settings.items() if k not in NOT_COMPARED}, default=str))
 
 
 def place(name: str, results: Path) -> Path:
@@ -107,10 +109,12 @@ def leave(carried: Path, results: Path, runs: Path) -> None:
                 for file in sorted(results.glob(f"{name}-full.*")):
                     tar.add(file, f"results/{file.name}")
         whole.seek(0)
-        for old in carried.glob("part-*"):
-            old.unlink()
         for i, part in enumerate(iter(lambda: whole.read(PART), b"")):
-            (carried / f"part-{i:03}").write_bytes(part)
+            (carried / f"next-{i:03}").write_bytes(part)
+    for old in carried.glob("part-*"):
+        old.unlink()
+    for file in carried.glob("next-*"):
+        file.rename(carried / file.name.replace("next", "part"))
 
 
 def take(carried: Path, results: Path, runs: Path) -> None:
@@ -210,6 +214,7 @@ def run(order: Sequence[str], args: argparse.Namespace, minutes: float | None) -
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the same command goes on"))
     try:
         main()
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -376,6 +377,25 @@ def test_records_stop_when_their_minutes_are_over(records, status, tmp_path, cap
     for wrong, said in ((["none"], "no record is planned of none"), (["--minutes", "0"], "wanted: more than 0")):
         assert status(records, *records.go, *wrong) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_killed_script_leaves_no_experiment_running(records, tmp_path):
+    name = "deep_autoencoder"
+    text = (tmp_path / "experiments" / "slow_one.py").read_text().replace("slow_one", name)
+    text = text.replace('"an epoch"', "str(__import__('os').getpid())")
+    (tmp_path / "experiments" / f"{name}.py").write_text(text)
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "records.py", tmp_path / "scripts")
+    script = subprocess.Popen([sys.executable, tmp_path / "scripts" / "records.py", name], stderr=subprocess.PIPE)
+    log = tmp_path / "runs" / f"{name}-1" / "log"
+    end = time.monotonic() + 60
+    while not (log.exists() and log.read_text()) and time.monotonic() < end:
+        time.sleep(0.05)
+    experiment = int(log.read_text())
+    script.terminate()
+    assert b"the same command goes on" in script.communicate(timeout=60)[1]
+    with pytest.raises(ProcessLookupError):
+        os.kill(experiment, 0)
 
 
 def test_unfinished_runs_are_carried_from_one_machine_to_the_next(records, status, tmp_path, capsys, monkeypatch):

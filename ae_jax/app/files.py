@@ -43,9 +43,9 @@ def read_examples(
 
     Args:
         source: a .npy or .npz file, or a folder of .npy files; a table, .csv, .tsv or .parquet, or a folder with
-            one a split, of which that of test is read, or else of train; an image, or a folder of them (in the order
-            of their names); for documents a text file, a folder of them, or some words; or the name of a data set, for
-            its test set. A name wins over a folder of that name, see `data.is_name`.
+            one for each split (the test table is read; without one, the training table); an image, or a folder of
+            images in the order of their names; for documents a text file, a folder of them, or some words; or the
+            name of a data set, for its test set. A name wins over a folder of that name, see `data.is_name`.
         shape: of one example.
         vocabulary: the words that x counts, if examples are documents.
         resize: scale images to the shape, after the crop of the options; always so if the run's own images were
