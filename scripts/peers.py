@@ -91,7 +91,11 @@ DISENTANGLEMENT = (
     Row("factor_vae", (ON_FACTORS + "factor_vae_score",)),
     Row("mig", (ON_FACTORS + "mig",)),
     Row("dci", (ON_FACTORS + "dci",)),
-    Row("sap_score", (ON_FACTORS + "sap",), "by squared correlation; there by a linear SVM for discrete factors"),
+    Row(
+        "sap_score",
+        (ON_FACTORS + "sap", ON_FACTORS + "sap_accuracy"),
+        "by squared correlation; for factors without order, by the accuracy of a linear SVM",
+    ),
     Row("modularity_explicitness", (ON_FACTORS + "modularity", ON_FACTORS + "explicitness")),
     Row("udr", (ON_FACTORS + "udr",)),
     Row(

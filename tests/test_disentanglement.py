@@ -18,6 +18,7 @@ YARDSTICKS = {
     "beta-VAE": lambda z: disentanglement.beta_vae_score(z, FACTORS, 0),
     "dci": lambda z: disentanglement.dci(z, FACTORS, 0),
     "sap": lambda z: disentanglement.sap(z, FACTORS),
+    "sap by accuracy": lambda z: disentanglement.sap_accuracy(z, FACTORS, 0),
     "modularity": lambda z: disentanglement.modularity(z, FACTORS),
     "explicitness": lambda z: disentanglement.explicitness(z, FACTORS, 0),
     "irs": lambda z: disentanglement.irs(z, FACTORS),
@@ -29,6 +30,7 @@ TABLE = [  # the factors as codes; the range of random rotations of them; noise,
     ("beta-VAE", 1, (0.7, 0.93), 0.21),
     ("dci", (1, 1, 1), ((0.2, 0.2, 0.9), (0.6, 0.6, 1.0)), (0.015, 0.02, 0.0)),
     ("sap", 1, (0.1, 0.45), 0.0),
+    ("sap by accuracy", 0.17, (0.02, 0.12), 0.0),  # 40 and 32 levels are not told by one line
     ("modularity", 1, (0.7, 0.95), 0.66),
     ("explicitness", 0.92, (0.8, 0.95), 0.0),
     ("irs", 1, (0.35, 0.6), 0.39),
@@ -147,8 +149,8 @@ def test_noise_beside_true_factors_does_not_look_modular():
 
 def test_levels_may_be_any_numbers():
     some = FACTORS / 7 - 3
-    for name in ("mig", "factor_vae_score", "explicitness", "sap", "modularity"):
-        seed = (0,) if name in ("factor_vae_score", "explicitness") else ()
+    for name in ("mig", "factor_vae_score", "explicitness", "sap", "sap_accuracy", "modularity"):
+        seed = (0,) if name in ("factor_vae_score", "explicitness", "sap_accuracy") else ()
         measure = getattr(disentanglement, name)
         assert measure(TRUTH, some, *seed) == pytest.approx(measure(TRUTH, FACTORS, *seed), abs=1e-12), name
 
@@ -176,6 +178,7 @@ def test_the_battery_has_what_fits_and_says_what_it_leaves_out():
         *("factor_vae_score", "beta_vae_score", "explicitness", "irs"),
     }
     assert found["sap (correlation)"] == disentanglement.sap(TRUTH[:300, :2], some[:, 1:])  # labels have no order
+    assert found["sap (accuracy)"] == disentanglement.sap_accuracy(TRUTH[:300, :2], some[:, :1], 0)
     assert all(better(name) == "higher" and describe(name) for name in found)
     assert disentanglement.left_out(2, some) == ""
     few = disentanglement.battery(TRUTH[:50], FACTORS[:50], None, 0)
@@ -192,6 +195,14 @@ def test_the_battery_has_what_fits_and_says_what_it_leaves_out():
 
 def test_each_unit_twice_has_no_gap():
     assert disentanglement.mig(np.concatenate([TRUTH, TRUTH], 1), FACTORS) == 0
+    assert disentanglement.sap_accuracy(np.concatenate([TRUTH, TRUTH], 1), FACTORS, 0) == 0
+
+
+def test_a_unit_of_two_levels_tells_them_all_and_another_tells_by_chance():
+    level = FACTORS[:, 1:2] % 2
+    known = np.c_[level, NOISE[:, :1]]
+    assert disentanglement.sap_accuracy(known, 3 - level, 0) == pytest.approx(0.5, abs=0.03)
+    assert disentanglement.sap_accuracy(-7 * known[:, :1], level, 0) == 1  # no second unit
 
 
 def test_the_gap_knows_no_scale_shift_or_order_of_units_and_no_constant_unit():
@@ -211,8 +222,9 @@ def test_codes_and_factors_that_are_not_finite_are_refused(value):
     few = slice(300)
     broken, factors = TRUTH[few].copy(), FACTORS[few].astype(float)
     broken[3, 1] = value
-    for name in ("mig", "modularity", "sap", "irs", "dci", "factor_vae_score", "beta_vae_score", "explicitness"):
-        seed = () if name in ("mig", "modularity", "sap", "irs") else (0,)
+    without = ("mig", "modularity", "sap", "irs")
+    for name in (*without, "sap_accuracy", "dci", "factor_vae_score", "beta_vae_score", "explicitness"):
+        seed = () if name in without else (0,)
         measure = getattr(disentanglement, name)
         with pytest.raises(ValueError, match="1 of the 1500 values of codes are NaN or infinite"):
             measure(broken, factors, *seed)

@@ -113,7 +113,9 @@ METRICS: dict[str, Metric] = {
         "mutual information gap: how much more one code unit tells of a factor than any other; 1 is perfect", "higher"
     ),
     "sap": Metric(
-        "gap of the two units whose squared correlation with a factor is largest, a mean over ordered factors", "higher"
+        "gap of the two units that tell most of a factor, a mean over factors: by squared correlation, or for labels, "
+        "which have no order, by the accuracy of a linear classifier of one unit",
+        "higher",
     ),
     "dci_disentanglement": Metric("how far each code unit tells of one factor, by importances of trees", "higher"),
     "dci_completeness": Metric("how far one code unit tells of each factor, by importances of trees", "higher"),
