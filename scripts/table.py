@@ -38,7 +38,7 @@ EIGHT = {  # README's results: an experiment -> its metric with a published valu
     "self_taught": "accuracy, features, %",
     "rbm_digits": "our RBM, pseudo-likelihood, moved then split",
     "stacked_sparse": "accuracy before fine-tuning, %",
-    "deep_belief": "pretrained, test squared error",
+    "clustering": "DEC, accuracy, %",
     "deep_autoencoder": "deep autoencoder, test squared error",
     "stacked_denoising": "basic, SDAE-3, test error, %",
 }
