@@ -99,7 +99,7 @@ def main(
     held_out: int = 2000,  # the last of them, by whose labels k, alpha and the epoch of fine-tuning are chosen
     alphas: tuple[float, ...] = (1.0, 3.0),  # codes may keep so many times k units; the held-out error chooses
     probe_l2: float = 1.0,  # strength of the classifier's penalty
-    tuning: int = 8,  # epochs of fine-tuning, at most
+    tuning: int = 30,  # epochs of fine-tuning, at most
     patience: int = 15,  # stop fine-tuning after so many epochs without a better held-out error
     tuning_rate: float = 3e-4,  # of Adam, in fine-tuning
     batch_size: int = 100,  # examples in a step
