@@ -165,9 +165,10 @@ class Range(NamedTuple):
     high: float
     open: bool  # neither `low` nor `high` itself
     wanted: str
+    whole: bool = False  # no fractions
 
     def check(self, name: str, value: Any) -> None:
-        """Raises ValueError unless the value is a number inside the range and finite in float32.
+        """Raises ValueError unless the value is a number inside the range and finite in float32, and whole if it must.
 
         None, a schedule and a traced value pass. Each number of a tuple is checked.
         """
@@ -178,7 +179,9 @@ class Range(NamedTuple):
                 self.check(name, one)
             return
         try:
-            number = np.asarray(np.nan if isinstance(value, str) else value).astype(float)
+            given = np.asarray(np.nan if isinstance(value, str) else value)
+            given = given if not self.whole or given.dtype.kind in "iuO" else np.asarray(np.nan)  # O: above 2^64
+            number = given.astype(float)
         except (TypeError, ValueError, OverflowError):
             number = np.asarray(np.nan)
         ends = (number == self.low) | (number == self.high)
@@ -187,10 +190,10 @@ class Range(NamedTuple):
             raise ValueError(f"{name} is {value}; {self.wanted}")
 
 
-NOT_NEGATIVE = Range(0, inf, False, "it must not be negative, and must be finite")
-POSITIVE = Range(0, inf, True, "it must be positive and finite")
-PORTION = Range(0, 1, False, "it must be a fraction between 0 and 1")
-INSIDE = Range(0, 1, True, "it must lie between 0 and 1, and be neither")
+NOT_NEGATIVE = Range(low=0, high=inf, open=False, wanted="it must not be negative, and must be finite")
+POSITIVE = Range(low=0, high=inf, open=True, wanted="it must be positive and finite")
+PORTION = Range(low=0, high=1, open=False, wanted="it must be a fraction between 0 and 1")
+INSIDE = Range(low=0, high=1, open=True, wanted="it must lie between 0 and 1, and be neither")
 
 
 class Updates(NamedTuple):
@@ -237,9 +240,12 @@ Weight = Annotated[Hyper, NOT_NEGATIVE]  # of a penalty; a negative one would be
 Amount = Annotated[float, NOT_NEGATIVE]
 Positive = Annotated[float, POSITIVE]
 Inside = Annotated[float, INSIDE]
-COUNT = Range(1, 2**31 - 1, False, "it must be a whole number, at least 1")
+COUNT = Range(low=1, high=2**31 - 1, open=False, wanted="it must be a whole number, at least 1", whole=True)
 Count = Annotated[int, COUNT]
-Width = Annotated[tuple[int, ...], Range(1, inf, False, "a layer has at least 1 unit")]
+Width = Annotated[
+    tuple[int, ...],
+    Range(low=1, high=inf, open=False, wanted="a layer has at least 1 unit, a whole number", whole=True),
+]
 
 
 def annotations_of(make: Callable[..., Any], kind: type[R]) -> dict[str, list[R]]:
@@ -283,10 +289,15 @@ def check_used(make: Callable[..., Any], given: Mapping[str, Any], *spared: Mapp
         same = isinstance(value, PLAIN) and any(name in some and some[name] == value for some in spared)
         if value is None or same:
             continue
-        stated = " and ".join(f"{need.option}={options[need.option]!r}" for need in wanted)
+        stated = " and ".join(f"{need.option}={_shown(options[need.option])}" for need in wanted)
         raise ValueError(
             f"{name}={value!r} has no effect with {stated}: leave it out, or {' or '.join(map(str, wanted))}"
         )
+
+
+def _shown(value: Any) -> str:
+    """The value, or its type where it is a record or a function, whose text is long."""
+    return repr(value) if type(value) in PLAIN else f"a {type(value).__name__}"
 
 
 def checked(make: Callable[P, R]) -> Callable[P, R]:

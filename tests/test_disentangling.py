@@ -121,6 +121,12 @@ def test_stratified_weights_are_the_papers_averaged_over_the_example_that_gets_t
     assert np.exp(joint[0]) == pytest.approx(np.mean(found), rel=1e-12)
 
 
+def test_fewer_examples_than_the_training_data_have_are_refused():
+    algorithm = beta_tc_vae(linear(), SGD, examples=5)
+    with pytest.raises(ValueError, match="examples is 5, and the training data have 6: give their number"):
+        algorithm.init(jax.random.key(0), Batch(jnp.zeros((6, 4))))
+
+
 def test_with_the_whole_set_as_batch_both_estimators_are_the_mean_posterior():
     z, stats = batch_of()
     exact = [np.mean([density(s, one) for s in stats]) for one in z]

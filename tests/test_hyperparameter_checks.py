@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
+from typing import Literal, get_args, get_origin
 
 import jax
 import jax.numpy as jnp
@@ -51,9 +52,36 @@ def test_a_number_outside_its_range_is_refused_by_name(case):
     for wrong in (-1, 0) if wide else (NAN, INF, -INF, -1, -1e-3, "x", 10**400):
         with pytest.raises(ValueError, match=rf"^{option} is "):
             made(name, **{option: (8, wrong) if wide else wrong})
+    if RANGES[case].whole:
+        for wrong in (4.5, 4.0, True):
+            with pytest.raises(ValueError, match=rf"^{option} is {wrong}; .* whole number"):
+                made(name, **{option: (8, wrong) if wide else wrong})
     if RANGES[case].open:
         with pytest.raises(ValueError, match=rf"^{option} is 0"):
             made(name, **{option: 0.0})
+
+
+def choices(annotation):
+    """The names among the values of an annotation; () if it has none."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((names for part in get_args(annotation) if (names := choices(part))), ())
+
+
+NAMES = [
+    (name, option)
+    for name, make in algorithms.ALGORITHMS.items()
+    for option, annotation in inspect.get_annotations(make, eval_str=True).items()
+    if choices(annotation)
+]
+
+
+@pytest.mark.parametrize("case", NAMES, ids="-".join)
+def test_another_name_than_those_of_an_option_is_refused_in_python_too(case):
+    name, option = case
+    beside = IDLE[case][2] if case in IDLE else {}
+    with pytest.raises(ValueError, match=rf"^{option.removesuffix('_units')} is 'nameless'; it must be one of "):
+        made(name, **{option: "nameless"}, **beside)
 
 
 def test_every_member_that_decays_or_weighs_has_its_ranges():
@@ -271,7 +299,7 @@ def test_the_table_of_options_without_effect_is_whole():
 
 def test_widths_of_a_critic_that_is_given_are_refused():
     net, critic = networks.mlp((4,), 2), game.perceptron((4,))
-    with pytest.raises(ValueError, match=r"critic_widths=\(8,\) has no effect with critic="):
+    with pytest.raises(ValueError, match=r"critic_widths=\(8,\) has no effect with critic=a Net: leave it out"):
         algorithms.adversarial(net, optax.sgd(0.1), critic=critic, critic_widths=(8,))
     algorithms.adversarial(net, optax.sgd(0.1), critic=critic)
 

@@ -283,6 +283,13 @@ def test_a_prior_without_a_density_is_refused():
         latent_model(networks.mlp((4,), 2, heads=2), "bernoulli", prior=priors.prior("swiss_roll", 2))
 
 
+@pytest.mark.parametrize("other", [priors.normal(3), priors.mixture(3, 2), priors.learned("maf", 3)])
+def test_a_prior_of_another_size_than_the_codes_is_refused_before_training(other):
+    algorithm = algorithms.vae(networks.mlp((4,), 2, hidden=(), heads=2), optax.sgd(0.1), prior=other)
+    with pytest.raises(ValueError, match=r"codes of the shape \(3,\), and the network's are \(2,\): make"):
+        algorithm.init(KEY, Batch(jnp.zeros((3, 4))))
+
+
 def test_pseudo_inputs_begin_at_examples_and_learn():
     net = networks.linear((4,), 2, heads=2)
     x = jnp.asarray(np.random.default_rng(8).uniform(0.1, 0.9, (8, 4)), jnp.float32)

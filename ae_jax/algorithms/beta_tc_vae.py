@@ -1,12 +1,12 @@
 """Isolating Sources of Disentanglement in VAEs. Chen, Li, Grosse & Duvenaud (2018), arXiv:1802.04942."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..checks import Count, Weight, checked
+from ..checks import Count, Weight, check_choice, checked
 from ..core import Algorithm, Batch, Key, Loss, Optimizer, Params
 from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..distributions.posteriors import gaussian, log_each
@@ -65,8 +65,15 @@ def beta_tc_vae(
         beta: weight of the total correlation.
         gamma: weight of the divergence of each dimension.
         sampling: stratified, or weighted as in the paper.
+    Raises ValueError for another sampling. `init` raises it for more training examples than `examples`.
     """
+    check_choice("sampling", sampling, get_args(Sampling))
     model = latent_model(net, likelihood, gaussian(net.latents))
+
+    def init(key: Key, data: Batch) -> Params:
+        if len(data.x) > examples:  # a stream's first shard may have fewer
+            raise ValueError(f"examples is {examples}, and the training data have {len(data.x)}: give their number")
+        return model.init(key, data)
 
     def objective(params: Params, drawn: Drawn, batch: Batch, key: Key, alpha, beta, gamma) -> Loss:
         joint, each = log_aggregate(drawn.z[0], drawn.stats, examples, sampling)
@@ -78,4 +85,4 @@ def beta_tc_vae(
         value = alpha * terms["information"] + beta * terms["total_correlation"] + gamma * terms["dimensions"]
         return Loss(drawn.nll[0] + value, terms)
 
-    return variational(model, optimizer, objective, alpha=alpha, beta=beta, gamma=gamma)
+    return variational(model, optimizer, objective, alpha=alpha, beta=beta, gamma=gamma)._replace(init=init)

@@ -23,7 +23,13 @@ QuantiserName = Literal["moving", "learned", "simvq", "residual", "fsq", "lfq", 
 CODEBOOKS = ("moving", "learned", "simvq", "residual")  # quantisers that choose among vectors
 SIGNS = ("lfq", "spherical")  # quantisers that keep signs
 GradientName = Literal["straight", "rotation"]
-LEVELS = Range(3, 2**31 - 1, False, "each number has at least 3 levels; for signs alone take quantiser=lfq")
+LEVELS = Range(
+    low=3,
+    high=2**31 - 1,
+    open=False,
+    wanted="each number has at least 3 levels, a whole number; for signs alone take quantiser=lfq",
+    whole=True,
+)
 
 
 class Quantised(NamedTuple):

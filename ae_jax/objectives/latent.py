@@ -104,7 +104,7 @@ def latent_model(
         posterior: by default a diagonal Gaussian.
         prior: by default the posterior's own; the KL to it has a closed form.
     Raises ValueError for a likelihood that the network's output cannot be, a prior without `log_prob`, a network whose
-    code is not linear, or which decodes more than its code.
+    code is not linear, or which decodes more than its code. `init` raises it for a prior of codes of another size.
     """
     linear_code(code_only(net))
     if likelihood == "squared":
@@ -125,6 +125,14 @@ def latent_model(
 
     groups = ("encoder", "decoder", *(group for part in parts for group in part.groups))
 
+    def fits(params: Params) -> None:
+        drawn = jax.eval_shape(lambda params: pz.draw(params, jax.random.key(0), 1, dtype_of(params)), params)
+        if drawn.shape != (1, net.latents):
+            raise ValueError(
+                f"the prior draws codes of the shape {drawn.shape[1:]}, and the network's are {(net.latents,)}: make "
+                f"the prior of {net.latents} numbers"
+            )
+
     def init(key: Key, data: Batch) -> Params:
         params = net.init(key, data)
         for part in parts:
@@ -132,6 +140,8 @@ def latent_model(
             if both := set(new) & set(params):
                 raise ValueError(f"two parts of this model have params in the group {sorted(both)[0]!r}: rename one")
             params = params | new
+        if not own:
+            fits(params)
         return params
 
     def emitted(params: Params, x: Array, key: Key | None = None) -> Array:
