@@ -22,26 +22,26 @@ USAGE = """usage: ae-jax COMMAND [options]
 
 Autoencoders in JAX: train one, look at it, use it.
 
-  train ALGORITHM       train on a data set, with one seed or many at once, and write a report;
-                        train --config FILE takes the settings of a file, such as a run's config.json
-  evaluate WORKDIR      every metric of every seed again, on the same data or another source
-  encode WORKDIR IN OUT     codes of examples
-  decode WORKDIR IN OUT     examples of codes
-  sample WORKDIR OUT        new examples, of a generative model or by a fitted sampler
-  traverse WORKDIR OUT      a picture of each unit of the code, the most used first
-  interpolate WORKDIR A B OUT   a picture of the codes between two examples
-  report WORKDIR        write report.html again
-  runs [FOLDER]         the runs below a folder, the newest first, and how far each came
-  sweep ALGORITHM       a run for each combination of settings, or for some at random, and their comparison
-  compare RUN RUN ...   settings, metrics and curves of several runs, with differences by seed
-  export WORKDIR OUT    encoder and decoder as StableHLO, usable without this package
-  index WORKDIR DATA INDEX  codes of many examples, to search
-  search INDEX QUERY    the nearest codes to an image, a document or an array
-  restore WORKDIR IN OUT    images of any size, denoised, filled in or sharpened
-  score WORKDIR IN OUT      how unusual each example is
-  impute WORKDIR IN OUT     missing values filled in
-  project WORKDIR [OUT]     codes, labels and pictures for the Embedding Projector
-  list                  algorithms, networks, data and metrics, a line each
+  train ALGORITHM              train on a data set, with one seed or many at once, and write a report;
+                               train --config FILE takes the settings of a file, such as a run's config.json
+  evaluate WORKDIR             every metric of every seed again, on the same data or another source
+  encode WORKDIR IN OUT        codes of examples
+  decode WORKDIR IN OUT        examples of codes
+  sample WORKDIR OUT           new examples, of a generative model or by a fitted sampler
+  traverse WORKDIR OUT         a picture of each unit of the code, the most used first
+  interpolate WORKDIR A B OUT  a picture of the codes between two examples
+  report WORKDIR               write report.html again
+  runs [FOLDER]                the runs below a folder, the newest first, and how far each came
+  sweep ALGORITHM              a run for each combination of settings, or for some at random, and their comparison
+  compare RUN RUN ...          settings, metrics and curves of several runs, with differences by seed
+  export WORKDIR OUT           encoder and decoder as StableHLO, usable without this package
+  index WORKDIR DATA INDEX     codes of many examples, to search
+  search INDEX QUERY           the nearest codes to an image, a document or an array
+  restore WORKDIR IN OUT       images of any size, denoised, filled in or sharpened
+  score WORKDIR IN OUT         how unusual each example is
+  impute WORKDIR IN OUT        missing values filled in
+  project WORKDIR [OUT]        codes, labels and pictures for the Embedding Projector
+  list                         algorithms, networks, data and metrics, a line each
 
 ae-jax --version tells the versions and the device that results depend on.
 ae-jax --plugin FILE COMMAND ... adds the members and networks of a Python file of yours.

@@ -50,9 +50,8 @@ def sections(f: Findings) -> list[Section]:
     """The report's pictures by section; each is made when it is iterated over."""
     seeds = f.results.get("seeds") or [0]
     of = f"Of seed {seeds[0]}, on the test set." if len(seeds) > 1 else "On the test set."
-    units = (
-        "Values are in the units of learning; a heat map has a row for each column of the table." if f.columns else ""
-    )
+    learned = "Values are as the run learned from them, standardised unless they lie in [0, 1]. "
+    units = f"{learned}A heat map has a row for each column of the table." if f.columns else ""
     of = f"{of} {units}".strip()
     curves = "Mean over the seeds at each epoch, the 95% interval of that mean shaded." if len(seeds) > 1 else ""
     return [
