@@ -267,6 +267,12 @@ def test_few_examples_that_suffice_give_a_score():
     assert 0 <= disentanglement.factor_vae_score(TRUTH, FACTORS, 0, votes=1, scored=1, group=2) <= 1
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("measure", [disentanglement.explicitness, disentanglement.sap_accuracy])
+def test_few_examples_of_a_level_are_no_reason_to_warn(measure):
+    assert np.isfinite(measure(NOISE[:60], np.arange(60)[:, None] % 40, 0))
+
+
 def test_codes_and_factors_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match=r"codes have the shape \(10000, 5\) and factors \(9, 5\)"):
         disentanglement.mig(TRUTH, FACTORS[:9])

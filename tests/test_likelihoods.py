@@ -255,6 +255,7 @@ def test_a_gaussian_learns_one_scale_or_one_for_each_channel():
             r"of 256 levels, k / 255, and x has the value 0.0625, .* likelihood_levels=17",
         ),
         (discretised_logistic(17), [1 / 255, 1.0], r"of 17 levels, k / 16, .* they have 256 levels"),
+        (categorical(256), [0.0, 0.25, 0.75], r"of 256 levels, .* the value 0.25, .* they have 5 levels"),
         (categorical(4), [0.123456, 1.0], r"none of them: take another likelihood"),
         (categorical(2), [0.0, 1.01], r"values in \[0, 1\]"),
     ],

@@ -74,6 +74,14 @@ def test_a_run_in_memory_refuses_what_it_cannot_learn_from(given: Any, more: Any
         RUN(PLAIN, *given, **{"epochs": 1} | more)
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_run_in_memory_has_a_cross_entropy_of_probabilities_alone(scale):
+    data, net = Batch(scale * jnp.eye(4)), networks.mlp((4,), 2, hidden=())
+    metrics = training.run(autoencoder(net, optax.sgd(0.1), likelihood="squared"), data, data, epochs=1).metrics
+    assert ("cross_entropy" in metrics) == (scale == 1)
+    assert "mse" in metrics
+
+
 def test_a_run_in_memory_takes_numbers_of_numpy():
     few = RUN(PLAIN, Batch(X), epochs=np.int64(1), seeds=np.int64(2))
     assert np.array_equal(few.history["loss"], RUN(PLAIN, Batch(X), epochs=1, seeds=(0, 1)).history["loss"])

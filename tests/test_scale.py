@@ -481,6 +481,12 @@ def test_a_stream_refuses_a_file_that_is_longer_or_shorter_than_it_says(tmp_path
             data.open_stream(tmp_path / "x.npy")
 
 
+def test_a_shard_without_examples_is_named(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((0, 4), np.float32))
+    with pytest.raises(data.DataError, match=r"x.npy holds no examples, \(0, 4\): remove it"):
+        data.open_stream(tmp_path / "x.npy")
+
+
 def test_what_is_no_array_in_a_npz_is_let_be(tmp_path):
     np.savez(tmp_path / "x.npz", x=DARK)
     with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive:

@@ -342,10 +342,12 @@ class _File:
 def _opened(path: Path) -> _File:
     try:
         mapped: Any = header(path)
-        if not (mapped.ndim and mapped.flags.c_contiguous and mapped.shape[0]):
+        if not (mapped.ndim and mapped.flags.c_contiguous):
             raise ValueError(f"its shape is {mapped.shape}, C order {mapped.flags.c_contiguous}")
     except Exception as error:
         raise DataError(f"{path} cannot be streamed ({error}); write it again with numpy.save, rows first") from error
+    if not mapped.shape[0]:
+        raise DataError(f"{path} holds no examples, {mapped.shape}: remove it")
     return _File(path, mapped.shape, mapped.dtype, mapped.offset)
 
 

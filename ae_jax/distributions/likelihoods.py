@@ -100,8 +100,10 @@ def _off(x: np.ndarray, steps: int) -> float | None:
 
 
 def levels_of(x: np.ndarray) -> int | None:
-    """The least number of levels, of those that images have, on which all values of x in [0, 1] lie; None if none."""
-    return next((n for n in (2, 4, 16, 17, 256, 1024, 4096, 65536) if _off(x, n - 1) is None), None)
+    """The least number of levels, up to 256 or one that images have, on which all x in [0, 1] lie; None if none."""
+    values = np.unique(x)
+    fits = lambda n: len(values) <= n and _off(values, n - 1) is None
+    return next(filter(fits, (*range(2, 257), 1024, 4096, 65536)), None)
 
 
 def bernoulli_nll(logits: Array, x: Array) -> Array:

@@ -258,7 +258,7 @@ def all_metrics(
     pooled = few(test, aggregate_examples)
     likelihood_name = f"test log_likelihood (k={samples}{_note(weighed, test, ', n={}')})"
     jacobian_name = f"jacobian_norm{_note(moved, test, ' (n={})')}"
-    within = all(float(part.x.min()) >= 0 and float(part.x.max()) <= 1 for part in (train, test))
+    within = within_unit(train, test)
 
     def probed(train_codes: Array, test_codes: Array) -> dict[str, float]:
         if not labelled or not all(bool(jnp.isfinite(z).all()) for z in (train_codes, test_codes)):
@@ -328,6 +328,11 @@ def unjudged(algorithm: Algorithm, params: Params, count: int) -> str:
     if work > features.WORK:
         return f"drawing {count:,} takes {work / 1e9:,.0f} billion multiply-adds"
     return ""
+
+
+def within_unit(*parts: Batch) -> bool:
+    """Whether all values lie in [0, 1], so that a cross-entropy of reconstructions has a meaning."""
+    return all(float(part.x.min()) >= 0 and float(part.x.max()) <= 1 for part in parts)
 
 
 def _is_cross_entropy(name: str) -> bool:

@@ -4,6 +4,7 @@ Measures of whole sets: functions of all codes and factors, in NumPy and scikit-
 any finite numbers; each value is a level. Codes and factors that are NaN or infinite are refused by ValueError.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,13 @@ QUANTILE = 0.99  # of a unit's distances from its mean
 TREES = 50  # of a boosted regressor
 LARGEST = 500  # units times factors with which trees and regressions take seconds
 FEWEST = 100  # examples from which trees and regressions are worth a number
+
+
+def _fitted(machine: Any, x: np.ndarray, y: np.ndarray) -> Any:
+    """The classifier, fitted; few examples of a level are no reason to warn that levels may be no classes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes")
+        return machine.fit(x, y)
 
 
 def binned(codes: Any, bins: int = BINS) -> np.ndarray:
@@ -269,8 +277,9 @@ def sap_accuracy(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) 
     for j, factor in enumerate(of_factors):
         level = np.unique(factor, return_inverse=True)[1]  # scikit-learn wants whole numbers
         for k, unit in enumerate(codes.T):
-            machine = LinearSVC(C=0.01, class_weight="balanced", random_state=0).fit(unit[:half, None], level[:half])
-            accuracies[k, j] = (machine.predict(unit[half:, None]) == level[half:]).mean()
+            machine = LinearSVC(C=0.01, class_weight="balanced", random_state=0)
+            _fitted(machine, unit[:half, None], level[:half])
+            accuracies[k, j] = np.mean(machine.predict(unit[half:, None]) == level[half:])
     return float(_gap(accuracies).mean()) if of_factors else float("nan")
 
 
@@ -361,7 +370,7 @@ def explicitness(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) 
         factor = np.unique(values, return_inverse=True)[1]  # scikit-learn wants whole numbers
         if len(np.unique(factor[:half])) < 2:
             continue
-        fitted = LogisticRegression(max_iter=200).fit(codes[:half], factor[:half])
+        fitted = _fitted(LogisticRegression(max_iter=200), codes[:half], factor[:half])
         scores = fitted.predict_proba(codes[half:])  # [N, L]; log-odds would be in the order of one line of codes
         of_levels = []
         for level, score in zip(fitted.classes_, scores.T, strict=True):

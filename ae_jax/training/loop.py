@@ -353,5 +353,6 @@ def _not_finite(e: int, seeds: Sequence[int], saved: int, folder: Folder | None)
     return (
         f"in epoch {e} the loss or the parameters of seed {which} became infinite or not a number. {last} "
         "Likely causes: a learning rate that is too high (try a tenth of it), gradients that explode (try "
-        "--clip 1), data outside [0, 1] under a Bernoulli likelihood, or a variance that shrinks to 0."
+        "--clip 1), data outside [0, 1] under a Bernoulli likelihood, large counts as they are (try --net-log-inputs), "
+        "or a variance that shrinks to 0."
     )
