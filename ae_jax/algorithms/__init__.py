@@ -1,4 +1,4 @@
-"""One paper a file. `MEMBERS` lists the members and their defaults, for the laws' tests and the command line."""
+"""One paper a file. `MEMBERS` lists the members and their defaults for the command line and the tests of the laws."""
 
 from collections.abc import Callable, Mapping
 from math import ceil
@@ -29,7 +29,7 @@ from .vae import vae
 from .vamp import vamp
 from .vq_vae import vq_vae
 
-LONGEST = 1000  # the most epochs by default, reached by small sets
+LONGEST = 1000  # the largest default number of epochs, reached on small datasets
 
 
 class Defaults(NamedTuple):
@@ -39,13 +39,13 @@ class Defaults(NamedTuple):
     latents: int = 10
     updates: int = 5000  # steps of the whole run; see `epochs`
     batch_size: int = 128
-    lr: float = 1e-3  # of Adam
+    lr: float = 1e-3  # learning rate of Adam
     network: Mapping[str, Any] = {}  # options of the member's own network
     hyper: Mapping[str, Any] = {}  # hyperparameters that differ from the member's signature
     pretraining: int = 0  # steps of pretraining, for a member with `pretrain_epochs`
 
     def epochs(self, examples: int, batch_size: int, updates: int | None = None) -> int:
-        """The passes over the examples that make `updates` steps (by default the member's), from 1 to LONGEST."""
+        """The passes over the examples that make `updates` steps (default: the member's), at most LONGEST."""
         steps = ceil(examples / batch_size)
         return min(ceil((self.updates if updates is None else updates) / steps), LONGEST)
 
@@ -199,7 +199,7 @@ MEMBERS: tuple[Member, ...] = (
 ALGORITHMS: dict[str, Callable[..., Algorithm]] = {member.make.__name__: member.make for member in MEMBERS}
 DEFAULTS: dict[str, Defaults] = {member.make.__name__: member.defaults for member in MEMBERS}
 
-FORMER = {"iwae": "importance"}  # earlier names of members, as older runs have them; their options are as they were
+FORMER = {"iwae": "importance"}  # earlier names of members, which older runs have; the options are unchanged
 iwae = importance
 
 __all__ = ["ALGORITHMS", "DEFAULTS", "FORMER", "MEMBERS", "Defaults", "Member", *ALGORITHMS, *FORMER]  # pyright: ignore[reportUnsupportedDunderAll]

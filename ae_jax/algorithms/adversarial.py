@@ -1,7 +1,7 @@
 """Adversarial autoencoders: codes that a critic cannot tell from draws of a prior.
 
 Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, sections 2 and 2.3, with a deterministic
-encoder: each batch is reconstructed, then the critic learns, then the encoder confuses it.
+encoder. On each batch the autoencoder learns to reconstruct, then the critic learns, then the encoder confuses it.
 """
 
 from typing import Annotated
@@ -40,16 +40,17 @@ def adversarial(
 
     Args:
         net: the network, one head.
-        optimizer: an optax optimizer; each of the three steps has one of its own.
-        prior: of the codes: gaussian, or in two dimensions mixture (a flower) or swiss_roll.
-        prior_scale: of the prior; a Gaussian's standard deviation.
-        modes: petals of the flower, pieces of the swiss_roll.
-        conditional: tell the critic labels, so that class c gets mode c; others (-1, or from `modes` on) go anywhere.
-        critic: a network of codes, beside one-hot labels if conditional: [B, K + labels] -> [B]; None for a perceptron.
-        critic_widths: of the perceptron's hidden layers.
-        critic_rate: the critic's learning rate over the optimizer's.
-        confuse_rate: the learning rate of the encoder's move in the game over the optimizer's.
+        optimizer: an optax optimizer; each of the three steps has its own state.
+        prior: prior of the codes: gaussian, or for 2 latents mixture (a flower of Gaussians) or swiss_roll.
+        prior_scale: scale of the prior; for gaussian, its standard deviation.
+        modes: number of petals of the flower, or of pieces of the swiss_roll.
+        conditional: give the critic labels, so that class c gets mode c; labels -1 and from `modes` on get any mode.
+        critic: a network [B, K] -> [B], if conditional [B, K + modes] -> [B] with one-hot labels; None: a perceptron.
+        critic_widths: widths of the perceptron's hidden layers.
+        critic_rate: the critic's learning rate, relative to the optimizer's.
+        confuse_rate: the encoder's learning rate in the game, relative to the optimizer's.
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
+    Raises ValueError for `conditional` with a prior without modes.
     """
     target = prior_of(prior, net.latents, prior_scale, modes)
     if conditional and not target.modes:

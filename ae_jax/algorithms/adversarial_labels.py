@@ -1,4 +1,4 @@
-"""Adversarial autoencoders that classify: a code of a class and a style, each with a critic of its own.
+"""Adversarial autoencoders that classify: the code is a class and a style, each with its own critic.
 
 Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 5 (few labels) and 6 (none: clusters).
 """
@@ -33,16 +33,17 @@ def adversarial_labels(
     game_rate: Amount = 1.0,
     likelihood: likelihoods.LikelihoodName | likelihoods.Likelihood = "bernoulli",
 ) -> Algorithm:
-    """Codes [softmax over classes, style]: the former is to be one-hot and even, the latter N(0, I).
+    """Codes [softmax over classes, style]: critics make the softmax one-hot and even, and the style N(0, I).
 
     Args:
         net: the network, one head, whose code holds the classes and then the style.
-        optimizer: an optax optimizer; each step has one of its own.
-        classes: how many classes or clusters; None for half of the code.
-        labels: the number of training labels, at least 1, drawn evenly from all classes; None for clusters.
-        critic_widths: of both critics' hidden layers.
-        game_rate: the learning rate of both sides of both games over the optimizer's.
+        optimizer: an optax optimizer; each step has its own state.
+        classes: number of classes or clusters; None for half of the code.
+        labels: number of training labels, at least 1, drawn evenly from all classes; None for clusters without labels.
+        critic_widths: widths of both critics' hidden layers.
+        game_rate: learning rate of critics and encoder in both games, relative to the optimizer's.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+    Raises ValueError for `labels` below 1, and for a code without room for a class and a style.
     """
     if labels is not None and labels < 1:
         raise ValueError(f"labels is {labels}; give at least 1, or leave it out to find clusters without labels")
@@ -57,7 +58,7 @@ def adversarial_labels(
         coded = lambda params, batch, key: coder.encode(params, batch.x, key)[:, part]
         return game.game(critic, drawn, coded, optimizer, (game_rate, game_rate), name)
 
-    def classify(params: Params, batch: Batch, key: Key) -> Loss:  # a batch of the labelled, with replacement
+    def classify(params: Params, batch: Batch, key: Key) -> Loss:  # on labelled examples, drawn with replacement
         assert labels is not None  # see `taught`
         key_pick, key_net = jax.random.split(key)
         pick = jax.random.randint(key_pick, (min(100, labels),), 0, labels)

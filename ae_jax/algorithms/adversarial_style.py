@@ -1,8 +1,8 @@
 """Adversarial autoencoders whose decoder gets the label, so that the code keeps the style.
 
 Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 4: the decoder gets the one-hot label
-beside a code that a critic makes N(0, I). So that an image without a label has a code too, the encoder learns to
-classify as well, and where no label is at hand its softmax stands in.
+and a style that a critic makes N(0, I). Here the encoder also learns to classify: codes and evaluation take its
+softmax in place of the label.
 """
 
 import jax
@@ -31,17 +31,18 @@ def adversarial_style(
     game_rate: Amount = 1.0,
     likelihood: LikelihoodName | Likelihood = "bernoulli",
 ) -> Algorithm:
-    """Codes [class, style]: the class is given in training, the style is to be N(0, I) whatever the class.
+    """Codes [class, style]: in training the class is the label, and a critic makes the style N(0, I).
 
     Args:
         net: the network, one head, whose code holds the classes and then the style.
-        optimizer: an optax optimizer; each step has one of its own.
-        classes: how many; None for half of the code. Images with another label, or -1 for none, have none.
-        conditional: tell the critic the label, too, so that the styles of each class alone are to be N(0, I) and tell
-            nothing of it; without (as in section 4) only those of all classes together are.
-        critic_widths: of the critic's hidden layers.
-        game_rate: the learning rate of both sides of the game over the optimizer's.
+        optimizer: an optax optimizer; each step has its own state.
+        classes: number of classes; None for half of the code. An image with any other label, such as -1, has no class.
+        conditional: give the critic the label too, so that the styles of each class are N(0, I) and independent of the
+            label; False, as in section 4: only the styles of all classes together are N(0, I).
+        critic_widths: widths of the critic's hidden layers.
+        game_rate: learning rate of critic and encoder in the game, relative to the optimizer's.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
+    Raises ValueError for a code without room for a class and a style. `init` raises it for data without labels.
     """
     coder, size = class_and_style(net, classes)
     critic = game.perceptron(critic_widths)

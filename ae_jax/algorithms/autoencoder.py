@@ -1,4 +1,4 @@
-"""The autoencoder: undercomplete, deep, tied or linear, as its network is.
+"""The autoencoder: undercomplete, deep, tied or linear, depending on its network.
 
 Rumelhart, Hinton & Williams (1986); Baldi & Hornik (1989); Hinton & Salakhutdinov (2006), Science 313.
 """

@@ -17,17 +17,17 @@ Sampling = Literal["stratified", "weighted"]
 
 
 def log_aggregate(z: Array, stats: Array, examples: int, sampling: Sampling) -> tuple[Array, Array]:
-    """Estimates of log q(z), [B], and log q(z_k), [B, K], q(z) being the mean posterior of all `examples`, by a batch.
+    """Estimates of log q(z), [B], and log q(z_k), [B, K], from a batch; q(z) is the mean posterior of all `examples`.
 
-    Example i has the draw z_i. `stratified`: its own posterior counts 1 / N, every other (1 - 1 / N) / (B - 1), which
-    is unbiased for q(z_i) given that example. `weighted`: every one counts 1 / (N B), eq. (S6), and the estimates are
-    off by a constant.
+    z_i is a draw from the posterior of example i. `stratified` gives this posterior the weight 1 / N and each other one
+    (1 - 1 / N) / (B - 1), an unbiased estimate of q(z_i) given example i. `weighted` gives each the weight 1 / (N B),
+    eq. (S6), and its estimates are off by a constant.
 
     Args:
         z: a draw from each posterior, [B, K].
         stats: means and log-variances, [B, 2K].
         examples: the number of examples in the training set, N.
-        sampling: which estimator.
+        sampling: stratified or weighted.
     """
     each = log_each(stats, materialize_draws(z)[:, None])  # log q(z_i | x_j) of each dimension, [B, B, K]
     size = len(z)
@@ -54,7 +54,8 @@ def beta_tc_vae(
 ) -> Algorithm:
     """-log p(x | z) + alpha I(x; z) + beta TC(z) + gamma sum_k KL(q(z_k) || p(z_k)), eq. (4), in nats.
 
-    With all three weights 1 it is the ELBO by one draw. The three terms compare examples, so evaluation has the ELBO.
+    With all three weights 1 it is the negative ELBO, estimated by one draw. The three terms compare examples, so the
+    loss of evaluation is the negative ELBO.
 
     Args:
         net: the network, two heads.
@@ -65,7 +66,7 @@ def beta_tc_vae(
         beta: weight of the total correlation.
         gamma: weight of the divergence of each dimension.
         sampling: stratified, or weighted as in the paper.
-    Raises ValueError for another sampling. `init` raises it for more training examples than `examples`.
+    Raises ValueError for another `sampling`. `init` raises it for more training examples than `examples`.
     """
     check_choice("sampling", sampling, get_args(Sampling))
     model = latent_model(net, likelihood, gaussian(net.latents))

@@ -1,4 +1,4 @@
-"""A classifier on an encoder, trained through it: supervised fine-tuning of a pretrained encoder.
+"""A softmax classifier on an encoder: supervised fine-tuning of a pretrained encoder.
 Hinton & Salakhutdinov (2006), Science 313; Vincent et al. (2010), JMLR 11, section 2.4.
 """
 
@@ -26,20 +26,20 @@ def classifier(
     likelihood: LikelihoodName | Likelihood = "squared",
     pretrain_epochs: int = 0,
 ) -> Algorithm:
-    """Softmax regression on the code, -log p(y | encode(x)) in nats, descended in "encoder" and "head".
+    """Softmax regression on the code: -log p(y | encode(x)) in nats, which trains the groups "encoder" and "head".
 
-    The decoder learns in pretraining alone, so nothing decoded is measured or shown. `stages.resume` lays params
-    pretrained elsewhere over those of `init`.
+    The decoder learns only in pretraining, so no reconstruction is measured or shown. `stages.resume` replaces the
+    params of `init` by params that were pretrained elsewhere.
 
     Args:
         net: the network, one head.
         optimizer: an optax optimizer.
-        classes: labels are 0 to classes - 1; an example with another teaches nothing, and counts as an error. A label
-            below 0 means none: loss, nll and error are means over the labelled examples.
-        freeze: train the softmax alone, on a fixed encoder.
+        classes: number of classes; labels are 0 to classes - 1. A larger label has an nll of 0 and is an error. A
+            negative label means no label: loss, nll and error are means over the labelled examples.
+        freeze: train only the softmax, on a fixed encoder.
         weight_l2: weight of the sum of w^2 over all weights (not biases) that are trained.
-        head_l2: weight of the sum of w^2 over the softmax's weights alone, besides.
-        likelihood: of the pretraining: squared, bernoulli or multinomial.
+        head_l2: additional weight of the sum of w^2 over the softmax's weights.
+        likelihood: likelihood of the pretraining: squared, bernoulli or multinomial.
         pretrain_epochs: passes of plain reconstruction in `init`, without labels.
     Raises ValueError for data without labels, and for fewer than two classes.
     """

@@ -1,6 +1,6 @@
 """Contractive autoencoders: a penalty on the encoder's Jacobian. Rifai et al. (2011), ICML.
 
-CAE+H, which also penalises how the Jacobian changes nearby: Rifai et al. (2011), ECML PKDD.
+CAE+H also penalises changes of the Jacobian near x: Rifai et al. (2011), ECML PKDD.
 """
 
 from functools import partial
@@ -32,23 +32,23 @@ def contractive(
     likelihood: LikelihoodName | Likelihood = "bernoulli",
     weight_l2: Weight = 0.0,
 ) -> Algorithm:
-    """Reconstruction plus weight * ||J(x)||_F^2, J [K, D] the Jacobian of the deterministic encoder at x.
+    """Reconstruction plus weight * ||J(x)||_F^2, where J [K, D] is the Jacobian of the deterministic encoder at x.
 
     Args:
         net: the network, one head.
         optimizer: an optax optimizer.
         weight: weight of the squared Frobenius norm, a number or a schedule.
-        penalty: exact (jax.jacfwd of any encoder or, for a short code, of its pullback), closed (the same for one
-            affine layer and an elementwise activation: by far the fastest) or hutchinson (unbiased, one backward pass
-            a sample).
-        samples: random vectors that hutchinson averages over.
-        group: columns of the Jacobian, or of the pullback's, computed at a time.
-        higher: weight of E ||J(x) - J(x + e)||_F^2, e Gaussian: the H of CAE+H; a number or a schedule.
+        penalty: exact (jax.jacfwd of any encoder or, for a short code, of its pullback), closed (the same value for one
+            affine layer and an elementwise activation, by far the fastest) or hutchinson (an unbiased estimate, one
+            backward pass a sample).
+        samples: number of random vectors that hutchinson averages over.
+        group: columns of the Jacobian, or of the pullback's Jacobian, that exact computes at a time.
+        higher: weight of E ||J(x) - J(x + e)||_F^2 for Gaussian e, the H of CAE+H; a number or a schedule.
         higher_noise: standard deviation of e.
-        corruptions: draws of e that the expectation is averaged over.
+        corruptions: number of draws of e that estimate the expectation.
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
-    Raises ValueError for closed with an encoder that is not such a layer, and for no samples, group or corruptions.
+    Raises ValueError for closed with any other encoder, and for `samples`, `group` or `corruptions` below 1.
     """
     if penalty == "closed" and net.layer is None:
         raise ValueError(

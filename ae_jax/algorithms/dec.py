@@ -1,5 +1,5 @@
 """Deep embedded clustering. Xie, Girshick & Farhadi (2016), ICML, arXiv:1511.06335.
-With its decoder kept, improved DEC: Guo, Gao, Liu & Yin (2017), IJCAI.
+IDEC, improved DEC, which keeps the decoder: Guo, Gao, Liu & Yin (2017), IJCAI.
 """
 
 import jax
@@ -15,7 +15,7 @@ from ..objectives.terms import reconstruction
 
 
 def soft_assignment(z: Array, centres: Array) -> Array:
-    """Student's t with one degree of freedom about each centre, normalised, eq. (1). [B, K], [C, K] -> [B, C]."""
+    """Student's t kernels (one degree of freedom) around the centres, normalised, eq. (1). [B, K], [C, K] -> [B, C]."""
     q = 1 / (1 + jnp.square(z[:, None] - centres[None]).sum(-1))
     return q / q.sum(-1, keepdims=True)
 
@@ -30,16 +30,17 @@ def dec(
     measured: Count = 256,
     pretrain_epochs: int = 0,
 ) -> Algorithm:
-    """KL(P || Q) in nats: assignments Q move towards their sharpened form P. Each pass fixes P by the encoder and
-    centres at its start, which the group "target" keeps.
+    """KL(P || Q) in nats, which moves the soft assignments Q towards their sharpened form P.
+
+    P is fixed during a pass: the group "target" keeps the encoder and the centres of its start.
 
     Args:
         net: the network, one head.
         optimizer: an optax optimizer.
-        clusters: how many.
-        weight: of the summed squared error of the reconstruction: 0 is DEC, which leaves the decoder alone; IDEC
-            weighs the KL by 0.1 and the error, averaged over pixels, by 1: here 10 / number of pixels.
-        measured: examples at once when the clusters' frequencies are measured.
+        clusters: number of clusters.
+        weight: weight of the summed squared error of the reconstruction. 0 is DEC, which does not train the decoder.
+            IDEC weights the KL by 0.1 and the error averaged over pixels by 1: here 10 / number of pixels.
+        measured: examples encoded at a time when the frequencies of the clusters are measured.
         pretrain_epochs: passes of plain reconstruction before k-means finds centres; with 0 centres are random codes.
     Raises ValueError for fewer than two clusters.
     """
@@ -49,7 +50,7 @@ def dec(
     fitted = net.trained or pretrain_epochs > 0
     groups = ("encoder", "centres") + (() if isinstance(weight, int | float) and weight == 0 else ("decoder",))
 
-    def frozen(params: Params, x: Array) -> Params:  # the parts of P; a cluster's frequency is a soft count
+    def frozen(params: Params, x: Array) -> Params:  # the params of P; a cluster's frequency is a soft count
         frequency = soft_assignment(codes_of(net, params, x, measured), params["centres"]).sum(0)  # [C]
         return {"encoder": params["encoder"], "centres": params["centres"], "frequency": frequency}
 

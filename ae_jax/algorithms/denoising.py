@@ -1,4 +1,4 @@
-"""Denoising autoencoders: the clean input from a corrupted one.
+"""Denoising autoencoders reconstruct the clean input from a corrupted one.
 
 Vincent, Larochelle, Bengio & Manzagol (2008), ICML; Vincent et al. (2010), JMLR 11.
 """
@@ -31,12 +31,12 @@ def denoising(
     Args:
         net: the network, one head.
         optimizer: an optax optimizer.
-        corruption: what is done to each input: masking (elements become 0), gaussian (noise is added),
+        corruption: corruption of each input: masking (elements become 0), gaussian (noise is added),
             salt_and_pepper (elements become 0 or 1), patches (a square of an image is erased), bar (an upright bar
-            is), grey (colour is lost), low_resolution (shrunk and enlarged); or a function (x, key) -> x.
-        level: the fraction of elements (masking, salt_and_pepper), area (patches), width (bar) or colour (grey) that
-            is lost; the standard deviation of the noise (gaussian), where data lie in [0, 1]; how many times smaller
-            (low_resolution), a whole number. Default: 0.25; grey 1, low_resolution 2.
+            is erased), grey (colour is lost), low_resolution (shrunk and enlarged); or a function (x, key) -> x.
+        level: fraction of elements (masking, salt_and_pepper), area (patches), width (bar) or colour (grey) that is
+            lost; standard deviation of the noise in units of the data (gaussian); a whole number by which height and
+            width are divided (low_resolution). Default: 0.25; 1 for grey, 2 for low_resolution.
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     """

@@ -1,5 +1,5 @@
 """Scaling and evaluating sparse autoencoders. Gao et al. (2024), arXiv:2406.04093; other forms: `objectives.sparsity`.
-Each example is a sum of a few units of a dictionary: vectors, mostly of length 1, the rows of one linear decoder.
+Each example is a weighted sum of a few vectors of a dictionary: rows of one linear decoder, mostly of length 1.
 """
 
 from functools import partial
@@ -33,25 +33,25 @@ def dictionary(
     dead_after: Count = 10_000_000,
     inputs: Annotated[int | None, COUNT] = None,
 ) -> Algorithm:
-    """Squared error of a sum of few units, z = s(W (x - b) + c), x_hat = z D + b, and the form's penalty.
+    """Squared error of x_hat = z D + b with sparse codes z = s(W (x - b) + c), plus the penalty of the form s.
 
-    It takes real values; the papers' have a mean squared norm of D, as `data.load(..., range="normalised")` gives.
+    x is real; the papers scale its mean squared norm to its dimension, as `data.load(..., range="normalised")` does.
 
     Args:
-        net: one linear layer each way, not tied, such as `networks.linear`; b is the decoder's bias.
+        net: a linear encoder and a linear decoder, not tied, such as `networks.linear`; b is the decoder's bias.
         optimizer: an optax optimizer.
         form: topk keeps the k largest units; batch_topk and matryoshka k on average; others have a penalty.
-        k: units that an example activates; None for a sixteenth of them, 32 of 512.
-        weight: of the penalty: the sum of z, or of gated's gates, or the count of jumprelu's active units.
-        bandwidth: width of the kernel that gives jumprelu's threshold its gradient, and that threshold at the start.
-        widths: units of each prefix that reconstructs alone, rising; () for doubling from a sixteenth of the units.
-        auxiliary: weight of AuxK: the dead units' error in fitting the residual, over its variance, times the data's.
-        auxiliary_k: dead units in that sum; None for half of the data's dimensions, as in the paper.
-        resample: dead units start anew at badly reconstructed examples, and the optimizer's moments of them at 0.
-        dead_after: training examples after which a unit that none of them activated is dead.
-        inputs: the encoder reads so many numbers of an example, the decoder gives the others: a transcoder; None: all.
+        k: number of active units of an example; None for a sixteenth of all units, 32 of 512.
+        weight: weight of the penalty: the sum of z (l1), z times row lengths (april), gates or active units (jumprelu).
+        bandwidth: jumprelu: width of the kernel that gives the threshold its gradient, and the initial threshold.
+        widths: matryoshka: rising sizes of the prefixes that reconstruct alone; () doubles from a sixteenth of units.
+        auxiliary: weight of AuxK: error of the dead units in fitting the residual, over its variance, times the data's.
+        auxiliary_k: number of dead units in AuxK; None for half of the data's dimensions, as in the paper.
+        resample: restart dead units at badly reconstructed examples, with the optimizer's moments of them at 0.
+        dead_after: a unit is dead once so many training examples in a row have not activated it.
+        inputs: transcoder: the encoder reads so many numbers of an example, the decoder gives the others; None: all.
 
-    Raises ValueError for more units or inputs than there are. `init` raises it for a network of other layers.
+    Raises ValueError for `k`, `auxiliary_k` or `inputs` that are too large. `init` raises it for other layers.
     """
     net, read = d.checked_net(net), d.reads(net, inputs)
     k = ceil(net.latents / 16) if k is None else k

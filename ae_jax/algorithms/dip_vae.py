@@ -13,15 +13,15 @@ from ..distributions.likelihoods import Likelihood, LikelihoodName
 from ..objectives.latent import Drawn, GaussianAutoencoder, latent_model, variational
 
 CovarianceName = Literal["means", "codes"]
-RATIO = {"means": 10.0, "codes": 1.0}  # of the diagonal's weight to that of the rest, as the paper has it
+RATIO = {"means": 10.0, "codes": 1.0}  # default of diagonal / off_diagonal, as in the paper
 
 
 def covariance_of(stats: Array, of: CovarianceName) -> Array:
-    """The covariance of posterior means over the batch, with 1 / B; of codes plus their mean variance. -> [K, K].
+    """The covariance of posterior means over the batch, with 1 / B. -> [K, K].
 
     Args:
         stats: means and log-variances, [B, 2K].
-        of: means, or codes drawn from the posteriors.
+        of: means, or codes drawn from the posteriors, which adds the mean posterior variances to the diagonal.
     """
     mean, logvar = jnp.split(stats, 2, -1)
     centred = mean - mean.mean(0, keepdims=True)
@@ -41,15 +41,15 @@ def dip_vae(
 ) -> Algorithm:
     """-log p(x | z) + KL + off_diagonal sum_{i != j} C_ij^2 + diagonal sum_i (C_ii - 1)^2, in nats.
 
-    C is the covariance over the batch: the penalty compares examples, so evaluation has the ELBO.
+    C is the covariance over the batch. The penalty compares examples, so the loss of evaluation is the negative ELBO.
 
     Args:
         net: the network, two heads.
         optimizer: an optax optimizer.
         likelihood: a name, or a `Likelihood`.
-        covariance: that of the posterior means (DIP-VAE-I), or of codes drawn from the posteriors (DIP-VAE-II).
-        off_diagonal: weight of the covariances.
-        diagonal: weight of the variances' distance from 1; None: 10 times `off_diagonal` for means, the same for codes.
+        covariance: covariance of the posterior means (DIP-VAE-I), or of codes drawn from the posteriors (DIP-VAE-II).
+        off_diagonal: weight of the squared covariances.
+        diagonal: weight of (variance - 1)^2; None: 10 times `off_diagonal` for means, `off_diagonal` for codes.
     """
     check_choice("covariance", covariance, get_args(CovarianceName))
     model = latent_model(net, likelihood)

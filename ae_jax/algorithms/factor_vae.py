@@ -14,7 +14,7 @@ from ..objectives.latent import Drawn, GaussianAutoencoder, latent_model, variat
 
 
 def permuted(key: Key, z: Array) -> Array:
-    """Each column in an order of its own, algorithm 1: the marginals stay, the units get independent. [B, K]."""
+    """Permutes each column by itself, algorithm 1: columns become independent and keep their marginals. [B, K]."""
     return jnp.take_along_axis(z, jnp.argsort(jax.random.bits(key, z.shape, jnp.uint32), axis=0), axis=0)
 
 
@@ -31,17 +31,17 @@ def factor_vae(
 ) -> Algorithm:
     """-log p(x | z) + KL + gamma TC(z), eq. (2), in nats; TC(z) is a critic's log-odds of codes against permuted codes.
 
-    Two players, algorithm 2: the model learns on the batch, then the critic on the codes of one half of it against the
-    permuted codes of the other half. Evaluation has the ELBO.
+    Algorithm 2: first the model learns on the batch; then the critic learns to tell codes of the batch's first half
+    from permuted codes of its second half. The loss of evaluation is the negative ELBO.
 
     Args:
         net: the network, two heads.
-        optimizer: an optax optimizer; each player has one of its own.
+        optimizer: an optax optimizer; model and critic each have their own state.
         likelihood: a name, or a `Likelihood`.
         gamma: weight of the total correlation.
         critic: a network of codes, [B, K] -> [B]; None for a perceptron.
-        critic_widths: of the perceptron's hidden layers.
-        critic_rate: the critic's learning rate over the optimizer's.
+        critic_widths: widths of the perceptron's hidden layers.
+        critic_rate: the critic's learning rate, relative to the optimizer's.
     """
     model = latent_model(net, likelihood)
     judge = perceptron(critic_widths) if critic is None else critic

@@ -1,6 +1,6 @@
-"""Bounds on log p(x) by several weighted draws of the code: IWAE and its kin.
+"""Bounds on log p(x) by several weighted draws of the code: IWAE and related bounds.
 
-Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519; the other papers stand in `objectives.estimators`.
+Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519; `objectives.estimators` cites the other papers.
 """
 
 from typing import Annotated
@@ -27,17 +27,17 @@ def importance(
 ) -> Algorithm:
     """A bound on log p(x) by `samples` draws of the code of each example, in nats.
 
-    The bound: elbo and stl, the mean of the log-weights; iwae, dreg and piwae, the log of the mean weight; miwae, the
-    mean over groups of that log; ciwae, a mixture of elbo and iwae. The gradient: that of the bound, but for stl and
-    dreg, whose encoder learns through the draws alone, and piwae, whose encoder learns by miwae.
+    The bound of elbo and stl is the mean of the log-weights; that of iwae, dreg and piwae is the log of the mean
+    weight. miwae averages this log over groups of draws; ciwae mixes elbo and iwae. The gradient is that of the bound,
+    with two exceptions: the encoder of stl and dreg learns through the draws alone, and that of piwae by miwae.
 
     Args:
         net: the network, two heads.
         optimizer: an optax optimizer.
         estimator: the bound and its gradient.
         samples: draws of the code of each example, S; with 1, every bound is the ELBO.
-        groups: of miwae and piwae, M groups of S / M draws each.
-        beta: of ciwae, the weight of the ELBO beside that of iwae.
+        groups: miwae and piwae: the number of groups M, each of S / M draws.
+        beta: ciwae: the weight of elbo; iwae has the weight 1 - beta.
         likelihood: a name, or a `Likelihood`.
         sigma: standard deviation of the Gaussian likelihood; None learns one for all dimensions.
     Raises ValueError for groups that do not divide the samples.

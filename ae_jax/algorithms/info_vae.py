@@ -1,4 +1,4 @@
-"""InfoVAE and Wasserstein autoencoders: a distance between sets draws the codes to the prior.
+"""InfoVAE and Wasserstein autoencoders: a distance between two samples moves the codes to the prior.
 
 Zhao, Song & Ermon (2019), arXiv:1706.02262. With a delta posterior: Tolstikhin, Bousquet, Gelly & Schoelkopf (2018),
 arXiv:1711.01558; with the sliced distance: Kolouri, Pope, Martin & Rohde (2019), arXiv:1804.01947.
@@ -24,14 +24,14 @@ from ..objectives.terms import dtype_of
 PosteriorName = Literal["gaussian", "delta"]
 DistanceName = Literal["multiquadric_mmd", "gaussian_mmd", "sliced_wasserstein"]
 Distance = Callable[[Array, Array, Key], Array]  # (codes [B, K], draws from the prior [B, K], key) -> []
-KERNELS = {  # and variances over the number of latents
+KERNELS = {  # each with its default variances, divided by the number of latents
     "multiquadric_mmd": (multiquadric_kernel, (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)),  # Tolstikhin et al., their code
     "gaussian_mmd": (gaussian_kernel, (1.0,)),
 }
 
 
 def distance_of(name: DistanceName, latents: int, scales: tuple[float, ...] | None, directions: int) -> Distance:
-    """The distance of that name. Raises ValueError for another."""
+    """The distance called `name`. Raises ValueError for another name."""
     check_choice("distance", name, get_args(DistanceName), ", or a function")
     if name == "sliced_wasserstein":
         return lambda z, prior, key: sliced_wasserstein(z, prior, key, directions)
@@ -61,13 +61,13 @@ def info_vae(
     Args:
         net: the network, two heads; one for a delta posterior.
         optimizer: an optax optimizer.
-        likelihood: a name, or a `Likelihood`; squared is that of the Wasserstein autoencoder.
+        likelihood: a name, or a `Likelihood`; the Wasserstein autoencoder takes squared.
         posterior: gaussian, or delta (a deterministic code).
-        alpha: 0 keeps the KL of a VAE, 1 leaves all to the distance.
-        weight: of the distance; a weight of 1 beside an alpha of 0 makes a VAE.
+        alpha: 0 gives the KL the weight 1, as in a VAE; 1 gives it the weight 0.
+        weight: weight of the distance (lambda in the paper); 1 with an alpha of 0 makes a VAE.
         distance: multiquadric_mmd or gaussian_mmd (unbiased), sliced_wasserstein, all squared; or a function.
-        scales: variances of the MMD's summed kernels over the number of latents; None: seven from 0.1 to 10, or 1.
-        directions: random lines of the sliced distance.
+        scales: variances of the kernels that an MMD sums, over the number of latents; None: seven (0.1 to 10), or 1.
+        directions: number of random lines of sliced_wasserstein.
     """
     check_choice("posterior", posterior, get_args(PosteriorName))
     measure = distance if callable(distance) else distance_of(distance, net.latents, scales, directions)

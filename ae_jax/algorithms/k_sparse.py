@@ -1,5 +1,5 @@
-"""k-sparse autoencoders: only a code's k largest activations are kept. Makhzani & Frey (2013), arXiv:1312.5663.
-Which units are kept is taken as given in backpropagation, so that only they learn from an example (section 2.1).
+"""k-sparse autoencoders keep only a code's k largest activations. Makhzani & Frey (2013), arXiv:1312.5663.
+Backpropagation treats the choice of units as constant, so only the kept units learn from an example (section 2.1).
 """
 
 import math
@@ -34,12 +34,14 @@ def k_sparse(
     Args:
         net: the network, one head; the paper's is one linear layer with tied weights.
         optimizer: an optax optimizer.
-        k: how many units of a code are kept (the paper: 25 of 1000); None for a tenth of them.
-        alpha: codes (not reconstructions) keep alpha * k units once trained; the paper finds more than 1 better.
-        start: units kept in the first step, so that all learn before few are chosen; None for k.
-        anneal_steps: updates in which start falls, linearly, to k; the paper takes half of all.
+        k: number of units of a code that are kept (the paper: 25 of 1000); None for a tenth of them.
+        alpha: after training, codes (not reconstructions) keep alpha * k units; the paper finds more than 1 better.
+        start: units kept in the first step, more than k so that all units learn; None for k.
+        anneal_steps: updates over which the kept units fall linearly from start to k; the paper takes half of all.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
+    Raises ValueError for a k above start or alpha * k, for more units than the code has, and for start or
+    anneal_steps without the other.
     """
     k = math.ceil(net.latents / 10) if k is None else k
     first, coded = k if start is None else start, math.ceil(alpha * k)

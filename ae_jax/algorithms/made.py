@@ -1,7 +1,7 @@
 """MADE: masked autoencoder for distribution estimation. Germain et al. (2015), ICML, arXiv:1502.03509.
 
-Masks on its weights (see `autoregressive`) make an autoencoder's outputs conditionals p(x_d | x_<d), whose product is
-an exact likelihood. The degrees that the masks are made of are in the params, a row a set of masks.
+Masks on the weights (see `objectives.masks`) make the outputs of an autoencoder conditionals p(x_d | x_<d), whose
+product is an exact likelihood. The group "degrees" of the params has one row of degrees for each set of masks.
 """
 
 import jax
@@ -27,19 +27,19 @@ def made(
     direct: bool = True,
     conditional: bool = False,
 ) -> Algorithm:
-    """-log p(x) of binary x in nats: one set of masks a batch in training, the mean p(x) of all sets afterwards.
+    """-log p(x) of binary x in nats: training uses one set of masks a batch, evaluation the mean p(x) of all sets.
 
-    Codes, decoded codes (without `direct`) and reconstructions (the conditionals' means) are those of one set.
+    Codes, decoded codes (without `direct`) and reconstructions (means of the conditionals) use one set of masks.
 
     Args:
-        net: the network, of dense layers, not tied; its code is the hidden layer in the middle.
+        net: the network, of dense layers that are not tied; its code is the hidden layer in the middle.
         optimizer: an optax optimizer.
-        masks: sets of masks that training goes through, and that evaluation averages over.
-        fresh: train on new masks in every batch instead; evaluation keeps its own.
-        shuffle: each set of masks has its own random order of the inputs; else all have that of the data.
-        direct: weights from every input, without noise, straight to the outputs after it.
-        conditional: weights by which units see their masks, "connectivity weights".
-    Raises ValueError for other networks, and for no masks.
+        masks: number of sets of masks that training cycles through and evaluation averages over.
+        fresh: draw new masks for every training batch instead; evaluation keeps its own.
+        shuffle: each set of masks has its own random order of the inputs; False: all have the order of the data.
+        direct: add weights from every input, without noise, straight to the outputs after it.
+        conditional: add weights that show units their masks, the paper's "connectivity weights".
+    Raises ValueError for `masks` below 1 and for an output that is not logits. `init` raises it for other layers.
     """
     if masks < 1:
         raise ValueError(f"masks is {masks}; there must be at least 1 set")

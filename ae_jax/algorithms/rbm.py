@@ -1,5 +1,5 @@
-"""Restricted Boltzmann machines by contrastive divergence. Hinton (2002), Neural Computation 14. Draws: the code of
-Hinton & Salakhutdinov (2006). Persistent chains: Tieleman (2008), ICML.
+"""Restricted Boltzmann machines by contrastive divergence. Hinton (2002), Neural Computation 14. The choice of draws
+or means follows the code of Hinton & Salakhutdinov (2006). Persistent chains: Tieleman (2008), ICML.
 """
 
 from typing import Annotated
@@ -27,19 +27,19 @@ def rbm(
     weight_l2: Weight = 0.0,
     sample_steps: int = 1000,
 ) -> Algorithm:
-    """CD-k and persistent CD. The code is E[h | x]; `loss` is -log p(x | h) in nats, as CD descends no function.
+    """CD-k and persistent CD. The code is E[h | x]. CD minimizes no function, so `loss` is -log p(x | h) in nats.
 
     Args:
         net: the network, networks.rbm.
         optimizer: an optax optimizer.
         visible_units: bernoulli (in [0, 1]) or gaussian (of variance 1).
         hidden_units: bernoulli or gaussian (of variance 1).
-        steps: of Gibbs sampling before the negative statistics, k.
-        chains: persistent chains that these are taken from; 0 for contrastive divergence, which starts at the data.
-        draw_visible: draw the visible units in CD, too, instead of taking their means; persistent chains always do.
+        steps: steps of Gibbs sampling before the negative statistics, k.
+        chains: persistent chains that give the negative statistics; 0 for CD, which starts at the data.
+        draw_visible: draw the visible units in CD instead of taking their means; persistent chains always draw them.
         weight_l2: weight of the sum of w^2 (not of biases); half of the usual weight decay.
-        sample_steps: of Gibbs sampling before a sample.
-    Raises ValueError for no steps, negative chains, unknown units, or a network that is not tied or not one layer.
+        sample_steps: steps of Gibbs sampling before a sample.
+    Raises ValueError for steps below 1, negative chains and unknown units. `init` raises it for other networks.
     """
     if steps < 1 or chains < 0 or sample_steps < 1:
         raise ValueError(f"steps is {steps}, chains {chains}, sample_steps {sample_steps}; wanted 1, 0, 1 or more")
@@ -60,7 +60,7 @@ def rbm(
             first = model.visible.draw(key_visible, a) if draw_visible else model.visible.mean(a)
             negative = model.gibbs(fixed, first, key_walk, steps - 1, mean=not draw_visible)
         data, dream = (model.free_energy(params, v) for v in (batch.x, negative))
-        value = data - dream.mean() + decay(weight_l2, l2, params)  # whose gradient: <v h> dream - <v h> data
+        value = data - dream.mean() + decay(weight_l2, l2, params)  # the gradient is <v h> dream - <v h> data
         return Loss(value, {"loss": model.nll(a, batch.x), "free_energy": data}, {"chains": negative} if chains else {})
 
     encode = lambda params, x: model.hidden.mean(net.encode(params, x))

@@ -1,5 +1,5 @@
 """Semantic hashing: noise before a sigmoid makes codes binary. Salakhutdinov & Hinton (2009), Int. J. Approximate
-Reasoning 50: large inputs of code units survive the noise, so they grow, and the units become 0 or 1.
+Reasoning 50: only large inputs of code units survive the noise, so inputs grow and the units become 0 or 1.
 """
 
 import jax
@@ -23,8 +23,10 @@ def semantic_hashing(
     likelihood: LikelihoodName | Likelihood = "bernoulli",
     weight_l2: Weight = 0.0,
 ) -> Algorithm:
-    """Reconstruction from sigmoid(encode(x) + code_noise * e), e ~ N(0, I) in training; codes lie in [0, 1], mostly at
-    its ends, and are bits when compared with their medians or 1/2.
+    """Reconstruction from sigmoid(encode(x) + code_noise * e), with e ~ N(0, I) in training and no noise afterwards.
+
+    Codes lie in [0, 1], mostly near 0 or 1; compared with their medians or 1/2 they are bits. The metric `undecided`
+    is the share of units between 0.1 and 0.9.
 
     Args:
         net: the network, one head, its code linear.

@@ -1,12 +1,12 @@
 """Sparse autoencoders: units that are seldom active. Ng (2011), CS294A lecture notes; UFLDL.
 
-KL(target || rho_j) is of each unit's mean activation over the *whole* training set, unknown to a minibatch. So rho is
-measured before each pass, and a minibatch descends sum_j KL(rho_j) + KL'(rho_j) (a_j - rho_j) in its activations a: at
-the measurement, and without noise or dropout in the encoder, exactly the full-batch value and gradient, averaged over
-the data. With a stale rho units oscillate and die, so each update moves rho by what it changed on its own batch, plus a
-small pull.
+The penalty is KL(target || rho_j), where rho_j is the mean activation of unit j over the *whole* training set. A
+minibatch does not know rho, so rho is measured before each pass. A minibatch then minimizes sum_j KL(rho_j) +
+KL'(rho_j) (a_j - rho_j) over its activations a. At the measured rho, the mean of this over the data has exactly the
+full-batch value and gradient. A stale rho makes units oscillate and die, so each update moves rho by the change of the
+mean activation on its own batch, plus a small pull to that mean.
 
-With noise or dropout rho is of clean inputs and a of corrupted ones, so the gradient of KL(rho_j) is approximate.
+With noise or dropout, rho is measured on clean inputs and a on corrupted ones, so the gradient is approximate.
 """
 
 from typing import Annotated, Literal
@@ -23,7 +23,7 @@ from ..objectives.regularized import regularized
 from ..xla.barriers import at_least_float32
 
 ACTIVATION = {"sigmoid": lambda h: h, "tanh": lambda h: (1 + h) / 2}  # 0 at rest, 1 at most
-PULL = 0.01  # towards the batch's mean: forgets the bias of changes seen on the very batch that made them
+PULL = 0.01  # towards the batch's mean; it removes the bias of measuring a change on the batch that caused it
 
 
 @checked
@@ -41,14 +41,15 @@ def sparse(
     """Reconstruction plus a penalty on activation.
 
     Args:
-        net: the network, one head; for the KL penalties its code is sigmoid (or tanh: see units).
+        net: the network, one head; the KL penalties need a sigmoid code (or tanh, see units).
         optimizer: an optax optimizer.
         penalty: kl (mean activation over the training set), kl_minibatch (over a batch) or l1 (sum over units).
-        target: mean activation that the KL penalties ask of each unit, rho.
-        weight: of the penalty, a number or a schedule. UFLDL halves the squared error: its beta = 3 is 6 here.
+        target: target of the KL penalties for the mean activation of each unit.
+        weight: weight of the penalty, a number or a schedule. UFLDL halves the squared error: its beta = 3 is 6 here.
         units: sigmoid (activation h, in [0, 1]) or tanh (activation (1 + h) / 2, as tanh rests at -1).
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
+    Raises ValueError for a KL penalty on a code of another activation, and for an unknown name.
     """
     check_choice("penalty", penalty, ("kl", "kl_minibatch", "l1"))
     check_choice("units", units, ACTIVATION)

@@ -22,7 +22,7 @@ def vade(
     likelihood: LikelihoodName | Likelihood = "bernoulli",
     pretrain_epochs: int = 0,
 ) -> Algorithm:
-    """The evidence lower bound with a mixture of Gaussians as prior, each component a cluster; the KL by one draw.
+    """The evidence lower bound with a Gaussian mixture as prior, a component a cluster; one draw estimates the KL.
 
     With q(c | x) = p(c | z), eq. (16), the paper's bound is E[log p(x | z) + log p(z) - log q(z | x)], where p(z) =
     sum_c p(c) N(z; m_c, s_c^2) has the clusters summed out. An example's cluster is argmax_c p(c | mean of z).
@@ -30,7 +30,7 @@ def vade(
     Args:
         net: the network, two heads.
         optimizer: an optax optimizer.
-        clusters: how many, C.
+        clusters: number of clusters, C.
         likelihood: a name, or a `Likelihood`.
         pretrain_epochs: passes of plain reconstruction, after which a mixture is fitted to the codes; with 0 the
             clusters begin at random.

@@ -47,25 +47,26 @@ def vae(
     capacity: Annotated[Hyper, NOT_NEGATIVE, unless("beta", 0)] = 0.0,
     capacity_steps: Annotated[int, Updates("the KL's capacity at its value"), unless("capacity", 0)] = 0,
 ) -> Algorithm:
-    """The evidence lower bound by reparameterized draws; all in nats. The KL to N(0, I) is in closed form, the KL to
-    another prior by the same draws.
+    """The evidence lower bound by reparameterized draws, in nats.
+
+    The KL to N(0, I) has a closed form; the same draws estimate the KL to another prior.
 
     Args:
         net: the network, two heads.
         optimizer: an optax optimizer.
         likelihood: a name, or a `Likelihood`.
         sigma: standard deviation of the Gaussian likelihood; None learns one for all dimensions.
-        samples: draws of the code of each example, whose errors are averaged.
-        prior: N(0, I), or one that learns with the model: gmm, realnvp, maf, or a `Prior` with a log_prob.
-        components: of the prior gmm.
+        samples: draws of the code of each example, which the bound is averaged over.
+        prior: normal, which is N(0, I), or a learned one: gmm, realnvp, maf, or a `Prior` with a log_prob.
+        components: number of components of the prior gmm.
         beta: weight of the KL, a number or a schedule.
         warmup_steps: number of updates over which the KL's weight rises from 0 to beta.
         warmup: linear, cyclical (Fu et al., 2019: from 0 to beta in the first half of each cycle) or sigmoid.
         cycles: number of cycles of the cyclical warm-up.
         free_bits: nats of KL, averaged over a batch, that each latent may use without cost (training only).
-        capacity: nats of KL, a number or a schedule; beta weighs the distance of the batch's mean KL from it (training
-            only).
+        capacity: nats of KL, a number or a schedule; training replaces the KL by |mean KL of the batch - capacity|.
         capacity_steps: number of updates over which the capacity rises linearly from 0.
+    Raises ValueError for `free_bits` with another prior than normal.
     """
     other = learned(prior, net.latents, components) if isinstance(prior, str) else prior
     model = latent_model(net, observed(likelihood, sigma), prior=None if prior == "normal" else other)

@@ -19,8 +19,8 @@ from ..objectives.schedules import RiseName, risen
 def vamp_prior(net: Autoencoder, posterior: Posterior, components: int, unit: bool) -> Prior:
     """The mean of the posteriors of `components` pseudo-inputs, eq. (9): p(z) = 1/C sum_c q(z | u_c).
 
-    The pseudo-inputs learn, in the group "pseudo"; they start at random examples. `unit`: they lie in [0, 1], so that
-    the params are their logits.
+    The pseudo-inputs are learned, in the group "pseudo", and start at random examples. With `unit` they lie in [0, 1],
+    and the params are their logits. Raises ValueError for a posterior without log_prob.
     """
     log_q = posterior.log_prob
     if log_q is None:
@@ -61,12 +61,12 @@ def vamp(
     warmup: Annotated[RiseName, unless("warmup_steps", 0)] = "linear",
     cycles: Annotated[Count, needs("warmup", "cyclical")] = 4,
 ) -> Algorithm:
-    """The evidence lower bound with a prior of learned pseudo-inputs; the KL by one draw, in nats.
+    """The evidence lower bound in nats, with a prior of learned pseudo-inputs; one draw estimates the KL.
 
     Args:
         net: the network, two heads.
         optimizer: an optax optimizer.
-        components: pseudo-inputs, C.
+        components: number of pseudo-inputs, C.
         likelihood: a name, or a `Likelihood`.
         beta: weight of the KL, a number or a schedule.
         warmup_steps: number of updates over which the KL's weight rises from 0 to beta.

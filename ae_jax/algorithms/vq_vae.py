@@ -33,27 +33,27 @@ def vq_vae(
     sharpness: Annotated[Amount, needs("quantiser", *SIGNS)] = 1.0,
     likelihood: LikelihoodName | Likelihood = "bernoulli",
 ) -> Algorithm:
-    """A code of K / dimension vectors, each replaced by one of a finite set; -log p(x) plus the quantiser's cost.
+    """A code of K / dimension vectors, each quantised to one of a finite set; -log p(x | z) plus the quantiser's cost.
 
-    Gradients pass the replacement as the quantiser says, mostly straight through. Of maps [h, w, c] with `dimension` c,
-    a vector is the channels of one place.
+    The quantiser defines the gradient through it, mostly straight through. In a code of maps [h, w, c] with
+    `dimension` c, a vector is the channels of one place.
 
     Args:
         net: the network, one head.
         optimizer: an optax optimizer.
-        quantiser: the nearest of a codebook of moving averages (moving), of a learned one, or of a learned map of fixed
-            vectors (simvq); a sum of several (residual); rounded numbers (fsq); signs (lfq), on the sphere (spherical).
-        dimension: of a vector, D, which divides the network's latents K; None for 8, or for K where 8 does not.
-        size: vectors in a codebook, S.
-        commitment: weight of the cost that holds codes near their vectors, eq. (3); None for 0.25, of signs 0.01.
-        gradient: straight through the codebook, or turned by the rotation that takes a code to its vector.
-        decay: of the moving averages, in one step.
-        least: mean count in a batch below which a vector of a moving codebook is dead, and is drawn anew.
-        depth: codebooks of a residual quantiser, each a symbol of a vector.
-        drop: part of the steps that use the first of these codebooks alone.
-        levels: of each of the D numbers of a vector, 3 or more.
-        entropy: weight of the entropies of signs, H(c | h) - H(c), which make codes sure and in even use.
-        sharpness: of p(c | h), which grows as exp(2 sharpness h.c).
+        quantiser: nearest vector of a codebook: moving averages (moving), learned, or a learned map of fixed vectors
+            (simvq); a sum of several (residual); rounded numbers (fsq); signs (lfq), on the sphere (spherical).
+        dimension: size of a vector, D, which divides the network's latents K; None for 8, or K if 8 does not divide it.
+        size: number of vectors in a codebook, S.
+        commitment: weight of the distance of codes from their vectors, eq. (3); None: 0.25, or 0.01 for signs.
+        gradient: straight (straight through) or rotation (by the rotation that takes a code to its vector).
+        decay: decay of the moving averages in one step.
+        least: a vector of a moving codebook with a smaller mean count in a batch is dead, and is drawn anew.
+        depth: number of codebooks of residual; each gives a vector one symbol.
+        drop: residual: fraction of the steps that use only the first codebooks, a random number of them.
+        levels: fsq: number of levels of each of the D numbers of a vector, at least 3.
+        entropy: signs: weight of H(c | h) - H(c), which makes codes confident and evenly used.
+        sharpness: signs: sharpness of p(c | h), which is proportional to exp(2 sharpness h.c).
         likelihood: a name, or a `Likelihood`.
     """
     p = likelihoods.likelihood(likelihood, code_only(net))
