@@ -22,11 +22,11 @@ from ..data.stream import Stream
 from ..evaluation import Better
 from .provenance import checksum
 
-EXAMPLES = 2**20  # in traced data: enough for the clusters or pseudo-inputs that members draw from them
+EXAMPLES = 2**20  # in traced data: enough for members that draw clusters or pseudo-inputs from the data
 
 
 def check_length(epochs: int, batch_size: int) -> None:
-    """Raises ValueError for a run without epochs or examples, and for parts of them."""
+    """Raises ValueError unless both numbers are whole, and at least 1."""
     for name, given in (("epochs", epochs), ("batch_size", batch_size)):
         if not isinstance(given, int | np.integer):
             raise ValueError(f"{name} is {given!r}; it must be a whole number, at least 1")
@@ -90,7 +90,7 @@ def traced(algorithm: Algorithm, data: Batch | Stream, validated: bool = False) 
 
 
 def seen(data: Batch | Stream) -> Batch:
-    """The data that `init` sees; of a stream the shapes of its first shard."""
+    """The data that `init` sees; for a stream, the shapes of its first shard."""
     if not isinstance(data, Stream):
         return data
     like = lambda a: jax.ShapeDtypeStruct((data.size(0), *a.shape[1:]), a.dtype)
@@ -100,8 +100,8 @@ def seen(data: Batch | Stream) -> Batch:
 def functions_of(algorithm: Algorithm, shape: Sequence[int], dtype: Any) -> dict[str, int]:
     """CRC-32 of the traced `encode`, `decode` and `evaluate` of an algorithm, with their constants; compiles nothing.
 
-    They distinguish algorithms whose params and metrics have the same names and shapes. For the same function another
-    release of JAX, and other code, give other numbers.
+    They distinguish algorithms whose params and metrics have the same names and shapes. The numbers of the same
+    function change with the release of JAX and with its code.
     """
     x: Any = jax.ShapeDtypeStruct((EXAMPLES, *shape), dtype)
     data, key = Batch(x, jax.ShapeDtypeStruct((EXAMPLES,), np.int32)), jax.random.key(0)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from ..data.disk import TEMPORARY, flush_folder, is_temporary, strict, write_jso
 from ..errors import RunError, first_line
 from . import devices
 
-VERSION = 2  # of the layout; 1 had one checksum, over the arrays, and no version, in meta/metadata
+VERSION = 2  # of the layout; version 1 had one checksum of all arrays in meta/metadata, and no version number
 CHUNK = 2**20
 # A library's error with one of these words comes from the system, not from the file's content.
 OBSTACLES = [os.strerror(e) for e in (errno.ESTALE, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)]
@@ -50,7 +50,7 @@ def save(folder: Path, number: int, state: Any, about: dict[str, Any], keep: int
     Args:
         folder: of all checkpoints.
         number: the checkpoint's name.
-        state: a pytree of arrays, over all processes.
+        state: a pytree of arrays, which may be spread over all processes.
         about: further facts to keep in meta.json, in JSON's types.
         keep: how many checkpoints to leave.
         token: a text that is the same in all processes and differs between runs.
@@ -96,7 +96,7 @@ def save(folder: Path, number: int, state: Any, about: dict[str, Any], keep: int
 
 
 def remove(place: Path) -> None:
-    """Removes a checkpoint; a half removed one is never read."""
+    """Removes a checkpoint. It is renamed first, so no reader finds a half of it."""
     gone = place.with_name(f"{place.name}-gone".join(TEMPORARY))
     os.replace(place, gone)
     shutil.rmtree(gone, ignore_errors=True)
@@ -126,10 +126,11 @@ def checked(place: Path) -> dict[str, Any]:
 def read(
     folder: Path, number: int, target: Any = None, about: dict[str, Any] | None = None
 ) -> tuple[Any, dict[str, Any]]:
-    """(state, about) of a checkpoint: the state like `target`, which all processes read together, or as nested dicts
-    and lists on a device of this process, which reads alone.
+    """(state, about) of a checkpoint.
 
-    `about` is the result of `checked`; without it the files are checked here.
+    With a `target`, the state has the target's structure, and all processes read it together. Without one, this process
+    reads alone, and the state is nested dicts and lists on one of its devices. `about` is the result of `checked`;
+    without it the files are checked here.
 
     Raises:
         Damaged: a file or an array has changed since it was written.

@@ -40,8 +40,8 @@ class State(NamedTuple):
 def map_seeds(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn` over a leading axis of its arguments, one entry a seed, in one program.
 
-    On CPU one seed after another (`lax.map`: measured faster there, and each seed has the bits that it has
-    alone); on an accelerator all at once (`vmap`).
+    On CPU the seeds run one after another (`lax.map`), which was measured faster there; each seed has the bits that it
+    has alone. On an accelerator all seeds run at once (`vmap`).
     """
     if jax.default_backend() == "cpu":
         return lambda *args: lax.map(lambda one: fn(*one), args)
@@ -56,7 +56,7 @@ def transformed(algorithm: Algorithm, transform: Callable[[Batch, Key], Batch]) 
 
 
 class Plan(NamedTuple):
-    """What the programs of a run are compiled for."""
+    """The choices that the compiled programs of a run depend on; see `loop.train`."""
 
     batch_size: int
     transform: Callable[[Batch, Key], Batch] | None = None
@@ -69,9 +69,10 @@ class Plan(NamedTuple):
 
 
 def functions(algorithm: Algorithm, plan: Plan):
-    """(begin, advance) and the three parts of `advance` for an epoch in shards, of all seeds at once.
+    """(begin, advance, learn_shard, measure_shard, judge_epoch), each a function of all seeds.
 
-    `begin` also takes the given params of each seed if the plan has a `make`.
+    `begin` makes the states of the start; it also takes the given params of each seed if the plan has a `make`.
+    `advance` is an epoch on data in memory. The last three are its parts, for an epoch in shards.
     """
     batch_size, transform, monitor, better, patience, mesh, validated, make = plan
     changed = lambda algorithm: algorithm if transform is None else transformed(algorithm, transform)
@@ -127,7 +128,7 @@ def functions(algorithm: Algorithm, plan: Plan):
         )
 
     def while_active(go: Callable[[State, Key], tuple[State, Any]], state: State, key_seed: Key):
-        """`go`; for a seed that early stopping has ended, its unchanged state and metrics of NaN."""
+        """`go(state, key_seed)`; with a patience, a seed that has ended keeps its state and gives metrics of NaN."""
         if patience is None:
             return go(state, key_seed)
         silent = lambda s: jnp.full(s.shape, jnp.nan if jnp.issubdtype(s.dtype, jnp.floating) else True, s.dtype)
@@ -144,7 +145,7 @@ def functions(algorithm: Algorithm, plan: Plan):
 
         return map_seeds(lambda state, key: while_active(go, state, key))(states, keys)
 
-    # An epoch in shards: the same, in three.
+    # The three parts of `advance`, for an epoch in shards.
 
     def learn_shard(states: State, keys: Key, number: Array, data: Batch):
         go = lambda state, key: learn(state, key, number, data)

@@ -1,11 +1,11 @@
 """Many devices, of one process or of many: a mesh with the axes "seeds" and "data".
 
-Seeds are spread over the first axis, and groups of devices never speak to one another; within a group every batch is
-split over the second, and gradients are summed. The training set, or each shard of a stream, is on every device
-whole, so that a batch is gathered where it is used. The batches and
-the keys are those of one device, so the numbers are too, up to the order of sums.
+Seeds are spread over the groups of devices along the first axis; groups do not communicate. Within a group every batch
+is split over the second axis, and gradients are summed. Every device has the whole training set, or the whole shard of
+a stream, and gathers its batches from it. Batches and keys are those of one device, so the numbers are equal up to the
+order of sums.
 
-Many processes all run the same program on the same mesh. The first one alone prints and writes; all write checkpoints.
+Many processes run the same program on the same mesh. Only the first process prints and writes; all write checkpoints.
 """
 
 import contextlib
@@ -43,8 +43,8 @@ def initialize(coordinator: str | None, processes: int | None = None, process: i
         processes: the number of processes.
         process: the number of this process, from 0.
 
-    Prints the address where it waits on stderr. If the others have not come after `MINUTES`, JAX ends the process by
-    itself, with its own trace and no exception.
+    A line on stderr gives the address where the process waits. If the others have not come after `MINUTES`, JAX ends
+    the process with a trace of its own, without an exception.
 
     Raises:
         ValueError: arguments that do not fit, or "auto" without such a cluster.
@@ -91,15 +91,15 @@ def together() -> bool:
 
 
 def exit_process(status: int, at_once: bool = False) -> NoReturn:
-    """Ends this process because of an error, without waiting for the others, which wait for it.
+    """Ends this process after an error, without waiting for the other processes, which may wait for this one.
 
-    `at_once` does not wait for this process's computations either.
+    With `at_once` a single process does not wait for its own computations either.
     """
     if at_once or together():
         sys.stdout.flush()
         sys.stderr.flush()
         if together() and first():
-            time.sleep(1)  # the others end as soon as it is gone: let them write their messages
+            time.sleep(1)  # the others end as soon as the first process is gone: let them write their messages
         os._exit(status)
     sys.exit(status)
 
@@ -167,10 +167,10 @@ def run_in_first(fn: Callable[[], Any]) -> None:
 
 
 def broadcast(fn: Callable[[], Any]) -> Any:
-    """The value of `fn()` in the first process, in every process, in JSON's types; only the first calls it.
+    """Calls `fn` in the first process alone, and gives its value to every process, in JSON's types.
 
-    Use it for decisions by a shared folder, where one process may see a file a moment before another. For errors see
-    `run_in_first`.
+    Use it for decisions that depend on a shared folder, where one process may see a file a moment before another. For
+    errors see `run_in_first`.
     """
     found: list[Any] = []
     run_in_first(lambda: found.append(fn()))
@@ -212,7 +212,10 @@ def check_agreement(settings: dict[str, Any]) -> None:
 
 
 def mesh(seeds: int = 1, data: int = 1) -> Mesh:
-    """Seeds over so many groups, each group's batches over so many devices. Raises ValueError where there are fewer."""
+    """A mesh of so many groups for `seeds`, each with so many devices for `data`. Raises ValueError if there are fewer.
+
+    Several processes must use all their devices, or ValueError is raised.
+    """
     there = jax.devices()
     if min(seeds, data) < 1 or seeds * data > len(there):
         raise ValueError(f"a mesh of {seeds} x {data} devices was asked for; there are {len(there)}{_more(there)}")
@@ -234,8 +237,8 @@ def _more(there: list[Any]) -> str:
 def of_cores(devices: int | None) -> None:
     """Sets the number of JAX's CPU devices, at most one a core, unless JAX has started or its settings give the number.
 
-    Two devices share their cores' threads, but never wait for one another: where a step is too small to keep all
-    cores busy, seeds spread over them take less time than one after another, and have the same bits.
+    CPU devices share the threads of all cores, but do not wait for one another. If a step is too small to keep all
+    cores busy, seeds spread over devices take less time than one after another, and have the same bits.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     fixed = getattr(jax.config, "jax_num_cpu_devices", -1) > 0 or "xla_force_host_platform_device_count" in flags
@@ -246,16 +249,18 @@ def of_cores(devices: int | None) -> None:
 
 
 def layout(parallel: Parallel, seeds: int, devices: int | None = None) -> Mesh | None:
-    """The mesh of a flag: "data" splits every batch over all devices, "seeds" spreads the seeds over them, "both" the
-    seeds over as many as divide them evenly and batches over the rest; "none" is one device, and no mesh.
+    """The mesh for a value of --parallel; None for "none", which is one device.
+
+    "data" splits every batch over all devices, "seeds" spreads the seeds over them. "both" spreads the seeds over
+    groups of devices and splits batches within a group; the number of groups is gcd(devices, seeds).
 
     Args:
-        parallel: the flag.
+        parallel: the value of --parallel.
         seeds: the number of seeds.
         devices: the number of devices to use; all by default.
 
     Raises:
-        ValueError: another name, devices that are not there, or processes that ask for different ones.
+        ValueError: another value, more devices than there are, or processes with different arguments.
     """
     check_choice("parallel", parallel, get_args(Parallel))
     check_agreement({"parallel": parallel, "seeds": seeds, "devices": devices})  # before one alone raises
@@ -296,12 +301,12 @@ def check(mesh: Mesh | None, seeds: int, batch_size: int) -> None:
 
 
 def batches(mesh: Mesh | None) -> Any:
-    """The layout of a group's batch over its devices: the `sharding` that `core.epoch` takes."""
+    """How a group's batch is split over its devices: the argument `sharding` of `core.epoch`."""
     return None if mesh is None else P("data")  # not of the mesh: inside `spread` there is no axis "seeds"
 
 
 def spread(fn: Callable[..., Any], mesh: Mesh, *of_seeds: bool) -> Callable[..., Any]:
-    """`fn` in every group of devices by itself, on the group's own seeds.
+    """`fn`, run by each group of devices on its own seeds.
 
     `of_seeds` has a bool for each argument: True for a leading axis of seeds, False for an argument that all groups
     share. The results of `fn` have a leading axis of seeds.
@@ -318,7 +323,7 @@ def shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
 
 
 def everywhere(tree: Any, mesh: Mesh | None) -> Any:
-    """Host arrays, the same in all processes, on every device of the mesh; arrays over a mesh stay where they are."""
+    """Puts host arrays, equal in all processes, on every device of the mesh; arrays on several devices stay there."""
     if mesh is None:
         return jax.tree.map(jax.numpy.asarray, tree)
     whole = NamedSharding(mesh, P())
@@ -333,8 +338,9 @@ def everywhere(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def assembled(part: Any, mesh: Mesh | None) -> Any:
-    """One array over all processes of the parts that each has read, in the order of processes: rows [n_i, ...] to
-    [sum n_i, ...] on every device. Leaves are NumPy arrays; processes may have different numbers of rows.
+    """Joins the rows [n_i, ...] that each process i has read, in that order: [sum n_i, ...], on every device.
+
+    Leaves are NumPy arrays; processes may have different numbers of rows.
     """
     if mesh is None or jax.process_count() == 1:
         return everywhere(part, mesh)
@@ -362,7 +368,7 @@ def _take(mesh: Mesh) -> Callable[[jax.Array, np.ndarray], jax.Array]:
 
 
 def host(tree: Any) -> Any:
-    """Arrays as NumPy ones, whole, in every process; all processes must call it."""
+    """The whole arrays as NumPy arrays, in every process. All processes must call it."""
 
     def get(a: Any) -> np.ndarray:
         if not isinstance(a, jax.Array) or a.is_fully_addressable or a.is_fully_replicated:

@@ -21,7 +21,7 @@ class Ran(NamedTuple):
 
     params: Params
     history: Metrics  # each training metric [S, epochs]
-    metrics: Metrics  # each metric of the test set [S], the cross-entropy for values in [0, 1] alone; {} without one
+    metrics: Metrics  # of the test set, each [S], cross_entropy only if all values lie in [0, 1]; {} without a test set
 
 
 def run(
@@ -35,8 +35,8 @@ def run(
 ) -> Ran:
     """Trains every seed of an algorithm, and measures it on a test set.
 
-    A second call with the same algorithm, epochs, batch size and shapes compiles nothing. `training.train` has the same
-    keys, and a folder, checkpoints and early stopping as well.
+    A second call with the same algorithm, epochs, batch size and shapes compiles nothing. `training.train` uses the
+    same keys, and has a folder, checkpoints and early stopping as well.
 
     Args:
         algorithm: the algorithm on its network.
@@ -46,8 +46,9 @@ def run(
         batch_size: examples in a step.
         seeds: the number of runs, with the seeds 0 to seeds - 1; or the seeds themselves.
 
-    Raises ValueError for no epochs, no examples in a step, NaN and infinite values, and invalid seeds (see
-    `check_seeds`), and TypeError for data that are no `Batch`.
+    Raises ValueError for no epochs, no examples in a step, NaN and infinite values, values outside the range of the
+    algorithm's likelihood, and invalid seeds (see `check_seeds`). Raises TypeError for an algorithm that is no
+    `Algorithm`, and for data that are no `Batch`.
     """
     if not hasattr(algorithm, "rule"):
         given = type(algorithm).__name__

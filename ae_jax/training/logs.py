@@ -21,9 +21,9 @@ from . import devices
 from .run_folder import Folder, append
 
 LogName = Literal["csv", "tensorboard"]
-TIMES = 20  # a run logs pictures and histograms at so many epochs, at the first and at the last
+TIMES = 20  # a run logs pictures and histograms after about so many epochs, the first and the last included
 SHOWN = 16  # examples of a picture, and units with a histogram of their own
-CODED = 1000  # examples, at most, whose codes are counted
+CODED = 1000  # examples, at most, whose codes the histograms count
 
 
 class Examples(NamedTuple):
@@ -97,9 +97,9 @@ class Hooks(NamedTuple):
 def opened(
     kinds: Sequence[LogName], folder: Folder, seeds: Sequence[int], epochs: int, examples: Examples
 ) -> Iterator[Hooks]:
-    """The logs of a run in its folder, until the block ends. Rows of earlier calls in log.jsonl are written as well.
+    """Gives the hooks that write the logs of a run in its folder, and closes the logs when the block ends.
 
-    Raises RunError where a library is missing.
+    The rows that log.jsonl has from earlier calls are written, too. Raises RunError if a library is missing.
     """
     check_kinds(kinds)
     with contextlib.ExitStack() as stack:
@@ -122,7 +122,7 @@ def opened(
 
 
 def _table(folder: Folder, seeds: Sequence[int]) -> Callable[[dict[str, Any]], None]:
-    """Writes log.csv: whole at the first row, and then a line for each seed."""
+    """A hook that writes log.csv: the whole file at its first row, then a line for each seed and row."""
     names: list[str] = []
 
     def on_epoch(row: dict[str, Any]) -> None:
@@ -139,7 +139,7 @@ def _table(folder: Folder, seeds: Sequence[int]) -> Callable[[dict[str, Any]], N
 def _events(
     folder: Folder, seeds: Sequence[int], epochs: int, examples: Examples, stack: contextlib.ExitStack
 ) -> tuple[Callable[[dict[str, Any]], None], Callable[[int, Params], None]]:
-    """Writes event files of TensorBoard in a folder for each seed. Pictures and histograms are of the first seed."""
+    """Hooks that write TensorBoard's event files, a folder a seed; pictures and histograms are of the first seed."""
     from tensorboardX import SummaryWriter
 
     algorithm, x = examples.algorithm, np.asarray(examples.x)
@@ -151,7 +151,7 @@ def _events(
     writers: list[Any] = []
 
     def begin(e: int) -> None:
-        """Opens the files. TensorBoard drops what an earlier call wrote of epoch e and later ones."""
+        """Opens the files. TensorBoard drops the entries of an earlier call from epoch e on."""
         if writers:
             return
         places = [folder.path / EVENTS / f"seed-{seed}" for seed in seeds]
@@ -196,7 +196,7 @@ def _events(
 
 
 def side_by_side(x: np.ndarray) -> np.ndarray:
-    """Images [N, H, W, C] in a row, small ones enlarged pixel by pixel, s times: uint8 [s H, s N W, C]."""
+    """Images [N, H, W, C] in a row, small ones with s x s pixels for each pixel: uint8 [s H, s N W, C]."""
     row = np.round(255 * np.clip(np.nan_to_num(np.concatenate(list(x), axis=1)), 0, 1)).astype(np.uint8)
     scale = max(1, 64 // len(row))
     return row.repeat(scale, 0).repeat(scale, 1)

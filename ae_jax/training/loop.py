@@ -1,10 +1,10 @@
-"""The loop over epochs: one compiled program an epoch, everything else on the host.
+"""The loop over epochs: each epoch is one compiled program, and the host does the rest.
 
-An epoch of every seed is one program: the dataset is an argument, the state is donated. For a stream a program is one
-pass over a shard, see `shards`; pass number p has the key of epoch p, so a set in one shard gives the bits of a set in
-memory. After an epoch the host looks at a clock, a signal and a few numbers, writes a row to `log.jsonl` and, when due,
-a checkpoint. Since keys are addresses (see `core`), a checkpoint holds no randomness: a run that was killed at any
-moment and started again ends with the bits of an uninterrupted one.
+The program runs an epoch of every seed: the dataset is its argument, and the state is donated. For a stream the program
+runs one pass over a shard, see `shards`. Pass number p has the key of epoch p, so a stream of one shard gives the bits
+of a set in memory. After each epoch the host checks the clock, signals and failures, writes a row to `log.jsonl` and,
+when due, a checkpoint. Keys are addresses (see `core`), so a checkpoint holds no randomness: a run that was killed at
+any moment and started again ends with the bits of an uninterrupted run.
 """
 
 import contextlib
@@ -42,13 +42,13 @@ from .signals import Interrupted, interruptible
 if TYPE_CHECKING:
     from .origins import Start
 
-LONG = 10  # seconds; the state after a longer start is saved
+LONG = 10  # seconds; after a start that takes longer, the state is saved
 
 
 class Trained(NamedTuple):
     """The result of `train`; leaves of params have a leading axis of seeds."""
 
-    params: Params  # of the last epoch, or of the best one with a validation set
+    params: Params  # of the last epoch; with a validation set, of each seed's best epoch
     seeds: tuple[int, ...]
     history: list[dict[str, Any]]  # the rows of log.jsonl
     best_epoch: list[int]
@@ -69,7 +69,7 @@ class Trained(NamedTuple):
 
 
 def _computed(tree: Any) -> Any:
-    """The arrays, once they are computed. Handlers of signals run meanwhile, which `jax.block_until_ready` delays."""
+    """Waits until the arrays are computed. Signal handlers run meanwhile; `jax.block_until_ready` would delay them."""
     ready = lambda leaf: not hasattr(leaf, "is_ready") or leaf.is_ready()
     while not all(map(ready, jax.tree.leaves(tree))):
         time.sleep(0.002)
@@ -105,9 +105,9 @@ def train(
 
     Args:
         algorithm: the algorithm on its network.
-        data: the training set, or a stream of shards of it. With a stream `init` sees the first shard, and statistics
+        data: the training set, or a stream of its shards. With a stream `init` sees the first shard, and statistics
             (`Algorithm.before`) are measured on each shard before the sweep over it. All seeds get the same shards,
-            each in its own order. Each of many processes reads its own part of every shard.
+            and each seed has its own order within a shard. Each of several processes reads its own part of a shard.
         epochs: passes over the data.
         batch_size: examples in a step.
         seeds: one independent run each; a seed has the same result alone and among others.
@@ -120,23 +120,25 @@ def train(
         patience: stop a seed after so many epochs without a better `monitor`.
         folder: an opened `Folder` for the log and checkpoints; the run resumes from its last checkpoint. A start that
             takes long, such as one with pretraining, is saved as epoch 0, so that it is not repeated.
-        every_epochs: checkpoint after so many epochs,
-        every_minutes: or after so many minutes, whichever comes first; and always at the end.
+        every_epochs: a checkpoint is due after so many epochs, and always at the end.
+        every_minutes: a checkpoint is also due after so many minutes.
         progress: show a bar (on a terminal only).
         start: params of another run to begin with, see `origins`; for one network, `networks.trained` is simpler.
         mesh: devices to spread seeds and batches over, see `devices.mesh`; by default one device.
-        on_epoch: gets a copy of each new row of the log, after it is written: see `logs.scalars`. Of many processes the
-            first one calls it. A resumed run gives the epochs after its last checkpoint. An error in it ends the run.
-        on_params: gets the number of each epoch and the params of all seeds after it, whose arrays the next epoch
-            overwrites.
-        programs: makes the compiled programs, such as those that runs share, see `sharing`.
+        on_epoch: gets a copy of each new row of the log, after the row is written: see `logs.scalars`. Of several
+            processes the first calls it. A resumed run gives the epochs after its last checkpoint. An error in it ends
+            the run.
+        on_params: gets the number of each epoch, and the params of all seeds after it. The next epoch overwrites these
+            arrays. Of several processes the first calls it.
+        programs: makes the compiled programs; `sharing` has one for programs that runs share.
 
-    Returns the params of the last epoch, or with a validation set those of each seed's best one.
+    Returns a `Trained`.
 
     Raises:
         RunError: the loss or the params of every seed stopped being finite, or all checkpoints are damaged.
         Interrupted: SIGINT or SIGTERM came; the state is saved if there is a folder.
         ValueError: arguments that do not fit.
+        TypeError: a `folder` that is no `Folder`, or a hook that is no function.
     """
     check_length(epochs, batch_size)
     if folder is not None and not hasattr(folder, "describe"):
@@ -270,7 +272,7 @@ def train(
             if on_epoch is not None and writes:
                 on_epoch(copy.deepcopy(row))
             last = e == epochs or not devices.host(state.active).any()
-            stop = devices.largest(signals[0] if signals else 0)  # the signal, in whichever process it came
+            stop = devices.largest(signals[0] if signals else 0)  # the signal, if any process received one
             if folder is None:
                 if stop:
                     raise Interrupted(f"Stopped after epoch {e} of {epochs}; nothing is saved.", stop)

@@ -22,7 +22,7 @@ class Start(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Another run, read."""
+    """The params and the record of another run."""
 
     params: Params  # all groups, each leaf with a leading axis of the new run's seeds
     record: dict[str, Any]  # as config.json keeps it
@@ -35,9 +35,11 @@ def read(run: Path | str, seeds: Sequence[int], groups: Sequence[str] = (), seed
         run: the folder of the other run.
         seeds: of the new run.
         groups: the groups of params that the new run takes; () for all that it has.
-        seed: the other run's seed for all new seeds. By default each takes the same seed, or all take the only one.
+        seed: the other run's seed for all new seeds. By default each new seed takes the same seed of the other run; if
+            the other run has one seed only, all take it.
 
-    Raises RunError for a folder without a run or without a finished epoch, and for seeds that the other run lacks.
+    Raises RunError for a folder without a run or without a finished epoch, and for seeds that the other run lacks or
+    whose training failed.
     """
     folder = Folder(run)
     epoch, trained = loop.read(folder)
@@ -60,12 +62,13 @@ def read(run: Path | str, seeds: Sequence[int], groups: Sequence[str] = (), seed
 
 
 def chosen(origin: Origin, own: Params, statistics: Sequence[str] = ()) -> Params:
-    """The groups of another run's params that a run takes, in its dtypes.
+    """The groups of the other run's params that the new run takes, in the new run's dtypes.
 
     Args:
         origin: the other run.
-        own: the shapes of the new run's params, of one seed.
-        statistics: groups that the new run can measure: left out where their shapes differ, unless they are named.
+        own: the shapes and dtypes of the new run's params, of one seed.
+        statistics: groups that the new run can measure. They are left out if their shapes differ, unless the origin
+            names its groups.
 
     Raises RunError for groups that one of the two runs lacks, and for arrays of other shapes.
     """

@@ -1,4 +1,4 @@
-"""Members and networks of one's own, from a Python file outside the package.
+"""Plugins: members and networks from a Python file outside the package.
 
 A member is a function `(net, optimizer, *, ...) -> Algorithm`, a network a function `(shape, latents, *, heads=1, ...)
 -> Autoencoder`; the keyword-only parameters are options on the command line. A plugin offers every such function that
@@ -29,7 +29,7 @@ class Plugin(NamedTuple):
     """A loaded file."""
 
     file: Path
-    checksum: str  # SHA-256 of its content; modules that it imports do not enter
+    checksum: str  # SHA-256 of its content, without the modules that it imports
     members: dict[str, Member | Callable[..., Any]]
     networks: dict[str, Callable[..., Any]]
 
@@ -80,16 +80,16 @@ def load(path: Path | str) -> Plugin:
 
 
 def used(algorithm: str, network: str) -> list[dict[str, Any]]:
-    """The plugins that an algorithm and a network come from, as config.json keeps them."""
+    """The plugins that define an algorithm and a network, by their names, as config.json keeps them."""
     found = [(p, [n for n in (algorithm, network) if n in p.members or n in p.networks]) for p in _loaded.values()]
     return [{"file": str(p.file), "checksum": p.checksum, "names": names} for p, names in found if names]
 
 
 @contextlib.contextmanager
 def named(name: str) -> Iterator[None]:
-    """Errors of a plugin's function of that name, other than ValueError, become ValueErrors that name its file.
+    """Turns an error in the block into a ValueError that names the plugin's file, if a plugin has that name.
 
-    They stay as they are where AE_JAX_TRACEBACK asks for tracebacks, and in functions of the package.
+    A ValueError stays as it is. So do all errors if AE_JAX_TRACEBACK asks for tracebacks.
     """
     try:
         yield
@@ -106,10 +106,10 @@ def named(name: str) -> Iterator[None]:
 
 
 def tell_place(error: Exception) -> None:
-    """Raises a ValueError with the file and line of a plugin in which the error arose, if it arose in one.
+    """If the error arose in a plugin, raises a ValueError with the plugin's file and line.
 
-    A ValueError of the plugin or of the package says what is wrong, and stays as it is; so do errors of the system and
-    of the device.
+    A ValueError that the plugin or the package raised says what is wrong, so nothing is raised for it; nor for errors
+    of the system and of the device.
     """
     if isinstance(error, OSError | MemoryError | RunError | jax.errors.JaxRuntimeError) or tracebacks():
         return
@@ -135,8 +135,8 @@ def _failure(error: Exception) -> str:
 def restore(recorded: Iterable[dict[str, Any]]) -> None:
     """Loads the plugins that a run recorded, see `used`, unless they are loaded.
 
-    A loaded plugin with the recorded names stands in for a file that is missing or changed, with a warning. Raises
-    RunError where there is none.
+    If a file is missing or changed, a loaded plugin with the recorded names takes its place, with a warning. Raises
+    RunError if no loaded plugin has these names.
     """
     for entry in recorded:
         file, names = Path(entry["file"]), entry["names"]
@@ -209,7 +209,7 @@ def _check_options(file: Path, name: str, make: Callable[..., Any]) -> None:
 
 
 def _named(file: Path, offered: Iterable[Any]) -> dict[str, Any]:
-    """The offered functions and members by the function's name."""
+    """The functions and members that a plugin offers, by the function's name."""
     found = {}
     for one in offered:
         make = one.make if isinstance(one, Member) else one

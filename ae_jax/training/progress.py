@@ -9,7 +9,10 @@ import numpy as np
 
 @contextlib.contextmanager
 def progress_bar(epochs: int, done: int, progress: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A bar that a row of the log moves on, from `done` of `epochs`; nothing is shown where stderr is no terminal."""
+    """A bar that starts at `done` of `epochs`; the function it gives moves it on by a row of the log.
+
+    The bar is hidden without `progress`, and where stderr is no terminal.
+    """
     from tqdm import tqdm
 
     with tqdm(total=epochs, initial=done, unit="epoch", disable=None if progress else True, dynamic_ncols=True) as bar:

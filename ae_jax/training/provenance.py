@@ -12,7 +12,7 @@ import numpy as np
 
 
 def checksum(tree: Any) -> int:
-    """CRC-32 of all leaves in order, of their bits."""
+    """CRC-32 of the bits of all leaves, in order."""
     crc = 0
     for leaf in jax.tree.leaves(tree):
         crc = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), crc)
@@ -20,7 +20,7 @@ def checksum(tree: Any) -> int:
 
 
 def circumstances() -> dict[str, Any]:
-    """Versions, device and commit: results depend on these and on the settings."""
+    """Versions, device and commit. Results depend on these and on the settings."""
     from importlib.metadata import version
 
     device = jax.devices()[0]

@@ -1,7 +1,7 @@
 """One step of a run again, alone: its batch, its key and the params after it.
 
 Keys are addresses (see `core`), so the batch and the key of step t of epoch e are functions of the seed. The params
-before it come from the start, or from a checkpoint, by the steps in between.
+before the step are computed from the start or from a checkpoint, by running the steps in between.
 """
 
 import functools
@@ -26,7 +26,7 @@ class Step(NamedTuple):
     """A step of a run, see `step`."""
 
     key: Key
-    batch: Batch  # the examples that it learned from, before `transform`
+    batch: Batch  # the examples of the step, before `transform`
     before: Params
     params: Params  # after it
     memory: Memory  # after it
@@ -51,14 +51,14 @@ def step(
 
     Args:
         algorithm: the algorithm on its network.
-        seed: of the run.
-        epoch: passes over the data before the one of this step.
-        t: steps of that pass before this one.
+        seed: the seed of the run.
+        epoch: the number of the pass over the data, counted from 0.
+        t: the number of the step in that pass, counted from 0.
         data: the training set.
-        batch_size: examples in a step, of the run.
-        transform: (batch, key) -> batch, of the run.
-        since: the state to begin from: (passes done, params, memory) of this seed, or the run's folder, for its last
-            checkpoint up to that epoch; by default the start. The steps from there to this one run again.
+        batch_size: examples in a step of the run.
+        transform: the run's (batch, key) -> batch.
+        since: the state to begin from: (passes done, params, memory) of this seed; or the run's folder, for its last
+            checkpoint up to that epoch; by default the start of the run. The steps from there to this one run again.
 
     Raises ValueError for an epoch or a step that the run does not have, and for another batch size than the folder's;
     RunError for a folder without such a seed, of a stream, or of other data.
@@ -132,7 +132,7 @@ def _stepped(
         params, counted, _ = algorithm.before.update(params, memory[0], data, address(key, 0))
         first, memory, key = (counted,), memory[1], address(key, 1)
     batch, size, _, rest = batches(data, key, batch_size)
-    # A loop of an open number of steps: XLA compiles one step as it does in an epoch.
+    # The number of steps is traced, so XLA keeps a loop, and compiles its step as it does in an epoch.
 
     def update(t: Array, held: Any) -> Any:
         return rule.update(held[0], held[1], batch(t, size), address(key, "step", t))

@@ -28,9 +28,9 @@ from .provenance import checksum, circumstances
 if TYPE_CHECKING:
     from .settings import Settings
 
-SEEN = 35  # seconds until all processes must see a file; network file systems cache a folder's content for 30
-SCHEMA = 2  # of config.json; 1 did not record it
-# results.json has at least these
+SEEN = 35  # seconds after which all processes must see a file; network file systems cache a folder's content for 30 s
+SCHEMA = 2  # of config.json; files of schema 1 do not record their schema
+# results.json has at least these keys
 MEASURED = ("seeds", "metrics", "parameters", "seconds", "examples_per_second", "device")
 
 
@@ -53,13 +53,13 @@ class Folder:
         `ae_jax.load_run` with its algorithm and data.
 
         The folder of a run that failed before its first checkpoint takes other settings. `keep` is the number of
-        checkpoints to leave. `renew` names settings that may differ from those in config.json, and replace them there:
-        "epochs", where learning does not depend on their number; the earlier numbers are kept in config.json under
-        "lengths", and the results of the shorter run as results-EPOCHS.json. If many processes train together, the
-        first one holds the folder for all, and all must see it.
+        checkpoints to leave. `renew` names the settings whose new values replace those in config.json, such as "epochs"
+        if learning does not depend on their number. config.json keeps the earlier numbers under "lengths", and the
+        results of the shorter run are kept as results-EPOCHS.json. If several processes train together, the first one
+        holds the folder for all, and all must see it.
 
-        Raises RunError if another process holds the folder, or if it has other settings or is not a run's; ValueError
-        for a `keep` below 1.
+        Raises RunError if another process holds the folder, if the folder has other settings, or if it is not a run's.
+        Raises ValueError for a `keep` below 1.
         """
         check_keep(keep)
         settings = settings if isinstance(settings, dict) else settings.to_json()
@@ -139,7 +139,7 @@ class Folder:
         return self.begun() or (self.path / "results.json").exists() or bool(self._aside())
 
     def _renew(self, settings: dict[str, Any]) -> None:
-        """Replaces settings in config.json. Results of another number of epochs are set aside first."""
+        """Replaces settings in config.json. Results of another number of epochs are renamed first."""
         content = self.config()
         before, settings = content["settings"], json.loads(json.dumps(settings))
         if all(name in before and before[name] == value for name, value in settings.items()):
@@ -163,8 +163,9 @@ class Folder:
         return sorted(self.path.glob(f"{ASIDE}*"))
 
     def _seen(self, token: str) -> None:
-        """Raises RunError in all processes unless each finds the first one's token in its own folder: all write the
-        checkpoints, and need one folder for them.
+        """Raises RunError in all processes unless each finds the token of the first in its own folder.
+
+        All processes write the checkpoints, so all need one folder.
         """
 
         def sees() -> bool:
@@ -185,7 +186,7 @@ class Folder:
             )
 
     def _changed(self, settings: dict[str, Any], free: Collection[str]) -> str:
-        """The settings, but for the `free` ones, that differ from those in config.json, a line each."""
+        """The settings that differ from those in config.json, a line each; `free` ones may differ."""
         kept = lambda given: devices.flat({name: value for name, value in given.items() if name not in free})
         before, now = kept(self.config()["settings"]), kept(json.loads(json.dumps(settings)))
         differ = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
@@ -225,8 +226,8 @@ class Folder:
     def describe(self, seeds: Sequence[int], facts: Callable[[], dict[str, Any]]) -> None:
         """Adds the seeds and `facts()` to config.json under "run", for settings that lack them.
 
-        They stand apart from the settings, which a resumed run compares with its own. Raises RunError where the folder
-        has checkpoints of other seeds.
+        They are kept apart from the settings, because a resumed run compares the settings with its own. Raises RunError
+        if the folder has checkpoints of other seeds.
         """
         content = self.config()
         if "shape" in content["settings"]:  # as the command line records it
@@ -246,7 +247,7 @@ class Folder:
         return self.read_log()[0]
 
     def read_log(self) -> tuple[list[dict[str, Any]], int]:
-        """(rows, the number of unreadable lines) of log.jsonl; a crash may leave such a line at the end."""
+        """(rows, the number of unreadable lines) of log.jsonl; a crash may leave an unreadable line at the end."""
         rows, unread, path = [], 0, self.path / "log.jsonl"
         for line in path.read_bytes().split(b"\n") if path.exists() else ():
             if not line:
@@ -282,9 +283,10 @@ class Folder:
         return content
 
     def save(self, e: int, state: State, partial: dict[str, Any] | None = None) -> None:
-        """Writes the checkpoint of epoch e, or of the shards after it that `partial` counts; whole or not at all.
+        """Writes a checkpoint, whole or not at all: after epoch e, or within the next epoch if `partial` is given.
 
-        Raises RunError if it cannot be written.
+        `partial` holds the number of shards done in that epoch, and their sums. Raises RunError if the checkpoint
+        cannot be written.
         """
         partial = partial or {}
         number, about = e * self.shards + partial.get("shard", 0), {"epoch": e, "partial": partial}
@@ -294,9 +296,9 @@ class Folder:
     def restore(self, target: State) -> tuple[int, State] | None:
         """(epoch, state) of the newest undamaged checkpoint; None if there is no checkpoint.
 
-        A damaged one is moved aside, with a warning; its epochs run again, to the same bits. Raises RunError if all are
-        damaged. Raises it also for any other obstacle to reading (a full disk, a permission, another structure), and
-        then moves nothing.
+        A damaged checkpoint is moved aside, with a warning; its epochs run again, to the same bits. Raises RunError if
+        all checkpoints are damaged. If something else prevents reading (a full disk, a permission, another structure),
+        RunError is raised and nothing is moved.
         """
         folder = self.path / "checkpoints"
 
@@ -416,7 +418,7 @@ class Folder:
         """
         with self._readable(number) as place:
             about = checkpoints.checked(place) if about is None else about
-            old = "checksum" in about  # schema 1, where one failure ended all
+            old = "checksum" in about  # schema 1, where the failure of one seed ended the run
             wanted = None if target is None else {k: v for k, v in target._asdict().items() if not old or k != "failed"}
             tree, about = checkpoints.read(place.parent, number, wanted, about)
         if old:
@@ -428,7 +430,7 @@ class Folder:
 
 
 def as_written(tree: Any) -> Any:
-    """A tree read as nested dicts, with its `Descent`s restored: a checksum of schema 1 depends on their order."""
+    """A tree that was read as nested dicts, with its `Descent`s: a checksum of schema 1 depends on their order."""
     if isinstance(tree, dict):
         parts = {name: as_written(part) for name, part in tree.items()}
         return Descent(**parts) if parts.keys() == set(Descent._fields) else parts
@@ -449,7 +451,7 @@ def sealed(row: dict[str, Any]) -> str:
 
 
 def intact(content: dict[str, Any]) -> bool:
-    """Whether the content of a JSON file matches its seal, which is removed; older files have none, and match."""
+    """Removes the seal from the content of a JSON file; whether it matched. Older files have no seal, and match."""
     sealed = content.pop("seal", None)
     return sealed is None or sealed == checkpoints.seal(content)
 

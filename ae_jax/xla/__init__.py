@@ -1,1 +1,1 @@
-"""Workarounds for one compiler on one platform."""
+"""Workarounds for the compiler XLA, most of them for CPU."""

@@ -1,4 +1,4 @@
-"""Barriers against fusions by which XLA makes CPU programs slower."""
+"""Barriers against XLA's fusions that slow CPU programs down."""
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +32,10 @@ materialize_gradient.defjvps(lambda tangent, _, rows: lax.optimization_barrier(t
 
 
 def materialize_draws(z: Array) -> Array:
-    """The draws [..., K], unchanged: XLA computes each once, before its B uses.
+    """The draws [..., K], unchanged: XLA computes each draw once, even if it is used B times.
 
-    Without it XLA fuses a draw into its uses, and evaluates the inverse error function of its noise B times. XLA
-    removes optimization barriers before it fuses, but keeps a matrix product, here with the identity.
+    Without it XLA fuses a draw into its uses, and evaluates the inverse error function of its noise B times. The
+    barrier is a matrix product with the identity: XLA removes optimization barriers before it fuses, but keeps this.
     """
     return jnp.matmul(z, jnp.eye(z.shape[-1], dtype=z.dtype), precision="highest")
 

@@ -1,11 +1,12 @@
 """Flags of JAX's compiler on CPU, set before it starts.
 
-No YNNPACK in JAX 0.10: with it some sums are wrong. In 0.10.0 and 0.10.1 they are sums of numbers that were converted
-and reshaped (of ones in an int32 [10, 1000, 33], 94 % of them), in 0.10.2 sums of squared products of matrices
-(jax-ml/jax#39103). tests/test_compiler.py has these sums.
+YNNPACK is off in JAX 0.10, where it computes some sums wrongly. In 0.10.0 and 0.10.1 these are sums of numbers that
+were converted and reshaped: the sum of an int32 [10, 1000, 33] of ones counts only 94 % of them. In 0.10.2 these are
+sums of squared products of matrices (jax-ml/jax#39103). tests/test_compiler.py has these sums.
 
-Vectors of 512 bits where the processor has them without a lower clock (Intel since Cooper Lake, AMD since Zen 4): the
-compiler's own choice is 256. They save 5 to 7 % of the training of most networks here, and give the same bits.
+Vectors have 512 bits on processors that run them without a lower clock (Intel since Cooper Lake, AMD since Zen 4). The
+compiler's own choice is 256 bits. 512 bits save 5 to 7 % of the training time of most networks of ae_jax, and give the
+same bits.
 """
 
 import os
@@ -22,8 +23,8 @@ CPUINFO = Path("/proc/cpuinfo")
 def set_compiler_flags() -> None:
     """Adds the flags that XLA_FLAGS lacks, for the releases of JAX that are known to take them.
 
-    XLA reads its flags once, when JAX first computes. So `ae_jax` calls this when it is imported, and a needed flag
-    that comes too late gives a RuntimeWarning. Releases 0.11 and 0.12 keep YNNPACK: their sums are right.
+    XLA reads its flags once, when JAX first computes. So `ae_jax` calls this function when it is imported, and warns
+    (RuntimeWarning) if that is too late to turn YNNPACK off. Releases 0.11 and 0.12 keep YNNPACK: their sums are right.
     """
     release = metadata.version("jaxlib").split(".")[:2]
     flags = {LIBRARY: ""} if release == ["0", "10"] else {}
@@ -43,7 +44,7 @@ def set_compiler_flags() -> None:
 
 
 def wide_vectors() -> bool:
-    """Whether Linux names this processor's AVX-512 with bfloat16, which came when its vectors no longer slowed it."""
+    """Whether Linux lists avx512_bf16 for this processor: processors with it run 512-bit vectors at full clock."""
     try:
         with CPUINFO.open() as lines:
             return "avx512_bf16" in next((line for line in lines if line.startswith("flags")), "").split()

@@ -20,17 +20,17 @@ PARITY = 0x1BD11BDA  # of the key schedule
 
 
 def normal(key: Key, shape: tuple[int, ...], dtype: Any = float) -> Array:
-    """`jax.random.normal`: N(0, 1), of that shape."""
+    """`jax.random.normal`: draws from N(0, 1), of that shape."""
     return jax.random.normal(unrolled(key), shape, dtype)
 
 
 def uniform(key: Key, shape: tuple[int, ...], dtype: Any = float) -> Array:
-    """`jax.random.uniform`: in [0, 1), of that shape."""
+    """`jax.random.uniform`: draws from [0, 1), of that shape."""
     return jax.random.uniform(unrolled(key), shape, dtype)
 
 
 def bernoulli(key: Key, p: float | Array, shape: tuple[int, ...] | None = None) -> Array:
-    """`jax.random.bernoulli`: True with probability p, of that shape, or of p's."""
+    """`jax.random.bernoulli`: True with probability p, of that shape, or by default of p's shape."""
     return jax.random.bernoulli(unrolled(key), p, shape)
 
 
@@ -46,7 +46,7 @@ def unrolled(key: Key) -> Key:
 
 
 def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
-    """Threefry-2x32 of counters `high`, `low`, uint32 of any one shape, under a key, uint32 [2]."""
+    """Threefry-2x32 of the counters `high` and `low`, both uint32 of one shape, under a key, uint32 [2]."""
     schedule = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(PARITY))
     a, b = high + schedule[0], low + schedule[1]
     for i in range(5):
