@@ -1,5 +1,5 @@
-"""The command line, `python -m ae_jax` or `ae-jax`: its commands, and how their errors end. `flags` has the options of
-training.
+"""The command line, `python -m ae_jax` or `ae-jax`: its commands and their errors. The options of `train` are in
+`flags`.
 """
 
 import functools
@@ -111,7 +111,7 @@ def train(arguments: list[str]) -> None:
 
 
 def algorithm_of(name: str, command: str) -> str:
-    """The algorithm that a command names first. Raises ValueError for another word."""
+    """The present name of an algorithm, given as the first word of a command. Raises ValueError for an unknown one."""
     import difflib
 
     from ..algorithms import ALGORITHMS, FORMER
@@ -207,12 +207,12 @@ def encode(
         source: a folder of images (or, for documents, of text files), one such file, a table, a .npy or .npz file, or
             a data set's name.
         out: .npy file to write, [N, K]; or .npz, which has names and labels of the examples beside the codes; or .csv,
-            a line for each example; with symbols a .symbols file.
+            a line for each example; or .symbols, for --symbols.
         seed: one of the run's seeds; the first by default.
         resize: scale images to the run's size, after its own crop; transparent pixels become white.
         symbols: write the symbols of a discrete code, such as that of vq_vae, in as few bits as they need.
-        part: the part of the data to encode, read and split as in training; by default every example of a folder or an
-            array, and of a data set or a .npz file with parts the test part.
+        part: the part of the data to encode, read and split as in training; by default the test part of a data set or
+            of a .npz file with parts, and every example of a folder or an array.
     """
     from .commands import coding
 
@@ -246,10 +246,10 @@ def sample(
     draws: bool = False,
     sampler: Literal["normal", "gaussian", "gmm", "maf"] | None = None,
 ) -> None:
-    """Draw new examples from a generative model: of each drawn code the mean of x, or with --draws a draw of x.
+    """Draw new examples from a generative model: for each drawn code the mean of x, or with --draws a draw of x.
 
-    With --sampler any member with a decoder is one: codes are drawn from a distribution that is fitted to the codes of
-    the training data once, and kept in WORKDIR/samplers. The report then shows the samplers side by side.
+    With --sampler any member with a decoder generates examples: their codes are drawn from a distribution that is
+    fitted to the codes of the training data. WORKDIR/samplers keeps the fit. The report compares fitted samplers.
 
     Args:
         workdir: folder of the run.
@@ -258,8 +258,8 @@ def sample(
         seed: one of the run's seeds; the first by default.
         key: seed of the draw.
         draws: draw x from p(x | z), with its noise; by default write the mean, E[x | z].
-        sampler: the distribution of codes: normal, N(0, I); gaussian, with their mean and covariance; gmm, a mixture of
-            ten; maf, an autoregressive flow. By default the member's own.
+        sampler: the distribution of codes: normal, N(0, I); gaussian, with the mean and covariance of the codes; gmm, a
+            mixture of ten Gaussians; maf, an autoregressive flow. By default the member's own prior.
     """
     from .commands import coding
 
@@ -280,16 +280,16 @@ def traverse(
 ) -> None:
     """Draw a row for each unit of the code: a test example, decoded with other values of that unit alone.
 
-    Rows are ordered by the use of their unit: by its KL where posteriors and prior are Gaussian, else by the variance
-    of its codes over the test set.
+    The most used unit comes first. The use of a unit is its KL to a prior N(0, I) where posteriors are Gaussian, else
+    the variance of its codes over the test set.
 
     Args:
         workdir: folder of the run.
         out: .png to write; or .npz, with the decoded examples, their codes, the units and their KL or variance.
         units: number of rows, at most.
         steps: number of values of a unit.
-        width: reach on both sides of a unit's mean, in standard deviations of the aggregate posterior, near 1 for a
-            VAE; without a posterior in those of the codes, and within their range.
+        width: range on both sides of a unit's mean, in standard deviations of the aggregate posterior, near 1 for a
+            VAE; without a posterior, in standard deviations of the codes, and within their range.
         example: number of the test example, from 0.
         seed: one of the run's seeds; the first by default.
     """
@@ -311,7 +311,7 @@ def interpolate(
     path: Literal["straight", "spherical"] = "straight",
     seed: int | None = None,
 ) -> None:
-    """Draw the decoded codes between two examples, and below them the mean of the two in pixels.
+    """Draw the decoded codes between two examples, and below them weighted means of the two examples themselves.
 
     Args:
         workdir: folder of the run.
@@ -320,8 +320,8 @@ def interpolate(
         b: the last example.
         out: .png to write; or .npz, with the decoded examples and their codes.
         steps: number of codes, both ends included.
-        path: straight line between the codes; or spherical, the great circle, on which codes keep their length, as
-            draws of N(0, I) nearly do.
+        path: straight, a line between the codes; or spherical, a great circle, which keeps the length of codes. Draws
+            of N(0, I) have nearly equal lengths.
         seed: one of the run's seeds; the first by default.
     """
     from .commands import walking
@@ -356,7 +356,8 @@ def runs(folder: Path = Path("runs"), /) -> None:
 def compare(runs: tuple[Path, ...], /, *, out: Path = Path("comparison")) -> None:
     """Compare runs: settings that differ, metrics with intervals, differences paired by seed, and times.
 
-    Differences are from the first run. The page shows curves over one another and reconstructions of the same examples.
+    Differences are from the first run. The page shows each metric's curves of all runs in one chart, and
+    reconstructions of the same examples.
 
     Args:
         runs: folders of two runs or more, or of a sweep, which stands for its runs.
@@ -375,7 +376,7 @@ def export(workdir: Path, out: Path, /, *, seed: int | None = None, saelens: boo
         workdir: folder of the run.
         out: folder to write to.
         seed: one of the run's seeds; the first by default.
-        saelens: write a dictionary as SAELens reads it instead, cfg.json and sae_weights.safetensors.
+        saelens: write instead the files in which SAELens keeps a dictionary, cfg.json and sae_weights.safetensors.
     """
     from .commands import coding
 
@@ -421,14 +422,14 @@ def search(
 ) -> None:
     """Find the examples of an index that are nearest to a query.
 
-    An index holds the encoder as a program, and searching runs it: search only an index whose maker you would trust
-    with a program. Its checksum shows damage, not the maker.
+    An index holds the encoder as a program, and searching runs it: search only an index whose maker you trust. Its
+    checksum shows damage, but does not show the maker.
 
     Args:
         index: file of the index.
         query: an image or a folder of images, a text file, a few words, a .npy or .npz file.
         k: the number of examples to find.
-        radius: search only the addresses whose bits differ in at most RADIUS places, instead of every code.
+        radius: search only the codes whose bits differ from the query's in at most RADIUS places, instead of all codes.
         metric: distance of codes, euclidean by default; not with radius, which counts bits.
     """
     from .commands import searching
@@ -476,9 +477,9 @@ def score(
     seed: int | None = None,
     key: int = 0,
 ) -> None:
-    """Tell how unusual each example is: a number a row, beside the quantiles of the training set.
+    """Tell how unusual each example is: one score for each, beside the quantiles of the training set's scores.
 
-    Where the source has labels, the ROC AUC of the anomalies is printed beside an isolation forest and PCA.
+    Where the source has labels, the ROC AUC of the anomalies is printed beside those of an isolation forest and PCA.
 
     Args:
         workdir: folder of the run.
@@ -507,15 +508,15 @@ def impute(
     seed: int | None = None,
     key: int = 0,
 ) -> None:
-    """Fill in missing values, NaN in an array or empty cells of a table; the others stay as they are.
+    """Fill in missing values, NaN in an array or empty cells of a table; the other values stay unchanged.
 
     Args:
         workdir: folder of the run.
         source: a table, or a .npy or .npz file.
         out: .npy, .npz or .csv file to write.
-        method: reconstruction, repeated until nothing changes; or posterior, the mean over a chain of draws, the
-            default of members that have one, such as vae and rbm.
-        steps: number of reconstructions, at most; or of steps of the chain, after a tenth as many that are left out.
+        method: reconstruction, repeated until nothing changes; or posterior, the mean over a chain of draws. The
+            default is posterior for members that have one, such as vae and rbm.
+        steps: number of reconstructions, at most; or of steps of the chain, after a tenth as many for burn-in.
         seed: one of the run's seeds; the first by default.
         key: seed of the chain.
     """
@@ -611,7 +612,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def without_plugins(arguments: list[str]) -> list[str]:
-    """The arguments but for --plugin FILE, which is loaded. Raises ValueError where the file is missing or unfit."""
+    """The arguments without --plugin FILE; loads each such file. Raises ValueError where a file is missing or unfit."""
     while True:
         arguments, file = with_value(arguments, "--plugin", "ae-jax --plugin FILE COMMAND ...")
         if file is None:
@@ -634,7 +635,7 @@ def with_value(arguments: list[str], flag: str, usage: str) -> tuple[list[str], 
 
 
 def dispatch(arguments: list[str]) -> None:
-    """Runs one command. Raises what it raises."""
+    """Runs one command, and raises its errors."""
     arguments = without_plugins(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -656,7 +657,7 @@ def dispatch(arguments: list[str]) -> None:
 
 
 def named_positions(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, whose help shows its positional arguments by name, WORKDIR, rather than by type, PATH."""
+    """The command, with a help that shows positional arguments by name, such as WORKDIR, instead of by type, PATH."""
 
     @functools.wraps(command)
     def call(*args: Any, **kwargs: Any) -> None:
@@ -671,7 +672,7 @@ def named_positions(command: Callable[..., None]) -> Callable[..., None]:
         else p
         for name, p in signature.parameters.items()
     ]
-    del call.__wrapped__  # or its annotations would be taken
+    del call.__wrapped__  # else tyro reads the annotations of the wrapped function
     call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
     return call
@@ -701,14 +702,14 @@ def main() -> None:
         dispatch(sys.argv[1:])
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has closed the pipe, as in `ae-jax list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at the exit fails again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails again
         sys.exit(128 + signal.SIGPIPE)
     except signals.Interrupted as stop:
         warn(stop)
         sys.exit(128 + stop.number)
     except KeyboardInterrupt:
         warn("Interrupted.")
-        devices.exit_process(130, at_once=True)  # an exit would wait for the program that computes
+        devices.exit_process(130, at_once=True)  # an ordinary exit would wait for the running computation
     except (RunError, ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
         of_jax = isinstance(error, jax.errors.JaxRuntimeError)
         full = isinstance(error, MemoryError) or (of_jax and "RESOURCE_EXHAUSTED" in str(error))

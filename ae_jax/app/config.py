@@ -1,6 +1,6 @@
 """Settings of a run from a file, JSON or TOML, in the layout of config.json: `ae-jax train --config FILE`.
 
-They become flags of the command line: later flags replace them, and a wrong value is refused like that of any flag.
+The settings become flags of the command line. Flags that the user gives replace them, and both are checked alike.
 """
 
 import difflib
@@ -15,14 +15,14 @@ from ..checks import Needs, annotations_of, defaults_of
 from ..errors import RunError, first_line
 from . import flags
 
-# entries of a run's config.json that are no settings: facts of the data and of the software
+# entries of a run's config.json that are not settings
 FACTS = {"schema", "versions", "device", "commit", "run", "lengths", "seal"}
 GROUPS = ("hyper", "network_options", "data_options", "optimizer")
-LISTED = ("seeds", "restarts", "start_from", "plugins", "shard_size")  # with a form of their own on the command line
+LISTED = ("seeds", "restarts", "start_from", "plugins", "shard_size")  # settings that flags give in another form
 
 
 class Config(NamedTuple):
-    """The content of a file."""
+    """The settings in a file."""
 
     algorithm: str
     flags: list[str]
@@ -32,9 +32,10 @@ class Config(NamedTuple):
 
 
 def read(path: Path, algorithm: str | None = None) -> Config:
-    """The settings in a file; `algorithm` is that of the command line. Loads the plugins that it names.
+    """The settings in a file. Loads the plugins that the file names.
 
-    Raises RunError for a file that cannot be read, and for keys that are unknown or missing.
+    `algorithm` is the algorithm on the command line, if any. Raises RunError for a file that cannot be read, for a file
+    of another algorithm, and for keys that are unknown or missing.
     """
     from ..algorithms import ALGORITHMS, FORMER
     from ..training import plugins, settings
@@ -103,7 +104,7 @@ def _parsed(path: Path) -> dict[str, Any]:
         content = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
     except OSError as error:
         raise RunError(f"the config {path} cannot be read ({error.strerror}): give a JSON or TOML file") from None
-    except ValueError as error:  # of JSON, of TOML, of UTF-8
+    except ValueError as error:  # invalid JSON, TOML or UTF-8
         kind = "TOML" if path.suffix.lower() == ".toml" else "JSON"
         raise RunError(f"the config {path} is not {kind} ({first_line(error)}): mend it, or name it .toml") from None
     if not isinstance(content, dict) or not isinstance(content.get("settings", {}), dict):
@@ -117,14 +118,14 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 
 def _of_data() -> tuple[str, ...]:
-    """The entries of a run's settings that come from its data."""
+    """The entries of a run's settings that the run recorded of its data and algorithm."""
     from .commands.runs import RECORDED
 
     return RECORDED
 
 
 def _options(algorithm: str) -> dict[str, dict[str, str]]:
-    """The option of the command line of each key, by the group of settings; "" are the settings themselves."""
+    """For each table of settings in the file: key -> option of the command line. "" holds the keys outside tables."""
     from .. import data
     from ..networks import NETWORKS
     from ..training import settings
@@ -141,7 +142,7 @@ def _options(algorithm: str) -> dict[str, dict[str, str]]:
 
 
 def _effective(algorithm: str, group: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, without options at their default that have no effect beside some others: flags refuse these."""
+    """The options without defaults of options that depend on others (`Needs`): as flags they could be refused."""
     from ..algorithms import ALGORITHMS
     from ..training import settings
 
@@ -155,7 +156,7 @@ def _effective(algorithm: str, group: str, options: Mapping[str, Any]) -> dict[s
 
 
 def _known(path: Path, where: str, given: Any, known: Any) -> None:
-    """Raises RunError for a key that is not known, with the nearest one."""
+    """Raises RunError for an unknown key, and suggests the nearest known key."""
     for name in sorted(set(given) - set(known)):
         raise RunError(f"{path} has {where}{name}, which is no setting{_near(name, known, where)}")
 

@@ -6,20 +6,20 @@ from pathlib import Path
 from ..errors import RunError
 
 LOADER, README, SIGNATURE = "load.py", "README.md", "signature.json"
-NAMES = {"encoder": "encode", "decoder": "decode"}  # of a program, and of its function in the loader
+NAMES = {"encoder": "encode", "decoder": "decode"}  # program -> its function in the loader
 
-Shapes = Mapping[str, tuple[Sequence[int], Sequence[int]]]  # of one example in and out, of each program
+Shapes = Mapping[str, tuple[Sequence[int], Sequence[int]]]  # program -> the shapes of one example in and out
 
 
 def check_own(folder: Path) -> None:
-    """Raises RunError where a README.md or load.py of another maker would be written over."""
+    """Raises RunError where the folder has a README.md or load.py that ae_jax did not write."""
     there = [name for name in (README, LOADER) if (folder / name).exists()]
     if there and not (folder / SIGNATURE).exists():
         raise RunError(f"{folder} has a {there[0]} that no export wrote: name another folder")
 
 
 def loader(programs: Sequence[str]) -> str:
-    """A module of ten lines that gives the programs in its folder as functions. It needs jax and flatbuffers."""
+    """The source of a short module that loads the programs in its folder as functions. It needs jax and flatbuffers."""
     what = " and ".join(f"`{NAMES[name]}`" for name in programs)
     lines = [
         f'"""{what}: functions of float32 arrays, for any number of examples. See README.md."""',
@@ -36,9 +36,9 @@ def loader(programs: Sequence[str]) -> str:
 
 
 def readme(programs: Shapes, run: str, jax: str, values: str) -> str:
-    """The README of an export: what its programs take and give, how they are called, where they run.
+    """The README of an export: the inputs and outputs of its programs, an example call, and the platforms.
 
-    `run` says in a few words what was trained, `values` in which units examples are, `jax` is the version of JAX.
+    `run` describes the run in a few words, `values` gives the units of examples, `jax` is the version of JAX.
     """
     shown = lambda shape: f"[b, {', '.join(map(str, shape))}]"
     rows = [

@@ -1,4 +1,4 @@
-"""The user's files: inputs that commands read, places where they may write, and writing whole or not at all."""
+"""The user's files: reads inputs of commands, checks where commands may write, and writes files whole or not at all."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ def check_shape(x: Any, shape: tuple[int, ...]) -> None:
         hint = ""
         if len(shape) == 3 and theirs == (shape[2], *shape[:2]):
             hint = ": move their channels to the end, numpy.moveaxis(x, 1, -1)"
-        elif np.prod(theirs) == np.prod(shape) and 1 in (len(theirs), len(shape)):  # else a reshape scrambles them
+        elif np.prod(theirs) == np.prod(shape) and 1 in (len(theirs), len(shape)):  # a reshape would scramble others
             hint = f": reshape them to {(len(x), *shape)}"
         raise RunError(f"the examples have the shape {theirs}; this run was trained on {shape}{hint}")
 
@@ -50,10 +50,10 @@ def read_examples(
         vocabulary: the words that x counts, if examples are documents.
         resize: scale images to the shape, after the crop of the options; always so if the run's own images were
             cropped or scaled.
-        options: those of the run's own data. A data set is read with the options that it has, arrays with `scale` and
+        options: of the run's own data. A data set is read with those options that it takes, arrays with `scale` and
             `range`.
-        standard: the run's units of learning. It is not applied, but if it was fitted to values outside [0, 1], only
-            arrays are read.
+        standard: the run's units of learning, which are not applied here. If they were fitted to values outside
+            [0, 1], only arrays and tables are read.
 
     Raises:
         RunError, DataError: the source does not exist, is broken, or has examples of another shape.
@@ -84,14 +84,13 @@ def read_examples(
         files = data.npy_files(path) if path.is_dir() else [path]
         of_table = partial(read_rows, columns=options.get("columns", ()), label=options.get("label"))
         read = of_table if data.is_table(path) else read_array
-        arrays = [a[None] if a.shape == tuple(shape) else a for a in map(read, files)]  # one example alone
+        arrays = [a[None] if a.shape == tuple(shape) else a for a in map(read, files)]  # a single example
         names = [f"{file.name}[{i}]" for file, array in zip(files, arrays, strict=True) for i in range(len(array))]
         if len({array.shape[1:] for array in arrays}) > 1:
             raise RunError(f"the .npy files in {path} hold examples of different shapes")
         x = np.concatenate(arrays)
-        check_shape(
-            x[..., None] if x.ndim == 3 else x, shape
-        )  # before the values: codes given by mistake lie outside [0, 1]
+        # check shapes before values: codes given by mistake lie outside [0, 1]
+        check_shape(x[..., None] if x.ndim == 3 else x, shape)
         unit = options.get("range", "unit") == "unit"
         if unit and x.dtype.kind == "f" and x.size and np.isfinite(x).all() and not (x.min() >= 0 and x.max() <= 1):
             raise RunError(
@@ -129,7 +128,7 @@ def read_examples(
         x, names = data.pixels_to_floats(images), named(files, path)
     elif not name and not (vocabulary and len(source.split()) > 1) and (path.suffix or len(path.parts) > 1):
         raise RunError(f"there is no file or folder {source}")
-    elif vocabulary and not name:  # words are a document themselves
+    elif vocabulary and not name:  # the source is some words: one document
         x, names = table([source], vocabulary), [source]
     else:
         loaded = data.load(source, **data.options_for(source, options))
@@ -163,14 +162,14 @@ def named(files: Sequence[Path], root: Path) -> list[str]:
 
 
 def cell(name: Any) -> str:
-    """A name as a field of a tab-separated table: one line, not blank, without quotes, which some readers parse."""
+    """A name as a field of a tab-separated table: one line, not blank, and without quotes, which some readers parse."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", str(name)).replace('"', "'").strip() or "(no name)"
 
 
 def read_rows(path: Path, columns: Sequence[str] = (), label: str | None = None) -> np.ndarray:
     """The numbers of a table's columns, by default all of them but the label: [N, D].
 
-    Raises DataError for a column that is not there or not of numbers, and for a missing value.
+    Raises DataError for a column that is missing or does not hold numbers, and for a missing value.
     """
     table, x, names = data.tables.examples(path, columns, label)
     data.tables.check_complete(table, x, names, "fill them in by ae-jax impute, or leave these rows out")
@@ -179,15 +178,15 @@ def read_rows(path: Path, columns: Sequence[str] = (), label: str | None = None)
 
 def array_name(arrays: Mapping[str, np.ndarray]) -> str | None:
     """The name of the array of examples or codes among those of a file; None if there is none."""
-    # of a named set, too, the test part is read; without one all examples are in the training part
+    # the test part comes first, as for a named data set; without a test part all examples are in the training part
     known = ("x", "codes", *PARTS["test"], *PARTS["validation"], *PARTS["train"])
     return next((n for n in known if n in arrays), next(iter(arrays)) if len(arrays) == 1 else None)
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The numbers of a .npy file, or of a .npz: "x", "codes", its test part, the only array or its training part.
+    """The numbers of a .npy file, or of one array of a .npz file, see `array_name`.
 
-    Raises RunError otherwise.
+    Raises RunError for a file without such an array.
     """
     if not path.is_file() or suffix(path) not in (".npy", ".npz"):
         raise RunError(f"{path} is not a .npy or .npz file" + ("" if path.exists() else ": it does not exist"))
@@ -219,8 +218,8 @@ def check_codes(codes: np.ndarray, latents: int, source: str) -> np.ndarray:
 def check_output(out: Path, *sources: str | Path) -> None:
     """Raises RunError, before any work is done, for a file that cannot or must not be written.
 
-    A command must not write over its input (one of `sources` or a file in their folders, by any path or link), nor over
-    a file of a run, nor add a file to the data in a folder.
+    A command must not overwrite its input (one of `sources` or a file in their folders, by any path or link), must not
+    overwrite a file of a run, and must not add a file to a folder of data.
     """
     check_place(out)
     if kept := kept_by_run(out):
@@ -229,7 +228,7 @@ def check_output(out: Path, *sources: str | Path) -> None:
 
 
 def _check_sources(out: Path, *sources: str | Path) -> None:
-    """Raises RunError for an output that is, or would be, a file of the sources, and for a source without a name."""
+    """Raises RunError for an output that is, or would become, a file of the sources, and for an empty source name."""
     if any(source == "" for source in sources):
         raise RunError('the name of the input is empty (""): give the name of a data set, or a path')
     for named, path in ((source, path) for source in sources for path in data.paths_of(source)):
@@ -271,7 +270,7 @@ def check_place(path: Path) -> None:
         os.stat(path)
     except FileNotFoundError:
         pass
-    except OSError as error:  # a file in place of a folder, a circle of links, a name that is too long
+    except OSError as error:  # a file in place of a folder, a cycle of links, a name that is too long
         raise RunError(f"{path} cannot be written ({error.strerror}); choose another name") from None
     folder = path.resolve().parent
     if path.is_dir():
@@ -296,7 +295,7 @@ def save_array(path: Path, array: np.ndarray, name: str) -> None:
 def read_codes(path: Path, latents: int) -> np.ndarray:
     """The codes in a .npy or .npz file, see `read_array`, or in the columns z0, z1, ... of a table: [N, K].
 
-    Raises RunError or DataError for a file without them.
+    Raises RunError or DataError for a file without codes.
     """
     if not data.is_table(path):
         return read_array(path)
@@ -315,13 +314,13 @@ def save_table(out: Path, columns: Mapping[str, Sequence[Any]]) -> None:
 
 
 def check_rows(path: Path, columns: Sequence[str]) -> None:
-    """Raises RunError for a .csv of examples of a run that did not learn from the `columns` of a table."""
+    """Raises RunError for a .csv output of a run without `columns`, which did not learn from a table."""
     if suffix(path) == ".csv" and not columns:
         raise RunError(f"{path} is for rows of a table, and this run learned from no table: write to .npy or .npz")
 
 
 def save_examples(path: Path, x: np.ndarray, columns: Sequence[str] = ()) -> None:
-    """Examples as an array, rows of a table with these columns as a .csv, or images as one .png grid."""
+    """Writes examples by the suffix of `path`: an array, a .csv table with these columns, or a .png grid of images."""
     if suffix(path) == ".csv":
         return save_table(path, {name: [f"{v:.7g}" for v in of] for name, of in zip(columns, x.T, strict=True)})
     if suffix(path) != ".png":
@@ -332,7 +331,7 @@ def save_examples(path: Path, x: np.ndarray, columns: Sequence[str] = ()) -> Non
 
 
 def image_bytes(pixels: np.ndarray, kind: str = "PNG") -> bytes:
-    """A file of an image, uint8 [H, W, 1 or 3], as Pillow writes it."""
+    """The bytes of an image file by Pillow, from pixels uint8 [H, W, 1 or 3]."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -341,9 +340,9 @@ def image_bytes(pixels: np.ndarray, kind: str = "PNG") -> bytes:
 
 
 def tile(x: np.ndarray, gap: int = 1) -> np.ndarray:
-    """Images [N, H, W, C] in [0, 1] side by side, as near a square as N allows: uint8 [rows, columns, 3].
+    """Images [N, H, W, C] in [0, 1] in a nearly square grid: uint8 [height, width, 3].
 
-    Small images are enlarged, pixel by pixel, until the grid is some 500 pixels wide.
+    Small images are enlarged by a whole factor, so that the grid is at most 500 pixels wide.
     """
     n, height, width, channels = x.shape
     columns = int(np.ceil(n**0.5))
@@ -359,9 +358,9 @@ def tile(x: np.ndarray, gap: int = 1) -> np.ndarray:
 def places_for(files: Sequence[Path], source: Path, out: Path, *learned: str | Path) -> list[Path]:
     """The output files for the images of a source: `out` for one image, and .png files in the folder `out` otherwise.
 
-    If two names would be equal, as of a.jpg and a.png, all but the .png keep their suffix: a.jpg.png. Raises RunError
-    for files that cannot be written, for those that are among the images, and for those that would be among the data
-    `learned`.
+    If two output names would be equal, as for a.jpg and a.png, the .png keeps its name and the other becomes a.jpg.png.
+    Raises RunError for an output that cannot be written, that is one of the images, or that would become a file of the
+    training data `learned`.
     """
     if source.is_dir() and out.suffix and not out.is_dir():
         raise RunError(f"{source} is a folder and {out} looks like a file; name a folder to write to")
@@ -390,9 +389,9 @@ def places_for(files: Sequence[Path], source: Path, out: Path, *learned: str | P
 
 
 def sprite(x: np.ndarray, largest: int = 8192) -> np.ndarray:
-    """Images [N, H, W, C] row by row in a square grid without gaps: uint8 [rows, columns, 3].
+    """Images [N, H, W, C] row by row in a square grid without gaps: uint8 [height, width, 3].
 
-    Raises RunError for a grid of more than 8192 pixels a side, the projector's limit.
+    Raises RunError for a side of more than `largest` pixels; 8192 is the limit of the Embedding Projector.
     """
     n, height, width, channels = x.shape
     side = int(np.ceil(n**0.5))
@@ -406,8 +405,8 @@ def sprite(x: np.ndarray, largest: int = 8192) -> np.ndarray:
 
 def data_options(content: dict[str, Any]) -> dict[str, Any]:
     """The options for reading a run's data and its later inputs, out of the settings in its config.json."""
-    scale = content.get("scale")  # the set's own, where the user gave none
-    cut = {"patch": defaults_of(data.photos)["patch"]} if content.get("data") == "photos" else {}  # unless given
+    scale = content.get("scale")  # may be the data set's own
+    cut = {"patch": defaults_of(data.photos)["patch"]} if content.get("data") == "photos" else {}  # the default
     return cut | content["data_options"] | ({} if scale is None else {"scale": scale})
 
 

@@ -24,7 +24,7 @@ Option = tuple[Any, Any, str]  # type, default, help
 class RunOptions:
     """Folder, seeds, checkpoints and devices."""
 
-    # No settings of a run: its numbers do not depend on them, or they give a setting in another form (seeds, stream).
+    # These are not settings: a run's results do not depend on them, or they give a setting in another form (seeds).
     workdir: Path | None = None
     """Folder of the run; by default a folder under runs/, named by the settings. The same command resumes the run."""
     restart_schedule: bool = False
@@ -69,7 +69,7 @@ class RunOptions:
 
 
 def plain(annotation: Any) -> Any:
-    """The annotation without parts that a command line cannot give: functions in a union, and ranges."""
+    """The annotation without the parts that the command line has no form for: ranges, and functions in a union."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) not in (Union, types.UnionType):
@@ -89,12 +89,14 @@ def options_of(make: Callable[..., Any]) -> dict[str, Option]:
         for name, p in inspect.signature(make).parameters.items()
         if p.kind is inspect.Parameter.KEYWORD_ONLY
         and name not in ("heads", "outputs", "examples")
-        and plain(annotations[name]) is not type(None)  # a value of Python alone
+        and plain(annotations[name]) is not type(None)  # no value has a form on the command line
     }
 
 
 def merged(makers: dict[str, Callable[..., Any]]) -> dict[str, Option]:
-    """The options of several makers as one set, each None unless given, since their defaults may differ."""
+    """The options of several makers as one set. Each default is None, since the makers' defaults may differ; the help
+    lists the makers' defaults.
+    """
     kinds: dict[str, Any] = {}
     texts: dict[str, list[str]] = {}
     for maker, make in makers.items():
@@ -113,15 +115,16 @@ def shown(value: Any) -> str:
 
 
 def typed(argument: str) -> list[str]:
-    """An argument as tyro takes it: Python's "(1000, 500)" becomes 1000 and 500, and "()" nothing."""
+    """An argument as words for tyro: "(1000, 500)", as Python writes it, becomes 1000 and 500; "()" becomes nothing."""
     inside = re.fullmatch(r"(?:(--[\w-]+)=)?\(((?:[-+.\de]+,\s*)*(?:[-+.\de]+)?)\)", argument.strip())
     return [inside[1]] * bool(inside[1]) + inside[2].replace(",", " ").split() if inside else [argument]
 
 
 def hyperparameters(algorithm: str) -> dict[str, Option]:
-    """The options of an algorithm, as from `options_of`, with its defaults on the command line. A default that depends
-    on the data is None, and its help gives the rule: see `settings.completed`. So is that of an option which has no
-    effect beside some others: see `completed_hyper`.
+    """The options of an algorithm, as from `options_of`, with its defaults on the command line.
+
+    A default that depends on the data is None, and the help gives its rule: see `settings.completed`. The default of an
+    option of `conditional` is None, too: see `completed_hyper`.
     """
     from ..algorithms import ALGORITHMS
     from ..training.settings import default_classes, defaults, likelihood
@@ -150,7 +153,7 @@ def hyperparameters(algorithm: str) -> dict[str, Option]:
 
 
 def conditional(algorithm: str) -> dict[str, Any]:
-    """The defaults of an algorithm's options that have no effect beside some others; but flags, which are on or off."""
+    """The defaults of an algorithm's options that need other options (`Needs`), except yes-or-no options."""
     from ..algorithms import ALGORITHMS
     from ..training.settings import defaults
 
@@ -161,9 +164,9 @@ def conditional(algorithm: str) -> dict[str, Any]:
 
 
 def completed_hyper(algorithm: str, parsed: dict[str, Any]) -> dict[str, Any]:
-    """The hyperparameters as parsed, with the defaults of `conditional` ones that were not given.
+    """The parsed hyperparameters, completed by the defaults of `conditional`.
 
-    Raises ValueError for one that was given and has no effect beside the others.
+    Raises ValueError for a given hyperparameter that has no effect beside the others.
     """
     from ..algorithms import ALGORITHMS
 
@@ -184,8 +187,8 @@ def of_networks(algorithm: str) -> dict[str, Option]:
 
 
 def shared_options(algorithm: str) -> tuple[dict[str, Option], dict[str, str]]:
-    """The settings that all algorithms share, as options with an algorithm's own defaults; and the defaults to show of
-    those that are None unless given.
+    """The settings that all algorithms share, as options with the defaults of one algorithm; and the defaults that the
+    help shows for some options whose default is None.
     """
     from ..algorithms import LONGEST
     from ..networks import NETWORKS
@@ -238,7 +241,7 @@ def network_flag(option: str) -> str:
 
 
 def train_options(algorithm: str) -> Any:
-    """A dataclass of all options of `ae-jax train ALGORITHM`, in groups whose names are not part of the flags."""
+    """A dataclass of all options of `ae-jax train ALGORITHM`, in groups. The flags do not contain the groups' names."""
     from .. import data
 
     def group(title: str, options: dict[str, Option], hint: Callable[[str], str | None]) -> Any:
@@ -278,8 +281,7 @@ def train_options(algorithm: str) -> Any:
 def parse(algorithm: str, arguments: list[str], **texts: Any) -> Any:
     """The options of `ae-jax train ALGORITHM`, in the groups of `train_options`; `texts` go to `tyro.cli`.
 
-    An option of networks is taken without its prefix too, as older versions had it, unless another option has that
-    name.
+    A network option is also accepted without its prefix, as in older versions, unless another option has that name.
     """
     kind: Any = train_options(algorithm)
     parts: list[Any] = [part.type for part in dataclasses.fields(get_args(kind)[0])]
@@ -297,15 +299,15 @@ def parse(algorithm: str, arguments: list[str], **texts: Any) -> Any:
 
 
 def switches(kind: Any) -> Literal["", "flag", "valued"]:
-    """How tyro takes a yes or no of that type: as a pair of flags, or as a flag and its value; "" for other types."""
+    """How tyro takes a yes-or-no option: as two flags ("flag"), or as a flag and its value ("valued"); else ""."""
     bare = plain(kind)
     return "flag" if bare is bool else "valued" if bare == (bool | None) else ""
 
 
 def switched(arguments: list[str], kinds: Mapping[str, str]) -> list[str]:
-    """The arguments with each yes as --x and each no as --no-x, in tyro's form. `kinds` are `switches` by option.
+    """The arguments with each yes-or-no option in tyro's form. `kinds` gives `switches` of each option.
 
-    A value behind the flag, --x True or --no-x False, is taken as well.
+    Users may give --x, --no-x, or a value behind either, such as --x True.
     """
     found, rest = [], list(arguments)
     while rest:
@@ -320,7 +322,7 @@ def switched(arguments: list[str], kinds: Mapping[str, str]) -> list[str]:
         if not equals and rest and rest[0] in ("True", "False", "None"):
             value = rest.pop(0)
         if value == "None" or (equals and value not in ("True", "False")):
-            found.append(argument)  # tyro says what is wrong
+            found.append(argument)  # tyro reports the error
             continue
         yes = (value != "False") != no
         option = name.replace("_", "-")
@@ -401,7 +403,7 @@ def settings_of(algorithm: str, parsed: Any) -> "Settings":
 
 
 def start_of(text: str, seed: int | None) -> dict[str, Any]:
-    """`Settings.start_from` as --from RUN or --from RUN:GROUP,GROUP gives it."""
+    """`Settings.start_from` for --from RUN or --from RUN:GROUP,GROUP, and --from-seed."""
     path, colon, groups = (text, "", "") if Path(text).is_dir() else text.rpartition(":")
     if not colon:
         path = text

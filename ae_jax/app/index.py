@@ -1,10 +1,10 @@
 """An index to search: the codes of many examples and the encoder that made them, in one file.
 
-The encoder is StableHLO (`jax.export`), so searching needs neither the run nor its network's code: this module
-imports JAX and NumPy alone, no algorithm, no network, neither flax nor optax.
+The encoder is StableHLO (`jax.export`), so a search needs neither the run nor its network's code. This module imports
+JAX and NumPy, but no algorithm, no network, and neither flax nor optax.
 
-`encode` runs that program. An index is therefore code: search only your own, or those of a maker you trust. Its
-checksum, SHA-256 of all parts, shows damage and parts of different indexes; it does not show the maker.
+`encode` runs that program. An index is therefore code: search only your own indexes and those of makers that you trust.
+The checksum, SHA-256 of all parts, detects damage and a mixture of two indexes; it does not show the maker.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from ..errors import RunError
 from ..evaluation import retrieval
 
 Metric = Literal["euclidean", "cosine"]
-PARTS = ("encoder", "codes", "names", "about", "sha256")  # of the file
+PARTS = ("encoder", "codes", "names", "about", "sha256")  # the arrays in the file
 
 
 class Index(NamedTuple):
@@ -46,11 +46,11 @@ class Hit(NamedTuple):
 
     place: int  # in the index
     name: str
-    distance: float  # of codes; for a search by Hamming ball the number of differing bits
+    distance: float  # between codes; for a search in a Hamming ball the number of differing bits
 
 
 def checksum(index: Index) -> str:
-    """SHA-256 of all parts and their shapes, which binds codes to their encoder and run."""
+    """SHA-256 of all parts and their shapes; it ties the codes to their encoder and run."""
     about = json.dumps(strict(index.about), sort_keys=True, allow_nan=False)
     names = json.dumps([str(name) for name in index.names])
     total = hashlib.sha256()
@@ -72,7 +72,7 @@ def load(path: Path) -> Index:
     """Reads an index. Raises RunError for any other file, and for damage."""
     if not path.is_file():
         raise RunError(f"there is no index {path}; ae-jax index WORKDIR DATA {path} makes one")
-    if not zipfile.is_zipfile(path):  # NumPy's message would advise to unpickle the file
+    if not zipfile.is_zipfile(path):  # else NumPy's error advises to unpickle the file
         raise RunError(f"{path} is not an index, as it is not a .npz file; ae-jax index makes one")
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -106,7 +106,7 @@ def about(path: Path) -> dict[str, Any] | None:
 
 
 def encode(index: Index, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
-    """Codes by the encoder in the index, which is a program. [N, *shape] -> [N, K].
+    """Codes by the encoder in the index, which this function runs as a program. [N, *shape] -> [N, K].
 
     Raises RunError for examples of another shape, and for an encoder that cannot be read.
     """
@@ -115,7 +115,7 @@ def encode(index: Index, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
     try:
         call = jax.jit(jax_export.deserialize(bytearray(index.encoder)).call)
         call.lower(jax.ShapeDtypeStruct(x.shape, jnp.float32))  # reads the StableHLO inside
-    except Exception as error:  # a broken program raises errors of many kinds: struct.error, ValueError, ...
+    except Exception as error:  # a damaged program raises errors of many kinds: struct.error, ValueError, ...
         raise RunError(
             f"the encoder of this index cannot be read ({type(error).__name__}): it is damaged, or of another version "
             "of JAX; make the index again with ae-jax index"
@@ -125,7 +125,7 @@ def encode(index: Index, x: np.ndarray, batch_size: int = 1000) -> np.ndarray:
 
 
 def search(index: Index, codes: np.ndarray, k: int, metric: Metric = "euclidean") -> list[list[Hit]]:
-    """The k codes nearest to each query's code, by comparison with all. codes [Q, K] -> Q lists."""
+    """The k codes of the index nearest to each query's code, compared with all codes. codes [Q, K] -> Q lists."""
     if not np.isfinite(codes).all():
         raise RunError("the code of a query is NaN or infinite: its values are too large for this encoder")
     base, queries = jnp.asarray(index.codes), jnp.asarray(codes)
@@ -137,8 +137,8 @@ def search(index: Index, codes: np.ndarray, k: int, metric: Metric = "euclidean"
 def search_ball(index: Index, codes: np.ndarray, k: int, radius: int) -> tuple[list[list[Hit]], list[int]]:
     """At most k codes whose bits differ from the query's in at most `radius` places, and the number of all such codes.
 
-    Fewest bits come first, and among equals the smallest Euclidean distance of codes. A unit's bit is 1 above its
-    median over the index. codes [Q, K], K <= 64 -> Q lists, Q counts.
+    Codes are ordered by the number of differing bits, then by Euclidean distance. A unit's bit is 1 above its median
+    over the index. codes [Q, K], K <= 64 -> Q lists, Q counts.
     """
     middle = retrieval.thresholds(index.codes)
     table = retrieval.addresses(index.codes > middle)

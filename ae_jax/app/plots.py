@@ -1,11 +1,11 @@
 """Pictures of autoencoders: functions of host arrays that give matplotlib Figures.
 
-Nothing here touches pyplot, so there is no global state, no backend and no window to close:
+This module does not import pyplot, so there is no global state, no backend and no window to close:
 
     plots.reconstructions(x, x_hat).savefig("reconstructions.png")
 
-Images are [N, H, W], [N, H, W, 1] or [N, H, W, 3]; anything else is a vector and is drawn as a line.
-Pictures of images keep their pixels square and sharp: every pixel is `zoom` x `zoom` dots of the figure.
+Images are [N, H, W], [N, H, W, 1] or [N, H, W, 3]; all other examples are vectors and are drawn as lines.
+Each pixel of an image is `zoom` x `zoom` dots of the figure, so pixels stay square and sharp.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200
-WIDTH = 1000  # dots, about, of a picture of examples
+WIDTH = 1000  # about the width of a picture of examples in dots
 INK, FAINT, GRID = "#333333", "#777777", "#e4e4e4"
-BLUE, ORANGE, GREEN = "#2166ac", "#d6670b", "#1b7837"  # apart in luminance too, for any kind of colour vision
+BLUE, ORANGE, GREEN = "#2166ac", "#d6670b", "#1b7837"  # differ in luminance too, for colour-blind readers
 SMALL, NORMAL = 8.5, 9.5  # points
-MISSING = "\ufffd"  # in place of a character that no font has
+MISSING = "\ufffd"  # replaces a character that no font has
 
-Limits = tuple[float, float]  # the values drawn black and white
+Limits = tuple[float, float]  # the value drawn black and the value drawn white
 
 
 # ------------------------------------------------------------------------------------ statistics of a picture
@@ -67,14 +67,14 @@ class Plane(NamedTuple):
         return (codes - self.centre) @ self.directions.T
 
     def codes(self, coordinates: np.ndarray) -> np.ndarray:
-        """The codes at these places of the plane. [..., 2] -> [..., K]."""
+        """The codes at these coordinates of the plane. [..., 2] -> [..., K]."""
         return self.centre + coordinates @ self.directions
 
 
 def plane(codes: np.ndarray) -> Plane:
-    """The axes themselves for K <= 2; else the two principal directions of the codes, through their mean.
+    """For K <= 2 the axes themselves; else the two principal directions of the codes [N, K], through their mean.
 
-    The sign of a direction is free: its largest entry is made positive.
+    The largest entry of a principal direction is made positive, since its sign is arbitrary.
     """
     size = codes.shape[-1]
     if size <= 2:
@@ -88,7 +88,7 @@ def plane(codes: np.ndarray) -> Plane:
 
 
 def limits(x: np.ndarray) -> Limits:
-    """(0, 1) for data in [0, 1]; else (-m, m), zero in the middle, m the 99.5th percentile of |x|."""
+    """(0, 1) for data in [0, 1]; else (-m, m), with m the 99.5th percentile of |x|."""
     if x.size == 0 or (x.min() >= -1e-3 and x.max() <= 1 + 1e-3):
         return 0.0, 1.0
     top = float(np.percentile(np.abs(x), 99.5)) or 1.0
@@ -96,7 +96,10 @@ def limits(x: np.ndarray) -> Limits:
 
 
 def extremes(errors: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """Indices of the `count` worst (worst first), median and best (best first) examples by error [N]."""
+    """Indices of the `count` examples with the largest errors [N] ("worst"), with median ones, and with the smallest.
+
+    The worst come in falling order of error, the others in rising order.
+    """
     order = np.argsort(errors, kind="stable")
     count = min(count, len(order))
     first = (len(order) - count) // 2
@@ -107,26 +110,27 @@ def extremes(errors: np.ndarray, count: int) -> dict[str, np.ndarray]:
 
 
 def is_image(shape: Sequence[int]) -> bool:
-    """Whether one example of this shape is a picture: [H, W], [H, W, 1] or [H, W, 3], and no signal [T, C] or [T, C, 1]
-    of more than eight times as many steps as channels.
+    """Whether an example of this shape is an image: [H, W], [H, W, 1] or [H, W, 3].
+
+    [T, C] or [T, C, 1] with T > 8 C is a signal, not an image.
     """
     flat = len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3))
     return flat and min(shape) >= 1 and (shape[-1] == 3 or shape[0] <= 8 * shape[1])
 
 
 def as_vectors(x: np.ndarray) -> np.ndarray:
-    """Examples as vectors to draw; signals [N, T, C] or [N, T, C, 1] channel after channel."""
+    """Examples as vectors [N, D] to draw. Signals [N, T, C] or [N, T, C, 1] become one channel after another."""
     signals = x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 1)
     return (x.swapaxes(1, 2) if signals else x).reshape(len(x), -1)
 
 
 def columns(shape: Sequence[int]) -> int:
-    """How many examples of this shape go side by side: 10 small images, fewer big ones, 4 vectors."""
+    """The number of examples of this shape in a row: 10 small images, fewer large ones, or 4 vectors."""
     return int(np.clip(WIDTH // shape[1], 4, 10)) if is_image(shape) else 4
 
 
 class Places(NamedTuple):
-    """Where a mosaic puts its cells, in dots from the top left."""
+    """The positions of the cells of a mosaic, and its size, in dots from the top left."""
 
     rows: np.ndarray  # [R]
     columns: np.ndarray  # [C]
@@ -135,16 +139,19 @@ class Places(NamedTuple):
 
 
 def places(count: tuple[int, int], cell: tuple[int, int], gap: int = 4, every: int = 0, space: int = 0) -> Places:
-    """Cells of that height and width, `gap` dots apart; after `every` rows (0: never), `space` dots more."""
+    """Positions of `count` (rows, columns) cells of that (height, width), `gap` dots apart.
+
+    After every `every` rows (0: never) come `space` more dots.
+    """
     row, column = np.arange(count[0]), np.arange(count[1])
     rows = row * (cell[0] + gap) + (row // every * space if every else 0)
     return Places(rows, column * (cell[1] + gap), int(rows[-1]) + cell[0], int(count[1] * (cell[1] + gap) - gap))
 
 
 def mosaic(cells: np.ndarray, bounds: Limits, zoom: int = 1, **layout: int) -> np.ndarray:
-    """Images [R, C, H, W] or [R, C, H, W, 1 or 3] as one picture in [0, 1]: [height, width, 3], white between.
+    """Images [R, C, H, W] or [R, C, H, W, 1 or 3] as one picture in [0, 1], with white gaps: [height, width, 3].
 
-    Values are clipped to `bounds`, which become black and white; `layout` as for `places`.
+    Values are clipped to `bounds`, which become black and white. `layout` has keyword arguments of `places`.
     """
     cells = cells if cells.ndim == 5 else cells[..., None]
     low, high = bounds
@@ -168,10 +175,9 @@ def examples(
     group: int = 0,
     named: Sequence[str] = (),
 ) -> Figure:
-    """Images [R, C, *shape] in their places; vectors as lines, or as heat maps where their numbers are `named`.
+    """Images [R, C, *shape] in R rows; vectors as lines, or as heat maps if `named` has a name for each dimension.
 
-    `rows` names the rows; after each `group` of them there is a space, in which row g of `notes` writes a
-    word under each column.
+    `rows` names the rows. After each `group` of rows there is a space; there `notes[g]` puts a word under each column.
     """
     if named:
         return heat(cells if rows else cells.reshape(1, -1, len(named)), rows or [""], named, bounds)
@@ -181,7 +187,7 @@ def examples(
     left = max((len(name) for name in rows), default=0) * 17 + (16 if rows else 0)
     zoom = max(1, (WIDTH - left) // (cells.shape[1] * cells.shape[3]))
     space = 46 if notes else 16
-    layout: dict[str, int] = {"gap": max(4, zoom // 3), "every": group, "space": space}  # seen between big pixels too
+    layout: dict[str, int] = {"gap": max(4, zoom // 3), "every": group, "space": space}  # visible between large pixels
     picture = mosaic(cells, bounds, zoom, **layout)
     height, width = cells.shape[2] * zoom, cells.shape[3] * zoom
     place = places((cells.shape[0], cells.shape[1]), (height, width), **layout)
@@ -203,9 +209,9 @@ def examples(
 def heat(
     cells: np.ndarray, names: Sequence[str], columns: Sequence[str], bounds: Limits | None = None, across: int = 4
 ) -> Figure:
-    """Rows of tables [P, n, D] as P named heat maps: the D columns of the table downwards, the n rows to the right.
+    """Rows of tables [P, n, D] as P heat maps with names: the D columns downwards, the n rows from left to right.
 
-    All share one scale of colours. Up to 40 columns have their names; give values in comparable units.
+    All heat maps share one colour scale, so give values in comparable units. Up to 40 columns show their names.
     """
     from matplotlib.figure import Figure
 
@@ -236,9 +242,9 @@ def heat(
 def lines(
     series: Mapping[str, np.ndarray], columns: int = 4, bounds: Limits | None = None, rows: Sequence[str] = ()
 ) -> Figure:
-    """Vectors, each [N, ...], as lines: example n of every series over one another in cell n.
+    """Vectors as lines, each series [N, ...]: cell n shows example n of every series in one chart.
 
-    All cells share one vertical scale, `bounds` or the smallest that shows everything; `rows` names the rows.
+    All cells share one vertical scale, `bounds` or the smallest that shows all values. `rows` names the rows.
     """
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
@@ -282,10 +288,10 @@ def reconstructions(
     bounds: Limits | None = None,
     named: Sequence[str] = (),
 ) -> Figure:
-    """Originals, their corrupted forms where there are some, and the reconstructions; each [N, *shape].
+    """Originals, their corrupted forms if given, and reconstructions; each [N, *shape].
 
-    Images stand under one another in blocks of ten; vectors are drawn over one another, or as heat maps where their
-    numbers are `named`.
+    Images are in blocks of up to ten columns, a row each for originals, corrupted forms and reconstructions. Vectors
+    share a chart, or are heat maps if `named` has a name for each dimension.
     """
     parts = {"input": originals} | ({} if corrupted is None else {"corrupted": corrupted}) | {"output": outputs}
     if named:
@@ -296,7 +302,7 @@ def reconstructions(
         return lines(parts, columns(shape))
     wide = min(columns(shape), len(originals))
     blocks = -(-len(originals) // wide)
-    blank = np.full((blocks * wide - len(originals), *shape), bounds[1])  # white, where the last block is not full
+    blank = np.full((blocks * wide - len(originals), *shape), bounds[1])  # white cells fill the last block
     full = [np.concatenate([x, blank]).reshape(blocks, wide, *shape) for x in parts.values()]
     stacked = np.stack(full, 1)
     cells = stacked.reshape(-1, wide, *shape)
@@ -310,7 +316,7 @@ def ranked(
     bounds: Limits | None = None,
     named: Sequence[str] = (),
 ) -> Figure:
-    """For each of the named groups ("worst", "median", "best"; each [n, *shape]): inputs, outputs, errors [n]."""
+    """Inputs and outputs [n, *shape], with errors [n], of each group, such as "worst", "median" and "best"."""
     names = list(originals)
     if named:
         cells = np.stack([group[name] for name in names for group in (originals, outputs)])
@@ -335,9 +341,10 @@ def walk(
     bounds: Limits | None = None,
     named: Sequence[str] = (),
 ) -> Figure:
-    """Decoded codes of a grid, [R, C, *shape]: the top row is the end of `up`, the last column of `across`.
+    """Decoded codes of a grid [R, C, *shape]; `up` grows from the bottom row to the top, `across` from left to right.
 
-    `names` are the two axes' names; one row means one axis. Vectors whose numbers are `named` are heat maps.
+    `names` are the names of the two axes; one row means one axis. Vectors are heat maps if `named` has a name for each
+    dimension.
     """
     if named:
         places = [number(v, 3) for v in np.linspace(up[1], up[0], len(cells))]
@@ -351,7 +358,7 @@ def walk(
         height, width = picture.shape[:2]
     else:
         return lines({"": cells.reshape(-1, *cells.shape[2:])}, cells.shape[1])
-    cell = height / len(cells), width / cells.shape[1]  # ticks stand at the middle of the outermost cells
+    cell = height / len(cells), width / cells.shape[1]  # the outer ticks are at the centres of the outermost cells
     axes.set_xticks([cell[1] / 2, width / 2, width - cell[1] / 2], _three(across))
     axes.set_xlabel(names[0], fontsize=SMALL, color=INK)
     if len(cells) > 1:
@@ -362,7 +369,7 @@ def walk(
 
 
 def features(kernels: np.ndarray, named: Sequence[str] = ()) -> Figure:
-    """First-layer features [M, *shape], each scaled by itself: zero is mid-grey, its largest weight black or white."""
+    """First-layer features [M, *shape]. Each is scaled so that 0 is mid-grey and its largest weight black or white."""
     size = np.abs(kernels).reshape(len(kernels), -1).max(-1)
     scaled = kernels / np.where(size == 0, 1, size).reshape(-1, *[1] * (kernels.ndim - 1))
     if named:
@@ -393,7 +400,7 @@ def curve(epochs: Sequence[float], series: Mapping[str, Any], title: str = "") -
         colour = ORANGE if name == "validation" else next(others)
         mean, low, high = band(value)
         one = {"marker": "o", "markersize": 4} if len(epochs) == 1 else {}
-        there = np.isfinite(mean)  # validation may be measured at some epochs only
+        there = np.isfinite(mean)  # some epochs have no validation
         at = np.asarray(epochs)[there]
         axes.plot(at, mean[there], color=colour, linewidth=1.5, label=name, **one)
         axes.fill_between(at, low[there], high[there], color=colour, alpha=0.22, linewidth=0)
@@ -412,7 +419,7 @@ def curves(
 ) -> Figure:
     """One metric of several runs over epochs, the mean over seeds with its 95% band: name -> epochs [E], values [E, S].
 
-    `runs` names all runs of a page, so that each has one colour in all its charts.
+    `runs` names all runs of a page, so that a run has the same colour in every chart.
     The vertical axis is logarithmic where all values are positive and span more than a factor of 20.
     """
     from matplotlib.ticker import MaxNLocator
@@ -448,11 +455,11 @@ def scatter(
     classes: Sequence[str] = (),
     most: int = 5000,
 ) -> Figure:
-    """Codes [N, K] in two dimensions, coloured by label [N] where there are any; `classes` names them.
+    """Codes [N, K] in two dimensions, coloured by label [N] if given; `classes` names the labels.
 
-    K > 2 is projected on its two principal components, which the title says; K = 1 stands against the label.
-    `outline` is a rectangle to mark, the two ranges that a walk covers. At most `most` points are drawn, evenly
-    spaced through the data.
+    Codes of K > 2 are projected on their two principal components. Codes of K = 1 are drawn against the label, or as a
+    histogram without labels. `outline` is a rectangle to mark, the two ranges of a walk. At most `most` points are
+    drawn, evenly spaced through the data.
     """
     size = codes.shape[1]
     some = np.linspace(0, len(codes) - 1, min(most, len(codes))).round().astype(int)
@@ -466,7 +473,7 @@ def scatter(
 
     figure, axes = _chart(title, names[0], square=True)
     if size == 1 and labels is not None:
-        noise = np.random.default_rng(0).uniform(-0.35, 0.35, len(at))  # only so that points do not hide each other
+        noise = np.random.default_rng(0).uniform(-0.35, 0.35, len(at))  # keeps points from hiding each other
         at = np.stack([at[:, 0], labels + noise], -1)
         axes.set_ylabel("label", fontsize=SMALL, color=INK)
     else:
@@ -507,7 +514,7 @@ def scatter(
 
 
 def overlaid(drawn: np.ndarray, codes: np.ndarray) -> Figure:
-    """Draws of a prior [N, K] under codes [M, K], on the codes' plane; K = 1: both histograms."""
+    """Draws of a prior [N, K] under codes [M, K], on the plane of the codes; for K = 1 two histograms."""
     size = codes.shape[1]
     names = axis_names(size)
     figure, axes = _chart("prior and codes", names[0], square=size > 1)
@@ -553,7 +560,7 @@ def histogram(values: np.ndarray, title: str, name: str, marks: Mapping[str, flo
 
 
 def usage(series: Mapping[str, np.ndarray], sizes: Sequence[int]) -> Figure:
-    """Shares of the symbols in use, falling, as steps; each dashed line is the even share of so many symbols."""
+    """Shares of the symbols in use, in falling order, as steps. A dashed line is the even share 1/S for a size S."""
     figure, axes = _chart("use of symbols", "symbols, the commonest first")
     for (name, shares), size, colour in zip(series.items(), sizes, _palette(len(series)), strict=True):
         axes.stairs(np.maximum(shares, 1e-12), np.arange(len(shares) + 1), color=colour, linewidth=1.5, label=name)
@@ -567,7 +574,7 @@ def usage(series: Mapping[str, np.ndarray], sizes: Sequence[int]) -> Figure:
 
 
 def tradeoff(l0: np.ndarray, fvu: np.ndarray, own: tuple[float, float]) -> Figure:
-    """FVU [P] against L0 [P], both logarithmic, with a code's own point."""
+    """FVU [P] against L0 [P], and the point `own` (L0, FVU) of the code. An axis whose values are all positive is logarithmic."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, axes = _chart("unexplained variance by active units", "L0, active units of an example")
@@ -585,11 +592,11 @@ def tradeoff(l0: np.ndarray, fvu: np.ndarray, own: tuple[float, float]) -> Figur
 
 
 def legible(kinds: Sequence[float], classes: Sequence[str], most: int) -> tuple[list[str], list[str]]:
-    """A distinct name that can be drawn for the class of each label, and the fonts to draw the names in.
+    """For each label a distinct class name that can be drawn; and the fonts for these names.
 
     A label without a name is its own name. Names are cut to `most` characters, and control characters become spaces. A
-    character that no installed font has becomes U+FFFD. The label is added to names with such a character, and to equal
-    names.
+    character that no installed font has becomes U+FFFD. Names with such a character, and equal names, get the label
+    added.
     """
     named = [str(classes[int(k)]) if 0 <= k < len(classes) else f"{k:g}" for k in kinds]
     named = ["no label" if isinstance(k, int) and k < 0 else name for k, name in zip(kinds, named, strict=True)]
@@ -601,9 +608,8 @@ def legible(kinds: Sequence[float], classes: Sequence[str], most: int) -> tuple[
         shown.append((name if len(name) <= most else f"{name[: most - 1]}…") or "(no name)")
     unclear = [MISSING in name or shown.count(name) > 1 for name in shown]
     full = [f"{name} ({kind:g})" if which else name for name, kind, which in zip(shown, kinds, unclear, strict=True)]
-    return [name.replace("$", r"\$") for name in full], list(
-        fonts
-    )  # matplotlib reads text between two $ as mathematics
+    # matplotlib reads text between two $ as mathematics
+    return [name.replace("$", r"\$") for name in full], list(fonts)
 
 
 @lru_cache
@@ -615,7 +621,7 @@ def fonts_for(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[st
 
     def has(family: str | None) -> set[str]:
         level = logger.level
-        logger.setLevel(logging.ERROR)  # else it warns of each font that lacks the normal weight
+        logger.setLevel(logging.ERROR)  # else it warns about each font without a normal weight
         try:
             wanted = font_manager.FontProperties(family=family)
             path = font_manager.findfont(wanted, fallback_to_default=family is None)
@@ -628,9 +634,8 @@ def fonts_for(characters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[st
     lacking = {c for c in characters if category(c) not in ("Cc", "Cf", "Zs", "Zl", "Zp")} - has(None)
     families = list(rcParams["font.family"])
     others = {font.name for font in font_manager.fontManager.ttflist} if lacking else set()
-    for family in sorted(
-        name for name in others if not name.startswith("Last Resort")
-    ):  # this font has a box for every character
+    # Last Resort draws a box for every character
+    for family in sorted(name for name in others if not name.startswith("Last Resort")):
         if lacking & (found := has(family)):
             families.append(family)
             lacking -= found
@@ -656,7 +661,7 @@ def number(value: float, digits: int = 4) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-# --------------------------------------------------------------------------------------------------- the paper
+# ------------------------------------------------------------------------------------------- files and figures
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -667,10 +672,10 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def save_small(figure: Figure, path: Path, most: int = 400_000) -> Path:
-    """Writes a figure as PNG or, if that takes more bytes than the limit, as JPEG of the best quality within it.
+    """Writes a figure as PNG or, if that has more than `most` bytes, as JPEG of the best quality that fits, or of 40.
 
-    A PNG of fewer colours would suit lines, but takes the noise out of photographs. -> the path of the file; a file of
-    the other format under that name is removed.
+    JPEG keeps the noise of photographs, which a PNG of fewer colours loses. Returns the path of the file. A file of the
+    other format under that name is removed.
     """
     from PIL import Image
 
@@ -693,7 +698,7 @@ def save_small(figure: Figure, path: Path, most: int = 400_000) -> Path:
 
 
 def _canvas(picture: np.ndarray, left: int = 0, bottom: int = 0, right: int = 0, top: int = 0) -> tuple[Figure, Axes]:
-    """A figure that holds the picture [h, w, 3] dot for dot, with margins in dots."""
+    """A figure with the picture [h, w, 3], one dot for each pixel, and margins in dots."""
     from matplotlib.figure import Figure
 
     height, width = picture.shape[:2]
@@ -737,6 +742,6 @@ def _span(*arrays: np.ndarray) -> Limits:
 
 
 def _three(ends: Limits) -> list[str]:
-    """The ends and the middle of a range, with three digits of the range."""
+    """The ends and the middle of a range as text, with three significant digits of its width."""
     decimals = max(0, 2 - int(np.floor(np.log10(ends[1] - ends[0]))))
     return [f"{round(v, decimals) + 0.0:.{decimals}f}" for v in (ends[0], (ends[0] + ends[1]) / 2, ends[1])]

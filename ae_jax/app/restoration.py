@@ -1,4 +1,4 @@
-"""Images of any size through a network that takes patches of one: overlapping tiles, blended without seams."""
+"""Restores images of any size by a network for patches of one size: overlapping tiles, blended without seams."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,28 +7,28 @@ import numpy as np
 
 
 def starts(length: int, patch: int, stride: int) -> np.ndarray:
-    """Where tiles begin along an axis, so that they cover it and the last ends at its end."""
+    """The first pixels of tiles along an axis. The tiles cover the axis, and the last one ends at its end."""
     return np.unique(np.append(np.arange(0, length - patch, stride), length - patch))
 
 
 def window(patch: int) -> np.ndarray:
-    """How much each pixel of a tile counts along an axis: a raised cosine, least at the rim and never 0. [patch]."""
+    """The weights of a tile's pixels along an axis [patch]: a raised cosine, least at the edges and never 0."""
     return np.sin(np.pi * (np.arange(patch) + 0.5) / patch) ** 2
 
 
 def tiled(
     restore: Callable[[Any], Any], image: np.ndarray, patch: tuple[int, int], batch_size: int = 256
 ) -> np.ndarray:
-    """`restore`, a function of patches, on a whole image: at each pixel the weighted mean of overlapping tiles.
+    """Applies `restore`, a function of patches, to a whole image: each pixel is the weighted mean of overlapping tiles.
 
-    Tiles overlap by half and count least at their rims, where a network sees least of the surroundings, so no seams are
-    left. A `restore` that is the identity on patches leaves the image unchanged.
+    Tiles overlap by half. Their weights are least at the edges, where a network sees least of the surroundings, so no
+    seams are left. A `restore` that is the identity on patches leaves the image unchanged.
 
     Args:
         restore: [B, h, w, C] -> [B, h, w, C].
         image: [H, W, C].
         patch: (h, w).
-        batch_size: tiles at a time; the last batch is padded, so that one program is compiled.
+        batch_size: number of tiles at a time. The last batch is padded, so that one program is compiled.
 
     Returns:
         [H, W, C].

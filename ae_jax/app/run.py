@@ -22,35 +22,34 @@ from .files import standard_of
 class Run:
     """A trained run, as `load_run` gives it.
 
-    `algorithm` and `data` are in the units of learning. These differ from those of the user's files where the run was
-    trained with --data-range; there `in_data_units` takes and gives examples as the files have
-    them, as the commands do.
+    `algorithm` and `data` are in the units of learning. With --data-range these differ from the units of the user's
+    files; `in_data_units` takes and gives examples in the files' units, as the commands do.
     """
 
     folder: run_folder.Folder
-    settings: dict[str, Any]  # of config.json, with what the run recorded of its data
-    trained: loop.Trained  # the params of all seeds, and a row an epoch
-    seed: int  # whose params are `params`
+    settings: dict[str, Any]  # of config.json, with the run's records of its data
+    trained: loop.Trained  # the params of all seeds, and a row of the log for each epoch
+    seed: int  # the seed of `params`
     epoch: int  # of the checkpoint
-    lacks: str = ""  # why algorithm and data cannot be made from the settings; "" if they can
+    lacks: str = ""  # why the settings do not describe algorithm and data; "" if they do
     opened: OpenRun | None = None
     given: Algorithm | None = None
     place: Path | str | None = None  # of the data, if they have moved
 
     @property
     def params(self) -> Params:
-        """The params of `seed`; those of another are `of(seed)`."""
+        """The params of `seed`; `of(seed)` gives those of another seed."""
         return self.of(self.seed)
 
     def of(self, seed: int) -> Params:
-        """The params of a seed. Raises ValueError for one that was not trained, RunError for one that failed."""
+        """The params of a seed. Raises ValueError for a seed that was not trained, RunError for a seed that failed."""
         return self.trained.of(seed)
 
     @property
     def algorithm(self) -> Algorithm:
         """The algorithm on its network, in the units of learning.
 
-        Raises RunError where the settings do not describe one and none was given.
+        Raises RunError where the settings describe no algorithm and none was given.
         """
         if self.given is not None:
             return self.given
@@ -67,7 +66,7 @@ class Run:
     def data(self) -> Splits:
         """The data of the run, loaded when first asked for: `train`, `validation`, `test` and the whole `dataset`.
 
-        Its parts are in the units of learning; `dataset` is as the files have it.
+        The three parts are in the units of learning; `dataset` is in the units of the files.
 
         Raises RunError for data that have changed, and for settings that do not name the data.
         """
@@ -87,13 +86,13 @@ def load_run(
     Args:
         folder: of the run.
         seed: the seed of `Run.params`; by default the first that did not fail.
-        algorithm: the trained algorithm, for a run whose settings are a dict of the caller's own. The settings of other
-            runs describe it.
-        data: the new place of its data, if they have moved.
+        algorithm: the trained algorithm, for a run of `training.train` whose settings are the caller's own dict. The
+            settings of other runs describe it.
+        data: the new place of the run's data, if they have moved.
 
-    Raises RunError for a folder without a run, a damaged one, or one without a checkpoint or the seed; and for another
-    algorithm than the trained one, as far as params and metrics tell them apart. A line on stderr names
-    functions that compute something else, such as those with another activation or weight.
+    Raises RunError for a folder without a run, for a damaged run, and for a run without a checkpoint or the seed; and
+    for an `algorithm` whose params or metrics differ from those of the run. A line on stderr names functions that
+    differ from the trained ones, for example by another activation or weight.
     """
     held = run_folder.Folder(folder)
     content = held.recorded()
@@ -130,7 +129,7 @@ def check_algorithm(
 ) -> None:
     """Raises RunError for an algorithm whose params or training metrics differ from those of the run; compiles nothing.
 
-    A run of an older version that does not record the shape of its data passes.
+    Runs of older versions that do not record the shape of their data pass.
     """
     if "shape" not in content:
         return

@@ -3,8 +3,8 @@
     saelens.save("sae", run.params, form="topk", k=32, standard=standard)
     algorithm, params = saelens.load("sae")
 
-SAELens' W_enc [D, K], b_enc [K], W_dec [K, D] and b_dec [D] are W, c, D and b here: a code is that of x - b_dec. It has
-no range of data, so the weights are those for data in their own units.
+SAELens' W_enc [D, K], b_enc [K], W_dec [K, D] and b_dec [D] are W, c, D and b here: the code encodes x - b_dec. SAELens
+does not scale data, so its weights are for data in their own units.
 """
 
 import json
@@ -27,7 +27,7 @@ from ..objectives.sparsity import FormName, centre, rows
 from .files import check_folder
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
-# SAELens keeps a trained BatchTopK, and its Matryoshka, as a JumpReLU whose units have one threshold
+# SAELens keeps a trained BatchTopK, and a Matryoshka BatchTopK, as a JumpReLU whose units share one threshold
 ARCHITECTURES = {
     "l1": "standard",
     "april": "standard",
@@ -61,10 +61,10 @@ def save(
 
     Args:
         folder: a new folder, or one with these two files.
-        params: of `dictionary`, in the units that it learned in.
-        form: its form.
-        k: its units, for topk.
-        standard: the units of learning, where these are not the data's own.
+        params: of `dictionary`, in the units of learning.
+        form: of the dictionary.
+        k: the number of active units, for topk.
+        standard: the units of learning, if these differ from the data's own.
 
     Raises RunError for a folder with other files, and ValueError for topk without k.
     """
@@ -111,8 +111,8 @@ def save(
 def load(folder: str | os.PathLike[str]) -> tuple[Algorithm, Params]:
     """A dictionary that SAELens, or `save`, wrote: an algorithm that encodes and decodes with it, and its params.
 
-    Its architectures standard, gated, topk and jumprelu, and the training form of batchtopk. Raises RunError for
-    another one, for a dictionary that normalises its inputs, and for files that are missing or damaged.
+    Architectures are standard, gated, topk and jumprelu, and the training form of batchtopk. Raises RunError for other
+    architectures, for a dictionary that normalises its inputs, and for files that are missing or damaged.
     """
     folder = Path(folder)
     try:
@@ -139,7 +139,7 @@ def _opened(config: dict[str, Any], found: dict[str, np.ndarray], architecture: 
     shapes = {"W_enc": w.shape[::-1], "W_dec": d.shape, "bias and b_dec": (*c.shape, *b.shape)}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"its shapes do not fit: {shapes}")
-    if config.get("rescale_acts_by_decoder_norm") and architecture != "jumprelu":  # units as if their rows had length 1
+    if config.get("rescale_acts_by_decoder_norm") and architecture != "jumprelu":  # scales as if rows had length 1
         lengths = np.linalg.norm(d, axis=1)
         w, c, d = w * lengths[None], c * lengths, d / lengths[:, None]
     if not config.get("apply_b_dec_to_input", True):

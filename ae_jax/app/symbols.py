@@ -1,12 +1,12 @@
-"""A file of symbols, the integers of discrete codes in as few bits as they need.
+"""A file of symbols: the integers of discrete codes in as few bits as they need.
 
     ae_jax symbols 1                                                                 the first line
     {"shape": [N, P], "alphabet": [S, ...], ..., "checksum": C}                      the second, JSON
     N * (bits of an example) bits                                                    up to the end
 
-Symbol p of an example is below S = alphabet[p % len(alphabet)] and takes ceil(log2 S) bits, its highest first. Examples
-follow one another without a gap; zeros fill the last byte. C is the CRC-32 of the other entries, as JSON with sorted
-names, and of the bits. "params" is the CRC-32 of the params that give symbols their meaning.
+Symbol p of an example is below S = alphabet[p % len(alphabet)] and takes ceil(log2 S) bits, the highest bit first.
+Examples follow one another without a gap; zeros fill the last byte. C is the CRC-32 of the other entries, as JSON with
+sorted names, and of the bits. "params" is the CRC-32 of the params that decode the symbols.
 """
 
 import json
@@ -21,11 +21,11 @@ from ..errors import RunError
 
 SUFFIX = ".symbols"
 MAGIC = b"ae_jax symbols 1\n"
-ROWS = 256  # packed at once, at eight bytes a bit; a multiple of 8, so that each part but the last fills whole bytes
+ROWS = 256  # examples packed at once, eight bytes for a bit; a multiple of 8, so that parts fill whole bytes
 
 
 class Symbols(NamedTuple):
-    """Symbols, their alphabet, and facts of the params that wrote them."""
+    """Symbols, their alphabet, and facts about the params that made them."""
 
     symbols: np.ndarray  # [N, P] int32
     alphabet: tuple[int, ...]
@@ -33,13 +33,13 @@ class Symbols(NamedTuple):
 
 
 def bits_of(places: int, alphabet: tuple[int, ...]) -> np.ndarray:
-    """The bits that each of the symbols of an example takes. -> [P]."""
+    """The number of bits of each of an example's `places` symbols. -> [P]."""
     each = [(size - 1).bit_length() for size in alphabet]
     return np.array([max(1, each[p % len(each)]) for p in range(places)])
 
 
 def pack(symbols: np.ndarray, bits: np.ndarray) -> bytes:
-    """Symbols [N, P] with so many bits [P] each, one after another."""
+    """Symbols [N, P] as bytes; symbol p takes bits[p] bits."""
     column = np.repeat(np.arange(len(bits)), bits)
     shift = np.concatenate([np.arange(b)[::-1] for b in bits])
     parts = [(symbols[i : i + ROWS, column] >> shift & 1).astype(np.uint8) for i in range(0, len(symbols), ROWS)]
@@ -64,7 +64,7 @@ def _checksum(header: dict[str, Any], content: bytes) -> int:
 
 
 def save(path: Path, found: Symbols) -> int:
-    """Writes the file, whole or not at all. -> the size of its head in bytes."""
+    """Writes the file, whole or not at all. -> the size of its two lines of header in bytes."""
     header = {"shape": list(found.symbols.shape), "alphabet": list(found.alphabet), **found.about}
     content = pack(found.symbols, bits_of(found.symbols.shape[1], found.alphabet))
     head = MAGIC + json.dumps(header | {"checksum": _checksum(header, content)}).encode() + b"\n"
@@ -97,7 +97,7 @@ def load(path: Path | str) -> Symbols:
 
 
 def check_range(symbols: np.ndarray, alphabet: tuple[int, ...], source: str) -> np.ndarray:
-    """The symbols. Raises RunError for one that its alphabet does not have."""
+    """The symbols. Raises RunError for a symbol outside its alphabet."""
     most = np.resize(np.array(alphabet), symbols.shape[1])
     if len(wrong := np.argwhere((symbols < 0) | (symbols >= most))):
         i, p = wrong[0]
