@@ -574,7 +574,7 @@ def usage(series: Mapping[str, np.ndarray], sizes: Sequence[int]) -> Figure:
 
 
 def tradeoff(l0: np.ndarray, fvu: np.ndarray, own: tuple[float, float]) -> Figure:
-    """FVU [P] against L0 [P], and the point `own` (L0, FVU) of the code itself. Axes of positive values are log axes."""
+    """FVU [P] against L0 [P], and the point `own` (L0, FVU) of the code itself. Positive values have log axes."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, axes = _chart("unexplained variance by active units", "L0, active units of an example")
