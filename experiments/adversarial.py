@@ -1,7 +1,7 @@
-"""Adversarial autoencoders: codes that have the distribution one asked for, and what that is good for.
+"""Adversarial autoencoders: codes with a chosen prior, their reconstructions and their samples.
 
-Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, sections 2 and 3: a Gaussian prior, compared with
-a plain autoencoder of the same net, start and budget; and pictures of codes with two-dimensional priors.
+Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, sections 2 and 3. A net with a Gaussian prior is
+compared with a plain autoencoder of the same net, start and budget. Pictures show codes with two-dimensional priors.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from ae_jax.evaluation.samples import best_sigma, parzen_log_likelihood, squared
 
 # Written before the run that is recorded; docs/findings.md tells what changed after trials. Differences are paired: a
 # seed gives both nets the same start.
-TOLERANCE = 1.25  # squared errors up to so many times the plain autoencoder's count as about equal
+TOLERANCE = 1.25  # a squared error up to this multiple of the plain autoencoder's counts as about equal
 CLAIMS = {
     "a tenth of plain minus adversarial, squared MMD": "the codes' distance from the prior, as it is estimated without "
     "bias, is an order of magnitude smaller",
@@ -29,20 +29,20 @@ CLAIMS = {
     "adversarial minus plain, Parzen estimate, nats": "samples are better than a plain net's, its codes drawn from a "
     "Gaussian fitted to them",
 }
-SIGMAS = tuple(np.geomspace(0.1, 0.4, 13).round(4).tolist())  # of Parzen windows
+SIGMAS = tuple(np.geomspace(0.1, 0.4, 13).round(4).tolist())  # widths of the Parzen windows
 PARZEN = Published(340.0, "Makhzani et al. (2015), table 1, 10,000 samples", None, "two layers of 1200 units, all data")
 PLANES = ("gaussian", "mixture", "swiss_roll")
-PLANE_RATES: dict[str, Any] = {"critic_rate": 1.0, "confuse_rate": 1.0}  # over the reconstruction's
+PLANE_RATES: dict[str, Any] = {"critic_rate": 1.0, "confuse_rate": 1.0}  # times the reconstruction's rate
 
 
 def moments(z):
-    """Mean [K] and a root R [K, K] of the covariance, R R^T, of codes [N, K]."""
+    """The mean [K] of codes [N, K], and a root R [K, K] of their covariance R R^T."""
     covariance = np.cov(z, rowvar=False) + 1e-6 * np.eye(z.shape[1])
     return jnp.asarray(z.mean(0)), jnp.asarray(np.linalg.cholesky(covariance), jnp.float32)
 
 
 def picture(shown, labels):
-    """For each prior: codes of test images by label over the prior's draws, and decoded draws."""
+    """For each prior: codes of test images, coloured by label, over draws of the prior; below them, decoded draws."""
     figure, axes = panels(10.5, 6.6, 2, len(shown), height_ratios=[1.35, 1])
     for (above, below), (name, (z, drawn, images)) in zip(axes.T, shown.items(), strict=True):
         above.scatter(*drawn.T, s=3, color="#d9d9d9", linewidths=0)
@@ -82,11 +82,11 @@ def main(
     epochs: int = 20,  # passes over the training images
     images: int = 10000,  # training images
     held_out: int = 1000,  # training images after them that choose the width of the Parzen windows
-    hidden: tuple[int, ...] = (256, 256),  # widths of the encoder's layers, the decoder's backwards, and the critic's
+    hidden: tuple[int, ...] = (256, 256),  # widths of the layers of encoder and critic; the decoder's are reversed
     latents: int = 8,  # size of the code
-    scale: float = 5.0,  # standard deviation of the Gaussian prior, and scale of the picture's
+    scale: float = 5.0,  # standard deviation of the Gaussian prior, and scale of the picture's priors
     learning_rate: float = 1e-3,  # of Adam with b1 = 0.5, as is usual in games; it falls to 0 along a cosine
-    game_rate: float = 0.4,  # the learning rate of both sides of the game over that
+    game_rate: float = 0.4,  # learning rate of both sides of the game, as a multiple of learning_rate
     samples: int = 10000,  # drawn for a Parzen estimate
     batch_size: int = 100,  # examples in a step
     pictures: bool = True,  # also train one net for each of three priors in two dimensions, and draw their codes

@@ -1,7 +1,7 @@
-"""Adversarial autoencoders with few labels: what the images without labels add to a classifier.
+"""Adversarial autoencoders with few labels: what images without labels add to a classifier.
 
-Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 5: ten classes and a style of ten
-dimensions. Against the same encoder trained on the same labelled images alone, for as many steps.
+Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 5. The code has ten classes and a
+style of ten dimensions. The baseline is the same encoder, trained for as many steps on the labelled images alone.
 """
 
 import jax
@@ -30,7 +30,7 @@ BATCH = 100  # labelled images in a step, at most
 
 
 def alone(algorithm: Algorithm, net: Autoencoder, adam: Optimizer, classes: int, labels: int) -> Algorithm:
-    """The member trained on its labelled images alone: on all in each step, or on `BATCH` drawn from them if more."""
+    """The member trained on the labelled images alone; a step takes all, or `BATCH` drawn ones if there are more."""
 
     def cross_entropy(params: Params, batch: Batch, key: Key) -> Loss:
         x, y = params["labelled"]
@@ -71,9 +71,9 @@ def main(
     style: int = 10,  # size of the rest of the code
     epochs: int = 60,  # passes over the training images
     images: int = 10000,  # training images, nearly all without a label
-    hidden: tuple[int, ...] = (256, 256),  # widths of the encoder's layers, the decoder's backwards, and the critics'
+    hidden: tuple[int, ...] = (256, 256),  # widths of the layers of encoder and critics; the decoder's are reversed
     learning_rate: float = 1e-3,  # of Adam with b1 = 0.5, as is usual in games; it falls to 0 along a cosine
-    game_rate: float = 0.4,  # the learning rate of both sides of both games over that
+    game_rate: float = 0.4,  # learning rate of both sides of both games, as a multiple of learning_rate
     batch_size: int = 100,  # examples in a step
     noise: float = 0.0,  # standard deviation of Gaussian noise on the encoder's input in training
     more: tuple[int, ...] = (),  # further numbers of labels, each with both arms

@@ -1,7 +1,7 @@
-"""Adversarial autoencoders told the label: does the code keep the style alone, and does the decoder heed the label?
+"""Adversarial autoencoders with the label as input: does the code keep only the style, and the decoder obey the label?
 
-Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 4: the decoder gets the label beside a
-code that a critic makes Gaussian; the paper shows a picture and no number.
+Makhzani, Shlens, Jaitly, Goodfellow & Frey (2015), arXiv:1511.05644, section 4. The decoder gets the label beside a
+code, which a critic makes Gaussian. The paper shows a picture and no number.
 """
 
 import jax
@@ -15,7 +15,7 @@ from ae_jax.app import plots
 from ae_jax.core import address
 from ae_jax.evaluation.probes import predict_knn
 
-ENOUGH = 90  # %, of drawn images that are read as the label asked for
+ENOUGH = 90  # % of drawn images that must be read as the label asked for
 
 
 @experiment(
@@ -44,9 +44,9 @@ def main(
     classes: int = 10,  # of the data
     epochs: int = 40,  # passes over the training images
     images: int = 10000,  # training images
-    hidden: tuple[int, ...] = (256, 256),  # widths of the encoder's layers, the decoder's backwards, and the critic's
+    hidden: tuple[int, ...] = (256, 256),  # widths of the layers of encoder and critic; the decoder's are reversed
     learning_rate: float = 1e-3,  # of Adam with b1 = 0.5, as is usual in games; it falls to 0 along a cosine
-    game_rate: float = 1.0,  # the learning rate of both sides of the game over that
+    game_rate: float = 1.0,  # learning rate of both sides of the game, as a multiple of learning_rate
     drawn: int = 100,  # styles drawn from the prior, each decoded with every label
     batch_size: int = 100,  # examples in a step
 ):

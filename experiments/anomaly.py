@@ -1,9 +1,9 @@
 """Unusual rows of tables: scores of an autoencoder and a VAE against PCA and an isolation forest.
 
 An and Cho (2015), SNU Data Mining Center; Liu, Ting and Zhou (2008), ICDM. Scikit-learn has three tables with classes;
-the rarest class of each is unusual (malignant cells, wines of class 2, the digit 8). The members learn
-from half of the usual rows, which alone set the standardisation; the other half and all unusual rows are scored. Each
-seed has its own halves. Neither learning nor the choice of settings uses an unusual row or a label.
+the rarest class of each counts as unusual (malignant cells, wines of class 2, the digit 8). The members learn from half
+of the usual rows, which alone set the standardisation. The other half and all unusual rows are scored. Each seed has
+its own halves. Neither learning nor the choice of settings uses an unusual row or a label.
 """
 
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def halves(name: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def recipe(steps: int, batch_size: int, hidden: int, latents: int):
-    """(key, train [M, D], scored [N, D]) -> each score [N] of the rows scored, of both members."""
+    """Makes a function (key, train [M, D], scored [N, D]) -> every score of both members, [N] each."""
 
     def whole(member):
         key, train, scored = member
@@ -90,7 +90,7 @@ def main(
         whole = recipe(steps, batch_size, hidden, latents)
         found = run.each(table, whole, (run.keys(table), jnp.asarray(train), jnp.asarray(scored)))
         rivals = [anomaly.baselines(a, b, latents, seed) for seed, (a, b, _) in zip(run.seeds, parts, strict=True)]
-        known = [name.partition(" (")[0] for name in rivals[0]]  # without PCA's number
+        known = [name.partition(" (")[0] for name in rivals[0]]  # without PCA's number of components
         found |= {n: np.stack([list(r.values())[i] for r in rivals]) for i, n in enumerate(known)}
         arms = list(found)
         for arm, scores in found.items():

@@ -2,8 +2,8 @@
 
 Xie, Girshick & Farhadi (2016), ICML, arXiv:1511.06335 (DEC); Guo, Gao, Liu & Yin (2017), IJCAI (IDEC). The net is
 theirs, 784-500-500-2000-10, rectified, linear code. It is pretrained as a plain autoencoder, all layers at once: by
-Adam, or in --full by 300 passes of SGD as in Guo's code, XifengGuo/DEC-keras. Labels are used for the scores alone,
-which are measured, as in the papers, on the images that were clustered.
+Adam, or in --full by 300 passes of SGD as in Guo's code, XifengGuo/DEC-keras. Labels are used for the scores alone.
+As in the papers, the scores are of the images that were clustered.
 """
 
 import jax
@@ -63,7 +63,7 @@ def picture(metrics, codes, y):
 def main(
     run: Run,
     images: int = 70000,  # how many are clustered, of train and test in this order
-    epochs: int = 30,  # passes of pretraining
+    epochs: int = 30,  # passes over the images in pretraining
     sgd: bool = False,  # pretrain by SGD, rate 1 on the mean squared error, from U(+-1/sqrt(fan_in)); else by Adam
     passes: int = 20,  # of DEC and IDEC, whose targets are fixed anew before each
     hidden: tuple[int, ...] = (500, 500, 2000),  # widths of the encoder's layers before the code of 10

@@ -1,8 +1,8 @@
 """Two numbers an image: the codes of a 784-1000-500-250-2 autoencoder against the first two principal components.
 
-Hinton & Salakhutdinov (2006), Science 313:504, fig. 3, which shows the two maps; here they are also measured. Their net
-is logistic and pretrained by RBMs; beside it stands one of rectified units from a random start. Both are trained by
-Adam.
+Hinton & Salakhutdinov (2006), Science 313:504, fig. 3, which shows the two maps; here they are also measured. The
+paper's net has logistic units and is pretrained by RBMs. Beside it stands a net of rectified units from a random start.
+Adam trains both.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ def main(
     run: Run,
     epochs: int = 10,  # passes over the training set
     pretraining: int = 5,  # epochs of each RBM before them
-    top: int = 2,  # times as many for the small RBM at the top
+    top: int = 2,  # the small RBM at the top has so many times these epochs
     hidden: tuple[int, ...] = (1000, 500, 250),  # widths of the encoder's hidden layers
     learning_rate: float = 1e-3,  # Adam's at the start; it falls to 0 along half a cosine
     batch_size: int = 100,  # examples in a step

@@ -1,4 +1,4 @@
-"""A contractive autoencoder against a plain one of the same size: a code that stays put when the input is jostled.
+"""A contractive autoencoder against a plain one of the same size: how far noise on the input moves the code.
 
 Rifai, Vincent, Muller, Glorot & Bengio (2011), ICML. The network is that of the contractive tutorial on
 deeplearning.net, here with Adam and batches of 128.
@@ -48,7 +48,7 @@ def main(
     epochs: int = 6,  # passes over the training set
     units: int = 500,  # size of the code
     weight: float = 0.1,  # of the squared Frobenius norm of the encoder's Jacobian
-    noise: float = 0.1,  # standard deviation, in units of the pixels' range, of the noise that tries the codes
+    noise: float = 0.1,  # standard deviation of the noise in this measure, in units of the pixels' range
     batch_size: int = 128,  # examples in a step
     labelled: int = 10000,  # training images whose labels the linear classifiers see
 ):

@@ -1,7 +1,7 @@
-"""One hidden layer, seven ways: how contractive a code is goes with how well it classifies.
+"""One hidden layer trained in seven ways: does a more contractive code classify better?
 
 Rifai, Vincent, Muller, Glorot & Bengio (2011), ICML, tables 1 and 2; CAE+H: Rifai et al. (2011), ECML PKDD. Tied
-logistic autoencoders with cross-entropy; the test error is that of the net with a softmax on top after supervised
+logistic autoencoders with cross-entropy. The test error is that of the net with a softmax on top after supervised
 fine-tuning, at the epoch with the least error on held-out images.
 """
 
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
     build: Callable[[Autoencoder, float], Algorithm]
     tried: tuple[float, ...] = ()
-    below: str = ""  # the row whose layer and strength it goes on from, with a second layer of the same kind
+    below: str = ""  # the row whose layer and strength this row takes, to train a second layer of the same kind
 
 
 ADAM = optax.adam(1e-3)
@@ -75,7 +75,7 @@ OPTIONS: Any = {"code_activation": "sigmoid", "tied": True, "init": "sigmoid_uni
 
 
 def described(net: Autoencoder, params: Params, test: Batch) -> dict[str, Any]:
-    """What the table says of one pretrained layer."""
+    """The table's measures of one pretrained layer, means over the test images."""
     assert net.layer is not None
     z = each(net.encode, params, test.x)
     return {
@@ -85,7 +85,7 @@ def described(net: Autoencoder, params: Params, test: Batch) -> dict[str, Any]:
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Spearman's, over the rows of each column; 0 where all rows are equal. [R, S], [R, S] -> [S]."""
+    """Spearman's correlation over the rows of each column; 0 where all rows are equal. [R, S], [R, S] -> [S]."""
     from scipy.stats import spearmanr
 
     pairs = zip(a.T, b.T, strict=True)
@@ -123,13 +123,13 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 )
 def main(
     run: Run,
-    epochs: int = 12,  # of pretraining
+    epochs: int = 12,  # epochs of pretraining
     tuning: int = 12,  # epochs of fine-tuning, at most
     patience: int = 10,  # stop fine-tuning after so many epochs without a better error on held-out images
     units: int = 300,  # size of each layer
     images: int = 10000,  # how many to train on
-    held_out: int = 5000,  # training images after them, to choose strength and epoch; 0: second strength, last epoch
-    trial_epochs: int = 12,  # of pretraining, in the choice of a strength
+    held_out: int = 5000,  # images after them that choose strength and epoch; 0: second strength, last epoch
+    trial_epochs: int = 12,  # epochs of pretraining in the trials that choose a strength
     batch_size: int = 50,  # examples in a step
 ):
     whole, test_set = run.data(labels=True)

@@ -1,9 +1,10 @@
-"""What pretraining by RBMs gives a deep autoencoder of logistic units: 784-1000-500-250-30 on MNIST.
+"""What a deep autoencoder of logistic units gains from pretraining by RBMs: 784-1000-500-250-30 on MNIST.
 
-Hinton & Salakhutdinov (2006), Science 313:504, with the settings of their released code: four RBMs by CD-1 (weights
-from N(0, 0.1^2), rate 0.1, 0.001 for the linear top, decay 0.0002, momentum 0.5 for 5 epochs, then 0.9), unrolled and
-fine-tuned by the cross-entropy: by Adam with a cosine schedule, and in --full also by conjugate gradients as theirs,
-with 3 line searches on each batch of 1,000. Judged by the squared error of an image, summed over its pixels.
+Hinton & Salakhutdinov (2006), Science 313:504, with the settings of their released code. Four RBMs are trained by CD-1
+(weights from N(0, 0.1^2), rate 0.1, 0.001 for the linear top, decay 0.0002, momentum 0.5 for 5 epochs, then 0.9). They
+are unrolled and fine-tuned by the cross-entropy: by Adam with a cosine schedule, and with --full also by the paper's
+conjugate gradients, with 3 line searches on each batch of 1,000. The measure is the squared error of an image, summed
+over its pixels.
 """
 
 import numpy as np
@@ -74,9 +75,9 @@ def unrolled(run: Run, train_set, sizes, pretraining: int, top: int, batch_size:
 def main(
     run: Run,
     pretraining: int = 7,  # epochs of each RBM
-    top: int = 2,  # times as many of the small one at the top
-    epochs: int = 10,  # of fine-tuning, and of training from a random start
-    searched: int = 0,  # of fine-tuning by conjugate gradients, an arm of its own; 0 for no such arm
+    top: int = 2,  # the small RBM at the top has so many times these epochs
+    epochs: int = 10,  # epochs of fine-tuning, and of training from a random start
+    searched: int = 0,  # epochs of fine-tuning by conjugate gradients, in an arm of its own; 0 for no such arm
     hidden: tuple[int, ...] = (1000, 500, 250),  # widths of the encoder's hidden layers
     latents: int = 30,  # size of the code, and components of the PCA
     learning_rate: float = 1e-3,  # Adam's at the start
@@ -129,5 +130,5 @@ def main(
     for name, params in stacks.items():
         kernel = np.asarray(params["encoder"]["layer_0"]["kernel"][0])[:, :10].T.reshape(-1, *shape)
         rows[f"filters, {name}"] = kernel / np.abs(kernel).max((1, 2, 3), keepdims=True) / 2 + 0.5
-    cells = np.stack(list(rows.values())).repeat(2, 2).repeat(2, 3)  # small images would have large names
+    cells = np.stack(list(rows.values())).repeat(2, 2).repeat(2, 3)  # beside small images the names are too large
     return lambda: plots.examples(cells, (0.0, 1.0), rows=tuple(rows))

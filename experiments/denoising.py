@@ -1,4 +1,4 @@
-"""A denoising autoencoder against a plain one of the same size: better features, and of course less noise.
+"""A denoising autoencoder against a plain one of the same size: features and restored images.
 
 Vincent et al. (2008, 2010). The network is that of the denoising tutorial on deeplearning.net: 784 inputs, 500
 logistic units, tied weights, cross-entropy, 30 % of the pixels masked; here with Adam and batches of 128.

@@ -28,7 +28,7 @@ PENALISED = {"l1": 1.0, "april": 1.0, "gated": 1.5, "jumprelu": 0.25}  # form ->
 
 
 def known(form: str, sizes: tuple[int, ...], how: dict[str, Any]) -> Any:
-    """(key, weight) -> measures of a dictionary of known features."""
+    """Makes a function (key, weight) -> measures of a dictionary of known features."""
     features, dimensions, active, examples, tested = sizes
 
     def one(given: tuple[Key, Any]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def known(form: str, sizes: tuple[int, ...], how: dict[str, Any]) -> Any:
 
 
 def given(form: str, how: dict[str, Any]) -> Any:
-    """(key, weight), train [N, D], test [N, D] -> measures of a dictionary of them."""
+    """Makes a function (key, weight), train [N, D], test [N, D] -> measures of a dictionary of these activations."""
     return lambda given, train, test: measures(form, given[0], given[1], train, test, None, **how)
 
 
@@ -64,7 +64,7 @@ def measures(
     k,
     **hyper,
 ) -> dict[str, Any]:
-    """Trains a dictionary on train [N, D]; L0, FVU and dead units on test, and MMCS where features are known."""
+    """Trains a dictionary on train [N, D]; gives L0, FVU and dead units on test, and MMCS if features are known."""
     steps = epochs * -(-len(train) // batch_size)
     adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
     hyper = {"k": k, "dead_after": len(train) // 2, **hyper} if form in COUNTED else {"weight": weight, **hyper}
@@ -86,7 +86,7 @@ def swept(run: Run, form: str, weights: tuple[float, ...], stage: str, one: Any,
 
 
 def at(found: dict[str, np.ndarray], active: float) -> np.ndarray:
-    """FVU at so many active units, between two weights by the logarithm of L0. -> [S]."""
+    """FVU at `active` units, interpolated between weights by the logarithm of L0. -> [S]."""
     if found["l0"].shape[1] == 1:
         return found["fvu"][:, 0]
     order = np.argsort(found["l0"], 1)
@@ -95,7 +95,7 @@ def at(found: dict[str, np.ndarray], active: float) -> np.ndarray:
 
 
 def closest(found: dict[str, np.ndarray], active: float) -> int:
-    """The weight whose L0 is nearest to so many units."""
+    """The index of the weight whose mean L0 is nearest to `active` units."""
     return int(np.abs(found["l0"].mean(0) - active).argmin())
 
 

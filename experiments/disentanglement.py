@@ -2,8 +2,8 @@
 
 Chen, Li, Grosse & Duvenaud (2018), arXiv:1802.04942; Kim & Mnih (2018), arXiv:1802.05983; Kumar, Sattigeri &
 Balakrishnan (2018), arXiv:1711.00848. All train the same net, 1024-256-256-10 with a Bernoulli likelihood. The total
-correlation is that of codes drawn for test images, measured twice: of the Gaussian with their covariance, and by a
-critic that is trained afterwards, alike for all, to tell codes from permuted ones.
+correlation of codes drawn for test images is measured twice: for the Gaussian with their covariance, and by a critic.
+The critic is trained afterwards, in the same way for all members, to tell codes from permuted codes.
 """
 
 from typing import Any
@@ -45,7 +45,7 @@ def off_diagonals(means: np.ndarray) -> float:
 
 
 def scores(means: np.ndarray, factors: np.ndarray, labels: Any, key: Key) -> dict[str, float]:
-    """Every yardstick of codes [N, K] by the factors [N, F] of their examples."""
+    """Every measure of disentanglement of codes [N, K] by the factors [N, F] of their examples."""
     return disentanglement.battery(means, factors, labels, np.asarray(jax.random.key_data(key)).tolist())
 
 
@@ -122,8 +122,8 @@ def main(
     hidden: tuple[int, ...] = (256, 256),  # layers between images and code
     latents: int = 10,  # size of the code
     beta: float = 6.0,  # weight of beta-TC-VAE's total correlation
-    gamma: float = 10.0,  # weight of FactorVAE's
-    off_diagonal: float = 10.0,  # weight of DIP-VAE's squared covariances, a tenth of that of the variances
+    gamma: float = 10.0,  # weight of FactorVAE's total correlation
+    off_diagonal: float = 10.0,  # weight of DIP-VAE's squared covariances; that of its variances is ten times this
     critic_steps: int = 1000,  # updates of the critic that measures
     batch_size: int = 256,  # examples in a step
 ):

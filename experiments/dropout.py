@@ -1,8 +1,8 @@
-"""Dropout in an autoencoder: its rate against the reconstruction, and against what the codes are good for.
+"""Dropout in an autoencoder: how its rate changes reconstructions, and a classifier on the codes.
 
 Articles on dropout autoencoders draw two curves over the rate: the reconstruction gets worse, while a classifier on
-the codes gets better up to some rate above zero. Whether it does is found out here, for dropout of the hidden layers
-(both ways) and of the code itself, with few labels and with many. Srivastava et al. (2014), JMLR 15.
+the codes gets better up to some rate above zero. This experiment tests both curves, for dropout of the hidden layers
+(encoder and decoder) and of the code itself, with few labels and with many. Srivastava et al. (2014), JMLR 15.
 """
 
 from collections import defaultdict
@@ -65,7 +65,7 @@ def main(
     squared, accuracy = defaultdict(dict), defaultdict(dict)
     for rate in rates:
         for place in PLACES:
-            if rate == 0 and place != "hidden":  # without dropout there is but one net
+            if rate == 0 and place != "hidden":  # without dropout both places have the same net
                 squared[place][rate], accuracy[place][rate] = squared["hidden"][rate], accuracy["hidden"][rate]
                 continue
             drops: Any = {"dropout" if place == "hidden" else "code_dropout": rate}

@@ -15,12 +15,12 @@ from ae_jax.evaluation.codes import encode
 from ae_jax.evaluation.probes import knn_accuracy
 from ae_jax.training.settings import Settings
 
-LARGEST = 8192  # pixels a side of a sprite, for the projector
+LARGEST = 8192  # side of the largest sprite that the projector takes, in pixels
 PRECISION = 5e-6  # half a unit of the sixth digit, the last that is printed
 
 
 def neighbours(z, y) -> float:
-    """Percentage of every second point whose nearest among the others has its label."""
+    """Accuracy in % of the nearest neighbour's label, for every second point among the points between."""
     codes = jnp.asarray(z, jnp.float32)
     return 100 * knn_accuracy(codes[::2], y[::2], codes[1::2], y[1::2], neighbours=1)
 

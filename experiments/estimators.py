@@ -1,9 +1,9 @@
 """Seven estimators of a bound on log p(x): their gradients against exact ones, and three of them on MNIST.
 
-A linear-Gaussian model knows log p(x) and its posterior, so the mean gradient of each estimator and its noise can be
-compared with the truth: more samples make IWAE's bound tighter and its encoder's gradient noisier, as S^-1/2 (Rainforth
-et al., 2018), while DReG's signal grows as S^1/2 (Tucker et al., 2018). Then a VAE, IWAE with 5 samples and DReG learn
-binarised digits, and importance sampling measures what each model has learned.
+In a linear-Gaussian model log p(x) and the posterior are exact, and so the mean and noise of each estimator's gradient
+can be judged. More samples make IWAE's bound tighter, but the signal over noise of its encoder's gradient falls as
+S^-1/2 (Rainforth et al., 2018); DReG's grows as S^1/2 (Tucker et al., 2018). Then a VAE, IWAE with 5 samples and DReG learn
+binarised digits, and importance sampling measures the log-likelihood of each model.
 """
 
 from functools import partial

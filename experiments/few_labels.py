@@ -1,9 +1,9 @@
 """Pretraining a deep classifier when labels are few: 784-1000-1000-500-10 on MNIST.
 
-Hinton & Salakhutdinov (2006), Science 313, and Bengio et al. (2007), NIPS, for greedy pretraining; Lee Hung-yi's
-lectures on deep learning for this net, and for the L1 on the code of a layer as wide as what it codes, which could
-copy it. All images are there to pretrain on, the labels of some of them to fine-tune by. With logistic units, those of
-the papers, and with rectified ones, which came later and start well by themselves.
+Hinton & Salakhutdinov (2006), Science 313, and Bengio et al. (2007), NIPS, for greedy pretraining. The net is that of
+Lee Hung-yi's lectures on deep learning, and so is the L1 on the code of a layer as wide as its input, which could
+otherwise copy the input. Pretraining sees all images, fine-tuning the labels of some of them. The units are logistic,
+as in the papers, or rectified, which came later and start well without pretraining.
 
 --full has ten draws of 100, 1,000 and 3,000 labels from all images, as Kingma et al. (2014), arXiv:1406.5298, and the
 other arms of their table: contractive pretraining (Rifai et al., 2011, NIPS), and a support vector
@@ -124,9 +124,9 @@ def picture(metrics, labels):
         "seeds": 10, "images": 60000, "pretraining": 20, "labels": (100, 1000, 3000), "epochs": (500, 100, 50),
         "contraction": 0.1, "vae_epochs": 50,
     },
-    # Written before the first run on test images: what pretraining is for. With all labels it may go either way and is
-    # only measured; so are rectified units, as one trial on held-out training images saw no gain with them. Claims of
-    # the arms of --full stand in `main`.
+    # Written before the first run on test images: what pretraining is for. The difference with all labels may have
+    # either sign and is only measured. So is that of rectified units, because a trial on held-out training images saw
+    # no gain. Claims of the arms of --full stand in `main`.
     claims={
         f"sigmoid, 100 labels, random start minus pretrained, {ERROR}": "10 labels a class: pretraining helps",
         f"sigmoid, 1000 labels, random start minus pretrained, {ERROR}": "100 labels a class: and here, too",
@@ -141,18 +141,18 @@ def picture(metrics, labels):
 )  # fmt: skip
 def main(
     run: Run,
-    images: int = 10000,  # how many of the training images there are, to pretrain on and to choose labels from
+    images: int = 10000,  # training images to pretrain on, and to draw the labelled ones from
     widths: tuple[int, ...] = (1000, 1000, 500),  # of the layers
     activations: tuple[Literal["sigmoid", "relu"], ...] = ("sigmoid", "relu"),  # of the layers: one net for each
     pretraining: int = 5,  # passes over the images for each layer
     code_l1: float = 1e-3,  # weight of the L1 on the codes of layers that are as wide as their input
-    labels: tuple[int, ...] = (100, 1000, 10000),  # sizes of the labelled sets, each run's own
-    epochs: tuple[int, ...] = (60, 20, 5),  # of fine-tuning, for each of them
+    labels: tuple[int, ...] = (100, 1000, 10000),  # sizes of the labelled sets; each run draws its own
+    epochs: tuple[int, ...] = (60, 20, 5),  # epochs of fine-tuning, for each size
     learning_rate: float = 1e-3,  # of Adam, in both stages
     batch_size: int = 100,  # examples in a step
     on_validation: bool = False,  # measure on a sixth of the training images, held out, instead of the test set
     contraction: float = 0.0,  # penalty of a third, contractive start of the logistic net; 0 for no such start
-    vae_epochs: int = 0,  # of a VAE (784-600-600-50); support vector machines get its codes and pixels; 0 for neither
+    vae_epochs: int = 0,  # of a VAE (784-600-600-50), whose codes, beside pixels, go to SVMs; 0 for no VAE and no SVM
 ):
     if len(labels) != len(epochs):
         raise ValueError(f"there are {len(labels)} sizes of labelled sets and {len(epochs)} numbers of epochs")

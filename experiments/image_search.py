@@ -1,8 +1,8 @@
 """Image search: codes of a deep autoencoder against pixels and PCA, on digits and on tiles of photographs.
 
 Krizhevsky & Hinton (2011), "Using very deep autoencoders for content-based image retrieval", ESANN, ask what codes of
-an autoencoder find that pixels do not. Digits: a digit is relevant to one of the same class. Photographs: tiles of the
-test photographs, and relevant is a tile cut from the same photograph elsewhere; no photograph is in both sets.
+an autoencoder find that pixels do not. Digits of the same class are relevant to each other. Photographs are cut in
+tiles, and tiles of the same test photograph are relevant to each other; no photograph is in both training and test set.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from ae_jax.distributions.distances import squared_distances
 from ae_jax.evaluation import pca, rate, retrieval
 
 CUTS, SHOWN = (1, 10, 100), ("pixels", "PCA", "codes")
-# Written before the first run at full size; of digits and of tiles alike, paired over seeds.
+# Written before the first run at full size, for digits and for tiles; paired over seeds.
 CLAIMS = {
     "codes minus PCA, mean average precision, %": "codes rank better than as many principal components",
     "codes minus PCA, precision at 10, %": "and among the first ten better than as many principal components",
@@ -31,22 +31,22 @@ CLAIMS = {
 
 
 class Problem(NamedTuple):
-    """What is learned from, what is searched, and what for."""
+    """The images of a search: to train on, to be searched, and to ask for."""
 
     learned: core.Batch
     held_out: core.Batch  # chooses the epoch
-    base: Any  # a Batch, where those of one label are relevant to one another
+    base: Any  # a Batch; images of one label are relevant to each other
     queries: Any
 
 
 def digits(loaded: datasets.Dataset, searched: int, queries: int) -> Problem:
-    """The first of the training set are searched, by the first of the test set."""
+    """The first training digits are searched; the first test digits are the queries."""
     learned, held_out = datasets.validation_split(loaded.train, 0.1, seed=0)
     return Problem(learned, held_out, part(loaded.train, searched), part(loaded.test, queries))
 
 
 def photographs(folder: str, tile: int, count: int, most: int, searched: int, queries: int) -> Problem:
-    """Tiles of a grid, so that none overlaps another; of each test photograph some are searched, others ask."""
+    """Tiles of a grid, which do not overlap; some of each test photograph are searched, others are queries."""
     parts = images_of(folder, colour=True)
     scale = lambda x: jnp.asarray(x.astype(np.float32) / 255)
     held = max(1, len(parts["train"]) // 10) if len(parts["train"]) > 1 else 0  # whole photographs
@@ -65,14 +65,14 @@ def photographs(folder: str, tile: int, count: int, most: int, searched: int, qu
 
 
 def ranked(base, queries) -> np.ndarray:
-    """All of base [N, K] by Euclidean distance from each query [Q, K], nearest first. -> [Q, N]."""
+    """The indices of base [N, K] by Euclidean distance from each query [Q, K], nearest first. -> [Q, N]."""
     far = lambda part: np.asarray(jax.jit(squared_distances)(jnp.asarray(part), jnp.asarray(base)))
     parts = (queries[i : i + 500] for i in range(0, len(queries), 500))
     return np.concatenate([np.argsort(far(part), axis=1, kind="stable") for part in parts])
 
 
 def scores(base, queries, problem: Problem) -> tuple[dict[str, float], np.ndarray]:
-    """In %, over all queries; and what stands first for each, [Q, 10]."""
+    """Measures in %, means over all queries; and the indices of each query's ten nearest, [Q, 10]."""
     totals, first = dict.fromkeys([*(f"precision at {k}" for k in CUTS), "mean average precision"], 0.0), []
     for i in range(0, len(queries), 500):
         order = ranked(base, queries[i : i + 500])
@@ -85,7 +85,7 @@ def scores(base, queries, problem: Problem) -> tuple[dict[str, float], np.ndarra
 
 
 def page(pages: dict[str, tuple[Problem, dict[str, np.ndarray]]], side: int, asked: int = 4):
-    """Queries, evenly spaced, each with its ten neighbours by each way; wrong ones framed in red."""
+    """Queries, evenly spaced, each with its ten neighbours by each method; wrong neighbours are framed in red."""
 
     def framed(image: np.ndarray, right: bool) -> np.ndarray:  # [H, W, C] -> [side, side, 3]
         edge = np.full((side, side, 3), (1, 1, 1) if right else (0.85, 0.1, 0.1), np.float32)
@@ -130,18 +130,18 @@ def page(pages: dict[str, tuple[Problem, dict[str, np.ndarray]]], side: int, ask
 )
 def main(
     run: Run,
-    epochs: int = 10,  # passes over the training set, the best of which a tenth of it chooses
+    epochs: int = 10,  # passes over the training set; a tenth of it, held out, chooses the best
     latents: int = 10,  # size of the digits' codes, and number of principal components
     latents_of_tiles: int = 30,  # the same for tiles
     hidden: tuple[int, ...] = (500, 250),  # widths of the digits' encoder before the code
     channels: tuple[int, ...] = (16, 32, 64),  # feature maps of the tiles' encoder
     searched: int = 10000,  # how many training digits are searched
-    queries: int = 2000,  # how many test digits ask
+    queries: int = 2000,  # how many test digits are queries
     patches: int = 6000,  # how many patches of the training photographs to learn from
     tile: int = 32,  # side of a tile, pixels
     photographs_used: int = 100,  # how many test photographs
-    tiles_searched: int = 60,  # of each
-    tiles_asking: int = 5,  # others of each
+    tiles_searched: int = 60,  # tiles of each photograph that are searched
+    tiles_asking: int = 5,  # other tiles of each photograph, the queries
     images: str = "../shared/data/bsds500",  # a folder of photographs with folders train and test in it
 ):
     tiles = photographs(images, tile, patches, photographs_used, tiles_searched, tiles_asking)

@@ -1,8 +1,8 @@
 """Missing values of tables: a VAE's posterior and reconstructions against the mean, neighbours and linear regressions.
 
 Rezende, Mohamed and Wierstra (2014), arXiv:1401.4082, appendix F. Scikit-learn's three tables of measurements. The
-members learn from 7 of 10 rows, whole, which alone set the standardisation; a fifth of the values of the other rows is
-hidden at random and filled in. Each seed has its own split and hidden values.
+members learn from 7 of 10 rows, of which no value is hidden and which alone set the standardisation. A fifth of the
+values of the other rows is hidden at random and filled in. Each seed has its own split and hidden values.
 """
 
 import warnings
@@ -33,7 +33,7 @@ def split(name: str, seed: int, hidden: float) -> tuple[np.ndarray, np.ndarray, 
 
 
 def recipe(steps: int, batch_size: int, units: int, latents: int):
-    """(key, train [M, D], test [N, D], missing [N, D]) -> test filled in by each arm, [N, D]."""
+    """Makes a function (key, train [M, D], test [N, D], missing [N, D]) -> test filled in by each arm, [N, D]."""
 
     def whole(member):
         key, train, test, missing = member
@@ -65,7 +65,7 @@ def baselines(train: np.ndarray, test: np.ndarray, missing: np.ndarray) -> dict[
     holes = np.where(missing, np.nan, test)
     makers = {"mean": SimpleImputer(), "neighbours": KNNImputer()}
     makers["regressions"] = IterativeImputer(random_state=0)
-    with warnings.catch_warnings():  # the regressions' note that they stop after ten rounds
+    with warnings.catch_warnings():  # the regressions warn that they stop after ten rounds
         warnings.simplefilter("ignore")
         return {name: made.fit(train).transform(holes) for name, made in makers.items()}
 

@@ -50,7 +50,7 @@ class Moments(NamedTuple):
 
 
 def authors_adam(steps: int) -> Optimizer:
-    """Adam as the authors' code has it, for so many steps an epoch.
+    """Adam as in the authors' code, for `steps` steps an epoch.
 
     b1 is 0.99, b2 0.999; 1e-4 is added to the root of the second moments, which begin at 1; an update moves by the
     moments before its gradient.
@@ -89,7 +89,7 @@ def authors_net(latents: int, hidden: tuple[int, ...], pixels: Array) -> Autoenc
 
 
 def in_order(algorithm: Algorithm, batch_size: int) -> Algorithm:
-    """The algorithm as a pass over its batch, the whole training set, in the order of its labels and binarised anew."""
+    """The algorithm as one pass over the whole training set, in the order of its labels and binarised anew."""
     rule = augment(algorithm.rule, datasets.dynamic_binarise)
 
     def update(params: Params, memory: Any, data: Batch, key: Key):

@@ -1,8 +1,8 @@
-"""k-sparse autoencoders: how many of 1000 linear units should speak for an image?
+"""k-sparse autoencoders: how many of 1000 linear units should be active for an image?
 
 Makhzani & Frey (2013), arXiv:1312.5663, sections 4.3 and 4.4: a linear layer with tied weights keeps the k
-largest of its 1000 units; then a logistic regression on the codes of the frozen encoder, or encoder and classifier
-fine-tuned together.
+largest of its 1000 units. Then a logistic regression learns from the codes of the frozen encoder, or encoder and
+classifier are fine-tuned together.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ TUNING = 1000  # added to a seed for fine-tuning: no key of the autoencoder is u
 
 
 def errors_of(code: Callable[[Array], Array], train: Batch, test: Batch, known: int, classes: int, l2: float) -> Array:
-    """Errors in % of linear classifiers of the first `known` images on the others, and of all on test. -> [2]."""
+    """Errors in %: of a linear classifier of the first `known` images on the others, of one of all on test. -> [2]."""
     z, z_test = code(train.x), code(test.x)
 
     def error(z: Array, y: Array, asked: Array, right: Array) -> Array:
@@ -96,8 +96,8 @@ def main(
     units: int = 1000,  # size of the code
     epochs: int = 8,  # passes over the training images; k falls from 100, or k if that is more, in the first half
     images: int = 10000,  # training images, for the autoencoder and, with their labels, for the classifier
-    held_out: int = 2000,  # the last of them, by whose labels k, alpha and the epoch of fine-tuning are chosen
-    alphas: tuple[float, ...] = (1.0, 3.0),  # codes may keep so many times k units; the held-out error chooses
+    held_out: int = 2000,  # the last of these images; their labels choose k, alpha and the epoch of fine-tuning
+    alphas: tuple[float, ...] = (1.0, 3.0),  # multiples of k, for the units that codes keep; the held-out error chooses
     probe_l2: float = 1.0,  # strength of the classifier's penalty
     tuning: int = 30,  # epochs of fine-tuning, at most
     patience: int = 15,  # stop fine-tuning after so many epochs without a better held-out error

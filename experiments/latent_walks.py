@@ -1,8 +1,8 @@
 """Walks through two-dimensional codes: what a penalty on the code's length does to the holes between codes, on MNIST.
 
 Autoencoders without and with `code_l2`, and a variational one (Kingma & Welling, 2014, arXiv:1312.6114), of the same
-net; beside them two principal components, and fading from image to image in pixels. A point of the plane lies in a
-hole where a classifier, trained on real digits, does not recognise what it decodes to.
+net; beside them two principal components, and fading from image to image in pixels. A hole is a point of the plane
+whose decoded image a classifier of real digits does not recognise.
 """
 
 from functools import partial
@@ -89,11 +89,11 @@ def main(
     images: int = 20000,  # how many to train on
     epochs: int = 15,  # passes over them
     hidden: tuple[int, ...] = (256, 128),  # widths of the encoder's layers before the code
-    weight: float = 0.5,  # of the code's squared length; at 0.5 that of the mean in a variational autoencoder's KL
+    weight: float = 0.5,  # of the code's squared length; the KL of a variational autoencoder has 0.5 for its mean
     learning_rate: float = 1e-3,  # Adam's at the start; it falls to 0 along half a cosine
     batch_size: int = 128,  # images in a step
     draws: int = 2000,  # points drawn from the Gaussian over the plane
-    pairs: int = 300,  # of test images, between which one walks
+    pairs: int = 300,  # pairs of test images, the ends of the walks
     between: int = 9,  # points on each walk, its ends left out
     side: int = 15,  # of the grids in the picture
 ):
@@ -116,13 +116,13 @@ def main(
     draw = np.random.default_rng(seed)
     normal = draw.normal(size=(draws, 2)).astype(np.float32)  # the same for all
     ends = draw.integers(len(test_x), size=(2, pairs))
-    t = np.linspace(0, 1, between + 2)[1:-1, None, None]  # the ends are not on the way
+    t = np.linspace(0, 1, between + 2)[1:-1, None, None]  # without the ends
     walk = lambda of, t: (1 - t) * of[ends[0]] + t * of[ends[1]]
     base = learned.x[:10000].reshape(min(10000, len(learned.x)), -1)
     far = lambda x: float(np.mean(nearest(base, jnp.asarray(x).reshape(len(x), -1), 1)[1]))
 
     some = np.asarray(test_x[:draws])
-    mixed = draw.permuted(some.reshape(len(some), -1), axis=1).reshape(some.shape)  # what no classifier knows
+    mixed = draw.permuted(some.reshape(len(some), -1), axis=1).reshape(some.shape)  # images that are no digits
     own = {"test images": some, "test images with shuffled pixels": mixed}
     run.metrics = {f"recognised of {name}, %": share(x) for name, x in own.items()}
     run.metrics[f"{FAR}: test images"] = far(own["test images"])

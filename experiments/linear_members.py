@@ -18,7 +18,7 @@ from ae_jax.core import Batch
 from ae_jax.evaluation import logistic_pca, pca
 
 CAPTION = "Hinton & Salakhutdinov (2006), caption of fig. 2 B"
-# what the closed forms give is measured here; |difference| that counts as equal
+# closed forms are computed here; the labels have the |difference| that counts as equal
 CLAIMS = {
     "0.05 minus distance of the linear autoencoder's error from PCA's": "its error is PCA's",
     "0.05 minus distance of the tied linear autoencoder's error from PCA's": "its error is PCA's",
@@ -58,7 +58,7 @@ def main(
     latents: int = 30,  # size of the codes
     learning_rate: float = 5e-3,  # Adam's at the start; it falls to 0 along half a cosine
     batch_size: int = 100,  # examples in a step
-    fitted: int = 5000,  # training images that logistic PCA is fitted to, all of whose codes are free; 60000 are all
+    fitted: int = 5000,  # training images that logistic PCA is fitted to, each with a free code; 60000 are all
     iterations: int = 200,  # of its L-BFGS
     ridge: float = 0.01,  # on its codes and components
 ):
