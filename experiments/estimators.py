@@ -2,8 +2,8 @@
 
 In a linear-Gaussian model log p(x) and the posterior are exact, and so the mean and noise of each estimator's gradient
 can be judged. More samples make IWAE's bound tighter, but the signal over noise of its encoder's gradient falls as
-S^-1/2 (Rainforth et al., 2018); DReG's grows as S^1/2 (Tucker et al., 2018). Then a VAE, IWAE with 5 samples and DReG learn
-binarised digits, and importance sampling measures the log-likelihood of each model.
+S^-1/2 (Rainforth et al., 2018); DReG's grows as S^1/2 (Tucker et al., 2018). Then a VAE, IWAE with 5 samples and DReG
+learn binarised digits, and importance sampling measures the log-likelihood of each model.
 """
 
 from functools import partial
