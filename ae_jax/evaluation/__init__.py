@@ -1,7 +1,7 @@
 """Measuring trained autoencoders: plain functions of arrays, and `all_metrics`, which applies all that fit.
 
-PCA and probes are fitted on train and scored on test. Corruption and dropout do not act,
-but for the corruption of metrics whose name begins with "denoised" and of those an algorithm reports as such.
+PCA and probes are fitted on train and scored on test. Evaluation has no dropout and no corruption, with two exceptions:
+metrics whose name begins with "denoised", and the metric "denoising" of an algorithm.
 """
 
 from collections.abc import Callable
@@ -196,9 +196,9 @@ def describe(name: str) -> str:
 
 
 def better(name: str) -> Better | None:
-    """The direction in which a metric is better, by its name, also with a prefix ("test mse") or a note ("(k=5)").
+    """The direction in which a metric is better. Its name may have a prefix ("test mse") or a note ("(k=5)").
 
-    None: neither direction, not by itself, or unknown.
+    None if the metric is unknown, or if it has no better direction by itself.
     """
     metric = METRICS.get(name.partition(" (")[0].rpartition(" ")[2])
     return None if metric is None else metric.better
@@ -221,22 +221,22 @@ def all_metrics(
     aggregate_examples: int | None = 2000,
     judge: features.Judge | None = None,
 ) -> Callable[[Params, Key], dict[str, float]]:
-    """Every metric that applies: a function of one seed's params and a key that gives the metrics by name.
+    """Every metric that applies, as a function: (params of one seed, key) -> metrics by name.
 
-    Labels (integers, [N]) add the probes, factors the scores of disentanglement, `log_weight` the likelihood, `symbols`
-    their use, `corrupt` the denoising, a judge the scores of samples. Codes that are not finite have no probes, and
-    data outside [0, 1] no cross-entropy of reconstructions. A name states the
-    number of samples or neighbours, `(k=...)`, and the number of test examples measured if not all are, `(n=...)`:
-    evenly spaced ones, or those with a label from 0 on. `describe` explains a name. PCA depends on no seed and is
-    fitted once, here; all seeds share compiled programs.
+    Labels (integers, [N]) add the probes, and factors add the scores of disentanglement. The algorithm's `log_weight`
+    adds the likelihood, `symbols` their use, `corrupt` the denoising; a judge adds the scores of samples. Codes that
+    are not finite have no probes, and data outside [0, 1] have no cross-entropy of reconstructions. A name states the
+    number of samples or neighbours, `(k=...)`. It also states the number of test examples if not all are measured,
+    `(n=...)`: these are evenly spaced, or have a label from 0 on. `describe` explains a name. PCA depends on no seed
+    and is fitted once, in this call; all seeds share compiled programs.
 
     Args:
         algorithm: the trained algorithm.
         train: for fitting PCA and probes only.
         test: the examples to measure.
         factors: the generative factors of the test examples, [N, F]; None where they are not known.
-        samples: of the importance-sampled likelihood, for each example.
-        neighbours: the number that vote.
+        samples: draws for each example, for the importance-sampled likelihood.
+        neighbours: the number of nearest codes that vote.
         probe_l2: strength of the linear probe's penalty, as in `probes.fit_linear`.
         resting: activation of a unit at rest, for `l0`; -1 for sparse tanh units.
         awake: distance from rest from which a unit counts in `l0`.
@@ -278,7 +278,7 @@ def all_metrics(
         key_test = address(key, "test")
         found, test_codes = _on_test(algorithm, params, test, key_test, resting, awake)
         found = of_known(found, len(test.x))
-        if float(test_codes.min()) < resting:  # units that go below it do not rest there: nothing to count
+        if float(test_codes.min()) < resting:  # units with activations below `resting` do not rest there
             for name in ("mean_activation", "l0", "l0_fraction"):
                 del found[name]
         if algorithm.corrupt is not None and algorithm.decodes:
@@ -312,14 +312,14 @@ def all_metrics(
 
 
 def judge_of(train: Batch, test: Batch, most: int | None = 2000) -> features.Judge:
-    """The judge of samples beside at most `most` test examples, with features fitted to the training examples."""
+    """The judge of samples: it compares them with at most `most` test examples, by features fitted to train."""
     seen = _known(train) if has_labels(train, train) else train._replace(y=None)
     real = few(test, most)
     return features.judge(seen.x, seen.y, real.x, few(train, len(real.x)).x)
 
 
 def unjudged(algorithm: Algorithm, params: Params, count: int) -> str:
-    """The reason not to judge `count` samples: too few, or too slow to draw; "" if there is none."""
+    """The reason not to judge `count` samples, which are too few or too slow to draw; "" if there is none."""
     assert algorithm.sample is not None
     if count < features.FEWEST:
         return f"{count} test examples are too few; {features.FEWEST} are the least"
@@ -331,19 +331,20 @@ def unjudged(algorithm: Algorithm, params: Params, count: int) -> str:
 
 
 def within_unit(*parts: Batch) -> bool:
-    """Whether all values lie in [0, 1], so that a cross-entropy of reconstructions has a meaning."""
+    """Whether all values lie in [0, 1]. Only then does a cross-entropy of reconstructions have a meaning."""
     return all(float(part.x.min()) >= 0 and float(part.x.max()) <= 1 for part in parts)
 
 
 def _is_cross_entropy(name: str) -> bool:
-    """Whether a metric is a cross-entropy of reconstructions: of values that are probabilities alone."""
+    """Whether a metric is a cross-entropy of reconstructions."""
     return name.partition(" (")[0].endswith(" cross_entropy")
 
 
 def of_known(metrics: dict[str, Any], count: int) -> dict[str, Any]:
-    """Metrics of `count` test examples; names of means over the labelled alone end in their number, unless all are.
+    """Metrics of `count` test examples, with the number of labelled examples, "(n=...)", where a mean is over these.
 
-    The metric `core.LABELLED` marks these means and is left out. Without a label they are left out, too.
+    The metric `core.LABELLED` says that the means with the prefix "test" are over labelled examples; it is left out. If
+    all examples have a label, names stay as they are. If none has one, these means are left out.
     """
     name = f"test {LABELLED}"
     if name not in metrics:
@@ -361,9 +362,9 @@ def assignments(algorithm: Algorithm, params: Params, x: Array) -> np.ndarray:
 
 
 def has_labels(train: Batch, test: Batch) -> bool:
-    """Whether a probe can learn the labels: one integer for each example, and two or more classes.
+    """Whether a probe can learn the labels: they are one integer for each example, and train has two or more classes.
 
-    A label below 0 means none; test needs at least one label.
+    A label below 0 means that the example has none; test needs at least one label.
     """
     both = [np.asarray(y) for y in (train.y, test.y) if y is not None]
     if len(both) < 2 or not all(y.ndim == 1 and np.issubdtype(y.dtype, np.integer) for y in both):
@@ -379,7 +380,7 @@ def _known(data: Batch) -> Batch:
 
 
 def _in_order(metrics: dict[str, float]) -> dict[str, float]:
-    """Sorted as METRICS are; metrics of an algorithm's own come after the loss."""
+    """The metrics in the order of METRICS; those that METRICS lacks come after the loss."""
     known = list(METRICS)
 
     def place(name: str) -> int:
@@ -390,7 +391,7 @@ def _in_order(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def few(data: Batch, most: int | None) -> Batch:
-    """At most so many examples, evenly spaced so that sorted data stay represented."""
+    """At most `most` examples, evenly spaced, since data may be sorted."""
     if most is None or len(data.x) <= most:
         return data
     index = np.linspace(0, len(data.x) - 1, most).astype(int)
@@ -405,7 +406,7 @@ def _floats(metrics: Metrics) -> dict[str, float]:
     return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
 
-# The functions below are compiled once for each algorithm, which is a tuple of functions and a static argument.
+# The functions below with `compiled` are compiled once for each algorithm, see `xla.programs`.
 
 
 @compiled

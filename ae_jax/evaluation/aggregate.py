@@ -16,15 +16,16 @@ from ..distributions.posteriors import LOG_2PI, log_each
 
 @jax.jit
 def decomposition(stats: Array, z: Array, log_p: Array | None = None) -> dict[str, Array]:
-    """The parts of the mean KL(q(z | x) || p(z)) over a set, each []; 64 examples at once.
+    """The parts of the mean KL(q(z | x) || p(z)) over a set, each [], estimated by a draw of each posterior.
 
-    `information` is I(x; z), at most log N; `aggregate` KL(q(z) || p(z)): the two add up to the mean KL.
-    `total_correlation` is KL(q(z) || prod_k q(z_k)); `dimensions`, of the prior N(0, I) alone, the sum of
-    KL(q(z_k) || p(z_k)): the two add up to `aggregate`. Chen et al. (2018), arXiv:1802.04942, eq. (2).
+    `information` is I(x; z), at most log N, and `aggregate` is KL(q(z) || p(z)): the two add up to the mean KL.
+    `total_correlation` is KL(q(z) || prod_k q(z_k)), and `dimensions` is the sum of KL(q(z_k) || p(z_k)), given for the
+    prior N(0, I) only: the two add up to `aggregate`. Chen et al. (2018), arXiv:1802.04942, eq. (2). 64 examples at
+    once.
 
     Args:
         stats: means and log-variances of all posteriors, [N, 2K].
-        z: a draw of each, [N, K].
+        z: a draw of each posterior, [N, K].
         log_p: log p(z) of the draws, [N]; None: the prior is N(0, I).
     """
     log_n = jnp.log(jnp.asarray(len(z), z.dtype))
@@ -50,7 +51,7 @@ def unit_kl(stats: Any) -> np.ndarray:
 
 
 def is_standard(log_prob: Any, params: Any, size: int) -> bool:
-    """Whether log p(z) of codes with `size` units is that of N(0, I), tried on 8 codes."""
+    """Whether `log_prob(params, z)` of codes with `size` units is that of N(0, I), checked on 8 codes."""
     z = np.random.default_rng(0).normal(size=(8, size)).astype(np.float32)
     normal = -0.5 * (np.square(z) + LOG_2PI).sum(-1)
     return bool(np.allclose(log_prob(params, jnp.asarray(z)), normal, rtol=1e-4, atol=1e-4))
@@ -59,9 +60,9 @@ def is_standard(log_prob: Any, params: Any, size: int) -> bool:
 def gaussian_total_correlation(codes: Array | np.ndarray) -> float:
     """The total correlation of a Gaussian with the covariance of the codes: -1/2 log det of their correlation.
 
-    It is a lower bound of the codes' own where marginals are Gaussian, and not elsewhere. Units that do not vary do not
-    count. NaN where examples are no more than units, since their correlation is singular. Raises ValueError for codes
-    that are not finite.
+    In nats, a float; codes [N, K]. If the marginals are Gaussian, it is a lower bound of the codes' own total
+    correlation; otherwise it is none. Units that do not vary do not count. NaN unless there are more examples than
+    units, since the correlation is singular. Raises ValueError for codes that are not finite.
     """
     check_finite(codes=codes)
     codes = np.asarray(codes, np.float64)
@@ -76,9 +77,9 @@ def gaussian_total_correlation(codes: Array | np.ndarray) -> float:
 def gaussian_wasserstein_correlation(codes: Array | np.ndarray) -> float:
     """W2^2 between a Gaussian with the codes' covariance S and the product of its marginals, divided by the trace of S.
 
-    2 - 2 tr((D^(1/2) S D^(1/2))^(1/2)) / tr S with D the diagonal of S: 0 for uncorrelated units and for units that
-    do not vary, and finite where S is singular, unlike the total correlation. Locatello et al. (2019),
-    arXiv:1811.12359. Raises ValueError for codes that are not finite.
+    2 - 2 tr((D^(1/2) S D^(1/2))^(1/2)) / tr S, where D is the diagonal of S; a float, codes [N, K]. It is 0 for
+    uncorrelated units and for units that do not vary. Unlike the total correlation, it is finite if S is singular.
+    Locatello et al. (2019), arXiv:1811.12359. Raises ValueError for codes that are not finite.
     """
     check_finite(codes=codes)
     codes = np.asarray(codes, np.float64)

@@ -1,4 +1,4 @@
-"""Scores of unusual examples by a trained autoencoder, and their baselines: higher is more unusual.
+"""Scores of how unusual examples are, by a trained autoencoder and by baselines: higher is more unusual.
 
 An and Cho (2015), "Variational autoencoder based anomaly detection using reconstruction probability", SNU Data Mining
 Center; Liu, Ting and Zhou (2008), "Isolation forest", ICDM, pp. 413-422.
@@ -25,7 +25,7 @@ Measure = Literal["error", "elbo", "log_p"]
 
 
 def exact(algorithm: Algorithm, params: Params, batch: Batch) -> bool:
-    """Whether the algorithm's own metric nll is -log p(x), as for an autoregressive model, which draws no code."""
+    """Whether the algorithm's metric nll is -log p(x) itself, as for an autoregressive model, which has no code."""
     if algorithm.log_weight is not None:
         return False
     return "nll" in jax.eval_shape(algorithm.evaluate, params, jax.tree.map(lambda a: a[:1], batch), jax.random.key(0))
@@ -38,11 +38,11 @@ def scores(algorithm: Algorithm, params: Params, data: Batch, measure: Measure, 
         algorithm: the trained algorithm.
         params: its params.
         data: the examples.
-        measure: see `MEASURES`.
-        key: of the draws of elbo and log_p; example i has `address(key, "example", i)`.
-        samples: draws of the code of each example; not used where log p(x) is known exactly.
+        measure: a name of `MEASURES`, which gives its meaning and unit.
+        key: for the draws of elbo and log_p; example i has `address(key, "example", i)`.
+        samples: draws of the code of each example; not used if the algorithm computes log p(x) exactly.
 
-    Raises ValueError for a measure that the algorithm does not have.
+    Raises ValueError for a measure that the algorithm does not have, and for no samples.
     """
     check_choice("measure", measure, MEASURES)
     check_whole(samples=samples)
@@ -68,12 +68,15 @@ def scores(algorithm: Algorithm, params: Params, data: Batch, measure: Measure, 
 
 
 def quantiles(train: Any, found: Any) -> np.ndarray:
-    """The fraction of training scores [M] that are not above each score found [N]. -> [N], from 0 to 1."""
+    """For each found score [N], the fraction of the training scores [M] that are not above it. -> [N], from 0 to 1."""
     return np.searchsorted(np.sort(np.asarray(train)), np.asarray(found), side="right") / len(train)
 
 
 def auc(found: Any, anomalous: Any) -> float:
-    """The area under the ROC curve: how likely an anomaly scores above another example; ties count half."""
+    """The area under the ROC curve: the probability that an anomaly scores above a normal example; ties count half.
+
+    Scores [N], and which examples are anomalous, [N] booleans.
+    """
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(np.asarray(anomalous, bool), np.asarray(found)))
@@ -82,7 +85,8 @@ def auc(found: Any, anomalous: Any) -> float:
 def baselines(train: Any, x: Any, components: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Scores [N] of examples x [N, *shape] by methods without a network, fitted to train [M, *shape].
 
-    The isolation forest is scikit-learn's with its defaults; PCA's score is the squared error of its reconstruction.
+    The isolation forest is scikit-learn's with its defaults. PCA's score is the squared error of its reconstruction,
+    averaged over dimensions, with `components` components, but fewer than the data have dimensions.
     """
     from sklearn.ensemble import IsolationForest
 

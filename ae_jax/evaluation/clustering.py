@@ -1,4 +1,4 @@
-"""Clusters of codes: Lloyd's k-means, and how well clusters agree with labels.
+"""Clusters of codes by k-means or a mixture of Gaussians, and how well clusters agree with labels.
 
 Arthur & Vassilvitskii (2007), SODA: k-means++. Yang et al. (2010), IEEE Trans. Image Processing 19: accuracy by the
 best matching of clusters to classes. The other scores are scikit-learn's.
@@ -24,8 +24,8 @@ class Clusters(NamedTuple):
     """The result of k-means."""
 
     centres: Array  # [C, K]
-    labels: Array  # [N], the nearest centre
-    inertia: Array  # [], sum of squared distances to it, by differences
+    labels: Array  # [N], the number of the nearest centre
+    inertia: Array  # [], sum of squared distances to the nearest centre
 
 
 @partial(jax.jit, static_argnames=("clusters", "starts", "steps"))
@@ -34,11 +34,11 @@ def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 
     """The best of several runs of Lloyd's algorithm, each from k-means++ centres. A pure function of its key.
 
     Args:
-        key: of the starts.
+        key: for the random starts.
         x: [N, K].
-        clusters: how many, C.
-        starts: independent runs.
-        steps: of each run at most; it ends where no example changes its cluster.
+        clusters: the number of clusters, C.
+        starts: the number of independent runs.
+        steps: of each run, at most; a run ends when no example changes its cluster.
 
     Raises:
         ValueError: more clusters than examples, or none.
@@ -48,7 +48,7 @@ def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 
     x = at_least_float32(x)
 
     def plus_plus(key: Key) -> Array:
-        """Centres drawn from the data, each with a probability as its squared distance from those before."""
+        """Centres drawn from the data, with probability proportional to the squared distance from earlier centres."""
         key_first, key_rest = jax.random.split(key)
         from_one = lambda centre: jnp.square(x - centre).sum(-1)
         first = x[jax.random.randint(key_first, (), 0, len(x))]
@@ -65,7 +65,7 @@ def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 
         nearest = squared_distances(x, centres).argmin(-1)
         one_hot = jax.nn.one_hot(nearest, clusters, dtype=x.dtype)
         count = one_hot.sum(0)[:, None]
-        # Means of differences from the old centres, which are sums of small numbers. An empty cluster's centre stays.
+        # Differences from the old centres are small, so their means round little. An empty cluster's centre stays.
         moved = one_hot.T @ (x - centres[nearest]) / jnp.maximum(count, 1)
         return centres + moved, nearest, (nearest != labels).any(), steps_made + 1
 
@@ -82,11 +82,10 @@ def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 
 @partial(jax.jit, static_argnames=("components", "steps"))
 @jax.default_matmul_precision("highest")
 def gaussian_mixture(key: Key, x: Array, components: int, *, steps: int = 30) -> dict[str, Array]:
-    """A mixture of Gaussians with diagonal covariances, by so many steps of EM from the clusters of k-means.
+    """A mixture of Gaussians with diagonal covariances, by `steps` steps of EM from the clusters of k-means.
 
     A pure function of its key. x [N, K] -> "logits" [C], "mean" and "logvar" [C, K], the params of `priors.mixture`.
-    Dempster, Laird & Rubin (1977), JRSS B 39. To each variance 1e-5 of the data's mean variance is
-    added.
+    Each variance is raised by 1e-5 times the data's mean variance. Dempster, Laird & Rubin (1977), JRSS B 39.
     """
     least = jnp.maximum(1e-5 * x.var(0).mean(), jnp.finfo(x.dtype).tiny)
 
@@ -108,7 +107,7 @@ def gaussian_mixture(key: Key, x: Array, components: int, *, steps: int = 30) ->
 
 
 def _known(clusters: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Clusters and labels of the examples that have a label. Raises ValueError for none."""
+    """Clusters and labels of the examples that have a label. Raises ValueError if no example has one."""
     clusters, labels = np.asarray(clusters), np.asarray(labels)
     known = labelled(labels)
     if not known.any():
@@ -117,8 +116,9 @@ def _known(clusters: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _matched(clusters: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
-    """The distinct labels and clusters, their joint counts [labels, clusters], and the places in these of the best
-    one-to-one matching.
+    """(distinct labels, distinct clusters, joint counts [labels, clusters], rows and columns of the best matching).
+
+    The matching is one to one, and has the largest sum of counts.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -130,10 +130,10 @@ def _matched(clusters: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def accuracy(clusters: Any, labels: Any) -> float:
-    """Part of the examples in the right cluster, under the one-to-one matching that makes it largest. [N], [N].
+    """The largest part of examples in the right cluster, over one-to-one matchings with classes. [N], [N] -> float.
 
-    With more clusters than classes, the clusters left over count as wrong. A label below 0 means none: such an example
-    counts in no score. Raises ValueError if no example has a label.
+    If there are more clusters than classes, the clusters left over count as wrong. A label below 0 means none: such an
+    example counts in no score. Raises ValueError if no example has a label.
     """
     _, _, counts, pairs = _matched(*_known(clusters, labels))
     return float(counts[pairs].sum() / counts.sum())
@@ -152,8 +152,10 @@ def scores(clusters: Any, labels: Any) -> dict[str, float]:
 
 
 def agreement(predicted: Any, labels: Any, supervised: bool) -> dict[str, float]:
-    """The agreement of predicted classes or clusters with labels: {"test accuracy" or "test clustering_accuracy",
-    "test nmi"}. [N], [N].
+    """The agreement of predictions with labels, [N], [N]: "test nmi", and an accuracy.
+
+    `supervised` predictions are classes and give "test accuracy"; others are clusters and give "test
+    clustering_accuracy", see `accuracy`.
     """
     from sklearn.metrics import normalized_mutual_info_score
 
@@ -164,9 +166,9 @@ def agreement(predicted: Any, labels: Any, supervised: bool) -> dict[str, float]
 
 
 def confusion(predicted: Any, labels: Any) -> tuple[list[int], list[int], list[list[int]]]:
-    """The confusion matrix: its labels (rows), its classes or clusters (columns), and the counts of examples. [N], [N].
+    """(labels of the rows, classes or clusters of the columns, counts of examples) of the confusion matrix. [N], [N].
 
-    The columns are in the order that puts the largest counts on the diagonal.
+    The columns are in the order of the labels that the best one-to-one matching gives them; those left over come last.
     """
     rows, columns, counts, (_, matched) = _matched(*_known(predicted, labels))
     order = [*matched, *sorted(set(range(len(columns))) - set(matched))]

@@ -1,4 +1,4 @@
-"""Properties of codes: how many units are in use, how sparse they are, how much they move with the input."""
+"""Properties of codes: how many units are in use, how sparse codes are, and how much they change with the input."""
 
 from collections.abc import Callable
 from math import prod
@@ -12,7 +12,10 @@ from ..distributions.quantisers import perplexities
 
 
 def each(fn: Callable[[Params, Array], Array], params: Params, x: Array, batch_size: int = 500) -> Array:
-    """`fn(params, x)` of a whole dataset, `batch_size` examples at once; a function of the single example."""
+    """`fn(params, x)` of a whole dataset, `batch_size` examples at once. `fn` gets one example at a time, [1, *shape].
+
+    [N, *shape] -> [N, ...].
+    """
     return lax.map(lambda one: fn(params, one[None])[0], x, batch_size=min(batch_size, len(x)))
 
 
@@ -22,7 +25,7 @@ def encode(algorithm: Algorithm, params: Params, x: Array, batch_size: int = 100
 
 
 def active_units(codes: Array, threshold: float = 0.01) -> Array:
-    """How many units' codes (posterior means, for a VAE) have a variance over the data above `threshold`. -> [].
+    """How many units have a variance over the data above `threshold`. Codes [N, K], posterior means for a VAE. -> [].
 
     Burda et al. (2016), arXiv:1509.00519, section 5.2.
     """
@@ -37,8 +40,8 @@ def mean_activation(codes: Array) -> Array:
 def l0(codes: Array, resting: float = 0.0, threshold: float = 0.01) -> Array:
     """How many units of each code are awake: |activation - resting| > threshold. [N, K] -> [N].
 
-    `resting` is the value of an inactive unit: 0 for sigmoid, rectified and linear units, -1 for tanh
-    units trained to be sparse. Divide by K for the fraction.
+    `resting` is the value of an inactive unit: 0 for sigmoid, rectified and linear units, -1 for tanh units that are
+    trained to be sparse. Divide by K for the fraction.
     """
     return jnp.sum(jnp.abs(codes - resting) > threshold, -1)
 
@@ -46,7 +49,8 @@ def l0(codes: Array, resting: float = 0.0, threshold: float = 0.01) -> Array:
 def usage(symbols: Array, levels: int = 1) -> dict[str, Array]:
     """How many symbols occur, and the perplexity of their frequencies, over a whole set of examples. [N, P] -> each [].
 
-    Of several symbols a vector, `levels` adjacent ones, each has its own codebook and its own metrics, "(level=1)" on.
+    If each vector has several symbols, `levels` adjacent ones, each level has its own codebook and its own metrics,
+    named "(level=1)", "(level=2)", ...
     """
     each = jnp.sort(symbols.reshape(-1, levels), 0)
     used = 1 + (each[1:] != each[:-1]).sum(0)
@@ -58,9 +62,9 @@ def usage(symbols: Array, levels: int = 1) -> dict[str, Array]:
 def jacobian_norm(encode: Callable[[Array], Array], x: Array, batch_size: int | None = None) -> Array:
     """||dz/dx||, the Frobenius norm of the encoder's Jacobian at each example. [N, *shape] -> [N].
 
-    `encode` maps [B, *shape] to [B, K], each example by itself. The exact Jacobian, forwards or backwards,
-    whichever has fewer directions; by default as many examples at once as make 64 MiB of Jacobians.
-    Rifai et al. (2011), ICML, eq. (1) penalises its square.
+    `encode` maps [B, *shape] to [B, K], each example by itself. The Jacobian is exact, by forward or reverse mode,
+    whichever takes fewer passes. By default as many examples at once as have 64 MiB of Jacobians. Rifai et al. (2011),
+    ICML, eq. (1), penalises the square of the norm.
     """
     one = lambda example: encode(example[None])[0]
     inputs, outputs = prod(x.shape[1:]), jax.eval_shape(one, x[0]).size

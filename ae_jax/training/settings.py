@@ -36,19 +36,19 @@ from ..objectives.terms import is_weight
 from . import arguments, plugins, stages
 
 OptimizerName = Literal["adam", "sgd", "rmsprop", "adagrad", "adadelta"]
-# parameters of makers that are no options
+# parameters of member and network functions that are not options
 GIVEN = {"net", "optimizer", "shape", "latents", "heads", "outputs", "examples"}
 DataKind = Literal["words", "unit", "real"]  # counted words; values in [0, 1]; others
 ScheduleName = Literal["constant", "cosine", "linear", "exponential"]
 
 
-# The docstring under a field is its help on the command line, whose options are made from these two classes: see
-# `options`. A default of None that depends on the algorithm or the data is filled in by `completed`.
+# `options` makes the options of the command line from these two classes; the docstring under a field is its help.
+# `completed` fills in a default of None that depends on the algorithm or the data.
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
-    """See `optimizer`."""
+    """The settings of `optimizer`."""
 
     name: OptimizerName = "adam"
     """Optimization method."""
@@ -68,7 +68,7 @@ class OptimizerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that a run's numbers depend on, besides `provenance.circumstances`."""
+    """All settings of a run: its numbers depend on these and on `provenance.circumstances`."""
 
     algorithm: str
     seeds: tuple[int, ...]
@@ -117,13 +117,13 @@ class Settings:
         arguments.check_length(1 if self.epochs is None else self.epochs, self.batch_size)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings in JSON's types; `from_json` reads them. With the plugins, if any."""
+        """The settings in JSON's types, with the plugins, if any; `from_json` reads them."""
         own = plugins.used(self.algorithm, self.network)
         return asdict(self) | ({"plugins": own} if own else {})
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Settings":
-        """Settings from a config.json; loads its plugins. Raises RunError for one of another version."""
+        """The settings of a config.json; loads its plugins. Raises RunError for a config.json of another version."""
         plugins.restore(content.get("plugins", ()))
         try:
             rest = {k: _tuples(v) for k, v in content.items() if k not in ("optimizer", "plugins")}
@@ -133,7 +133,7 @@ class Settings:
             raise RunError(f"the settings in config.json are not of this version of ae_jax ({error})") from None
 
 
-# Fields of `Settings` that are no option of their own: the command's argument, --seed and --seeds, groups of options,
+# Fields of `Settings` that `options` leaves out: the command's argument, --seed and --seeds, groups of options,
 # --restart-schedule, --from.
 GROUPS = {"algorithm", "seeds", "hyper", "network_options", "data_options", "optimizer", "restarts", "start_from"}
 FLAGS = {"name": "optimizer"}  # options of `OptimizerSettings` under another name than the field's
@@ -151,7 +151,7 @@ def options() -> dict[str, tuple[Any, Field[Any]]]:
 
 
 def of_options(given: Mapping[str, Any], **groups: Any) -> Settings:
-    """Settings out of the given `options` and the groups of settings that are none."""
+    """Settings from the given `options` and from the other fields, `groups`."""
     names = {FLAGS.get(f.name, f.name): f.name for f in fields(OptimizerSettings)}
     own = OptimizerSettings(**{names[option]: value for option, value in given.items() if option in names})
     return Settings(**{k: v for k, v in given.items() if k not in names}, optimizer=own, **groups)
@@ -162,8 +162,9 @@ def optimizer(
 ) -> Optimizer:
     """The optax optimizer for a run of `epochs` epochs of `steps` steps.
 
-    Clipping by the global norm comes first, then the method, then decoupled weight decay on weights (not
-    biases), then the learning rate: a linear warm-up, then the schedule; both begin anew at `Settings.restarts`.
+    Clipping by the global norm comes first, then the method, then decoupled weight decay on weights (not biases), then
+    the learning rate. The learning rate is a linear warm-up, then the schedule; both begin anew at `restarts`, see
+    `Settings.restarts`. Raises ValueError for an unknown name and for a number outside its range.
     """
     for name, wanted in asked_of(OptimizerSettings, Range).items():
         wanted.check(name, getattr(settings, name))
@@ -188,7 +189,10 @@ def optimizer(
 
 
 def rate(settings: OptimizerSettings, epochs: int, steps: int) -> optax.Schedule:
-    """The learning rate over updates: the warm-up and the schedule of a run of `epochs` epochs of `steps` steps."""
+    """The learning rate of each update: the warm-up and the schedule of a run of `epochs` epochs of `steps` steps.
+
+    Raises ValueError for an unknown schedule, and unless the warm-up is shorter than the run.
+    """
     total = epochs * steps
     if not 0 <= settings.warmup_epochs < epochs:
         raise ValueError(f"warmup_epochs is {settings.warmup_epochs}; the run has {counted(epochs, 'epoch')}")
@@ -206,7 +210,7 @@ def rate(settings: OptimizerSettings, epochs: int, steps: int) -> optax.Schedule
 
 
 def of_length(settings: OptimizerSettings, lengths: tuple[int, int], steps: int) -> str:
-    """The option that makes the learning rate of runs of these two lengths, in epochs, differ; "" if none does."""
+    """The option by which runs of these two lengths, in epochs, have different learning rates; "" if there is none."""
     if settings.schedule != "constant":
         return f"schedule={settings.schedule}"
     warm = {warm_steps(settings, epochs * steps, steps) for epochs in lengths}
@@ -214,7 +218,7 @@ def of_length(settings: OptimizerSettings, lengths: tuple[int, int], steps: int)
 
 
 def warm_steps(settings: OptimizerSettings, total: int, steps: int) -> int:
-    """The updates of the learning rate's warm-up, of `total` in a run with epochs of `steps`."""
+    """The number of updates in the learning rate's warm-up, for a run of `total` updates, `steps` in an epoch."""
     return min(round(settings.warmup_epochs * steps), total - 1)
 
 
@@ -227,7 +231,7 @@ def heads(algorithm: str, hyper: Mapping[str, Any] = {}) -> Heads:
 
 
 def with_map_latents(settings: Settings, shape: tuple[int, ...]) -> Settings:
-    """The settings with the size of the last maps as latents, if they have 0 latents and a net without dense layers."""
+    """The settings, with the size of the last maps as latents if latents is 0 and the network has no dense layers."""
     options = settings.network_options
     if settings.latents or options.get("dense", True) or settings.network != "conv" or len(shape) != 3:
         return settings
@@ -247,11 +251,11 @@ def network_options(algorithm: str, network: str, given: dict[str, Any]) -> dict
 
 
 def completed(settings: Settings, examples: int, kind: DataKind, classes: int | None = None) -> Settings:
-    """The settings with every value that depends on the data filled in: epochs, epochs of pretraining, likelihood, and
-    the classes of a member that has a number of them by default.
+    """The settings, with every value filled in that depends on the data.
 
-    The likelihood is multinomial for counted words, Gaussian or squared for values outside [0, 1], else the algorithm's
-    default.
+    These are the epochs, the epochs of pretraining, the likelihood, and the classes of a member whose default is a
+    number of classes. The likelihood is multinomial for counted words, Gaussian or squared for values outside [0, 1],
+    and the algorithm's default for others. Raises ValueError for pretraining of an encoder that another run gives.
     """
     own, hyper = defaults(settings.algorithm), dict(settings.hyper)
     if hyper.get("likelihood", "") is None:
@@ -273,13 +277,13 @@ def completed(settings: Settings, examples: int, kind: DataKind, classes: int | 
 
 
 def default_classes(algorithm: str) -> int | None:
-    """The number of classes by default of an algorithm in Python; None if it has none, or another rule."""
+    """The default of an algorithm's argument `classes`; None if it is None, or if there is no such argument."""
     parameter = inspect.signature(ALGORITHMS[algorithm]).parameters.get("classes")
     return None if parameter is None else parameter.default
 
 
 def likelihood(algorithm: str, kind: DataKind, hyper: Mapping[str, Any] = {}) -> str:
-    """The default likelihood of an algorithm with that option, for a kind of data and beside these other options."""
+    """The default of an algorithm's option `likelihood`, for a kind of data and these other hyperparameters."""
     parameters = inspect.signature(ALGORITHMS[algorithm]).parameters
     unit = defaults(algorithm).hyper.get("likelihood", parameters["likelihood"].default)
     real = "gaussian" if heads(algorithm, hyper).number == 2 else "squared"  # a bound on log p(x) needs a probability
@@ -287,9 +291,9 @@ def likelihood(algorithm: str, kind: DataKind, hyper: Mapping[str, Any] = {}) ->
 
 
 def with_levels(settings: Settings) -> dict[str, Any]:
-    """The hyperparameters, with the likelihood itself for its name where the settings give its levels.
+    """The hyperparameters; if the settings give levels, the likelihood with these levels replaces its name.
 
-    Raises ValueError for levels of a likelihood, or of an algorithm, that has none.
+    Raises ValueError for a likelihood without levels, and for an algorithm without a likelihood.
     """
     if (levels := settings.likelihood_levels) is None:
         return settings.hyper
@@ -301,16 +305,17 @@ def with_levels(settings: Settings) -> dict[str, Any]:
 
 
 def outputs_of(hyper: Mapping[str, Any]) -> int:
-    """The numbers that a decoder emits for each number of x, for the likelihood among these hyperparameters."""
+    """How many numbers a decoder emits for each number of x, by the likelihood in these hyperparameters."""
     given = hyper.get("likelihood")
     return (given if isinstance(given, Likelihood) else named(given)).outputs if given else 1
 
 
 def build(settings: Settings, shape: tuple[int, ...], examples: int, given: Params | None = None) -> Algorithm:
-    """The algorithm on its network, for data of that shape and number. Its `init` begins with the `given` groups.
+    """The algorithm on its network, for examples of that shape and number.
 
-    Options without effect are left out: `check_used` refuses them where a user gives them, and older runs keep them.
-    Raises ValueError for an unknown name or an option that the algorithm or network does not have.
+    Its `init` begins with the `given` groups of params. Options without effect are ignored, because older runs have
+    some; `check_options` refuses them in new settings. Raises ValueError for an unknown name, an option that the
+    algorithm or network does not have, and a network that does not fit the algorithm.
     """
     check_choice("algorithm", settings.algorithm, ALGORITHMS)
     check_choice("network", settings.network, NETWORKS)
@@ -358,14 +363,14 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int, given: Para
     check_choice("precision", settings.precision, get_args(PrecisionName))
     if settings.precision == "float32":
         return on(net)
-    # Learning alone is in low precision: metrics, samples and exports stay in float32, so that runs compare.
+    # Only learning is in low precision: metrics, samples and exports stay in float32, so runs can be compared.
     return on(net)._replace(rule=on(rounded(net, jnp.dtype(settings.precision))).rule)
 
 
 def check_options(settings: Settings, shape: tuple[int, ...]) -> None:
-    """Raises ValueError for an option, other than a default, that has no effect beside the others or on such examples.
+    """Raises ValueError for an option that has no effect with the other options or on examples of that shape.
 
-    For settings as a user gives them; `build` takes older ones that have such options.
+    Defaults are not refused. It is for settings that a user gives; `build` takes those of older runs.
     """
     if "grey" in (settings.noise, settings.hyper.get("corruption")) and shape[-1] == 1:
         raise ValueError(f"grey takes the colour out of images, and {settings.data} has none: take another corruption")
@@ -383,8 +388,8 @@ def check_options(settings: Settings, shape: tuple[int, ...]) -> None:
 def check_updates(settings: Settings, examples: int) -> str:
     """A note if early stopping comes too late for the run, or "".
 
-    Raises ValueError if a warm-up or annealing of the algorithm lasts beyond the run's last update, or if that of the
-    learning rate is shorter than one update.
+    Raises ValueError if a warm-up or annealing of the algorithm lasts to the run's last update or beyond it, or if the
+    warm-up of the learning rate is shorter than one update.
     """
     assert settings.epochs is not None  # see `completed`
     steps = -(-examples // settings.batch_size)
@@ -409,10 +414,9 @@ def check_updates(settings: Settings, examples: int) -> str:
 
 
 def as_recorded(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """The settings `now` in JSON's types, as an older version recorded them, whose settings are `before`.
+    """The settings `now`, in JSON's types, as the older version would record them that recorded `before`.
 
-    Settings that the older version lacked are left out where they have their default. An algorithm keeps its older
-    name.
+    Settings that the older version lacked are left out if they have their default. An algorithm keeps its older name.
     """
     plain = {f.name: f.default for f in fields(Settings)}
     kept = {k: v for k, v in now.items() if k in before or k not in plain or v != plain[k]}
@@ -430,13 +434,13 @@ def _known(options: dict[str, Any], make: Any, what: str) -> None:
 
 
 def _check_made(what: str, made: Any, kind: type) -> None:
-    """Raises ValueError for the function of a plugin that makes something else."""
+    """Raises ValueError if the function of a plugin made an object of another type."""
     if not isinstance(made, kind):
         raise ValueError(f"{what} makes {type(made).__name__}, and must make {kind.__name__}: mend its function")
 
 
 def _tuples(value: Any) -> Any:
-    """Lists of JSON as tuples."""
+    """The value of JSON's types, with tuples in place of lists."""
     if isinstance(value, dict):
         return {k: _tuples(v) for k, v in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

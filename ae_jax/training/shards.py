@@ -1,7 +1,7 @@
-"""Epochs of a stream, a shard at a time, while a thread reads the next one.
+"""Epochs of a stream, a shard at a time, while a thread reads the next shard.
 
-Of many processes each reads its own part of every shard, and the parts are put together on all devices: in the main
-thread, since all processes must speak to one another in the same order.
+Each of several processes reads its own part of every shard. The main thread joins the parts on all devices, since all
+processes must communicate in the same order.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from . import devices
 
 
 def loaded(stream: Stream, wanted: Iterable[tuple[int, int]], mesh: Mesh | None = None) -> Generator[Batch, None, None]:
-    """Shards (e, s) of a stream, in order, whole on every device of the mesh; a thread reads one ahead."""
+    """The shards (e, s) of a stream that are wanted, in order, each whole on every device; a thread reads one ahead."""
     parts = 1 if mesh is None else jax.process_count()
     part = jax.process_index() if parts > 1 else 0
 
@@ -37,11 +37,11 @@ def loaded(stream: Stream, wanted: Iterable[tuple[int, int]], mesh: Mesh | None 
     with contextlib.closing(prefetched(load, wanted)) as feed:
         for _, found in feed:
             yield place(*found) if parts > 1 else found
-            del found  # before the next but one is loaded
+            del found  # frees its memory before the shard after the next is loaded
 
 
 class Sharded:
-    """Epochs of a stream, a shard at a time, as `advance` of `compiled.programs` makes an epoch in one program."""
+    """Epochs of a stream, a shard at a time. For data in memory, `advance` of `compiled.programs` takes its place."""
 
     def __init__(
         self,
@@ -51,11 +51,11 @@ class Sharded:
         state: Any,
         keys: Key,
         epochs: tuple[int, int],  # the number done, and the number of the whole run
-        place: dict[str, Any],  # of a checkpoint within the first epoch, as `between` got it; {} at its start
+        place: dict[str, Any],  # within the first epoch, from a checkpoint, as `between` got it; {} at its start
         between: Callable[[int, Any, dict[str, Any]], None],
         mesh: Mesh | None = None,
     ):
-        """`between(e, state, place)` is called between two shards of epoch e; it may save, and raise."""
+        """Calls `between(e, state, place)` between two shards of epoch e; it may save the state, and may raise."""
         learn, measure, self._judge = programs
         self._stream, self._held_out, self._keys, self._done = stream, held_out, keys, epochs[0]
         self._place, self._between, self._mesh = place, between, mesh
@@ -81,7 +81,7 @@ class Sharded:
         self._feed.close()
 
     def epoch(self, e: int, state: Any) -> tuple[Any, dict[str, Metrics]]:
-        """Epoch e, counted from 1, or the rest of it: state and metrics, by seed. It ends early if all seeds failed."""
+        """Runs epoch e, counted from 1, or the rest of it: (state, metrics by seed). Ends early if all seeds fail."""
         stream, place = self._stream, self._place if e == self._done + 1 else {}
         total = {k: np.asarray(m, np.float64) for k, m in place.get("sums", {}).items()}  # None: NaN
         began, alive = time.perf_counter() - place.get("seconds", 0.0), devices.host(state.failed) == 0
@@ -91,7 +91,7 @@ class Sharded:
             number = np.uint32((e - 1) * stream.shards + s)
             state, (metrics, so_far) = self._learn[len(shard.x)](state, self._keys, number, shard)
             total = _added(total, metrics, len(shard.x))
-            del shard  # before the next but one is loaded
+            del shard  # frees its memory before the shard after the next is loaded
             finite = finite & np.asarray(so_far)
             if not (finite & alive).any():
                 break
@@ -123,7 +123,7 @@ def in_order(stream: Stream, mesh: Mesh | None = None) -> Generator[Batch, None,
 
 
 def _added(total: dict[str, Any], metrics: Metrics, n: int) -> dict[str, Any]:
-    """Sums over examples, float64, so that a product by n, divided by n, is unchanged."""
+    """Sums over examples: a mean times n, in float64, which gives the same float32 mean when it is divided by n."""
     metrics = shares({k: np.asarray(m, np.float64) for k, m in metrics.items()})
     return {k: total.get(k, 0.0) + n * m for k, m in metrics.items()}
 
@@ -133,8 +133,9 @@ def _mean(total: dict[str, Any], n: int) -> Any:
 
 
 def average_stream(algorithm: Algorithm, stream: Stream, params: Params, key: Key) -> Metrics:
-    """`core.average` of an algorithm's own metrics over a stream that is not shuffled: the exact means, a shard at a
-    time, example i by the key it has in memory. Read by this process alone.
+    """`core.average` of an algorithm's own metrics over a stream that is not shuffled, a shard at a time.
+
+    Example i has the key that it has in memory. This process alone reads the stream.
     """
     total: dict[str, Any] = {}
     for s, shard in enumerate(in_order(stream)):

@@ -1,8 +1,8 @@
-"""Programs that take some of a run's settings as arguments, so that runs which differ in these alone share them.
+"""Programs that take some of a run's settings as arguments: runs that differ only in these settings share a program.
 
-These settings only enter arithmetic: the learning rate, and hyperparameters that may be schedules. A setting of 0 is a
-constant of the program, since it takes a term out of it. A run has the same bits alone and among others, because its
-program is the same. A program with the number as a constant may round a sum of two products in another order.
+These settings only enter arithmetic: the learning rate, and hyperparameters that may be schedules. A setting of 0 stays
+a constant of the program, since it removes a term. A run has the same bits alone and among others, because its program
+is the same. A program with the number as a constant may round differently, such as in a sum of two products.
 """
 
 import functools
@@ -22,7 +22,7 @@ from .compiled import Plan, functions, programs
 from .settings import Settings, build
 
 RATE = "lr"  # of `Settings.optimizer`; all other numbers are hyperparameters
-DONATED = ((), (1,), (1,), (), (1,))  # the state, of each of `compiled.functions`, behind the numbers
+DONATED = ((), (1,), (1,), (), (1,))  # the place of the state in each of `compiled.functions`, after the numbers
 
 
 def numbers(settings: Settings) -> dict[str, float]:
@@ -34,7 +34,7 @@ def numbers(settings: Settings) -> dict[str, float]:
 
 
 def _members(kind: Any) -> Iterator[Any]:
-    """The types of a union, without their annotations."""
+    """The member types of a union, without their annotations."""
     parts = get_args(kind)
     if hasattr(kind, "__metadata__"):
         yield from _members(parts[0])
@@ -46,14 +46,14 @@ def _members(kind: Any) -> Iterator[Any]:
 
 
 def with_numbers(settings: Settings, values: dict[str, Any]) -> Settings:
-    """The settings with these numbers, see `numbers`."""
+    """The settings with these values for their `numbers`."""
     hyper = settings.hyper | {name: value for name, value in values.items() if name != RATE}
     optimizer = replace(settings.optimizer, lr=values.get(RATE, settings.optimizer.lr))
     return replace(settings, hyper=hyper, optimizer=optimizer)
 
 
 class Sharing:
-    """The programs of the runs of one process, each compiled once for all runs that differ in their `numbers` alone."""
+    """The programs of the runs of a process; runs that differ only in their `numbers` share them."""
 
     def __init__(self) -> None:
         self._groups: dict[str, dict[Any, list[_Program]]] = {}
@@ -61,7 +61,7 @@ class Sharing:
     def programs(
         self, settings: Settings, shape: tuple[int, ...], examples: int, data: Batch | Stream
     ) -> Callable[..., tuple[Any, ...]]:
-        """`compiled.programs` for a run with these settings, on data of that shape and number."""
+        """A function like `compiled.programs`, for a run with these settings on examples of that shape and number."""
         values = numbers(settings)
         made = lambda values: build(with_numbers(settings, values), shape, examples)
         group = repr((with_numbers(settings, dict.fromkeys(values)), shape, examples))
@@ -83,7 +83,7 @@ class Sharing:
 def _takes(
     made: Callable[[dict[str, Any]], Algorithm], values: dict[str, float], data: Batch | Stream, batch_size: int
 ) -> bool:
-    """Whether the algorithm can be traced with the numbers as arguments: False where it chooses by their values."""
+    """Whether the algorithm can be traced with the numbers as arguments; False if it branches on their values."""
 
     def learned(values: dict[str, Any], data: Batch, key: Key) -> Any:
         algorithm = made(values)
@@ -100,7 +100,7 @@ def _takes(
 
 
 class _Program:
-    """One of `compiled.functions`, compiled, that takes the numbers first."""
+    """One of `compiled.functions`, compiled, with the numbers as its first argument."""
 
     def __init__(self, made: Callable[[dict[str, Any]], Algorithm], which: int, plan: Plan):
         call = lambda values, *args: functions(made(values), plan)[which](*args)
@@ -109,7 +109,7 @@ class _Program:
 
 
 class _Bound:
-    """A program with its numbers: called, or compiled ahead, as a result of `jax.jit` is."""
+    """A program with its numbers. Like a result of `jax.jit`, it can be called, or compiled ahead."""
 
     def __init__(self, program: _Program, values: dict[str, float], args: tuple[Any, ...] = ()):
         self.program, self.values, self.args = program, values, args

@@ -10,7 +10,7 @@ from ..errors import RunError, warn
 
 @contextlib.contextmanager
 def interruptible(what: str) -> Iterator[list[int]]:
-    """Collects the first SIGINT or SIGTERM; a second signal of either kind has its usual effect.
+    """Gives a list that receives the number of the first SIGINT or SIGTERM; a second signal has its usual effect.
 
     A line on stderr says that `what` will be finished.
     """

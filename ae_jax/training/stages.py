@@ -1,7 +1,7 @@
 """Recipes of several stages. Like any run, a recipe is a pure function of a key: it compiles, and maps over seeds.
 
-Bengio et al. (2007), NIPS; Vincent et al. (2010), JMLR 11: greedy layer-wise training. Further stages are plain
-Python: `core.fit` again, from params that an earlier stage has left (`resume`).
+`greedy` is layer-wise training: Bengio et al. (2007), NIPS; Vincent et al. (2010), JMLR 11. Other stages are plain
+Python: call `core.fit` again, with an init that takes the params of an earlier stage (`resume`).
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from .origins import Start
 def greedy(
     layers: Sequence[Algorithm], data: Batch, key: Key, *, epochs: int | Sequence[int], batch_size: int = 128
 ) -> tuple[list[Params], list[Metrics]]:
-    """Trains each layer on the clean codes of the one below it; layer i's run has `address(key, "layer", i)`.
+    """Trains each layer on the clean codes of the layer below. The run of layer i has `address(key, "layer", i)`.
 
     The codes are those of `Algorithm.encode`. A `networks.stack` of the layers has the networks' own `encode`, which
     gives the same codes unless an algorithm changes them, as `k_sparse` keeps the k largest.
 
     Args:
-        layers: an algorithm for each layer, bottom first, the first on the data itself.
+        layers: an algorithm for each layer, bottom first; the first learns from the data itself.
         data: the training set.
-        key: of the whole recipe.
-        epochs: of each layer, or one number for all.
+        key: the key of the whole recipe.
+        epochs: the epochs of each layer, or one number for all.
         batch_size: examples in a step.
 
     Returns:
-        the layers' params, to go into `networks.stacked`, and their histories, each metric [epochs].
+        the layers' params, for `networks.stacked`, and their histories, each metric [epochs].
 
     Raises:
         ValueError: where the numbers of layers and of epochs differ.
