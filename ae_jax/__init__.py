@@ -1,9 +1,9 @@
 """Autoencoders in JAX, every member of the family, as pure functions.
 
-`core` has the types and combinators; `networks` makes an `Autoencoder`, `algorithms` an `Algorithm` of it, `data` a
-dataset; `training` trains into a folder, `evaluation` measures, `plots` draws.
+`core` has the types and combinators. `networks` makes an `Autoencoder`, `algorithms` makes an `Algorithm` of it, and
+`data` loads a dataset. `training` trains into a folder, `evaluation` measures, `plots` draws.
 
-A name is imported when it is first asked for: `import ae_jax` costs little, and a search loads no algorithm.
+A name is imported when it is first used, so `import ae_jax` is fast and a search of codes loads no algorithm.
 """
 
 import importlib

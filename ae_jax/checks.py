@@ -29,7 +29,7 @@ else:
 def is_concrete(value: Any) -> bool:
     """Whether the value is known before the program runs, so that its range can be checked.
 
-    A hyperparameter that jax.vmap maps over, or that jit or grad traces, is not: the caller keeps to its range.
+    A hyperparameter that jax.vmap maps over, or that jit or grad traces, is not known: nothing checks its range.
     """
     return not isinstance(value, Tracer)
 
@@ -42,7 +42,7 @@ def check_finite(**arrays: Any) -> None:
         values = array if isinstance(array, Array) else np.asarray(array)
         if not jnp.issubdtype(values.dtype, jnp.inexact):
             continue
-        with jax.ensure_compile_time_eval():  # also inside a program, where the array is a constant
+        with jax.ensure_compile_time_eval():  # also inside a traced program, where the array is a constant
             bad = int((~(jnp if isinstance(values, Array) else np).isfinite(values)).sum())
         if bad:
             raise ValueError(f"{bad} of the {values.size} values of {name} are NaN or infinite; remove these examples")
@@ -67,7 +67,7 @@ def check_choice(
 
 
 def check_names(what: str, given: Iterable[str], known: Iterable[str], error: type[Exception] = ValueError) -> None:
-    """Raises ValueError, or the error given, for names, such as those of options, that `what` lacks."""
+    """Raises ValueError, or the error given, for names, such as options, that are not among those of `what`."""
     names = tuple(known)
     if unknown := sorted(set(given) - {*names}):
         raise error(f"{what} has no {', '.join(unknown)}; it has {', '.join(names) or 'no options'}")
@@ -163,12 +163,12 @@ class Range(NamedTuple):
 
     low: float
     high: float
-    open: bool  # neither `low` nor `high` itself
-    wanted: str
-    whole: bool = False  # no fractions
+    open: bool  # whether `low` and `high` are excluded
+    wanted: str  # the end of the message
+    whole: bool = False  # whole numbers only
 
     def check(self, name: str, value: Any) -> None:
-        """Raises ValueError unless the value is a number inside the range and finite in float32, and whole if it must.
+        """Raises ValueError unless the value is a number in the range, finite in float32, and whole if `whole` is set.
 
         None, a schedule and a traced value pass. Each number of a tuple is checked.
         """
@@ -197,7 +197,7 @@ INSIDE = Range(low=0, high=1, open=True, wanted="it must lie between 0 and 1, an
 
 
 class Updates(NamedTuple):
-    """In the annotation of a number of updates: a run must have more, or its schedule never arrives."""
+    """In the annotation of a number of updates: a run needs more updates, or its schedule never reaches its end."""
 
     what: str  # the schedule's quantity and its end, such as "the units kept at k"
 
@@ -208,7 +208,7 @@ PLAIN = (bool, int, float, str, tuple, type(None))  # types whose == gives one b
 class Needs(NamedTuple):
     """In the annotation of a parameter: the values of another parameter, `option`, with which it has an effect.
 
-    A parameter with several of these needs one to be met. See `needs` and `unless`.
+    If a parameter has several `Needs`, one of them must be met. See `needs` and `unless`.
     """
 
     option: str
@@ -216,7 +216,7 @@ class Needs(NamedTuple):
     among: bool  # True: these values; False: all others
 
     def met(self, options: Mapping[str, Any]) -> bool:
-        """Whether the options meet the need; schedules and traced values differ from all others."""
+        """Whether the options meet the need; a schedule or a traced value equals none of the values."""
         given = options[self.option]
         return (isinstance(given, PLAIN) and given in self.values) == self.among
 
@@ -236,7 +236,7 @@ def unless(option: str, *values: Any) -> Needs:
     return Needs(option, values, False)
 
 
-Weight = Annotated[Hyper, NOT_NEGATIVE]  # of a penalty; a negative one would be a reward
+Weight = Annotated[Hyper, NOT_NEGATIVE]  # weight of a penalty; a negative one would be a reward
 Amount = Annotated[float, NOT_NEGATIVE]
 Positive = Annotated[float, POSITIVE]
 Inside = Annotated[float, INSIDE]
@@ -249,14 +249,14 @@ Width = Annotated[
 
 
 def annotations_of(make: Callable[..., Any], kind: type[R]) -> dict[str, list[R]]:
-    """All annotations of one kind of a function's parameters, or of a dataclass's fields, by name."""
+    """All annotations of type `kind` of each parameter of a function, or of each field of a dataclass, by name."""
     annotations = inspect.get_annotations(make, eval_str=True)
     kept = {name: getattr(annotation, "__metadata__", ()) for name, annotation in annotations.items()}
     return {name: [m for m in metadata if isinstance(m, kind)] for name, metadata in kept.items()}
 
 
 def asked_of(make: Callable[..., Any], kind: type[R]) -> dict[str, R]:
-    """The annotations of a function's parameters of one kind, `Range` or `Updates`, by parameter."""
+    """The last annotation of type `kind`, `Range` or `Updates`, of each parameter that has one, by name."""
     return {name: found[-1] for name, found in annotations_of(make, kind).items() if found}
 
 
@@ -266,7 +266,7 @@ def defaults_of(make: Callable[..., Any]) -> dict[str, Any]:
 
 
 def unused(make: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, list[Needs]]:
-    """The given options of a function that have no effect beside the others, and the needs of each."""
+    """The given options of a function that have no effect with the other options, and the needs of each."""
     options = defaults_of(make) | dict(given)
     wanted = {name: found for name, found in annotations_of(make, Needs).items() if found and name in given}
     return {name: found for name, found in wanted.items() if not any(need.met(options) for need in found)}
@@ -279,9 +279,9 @@ def used(make: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_used(make: Callable[..., Any], given: Mapping[str, Any], *spared: Mapping[str, Any]) -> None:
-    """Raises ValueError for a given option that has no effect beside the others.
+    """Raises ValueError for a given option that has no effect with the other options.
 
-    None, and a value that it has in `spared` too, such as a default, pass.
+    None passes, and so does a value that the option also has in `spared`, such as its default.
     """
     options = defaults_of(make) | dict(given)
     for name, wanted in unused(make, given).items():
@@ -296,7 +296,7 @@ def check_used(make: Callable[..., Any], given: Mapping[str, Any], *spared: Mapp
 
 
 def _shown(value: Any) -> str:
-    """The value, or its type where it is a record or a function, whose text is long."""
+    """The text of the value; for a record or a function, whose text is long, its type."""
     return repr(value) if type(value) in PLAIN else f"a {type(value).__name__}"
 
 
@@ -304,7 +304,7 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
     """The function with checks of its arguments.
 
     It raises ValueError for an argument outside the `Range` in its annotation, and for an argument that has no effect
-    beside the others (see `Needs`) and is not the default. It raises TypeError for a `net` that is no `Autoencoder`.
+    with the others (see `Needs`) and is not the default. It raises TypeError for a `net` that is no `Autoencoder`.
     If it makes an algorithm, the algorithm's `sample` and `draw` refuse a number of examples below 1.
     """
     ranges, signature, defaults = asked_of(make, Range), inspect.signature(make), defaults_of(make)
@@ -323,14 +323,14 @@ def checked(make: Callable[P, R]) -> Callable[P, R]:
         check_used(make, arguments, defaults)
         made: Any = make(*args, **kwargs)
         drawn = {fn for fn in (getattr(made, "sample", None), getattr(made, "draw", None)) if fn is not None}
-        counting = {fn: _counting(fn) for fn in drawn}  # one function for both where they are one
+        counting = {fn: _counting(fn) for fn in drawn}  # `sample` and `draw` stay one function if they are one
         return made._replace(sample=counting.get(made.sample), draw=counting.get(made.draw)) if drawn else made
 
     return with_checks
 
 
 def _counting(draw: Callable[..., R]) -> Callable[..., R]:
-    """The function (params, key, n), which raises ValueError for an n that is no number of examples."""
+    """`draw(params, key, n)`, which raises ValueError unless n is a whole number of at least 1."""
 
     @wraps(draw)
     def with_check(params: Any, key: Any, n: int) -> R:

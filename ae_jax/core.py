@@ -1,8 +1,8 @@
 """Learning rules as pairs of pure functions: the types and combinators of the whole library.
 
-optax found that optimizers are pairs `(init, update)`, and that pairs compose. So do `Rule`s, which turn params,
-memory and data into params and memory: a step, an epoch, a game of two players, as *a dataset is a large batch*. Keys
-are addresses, never state (see `address`): any step of any seed can be replayed alone.
+An optax optimizer is a pair `(init, update)`, and such pairs compose. A `Rule` is such a pair: it turns params, memory
+and data into params and memory. A step, an epoch and a game of two players are `Rule`s, as *a dataset is a large
+batch*. Keys are addresses, never state (see `address`), so any step of any seed can be replayed alone.
 """
 
 import zlib
@@ -27,7 +27,7 @@ def address(key: Key, *path: str | int | Array) -> Key:
 
     Each part of the path is one `jax.random.fold_in`; a name's number is the CRC-32 of its UTF-8 text with the highest
     bit set. In JAX `split(key)[i] == fold_in(key, i)`, so a number and a split may give the same key. A name gives
-    another key, since numbers lie below 2^31: give each of two uses of a key a name.
+    another key than both, since numbers lie below 2^31: if a key has two uses, give each a name.
 
     Raises ValueError for a number outside [0, 2^31) that is not traced, TypeError for a part of another type.
     """
@@ -50,10 +50,10 @@ Evaluate = Callable[[Params, "Batch", Key], Metrics]  # each metric [B, ...]
 
 
 class Batch(NamedTuple):
-    """Examples; a dataset is a large one."""
+    """Examples; a dataset is a large `Batch`."""
 
     x: Array  # [B, ...]
-    y: Array | None = None  # [B], labels where there are any
+    y: Array | None = None  # [B], labels; None without labels
 
 
 class Loss(NamedTuple):
@@ -61,7 +61,7 @@ class Loss(NamedTuple):
 
     value: Array  # [B] or []
     metrics: Metrics = {}  # each [B] or []
-    patch: Params = {}  # groups to overwrite rather than descend: codebooks, chains, statistics
+    patch: Params = {}  # groups to overwrite instead of descending them: codebooks, chains, statistics
 
 
 class Rule(NamedTuple):
@@ -72,7 +72,7 @@ class Rule(NamedTuple):
 
 
 class Net(NamedTuple):
-    """A network as a pair of pure functions. A critic is one; an encoder and a decoder make an `Autoencoder`."""
+    """A network as a pair of pure functions. A critic is a `Net`; an encoder and a decoder make an `Autoencoder`."""
 
     init: Callable[[Key, Array], Any]  # (key, inputs [B, ...]) -> params
     apply: Callable[[Any, Array], Array]  # (params, inputs [B, ...]) -> [B, ...]
@@ -89,14 +89,14 @@ class Autoencoder(NamedTuple):
     encode: Callable[..., Array]  # (params, x [B, *shape], key=None) -> [B, heads * K]
     decode: Callable[..., Array]  # (params, z [B, K], key=None) -> output [B, *shape], logits for Bernoulli
     apply: Callable[..., tuple[Array, Array]]  # (params, x, key=None) -> (code, output), in one pass
-    # Where the encoder is s(xW + b), s elementwise: (params, x) -> (W [D, K], s'(xW + b) [B, K]), its Jacobian.
+    # The Jacobian of an encoder s(xW + b), s elementwise: (params, x) -> (W [D, K], s'(xW + b) [B, K]); else None.
     layer: Callable[[Params, Array], tuple[Array, Array]] | None = None
-    corrupt: Callable[[Array, Key], Array] | None = None  # (x, key) -> x, acting before `encode` in training
+    corrupt: Callable[[Array, Key], Array] | None = None  # (x, key) -> x, applied before `encode` in training
     activation: str | None = None  # the name of the code's activation; None if unknown
     output: str | None = None  # the name of the output's activation; None if unknown
     side_information: str = ""  # in words, what `apply` decodes in addition to the code; "" for nothing
-    outputs: int = 1  # numbers for each number of x; beyond 1 an output is [B, *shape, outputs]
-    trained: bool = False  # whether `init` gives a trained encoder, which stands in for pretraining
+    outputs: int = 1  # numbers for each number of x; above 1 an output is [B, *shape, outputs]
+    trained: bool = False  # whether `init` gives a trained encoder, which replaces pretraining
 
 
 class Heads(NamedTuple):
@@ -127,7 +127,7 @@ class Algorithm(NamedTuple):
     log_weight: Callable[[Params, Batch, Key], Array] | None = None  # log p(x, z) - log q(z | x), z ~ q, [B]
     moments: Callable[[Params, Array], Array] | None = None  # x -> mean and log-variance of q(z | x), Gaussian, [B, 2K]
     prior: Any = None  # p(z) of a member that draws codes, a `distributions.priors.Prior`
-    check: Callable[[Any, str], None] | None = None  # (x, its description) -> ValueError for data that it cannot learn
+    check: Callable[[Any, str], None] | None = None  # (x, its description): raises ValueError for data of another kind
     before: Rule | None = None  # on the whole dataset, before each pass over it: statistics
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any
     statistics: tuple[str, ...] = ()  # the groups of params that are measured or drawn, not learned
@@ -146,11 +146,11 @@ class Descent(NamedTuple):
     optimizer: Any
 
 
-LABELLED = "labelled"  # a metric: 1 for an example with a label, else 0; the others are means over labelled examples
+LABELLED = "labelled"  # a metric: 1 for an example with a label, else 0; beside it, means are over labelled examples
 
 
 def means(metrics: Metrics, mean: Callable[[Any], Any] = jnp.mean) -> Metrics:
-    """`mean` of every metric. Those beside `LABELLED` are means over the labelled examples alone, 0 without any.
+    """`mean` of every metric. Metrics beside `LABELLED` are means over the labelled examples, or 0 without any.
 
     A mean over batches then weights each batch by the number of its labelled examples.
     """
@@ -158,7 +158,7 @@ def means(metrics: Metrics, mean: Callable[[Any], Any] = jnp.mean) -> Metrics:
 
 
 def shares(metrics: Metrics) -> Metrics:
-    """The metrics times `LABELLED`, if they have it; `of_labelled` of their means are means over labelled examples."""
+    """The metrics times `LABELLED`, if present. `of_labelled` turns their means into means over labelled examples."""
     known = metrics.get(LABELLED)
     return metrics if known is None else {k: m if k == LABELLED else m * known for k, m in metrics.items()}
 
@@ -170,7 +170,7 @@ def of_labelled(mean: Metrics) -> Metrics:
 
 
 def merge_metrics(*parts: Metrics) -> Metrics:
-    """The metrics of all parts. Raises ValueError for two of one name."""
+    """The metrics of all parts. Raises ValueError for two metrics of the same name."""
     names = [name for part in parts for name in part]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two metrics are called {sorted(twice)}: give one another name, as by descend(name=...)")
@@ -182,9 +182,10 @@ def descend(
 ) -> Rule:
     """Gradient descent on the mean of `loss(params, batch, key, **hyper) -> Loss`.
 
-    `wrt` names the groups of params to descend (default: all), `name` the metric that reports the mean loss. A
-    hyperparameter may be a schedule over this rule's own steps, and is then reported too. L-BFGS works as well. Raises
-    TypeError unless `optimizer` is one, ValueError for a loss or metric that is neither [B] nor [].
+    `wrt` names the groups of params that learn (default: all), `name` the metric that reports the mean loss. A
+    hyperparameter may be a schedule over the updates of this rule; its value is then a metric too. Optimizers with a
+    line search, such as L-BFGS, work as well. Raises TypeError if `optimizer` is no optimizer, ValueError for groups
+    that the params lack, and for a loss or metric that is neither [B] nor [].
     """
     from optax import apply_updates, with_extra_args_support  # only where something learns
 
@@ -256,7 +257,7 @@ def _scan(rule: Rule, params: Params, memory: Memory, batch: Callable[[Array], B
 
 
 def repeat(rule: Rule, times: int) -> Rule:
-    """The rule `times` over on the same batch, time t with `address(key, t)`; metrics are means over them."""
+    """`times` updates of the rule on one batch, update t with `address(key, t)`; metrics are means over the updates."""
 
     def update(params: Params, memory: Memory, batch: Batch, key: Key):
         params, memory, metrics = _scan(rule, params, memory, lambda t: batch, key, times)
@@ -266,7 +267,7 @@ def repeat(rule: Rule, times: int) -> Rule:
 
 
 def batches(data: Batch, key: Key, batch_size: int, sharding: jax.sharding.Sharding | None = None):
-    """(batch, size, steps, rest) of a pass: `batch(t, length)` is batch t; `steps` have `size` examples, one `rest`."""
+    """(batch, size, steps, rest) of a pass: `batch(t, length)` is batch t; `steps` of `size` examples, then `rest`."""
     steps, rest = divmod(length(data), size := min(batch_size, len(data.x)))
     order = jax.random.permutation(address(key, "order"), len(data.x))
 
@@ -311,7 +312,7 @@ def start(init: Init, rule: Rule, data: Batch, key: Key) -> tuple[Params, Memory
 
 
 def fit(init: Init, rule: Rule, data: Batch, key: Key, epochs: int) -> tuple[Params, Metrics]:
-    """A whole run as a pure function, for `rule` on datasets (see `epoch`): params, and each metric [epochs]."""
+    """A whole run as a pure function: params, and each metric [epochs]. `rule` learns from datasets, see `epoch`."""
     params, memory, key_epochs = start(init, rule, data, key)
     params, _, history = _scan(rule, params, memory, lambda e: data, key_epochs, epochs)
     return params, history

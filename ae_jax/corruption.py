@@ -1,4 +1,4 @@
-"""Corruptions of inputs, `(x, key) -> x`, and how to put one in front of a network.
+"""Corruptions of inputs, `(x, key) -> x`, and `corrupted`, which puts one in front of a network.
 
 Vincent et al. (2010), JMLR 11, section 5.3: masking, Gaussian and salt-and-pepper noise.
 """
@@ -44,7 +44,7 @@ def salt_and_pepper(p: float = 0.25) -> Corruption:
 
 
 def patches(fraction: float = 0.25) -> Corruption:
-    """Erases (sets to 0) one square of each image [B, H, W, C], at a random place, of `fraction` its area."""
+    """Sets to 0 a rectangle at a random place of each image [B, H, W, C], with its proportions, `fraction` its area."""
     _probability("patches", fraction)
 
     def corrupt(x: Array, key: Key) -> Array:
@@ -65,7 +65,7 @@ def patches(fraction: float = 0.25) -> Corruption:
 
 
 def bar(fraction: float = 0.25) -> Corruption:
-    """Erases (sets to 0) an upright bar of `fraction` the width of each image [B, H, W, C], at a random place."""
+    """Sets to 0 an upright bar at a random place of each image [B, H, W, C], `fraction` of its width."""
     _probability("bar", fraction)
 
     def corrupt(x: Array, key: Key) -> Array:
@@ -80,7 +80,7 @@ def bar(fraction: float = 0.25) -> Corruption:
 
 
 def grey(level: float = 1.0) -> Corruption:
-    """Takes `level` (0 to 1) of the colour out of each image [B, H, W, C]: 1 leaves its brightness, the mean of C."""
+    """Removes `level` (0 to 1) of the colour of each image [B, H, W, C]; 1 leaves the brightness, the mean over C."""
     _probability("grey", level)
 
     def corrupt(x: Array, key: Key) -> Array:
@@ -93,7 +93,8 @@ def grey(level: float = 1.0) -> Corruption:
 def low_resolution(factor: float = FACTOR) -> Corruption:
     """Shrinks each image [B, H, W, C] by `factor`, each pixel the mean of a block, and enlarges it again, bicubically.
 
-    The result is `jax.image.resize(small, x.shape, "cubic")` of the small image, clipped to [0, 1].
+    The result is `jax.image.resize(small, x.shape, "cubic")` of the small image, clipped to [0, 1]. Raises ValueError
+    for a factor that is no whole number of at least 1, or that does not divide height and width.
     """
     if not is_concrete(factor) or not 1 <= factor < inf or factor != round(factor):
         raise ValueError(
@@ -136,9 +137,9 @@ def corruption(kind: CorruptionName | Corruption, level: float | None = None) ->
 
 
 def corrupted(net: Autoencoder, corrupt: Corruption) -> Autoencoder:
-    """The network with its input corrupted in training, that is whenever a key is given, and only then.
+    """The network with its input corrupted in training, which means: whenever a key is given.
 
-    Any algorithm on such a network is its denoising form: the loss compares with the clean input.
+    Any algorithm on such a network is its denoising form: the loss compares the output with the clean input.
     Raises ValueError for a network that already corrupts its input.
     """
     if net.corrupt is not None:

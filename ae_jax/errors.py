@@ -13,13 +13,13 @@ class RunError(RuntimeError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error, at most 200 characters of it; the name of its type if it says nothing."""
+    """The first line of an error, at most 200 characters; the name of its type if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 
 def counted(n: int, what: str) -> str:
-    """1 code, 2 codes."""
+    """A number and its noun: 1 code, 2 codes."""
     return f"{n:,} {what}{'s' * (n != 1)}"
 
 

@@ -17,13 +17,13 @@ from .core import Optimizer
 def repeated(optimizer: Optimizer, times: int, fresh: bool = False) -> Optimizer:
     """`times` steps of an optimizer with a line search, such as optax.lbfgs(), in one update on the same batch.
 
-    The value and gradient where one search ends begin the next. Separate updates would
-    compute both again, which about doubles the evaluations of the loss. All steps draw the noise of the loss with the
-    same key, so that a search compares values of one function.
+    A search begins with the value and gradient at which the last one ended. Separate updates would compute both again,
+    which about doubles the evaluations of the loss. All steps draw the noise of the loss with the same key, so a search
+    compares values of one function.
 
     Args:
         optimizer: its state keeps `value` and `grad`, as those of optax's line searches do.
-        times: steps in an update.
+        times: number of steps in an update.
         fresh: begin each update with a new state, as each batch is another function; no state is kept between updates.
 
     Raises:
@@ -64,11 +64,11 @@ def conjugate_gradients(searches: int = 3, curvature: float = 0.5) -> Optimizer:
     """`searches` line searches on each batch along conjugate directions, which restart on the next batch.
 
     Polak & Ribiere (1969). Hinton & Salakhutdinov (2006) fine-tune with 3 searches on batches of 1,000 images. Their
-    searches end, as here, where at most half the slope is left; the search itself is optax's.
+    searches end, as here, once at most half of the initial slope is left; the line search itself is optax's.
 
     Args:
-        searches: on each batch.
-        curvature: the largest part of its first slope that a search may end with.
+        searches: number of line searches on each batch.
+        curvature: the largest fraction of its initial slope that may be left where a search ends.
 
     Raises:
         ValueError: no searches, or a curvature that is not between 0 and 1.
@@ -102,7 +102,8 @@ def conjugate_gradients(searches: int = 3, curvature: float = 0.5) -> Optimizer:
 def momentum(learning_rate: float, switch: int, before: float = 0.5, after: float = 0.9) -> Optimizer:
     """dW <- m dW - learning_rate * gradient; W <- W + dW, where m is `before` for `switch` updates, then `after`.
 
-    The released code of Hinton & Salakhutdinov (2006): 5 epochs of 0.5, then 0.9.
+    The released code of Hinton & Salakhutdinov (2006) has 5 epochs of 0.5, then 0.9. Raises ValueError for a learning
+    rate that is not positive, a negative `switch`, and a momentum outside [0, 1).
     """
     POSITIVE.check("learning_rate", learning_rate)
     if switch < 0 or not (0 <= before < 1 and 0 <= after < 1):

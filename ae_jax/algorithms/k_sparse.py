@@ -40,8 +40,7 @@ def k_sparse(
         anneal_steps: updates over which the kept units fall linearly from start to k; the paper takes half of all.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
-    Raises ValueError for a k above start or alpha * k, for more units than the code has, and for start or
-    anneal_steps without the other.
+    Raises ValueError for k above start or alpha * k, for too many units, and for only one of start and anneal_steps.
     """
     k = math.ceil(net.latents / 10) if k is None else k
     first, coded = k if start is None else start, math.ceil(alpha * k)
