@@ -42,10 +42,10 @@ def encode(
     resize: bool = False,
     part: examples.Part | None = None,
 ) -> np.ndarray:
-    """Codes [N, K] of every example of a source (see `examples.read`), in its order, written to .npy, .npz or .csv.
+    """Writes the codes [N, K] of all examples of a source (see `examples.read`) to .npy, .npz or .csv; returns them.
 
-    A .npz has the `names` of the examples beside the `codes`, and their `labels` and `classes` where they have any; a
-    .csv has a line for each example: its name, its label, and its code z0, z1, ...
+    A .npz has arrays `codes` and `names`, and `labels` and `classes` if the source has them. A .csv has a line for each
+    example: name, label, and code z0, z1, ...
     """
     check_suffix(out, (".npy", ".npz", ".csv"))
     opened, found = _opened(workdir, source, out, seed, resize, part)
@@ -63,7 +63,7 @@ def encode(
 
 
 def csv_of(codes: np.ndarray, found: examples.Examples) -> str:
-    """A table: name, label where there are labels, and the code; float32 to its last bit."""
+    """A .csv text: name, label (if the examples have labels), and code, with all digits of float32."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(["name", *["label"] * (found.labels is not None), *(f"z{k}" for k in range(codes.shape[1]))])
@@ -74,7 +74,7 @@ def csv_of(codes: np.ndarray, found: examples.Examples) -> str:
 
 
 def class_name(label: int, classes: Sequence[str]) -> str:
-    """A label by its name if it has one, "" for no label."""
+    """The class name of a label, or its number if the class has no name; "" for no label."""
     return "" if label < 0 else str(classes[label]) if label < len(classes) else str(label)
 
 
@@ -86,9 +86,9 @@ def encode_symbols(
     resize: bool = False,
     part: examples.Part | None = None,
 ) -> tuple[np.ndarray, str]:
-    """The symbols [N, P] of every example's code, written to .symbols (see `app.symbols`); and the sizes in words.
+    """Writes the symbols [N, P] of every example's code to a .symbols file (see `app.symbols`).
 
-    Raises RunError for a run whose codes are numbers.
+    Returns them, and a sentence on the sizes. Raises RunError for a run whose codes are not discrete.
     """
     check_suffix(out, (SUFFIX,))
     opened, (x, *_) = _opened(workdir, source, out, seed, resize, part)
@@ -123,7 +123,7 @@ def _opened(
 
 
 def decode_symbols(opened: runs.OpenRun, source: Path) -> np.ndarray:
-    """The codes [N, K] that a file of symbols stands for. Raises RunError for symbols of another run."""
+    """The codes [N, K] of the symbols in a file. Raises RunError for symbols of another run."""
     found, algorithm = files_of_symbols.load(source), opened.algorithm
     if algorithm.lookup is None or found.about.get("params") != checksum(opened.params):
         whose = found.about.get("run", "another run")
@@ -140,9 +140,9 @@ def words_of(opened: runs.OpenRun) -> str:
 
 
 def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np.ndarray:
-    """Examples [N, *shape] of codes in a .npy, .npz or .csv file, or of a file of symbols.
+    """Decodes the codes in a .npy, .npz or .csv file, or in a file of symbols, to examples [N, *shape].
 
-    They are written to .npy, .npz or .png (a grid of images, or a heat map of a table); rows of a table to .csv, too.
+    Writes them to .npy, .npz or .png (a grid of images, or a heat map of a table), and rows of a table also to .csv.
     """
     check_suffix(out, (".npy", ".npz", ".png", ".csv"))
     check_output(out, source)
@@ -177,11 +177,11 @@ def sample(
     draws: bool = False,
     sampler: SamplerName | None = None,
 ) -> tuple[np.ndarray, str]:
-    """n new examples [n, *shape], and their description.
+    """n new examples [n, *shape], and their description. Writes them as `decode` does.
 
-    They are written to .npy, .npz or .png, as by `decode`; rows of a table to .csv, too. The same `key` draws the
-    same ones. With `draws` they have the noise of p(x | z). With a `sampler` their codes are drawn from the prior that
-    it fits to the run's codes, see `sampling.fitted`. Raises RunError for a run that has no such examples.
+    The same `key` draws the same examples. With `draws` the examples are drawn from p(x | z); otherwise they are means.
+    With a `sampler` their codes are drawn from the prior that it fits to the run's codes, see `sampling.fitted`. Raises
+    RunError for a run that has no such examples.
     """
     check_suffix(out, (".npy", ".npz", ".png", ".csv"))
     check_output(out)
@@ -222,7 +222,7 @@ def sample(
 
 
 def _save(opened: runs.OpenRun, out: Path, x: np.ndarray) -> None:
-    """Examples as an array, images as a grid, or rows of a table as a picture."""
+    """Writes examples by the suffix of `out`: an array, a .csv, a grid of images, or a heat map of a table."""
     if suffix(out) == ".png" and opened.columns:
         plots.save(plots.heat(opened.drawable(x)[None], [counted(len(x), "row")], opened.columns), out)
     else:
@@ -230,7 +230,7 @@ def _save(opened: runs.OpenRun, out: Path, x: np.ndarray) -> None:
 
 
 def _caveat(opened: runs.OpenRun) -> str:
-    """What codes of a fitted sampler lack, for members whose codes are of a codebook or do not generate examples."""
+    """A warning on codes of a fitted sampler, for members with a codebook or that generate without codes; else ""."""
     name = opened.settings.algorithm
     if opened.algorithm.symbols is not None:
         return f"; {name} decodes vectors of its codebook, and these codes lie between them: expect poor examples"
@@ -240,9 +240,10 @@ def _caveat(opened: runs.OpenRun) -> str:
 
 
 def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
-    """The encoder, and a decoder that learned, as StableHLO: parameters inside, batch size open, for cpu, cuda and tpu.
+    """Writes the encoder, and the decoder if it learned, as StableHLO for cpu, cuda and tpu; returns the paths.
 
-    Beside them go a loader and a README (`exports.loader`, `exports.readme`), which do not need this package.
+    The programs contain the parameters and take any batch size. The loader and the README beside them
+    (`exports.loader`, `exports.readme`) do not need this package.
     """
     opened = runs.open_run(workdir, seed)
     of_programs = [f"{name}.stablehlo" for name in exports.NAMES]
@@ -275,17 +276,17 @@ def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
 
 
 def export_saelens(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
-    """A dictionary of a run for SAELens, see `saelens.save`. Raises RunError for a run of another algorithm."""
+    """Writes a run's dictionary for SAELens, see `saelens.save`. Raises RunError for a run of another algorithm."""
     opened = runs.open_run(workdir, seed)
     name, hyper, latents = opened.settings.algorithm, opened.settings.hyper, opened.settings.latents
     if name != "dictionary":
         raise RunError(f"{workdir} trained {name}, and SAELens' layout is for dictionaries: leave --saelens out")
-    form, k = hyper.get("form", "topk"), hyper.get("k") or -(-latents // 16)  # as `dictionary` takes None
+    form, k = hyper.get("form", "topk"), hyper.get("k") or -(-latents // 16)  # its default for None
     return saelens.save(out, opened.params, form=form, k=k, standard=opened.standard)
 
 
 def exported(fn: Callable[[Any], Any], shape: tuple[int, ...]) -> bytes:
-    """A function of float32 [b, *shape], b left open, as StableHLO for cpu, cuda and tpu."""
+    """A function of float32 [b, *shape], for any batch size b, as StableHLO for cpu, cuda and tpu."""
     from jax import export as jax_export
 
     (b,) = jax_export.symbolic_shape("b")
@@ -293,6 +294,6 @@ def exported(fn: Callable[[Any], Any], shape: tuple[int, ...]) -> bytes:
     made = lambda fn: jax_export.export(jax.jit(fn), platforms=("cpu", "cuda", "tpu"))(spec)
     try:
         program = made(fn)
-    except Exception:  # fn reads the size of the batch, len(x): export it for one example, mapped over the batch
+    except Exception:  # fn needs a fixed batch size, as len(x) does: export fn of one example, mapped over the batch
         program = made(jax.vmap(lambda x: fn(x[None])[0]))
     return bytes(program.serialize())

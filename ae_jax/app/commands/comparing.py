@@ -26,23 +26,23 @@ from . import runs
 from .listing import HEADLINES, Standing, aligned, bare, standing
 
 PAGE, TABLE = "compare.html", "compare.csv"
-PLAN = "sweep.json"  # in the folder of a sweep: names the folders of its runs
-BESIDE = 3  # runs, at most, that are columns; more are rows
+PLAN = "sweep.json"  # the file in a sweep's folder that names the folders of its runs
+BESIDE = 3  # up to this number of runs, runs are columns; more runs are rows
 EXAMPLES = 10  # test examples that are reconstructed
-# entries of the settings that come from the data or the algorithm, and differ wherever these do
+# entries of the settings that follow from the data or the algorithm, and are not compared on their own
 OF_DATA = ("vocabulary", "standard", "data_checksum", "train_checksum", "scale", "patches", "validated", "plugins")
 OF_DATA += ("functions",)
 
 
 class Compared(NamedTuple):
-    """A run among others."""
+    """A run that is compared."""
 
-    name: str  # of its folder, with parent folders where the name alone is not unique
+    name: str  # of its folder, with parent folders if the name alone is not unique
     run: Standing
 
     @property
     def data(self) -> tuple[Any, ...]:
-        """The settings that determine the test examples: runs that agree in them have the same ones."""
+        """The settings that determine the test examples: runs with equal settings have the same test examples."""
         known, options = self.run.settings, self.run.settings.get("data_options") or {}
         return (known.get("data_checksum", known.get("data")), known.get("binarise"), options.get("range"))
 
@@ -51,14 +51,15 @@ class Comparison(NamedTuple):
     """Runs in the order in which they were given; differences are from the first."""
 
     runs: list[Compared]
-    settings: dict[str, list[Any]]  # that differ, one value a run; None: it has no such setting
+    settings: dict[str, list[Any]]  # those that differ, with a value for each run; None: the run has no such setting
     metrics: list[str]
     notes: list[str]
 
     def difference(self, index: int, name: str) -> dict[str, Any] | None:
-        """A metric of run number `index` minus that of the first, over the seeds of both; see `paired_difference`.
+        """A metric of run number `index` minus that of the first run, over their common seeds; see `paired_difference`.
 
-        None for runs of other data, without a common seed, or without the metric; and for one number of all seeds.
+        None for a run on other data, with no seed in common, or without the metric; and for a metric that is one number
+        of all seeds.
         """
         first, other = self.runs[0], self.runs[index]
         if not index or first.data != other.data:
@@ -69,13 +70,13 @@ class Comparison(NamedTuple):
         return paired_difference(theirs, own) if both else None
 
     def differs(self, index: int, names: Sequence[str]) -> bool:
-        """Whether run number `index` has a difference in one of these metrics."""
+        """Whether `difference` is known for run number `index` and one of these metrics."""
         return any(self.difference(index, name) is not None for name in names)
 
     @staticmethod
     def _values(run: Standing, name: str) -> dict[int, float]:
         values = run.metrics.get(name, {}).get("values") or []
-        if len(values) != len(run.seeds):  # one number of all seeds, such as udr
+        if len(values) != len(run.seeds):  # one number for all seeds, such as udr
             return {}
         return {seed: value for seed, value in zip(run.seeds, values, strict=True) if value is not None}
 
@@ -87,7 +88,7 @@ class Comparison(NamedTuple):
         return [by_name[name] for name in HEADLINES if name in by_name][:most]
 
     def best_first(self) -> list[int]:
-        """The numbers of the runs, the best by the first headline first; runs without it come last."""
+        """The numbers of the runs in order of the first headline, the best first; runs without it come last."""
         name = next(iter(self.headlines(1)), "")
         sign = -1 if evaluation.better(name) == "higher" else 1
         means = [one.run.metrics.get(name, {}).get("mean") for one in self.runs]
@@ -108,7 +109,7 @@ def compare(paths: Sequence[Path], out: Path) -> tuple[Comparison, list[Path]]:
 
 
 def sources(one: Compared) -> list[str]:
-    """The files and folders that a run's data are read from, where its settings name them."""
+    """The source of a run's data, if its settings name one."""
     name = one.run.settings.get("data")
     return [name] if isinstance(name, str) and name else []
 
@@ -146,7 +147,7 @@ def expanded(path: Path) -> list[Path]:
 
 
 def names(paths: Sequence[Path]) -> list[str]:
-    """For each of several different paths the shortest end of it that no other path has."""
+    """For each path its shortest ending that no other path shares. The paths must differ."""
 
     def short(path: Path) -> str:
         ends = (path.parts[-depth:] for depth in range(1, len(path.parts) + 1))
@@ -220,7 +221,7 @@ def changed(summary: dict[str, Any] | None) -> str:
 
 
 def verdict(name: str, summary: dict[str, Any] | None) -> str:
-    """better or worse, where the interval of a difference excludes 0 and the metric has a direction; else "".
+    """The word better or worse if the interval of a difference excludes 0 and the metric has a direction; else "".
 
     A loss has no verdict: it depends on the settings that are compared.
     """
@@ -249,7 +250,7 @@ def costs(run: Standing) -> dict[str, str]:
 
 
 def settings_rows(found: Comparison) -> list[list[str]]:
-    """A row a run: its name, the settings that differ, and its cost. The first row has their names."""
+    """A row for each run: its name, the settings that differ, and its cost. The first row has the headings."""
     head = ["run", *found.settings, *costs(found.runs[0].run)]
     return [head] + [
         [one.name, *(shown(values[i]) for values in found.settings.values()), *costs(one.run).values()]
@@ -258,7 +259,7 @@ def settings_rows(found: Comparison) -> list[list[str]]:
 
 
 def metric_rows(found: Comparison, names: Sequence[str]) -> list[list[str]]:
-    """A row a metric: each run's mean with half of its interval, and each difference from the first run."""
+    """A row for each metric: each run's mean with half of its interval, and each difference from the first run."""
     others = range(1, len(found.runs))
     first = found.runs[0].name
     paired = [i for i in others if found.differs(i, names)]
@@ -274,7 +275,7 @@ def metric_rows(found: Comparison, names: Sequence[str]) -> list[list[str]]:
 
 
 def ranked_rows(found: Comparison, names: Sequence[str], order: Sequence[int]) -> list[list[str]]:
-    """A row a run, in that order: each metric, and its difference from the first run."""
+    """A row for each run, in that order: each metric, and its difference from the first run."""
     paired = {name for name in names if any(found.differs(i, [name]) for i in order)}
     head = ["run", *(part for name in names for part in (name, *["difference"] * (name in paired)))]
     rows = [head]
@@ -309,13 +310,13 @@ def text(found: Comparison) -> str:
 
 
 def brief(value: str, most: int = 40) -> str:
-    """A setting, without its middle if it is long, such as the names of all columns; files have it whole."""
+    """A setting as text; the middle of a long one, such as the names of all columns, is left out."""
     half = (most - 5) // 2
     return value if len(value) <= most else f"{value[:half]} ... {value[-half:]}"
 
 
 def explained(found: Comparison) -> str:
-    """How to read the metrics, and the differences where there are some."""
+    """Sentences on how to read the metrics and, if there are any, the differences."""
     said = "Means over seeds ± half of their 95% interval by Student's t."
     pairs = [found.difference(i, name) for i in range(1, len(found.runs)) for name in found.metrics]
     pairs = [pair for pair in pairs if pair is not None]
@@ -397,9 +398,9 @@ def history(run: Standing) -> list[dict[str, Any]]:
 
 
 def reconstructions(compared: Sequence[Compared]) -> tuple[list[comparison.Rebuilt], list[str]]:
-    """The same test examples, rebuilt by the first seed of each run; a picture for each set of data.
+    """Reconstructions of the same test examples by the first seed of each run; one picture for each data set.
 
-    The second list says which runs have no picture, and why.
+    The second list names the runs without a picture, with the reasons.
     """
     drawn, missing = [], []
     for data in dict.fromkeys(one.data for one in compared):

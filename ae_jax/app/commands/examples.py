@@ -1,4 +1,4 @@
-"""The examples that `encode` and `index` read: a file of them, or a part of data as training reads it."""
+"""The examples that `encode` and `index` read: all examples of a source, or a part of it as training reads it."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -15,22 +15,22 @@ from . import runs
 from .loading import range_of
 
 Part = Literal["train", "validation", "test"]
-AT_ONCE = 10_000  # examples that are read of a stream at once
+AT_ONCE = 10_000  # examples read from a stream at once
 
 
 class Examples(NamedTuple):
     """Examples, their names and their labels."""
 
     x: np.ndarray  # [N, *shape], in the units of the run's data
-    names: list[str]  # [N]: a file, or a row of one
+    names: list[str]  # [N]: a file, or a row of a file
     labels: np.ndarray | None = None  # [N] int32, -1 for none
     classes: tuple[str, ...] = ()  # names of the labels, if they have names
 
 
 def read(opened: runs.OpenRun, source: str, resize: bool = False, part: Part | None = None) -> Examples:
-    """The examples of a source for a run: of a part as `train` would read it, or as `files.read_examples` reads them.
+    """The examples of a source for a run: a part, as `train` reads it, or all, as `files.read_examples` reads them.
 
-    Raises RunError or DataError for a source that cannot be read so, and for examples of another shape.
+    Raises RunError or DataError for a source that cannot be read in this way, and for examples of another shape.
     """
     options = opened.settings.data_options
     if part is not None:
@@ -55,7 +55,9 @@ def _known(y: Any) -> np.ndarray | None:
 
 
 def _beside(source: str, count: int, options: dict[str, Any]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """The labels in a .npz or a table, or beside a .npy, of the array that `read_examples` takes; and their names."""
+    """The labels of the examples that `read_examples` reads, from a .npz, a table, or the file beside a .npy; and the
+    names of the classes.
+    """
     path = data.table_of(data.expanded(source))
     try:
         if data.is_table(path) and options.get("label"):
@@ -75,7 +77,7 @@ def _beside(source: str, count: int, options: dict[str, Any]) -> tuple[np.ndarra
         else:
             return None, ()
         return None if y is None else _known(check_labels(y, count, str(path))), ()
-    except DataError as error:  # the codes do not need them
+    except DataError as error:  # codes do not need labels
         warn(f"the labels are left out: {error}")
         return None, ()
 
@@ -101,7 +103,7 @@ def _part(opened: runs.OpenRun, source: str, part: Part) -> Examples:
 
 
 def _of_dataset(opened: runs.OpenRun, source: str, dataset: data.Dataset, part: Part, where: str) -> Examples:
-    """A part of a dataset, named by files, or by rows of `where`."""
+    """A part of a dataset. The examples are named by their files, or by their rows in `where`."""
     if opened.vocabulary:
         check_vocabulary(dataset.vocabulary, opened.vocabulary, source)
     batch = getattr(dataset, part)
@@ -118,7 +120,7 @@ def _of_dataset(opened: runs.OpenRun, source: str, dataset: data.Dataset, part: 
 
 
 def _taken(known: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """The options that the source takes. A line on stderr names options of the run that it does not take."""
+    """`known`, the options that a source takes. A line on stderr names the run's other options."""
     if left := sorted(options.keys() - known.keys() - {"range"}):
         warn(f"note: {counted(len(left), 'option')} of the run's data not taken by this source: {', '.join(left)}")
     return known

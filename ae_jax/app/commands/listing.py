@@ -18,12 +18,12 @@ HEADLINES += ("explained_variance", "nll", "mse", "loss")
 
 
 class Standing(NamedTuple):
-    """A run as its folder shows it."""
+    """The content of a run's folder."""
 
     folder: Folder
-    settings: dict[str, Any]  # of config.json, with what the run recorded of its data
+    settings: dict[str, Any]  # of config.json, with the run's records of its data
     history: list[dict[str, Any]]  # the rows of log.jsonl
-    results: dict[str, Any] | None  # None: not ended, or not readable
+    results: dict[str, Any] | None  # None if the run has not ended, or if results.json is damaged
     state: str
 
     @property
@@ -65,7 +65,7 @@ def _state(folder: Folder, settings: Mapping[str, Any], history: Sequence[dict[s
 
 
 def gone(row: Mapping[str, Any]) -> bool:
-    """Whether no seed had finite numbers in the epoch of this row of a log."""
+    """Whether no seed had finite metrics in the epoch of this row of a log."""
     values = [value for part in row.values() if isinstance(part, dict) for of in part.values() for value in of]
     return bool(values) and all(value is None for value in values)
 
@@ -83,7 +83,7 @@ def in_use(folder: Path) -> bool:
 
 
 def bare(name: str) -> str:
-    """The name of a metric without the part of the data and without its note: mse of "test mse (n=10)"."""
+    """The name of a metric without "test" and without its note: mse for "test mse (n=10)"."""
     return name.partition(" (")[0].removeprefix("test ")
 
 
@@ -138,7 +138,7 @@ def _row(path: Path) -> tuple[str, ...]:
 
 
 def aligned(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
-    """Rows of texts as a table, a rule under the first row; `numbers` aligns all columns but the first to the right."""
+    """Rows of texts as a table with a rule under the first row; `numbers` aligns later columns to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     put = lambda text, i: f"{text:>{widths[i]}}" if numbers and i else f"{text:<{widths[i]}}"
     lines = ["  ".join(put(text, i) for i, text in enumerate(row)).rstrip() for row in rows]

@@ -1,4 +1,4 @@
-"""The data of a run as its settings say: loaded, split, binarised, checked."""
+"""The data of a run: loaded, split, binarised and checked by its settings."""
 
 import inspect
 from dataclasses import replace
@@ -29,7 +29,7 @@ class Streams(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """A run's data as it is used. Of a stream, train and test are some examples, evenly spaced."""
+    """A run's data, ready for use. For a stream, train and test are samples of examples, evenly spaced."""
 
     dataset: data.Dataset  # as loaded: before a validation split, binarisation, and the `standard`
     train: Batch
@@ -42,14 +42,14 @@ class Splits(NamedTuple):
         return str(self.dataset if self.streams is None else self.streams.sources)
 
 
-SAMPLED = 10_000  # examples of a stream, at most, for what needs them in memory: probes, PCA, pictures
+SAMPLED = 10_000  # examples of a stream, at most, for probes, PCA and pictures, which need them in memory
 
 
 def range_of(settings: Settings, standard: data.Standard | None) -> tuple[data.RangeName, dict[str, Any]]:
-    """The kind of the data's range, and the options for reading them with their values as they are.
+    """The kind of the data's range, and the options that read the data without scaling.
 
-    Raises ValueError for a range that binary pixels cannot be drawn from, and RunError for a source in [0, 1] and a run
-    whose training data were not.
+    Raises ValueError for binarisation of data outside [0, 1], and RunError if the source has values in [0, 1] but the
+    run's training data were in other units.
     """
     options = settings.data_options
     kind = options.get("range") or data.default_range(settings.data)
@@ -65,7 +65,7 @@ def range_of(settings: Settings, standard: data.Standard | None) -> tuple[data.R
 
 
 def check_units(source: str, standard: data.Standard | None) -> None:
-    """Raises RunError for a source whose values lie in [0, 1], and a run whose training data were in other units."""
+    """Raises RunError if the run's training data were in other units than [0, 1], the range of the source."""
     if standard is not None and not standard.pixels:
         raise RunError(
             f"{source} is read as values in [0, 1], and this run learned from arrays of other values (--data-range): "
@@ -74,9 +74,9 @@ def check_units(source: str, standard: data.Standard | None) -> None:
 
 
 def load_streams(settings: Settings, standard: data.Standard | None = None) -> Splits:
-    """`load` where the settings say that data are streamed.
+    """`load` for data that the settings stream.
 
-    Pixels that are drawn once, not in every step, are each example's own draw, other than those in memory.
+    Statically binarised pixels are drawn for each example by its number, and differ from the draws in memory.
     """
     kind, options = range_of(settings, standard)
     sources = data.open_stream(settings.data, **options)
@@ -113,7 +113,7 @@ def load_streams(settings: Settings, standard: data.Standard | None = None) -> S
 
 
 def of_table(settings: Settings, dataset: data.Dataset) -> Settings:
-    """The settings with a table's range, columns and classes. Later inputs are read with them. No table: as given."""
+    """The settings with a table's range, columns and classes, for reading later inputs. Without a table: unchanged."""
     if not dataset.columns:
         return settings
     kept = {k: v for k, v in settings.data_options.items() if k != "drop"}
@@ -123,10 +123,9 @@ def of_table(settings: Settings, dataset: data.Dataset) -> Settings:
 
 
 def load(settings: Settings, standard: data.Standard | None = None) -> Splits:
-    """The data of a run: loaded, split and binarised as its settings say.
+    """The data of a run: loaded, split and binarised by its settings.
 
-    Real values are brought to the units of `standard`, by default fitted to the training examples that are left by the
-    validation split.
+    Real values are scaled by `standard`; by default it is fitted to the training examples without the validation split.
     """
     if settings.shard_size is not None:
         return load_streams(settings, standard)
@@ -136,9 +135,9 @@ def load(settings: Settings, standard: data.Standard | None = None) -> Splits:
     validation = dataset.validation
     check_validation(settings, validation, len(train.x))
     if settings.validation:
-        # One split for all seeds: they differ in learning, not in data.
+        # All seeds share one split: they differ in learning, not in data.
         train, validation = data.validation_split(train, settings.validation, seed=0)
-    if settings.binarise is not None:  # held-out data are always binarised once: their numbers must repeat
+    if settings.binarise is not None:  # held-out data are always binarised once, so that metrics repeat
         test = _binarised(test, 1)
         validation = validation and _binarised(validation, 2)
     if settings.binarise == "static":
@@ -157,7 +156,7 @@ def load(settings: Settings, standard: data.Standard | None = None) -> Splits:
 
 
 def check_order(settings: Settings, dataset: data.Dataset) -> str:
-    """A note where convolutions along the first axis see columns of a table or rows of images as time, or ""."""
+    """A note if conv1d would treat a table's columns, words, or rows of images as time steps; else ""."""
     if settings.network != "conv1d":
         return ""
     if dataset.columns:
@@ -172,9 +171,10 @@ def check_order(settings: Settings, dataset: data.Dataset) -> str:
 
 
 def check_validation(settings: Settings, own: Any, examples: int) -> None:
-    """Raises DataError for a fraction to hold out of data that have a validation split.
+    """Checks the fraction of training examples to hold out for validation.
 
-    So does a number that is no fraction, or that holds out, or leaves for training, less than one example.
+    Raises DataError for data that have a validation split, for a number outside [0, 1), and for a fraction that leaves
+    less than one example for validation or for training.
     """
     if not 0 <= settings.validation < 1:
         raise data.DataError(
@@ -197,7 +197,7 @@ def _binarised(batch: Batch, seed: int) -> Batch:
 
 
 def kind_of(splits: Splits) -> DataKind:
-    """The kind of the values of examples, which chooses the default likelihood."""
+    """The kind of the data's values, by which the default likelihood is chosen."""
     if splits.dataset.vocabulary:
         return "words"
     x = splits.train.x
@@ -207,7 +207,8 @@ def kind_of(splits: Splits) -> DataKind:
 def check_likelihood(settings: Settings, splits: Splits) -> None:
     """Raises ValueError for a likelihood that does not fit the data.
 
-    One of values in [0, 1] for real values, Bernoulli of counted words, and multinomial of images or negative values.
+    Refused are likelihoods of values in [0, 1] for other values, bernoulli for counts of words, and multinomial for
+    images or negative values; so is `log_inputs` for negative values.
     """
     x, words = splits.train.x, bool(splits.dataset.vocabulary) and settings.binarise is None
     chosen = settings.hyper.get("likelihood")
@@ -237,9 +238,9 @@ def check_likelihood(settings: Settings, splits: Splits) -> None:
 
 
 def check_classes(algorithm: Algorithm, settings: Settings, y: Any) -> str:
-    """A note where the labels y exceed the number of classes that the algorithm took by default, or "".
+    """A note if the labels y exceed the algorithm's default number of classes; else "".
 
-    Raises ValueError where they exceed a number of classes that the user gave or that cannot change, and where fewer
+    Raises ValueError if the labels exceed a number of classes that the user gave or that cannot change, and if fewer
     examples have a label than the algorithm learns from.
     """
     if y is not None and algorithm.classes is not None:
@@ -257,7 +258,7 @@ def check_labels(algorithm: Algorithm, settings: Settings, y: Any) -> str:
     """The note and the first ValueError of `check_classes`, for labels y."""
     if algorithm.classes is None or (there := 1 + int(np.max(y))) <= algorithm.classes:
         return ""
-    # by default the classes are half of a code that has them as a part: see labels.class_and_style
+    # a code with a part for classes gives them half of its units by default: see labels.class_and_style
     option = inspect.signature(ALGORITHMS[settings.algorithm]).parameters.get("classes")
     coded = option is not None and option.default is None
     half = f", half of a code of {settings.latents}" if coded and settings.hyper.get("classes") is None else ""
@@ -268,14 +269,14 @@ def check_labels(algorithm: Algorithm, settings: Settings, y: Any) -> str:
 
 
 def bounded(stream: data.Stream, algorithm: Algorithm, settings: Settings) -> data.Stream:
-    """The stream; reading raises the errors of `check_labels` and of the likelihood, which a sample may not show."""
+    """The stream with checks of every read, by `check_labels` and the likelihood: a sample may miss a bad example."""
     read, standard = stream.source.read, stream.source.standard
     as_read = standard is None or bool(not standard.mean.any() and (standard.scale == 1).all())
 
     def checked(index: np.ndarray) -> Batch:
         batch = read(index)
         if algorithm.check is not None and settings.binarise is None and as_read:
-            # A type with a range was seen in the sample. Values that are to lie in [0, 1] and do not, reading refuses.
+            # Integers with a range were checked in the sample; reading itself refuses values outside [0, 1].
             x = np.asarray(batch.x)
             if not ranged(x.dtype) and (standard is not None or (x.min() >= 0 and x.max() <= 1)):
                 algorithm.check(x, settings.data)
@@ -287,9 +288,9 @@ def bounded(stream: data.Stream, algorithm: Algorithm, settings: Settings) -> da
 
 
 def classes_of(splits: Splits) -> int | None:
-    """The number of classes in the training labels: 1 + the largest; of a stream, of a sample or as its source tells.
+    """The number of classes in the training labels, 1 + the largest label; None without labels.
 
-    None without labels.
+    For a stream, the labels are those of a sample, and its source may know a larger number.
     """
     y = splits.train.y
     known = (splits.streams.train.source.classes or 0) if splits.streams else 0
@@ -297,7 +298,7 @@ def classes_of(splits: Splits) -> int | None:
 
 
 def check_validation_labels(algorithm: Algorithm, settings: Settings, validation: Any) -> None:
-    """Raises ValueError where the metrics need labels, and no validation example has one."""
+    """Raises ValueError if the metrics need labels and no validation example has one."""
     if not isinstance(validation, Batch) or algorithm.classes is None or algorithm.decodes:
         return
     if validation.y is None or not labelled(validation.y).any():
@@ -308,6 +309,6 @@ def check_validation_labels(algorithm: Algorithm, settings: Settings, validation
 
 
 def of_patches(settings: Settings, streams: Streams | None = None) -> bool:
-    """Whether a run's examples are pieces of larger images; those of arrays may be."""
+    """Whether a run's examples are pieces of larger images, or may be, as examples of arrays."""
     arrays = suffix(settings.data) in (".npy", ".npz") or (streams is not None and streams.sources.arrays)
     return arrays or settings.data == "photos" or settings.data_options.get("patch") is not None

@@ -31,7 +31,7 @@ COMPARED = 2000  # examples, at most, for scores of samples and of posteriors
 
 
 def check_samples(algorithm: Algorithm, settings: Settings, samples: int | None, name: str) -> None:
-    """Raises ValueError for importance samples, given by an option of that name, of an algorithm that draws none."""
+    """Raises ValueError if the option `name` gives importance samples for an algorithm that draws none."""
     if samples is not None and algorithm.log_weight is None:
         raise ValueError(
             f"{name}={samples} has no effect: {settings.algorithm} has no log-likelihood by importance sampling; "
@@ -46,10 +46,10 @@ def measure(
     samples: int,
     say: Callable[..., Any] = print,
 ) -> dict[str, Any]:
-    """Every metric of `evaluation`, of every seed that did not fail, and the cost of training.
+    """Every metric of `evaluation`, for every seed that did not fail, and the cost of training.
 
-    For a stream the algorithm's own metrics are means over the whole test set; the names of others end in the number of
-    examples that they saw.
+    For a stream, the algorithm's own metrics are means over the whole test set. The names of other metrics end in the
+    number of examples that were used.
     """
     factors = None if splits.dataset.factors is None else splits.dataset.factors[1]
     judge, lacking = None, ""
@@ -82,7 +82,7 @@ def measure(
     matrix = confusion(algorithm, trained.of(trained.good[0]), splits)
     best = dict(zip(trained.seeds, trained.best_epoch, strict=True))
     return {
-        "seeds": list(trained.good),  # of every mean
+        "seeds": list(trained.good),  # over which means are taken
         **({"failed": {str(seed): e for seed, e in trained.failed.items()}} if trained.failed else {}),
         "metrics": {name: {"n": len(v), **summarise(v)} for name, v in values.items()},
         **({} if judge is None else {"features": {"of": judge.by.name, "checksum": judge.by.checksum}}),
@@ -105,19 +105,19 @@ def diagnose(
     examples: int,
     metrics: dict[str, Any],
 ) -> list[str]:
-    """Remarks on what went wrong in a training, see `diagnosis`."""
+    """Remarks on faults of a training, see `diagnosis`."""
     test, steps = splits.test, -(-examples // settings.batch_size)
     x = jnp.asarray(test.x[:SAMPLED])
     of_seeds = {}
-    for i, seed in enumerate(trained.good):  # as the metrics' values are
+    for i, seed in enumerate(trained.good):  # the order of the metrics' values
         at = trained.seeds.index(seed)
 
-        def value(name: str, i: int = i) -> float | None:  # a stream's names end in the number of examples seen
+        def value(name: str, i: int = i) -> float | None:  # names may end in a number of examples
             found = next((m for known, m in metrics.items() if known.partition(" (")[0] == name), None)
             return None if found is None else found["values"][i]
 
         z = np.asarray(evaluation.coded(algorithm, trained.of(seed), x))
-        pca = None if diagnosis.binary(z) else value("pca explained_variance")  # bits hold less than PCA's real numbers
+        pca = None if diagnosis.binary(z) else value("pca explained_variance")  # bits carry less than real numbers
         losses = [row["train"]["loss"][at] for row in trained.history if "loss" in row["train"]]
         ran = sum(loss is not None for loss in losses) or len(trained.history)
         of_seeds[seed] = (
@@ -133,8 +133,9 @@ def diagnose(
 
 
 def posteriors(algorithm: Algorithm, trained: loop.Trained, splits: Splits) -> list[np.ndarray]:
-    """Each seed's means and log-variances of a Gaussian posterior, [N, 2K]; [] for a member without one, and if some
-    are not finite.
+    """For each seed the means and log-variances [N, 2K] of the Gaussian posteriors of some test examples.
+
+    [] for a member without Gaussian posteriors, and if some number is not finite.
     """
     if algorithm.moments is None:
         return []
@@ -144,9 +145,9 @@ def posteriors(algorithm: Algorithm, trained: loop.Trained, splits: Splits) -> l
 
 
 def agreement(stats: list[np.ndarray]) -> dict[str, list[float]]:
-    """The unsupervised disentanglement ranking (UDR) of two seeds or more: one number, the mean of their scores.
+    """The unsupervised disentanglement ranking (UDR) of two seeds or more: one number, the mean of the seeds' scores.
 
-    The scores are not independent, as each depends on all seeds.
+    There is no interval, since each score depends on all seeds. `stats` are those of `posteriors`.
     """
     if len(stats) < 2:
         return {}
@@ -156,7 +157,7 @@ def agreement(stats: list[np.ndarray]) -> dict[str, list[float]]:
 
 
 def kl_of_units(algorithm: Algorithm, trained: loop.Trained, stats: list[np.ndarray]) -> dict[str, Any]:
-    """The KL of each unit in nats, of each seed, where the prior is N(0, I)."""
+    """The KL of each unit in nats, for each seed, if the prior is N(0, I); else {}."""
     if not stats or not evaluation.aggregate.is_standard(
         algorithm.prior.log_prob, trained.of(trained.good[0]), stats[0].shape[1] // 2
     ):
@@ -165,7 +166,7 @@ def kl_of_units(algorithm: Algorithm, trained: loop.Trained, stats: list[np.ndar
 
 
 def collapse(algorithm: Algorithm, params: Params, x: jax.Array, z: np.ndarray) -> str:
-    """`diagnosis.collapse` of a member with a Gaussian posterior; z are the codes of x."""
+    """`diagnosis.collapse` for a member with a Gaussian posterior, else ""; z [N, K] are the codes of x."""
     if algorithm.moments is None or len(x) < 2:
         return ""
     few, decode = np.asarray(x[:1000]), jax.jit(algorithm.decode)
@@ -175,7 +176,7 @@ def collapse(algorithm: Algorithm, params: Params, x: jax.Array, z: np.ndarray) 
 
 
 def confusion(algorithm: Algorithm, params: Params, splits: Splits) -> dict[str, Any] | None:
-    """The confusion matrix of labels and predicted classes or clusters, None for an algorithm that predicts neither."""
+    """The confusion matrix of labels and predicted classes or clusters; None without labels or without predictions."""
     if algorithm.predict is None or not evaluation.has_labels(splits.train, splits.test):
         return None
     predicted = evaluation.assignments(algorithm, params, jnp.asarray(splits.test.x))
@@ -193,7 +194,7 @@ def confusion(algorithm: Algorithm, params: Params, splits: Splits) -> dict[str,
 
 
 def confusion_table(found: dict[str, Any]) -> str:
-    """The confusion matrix as text: a row a label, a column a class or cluster."""
+    """The confusion matrix as text: a row for each label, a column for each class or cluster."""
     head = ["", *(cell(name.removeprefix("cluster ")) for name in found["told"])]
     rows = [head] + [[cell(name), *map(str, row)] for name, row in zip(found["labels"], found["counts"], strict=True)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
@@ -205,7 +206,7 @@ def confusion_table(found: dict[str, Any]) -> str:
 def exactly(
     algorithm: Algorithm, splits: Splits, params: Params, key: Key, found: dict[str, float]
 ) -> dict[str, float]:
-    """Metrics of some examples of a stream, replaced by means over the whole test set where these can be computed."""
+    """Metrics of a stream: `found`, from a sample, with exact means over the whole test set where these are known."""
     assert splits.streams is not None
     means = shards.average_stream(algorithm, splits.streams.test, params, address(key, "test"))
     exact = {f"test {name}": float(value) for name, value in means.items()}
@@ -225,12 +226,12 @@ def exactly(
 
 
 def count_parameters(algorithm: Algorithm, params: Params) -> int:
-    """Numbers that are learned, of one seed."""
+    """The number of learned parameters of one seed."""
     return sum(leaf.size for leaf in jax.tree.leaves({g: params[g] for g in params if g not in algorithm.statistics}))
 
 
 def table(results: dict[str, Any]) -> str:
-    """The metrics as text: mean, and the 95 % interval of the mean over seeds."""
+    """The metrics as text: the mean over seeds and its 95 % interval, and a line on the run."""
     rows = [("metric", "mean", "95 % interval" if len(results["seeds"]) > 1 else "")]
     for name, m in results["metrics"].items():
         interval = "" if m["low"] in (None, m["high"]) else f"{m['low']:.4g} to {m['high']:.4g}"
@@ -252,7 +253,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Every metric of every seed, on the run's own data or on another source of the same shape; also as JSON in `out`.
 
-    Another source is read with the run's options (resize, patch, ...), as far as it has them.
+    Another source is read with those options of the run (resize, patch, ...) that it takes.
     """
     if samples is not None and samples < 1:
         raise RunError(f"samples is {samples}; the log-likelihood needs at least 1")

@@ -19,11 +19,11 @@ from .runs import in_chunks
 
 
 def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000, place: str | None = None) -> list[Path]:
-    """Codes of the first n test examples as TensorBoard's Embedding Projector reads them: the files written.
+    """Writes the codes of the first n test examples for TensorBoard's Embedding Projector; returns the files.
 
-    vectors.tsv, metadata.tsv (labels and names of files, where there are any), sprite.png (for images) and
-    projector_config.pbtxt; projector.tensorflow.org loads the first two by hand. `place` is that of the run's
-    data, where they have moved.
+    The files are vectors.tsv, metadata.tsv (labels and file names, if any), sprite.png (for images) and
+    projector_config.pbtxt; projector.tensorflow.org loads the first two by hand. `place` is the new place of the run's
+    data, if they have moved.
     """
     opened = runs.open_run(workdir, seed)
     check_folder(out, PROJECTED, *opened.sources)
@@ -43,7 +43,7 @@ def project(workdir: Path, out: Path, seed: int | None = None, n: int = 2000, pl
     if splits.dataset.test_names:
         columns["name"] = [cell(name) for name in splits.dataset.test_names[:n]]
     if columns:
-        heading = [tuple(columns)] * (len(columns) > 1)  # one column has none
+        heading = [tuple(columns)] * (len(columns) > 1)  # the projector wants no heading for one column
         rows = [*heading, *zip(*columns.values(), strict=True)]
         written["metadata.tsv"] = "".join("\t".join(row) + "\n" for row in rows).encode(errors="backslashreplace")
         config += '  metadata_path: "metadata.tsv"\n'

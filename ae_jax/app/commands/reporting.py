@@ -15,8 +15,8 @@ from .loading import Splits
 
 
 def write_report(folder: run_folder.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> Path:
-    """report.html and its pictures, in the units of the data; of a table, whose columns have units of their own, in
-    those of learning.
+    """Writes report.html and its pictures, in the units of the data. A table's columns have different units, so its
+    values are in the units of learning.
     """
     settings = folder.recorded()
     if not splits.dataset.columns:
@@ -38,9 +38,9 @@ def write_report(folder: run_folder.Folder, algorithm: Algorithm, params: Params
 
 
 def last_alike(folder: run_folder.Folder, most: int = 100) -> tuple[str, dict[str, Any]] | None:
-    """The name and the results of the newest other run in the parent folder with the same settings.
+    """The name and the results of the newest other run in the parent folder with the same settings, whatever its seeds.
 
-    Seeds may differ. Only the newest `most` runs are looked at.
+    Only the newest `most` runs are considered.
     """
     alike = lambda other: {k: v for k, v in other.config()["settings"].items() if k != "seeds"}
     found = [
@@ -57,7 +57,7 @@ def last_alike(folder: run_folder.Folder, most: int = 100) -> tuple[str, dict[st
 
 
 def of_seeds(history: list[dict[str, Any]], seeds: list[int], kept: list[int]) -> list[dict[str, Any]]:
-    """The rows of log.jsonl, with the metrics of some seeds only."""
+    """The rows of log.jsonl with the metrics of the `kept` seeds only."""
     index = [seeds.index(seed) for seed in kept]
     pick = lambda part: {name: [values[i] for i in index] for name, values in part.items()}
     return [{name: pick(v) if isinstance(v, dict) else v for name, v in row.items()} for row in history]
@@ -77,7 +77,7 @@ def decorate(folder: run_folder.Folder, algorithm: Algorithm, params: Params, sp
 
 
 def make_report(workdir: Path, place: str | None = None) -> Path:
-    """Writes the report of a run again, also while it trains; `place` is that of its data, where they have moved."""
+    """Writes the report of a run again, also during training. `place` is the new place of its data, if these moved."""
     opened = runs.open_run(workdir)
     splits = runs.load_own(opened, place)
     results = opened.folder.results()

@@ -22,11 +22,13 @@ from .loading import check_units
 def restore(
     workdir: Path, source: Path, out: Path, seed: int | None = None, scale: int | None = None, batch_size: int = 256
 ) -> tuple[list[Path], list[str]]:
-    """Images of any size, reconstructed tile by tile without seams (`restoration.tiled`).
+    """Restores images of any size, tile by tile without seams (`restoration.tiled`).
 
-    Returns the files written and, for a folder, the reasons for images left out. Raises RunError for a single image
-    that cannot be restored, and for a run that never learned to restore. A grey image goes to a run of colour as three
-    equal channels; transparent pixels become white. `scale` enlarges first, bicubically; see `enlargement`.
+    A run on colour images gets a grey image as three equal channels. Transparent pixels become white. `scale` first
+    enlarges images by bicubic interpolation, see `enlargement`.
+
+    Returns the written files and, for a folder, the reasons for images left out. Raises RunError for a single image
+    that cannot be restored, and for a run that did not learn to restore.
     """
     from PIL import Image
 
@@ -82,7 +84,7 @@ def check_restores(opened: runs.OpenRun, workdir: Path) -> None:
 
 
 def unfit(image: np.ndarray, opened: runs.OpenRun) -> str:
-    """The property of an image [H, W, C] for which a run cannot restore it, or ""."""
+    """Why a run cannot restore an image [H, W, C]; "" if it can."""
     height, width, channels = opened.shape
     size, least = ("x".join(map(str, of)) for of in (image.shape[:2], opened.shape[:2]))
     if image.shape[2] > channels:
@@ -98,9 +100,9 @@ def unfit(image: np.ndarray, opened: runs.OpenRun) -> str:
 
 
 def enlargement(settings: Settings, scale: int | None) -> int:
-    """How many times images are enlarged before a run sharpens them. The default is the factor in its settings.
+    """The factor by which images are enlarged before a run sharpens them; by default the factor in its settings.
 
-    Raises RunError for a factor other than the learned one or 1, and for one above 1 in a run that learned none.
+    Raises RunError for a factor other than 1 and the learned one. A run that learned no factor takes 1 only.
     """
     kinds = {settings.noise: settings.noise_level}
     kinds |= {settings.hyper.get("corruption"): settings.hyper.get("level")}

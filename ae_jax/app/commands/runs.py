@@ -23,7 +23,7 @@ from .loading import Splits, load, of_patches
 # entries of the settings in config.json that come from the data and the algorithm
 RECORDED = ("shape", "validated", "data_checksum", "train_checksum", "vocabulary", "scale", "patches", "standard")
 RECORDED += ("functions",)
-# the settings that config.json must have for a run to be opened, and their types
+# the settings, with types, that a run's config.json must have
 KEPT = {"shape": list, "validated": bool, "optimizer": dict, "algorithm": str, "network": str, "data": str}
 KEPT |= {"latents": int, "batch_size": int, "seeds": list}
 KEPT |= {"hyper": dict, "network_options": dict, "data_options": dict}
@@ -42,7 +42,7 @@ class OpenRun(NamedTuple):
     vocabulary: tuple[str, ...]  # of documents
     trained: loop.Trained  # of all seeds
     patches: bool  # whether its examples are, or may be, pieces of larger images
-    standard: data.Standard | None  # the units of learning from real values
+    standard: data.Standard | None  # the units of learning for real values; None: values in [0, 1]
 
     @property
     def in_data_units(self) -> Algorithm:
@@ -51,23 +51,23 @@ class OpenRun(NamedTuple):
 
     @property
     def sources(self) -> list[Path]:
-        """The user's files and folders that its data are read from."""
+        """The user's files and folders from which the run's data are read."""
         return data.paths_of(self.settings.data, self.settings.data_options)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the numbers of an example, for a run on a table."""
+        """The names of the columns of a table; () for a run on other data."""
         return tuple(self.settings.data_options.get("columns", ()))
 
     def drawable(self, x: np.ndarray) -> np.ndarray:
-        """Examples [..., *shape] to draw: rows of a table in the units of learning, others as they are."""
+        """Examples [..., *shape] to draw: rows of a table in the units of learning, other examples unchanged."""
         if not self.columns:
             return x
         return np.asarray(ranges.apply(self.standard, x.reshape(-1, *self.shape))).reshape(x.shape)
 
 
 def lacking(folder: run_folder.Folder, content: dict[str, Any]) -> str:
-    """Why the settings of a run (see `Folder.recorded`) do not say which algorithm it trained; "" if they do."""
+    """Why the settings of a run (see `Folder.recorded`) do not describe its algorithm; "" if they do."""
     if not (missing := [name for name in KEPT if name not in content]):
         return ""
     return (
@@ -129,9 +129,9 @@ def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
 
 
 def load_own(opened: OpenRun, place: str | Path | None = None) -> Splits:
-    """The data that a run was trained on, from `place` where they have moved.
+    """The data of a run's training, read from `place` if they have moved.
 
-    Raises RunError where they are missing, or no longer the same.
+    Raises RunError if they are missing or have changed.
     """
     content, settings = opened.folder.recorded(), opened.settings
     if place is not None:
@@ -153,7 +153,7 @@ def load_own(opened: OpenRun, place: str | Path | None = None) -> Splits:
 
     splits = load(settings, opened.standard)
     if not same(splits) and "scale" not in content:
-        # Older runs keep no scale and took uint8 up to 1 for zeros and ones. The checksum shows whether this one did.
+        # Older runs record no scale, and read uint8 data up to 1 as zeros and ones. The checksum decides.
         with contextlib.suppress(data.DataError):  # values exceed 1, or the data take no scale
             splits = load(replace(settings, data_options=settings.data_options | {"scale": 1}))
     if not same(splits):
@@ -165,7 +165,7 @@ def load_own(opened: OpenRun, place: str | Path | None = None) -> Splits:
 
 
 def check_decodes(opened: OpenRun, workdir: Path, instead: str) -> None:
-    """Raises RunError for a run whose decoder learned nothing; `instead` is the advice."""
+    """Raises RunError for a run whose decoder learned nothing; `instead` is the advice in the message."""
     if not opened.algorithm.decodes:
         raise RunError(
             f"{workdir} learned to classify, not to reconstruct, and the decoder of {opened.settings.algorithm} "

@@ -1,4 +1,4 @@
-"""Samplers of a run: fitted to the codes of its training data once, and kept in its folder."""
+"""Samplers of a run: fitted once to the codes of its training data, and kept in its folder."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from ...evaluation.samplers import SAMPLERS, Fitted, SamplerName, prior_of
 from ...training import checkpoints, provenance, run_folder
 from . import runs
 
-VERSION = 1  # of the files' layout
+VERSION = 1  # of the layout of the files
 
 
 def place_of(folder: run_folder.Folder, name: str, seed: int) -> Path:
@@ -61,10 +61,10 @@ def read(path: Path) -> tuple[Params, dict[str, Any]]:
 
 
 def fitted(opened: runs.OpenRun, name: SamplerName) -> tuple[Fitted, str]:
-    """The sampler of that name for one seed of a run: (params, prior), and in words the codes that it was fitted to.
+    """The sampler of that name for one seed of a run, (params, prior), and a description of its fit.
 
-    It is fitted where the folder has none, with the key `address(jax.random.key(seed), "sampler", name)`. Raises
-    RunError for one that was fitted to other params of the run.
+    If the run's folder has no such sampler, it is fitted with the key `address(jax.random.key(seed), "sampler", name)`.
+    Raises RunError for a sampler in the folder that was fitted to other params of the run.
     """
     path, mine = place_of(opened.folder, name, opened.seed), provenance.checksum(opened.params)
     if path.exists():
@@ -86,7 +86,7 @@ def fitted(opened: runs.OpenRun, name: SamplerName) -> tuple[Fitted, str]:
 
 
 def described(name: str, codes: int) -> str:
-    """The codes that a sampler was fitted to, in words."""
+    """The fit of a sampler in words; `codes` is the number of codes."""
     return (
         "N(0, I), not fitted to the codes"
         if name == "normal"
@@ -95,7 +95,7 @@ def described(name: str, codes: int) -> str:
 
 
 def kept(folder: run_folder.Folder, seed: int, params: Params, size: int) -> dict[SamplerName, Fitted]:
-    """The samplers in a run's folder that were fitted to these params; damaged and older ones are left out."""
+    """The samplers in a run's folder that were fitted to these params; unreadable files are left out."""
     found: dict[SamplerName, Fitted] = {}
     mine = provenance.checksum(params)
     names: tuple[SamplerName, ...] = get_args(SamplerName)

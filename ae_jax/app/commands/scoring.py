@@ -35,10 +35,10 @@ def score(
     seed: int | None = None,
     key: int = 0,
 ) -> list[str]:
-    """The score of every example of a source, written to .npy, or to .csv with names and quantiles; and lines to print.
+    """Writes the score of every example to .npy, or to .csv with names and quantiles; returns lines to print.
 
-    Quantiles are those of the training examples' scores. With labels, the ROC AUC of the classes `anomalies` stands
-    beside an isolation forest and PCA, fitted to the same training examples.
+    Quantiles refer to the training examples' scores. With labels, the lines have the ROC AUC for the classes
+    `anomalies`, beside those of an isolation forest and of PCA fitted to the same training examples.
     """
     check_suffix(out, (".npy", ".csv"))
     check_output(out, source)
@@ -106,7 +106,7 @@ def quantile_lines(usual: np.ndarray, found: np.ndarray) -> list[str]:
 def auc_lines(
     found: np.ndarray, train: np.ndarray, x: np.ndarray, chosen: tuple[np.ndarray, np.ndarray, str], latents: int
 ) -> list[str]:
-    """The ROC AUC of the scores and of the baselines, for the examples that have a label."""
+    """The ROC AUC of the scores and of the baselines over the examples that have a label, as lines."""
     known, positive, called = chosen
     rivals = anomaly.baselines(train, x, latents)
     every = {"this run": found} | rivals
@@ -122,9 +122,10 @@ def auc_lines(
 def anomalous(
     y: np.ndarray | None, classes: Sequence[str], given: Sequence[str], source: str
 ) -> tuple[np.ndarray, np.ndarray, str] | None:
-    """Masks [N] of labelled examples and of anomalies, and the anomalies in words; None for unknown anomalies.
+    """Masks [N] of the labelled examples and of the anomalies, and the anomalies in words; None if these are unknown.
 
-    By default the anomalies are class 1 of two. Raises RunError for classes that are not among the labels.
+    By default the anomalies are class 1 of the classes 0 and 1. Raises RunError for classes without examples, and for
+    anomalies that are all examples.
     """
     if y is None or not labelled(y).any():
         if given:
@@ -159,7 +160,7 @@ def words(y: Any, classes: Sequence[str]) -> set[str]:
 
 
 def labels_of(source: str, options: dict[str, Any], count: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """The labels of the examples that `read_examples` reads from a source, and the names of the classes, if any."""
+    """The labels of the examples that `read_examples` reads from a source, or None; and the names of the classes."""
     path = data.table_of(data.expanded(source))
     if data.is_name(source, options.get("data_dir")):
         loaded = data.load(source, **data.options_for(source, options))
@@ -191,10 +192,10 @@ def impute(
     seed: int | None = None,
     key: int = 0,
 ) -> list[str]:
-    """The examples of an array or a table with missing values (NaN) filled in, and lines to print.
+    """Fills in the missing values (NaN) of an array or a table; returns lines to print.
 
-    By default the posterior fills in where the member has one, and reconstructions do elsewhere; the first guess is
-    the training mean. Written to .npy or .npz; or to .csv, of a table with its other columns.
+    The default method is the posterior for a member that has one, else repeated reconstruction. The first guess is the
+    training mean. Writes to .npy, .npz or .csv; a table's .csv keeps its other columns.
     """
     check_suffix(out, (".npy", ".npz", ".csv"))
     check_output(out, source)
@@ -282,7 +283,7 @@ def impute(
 
 
 def cells(of: Any, new: Any = None) -> list[str]:
-    """A column as text: filled-in numbers with seven digits, missing ones empty, all others as they were read."""
+    """A column as text: filled-in numbers have seven digits, missing ones are empty, others are unchanged."""
     of = np.asarray(of)
     if of.dtype.kind != "f":
         return [str(cell) for cell in of]

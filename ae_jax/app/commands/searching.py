@@ -24,7 +24,7 @@ def make_index(
     resize: bool = False,
     part: "examples.Part | None" = None,
 ) -> index.Index:
-    """An index over the examples of a source, written to a .npz file; see `examples.read` for sources."""
+    """Writes an index of the examples of a source to a .npz file; see `examples.read` for sources."""
     from . import examples, runs
     from .coding import exported
     from .runs import in_chunks
@@ -62,10 +62,10 @@ class SearchResult(NamedTuple):
 def search(
     path: Path, source: str, k: int = 10, radius: int | None = None, metric: index.Metric | None = None
 ) -> SearchResult:
-    """The examples of an index nearest to each query of a source.
+    """The examples of an index that are nearest to each query of a source.
 
-    Without a radius every code is compared, by Euclidean distance if no metric is given. With a radius only the
-    addresses in a Hamming ball are; distance is then a number of bits, and a metric is refused.
+    Without a radius all codes are compared, by Euclidean distance unless a metric is given. With a radius only codes in
+    a Hamming ball are compared; the distance is a number of bits, and a metric is refused.
     """
     if k < 1:
         raise RunError(f"k is {k}; it must be at least 1")

@@ -26,8 +26,8 @@ from .comparing import PLAN
 from .listing import headline, measured
 from .loading import Splits, load
 
-DIGITS = 4  # significant, of a drawn number, so that it can be typed
-DRAWS = 1000  # attempts to find a new sample among whole numbers or names
+DIGITS = 4  # significant digits of a drawn number, few enough to type
+DRAWS = 1000  # extra draws for combinations that repeat, as those of whole numbers or names may
 
 HELP = """usage: ae-jax sweep ALGORITHM [--grid NAME=VALUE,...] [--range NAME=LOW..HIGH --samples N] [options of train]
 
@@ -49,7 +49,7 @@ All other options are those of ae-jax train ALGORITHM, whose --help lists them, 
 
 
 class Asked(NamedTuple):
-    """The options of a sweep alone."""
+    """The options that belong to the sweep and not to train."""
 
     grids: dict[str, list[str]] = {}  # option -> its values, as typed
     ranges: dict[str, tuple[float, float]] = {}
@@ -65,7 +65,7 @@ class Cell(NamedTuple):
 
 
 def asked_of(arguments: Sequence[str]) -> tuple[Asked, list[str]]:
-    """The options of the sweep, and the arguments that are options of train. Raises ValueError for invalid ones."""
+    """The options of the sweep, and the other arguments, for train. Raises ValueError for invalid sweep options."""
     grids: dict[str, list[str]] = {}
     ranges: dict[str, tuple[float, float]] = {}
     counts: dict[str, int] = {}
@@ -122,9 +122,9 @@ def _range(given: str, texts: str) -> tuple[float, float]:
 
 
 def planned(algorithm: str, asked: Asked, rest: Sequence[str]) -> tuple[list[Cell], Any]:
-    """The runs of a sweep, and their options that are no settings.
+    """The runs of a sweep, and the options of all its runs that are not settings (`flags.RunOptions`).
 
-    Raises ValueError for names and values that train refuses, and for a single run.
+    Raises ValueError for names and values that train refuses, and for a sweep of a single run.
     """
     parsed = flags.parse(algorithm, list(rest), prog=f"ae-jax sweep {algorithm}")
     groups = {field.name: group for group, part in vars(parsed).items() for field in dataclasses.fields(part)}
@@ -167,7 +167,7 @@ def _check_name(algorithm: str, name: str, groups: dict[str, str], rest: Sequenc
 
 
 def _typed(algorithm: str, group: str, name: str, value: str, rest: Sequence[str]) -> Any:
-    """The value of an option, as train takes it from the command line."""
+    """The value of an option, parsed as by train."""
     arguments = [*rest, f"--{name.replace('_', '-')}", *value.split()]
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
@@ -180,7 +180,7 @@ def _typed(algorithm: str, group: str, name: str, value: str, rest: Sequence[str
 
 
 def _kind(parsed: Any, group: str, name: str) -> type:
-    """int or float: the type of an option. Raises ValueError for one that is no number."""
+    """The type of an option, int or float. Raises ValueError for an option of another type."""
     types = {field.name: field.type for field in dataclasses.fields(getattr(parsed, group))}
     plain = flags.plain(types[name])
     members = get_args(plain) or (plain,)
@@ -190,9 +190,9 @@ def _kind(parsed: Any, group: str, name: str) -> type:
 
 
 def drawn(asked: Asked, typed: dict[str, list[Any]], kinds: dict[str, type]) -> Iterator[dict[str, Any]]:
-    """`asked.samples` different samples: ranges are uniform in the logarithm, grids uniform among their values.
+    """`asked.samples` different combinations: ranges are drawn uniformly in the logarithm, grids among their values.
 
-    Sample i is the same for any number of samples, and a setting's draws depend on no other setting.
+    Combination i does not depend on the number of samples, and a setting's draws do not depend on other settings.
     """
     draws = {name: np.random.default_rng([asked.seed, zlib.crc32(name.encode())]) for name in (*typed, *kinds)}
     found: dict[str, dict[str, Any]] = {}
@@ -211,21 +211,21 @@ def drawn(asked: Asked, typed: dict[str, list[Any]], kinds: dict[str, type]) -> 
 
 
 def named(values: dict[str, Any]) -> str:
-    """The name of a run's folder: beta=0.5,latents=2."""
+    """The name of a run's folder, such as beta=0.5,latents=2."""
     text = ",".join(f"{name}={flags.shown(value).replace(' ', '-')}" for name, value in values.items())
     safe = re.sub(r"[^\w.,=+-]", "_", text)
     return safe if safe == text and len(safe) <= 150 else f"{safe[:140]}-{zlib.crc32(text.encode()):08x}"
 
 
 def default_workdir(cells: Sequence[Cell]) -> Path:
-    """runs/sweep-ALGORITHM-DATA-DIGEST: the same sweep has the same folder, another one another."""
+    """runs/sweep-ALGORITHM-DATA-DIGEST: equal sweeps have the same folder, different sweeps have different folders."""
     first = training.default_workdir(cells[0].settings)
     content = json.dumps([(cell.name, cell.settings.to_json()) for cell in cells], sort_keys=True)
     return first.parent / f"sweep-{first.name.rpartition('-')[0]}-{zlib.crc32(content.encode()):08x}"
 
 
 def check_folder(folder: Path, cells: Sequence[Cell]) -> None:
-    """Raises RunError for a folder that is not free, unless it holds this sweep, or a part of it."""
+    """Raises RunError unless the folder is new or empty, or holds this sweep or a part of it."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a sweep needs a folder: choose another --workdir")
     if is_run(folder):
@@ -251,17 +251,18 @@ def check_folder(folder: Path, cells: Sequence[Cell]) -> None:
 def sweep(
     cells: Sequence[Cell], folder: Path, varied: Sequence[str], *, quiet: bool = False, **options: Any
 ) -> comparing.Comparison:
-    """Trains each run of a sweep in a folder of its own, and compares them; goes on where it was stopped.
+    """Trains each run of a sweep in a folder of its own, and compares them. A stopped sweep goes on.
 
-    Every run is checked before anything is written. Runs that differ in numbers alone share their compiled programs.
-    `options` are those of `training.train`, for every run. Raises RunError if a run failed, after all others.
+    Every run is checked before anything is written. Runs that differ only in numbers that are arguments of a program
+    (`training/sharing.py`) share compiled programs. `options` go to `training.train` for every run. Raises RunError,
+    after the last run, if a run failed.
     """
     say: Any = (lambda *_, **__: None) if quiet else print
     check_folder(folder, cells)
     sharing, known = Sharing(), {}
 
     def splits_of(settings: Settings) -> Splits:
-        """The data of a run, read once for all that have the same."""
+        """The data of a run, read once for all runs with the same data."""
         size = settings.batch_size if settings.shard_size is not None else None
         parts = (
             settings.data,

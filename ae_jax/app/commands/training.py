@@ -64,17 +64,17 @@ def train(
     sharing: Sharing | None = None,
     only_check: bool = False,
 ) -> dict[str, Any]:
-    """Trains, evaluates and reports into `workdir`; goes on where an earlier call was stopped, or for more epochs.
+    """Trains, evaluates and reports into `workdir`. A run that was stopped goes on, and an ended run for more epochs.
 
-    `restart_schedule` begins the schedule of the learning rate anew where the run goes on for more epochs.
-    `mesh` spreads seeds and batches over devices, see `devices`. Of many processes that train together the first one
-    evaluates and reports; the others return nothing. `samples` are for the log-likelihood, `SAMPLES` by default; `log`
-    names the logs for other programs, see `training.logs`.
+    `restart_schedule` begins the schedule of the learning rate anew if the run goes on for more epochs.
+    `mesh` spreads seeds and batches over devices, see `devices`. If several processes train together, the first one
+    evaluates and reports, and the others return {}. `samples` is the number of importance samples for the
+    log-likelihood, by default `SAMPLES`; `log` names the logs for other programs, see `training.logs`.
 
-    `splits` are the data, where they are loaded already. Runs with one `sharing` share compiled programs. With
-    `only_check` the run ends before anything is written.
+    `splits` are the data, if they are loaded already. Runs with the same `sharing` share compiled programs. With
+    `only_check` the call ends before anything is written, and returns {}.
 
-    Returns what `results.json` holds. Raises RunError, DataError or ValueError with what to do.
+    Returns the content of `results.json`. Raises RunError, DataError or ValueError with advice.
     """
     say = print if devices.first() and not quiet else (lambda *_: None)
     arguments.check_seeds(settings.seeds)
@@ -112,7 +112,7 @@ def train(
     recorded = settings.to_json() | {
         "shape": list(shape),
         "validated": learned.validation is not None,
-        "data_checksum": provenance.checksum(tuple(splits.dataset)),  # of a stream, of the examples in memory
+        "data_checksum": provenance.checksum(tuple(splits.dataset)),  # for a stream, of its samples in memory
         "scale": splits.dataset.scale,  # the integer that means 1.0 in the run's inputs; None: the dtype decides
         "patches": of_patches(settings, splits.streams),
     }
@@ -120,7 +120,7 @@ def train(
         recorded["standard"] = splits.standard.to_json()
     if splits.dataset.vocabulary:
         recorded["vocabulary"] = list(splits.dataset.vocabulary)
-    # A checkpoint is written by all processes, so all must think it due.
+    # All processes write a checkpoint together, so all must agree on when.
     saving = {"every_epochs": every_epochs, "every_minutes": every_minutes, "keep": keep}
     devices.check_agreement(recorded | saving | {"mesh": devices.described(mesh)})
     devices.check(mesh, len(settings.seeds), min(settings.batch_size, examples))  # before a folder is taken
@@ -163,7 +163,7 @@ def train(
         say(f"note: best is {settings.best}, which chooses among epochs by held-out data alone: give a validation set")
 
     def known() -> dict[str, Any]:
-        """The settings to record; those of an older run lack some."""
+        """The settings to record. An older run may lack some, which are then not added."""
         if not (folder.path / "config.json").exists():
             return recorded
         before = folder.config()["settings"]
@@ -255,9 +255,9 @@ def train(
 
 
 def starting(settings: Settings, folder: run_folder.Folder) -> tuple[Settings, origins.Origin | None]:
-    """The settings with the record of the run that this one starts from, and that run's params.
+    """The settings with a record of the run that this one starts from, and that run's params.
 
-    A run that has begun needs no params, and keeps the record. Raises RunError where the other run has changed since.
+    A run that has begun keeps its record and needs no params. Raises RunError if the other run has changed since.
     """
     asked = settings.start_from
     if asked is None:
@@ -280,7 +280,7 @@ def starting(settings: Settings, folder: run_folder.Folder) -> tuple[Settings, o
 
 
 def moved(folder: run_folder.Folder, recorded: dict[str, Any]) -> list[str]:
-    """The names of the settings to renew where the same data have another place than in config.json; stderr says so."""
+    """The settings to renew if the same data are in another place than config.json says; a line on stderr says so."""
     if not folder.taken() or not (folder.path / "config.json").exists():
         return []
     before = folder.config()["settings"]
@@ -300,13 +300,12 @@ def moved(folder: run_folder.Folder, recorded: dict[str, Any]) -> list[str]:
 def going_on(
     settings: Settings, folder: run_folder.Folder, restart: bool, examples: int
 ) -> tuple[tuple[tuple[int, int], ...], tuple[str, ...]]:
-    """The `Settings.restarts` with which a run goes on in a folder, and the settings that may differ from its own.
+    """The `Settings.restarts` with which a run goes on in a folder, and the names of the settings that may change.
 
-    A run whose learning rate does not depend on its length takes another number of epochs. So does any other, if its
-    schedule is to restart.
+    The number of epochs may change if the learning rate does not depend on it, or if its schedule is to `restart`.
 
-    Raises RunError for fewer epochs than are done and for a schedule of another length, ValueError where nothing can
-    restart.
+    Raises RunError for fewer epochs than are done, and for another number of epochs on which the schedule depends.
+    Raises ValueError if there is nothing to restart.
     """
     exists = (folder.path / "config.json").exists()
     before = folder.config()["settings"] if exists else {}
@@ -342,7 +341,7 @@ def going_on(
 
 
 def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> str:
-    """A warning where restoration brings corrupted test images hardly nearer to the clean ones, or ""."""
+    """A warning if restored test images are hardly nearer to the clean ones than the corrupted images; else ""."""
     name = next((name for name in results["metrics"] if name.startswith("denoised mse")), None)
     if algorithm.corrupt is None or name is None or x.ndim != 4:
         return ""
@@ -350,9 +349,8 @@ def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> st
     corrupted = algorithm.corrupt(jnp.asarray(x), address(jax.random.key(0), "corruption"))
     before = float(np.mean((np.asarray(corrupted) - x) ** 2))
     after = results["metrics"][name]["mean"]
-    if (
-        after is None or after < 0.95 * before
-    ):  # a run that copies its input comes within a few hundredths, by the draw of the noise
+    # for a run that copies its input the two differ by a few percent, from different draws of the noise
+    if after is None or after < 0.95 * before:
         return ""
     return (
         f"warning: this run restores little or nothing: the mse of corrupted test images is {before:.4g}, and "
@@ -362,9 +360,9 @@ def restores_little(algorithm: Algorithm, x: Any, results: dict[str, Any]) -> st
 
 
 def default_workdir(settings: Settings) -> Path:
-    """runs/ALGORITHM-DATA-DIGEST: the same settings have the same folder, others another."""
-    later = ("restarts", "start_from")  # newer settings: where they are empty, the folder keeps its name
+    """runs/ALGORITHM-DATA-DIGEST: equal settings have the same folder, different settings have different folders."""
+    later = ("restarts", "start_from")  # newer settings, left out if empty: older runs' folders keep their names
     named = {name: value for name, value in settings.to_json().items() if value or name not in later}
     digest = zlib.crc32(json.dumps(named, sort_keys=True).encode())
-    name = Path(os.path.abspath(settings.data)).stem  # of a folder given as . too
+    name = Path(os.path.abspath(settings.data)).stem  # also for a folder given as .
     return Path("runs") / f"{settings.algorithm}-{name}-{digest:08x}"

@@ -17,7 +17,7 @@ from ..files import check_output, check_suffix
 from . import examples, runs
 from .runs import in_chunks
 
-SEEN = 2000  # test examples, at most, over which units are measured
+SEEN = 2000  # test examples, at most, for the KL or variance of units
 WRITES = (".png", ".npz")
 Way = Literal["straight", "spherical"]
 
@@ -42,9 +42,9 @@ def traverse(
     example: int = 0,
     seed: int | None = None,
 ) -> Traversal:
-    """Decodes the code of a test example with `steps` values of one unit after another, see `walks.units`.
+    """Decodes the code of a test example with `steps` values of one unit at a time, see `walks.units`.
 
-    The most used `units` are rows of a .png, or arrays of a .npz.
+    Writes the `units` most used units as rows of a .png, or as arrays of a .npz.
     """
     for name, value, least in (("--units", units, 1), ("--steps", steps, 2), ("--example", example, 0)):
         if value < least:
@@ -84,9 +84,10 @@ def interpolate(
     path: Way = "straight",
     seed: int | None = None,
 ) -> np.ndarray:
-    """Decoded codes [steps, *shape] between two examples, which have names as in `example_of`.
+    """Decoded codes [steps, *shape] between two examples, whose names are as in `example_of`.
 
-    Below them a .png has the mean of the two examples themselves, by the same weights. A .npz has the codes, too.
+    A second row has weighted means of the two examples themselves. Writes both rows to a .png, or to a .npz with the
+    codes.
     """
     if steps < 2:
         raise RunError(f"--steps is {steps}; it must be at least 2")
@@ -106,9 +107,9 @@ def interpolate(
 
 
 def example_of(opened: runs.OpenRun, name: str) -> np.ndarray:
-    """One example [*shape] by a name: the number of a test example, the name that `encode` writes, or a file of one.
+    """The example [*shape] of a name: the number of a test example, a name as `encode` writes it, or a file of one.
 
-    Names that `encode` writes are FILE[3], or FILE train[3] of a part. Raises RunError where there is none or more.
+    `encode` writes FILE[3], or FILE train[3] for a part. Raises RunError if the name stands for no or several examples.
     """
     if re.fullmatch(r"-?\d+", name):
         x, place = _test(opened, in_data_units=True), int(name)
@@ -134,7 +135,7 @@ def example_of(opened: runs.OpenRun, name: str) -> np.ndarray:
 
 
 def _parts(name: str) -> tuple[str, Any, int | None]:
-    """The source, the part and the row in the name of an example; None where the name has none."""
+    """The source, the part and the row in the name of an example; None for a part or a row that it does not have."""
     if found := re.fullmatch(r"(.+?)(?: (train|validation|test))?\[(\d+)\]", name, re.DOTALL):
         return found[1], found[2], int(found[3])
     return name, None, None
@@ -165,7 +166,7 @@ def _decoded(opened: runs.OpenRun, codes: np.ndarray) -> np.ndarray:
 
 
 def _write(opened: runs.OpenRun, out: Path, x: np.ndarray, rows: list[str], **arrays: np.ndarray) -> None:
-    """Rows of examples [R, T, *shape] as a picture, or as arrays with others beside them."""
+    """Writes rows of examples [R, T, *shape] as a picture, or as a .npz with the other `arrays`."""
     if suffix(out) == ".npz":
         with written(out) as file:
             np.savez(file, allow_pickle=False, x=x, rows=np.array(rows), **arrays)

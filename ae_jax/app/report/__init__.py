@@ -1,6 +1,6 @@
-"""One page that shows what a run learned: `gather` looks at the trained model, `write` lays it out.
+"""The report of a run, one page: `gather` computes the findings with the trained model, `write` lays them out.
 
-The page is one self-contained file, opened by double click, without scripts; each picture is also a PNG.
+The page is one self-contained file without scripts, opened by double click. Each picture is also a PNG file.
 """
 
 from . import chunks, findings, page, sections

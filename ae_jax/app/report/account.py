@@ -25,14 +25,14 @@ def account(
     dataset: Any,
     last: tuple[str, Mapping[str, Any]] | None = None,
 ) -> list[Sentence]:
-    """The sentences on a run: on learning, fit, labels, code, PCA, and `last`, the name and results of another run.
+    """The sentences on a run: on its learning, fit, labels, code and PCA, and on `last`, another run (name, results).
 
-    Metrics are means over seeds, the rest is of the first one, as `params` are.
+    Metrics are means over seeds. Everything else is of the first seed, whose `params` are given.
     """
 
     def curve(part: str) -> list[Any]:
         rows = [(row.get(part) or {}).get("loss") for row in f.history]
-        return [None if row is None else np.ravel(row)[0] for row in rows]  # None once the seed has stopped
+        return [None if row is None else np.ravel(row)[0] for row in rows]  # None after the seed has stopped
 
     def value(name: str) -> float | None:
         metrics = f.results.get("metrics") or {}
@@ -83,7 +83,7 @@ def account(
 
 
 def _remark(told: str) -> Sentence | None:
-    """A remark, if there is one, as a sentence and its evidence in parentheses or after a colon."""
+    """A remark as a `Sentence`, whose evidence is the part in parentheses or after a colon; None for no remark."""
     if not told:
         return None
     text, mark, evidence = told.partition(" (") if ": " not in told else told.partition(": ")
@@ -93,7 +93,7 @@ def _remark(told: str) -> Sentence | None:
 def _of_classes(
     algorithm: Algorithm, params: Params, dataset: Any, value: Callable[[str], float | None]
 ) -> Sentence | None:
-    """On predicted classes beside labels, or on clusters."""
+    """The sentence on predicted classes and labels, or on clusters."""
     if algorithm.classes is None:
         accuracy, nmi = value("test clustering_accuracy"), value("test nmi")
         if accuracy is None or nmi is None:

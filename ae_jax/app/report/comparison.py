@@ -14,7 +14,7 @@ from .. import plots
 from .page import Block, Part, Results, Row, Table, drawn, render
 from .sections import TRAINING, Listing, Picture, ordered, slug
 
-MOST = 20  # runs, at most, in a picture: a palette has no more colours
+MOST = 20  # runs, at most, in a picture: the number of colours in a palette
 
 
 class Rebuilt(NamedTuple):
@@ -22,12 +22,12 @@ class Rebuilt(NamedTuple):
 
     data: str
     originals: np.ndarray  # [n, *shape]
-    outputs: Mapping[str, np.ndarray]  # [n, *shape] of each run
-    columns: tuple[str, ...] = ()  # of a table, whose values are then in the units of learning
+    outputs: Mapping[str, np.ndarray]  # run -> [n, *shape]
+    columns: tuple[str, ...] = ()  # of a table; its values are in the units of learning
 
 
 class Contents(NamedTuple):
-    """Everything that the page shows. The first row of a table has the names of its columns."""
+    """The content of the page. The first row of each table has the names of its columns."""
 
     title: str
     notes: Sequence[str]
@@ -65,7 +65,7 @@ def _table(rows: Sequence[Sequence[str]], meaning: Callable[[str], str] = lambda
 
 
 def _curves(histories: Mapping[str, Sequence[dict[str, Any]]]) -> list[Picture]:
-    """A chart for each metric and part of the data that two runs or more have."""
+    """A chart for each metric and part of the data (train, validation) that at least two runs have."""
     found = []
     rows = [row for history in histories.values() for row in history]
     for part in ("train", "validation"):

@@ -19,11 +19,11 @@ from .. import plots
 from .chunks import CHUNK, chunks, spread
 
 FEATURES, COMPARED = 64, 10_000  # for distances of samples: principal components of x, and the most examples
-MEASURED = 1000  # examples, at most, whose errors are measured with fewer of their units
-UNITS = 10  # of a code, at most, that are shown one by one
+MEASURED = 1000  # examples, at most, that are decoded from fewer of their active units
+UNITS = 10  # units of a code, at most, that are shown one by one
 STEPS, REACH = 10, 2.0  # of a traversal: pictures, and deviations on both sides of a unit's mean
-COMPONENTS = 40  # of a prior, at most, that are shown
-PRIOR = 2000  # codes, at most, and as many draws from the prior beside them
+COMPONENTS = 40  # components of a prior, at most, that are shown
+PRIOR = 2000  # codes, at most, and as many draws from the prior
 
 
 class Ranked(NamedTuple):
@@ -39,20 +39,20 @@ class Walk(NamedTuple):
 
     pictures: np.ndarray  # [R, C, *shape]; the first row is the end of `up`
     across: plots.Limits  # of the first axis
-    up: plots.Limits  # of the second; unused where R is 1
+    up: plots.Limits  # of the second axis; unused if R is 1
 
 
 class Traversals(NamedTuple):
-    """The decoded codes of one example with one unit moved; the most important unit first."""
+    """The decoded codes of one example with one unit changed at a time, the most used unit first."""
 
     pictures: np.ndarray  # [U, STEPS, *shape]
     units: np.ndarray  # [U]
-    weights: np.ndarray  # [U], the numbers that order them
-    by: str  # the name of these numbers
+    weights: np.ndarray  # [U], by which the units are ordered
+    by: str  # the name of the weights
 
 
 class Drawn(NamedTuple):
-    """Draws of the prior beside codes, drawn from their posteriors where there are some."""
+    """Draws from the prior, and codes; these are draws from their posteriors, if the member has posteriors."""
 
     prior: np.ndarray  # [N, K]
     codes: np.ndarray  # [N, K]
@@ -63,52 +63,52 @@ class Components(NamedTuple):
 
     pictures: np.ndarray  # [C, *shape]
     shares: np.ndarray  # [C], of the test examples
-    number: int  # how many there are in all
+    number: int  # of all components
 
 
 class Use(NamedTuple):
-    """The use of a symbol of a discrete code, at the place where it is commonest."""
+    """A symbol of a discrete code at the place where it occurs most."""
 
     symbol: int
     place: int  # of the vector in a code
-    share: float  # of the test examples that have it there
-    effect: np.ndarray | None  # [*shape], the change that its vector makes to the decoded mean code
-    examples: np.ndarray  # [n, *shape], that have it there; the first one again where there are fewer
+    share: float  # of the test examples with this symbol there
+    effect: np.ndarray | None  # [*shape], the change of the decoded mean code by the symbol's vector
+    examples: np.ndarray  # [n, *shape], with this symbol there; repeated if fewer than n have it
 
 
 class SymbolFindings(NamedTuple):
     """The symbols of a discrete code over the test set."""
 
-    shares: list[np.ndarray]  # for each symbol of a vector: of the symbols in use, falling
-    perplexities: list[float]  # for each: exp of the entropy of these shares
-    sizes: tuple[int, ...]  # for each, how many symbols there are
-    uses: list[Use]  # of the commonest first symbols of a vector
+    shares: list[np.ndarray]  # for each of a vector's L symbols, the shares of the values in use, falling
+    perplexities: list[float]  # [L], exp of the entropy of these shares
+    sizes: tuple[int, ...]  # [L], the size of each alphabet
+    uses: list[Use]  # of the commonest values of a vector's first symbol
 
 
 class Compared(NamedTuple):
     """Samples by several distributions of codes."""
 
-    pictures: Mapping[str, np.ndarray]  # [n, *shape] of each
-    distances: Mapping[str, float]  # Frechet distance to the test examples; "training examples" among them
-    features: int  # principal components of the training examples that the distances are of
-    examples: int  # on either side
+    pictures: Mapping[str, np.ndarray]  # sampler -> [n, *shape]
+    distances: Mapping[str, float]  # sampler, or "training examples" -> Frechet distance to the test examples
+    features: int  # principal components of the training examples, in which distances are measured
+    examples: int  # on each side of a distance
 
 
 class ActiveUnits(NamedTuple):
-    """Codes most of whose units are 0, as the units see the test set."""
+    """The active units of sparse codes on the test set."""
 
-    density: np.ndarray  # [K], share of the examples that a unit is active for
+    density: np.ndarray  # [K], share of the examples for which a unit is active
     counts: np.ndarray  # [N], active units of an example
     units: np.ndarray  # [M], some of them, from the densest to the rarest
-    examples: list[np.ndarray]  # of each of these, the examples that excite it most, into the test set
-    originals: list[np.ndarray]  # these examples, [n, *shape]
-    features: np.ndarray | None  # [M, *shape], the change that each of `units` makes to the decoded example
-    kept: np.ndarray  # [P], numbers of units
-    fvu: np.ndarray  # [P], unexplained where each example keeps so many of its largest; empty where codes do not say
+    examples: list[np.ndarray]  # for each of `units`, the indices of the test examples that excite it most
+    originals: list[np.ndarray]  # for each of `units`, these examples [n, *shape]
+    features: np.ndarray | None  # [M, *shape], the change of the decoded zero code by each of `units`
+    kept: np.ndarray  # [P], numbers of units that an example keeps, its largest
+    fvu: np.ndarray  # [P], fraction of variance unexplained with so many units; empty if not measured
 
 
 class Findings(NamedTuple):
-    """Everything a report shows. Arrays are on the host, and of the first seed."""
+    """The content of a report. Arrays are on the host, and of the first seed."""
 
     title: str
     settings: dict[str, Any]  # may be nested
@@ -116,34 +116,34 @@ class Findings(NamedTuple):
     history: list[dict[str, Any]]  # as in log.jsonl
     originals: np.ndarray  # [n, *shape], drawn at random from the test set
     codes: np.ndarray  # [N, K]
-    account: Sequence[Sentence] = ()  # how the run went, in words; see `account`
-    codeless: bool = False  # each number of an example is predicted from those before it, and not from a code
-    of_prior: bool = True  # whether samples are decoded codes, drawn from the prior
+    account: Sequence[Sentence] = ()  # the course of the run in words; see `account`
+    codeless: bool = False  # samples are drawn without a code, as by MADE
+    of_prior: bool = True  # whether samples are decoded draws of codes from a prior
     moments: bool = False  # whether codes have Gaussian posteriors
     kl: np.ndarray | None = None  # [K], of each unit to the prior N(0, I), in nats
     traversals: Traversals | None = None
     drawn: Drawn | None = None
     components: Components | None = None
-    # None and {} where the decoder learns nothing, as `walk` is:
+    # None or {} if the decoder learns nothing; so is `walk`:
     reconstructions: np.ndarray | None = None  # [n, *shape], of `corrupted` where there is one
     errors: np.ndarray | None = None  # [N], ||x_hat - x||^2 of every test example, summed over dimensions
     ranked: Mapping[str, Ranked] = {}  # "worst", "median" and "best" by error
     corrupted: np.ndarray | None = None  # [n, *shape], as training saw them
     samples: np.ndarray | None = None  # [n, *shape]
-    compared: Compared | None = None  # where samplers were fitted
+    compared: Compared | None = None  # if samplers were fitted
     walk: Walk | None = None
     labels: np.ndarray | None = None  # [N]
     classes: tuple[str, ...] = ()  # their names, where they have some
     vocabulary: tuple[str, ...] = ()  # of documents [V]: what x counts
     features: np.ndarray | None = None  # [M, *shape] or convolution kernels [M, h, w, C]; the largest
-    units: int = 0  # how many there are of them
-    activations: np.ndarray | None = None  # [K], the mean over the test set, for units that can rest
+    units: int = 0  # the number of all features of the first layer
+    activations: np.ndarray | None = None  # [K], means over the test set, for units with a resting value
     symbols: SymbolFindings | None = None  # of a discrete code
     active: ActiveUnits | None = None  # of sparse codes
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the numbers of an example, for a table."""
+        """The names of a table's columns; () for other data."""
         return tuple((self.settings.get("data_options") or {}).get("columns") or ())
 
 
@@ -160,12 +160,11 @@ def gather(
     vocabulary: Sequence[str] = (),
     samplers: Mapping[Any, Fitted] = {},
 ) -> Findings:
-    """Runs one trained model (one seed's `params`) on `dataset.test`, some hundred examples at a time.
+    """Runs one trained model (the `params` of one seed) on `dataset.test`, some hundred examples at a time.
 
-    `samplers` fitted to its codes are compared with each other and with examples of `dataset.train`.
-
-    Everything random (examples, corruption, samples) is a function of `key`.
-    `classes` names the labels 0, 1, and so on, where they have names; `vocabulary` the words that documents count.
+    `samplers` fitted to its codes are compared with each other and with examples of `dataset.train`. All random choices
+    (examples, corruption, samples) are functions of `key`. `classes` names the labels 0, 1, and so on, if they have
+    names. `vocabulary` names the words that documents count. Raises ValueError for an empty test set.
     """
     key_choice, key_corrupt, key_sample = jax.random.split(key, 3)
     x, y = dataset.test.x, dataset.test.y
@@ -260,10 +259,10 @@ def gather(
 def _symbols(
     algorithm: Algorithm, params: Params, x: Any, codes: np.ndarray, decode: Callable[..., Any] | None, wide: int
 ) -> SymbolFindings | None:
-    """How often symbols occur, and the uses of the commonest; None for a code of numbers.
+    """How often symbols occur, and where the commonest ones do; None for a code that is not discrete.
 
-    The effect of a symbol at a place is the change of the decoded mean code when the symbol's vector stands at that
-    place. Where a vector has several symbols, it is the mean vector among those with this symbol first.
+    The effect of a symbol at a place is the change of the decoded mean code when that place gets the symbol's vector.
+    If vectors have several symbols, this is the mean of the vectors with this first symbol.
     """
     of = algorithm.symbols
     if of is None or not (levels := len(algorithm.alphabet)):
@@ -293,7 +292,7 @@ def _symbols(
 
 
 def _traversals(decode: Callable[[jax.Array], jax.Array], codes: np.ndarray, found: walks.Units) -> Traversals:
-    """Each of the most used units over its range, in the code that is nearest to the mean code."""
+    """Traversals of the most used units over their ranges, from the example whose code is nearest to the mean code."""
     order = found.order[:UNITS]
     base = codes[np.square(codes - codes.mean(0)).sum(1).argmin()]
     grid = np.stack([walks.along(base, k, np.linspace(found.low[k], found.high[k], STEPS)) for k in order])
@@ -304,7 +303,7 @@ def _traversals(decode: Callable[[jax.Array], jax.Array], codes: np.ndarray, fou
 
 
 def _drawn(algorithm: Algorithm, params: Params, codes: np.ndarray, stats: np.ndarray | None, key: Key) -> Drawn | None:
-    """Draws of the prior beside codes."""
+    """Draws from the prior, and codes; None for a member without a prior."""
     if algorithm.prior is None:
         return None
     key_prior, key_posterior = address(key, "draws"), address(key, "posterior")
@@ -320,7 +319,10 @@ def _drawn(algorithm: Algorithm, params: Params, codes: np.ndarray, stats: np.nd
 def _components(
     algorithm: Algorithm, params: Params, x: Any, codes: np.ndarray, shape: tuple[int, ...]
 ) -> Components | None:
-    """The decoded centres of a prior's components; a test example belongs to its cluster, or to the nearest centre."""
+    """The decoded centres of a prior's components, with their shares of the test examples; None without centres.
+
+    A test example belongs to its predicted cluster, or to the centre nearest to its code.
+    """
     if algorithm.prior is None or algorithm.prior.centres is None:
         return None
     centres = np.asarray(algorithm.prior.centres(params))
@@ -342,7 +344,10 @@ def _components(
 def compare(
     algorithm: Algorithm, params: Params, dataset: Any, samplers: Mapping[Any, Fitted], key: Key
 ) -> Compared | None:
-    """Samples by the member's own prior, if it has one, and by each sampler; None where there are too few examples."""
+    """Samples by the member's own prior, if it has one, and by each sampler, with their distances to the test set.
+
+    None if there are fewer than two examples, or if the decoder learns nothing.
+    """
     train, test = (spread(part.x, COMPARED) for part in (dataset.train, dataset.test))
     count = min(len(train), len(test))
     if count < 2 or not algorithm.decodes:
@@ -360,7 +365,7 @@ def compare(
         z = draw(of_sampler, address(key, "sampler", name))
         (made[name],) = chunks(lambda part: (decode(params, part),), z)
     seen = features(spread(test, count))
-    made["training examples"] = spread(train, count)  # the best that a sampler can do
+    made["training examples"] = spread(train, count)  # the reference for samplers
     distances = {name: frechet_distance(features(x), seen) for name, x in made.items()}
     wide = plots.columns(test.shape[1:])
     return Compared(
@@ -372,7 +377,7 @@ def compare(
 
 
 def sparse(codes: np.ndarray) -> bool:
-    """Whether codes have few active units: none below 0, most of them 0, and more values than a bit has."""
+    """Whether codes are sparse: no number is negative, more than half are 0, and there are more than two values."""
     return bool(codes.min() >= 0 and 0 < (codes > 0).mean() < 0.5 and len(np.unique(codes[:100])) > 2)
 
 
@@ -383,7 +388,10 @@ def _active_units(
     x: np.ndarray,
     decode: Callable[[Any], np.ndarray] | None,
 ) -> ActiveUnits:
-    """`z` and `x` are some codes and examples, `pick` gives examples by number; without `decode` no FVU is measured."""
+    """The active units of `codes`. `pick` gives test examples by index; `z` and `x` are the codes and examples for FVU.
+
+    Without `decode` no effects of units and no FVU are measured.
+    """
     share = (codes > 0).mean(0)
     alive = np.argsort(-share, kind="stable")[: int((share > 0).sum())]
     units = alive[np.unique(np.linspace(0, len(alive) - 1, min(len(alive), UNITS)).astype(int))]
@@ -410,18 +418,18 @@ def _active_units(
 
 
 def first_layer(params: Params, shape: Sequence[int]) -> tuple[np.ndarray | None, int]:
-    """The features of an encoder's first layer, up to 100 with the largest weights, and how many there are.
+    """The features of an encoder's first layer, up to 100 with the largest weights, and the number of all features.
 
-    Where the first kernel has a row for each of the D inputs, w_i / ||w_i||: the input of unit norm that excites
-    unit i most, [M, *shape] (for an affine layer: maximise w.x subject to ||x|| = 1). For a convolution of grey
-    or colour images its kernels, [M, h, w, C]. (None, 0) for anything else.
+    For a kernel [D, K] of the D inputs, features [M, *shape] are w_i / ||w_i||, the input of unit norm that excites
+    unit i most (for an affine layer: maximise w.x subject to ||x|| = 1). For a convolution of grey or colour images,
+    features are its kernels [M, h, w, C]. For other layers the result is (None, 0).
     """
 
     def natural(path: Any) -> list[Any]:  # layer_2 before layer_10
         return [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", jax.tree_util.keystr(path))]
 
     leaves = sorted(jax.tree_util.tree_flatten_with_path(params.get("encoder"))[0], key=lambda leaf: natural(leaf[0]))
-    # names tell the order within a kind; an encoder with convolutions begins with one
+    # names give the order within a kind of layer; an encoder with convolutions begins with a convolution
     kernels = [np.asarray(w) for d in (4, 2) for _, w in leaves if w.ndim == d]
     if not kernels:
         return None, 0
@@ -440,16 +448,16 @@ def first_layer(params: Params, shape: Sequence[int]) -> tuple[np.ndarray | None
 
 
 def can_rest(codes: np.ndarray) -> bool:
-    """Whether the units have a resting value: never negative (0), or within [-1, 1] and down at -1 (tanh)."""
+    """Whether units have a resting value: 0 if no number is negative, or -1 for numbers in [-1, 1] (tanh)."""
     low, high = codes.min(), codes.max()
     return bool(low >= 0 or (-1 <= low < -0.9 and high <= 1))
 
 
 def _walk(decode: Callable[[jax.Array], jax.Array], codes: np.ndarray, shape: tuple[int, ...]) -> Walk:
-    """From the 2nd to the 98th percentile of the codes along both axes of `plots.plane`."""
+    """Decoded codes of a grid, from the 2nd to the 98th percentile of the codes along both axes of `plots.plane`."""
     where = plots.plane(codes)
     low, high = np.percentile(where.coordinates(codes), [2, 98], axis=0)
-    flat = high - low < 1e-6  # a collapsed direction: a step of one to both sides
+    flat = high - low < 1e-6  # a collapsed direction: extend it by 1 on both sides
     low, high = np.where(flat, low - 1, low), np.where(flat, high + 1, high)
     small = plots.is_image(shape) and max(shape[:2]) <= 32
     side = 12 if small else min(8, plots.columns(shape))

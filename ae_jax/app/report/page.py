@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Image(NamedTuple):
-    """A picture as the page has it."""
+    """A picture in the page."""
 
     name: str
     caption: str
@@ -37,7 +37,7 @@ class Image(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A part of the page that an error kept away."""
+    """A part of the page that is missing because of an error."""
 
     name: str
     reason: str
@@ -53,26 +53,26 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table of numbers. The first entry of `head` is above the names."""
+    """A table of numbers. The first entry of `head` is the heading of the names."""
 
     head: Sequence[str]
     rows: Sequence[Row]
 
 
 class Results(NamedTuple):
-    """The metrics of a run. Without `table` nothing is measured."""
+    """The metrics of a run; `table` is None before they are measured."""
 
     remarks: Sequence[str] = ()  # of `diagnosis`
     table: Table | None = None
     note: str = ""
     left_out: Sequence[str] = ()  # sentences on metrics that were not measured, with the reason
-    each: Table | None = None  # the values of each of several seeds
+    each: Table | None = None  # the values of each seed, for several seeds
     confusion: Table | None = None
     kind: str = "results"
 
 
 class Settings(NamedTuple):
-    """Names and values; those with a title are folded."""
+    """Names and values; the page folds settings that have a title."""
 
     rows: Sequence[tuple[str, str]]
     title: str = ""
@@ -83,11 +83,11 @@ Block = Image | Listing | Missing | Results | Settings  # the template has a mac
 
 
 class Part(NamedTuple):
-    """A heading and what stands under it."""
+    """A heading, and the blocks and charts under it."""
 
     heading: str
     blocks: Sequence[Block]
-    charts: Sequence[Block] = ()  # side by side where there is room
+    charts: Sequence[Block] = ()  # side by side if there is room
     lead: str = ""
 
 
@@ -97,8 +97,8 @@ Attempt = Callable[[str, Callable[[], T]], T | Missing]
 def write(findings: Findings, folder: str | os.PathLike[str], tell: Callable[[str], None] | None = None) -> Path:
     """Writes `report.html` and `pictures/*.png` under the folder, each whole or not at all; returns the page's path.
 
-    With `tell`, an error in a part of the page becomes a line for `tell`, and the page has the other parts; without it
-    the first error is raised.
+    With `tell`, a part of the page that raises an error is left out, and `tell` gets a line on it. Without `tell`, the
+    first error is raised.
     """
     folder = Path(folder)
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def explained(error: BaseException) -> str:
 
 
 def render(title: str, summed: str | Missing, content: Sequence[Part], account: Sequence[Sentence] = ()) -> str:
-    """The page as HTML. Texts are escaped."""
+    """The page as HTML, with texts escaped."""
     import jinja2
 
     here = Path(__file__).parent
@@ -158,7 +158,7 @@ def render(title: str, summed: str | Missing, content: Sequence[Part], account: 
 
 
 def parts(f: Findings, shown: Callable[[Picture | Listing], Block], attempt: Attempt) -> list[Part]:
-    """The content of the page. `shown` draws a picture; `attempt(name, make)` makes a part of the page by `make()`."""
+    """The content of the page. `shown` draws a picture; `attempt(name, make)` calls `make()` and handles its errors."""
     found = [Part("Results", [attempt("Results", lambda: _results(f.results, bool(f.account)))])]
     for section in sections(f):
         charts: list[Block] = []
@@ -180,7 +180,7 @@ def parts(f: Findings, shown: Callable[[Picture | Listing], Block], attempt: Att
 
 
 def summary(results: Mapping[str, Any], epochs: int) -> str:
-    """One line: seeds, epochs, size, time and where."""
+    """One line: seeds, epochs, parameters, time, speed and device."""
     seeds = results.get("seeds") or []
     parts = [
         f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}" if seeds else "",
@@ -195,7 +195,7 @@ def summary(results: Mapping[str, Any], epochs: int) -> str:
 
 
 def _results(results: Mapping[str, Any], told: bool = False) -> Results:
-    """The table of results; `told` leaves out the remarks of a single seed, which the account above has."""
+    """The results of a run. With `told`, the remarks of a single seed are left out, since the account has them."""
     metrics, seeds = results.get("metrics") or {}, results.get("seeds") or []
     if not metrics:
         return Results()
@@ -213,7 +213,7 @@ def _results(results: Mapping[str, Any], told: bool = False) -> Results:
             values.append(_number(m.get("std"), 2))
         rows.append(Row(name, values, describe(name.removeprefix("test ")) or TRAINING.get(name, "")))
         of_seeds = [_number(v) for v in m.get("values") or []]
-        if len(of_seeds) == len(seeds):  # others are one number of all seeds
+        if len(of_seeds) == len(seeds):  # other metrics are one number for all seeds
             single.append(Row(name, of_seeds))
     head = ["metric", "mean ± 95%" if many else "value", *(["PCA"] if pca else []), *(["std"] if many else [])]
     notes = [
@@ -259,12 +259,12 @@ def _settings(settings: Mapping[str, Any], title: str = "") -> Settings:
 
 
 def drawn(picture: Picture) -> Image:
-    """A picture as the page has it."""
+    """Draws a picture for the page."""
     return _image(picture, _png(picture.draw()))
 
 
 def _image(picture: Picture, png: bytes) -> Image:
-    data, kind = (png, "png") if len(png) <= 300_000 else (_jpeg(png), "jpeg")  # photographs: the page stays light
+    data, kind = (png, "png") if len(png) <= 300_000 else (_jpeg(png), "jpeg")  # large pictures, of photographs, as JPEG
     width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")  # PNG's header, IHDR
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     name = picture.name.replace("_", " ")
@@ -290,7 +290,7 @@ def _number(value: Any, digits: int = 4) -> str:
 
 
 def measured(metric: Mapping[str, Any]) -> str:
-    """Mean -+ half its interval, with as many decimals as the interval supports: two digits of the half."""
+    """Mean ± half of its interval. The half has two significant digits, and the mean has as many decimals."""
     value, low, high = (metric.get(which) for which in ("mean", "low", "high"))
     if value is None or low is None or high is None or not np.isfinite([value, low, high]).all():
         return _number(value)

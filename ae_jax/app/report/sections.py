@@ -1,4 +1,4 @@
-"""The sections of a report: which pictures and tables show the findings, and what their captions say."""
+"""The sections of a report: the pictures and tables of the findings, and their captions."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,12 +16,12 @@ from .findings import Compared, Findings, Walk
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# As training reports them, where `evaluation.describe` does not know them or means another thing.
+# Metrics of training that `evaluation.describe` does not know, or describes with another meaning.
 TRAINING: dict[str, str] = {"loss": "what training minimises", "beta": "weight of the KL in that epoch"}
 
 
 class Picture(NamedTuple):
-    """A figure, the name of its file, and a caption: what it shows, and what to look for."""
+    """A figure, the name of its file, and a caption on what it shows and what to look for."""
 
     name: str
     draw: Callable[[], "Figure"]
@@ -30,7 +30,7 @@ class Picture(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """A table of words: for documents, in place of a picture."""
+    """A table of words, which replaces a picture for documents."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -47,7 +47,7 @@ class Section(NamedTuple):
 
 
 def sections(f: Findings) -> list[Section]:
-    """The report's pictures by section; each is made when it is iterated over."""
+    """The pictures of the report by section. A section makes its pictures when it is iterated over."""
     seeds = f.results.get("seeds") or [0]
     of = f"Of seed {seeds[0]}, on the test set." if len(seeds) > 1 else "On the test set."
     learned = "Values are as the run learned from them, standardised unless they lie in [0, 1]. "
@@ -97,7 +97,7 @@ def _learning(f: Findings) -> Iterator[Picture]:
 
 
 def _same(a: dict[str, np.ndarray], b: dict[str, np.ndarray], sign: int = 1) -> bool:
-    """Whether two metrics have the same curves; with sign -1, whether one is the negative of the other."""
+    """Whether two metrics have equal curves, or with `sign` -1, curves of opposite sign."""
     close = lambda x, y: np.allclose(x, sign * y, rtol=1e-5, atol=0, equal_nan=True)
     return a.keys() == b.keys() and any(np.any(x) for x in a.values()) and all(close(a[part], b[part]) for part in a)
 
@@ -163,7 +163,7 @@ def _spread(f: Findings, errors: np.ndarray) -> Picture:
 
 
 def words(vocabulary: Sequence[str], x: np.ndarray, most: int = 8) -> str:
-    """The words that x [V] gives the most weight, in that order; those of weight 0 or less are no words of it."""
+    """The words with the largest positive weights in x [V], in that order, at most `most`."""
     order = np.argsort(-x, kind="stable")[:most]
     return ", ".join(str(vocabulary[i]) for i in order if x[i] > 0) or "(none)"
 
@@ -189,7 +189,7 @@ def _rewritten(f: Findings, made: np.ndarray, errors: np.ndarray) -> Iterator[Li
 
 
 def _walked(f: Findings, walk: Walk, what: str) -> Listing:
-    """At most five by five of a walk's cells, by their likeliest words."""
+    """At most five by five cells of a walk, each as its likeliest words."""
     rows, columns = (np.linspace(0, n - 1, min(n, 5)).round().astype(int) for n in walk.pictures.shape[:2])
     cells = [[words(f.vocabulary, walk.pictures[r, c], 4) for c in columns] for r in rows]
     head = [plots.number(v, 3) for v in np.linspace(*walk.across, walk.pictures.shape[1])[columns]]
@@ -208,7 +208,7 @@ def _samples(f: Findings) -> Iterator[Picture | Listing]:
 
 
 def _of_samplers(f: Findings, compared: Compared) -> Iterator[Picture | Listing]:
-    """Samples by each sampler in a row, and how far they are from the test set."""
+    """Samples by each sampler in a row, and their distances to the test set."""
     if not f.vocabulary:
         cells = np.stack(list(compared.pictures.values()))
         image = plots.is_image(cells.shape[2:])
@@ -275,7 +275,7 @@ def _code(f: Findings) -> Iterator[Picture | Listing]:
         axes = f" From {ends[0]} (left) to {ends[1]} (right)" + (
             f", {ends[2]} (bottom) to {ends[3]} (top)" * (size > 1 and not f.columns)
         )
-        axes = "" if plots.is_image(f.originals.shape[1:]) else f"{axes}."  # a picture of images has them on its axes
+        axes = "" if plots.is_image(f.originals.shape[1:]) else f"{axes}."  # a picture of images names its axes itself
         yield Picture(
             "walk",
             partial(plots.walk, f.walk.pictures, f.walk.across, f.walk.up, names, bounds, f.columns),
@@ -412,7 +412,10 @@ def _symbols(f: Findings) -> Iterator[Picture | Listing]:
 
 
 def _with_effects(cells: np.ndarray, effects: np.ndarray, bounds: plots.Limits) -> np.ndarray:
-    """Rows of examples [R, n, *shape] in [0, 1], each after a change [R, *shape] about mid-grey, scaled by itself."""
+    """Rows of examples [R, n, *shape], each after its effect [R, *shape]: [R, 1 + n, *shape] in [0, 1].
+
+    Each effect is scaled by itself, with 0 at mid-grey.
+    """
     most = np.abs(effects).reshape(len(effects), -1).max(1).reshape(-1, *[1] * (effects.ndim - 1))
     first = 0.5 + effects / np.where(most > 0, 2 * most, 1)
     scaled = np.clip((cells - bounds[0]) / (bounds[1] - bounds[0]), 0, 1)
@@ -515,7 +518,7 @@ def _features(f: Findings) -> Iterator[Picture | Listing]:
 
 
 def ordered(metrics: Iterable[str]) -> list[str]:
-    """In the order of `evaluation.METRICS`; unknown ones come last, by name."""
+    """The metrics in the order of `evaluation.METRICS`; unknown metrics come last, by name."""
     known = list(METRICS)
 
     def place(name: str) -> tuple[bool, int, str]:
