@@ -264,7 +264,7 @@ def drawn(picture: Picture) -> Image:
 
 
 def _image(picture: Picture, png: bytes) -> Image:
-    data, kind = (png, "png") if len(png) <= 300_000 else (_jpeg(png), "jpeg")  # large pictures, of photographs, as JPEG
+    data, kind = (png, "png") if len(png) <= 300_000 else (_jpeg(png), "jpeg")  # photographs as JPEG
     width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")  # PNG's header, IHDR
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     name = picture.name.replace("_", " ")
