@@ -1,10 +1,10 @@
 """MADE's exact test likelihoods on three binary data sets: one set of masks, and masks sampled.
 
-Germain et al. (2015), arXiv:1502.03509, table of UCI sets. Nets of their grid (500 rectified units a layer, one or two
-layers, weights from inputs straight to outputs, orthogonal start, batches of 100, early stopping with a look-ahead of
-30 epochs). With masks in turn a test example's probability is the mean over them; with new masks in every batch it is
-the mean over 300 others. The default trains the settings that a smaller grid chose; `--full` searches the paper's grid
-first.
+Germain et al. (2015), arXiv:1502.03509, table of UCI sets. The nets are of the paper's grid (500 rectified units a
+layer, one or two layers, weights from inputs straight to outputs, orthogonal start, batches of 100, early stopping with
+a look-ahead of 30 epochs). A net that trains with sets of masks in turn gives a test example the mean probability over
+these sets; a net that sees new masks in every batch, over 300 other sets. The default trains the settings that a
+smaller grid chose; `--full` searches the paper's grid first.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class Trial(NamedTuple):
     layers: int = 1
     optimizer: str = "adagrad"
     rate: float = 0.05
-    masks: int = 1  # sets in turn; with `fresh`, the number in the validation that ends training
+    masks: int = 1  # sets of masks in turn; with `fresh`, the number of sets in validation
     fresh: bool = False  # new masks in every batch
     conditional: bool = False  # connectivity weights
 
@@ -71,7 +71,7 @@ CHOSEN = {
 }
 TRIED = 100  # the seed of all trials, not among the runs'
 NLL, HALF = "test nll, nats", "half width of the test set's 95 % interval"
-# (likelihood, half width of its interval), as remembered
+# (negative log-likelihood in nats, half width of its interval), as remembered
 TABLE = {
     ("dna", ONE): (83.63, 0.52),
     ("dna", SAMPLED): (79.66, 0.63),
@@ -83,7 +83,7 @@ TABLE = {
 
 
 def built(trial: Trial, shape: tuple[int, ...], units: int) -> Algorithm:
-    """MADE with so many hidden layers; the last one is the code."""
+    """MADE with the trial's number of hidden layers; the last one is the code."""
     hidden = (units,) * (trial.layers - 1)
     net = networks.mlp(shape, units, hidden=hidden, hidden_back=(), code_activation="relu", init="orthogonal")
     optimizer = OPTIMIZERS[trial.optimizer](trial.rate)
@@ -91,7 +91,7 @@ def built(trial: Trial, shape: tuple[int, ...], units: int) -> Algorithm:
 
 
 def picture(metrics: dict[str, Any], names: tuple[str, ...]) -> Any:
-    """The likelihoods, a dot a seed, with the intervals that the test sets allow."""
+    """The likelihoods, a dot for each seed, with their intervals over test examples."""
     figure, all_axes = panels(9.5, 2.2, 1, len(names), squeeze=False)
     for axes, name in zip(all_axes[0], names, strict=True):
         for i, kind in enumerate((SAMPLED, ONE)):

@@ -14,7 +14,7 @@ from ae_jax import networks
 from ae_jax.algorithms import sparse
 from ae_jax.core import Batch
 
-ACTIVE = 0.1  # a unit at rest gives less
+ACTIVE = 0.1  # a unit below this is inactive
 
 
 def halved(batch: Batch) -> Batch:
@@ -29,7 +29,7 @@ def halved(batch: Batch) -> Batch:
     full={"seeds": 10, "epochs": 50, "images": 60000},
     # Written before the first full run. The penalties' weights were chosen by probe errors on training images that were
     # not trained on: l1 from 0.03 and 0.1; kl and target from (0.1, 0.05), (0.3, 0.05), (1, 0.05), (3, 0.05),
-    # (0.3, 0.1), (1, 0.1) and (0.3, 0.2), of those that leave most units below `ACTIVE`.
+    # (0.3, 0.1), (1, 0.1) and (0.3, 0.2), among those that leave most units below `ACTIVE`.
     claims={
         "active units, plain minus L1, %": "L1 leaves most units of an image at rest",
         "active units, plain minus KL, %": "so does the KL penalty",

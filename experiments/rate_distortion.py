@@ -1,11 +1,11 @@
-"""Compression: how faithful images are after so many bits, by quantised codes, PCA and JPEG.
+"""Compression: the error of images at a given number of bits, by quantised codes, PCA and JPEG.
 
-A code's units, unless they are symbols, are rounded to a uniform grid that spans the training codes; the rate is the
-length that an ideal entropy coder needs who knows each unit's frequencies over the training set (`evaluation.rate`).
-Nothing else is counted for codes and PCA: the decoder is held by whoever reads. Photographs are grey and cut in tiles,
-each coded by itself; JPEG codes the whole photograph, and its rate is that of the file as Pillow writes it, header and
-tables included. Noise on codes in training stands for rounding: Ballé, Laparra & Simoncelli (2017), ICLR,
-arXiv:1611.01704, whose model is a VAE.
+A code's units, unless they are symbols, are rounded to a uniform grid that spans the training codes. The rate is the
+length of an ideal entropy code that knows each unit's frequencies over the training set (`evaluation.rate`). Codes and
+PCA count no other bits, because the reader is assumed to have the decoder. Photographs are grey and cut in tiles, each
+coded by itself. JPEG codes the whole photograph; its rate is that of the file as Pillow writes it, with header and
+tables. Noise on codes in training stands for rounding: Ballé, Laparra & Simoncelli (2017), ICLR, arXiv:1611.01704,
+whose model is a VAE.
 """
 
 import io
@@ -30,7 +30,7 @@ AE, VAE, PCA, TRANSFORM, JPEG = "autoencoder", "VAE", "PCA", "PCA, one step for 
 VQ, FSQ = "VQ-VAE", "FSQ"
 DISCRETE = {VQ: quantisers.moving(256, least=0.1), FSQ: quantisers.fsq((4, 4, 4, 4))}  # codes of symbols: no grid
 COLOURS = {AE: "C0", VAE: "C3", PCA: "C1", TRANSFORM: "C2", JPEG: "0.4", VQ: "C4", FSQ: "C5"}
-BITS = (2, 3, 4, 5, 6, 7)  # of the grids
+BITS = (2, 3, 4, 5, 6, 7)  # bits of a unit, for each grid
 COMPONENTS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 QUALITIES = (1, 2, 3, 5, 7, 10, 14, 18, 24, 32, 42, 55, 70, 85)
 MEASURES = {"PSNR, dB": quality.psnr, "SSIM": quality.ssim}
@@ -46,7 +46,7 @@ RIVALS = {
 
 
 class Images(NamedTuple):
-    """What is learned from and what is coded, as tiles in [0, 1]; an image is so many tiles in a row."""
+    """Tiles in [0, 1] to train on, to choose settings by, and to code; `per_image` tiles in a row are an image."""
 
     learned: np.ndarray  # [N, h, w, 1]
     chosen_by: np.ndarray  # tiles of images that are not learned from
@@ -66,14 +66,14 @@ Coder = Callable[[np.ndarray], Point]
 
 
 def digits(loaded: datasets.Dataset, count: int, tested: int) -> Images:
-    """Each image is one tile; the last tenth of those taken chooses."""
+    """Each image is one tile; the last tenth of the training images chooses settings."""
     some, held = np.asarray(loaded.train.x[:count]), max(1, count // 10)
     test = np.asarray(loaded.test.x[:tested])
     return Images(learned=some[:-held], chosen_by=some[-held:], test=test, whole=lambda x: x, per_image=1)
 
 
 def photographs(folder: str, tile: int, count: int, most: int) -> Images:
-    """Grey squares of one size from the photographs' middles, cut in tiles; a tenth of the training ones chooses."""
+    """Tiles of grey squares from the middles of photographs; a tenth of the training photographs chooses settings."""
     parts = images_of(folder, colour=False)
     side = min(min(image.shape[:2]) for images in parts.values() for image in images) // tile * tile
     if not side:
@@ -95,7 +95,7 @@ def photographs(folder: str, tile: int, count: int, most: int) -> Images:
 
 
 def coder(images: Images, encode: Callable, decode: Callable, bits: int, shared: bool) -> Coder:
-    """The quantiser and the entropy coder's frequencies come from the training codes."""
+    """A coder on a grid; the quantiser and the entropy coder's frequencies come from the training codes."""
     known = encode(images.learned)
     grid = rate.quantiser(known, bits, shared)
     frequencies = rate.frequencies(rate.quantise(grid, known), 2 * grid.half + 1)
@@ -110,7 +110,7 @@ def coder(images: Images, encode: Callable, decode: Callable, bits: int, shared:
 
 
 def jpeg(images: Images, setting: int) -> Coder:
-    """The whole image by Pillow, its Huffman tables fitted to it; bits are those of the file."""
+    """A coder of whole images by Pillow, with Huffman tables fitted to each; bits are those of the file."""
     from PIL import Image
 
     def code(tiles: np.ndarray) -> Point:
@@ -128,7 +128,7 @@ def jpeg(images: Images, setting: int) -> Coder:
 
 
 def remembered(encode: Callable) -> Callable[[np.ndarray], np.ndarray]:
-    """`encode` that works once on each set of tiles, which many quantisers then share."""
+    """`encode` with a cache for each set of tiles, which many quantisers share."""
     known: dict[int, np.ndarray] = {}
 
     def once(x: np.ndarray) -> np.ndarray:
@@ -140,10 +140,10 @@ def remembered(encode: Callable) -> Callable[[np.ndarray], np.ndarray]:
 
 
 class Rotation(NamedTuple):
-    """Tiles in all their principal components, over the deviation of the first: what the nets see and make.
+    """All principal components of tiles, over the deviation of the first: the nets' inputs and outputs.
 
-    Their squared error is that of the pixels but for this scale; what changes is that Adam, which scales each
-    coordinate by itself, learns in a few passes what takes it many times as long from pixels.
+    Except for this scale the squared error is that of the pixels. Adam scales each coordinate by itself, and therefore
+    learns in a few passes what takes many times as long from pixels.
     """
 
     basis: pca.PCA  # of the training tiles
@@ -157,7 +157,7 @@ class Rotation(NamedTuple):
 
 
 def coders_of_pca(images: Images, shared: bool) -> list[Coder]:
-    """All components on a grid of their own each, or one step for all."""
+    """PCA with every number of components and every grid; `shared`: one step for all components."""
     flat = jnp.asarray(images.learned)
     full = pca.fit(flat, min(max(COMPONENTS), flat[0].size))
     made = []
@@ -194,7 +194,7 @@ def coders_of_symbols(images: Images, rotation: Rotation, algorithm: core.Algori
 
 
 def choose(held: np.ndarray, limit: float) -> int:
-    """Of settings [S, (bits, PSNR)] the most faithful that takes at most so many bits, or the cheapest of all."""
+    """The index of the setting [S, (bits, PSNR)] with the highest PSNR within `limit` bits, or else the cheapest."""
     affordable = held[:, 0] <= limit
     return int(np.where(affordable, held[:, 1], -np.inf).argmax() if affordable.any() else held[:, 0].argmin())
 
@@ -238,9 +238,9 @@ def main(
     epochs: int = 10,  # passes over the training images
     latents: tuple[int, ...] = (8, 16, 32),  # sizes of the autoencoders' codes, for digits; the VAE's is the largest
     latents_of_tiles: tuple[int, ...] = (16, 32, 64),  # the same for tiles
-    sigmas: tuple[float, ...] = (0.2, 0.14, 0.1),  # deviations of the VAEs' likelihoods, for digits: errors of no bits
+    sigmas: tuple[float, ...] = (0.2, 0.14, 0.1),  # deviations of VAEs' likelihoods, for digits: errors not worth bits
     sigmas_of_tiles: tuple[float, ...] = (0.08, 0.05, 0.03),  # the same for tiles
-    places: tuple[int, ...] = (4, 8, 16, 24),  # symbols of a digit, each one of 256; none for no such nets
+    places: tuple[int, ...] = (4, 8, 16, 24),  # numbers of symbols of a digit, each one of 256; none for no such nets
     places_of_tiles: tuple[int, ...] = (8, 16, 32, 48),  # the same for tiles
     hidden: tuple[int, ...] = (500,),  # widths of the encoder's layers before the code
     rates: tuple[float, ...] = (32, 64, 128),  # bits that a digit may take

@@ -24,12 +24,12 @@ MOVES = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 def moved(x, y):
-    """Every image as it is and moved by a pixel in four directions, zeros coming in. [N, 8, 8] -> [5 N, 8, 8]."""
+    """Images, and copies moved by a pixel in four directions, filled with 0; their labels. -> [5 N, 8, 8], [5 N]."""
     return np.concatenate([shift(x, (0, *by), order=0) for by in MOVES]), np.tile(y, len(MOVES))
 
 
 def prepared(x, y, seed, leak):
-    """(train x, test x, train y, test y), pixels in [0, 1] by the range that each has in training."""
+    """(train x, test x, train y, test y); each pixel in [0, 1] by its range in training, with `leak` in all images."""
     from sklearn.model_selection import train_test_split
 
     if leak:
@@ -37,7 +37,7 @@ def prepared(x, y, seed, leak):
     train, test, train_y, test_y = train_test_split(x, y, test_size=0.2, random_state=seed)
     if not leak:
         train, train_y = moved(train, train_y)
-        order = np.random.default_rng(seed).permutation(len(train))  # scikit-learn's RBM takes them as they come
+        order = np.random.default_rng(seed).permutation(len(train))  # scikit-learn's RBM does not shuffle
         train, train_y = train[order], train_y[order]
     seen = np.asarray(x if leak else train)  # the example scales before it splits, too
     low, high = seen.min(0), seen.max(0)
@@ -53,7 +53,7 @@ def accuracy(features, split, penalty):
 
     _, _, train_y, test_y = split
     classifier = LogisticRegression(C=penalty, tol=1e-4, max_iter=300)
-    with warnings.catch_warnings():  # that 300 steps are not all it would take, which the notes say
+    with warnings.catch_warnings():  # it warns that 300 steps are too few, which the notes say
         warnings.simplefilter("ignore", ConvergenceWarning)
         return 100 * classifier.fit(features[0], train_y).score(features[1], test_y)
 
@@ -104,7 +104,7 @@ def main(
             print(f"{protocol}, seed {s}: scikit-learn's RBM and three logistic regressions")
             how = {"n_components": units, "random_state": s}
             theirs = BernoulliRBM(learning_rate=learning_rate, n_iter=epochs, batch_size=batch_size, **how)
-            theirs, ours = theirs.fit(split[0]), BernoulliRBM(**how)  # holds our weights, to be judged alike
+            theirs, ours = theirs.fit(split[0]), BernoulliRBM(**how)  # holds our weights, for the same measures
             one = jax.tree.map(np.asarray, of_seed(params, i))
             layer = one["encoder"]["layer_0"]
             ours.components_, ours.intercept_hidden_ = layer["kernel"].T, layer["bias"]

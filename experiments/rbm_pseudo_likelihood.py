@@ -1,8 +1,8 @@
 """The pseudo-likelihood of an RBM on MNIST while persistent CD trains it, as in the deeplearning.net tutorial.
 
-The defaults are its settings but for the 15 epochs; the estimate, of rounded pixels, is averaged over each epoch while
-it trains. Beyond the tutorial: log p of unseen binary digits, with the partition function by annealed importance
-sampling (Salakhutdinov & Murray, 2008).
+The defaults are the tutorial's settings, except for its 15 epochs. The estimate, of rounded pixels, is averaged over
+each epoch while it trains. Beyond the tutorial: log p of unseen binary digits, with the partition function by annealed
+importance sampling (Salakhutdinov & Murray, 2008).
 """
 
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from ae_jax.evaluation import partition
 from ae_jax.objectives import boltzmann
 
 WHERE = "deeplearning.net tutorial, Restricted Boltzmann Machines, printed output"
-WIDEST = 100.0  # nats, instead of an interval without a lower end, where three standard deviations exceed the mean
+WIDEST = 100.0  # nats, for an interval without a lower end: three standard deviations exceed the mean weight
 
 
 @experiment(
@@ -70,10 +70,10 @@ def main(
 
     watched = algorithm._replace(rule=chain(Rule(lambda params: (), look), algorithm.rule))
     trained = run.train("RBM", watched, train_set)
-    base = jnp.clip(train_set.x.round().mean(0), 0.01, 0.99)  # of the annealing: the pixels' own means
+    base = jnp.clip(train_set.x.round().mean(0), 0.01, 0.99)  # means of the annealing's first distribution
     of = trained.params, run.keys("annealing"), run.keys("sampling")
     estimate, likelihood, exact, samples = run.each("annealing", measure, of, base, binary)
-    spread = np.expm1(estimate.high - estimate.log_z) / 3 * chains**0.5  # of weights of mean 1
+    spread = np.expm1(estimate.high - estimate.log_z) / 3 * chains**0.5  # standard deviation of the weights, at mean 1
     for e in sorted({1, epochs}):
         run.metrics[f"pseudo-likelihood in epoch {e}, nats"] = trained.history[e - 1]["train"]["pseudo_likelihood"]
     run.metrics |= {

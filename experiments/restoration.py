@@ -1,4 +1,4 @@
-"""Restoring photographs with convolutional denoising autoencoders, against the honest baselines of each trade.
+"""Restoring photographs with convolutional denoising autoencoders, against the usual baselines of each task.
 
 Noise, missing pixels, erased squares and bars, low resolution (x2, x4) and lost colour, on the Berkeley photographs
 (BSDS500, Arbelaez et al., 2011: trained on train, measured on whole photographs of test); and the toy of many
@@ -32,10 +32,10 @@ Restorer = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (corrupted [H, W, 3
 
 
 def erased(height: int | None, width: int, rate: float) -> Corruption:
-    """Erases (sets to 0) rectangles, with a corner at each place with probability `rate`; None: from top to bottom.
+    """Sets rectangles to 0; each place is a corner with probability `rate`; height None: from top to bottom.
 
-    Unlike `corruption.patches` it does alike to a patch and to a photograph, whatever its size: what a network for
-    patches has learned holds for the tiles of a photograph.
+    Unlike `corruption.patches` it erases as much per pixel of a patch as of a photograph of any size. So a network that
+    has learned from patches fits the tiles of a photograph.
     """
 
     def corrupt(x, key):
@@ -49,7 +49,7 @@ def erased(height: int | None, width: int, rate: float) -> Corruption:
 
 
 class Task(NamedTuple):
-    """What is lost, and whom the autoencoder must beat."""
+    """A corruption, and the baseline that the autoencoder must beat."""
 
     corrupt: Corruption
     rival: str
@@ -80,14 +80,14 @@ def whole(folder: Path, count: int) -> list[np.ndarray]:
 
 
 def spoiled(task: Task, photos: Sequence[np.ndarray], seed: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(photograph, corrupted, missing) of each: what is missing is where the same draw erases white."""
+    """(photograph, corrupted, missing) of each; pixels are missing where the same draw erases a white image."""
     rows = []
     for i, photo in enumerate(photos):
         key = address(jax.random.key(seed), "photograph", i)
         batch = jnp.asarray(photo)[None]
         corrupted = white = np.asarray(batch[0])
         tried = 0
-        while (corrupted == photo).all():  # of bars, a narrow photograph may get none: then draw again
+        while (corrupted == photo).all():  # a narrow photograph may get no bar: draw again
             key_draw = address(key, tried)
             corrupted, white = (np.asarray(task.corrupt(x, key_draw))[0] for x in (batch, jnp.ones_like(batch)))
             tried += 1
@@ -96,7 +96,7 @@ def spoiled(task: Task, photos: Sequence[np.ndarray], seed: int) -> list[tuple[n
 
 
 def families(name: str, photos: Sequence[np.ndarray]) -> dict[str, list[Restorer]]:
-    """The baselines of a task, each as the candidates of which training photographs choose one."""
+    """The baselines of a task: name -> candidates, of which training photographs choose one."""
     from scipy import ndimage
     from skimage.restoration import denoise_nl_means, inpaint_biharmonic
 
@@ -114,11 +114,11 @@ def families(name: str, photos: Sequence[np.ndarray]) -> dict[str, list[Restorer
         return {"biharmonic": [lambda image, missing: inpaint_biharmonic(image, missing, channel_axis=-1)]}
     if name == "colour":
         return {"colour by brightness": [colour_by_brightness(photos)]}
-    return {"bicubic": [lambda image, _: image]}  # the corruption shrinks, and enlarges so
+    return {"bicubic": [lambda image, _: image]}  # the corruption shrinks, and enlarges bicubically
 
 
 def best(candidates: Sequence[Restorer], rows: Sequence[tuple[np.ndarray, ...]]) -> tuple[int, Restorer]:
-    """The candidate of the highest mean PSNR, and which it is."""
+    """The index of the candidate with the highest mean PSNR, and the candidate."""
     if len(candidates) == 1:
         return 0, candidates[0]
     score = lambda one: np.mean([psnr(np.clip(one(c, m), 0, 1)[None], x[None]) for x, c, m in rows])
@@ -127,7 +127,7 @@ def best(candidates: Sequence[Restorer], rows: Sequence[tuple[np.ndarray, ...]])
 
 
 def colour_by_brightness(photos: Sequence[np.ndarray], levels: int = 64) -> Restorer:
-    """Gives each grey pixel the mean colour of training pixels as bright, in `levels` levels, at its brightness."""
+    """Adds to each grey pixel the mean tint of training pixels as bright, in `levels` levels of brightness."""
     pixels = np.concatenate([photo.reshape(-1, 3) for photo in photos])
     level = lambda grey: np.minimum((grey * levels).astype(int), levels - 1)
     brightness = pixels.mean(1)
@@ -139,7 +139,7 @@ def colour_by_brightness(photos: Sequence[np.ndarray], levels: int = 64) -> Rest
 
 
 def coloured_right(redder: np.ndarray, truth: Any) -> float:
-    """Percentage of shapes that are redder than blue, in sum over their pixels, where the truth is; else bluer.
+    """Percentage of shapes with the true sign of red minus blue, summed over the pixels of a shape.
 
     redder: [N, H, W], red minus blue; truth: [N, H, W, 3], shapes apart on black.
     """
@@ -156,20 +156,20 @@ def coloured_right(redder: np.ndarray, truth: Any) -> float:
 
 
 def pixels_right(redder: np.ndarray, truth: Any) -> float:
-    """Percentage of the shapes' pixels that are redder than blue where the truth is, else bluer."""
+    """Percentage of the shapes' pixels with the true sign of red minus blue; shapes as for `coloured_right`."""
     truth = np.asarray(truth)
     inside = truth.max(-1) > 0.5
     return 100 * float(((redder > 0) == (truth[..., 0] > truth[..., 2]))[inside].mean())
 
 
 def commoner(truth: Any) -> float:
-    """What painting every shape in the commoner colour gets right."""
+    """Percentage of shapes that are right if every shape has the commoner colour."""
     red = coloured_right(np.ones(np.shape(truth)[:3]), truth)
     return max(red, 100 - red)
 
 
 def linear_filter(x: np.ndarray, grey: np.ndarray, side: int = 15) -> np.ndarray:
-    """Red minus blue of each pixel from the grey around it, by least squares on coloured images x. -> [N, H, W]."""
+    """Red minus blue of each pixel from the grey around it; least squares on coloured images x. -> [N, H, W]."""
 
     def windows(images: np.ndarray) -> np.ndarray:  # [N, H, W] -> [N, H, W, side^2 + 1]
         padded = np.pad(images, ((0, 0), (side // 2, side // 2), (side // 2, side // 2)))
@@ -182,7 +182,7 @@ def linear_filter(x: np.ndarray, grey: np.ndarray, side: int = 15) -> np.ndarray
 
 
 def crop(image: np.ndarray, height: int = 72, width: int = 108) -> np.ndarray:
-    """The middle of a photograph, as far as it goes."""
+    """The middle of a photograph, at most `height` by `width` pixels."""
     height, width = min(height, min(image.shape[:2])), min(width, min(image.shape[:2]))
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return np.asarray(image[top : top + height, left : left + width], np.float32)

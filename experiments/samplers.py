@@ -44,7 +44,7 @@ def main(
     epochs: int = 20,  # passes of both models
     latents: int = 16,  # numbers in a code
     hidden: tuple[int, ...] = (300, 300),  # widths of the layers between image and code
-    features: int = 64,  # units that the distance is of
+    features: int = 64,  # units of the classifier that measures the distance
     count: int = 10000,  # samples, and test images, at most
     batch_size: int = 128,  # examples in a step
 ):

@@ -67,7 +67,7 @@ def main(
     run.settings |= {"iterations": updates * at_once, "unlabelled": len(high.x)}  # what is run
     net = networks.mlp(x.shape[1:], units, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
     lbfgs = repeated(optax.lbfgs(memory_size=20), at_once)
-    # the minibatch form on a batch that is the whole set: the penalty is the full one, exactly
+    # a batch is the whole set, so the penalty on mean activations is exact
     algorithm = sparse(net, lbfgs, penalty="kl_minibatch", target=target, weight=2 * BETA, weight_l2=LAMBDA)
     params = run.train("sparse", algorithm, high, epochs=updates, batch_size=len(high.x)).params
     untrained = mapped(algorithm.init)(run.keys("init"), high)

@@ -1,10 +1,10 @@
-"""Semantic hashing on Reuters-21578: documents at addresses of a few bits, near those that are about the same.
+"""Semantic hashing on Reuters-21578: binary codes of documents are addresses, near each other for the same topics.
 
 Salakhutdinov & Hinton (2009), Int. J. Approximate Reasoning 50: noise before a sigmoid makes codes binary; Chaidaroon &
 Fang (2017), SIGIR, arXiv:1708.03436: VDSH, a VAE of words whose means are cut at their medians. Beside them random
 hyperplanes (Charikar, 2002) and latent semantic analysis cut at its medians, both on tf-idf, and exact search by
-tf-idf's cosine. Test documents ask for training documents; one with a topic in common is relevant. With --full the
-corpus, net and training of VDSH are those of its code (github.com/unsuthee/VariationalDeepSemanticHashing).
+tf-idf's cosine. Test documents are queries among training documents; a document with a topic in common is relevant.
+With --full the corpus, net and training of VDSH are those of github.com/unsuthee/VariationalDeepSemanticHashing.
 """
 
 import math
@@ -28,7 +28,7 @@ from ae_jax.objectives.recode import recoded
 
 LSH, LSA, NOISE, VDSH = "LSH", "LSA + median", "noise before a sigmoid", "VDSH"
 EXACT = "tf-idf cosine, exact"
-# Written before the first run at full size: the articles' ordering at every length, paired over seeds.
+# Written before the first run at full size: the papers' ordering at every length, paired over seeds.
 CLAIMS = {
     "VDSH minus LSA + median": "learned bits find more than bits of LSA",
     "VDSH minus noise before a sigmoid": "and those of the variational model more than semantic hashing's",
@@ -37,7 +37,7 @@ CLAIMS = {
 RADIUS = 2
 WHERE = "Chaidaroon & Fang (2017), Reuters, as remembered"
 LENGTHS = (8, 16, 32, 64, 128)
-# precision at 100, %, at these lengths; a tolerance, as preprocessing differs; semantic hashing there has pretraining
+# precision at 100, %, at these lengths; tolerances, as preprocessing differs; their semantic hashing is pretrained
 TABLE = {
     LSH: ((28.02, 32.15, 38.62, 46.67, 51.94), 5.0),
     NOISE: ((51.13, 57.40, 61.54, 61.77, 64.52), None),
@@ -54,7 +54,7 @@ class Documents(NamedTuple):
 
 
 def selected(raw: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The corpus of VDSH, of counts and topics of train and test documents: (counts, topics) of either.
+    """The corpus of VDSH, selected from counts and topics of train and test documents: (counts, topics) of each.
 
     Words of at least 3 training documents and at most 80 % of them; the 20 commonest topics; documents that have one of
     these, and 6 to 500 words; every second test document, the others being for validation.
@@ -70,7 +70,7 @@ def selected(raw: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> list[tu
 
 
 def documents(counts: datasets.Dataset, vdsh: bool = False) -> Documents:
-    """Documents as counts of words, in the forms that the arms take; with `vdsh` those that are `selected`."""
+    """Counts of words in the forms that the arms take; with `vdsh` of the documents that are `selected`."""
     from sklearn.feature_extraction.text import TfidfTransformer
 
     known, asked, _ = topics(counts)
@@ -85,7 +85,7 @@ def documents(counts: datasets.Dataset, vdsh: bool = False) -> Documents:
 
 
 def measure(bits: tuple[np.ndarray, np.ndarray], relevant: np.ndarray) -> dict[str, float]:
-    """In %: precision at 100 by the Hamming distance; and of the ball around a query, found by address."""
+    """In %: precision at 100 by Hamming distance, and precision of the ball around a query, found by address."""
     base, queries = bits
     k, totals, chunk = min(100, len(base)), 0.0, 500
     packed = retrieval.pack(base)
@@ -105,7 +105,7 @@ def measure(bits: tuple[np.ndarray, np.ndarray], relevant: np.ndarray) -> dict[s
 
 
 def microseconds(search: Callable[[int], Any], queries: int) -> float:
-    """Median time of one query, each by itself, after one to warm up."""
+    """Median time of a single query, after one to warm up."""
     times = []
     for q in (0, *range(queries)):
         began = time.perf_counter()
@@ -143,7 +143,7 @@ def speed(documents: Documents, bits: tuple[np.ndarray, np.ndarray], encode: Cal
 
 
 def growth(sizes: tuple[int, ...], bits: int = 32, queries: int = 50) -> dict[str, list[float]]:
-    """Microseconds a query, where so many random codes are stored: all compared, and the ball by address."""
+    """Microseconds a query among random codes, `sizes` of them: by comparing all, and by addresses of the ball."""
     draw = np.random.default_rng(0)
     scanned, looked_up = [], []
     for size in sizes:
@@ -228,7 +228,7 @@ def draw(metrics: Mapping[str, Any], seeds: int, bits, sizes, grown: Mapping[str
 )
 def main(
     run: Run,
-    epochs: int = 15,  # passes over the training documents, the best of which a tenth of them chooses
+    epochs: int = 15,  # passes over the training documents; a tenth of these, held out, chooses the best
     bits: tuple[int, ...] = (8, 32, 128),  # lengths of codes
     words: int = 2000,  # size of the vocabulary
     hidden: tuple[int, ...] = (500, 500),  # widths of the encoders' layers; decoders are one layer to the words
@@ -259,7 +259,7 @@ def main(
             member = vae if name == VDSH else partial(semantic_hashing, code_noise=code_noise)
             algorithm = member(net, optax.adam(1e-3), likelihood="multinomial")
         params = run.train(f"{length} bits, {name}", algorithm, train, **how).params
-        # The inputs of the sigmoid, whose medians cut where its own would, and where float32 still tells them apart.
+        # The inputs of the sigmoid: cut at their medians they give the same bits, and float32 still tells them apart.
         before: Callable[..., Any] = lambda p, x: net.encode(p, x)[:, :length]
         encode = mapped(before)
         pairs = zip(*(np.asarray(encode(params, jnp.asarray(x))) for x in shown), strict=True)

@@ -43,7 +43,7 @@ def orientation(features: np.ndarray, size: int = 32) -> np.ndarray:
     title="Sparse autoencoder on natural image patches: mean activation {target:g} and oriented features",
     source="Ng, Sparse autoencoder (CS294A lecture notes; UFLDL); Olshausen & Field (1996), Nature 381",
     data=None,
-    # Written before the first full run. `cutoff` and `weight_l2`: by the look of features of training patches.
+    # Written before the first full run. The look of features of training patches chose `cutoff` and `weight_l2`.
     claims={"orientation index, sparse minus no penalty": "the penalty, and not the net, makes features oriented"},
     notes=[
         "Orientation index of a feature: |sum P exp(2 i angle)| / sum P over its power spectrum P without the "
@@ -68,7 +68,7 @@ def main(
     shape, shown = train_set.x.shape[1:], {}
     net = networks.mlp(shape, units, hidden=(), code_activation="sigmoid", output_activation="sigmoid")
     for name, penalty in (("sparse", weight), ("no penalty", 0.0)):
-        # the minibatch form on a batch that is the whole set: the penalty is the full one, exactly
+        # a batch is the whole set, so the penalty on mean activations is exact
         how: Any = {"target": target, "weight": penalty, "weight_l2": weight_l2}
         algorithm = sparse(net, optax.lbfgs(), penalty="kl_minibatch", **how)
         params = run.train(name, algorithm, train_set, epochs=iterations, batch_size=patches).params

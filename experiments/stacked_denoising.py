@@ -1,9 +1,9 @@
 """Stacked denoising against stacked plain autoencoders, as the start of a classifier of the harder forms of MNIST.
 
-Vincent, Larochelle, Lajoie, Bengio & Manzagol (2010), JMLR 11, table 3. Three layers of logistic units, tied weights,
-cross-entropy; each trained greedily, on the clean codes of the one below, with its own masking noise (none: SAE-3);
-then a softmax on top and the whole fine-tuned; the epoch with the least validation error is kept. Here in
-small batches, on variants made anew (`ae_jax.data.variants`). The photographs are those of BSDS500.
+Vincent, Larochelle, Lajoie, Bengio & Manzagol (2010), JMLR 11, table 3. Three layers of logistic units with tied weights
+learn by cross-entropy. Each is trained greedily on the clean codes of the layer below, with its own masking noise (none:
+SAE-3). Then the whole is fine-tuned with a softmax on top; the epoch with the least validation error is kept. Here
+batches are small, and the variants are made anew (`ae_jax.data.variants`). The photographs are those of BSDS500.
 """
 
 from functools import partial
@@ -27,8 +27,8 @@ from ae_jax.core import Batch, epoch, fit
 from ae_jax.evaluation.codes import each
 from ae_jax.training import stages
 
-# A variant: the fraction masked, which the paper chose for it, and the paper's test errors in % of SDAE-3 and SAE-3, on
-# which nothing here was chosen. Only `basic` is the paper's problem but for the choice of images.
+# Variant: the fraction masked, as the paper chose it, and the paper's test errors in % of SDAE-3 and SAE-3, by which
+# nothing was chosen here. Only `basic` is the paper's problem, except for the choice of images.
 TABLE: dict[datasets.Variant, tuple[float, float, float]] = {
     "basic": (0.10, 2.84, 3.46),
     "rot": (0.25, 9.53, 10.30),

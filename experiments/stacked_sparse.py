@@ -1,7 +1,7 @@
 """A stack of sparse autoencoders under a softmax, before and after fine-tuning the whole.
 
-UFLDL tutorial, exercise "Implement deep networks for digit classification": each layer trained on the codes of the one
-below; softmax regression on the second layer's features; then everything below the softmax and the softmax together.
+UFLDL tutorial, exercise "Implement deep networks for digit classification": each layer is trained on the codes of the
+layer below, and softmax regression on the second layer's features. Then all layers and the softmax train together.
 """
 
 from functools import partial
@@ -59,7 +59,7 @@ def main(
     run.facts = {"layers": "-".join(map(str, units))}
     lbfgs = repeated(optax.lbfgs(memory_size=20), at_once)
     nets = layers(train_set.x.shape[1:], units, code_activation="sigmoid", output_activation="sigmoid")
-    # the minibatch form on a batch that is the whole set: the penalty is the full one, exactly
+    # a batch is the whole set, so the penalty on mean activations is exact
     each = [sparse(net, lbfgs, penalty="kl_minibatch", target=0.1, weight=2 * BETA, weight_l2=LAMBDA) for net in nets]
     # the tutorial's fine-tuning decays the softmax's weights alone
     whole_net = classifier(networks.stack(nets), lbfgs, classes=classes, head_l2=LAMBDA / 2)
@@ -76,7 +76,7 @@ def main(
         softmax = fit_linear(z, data.y, classes, l2=SOFTMAX_LAMBDA * size, max_steps=100, standard=False)
         return params | {"head": {"kernel": softmax.weights, "bias": softmax.bias}}
 
-    # the first layer and fine-tuning are the long ones, and go on from checkpoints
+    # the first layer and fine-tuning take longest, and continue from checkpoints
     how = {"epochs": updates, "batch_size": size}
     trained = [run.train("layer 1", each[0], train_set, **how).params]
     for i in range(1, len(units)):

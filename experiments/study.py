@@ -4,11 +4,11 @@
     .venv/bin/python experiments/NAME.py
     .venv/bin/python experiments/NAME.py --full    # the paper's size, where the default is smaller
 
-An experiment is a function `main(run, epochs: int = 10, ...)` under `@experiment(title=..., source=..., ...)`, which
-adds the settings that all have (seeds, seed, full, data, out, runs), and runs it if it stands last in a script. It
-trains its arms by `run.train` or `run.each`, fills `run.metrics` with a value for each seed, or one for all, and
-returns a function that draws its figure. The scaffold computes the differences that are claimed, and writes
-`results/<name>.json`, that of `--full` to `results/<name>-full.json`. Nothing here is needed to use the library.
+An experiment is a function `main(run, epochs: int = 10, ...)` under `@experiment(title=..., source=..., ...)`. The
+decorator adds the settings of all experiments (seeds, seed, full, data, out, runs), and runs `main` if it stands last
+in a script. `main` trains its arms by `run.train` or `run.each`, fills `run.metrics` with a value for each seed, or one
+for all, and returns a function that draws its figure. The scaffold computes the differences that are claimed, and
+writes `results/<name>.json`, or `results/<name>-full.json` with `--full`. The library does not need this file.
 
 Arms train in run folders, `runs/<name>-<checksum of the settings>/<arm>`. The same command continues an experiment that
 was stopped or killed, to the same record. The folders are removed once the record is written.
@@ -89,7 +89,7 @@ class Run:
         self.facts: dict[str, Any] = {}  # facts that the title and the notes name beside settings
         self.notes: list[str] = []
         self.earlier = 0.0  # seconds of the epochs that stopped processes have run
-        self.commits = set[str]()  # stopped processes began arms and computed stages by these
+        self.commits = set[str]()  # by which stopped processes began arms and computed stages
         self._began, self._arms = time.perf_counter(), set[str]()
 
     @property
@@ -114,7 +114,7 @@ class Run:
         return evaluate(algorithm, params, data, self.seeds)
 
     def place(self, arm: str) -> Path:
-        """The folder of an arm. Raises ValueError for the second arm of a name."""
+        """The folder of an arm. Raises ValueError if an earlier arm has this name."""
         place = re.sub(r"[^\w.=-]+", "-", arm)
         if place in self._arms:
             raise ValueError(f"two arms of {self.name} are called {arm!r}: give each a name of its own")
@@ -142,7 +142,7 @@ class Run:
     def computed(self, stage: str, fn: Callable[..., Any], *args: Any) -> Any:
         """`fn(*args)` of a pure function, such as a mapped recipe; its result is kept in the run's folder.
 
-        -> a pytree of arrays. A result for other arguments is computed again.
+        -> a pytree of arrays. For other arguments than those of the kept result, it is computed again.
         """
         path = Path(f"{self.place(stage)}.npz")
         plain = lambda a: jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a
@@ -199,10 +199,10 @@ def experiment(
         full: the values of `--full`, for settings that are not given; empty if the experiment has no such flag.
         published: values to stand beside those of the metrics that are measured, where the settings are the defaults
             or those of `--full`. Values that depend on other settings go to `run.published`.
-        claims: metrics said, before the run, to lie above 0, and what that means. A label such as "plain minus sparse,
-            error" that is no metric is computed by `difference`; with an empty text it is measured and not claimed.
-            Claims that depend on settings go to `run.claims`. With the default settings and those of `--full` every
-            claim has its metric; with others, a claim without one is left out.
+        claims: metric -> what it means that the metric lies above 0, written before the run. `difference` computes a
+            label that is no metric, such as "plain minus sparse, error"; with an empty text it is not claimed. Claims
+            that depend on settings go to `run.claims`. With the default settings and those of `--full` every claim
+            needs its metric; with others, a claim without one is left out.
         notes: what a reader should know; `run.notes` come after them.
     """
 
@@ -279,7 +279,7 @@ def stands_last(body: Callable[..., Any]) -> bool:
 
 
 def helps(body: Callable[..., Any]) -> dict[str, str]:
-    """The comment behind each argument of a function but its first, a sentence for its help; "" without one."""
+    """The comment behind each argument of a function but its first, as a sentence; "" without one."""
     found = dict.fromkeys(list(inspect.signature(body).parameters)[1:], "")
     last = ""
     for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(body)).readline):
@@ -295,7 +295,7 @@ def helps(body: Callable[..., Any]) -> dict[str, str]:
 def difference(metrics: Mapping[str, Any], label: str) -> np.ndarray:
     """The difference that a label names: "A minus B, error" is "A, error" less "B, error". -> [S].
 
-    What stands before A and after B belongs to both. Raises ValueError unless just two metrics fit the label.
+    Text before A and after B belongs to both. Raises ValueError unless exactly two metrics fit the label.
     """
     left, minus, right = label.partition(" minus ")
     ahead = [m for m in metrics if m.startswith(left) and right.endswith(m[len(left) :])]
@@ -311,7 +311,7 @@ def part(data: Any, *bounds: int) -> Any:
 
 
 def tabled(rows: Sequence[Mapping[str, Any]], label: str = "{}") -> dict[str, np.ndarray]:
-    """Metrics [S] of a row for each seed, which has the same columns; `label` says where their names go."""
+    """A metric [S] for each column of `rows`, one row a seed; `label` formats a column's name to the metric's."""
     return {label.format(column): np.array([row[column] for row in rows], float) for column in rows[0]}
 
 
@@ -321,7 +321,7 @@ def of_seed(params: Any, i: int = 0) -> Any:
 
 
 def cosine_adam(rate: float, epochs: int, data: Batch, batch_size: int, **how: Any) -> Optimizer:
-    """Adam whose rate falls to 0 along half a cosine in so many epochs."""
+    """Adam whose rate falls to 0 along half a cosine in `epochs` epochs."""
     return optax.adam(optax.cosine_decay_schedule(rate, epochs * -(-len(data.x) // batch_size)), **how)
 
 
@@ -375,7 +375,7 @@ def _coded(algorithm: Algorithm, params: Params, x: Array) -> Array:
 
 
 def with_labels(loaded: Dataset) -> Dataset:
-    """The data. Raises ValueError if an example of train or test has no label."""
+    """The data themselves. Raises ValueError if an example of train or test has no label."""
     for split, y in (("train", loaded.train.y), ("test", loaded.test.y)):
         if y is None or not labelled(y).all():
             lacking = "none of them has one" if y is None else f"{(~labelled(y)).sum()} of {len(y)} have none"
@@ -455,7 +455,7 @@ def _probed(codes: tuple[Array, ...], labels: tuple[Array, ...], l2: float, clas
 
 
 def panels(width: float, height: float, *shape: int, **how: Any) -> tuple[Any, Any]:
-    """A matplotlib Figure of so many inches, and its axes as `Figure.subplots(*shape, **how)` gives them."""
+    """A matplotlib Figure of this size in inches, and its axes as `Figure.subplots(*shape, **how)` gives them."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white", layout="constrained")
@@ -551,7 +551,7 @@ def feature_grid(features: np.ndarray, columns: int = 8) -> np.ndarray:
 
 
 def at_full_size(main: Any) -> Callable[..., Any]:
-    """An experiment whose defaults are the values of `--full`, so that a flag beside it has its own value."""
+    """An experiment whose defaults are the values of `--full`, which other flags override."""
 
     def run(**given: Any) -> Any:
         return main(**given)
@@ -564,10 +564,9 @@ def at_full_size(main: Any) -> Callable[..., Any]:
 
 
 def command(main: Callable[..., Any]) -> None:
-    """An experiment as a command: a flag for each keyword argument of `main`, by tyro; a mistake is one sentence.
+    """Runs an experiment as a command, with a flag for each keyword argument of `main`; a mistake is one sentence.
 
-    The exit status is 2 where the options are none of its own, which `scripts/experiments` goes by, and 1 for what is
-    found wrong later.
+    The exit status is 2 for unknown options, on which `scripts/experiments` relies, and 1 for later errors.
     """
     import tyro
 
@@ -575,7 +574,7 @@ def command(main: Callable[..., Any]) -> None:
 
 
 def in_sentences(name: str, work: Callable[[], Any]) -> None:
-    """The work of a command: a mistake ends it with one sentence, or with a traceback if AE_JAX_TRACEBACK is set."""
+    """Runs `work`; a mistake ends the command with one sentence, or with a traceback if AE_JAX_TRACEBACK is set."""
     try:
         work()
     except KeyboardInterrupt:
@@ -605,16 +604,16 @@ def record(
 
     Args:
         file: the experiment's `__file__`, which gives the name.
-        metrics: each metric's value for each seed, [S], under a label that says the unit; or one number, of what
-            has no seed, which is repeated.
+        metrics: label with the unit -> the metric's value for each seed, [S]; or one number, which is repeated, for a
+            metric that has no seed.
         title: what the experiment shows, in a line.
         source: the paper.
         settings: the bound arguments of `main`.
         seeds: the seeds that ran.
         seconds: wall time, compilation included.
         published: values to stand beside some of the metrics, under the same labels.
-        claims: metrics (mostly differences) said, before the run, to lie above 0, and what that means. A claim
-            holds where the whole 95 % interval over seeds does.
+        claims: metric (mostly a difference) -> what it means that the metric lies above 0, written before the run. A
+            claim holds where the whole 95 % interval over seeds lies above 0.
         notes: what a reader should know: where the protocol departs from the paper's, where we fall short.
         figure: a matplotlib Figure, or a function that draws it, saved beside the record as `<name>.png` or .jpg after
             the record is written: an error in drawing leaves the record whole.
@@ -622,7 +621,7 @@ def record(
 
     Raises:
         ValueError: published values or claims for metrics that are not there, a number of values that is not
-            the number of seeds, or one that is not finite.
+            the number of seeds, or a value that is not finite.
     """
     if unknown := (set(published) | set(claims)) - set(metrics):
         raise ValueError(f"published values or claims name {sorted(unknown)}; the metrics are {sorted(metrics)}")

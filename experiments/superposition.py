@@ -1,8 +1,9 @@
 """Toy models of superposition: two units represent two features, or five where features are rare.
 
-Elhage et al. (2022), "Toy models of superposition": x_hat = relu(W^T W x + b) of n features by m units, features are 0
-with probability S and else between 0 and 1, and feature i matters by 0.9^i. Dense features get a direction each, and
-the least important none; rare ones share the units, four as two pairs of opposites, five as a pentagon.
+Elhage et al. (2022), "Toy models of superposition": x_hat = relu(W^T W x + b) of n features by m units. Features are 0
+with probability S and else between 0 and 1; the error of feature i has the weight 0.9^i. The most important dense
+features get a direction each, the others none. Rare features share the units: four as two pairs of opposites, five as
+a pentagon.
 """
 
 from typing import Any

@@ -1,10 +1,10 @@
 """Text search: codes of a deep autoencoder against latent semantic analysis, on Reuters-21578.
 
-Hinton & Salakhutdinov (2006), Science 313:504, fig. 4, searched RCV1-v2, which cannot be had here; so an ordering is
-what can be compared. Documents are bags of 2000 words; each test document is a query among the other test documents,
-and one with a topic in common is relevant. All models see log(1 + counts); LSA is a truncated SVD of them. Cosine or
-distance, as each model does better on held-out training documents. With --full a second autoencoder is the paper's:
-logistic units, pretrained by restricted Boltzmann machines.
+Hinton & Salakhutdinov (2006), Science 313:504, fig. 4, searched RCV1-v2, which is not available here. So only the
+ordering is compared. Documents are bags of 2000 words. Each test document is a query among the other test documents; a
+document with a topic in common is relevant. All models see log(1 + counts); LSA is a truncated SVD of them. Held-out
+training documents choose cosine or distance for each model. With --full a second autoencoder is the paper's: logistic
+units, pretrained by restricted Boltzmann machines.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ def precision(z: np.ndarray, topics: np.ndarray, measure: str) -> np.ndarray:
     totals = np.zeros(len(CUTS))
     for i in range(0, len(z), 500):
         apart = np.array(by_differences(jnp.asarray(z[i : i + 500]), jnp.asarray(z)))
-        apart[np.arange(len(apart)), np.arange(i, i + len(apart))] = np.inf  # a query is not among the found
+        apart[np.arange(len(apart)), np.arange(i, i + len(apart))] = np.inf  # a query does not find itself
         order = np.argsort(apart, axis=1, kind="stable")[:, : max(CUTS)]
         relevant = np.take_along_axis(shared[i : i + 500], order, 1)
         totals += [retrieval.precision_at(relevant, min(cut, len(z) - 1)).sum() for cut in CUTS]
@@ -44,7 +44,7 @@ def precision(z: np.ndarray, topics: np.ndarray, measure: str) -> np.ndarray:
 
 
 def better(z: np.ndarray, topics: np.ndarray) -> str:
-    """The measure by which held-out training documents are found better, codes z [S, N, K]."""
+    """The measure with the higher mean precision, for codes z [S, N, K] of held-out training documents."""
     return max(MEASURES, key=lambda measure: np.mean([precision(one, topics, measure).mean() for one in z]))
 
 

@@ -1,9 +1,9 @@
-"""Topics read off a linear decoder: which words does each number of a document's code speak for?
+"""Topics read off a linear decoder: which words does each number of a document's code raise?
 
 After Hinton & Salakhutdinov (2006), Science 313:504, whose decoder is deep. Here it is one affine layer under a softmax
-over words, and codes are in [0, 1], so that each row of its weights raises some words: a topic's ten are those it
-raises most. How well the ten belong together is measured by their mean normalised pointwise mutual information (NPMI;
-Bouma, 2009) over pairs in test documents: 1 is always together, 0 as by chance. Beside them stand LSA's components.
+over words, and codes are in [0, 1], so that each row of its weights raises some words. A topic has the ten words
+that its row raises most. Its measure is the mean normalised pointwise mutual information (NPMI; Bouma, 2009) over pairs
+of its words in test documents: 1 is always together, 0 as by chance. The baselines are LSA's components.
 """
 
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ def npmi(present: np.ndarray, words: np.ndarray) -> float:
 
 
 def heavier(loadings: np.ndarray) -> np.ndarray:
-    """The words of each component's heavier sign, loadings [T, W]. -> [T, WORDS]."""
+    """The largest words of each component, on the sign with more squared weight. loadings [T, W] -> [T, WORDS]."""
     weight = lambda side: np.square(np.maximum(side, 0)).sum(1, keepdims=True)
     return np.argsort(-np.where(weight(loadings) >= weight(-loadings), loadings, -loadings), 1)[:, :WORDS]
 
@@ -77,7 +77,7 @@ def main(
     trained = run.train("linear decoder", algorithm, Batch(jnp.asarray(logs)))
     best = lambda rows: seen[np.argsort(-rows[:, seen], 1)[:, :WORDS]]
     # the decoder is affine under its softmax: a row is what one number adds to the logits
-    eye = jnp.eye(topics + 1, topics, -1)  # the zeros first
+    eye = jnp.eye(topics + 1, topics, -1)  # the first code is zero
     rows = [np.asarray(net.decode(trained.of(s), eye)) for s in run.seeds]
     found = [best(row[1:] - row[:1]) for row in rows]
     lsa = TruncatedSVD(topics, random_state=0).fit(logs)

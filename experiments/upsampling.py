@@ -1,9 +1,9 @@
-"""Four ways up in a convolutional autoencoder, and their checkerboards, at equal numbers of parameters.
+"""Four upsamplings in a convolutional autoencoder, and their checkerboards, at equal numbers of parameters.
 
 Transposed convolution; convolution after a bilinear resize; after unpooling that fills each block (a nearest resize,
 where sizes are multiples of the stride); after unpooling at the switches that the encoder's pooling remembers. Masci
-et al. (2011), ICANN; Zhao et al. (2015), arXiv:1506.02351; Odena, Dumoulin & Olah (2016), Distill, whose claim it is
-that transposed convolutions make checkerboards, from the first step on, where resizing makes none.
+et al. (2011), ICANN; Zhao et al. (2015), arXiv:1506.02351; Odena, Dumoulin & Olah (2016), Distill, who claim
+that transposed convolutions make checkerboards from the first step on, and that resizing makes none.
 """
 
 from functools import partial
@@ -45,7 +45,7 @@ CLAIMS = {
 
 
 def some(source: str, count: int) -> tuple[Batch, Batch]:
-    """So many training examples and a third as many of the test set, from a name or a folder of photographs."""
+    """`count` training examples and a third as many test examples, by a name or from a folder of photographs."""
     options: dict[str, Any] = {}
     if Path(source).is_dir():
         options = {"patch": 28, "count": count, "test_count": count // 3, "colour": False}

@@ -1,9 +1,9 @@
 """Clusters by a mixture prior: variational deep embedding against the mixture that it begins with, on MNIST.
 
-Jiang, Zheng, Tan, Tang & Zhou (2017), IJCAI, arXiv:1611.05148. An autoencoder is trained, a mixture of Gaussians is
-fitted to its codes (AE + GMM), and both are trained on together as a VAE with that prior (VaDE), at the learning rates
-of the authors' code, slim1017/VaDE. Labels are used for the scores alone, which are measured, as in the paper, on the
-images that were clustered.
+Jiang, Zheng, Tan, Tang & Zhou (2017), IJCAI, arXiv:1611.05148. An autoencoder is trained, and a mixture of Gaussians is
+fitted to its codes (AE + GMM). Then both train together as a VAE with that prior (VaDE), at the learning rates of the
+authors' code, slim1017/VaDE. Labels are used for the scores alone. As in the paper, the scores are of the images that
+were clustered.
 """
 
 import jax

@@ -76,9 +76,9 @@ def main(
     latents: int = 40,  # numbers in a code
     hidden: tuple[int, ...] = (300, 300),  # widths of the layers between image and code
     components: int = 200,  # pseudo-inputs of the VampPrior
-    samples: int = 500,  # of the importance-sampled likelihood, an image
+    samples: int = 500,  # importance samples of the likelihood of an image
     batch_size: int = 100,  # examples in a step
-    binarised: tuple[Literal["dynamic", "static"], ...] = ("dynamic",),  # training images, in every step or once
+    binarised: tuple[Literal["dynamic", "static"], ...] = ("dynamic",),  # training images: in every step, or once
     priors: tuple[Literal["normal", "vamp", "maf"], ...] = ("normal", "vamp", "maf"),  # a model each
     paper: bool = False,  # the authors' gated layers, optimizer, warm-up and early stopping
 ):

@@ -31,7 +31,7 @@ LEAST, BELOW = {FSQ: 90, LFQ: 80}, f"{FSQ}, {REST}, below 1.1 of {VQ}"
 
 
 class Arm(NamedTuple):
-    """A quantiser of vectors of D numbers."""
+    """A quantiser of vectors of `dimension` numbers."""
 
     quantiser: q.Quantiser
     dimension: int

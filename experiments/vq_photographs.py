@@ -117,7 +117,7 @@ def main(
     if levels**3 != size and {*quantisers} != {VQ}:
         raise ValueError(f"size is {size}; give a cube, such as 512, for three small codebooks with as many bits")
     data = run.data(patch=side, colour=True, count=images, test_count=tested)
-    variance = float(np.var(np.asarray(data.train.x)))  # of a number, about their mean
+    variance = float(np.var(np.asarray(data.train.x)))  # of all numbers, about their mean
     numbers, steps = side * side * 3, -(-images // batch_size)
     x = jnp.asarray(data.test.x[:10])
     rows, tests = {"input": np.asarray(x)}, {}
