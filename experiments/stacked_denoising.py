@@ -1,9 +1,10 @@
 """Stacked denoising against stacked plain autoencoders, as the start of a classifier of the harder forms of MNIST.
 
-Vincent, Larochelle, Lajoie, Bengio & Manzagol (2010), JMLR 11, table 3. Three layers of logistic units with tied weights
-learn by cross-entropy. Each is trained greedily on the clean codes of the layer below, with its own masking noise (none:
-SAE-3). Then the whole is fine-tuned with a softmax on top; the epoch with the least validation error is kept. Here
-batches are small, and the variants are made anew (`ae_jax.data.variants`). The photographs are those of BSDS500.
+Vincent, Larochelle, Lajoie, Bengio & Manzagol (2010), JMLR 11, table 3. Three layers of logistic units with tied
+weights learn by cross-entropy. Each is trained greedily on the clean codes of the layer below, with its own masking
+noise (none: SAE-3). Then the whole is fine-tuned with a softmax on top; the epoch with the least validation error is
+kept. Here batches are small, and the variants are made anew (`ae_jax.data.variants`). The photographs are those of
+BSDS500.
 """
 
 from functools import partial
