@@ -16,7 +16,7 @@ from ae_jax.algorithms import beta_tc_vae, dip_vae, factor_vae, vae
 from ae_jax.algorithms.beta_tc_vae import log_aggregate
 from ae_jax.algorithms.dip_vae import covariance_of
 from ae_jax.algorithms.factor_vae import permuted
-from ae_jax.core import Batch, address, assign, repeat
+from ae_jax.core import Batch, Net, address, assign, repeat
 from ae_jax.objectives import game
 from ae_jax.objectives.latent import latent_model
 
@@ -181,6 +181,16 @@ def test_the_critic_compares_one_half_of_the_batch_with_the_permuted_codes_of_th
     other = seen["other"](params, batch, KEY)
     np.testing.assert_allclose(np.sort(other, 0), np.sort(batch.x[3:, :3], 0), rtol=1e-12)
     assert np.abs(other - batch.x[3:, :3]).max() > 1e-3
+
+
+def test_a_critic_of_other_outputs_and_a_function_are_refused():
+    column = Net(lambda key, z: jnp.zeros((z.shape[-1], 1)), lambda w, z: z @ w)
+    algorithm, x = factor_vae(linear(), SGD, critic=column), data(4)
+    params = algorithm.init(KEY, x)
+    with pytest.raises(ValueError, match=r"the critic gave \(4, 1\) for inputs \(4, 3\); wanted: \[B\]"):
+        algorithm.rule.update(params, algorithm.rule.init(params), x, KEY)
+    with pytest.raises(TypeError, match="critic is a function; wanted: a Net"):
+        factor_vae(linear(), SGD, critic=lambda w, z: z)  # type: ignore[arg-type]
 
 
 def test_without_a_weight_the_model_learns_as_a_vae_and_each_player_leaves_the_other_alone():

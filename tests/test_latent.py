@@ -290,6 +290,15 @@ def test_a_prior_of_another_size_than_the_codes_is_refused_before_training(other
         algorithm.init(KEY, Batch(jnp.zeros((3, 4))))
 
 
+def test_a_prior_without_one_number_for_each_code_is_refused_and_so_is_a_function():
+    net = networks.mlp((4,), 2, hidden=(), heads=2)
+    of_dimensions = priors.normal(2)._replace(log_prob=lambda params, z: -jnp.square(z))
+    with pytest.raises(ValueError, match=r"log_prob gives \(2, 3, 2\) for codes \(2, 3, 2\); wanted: \(2, 3\)"):
+        algorithms.vae(net, optax.sgd(0.1), prior=of_dimensions).init(KEY, Batch(jnp.zeros((3, 4))))
+    with pytest.raises(TypeError, match="prior is a function; wanted: a Prior"):
+        algorithms.vae(net, optax.sgd(0.1), prior=priors.mixture)  # type: ignore[arg-type]
+
+
 def test_pseudo_inputs_begin_at_examples_and_learn():
     net = networks.linear((4,), 2, heads=2)
     x = jnp.asarray(np.random.default_rng(8).uniform(0.1, 0.9, (8, 4)), jnp.float32)

@@ -104,6 +104,16 @@ def test_a_likelihood_needs_its_number_of_outputs():
         algorithms.vae(net, optax.sgd(0.1), likelihood="squared")
 
 
+@pytest.mark.parametrize("reduced", [lambda a: a.sum(), lambda a: a.mean(), lambda a: a])
+def test_a_likelihood_of_ones_own_has_a_number_for_each_example(reduced):
+    own = Likelihood(lambda params, output, x: reduced(jnp.abs(output - x)), lambda params, output: output)
+    algorithm = algorithms.autoencoder(networks.mlp((4,), 2, hidden=()), optax.sgd(0.1), likelihood=own)
+    x = Batch(jnp.zeros((3, 4)))
+    params = algorithm.init(jax.random.key(0), x)
+    with pytest.raises(ValueError, match=r"nll has the shape .* for 3 examples; wanted: \(3,\), a number for each"):
+        algorithm.rule.update(params, algorithm.rule.init(params), x, jax.random.key(0))
+
+
 @pytest.mark.parametrize("make", [networks.mlp, networks.conv])
 def test_networks_emit_as_many_outputs_as_asked(make):
     net, x = make((4, 4, 1), 3, outputs=2), jnp.ones((5, 4, 4, 1))

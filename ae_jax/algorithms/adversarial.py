@@ -55,7 +55,7 @@ def adversarial(
     target = prior_of(prior, net.latents, prior_scale, modes)
     if conditional and not target.modes:
         raise ValueError(f"conditional needs a prior with modes to name, mixture or swiss_roll; it is {prior!r}")
-    labels, judge = target.modes if conditional else 0, game.perceptron(critic_widths) if critic is None else critic
+    labels, judge = target.modes if conditional else 0, game.judge_of(critic, critic_widths)
     base = regularized(code_only(net), optimizer, likelihood)
 
     def told(z: Array, y: Array | None) -> Array:  # [B, K] -> [B, K + labels]

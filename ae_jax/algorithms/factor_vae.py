@@ -9,7 +9,7 @@ from jax import Array
 from ..checks import Amount, Weight, Width, checked, needs
 from ..core import Algorithm, Batch, Key, Loss, Net, Optimizer, Params, chain
 from ..distributions.likelihoods import Likelihood, LikelihoodName
-from ..objectives.game import at_rate, discriminate, perceptron
+from ..objectives.game import at_rate, discriminate, judge_of
 from ..objectives.latent import Drawn, GaussianAutoencoder, latent_model, variational
 
 
@@ -44,7 +44,7 @@ def factor_vae(
         critic_rate: the critic's learning rate, relative to the optimizer's.
     """
     model = latent_model(net, likelihood)
-    judge = perceptron(critic_widths) if critic is None else critic
+    judge = judge_of(critic, critic_widths)
 
     def objective(params: Params, drawn: Drawn, batch: Batch, key: Key, gamma) -> Loss:
         odds = judge.apply(params["critic"], drawn.z[0])  # log q(z) - log prod_k q(z_k), eq. (3)

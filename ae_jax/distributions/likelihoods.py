@@ -7,7 +7,7 @@ in nats, one number for each example: summed over its dimensions, never averaged
 import inspect
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -344,6 +344,22 @@ def named(name: str, levels: int | None = None) -> Likelihood:
     return LIKELIHOODS[name](levels)
 
 
+def _of_each(nll: Callable[[Params, Array, Array], Array]) -> Callable[[Params, Array, Array], Array]:
+    """The nll, which raises ValueError unless it is one number for each example."""
+
+    @wraps(nll)
+    def with_check(params: Params, output: Array, x: Array) -> Array:
+        value = nll(params, output, x)
+        if jnp.shape(value) != x.shape[:1]:
+            raise ValueError(
+                f"this likelihood's nll has the shape {jnp.shape(value)} for {len(x)} examples; wanted: {x.shape[:1]}, "
+                "a number for each: sum over its dimensions, and not over the batch"
+            )
+        return value
+
+    return with_check
+
+
 def likelihood(which: LikelihoodName | Likelihood, net: Autoencoder | None = None) -> Likelihood:
     """A likelihood by name, or the one given.
 
@@ -351,7 +367,7 @@ def likelihood(which: LikelihoodName | Likelihood, net: Autoencoder | None = Non
     logits, or that has another number of `outputs`.
     """
     if isinstance(which, Likelihood):
-        found, what = which, "this likelihood"
+        found, what = which._replace(nll=_of_each(which.nll)), "this likelihood"
     else:
         found, what = named(which), f"the likelihood {which}"
     if net is not None:

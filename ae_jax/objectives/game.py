@@ -41,6 +41,28 @@ def perceptron(widths: Sequence[int]) -> Net:
     return Net(init, apply)
 
 
+def judge_of(critic: Net | None, widths: Sequence[int]) -> Net:
+    """The critic, or a perceptron of these widths for None.
+
+    Raises TypeError for another thing than a `Net`. Its `apply` raises ValueError unless it gives one number for each
+    example.
+    """
+    if critic is None:
+        return perceptron(widths)
+    if not (hasattr(critic, "init") and hasattr(critic, "apply")):
+        raise TypeError(
+            f"critic is a {type(critic).__name__}; wanted: a Net(init, apply), such as game.perceptron((8,))"
+        )
+
+    def apply(params: Params, z: Array) -> Array:
+        odds = critic.apply(params, z)
+        if odds.shape != z.shape[:1]:
+            raise ValueError(f"the critic gave {odds.shape} for inputs {z.shape}; wanted: [B], a number for each")
+        return odds
+
+    return critic._replace(apply=apply)
+
+
 def at_rate(optimizer: Optimizer, rate: float) -> Optimizer:
     """The optimizer at so many times its learning rate."""
     return optimizer if is_concrete(rate) and rate == 1 else optax.chain(optimizer, optax.scale(rate))

@@ -116,6 +116,8 @@ def latent_model(
     q = gaussian(net.latents) if posterior is None else posterior
     own = prior is None or prior is q.prior
     pz = q.prior if prior is None else prior
+    if not hasattr(pz, "log_prob"):
+        raise TypeError(f"prior is a {type(pz).__name__}; wanted: a Prior, such as priors.mixture(latents)")
     if pz.log_prob is None:
         raise ValueError("this prior has no log_prob, which a bound on log p(x) needs: take another prior")
     log_prior = pz.log_prob
@@ -131,6 +133,12 @@ def latent_model(
             raise ValueError(
                 f"the prior draws codes of the shape {drawn.shape[1:]}, and the network's are {(net.latents,)}: make "
                 f"the prior of {net.latents} numbers"
+            )
+        density = jax.eval_shape(log_prior, params, jax.ShapeDtypeStruct((2, 3, net.latents), drawn.dtype))
+        if density.shape != (2, 3):
+            raise ValueError(
+                f"the prior's log_prob gives {density.shape} for codes {(2, 3, net.latents)}; wanted: (2, 3), a number "
+                "for each code: sum over its dimensions"
             )
 
     def init(key: Key, data: Batch) -> Params:
