@@ -1,11 +1,11 @@
-"""Restricted Boltzmann machines: p(v, h) = exp(-E(v, h)) / Z, of units of any exponential family.
+"""Restricted Boltzmann machines: p(v, h) = exp(-E(v, h)) / Z, with units of an exponential family.
 
 Smolensky (1986); Hinton (2002), Neural Computation 14; Welling, Rosen-Zvi & Hinton (2005), NIPS 17:
 
     E(v, h) = base(v) + base(h) - b.v - c.h - v W h
 
-Such a machine is a tied linear `Autoencoder` (`networks.rbm`): `encode` gives a = W^T v + c, `decode` W h + b, the
-natural parameters of one side given the other. The learning rule and the estimators of Z share this file.
+Such a machine is a tied linear `Autoencoder` (`networks.rbm`): `encode` gives W^T v + c and `decode` W h + b, the
+natural parameters of one side given the other. The learning rule and the estimators of Z both use this file.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ UnitsName = Literal["bernoulli", "gaussian"]
 
 
 class Units(NamedTuple):
-    """p(s | a) = exp(a s - base(s) - partition(a)) of each unit, a its natural parameter; all elementwise."""
+    """p(s | a) = exp(a s - base(s) - partition(a)) of a unit with natural parameter a; the functions are elementwise."""
 
     mean: Callable[[Array], Array]  # a -> E[s | a]
     draw: Callable[[Key, Array], Array]  # (key, a) -> s
@@ -61,7 +61,7 @@ class Machine(NamedTuple):
     hidden: Units
 
     def visible_bias(self, params: Params) -> Array:
-        """b, [1, *shape]."""
+        """The visible bias b, [1, *shape]."""
         return self.net.decode(params, jnp.zeros((1, self.net.latents), dtype_of(params)))
 
     def free_energy(self, params: Params, v: Array) -> Array:
@@ -74,21 +74,21 @@ class Machine(NamedTuple):
         return sum_examples(self.visible.base(v) + self.visible.partition(a) - a * v)
 
     def visible_noise(self, params: Params, key: Key, n: int) -> Array:
-        """n draws of the visible units by themselves, from natural parameters 0: coins. [n, *shape]."""
+        """n draws of visible units with natural parameters 0: fair coins, or N(0, 1). [n, *shape]."""
         return self.visible.draw(key, jnp.zeros((n, *self.net.shape), self.visible_bias(params).dtype))
 
     def down(self, params: Params, v: Array, key: Key) -> Array:
-        """Draws h given v; the natural parameters of v given that h. [B, *shape] -> [B, *shape]."""
+        """The natural parameters of v given a draw of h given v. [B, *shape] -> [B, *shape]."""
         return self.net.decode(params, self.hidden.draw(key, self.net.encode(params, v)))
 
     def transition(self, params: Params, v: Array, key: Key) -> tuple[Array, Array]:
-        """One step of Gibbs sampling: v given a draw of h, drawn and its mean. [B, *shape] -> each [B, *shape]."""
+        """One step of Gibbs sampling: a draw of v given a draw of h, and its mean. [B, *shape] -> each [B, *shape]."""
         key_hidden, key_visible = jax.random.split(key)
         a = self.down(params, v, key_hidden)
         return self.visible.draw(key_visible, a), self.visible.mean(a)
 
     def gibbs(self, params: Params, v: Array, key: Key, steps: int, mean: bool = False) -> Array:
-        """`steps` times h given v, then v given h: drawn, or its mean. [B, *shape] -> [B, *shape]."""
+        """`steps` times a draw of h given v, then of v given h, or with `mean` its mean. [B, *shape] -> [B, *shape]."""
 
         def step(t: Array, v: Array) -> Array:
             key_hidden, key_visible = jax.random.split(address(key, t))
@@ -100,8 +100,8 @@ class Machine(NamedTuple):
     def pseudo_likelihood(self, params: Params, v: Array, key: Key | None = None) -> Array:
         """sum_i log p(v_i | all others) of Bernoulli visible units, in nats. Besag (1975). [B, *shape] -> [B].
 
-        Exact without a key, at D times the cost of a free energy; with one, D times the term of an i drawn for each
-        example, whose expectation it is. For v between 0 and 1 each term is a cross-entropy.
+        Without a key it is exact, at D times the cost of a free energy. With a key it is an unbiased estimate: D times
+        the term of one i, drawn for each example. For v between 0 and 1 each term is a negative cross-entropy.
         """
         flat = v.reshape(len(v), -1)
         size = flat.shape[1]
@@ -118,7 +118,7 @@ class Machine(NamedTuple):
 
 
 def machine(net: Autoencoder, visible: UnitsName = "bernoulli", hidden: UnitsName = "bernoulli") -> Machine:
-    """Raises ValueError for an unknown name, Gaussian units on both sides, or a network that corrupts."""
+    """The machine of a network. Raises ValueError for an unknown name, two Gaussian sides, or a corrupting network."""
     check_choice("visible", visible, UNITS)
     check_choice("hidden", hidden, UNITS)
     if visible == hidden == "gaussian":

@@ -1,4 +1,4 @@
-"""Sparse dictionaries: one linear layer each way, whose codes have a form of `sparsity`, and dead units.
+"""Sparse dictionaries: a linear encoder and decoder, whose codes have a form of `sparsity`; and dead units.
 
 A code is z = s(W (x - b) + c) and a reconstruction z D + b: b is the decoder's bias, D its kernel, [K, D].
 """
@@ -22,7 +22,7 @@ DictionaryAutoencoder = Annotated[Autoencoder, Heads(1, network="linear")]  # on
 
 
 def checked_net(net: Autoencoder) -> Autoencoder:
-    """The network itself. Raises ValueError if its code or its output is known to have gone through a function."""
+    """The network itself. Raises ValueError if its code or its output is known to have an activation."""
     net = linear_code(code_only(net))
     if net.output not in ("linear", None):
         raise ValueError(f"the output is {net.output}, and a dictionary's is a sum: leave output_activation linear")
@@ -30,7 +30,7 @@ def checked_net(net: Autoencoder) -> Autoencoder:
 
 
 def with_rows(params: Params, change: Callable[[Array], Array]) -> Params:
-    """The params with another dictionary, `change` of it."""
+    """The params with the dictionary D replaced by `change(D)`."""
     layer = params["decoder"]["layer_0"]
     return params | {"decoder": {"layer_0": {**layer, "kernel": change(rows(params))}}}
 
@@ -41,7 +41,7 @@ def unit(w: Array) -> Array:
 
 
 def before(net: Autoencoder, params: Params, x: Array, read: Any = None, key: Key | None = None) -> Array:
-    """a = W (x - b) + c, of the numbers of x that are read: [B, K]. A network that corrupts its input corrupts x."""
+    """a = W (x - b) + c from the numbers of x that are read, [B, K]. A network's corruption acts on x, not on x - b."""
     x, b = (ends(read, part)[0] for part in (x, centre(params).reshape(1, *net.shape)))
     if net.corrupt is None:
         return net.encode(params, x - b, key)
@@ -51,9 +51,9 @@ def before(net: Autoencoder, params: Params, x: Array, read: Any = None, key: Ke
 
 
 def reads(net: Autoencoder, inputs: int | None) -> np.ndarray | None:
-    """Which numbers of an example are among the first `inputs`, in the shape of one; None for None.
+    """Bools in the shape of an example, True for its first `inputs` numbers; None for None.
 
-    Raises ValueError unless some are left.
+    Raises ValueError unless some numbers are left to the decoder.
     """
     size = prod(net.shape)
     if inputs is not None and inputs >= size:
@@ -64,7 +64,7 @@ def reads(net: Autoencoder, inputs: int | None) -> np.ndarray | None:
 def ends(read: Any, x: Array) -> tuple[Array, Array]:
     """x [B, ...] as the encoder reads it and as the decoder gives it, each with zeros for the other's numbers.
 
-    `read`, bools of the shape of an example, tells one from the other; None: both are all of x.
+    `read`, bools in the shape of an example, is True where the encoder reads; None: both are all of x.
     """
     read = None if read is None else read.reshape(1, *x.shape[1:])
     return (x, x) if read is None else (jnp.where(read, x, 0), jnp.where(read, 0, x))
@@ -73,8 +73,8 @@ def ends(read: Any, x: Array) -> tuple[Array, Array]:
 def start(net: Autoencoder, key: Key, data: Batch, read: Any = None) -> Params:
     """Params with random unit rows, an encoder that is their transpose, and the data's mean for b; see `ends`.
 
-    Beside them are `variance`, the mean squared distance of the decoder's part of x from its mean, and `idle`, for each
-    unit the training examples since one activated it, [K] int32.
+    The group `variance` is the mean squared distance of the decoder's part of x from its mean. `idle`, [K] int32,
+    counts for each unit the training examples since one activated it.
     """
     params = net.init(key, data)
     mean = data.x.mean(0, keepdims=True)
@@ -91,11 +91,11 @@ def start(net: Autoencoder, key: Key, data: Batch, read: Any = None) -> Params:
 
 
 class Terms(NamedTuple):
-    """A batch as a dictionary sees it."""
+    """The activations, codes, residual and loss of a batch."""
 
     a: Array  # [B, K], before the sparsity
     z: Array  # [B, K]
-    rest: Array  # x - x_hat [B, *shape], 0 where the encoder reads and the decoder does not give
+    rest: Array  # x - x_hat [B, *shape], 0 for numbers that the decoder does not give
     loss: Loss  # the error and the terms of the form
 
 
@@ -123,9 +123,9 @@ def terms(
 
 
 def auxiliary(params: Params, a: Array, rest: Array, dead: Array, k: int) -> Array:
-    """AuxK: the error of the k largest dead units in fitting `rest`, over its variance in the batch. [B].
+    """AuxK: the error of the k largest dead units in fitting `rest`, over the variance of `rest` in the batch. [B].
 
-    Gao et al. (2024), A.2. It is 0 without dead units. A batch of one example has no variance, and no AuxK.
+    Gao et al. (2024), A.2. It is 0 without dead units, and for a batch of one example, which has no variance.
     """
 
     def left() -> Array:
@@ -138,7 +138,7 @@ def auxiliary(params: Params, a: Array, rest: Array, dead: Array, k: int) -> Arr
 
 
 def tangent(unit_rows: bool = True) -> optax.GradientTransformation:
-    """Takes from unit rows' gradient its part along each row, which `bounded` would undo. Bricken et al. (2023)."""
+    """Removes from the gradient the part along each unit row, which `bounded` would undo. Bricken et al. (2023)."""
     if not unit_rows:
         return optax.identity()
 
@@ -150,7 +150,7 @@ def tangent(unit_rows: bool = True) -> optax.GradientTransformation:
 
 
 def bounded(form: Form) -> Rule:
-    """Brings every row back to length 1, where the form has unit rows, and learned thresholds to 0 or more."""
+    """Projects every row to length 1, if the form has unit rows, and learned thresholds to 0 or more."""
 
     def fn(params: Params, batch: Batch, key: Key) -> Params:
         found = {"decoder": with_rows(params, unit)["decoder"]} if form.unit_rows else {}
@@ -167,20 +167,20 @@ def resampling(
     after: int,
     read: Any = None,
 ) -> Rule:
-    """The rule, a `descend` by this optimizer, and new starts for units that are idle for `after` examples.
+    """The rule, a `descend` by this optimizer, and a restart of units that are idle for `after` examples.
 
-    Bricken et al. (2023), "Neuron resampling": each starts at another example of the batch, drawn with probability in
-    proportion to the square of its error. The unit's row is the example's direction from b, its encoder the same with
-    a fifth of the other units' mean length, its bias 0; the optimizer's moments of these numbers are 0. If dead units
-    outnumber examples, the rest wait for the next batch. The paper resamples at certain steps; here a unit starts anew
-    as soon as it is dead.
+    Bricken et al. (2023), "Neuron resampling": each dead unit gets its own example of the batch, drawn with a
+    probability proportional to the square of its loss ||x - x_hat||^2. The unit's row becomes the direction of the
+    example from b. Its encoder weights have this direction and a fifth of the mean length of the other units' weights.
+    Its bias and the optimizer's moments of these numbers become 0. If dead units outnumber examples, the rest wait for
+    the next batch. The paper resamples at certain steps; here a unit restarts as soon as it is dead.
     """
 
     def anew(params: Params, memory: Descent, batch: Batch, key: Key) -> tuple[Params, Descent]:
         x, dead = batch.x, params["idle"] >= after
         error = jnp.maximum(squared_error(reconstruct(params, x), x), jnp.finfo(x.dtype).tiny)
         drawn = jnp.argsort(-2 * jnp.log(error) - jax.random.gumbel(key, error.shape, error.dtype))
-        number = jnp.cumsum(dead) - 1  # of a dead unit among them
+        number = jnp.cumsum(dead) - 1  # the rank of a dead unit among the dead
         new = dead & (number < len(x))
         from_b = (x.reshape(len(x), -1) - centre(params)[None])[drawn[jnp.clip(number, 0, len(x) - 1)]]  # [K, D]
         seen, given = map(unit, ends(read, from_b))

@@ -1,4 +1,4 @@
-"""Bounds on log p(x) by weighted draws of the code, each a row of one table, and the one rule for their gradients.
+"""Bounds on log p(x) by weighted draws of the code, as rows of one table, and one rule for all their gradients.
 
 A draw z ~ q(z | x) has the weight w = p(x, z) / q(z | x). The log-weights of S draws are log w, [S, B], in nats.
 """
@@ -18,12 +18,12 @@ GROUPED = ("miwae", "piwae")  # the rows whose draws come in groups
 
 
 class Estimator(NamedTuple):
-    """A bound, and how much each draw teaches: functions of log w, [S, B]."""
+    """A bound, and the weights of the draws in its gradient: functions of log w, [S, B]."""
 
     value: Callable[[Array], Array]  # the bound, [B]
-    model: Callable[[Array], Array]  # weights by which the draws teach p(x, z), [S, B]
-    code: Callable[[Array], Array]  # weights by which the draws teach q(z | x), [S, B]
-    held: bool = False  # q learns through z alone: log q is that of its params as constants
+    model: Callable[[Array], Array]  # weights of the draws in the gradient of p(x, z), [S, B]
+    code: Callable[[Array], Array]  # weights of the draws in the gradient of q(z | x), [S, B]
+    held: bool = False  # q learns through z alone: the params of log q are constants
 
 
 def log_mean(log_w: Array, axis: int = 0) -> Array:
@@ -32,7 +32,7 @@ def log_mean(log_w: Array, axis: int = 0) -> Array:
 
 
 def share(log_w: Array, axis: int = 0) -> Array:
-    """Each weight over the sum of the weights along an axis."""
+    """Each weight divided by the sum of the weights along an axis."""
     return jax.nn.softmax(log_w, axis)
 
 
@@ -42,13 +42,13 @@ def even(log_w: Array) -> Array:
 
 
 def estimator(name: EstimatorName, samples: int, groups: int | None = None, beta: float | Array = 0.0) -> Estimator:
-    """A row of the table.
+    """The row of the table called `name`.
 
     Args:
-        name: the row.
+        name: name of the row.
         samples: draws of the code of each example, S.
-        groups: of miwae and piwae, M: draws in a row of S / M make a group.
-        beta: of ciwae, the weight of the ELBO beside the importance-weighted bound.
+        groups: miwae and piwae: the number of groups M, each of S / M consecutive draws.
+        beta: ciwae: the weight of the ELBO; the importance-weighted bound has the weight 1 - beta.
     Raises ValueError for another name, and for groups that do not divide the samples.
     """
     if name in GROUPED and (groups is None or samples % groups):
@@ -80,12 +80,12 @@ def estimator(name: EstimatorName, samples: int, groups: int | None = None, beta
 def teach(
     row: Estimator, joint: Callable[[Params, Array], tuple[Array, Array]], params: Params, z: Array, log_q: Array
 ) -> tuple[Array, Array, Array]:
-    """The bound of draws, [B], whose gradient weighs them as the estimator says; with `joint` of the draws.
+    """The bound, [B], whose gradient weights the draws as the estimator says; and the two results of `joint`.
 
     Args:
         row: the estimator.
         joint: (params, z) -> -log p(x | z) and log p(z), each [S, B].
-        params: the groups that learn; other arrays that learn must not be in `joint`.
+        params: the groups that learn; `joint` must not hold other arrays that learn.
         z: the draws, [S, B, K].
         log_q: log q(z | x), [S, B].
     """
@@ -114,6 +114,6 @@ def teach(
 
 
 def hold(log_prob: Callable[..., Array], params: Params, stats: Array, z: Array, log_q: Array) -> Array:
-    """log q(z | x), [S, B], whose gradient passes z alone: `log_prob` of constant params and `stats`."""
+    """log q(z | x), [S, B], whose gradient passes through z alone: `log_prob` with constant params and `stats`."""
     held = log_prob(*lax.stop_gradient((params, stats)), z)
-    return lax.stop_gradient(log_q - held) + held  # the value is that of the noise, see `posteriors.gaussian`
+    return lax.stop_gradient(log_q - held) + held  # the value is log_q, by the noise: see `posteriors.gaussian`

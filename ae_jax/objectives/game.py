@@ -18,9 +18,9 @@ Draw = Callable[[Params, Batch, Key], Array]  # the inputs of the critic, [B, D]
 
 
 def perceptron(widths: Sequence[int]) -> Net:
-    """A critic in plain arrays: relu layers of these widths, and log of the odds that z is a draw from the prior.
+    """A critic of relu layers of these widths, whose output is the log-odds that z is a draw from the prior.
 
-    Its params are (weights, biases) of each layer, by He et al. (2015): N(0, 2 / fan_in), biases 0.
+    Its params are (weights, biases) of each layer. Weights start at N(0, 2 / fan_in), He et al. (2015), biases at 0.
     """
 
     def init(key: Key, z: Array) -> list[tuple[Array, Array]]:
@@ -64,14 +64,14 @@ def judge_of(critic: Net | None, widths: Sequence[int]) -> Net:
 
 
 def at_rate(optimizer: Optimizer, rate: float) -> Optimizer:
-    """The optimizer at so many times its learning rate."""
+    """The optimizer with its updates multiplied by `rate`."""
     return optimizer if is_concrete(rate) and rate == 1 else optax.chain(optimizer, optax.scale(rate))
 
 
 def discriminate(critic: Net, real: Draw, other: Draw, optimizer: Optimizer, group: str = "critic") -> Rule:
-    """The critic in that group of params learns log of the odds that z is a draw of `real` and none of `other`.
+    """The critic, with its params in `group`, learns the log-odds that z is a draw of `real` and not of `other`.
 
-    Reports its cross-entropy under the group's name, in nats: 2 log 2 where the two cannot be told apart.
+    The metric called `group` is its cross-entropy in nats: 2 log 2 if the critic cannot tell the two apart.
     """
 
     def loss(params: Params, batch: Batch, key: Key) -> Loss:
@@ -90,11 +90,11 @@ def game(
     rates: tuple[float, float] = (1.0, 1.0),
     name: str = "",
 ) -> Rule:
-    """Both sides of a game, in nats. The group `<name>critic`, a critic's layers, learns to tell prior from codes;
-    then the encoder learns to have codes taken for draws from the prior (by the form that does not saturate).
-    `rates` are the learning rates of the critic and of the encoder over the optimizer's.
+    """Both sides of a game, in nats. The critic, in the group `<name>critic`, learns to tell draws of the prior from
+    codes. Then the encoder learns codes that the critic takes for draws (by the loss that does not saturate).
+    `rates` are the learning rates of the critic and of the encoder, relative to the optimizer's.
 
-    Reports `<name>critic` and `<name>confusion`; 2 log 2 and log 2 where codes look like draws.
+    Reports the losses `<name>critic` and `<name>confusion`: 2 log 2 and log 2 if codes look like draws.
     """
     group = f"{name}critic"
 

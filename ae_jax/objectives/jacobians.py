@@ -1,7 +1,8 @@
 """||J(x)||_F^2 of an encoder's Jacobian J [K, D], exactly or estimated, for contractive penalties.
 
-Every function here takes f(x [B, *shape], *fixed [B, ...]) -> z [B, K], each example by itself, differentiates it in x
-alone, and gives [B]. Hutchinson's estimator (1990) is E ||J^T v||^2 = ||J||_F^2 for random signs v.
+Every function here takes f(x [B, *shape], *fixed [B, ...]) -> z [B, K], which maps each example by itself. It
+differentiates f with respect to x alone and gives [B]. Hutchinson's estimator (1990) is E ||J^T v||^2 = ||J||_F^2 for
+random signs v.
 """
 
 from collections.abc import Callable
@@ -17,18 +18,18 @@ from ..distributions.sums import sum_examples
 
 
 def exact(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
-    """By jax.jacfwd, `group` columns at a time, computed again for the gradient: bounded memory. -> [B].
+    """By jax.jacfwd, `group` columns at a time; the gradient computes them again, which bounds the memory. -> [B].
 
-    f has a column of J for each of D inputs; its pullback, v -> J^T v, has one for each of K outputs. The pullback is
-    taken if K <= D / 8, where it was measured to be faster: for the columns of f a first affine layer costs nothing, as
-    the tangents are rows of its kernel.
+    The Jacobian of f has D columns, one for each input; that of its pullback, v -> J^T v, has K, one for each output.
+    The pullback is taken if K <= D / 8, where it was measured to be faster. With more outputs f is faster: its first
+    affine layer costs nothing, as the tangents are rows of the kernel.
     """
     outputs = jax.eval_shape(f, x, *fixed).shape[-1]
     return (by_outputs if 8 * outputs <= x[0].size else by_inputs)(f, x, *fixed, group=group)
 
 
 def by_inputs(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
-    """`exact` by the columns of f. -> [B].
+    """`exact` by the columns of the Jacobian of f. -> [B].
 
     The values and slopes of f, which do not depend on a column, are computed once for all blocks, by jax.linearize.
     All examples go through a block together, so that the tangents of a first affine layer, which are rows of its
@@ -48,7 +49,7 @@ def by_inputs(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32)
 
 
 def by_outputs(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32) -> Array:
-    """`exact` by the columns of f's pullback. -> [B]."""
+    """`exact` by the columns of the Jacobian of f's pullback. -> [B]."""
 
     def norm(at: Array, *rest: Array) -> Array:
         z, pull = jax.vjp(lambda at: f(at[None], *(a[None] for a in rest))[0], at)
@@ -64,7 +65,7 @@ def by_outputs(f: Callable[..., Array], x: Array, *fixed: Array, group: int = 32
 
 def in_blocks(block: Callable[[Array], Array], size: int, group: int, dtype: Any) -> Array:
     """The sum of `block(along)` over blocks of directions, the rows of the identity of that size. A block has at most
-    `group` rows; several blocks are computed again for the gradient. Zeros fill up the last one.
+    `group` rows; several blocks are computed again for the gradient. Zeros pad the last block.
     """
     group = -(-size // -(-size // group))  # the same number of blocks, as even as possible
     along = lambda first: jax.nn.one_hot(first + jnp.arange(group), size, dtype=dtype)  # [group, size]
@@ -83,7 +84,7 @@ def closed(layer: Callable[..., tuple[Array, Array]], x: Array, *fixed: Array) -
 
 
 def hutchinson(f: Callable[..., Array], x: Array, *fixed: Array, key: Key, samples: int = 1) -> Array:
-    """Unbiased, one backward pass for each of `samples` random vectors. -> [B]."""
+    """An unbiased estimate by one backward pass for each of `samples` random vectors. -> [B]."""
     z, pullback = jax.vjp(lambda x: f(x, *fixed), x)
     signs = jax.random.rademacher(key, (samples, *z.shape), z.dtype)
     return jax.vmap(lambda v: sum_examples(jnp.square(pullback(v)[0])))(signs).mean(0)
@@ -94,7 +95,7 @@ def square_norm(method: str, *, samples: int = 1, group: int = 32) -> Callable[.
 
     Args:
         method: exact, closed or hutchinson.
-        samples: that hutchinson averages over.
+        samples: number of random vectors that hutchinson averages over.
         group: columns that exact computes at a time.
 
     Raises:

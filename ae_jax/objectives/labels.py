@@ -1,4 +1,4 @@
-"""Labels: a choice of a few of them, their loss, and codes of a class and a style."""
+"""Labels: a draw of a few labelled examples, the loss of labels, and codes of a class and a style."""
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ from .recode import linear_code, recoded
 
 
 def draw_labelled(data: Batch, key: Key, count: int, classes: int) -> Batch:
-    """`count` labelled examples, drawn by the key and, as far as the data go, evenly from `classes` classes.
+    """`count` labelled examples, drawn by the key and, as far as the data allow, evenly from `classes` classes.
 
-    Labels are integers from 0 to classes - 1; any other means none. Examples without a label come last, where the
-    others are too few.
-    Raises ValueError for data without labels, or fewer examples than that.
+    Labels are integers from 0 to classes - 1; any other value means no label. Examples without a label are taken only
+    if the labelled ones are too few.
+    Raises ValueError for data without labels, and for a `count` below 1 or above the number of examples.
     """
     if data.y is None:
         raise ValueError(f"{count} labelled examples were asked of data without labels; ask for none, or load labels")
@@ -37,9 +37,9 @@ def cross_entropy(logits: Array, y: Array) -> Array:
 
 
 def class_and_style(net: Autoencoder, classes: int | None) -> tuple[Autoencoder, int]:
-    """The net with a softmax over the first part of its code, which is then the class, and the size of that part.
+    """The network with a softmax over the first part of its code, the class; and the size of that part.
 
-    None for half of the code. Raises ValueError unless a class and a style have room in the code.
+    `classes` is that size, None half of the code. Raises ValueError unless a class and a style have room in the code.
     """
     size = net.latents // 2 if classes is None else classes
     if not 1 <= size < net.latents:

@@ -45,7 +45,7 @@ class Drawn(NamedTuple):
     log_p: Array  # log p(z), [S, B]
     nll: Array  # -log p(x | z), [S, B]
     kl: Array | None  # KL(q(z | x) || p(z)) of each dimension in closed form, [B, K]; None where there is none
-    bound: Array | None = None  # that of an `Estimator` on log p(x), [B], with its gradient; None without one
+    bound: Array | None = None  # bound of an `Estimator` on log p(x), [B], with its gradient; None without one
 
     @property
     def divergence(self) -> Array:
@@ -73,7 +73,7 @@ class LatentModel(NamedTuple):
     decode: Callable[[Params, Array], Array]  # (params, z [B, K]) -> E[x | z]
     reconstruct: Callable[[Params, Array], Array]  # (params, x) -> E[x | mean of z]
     sample: Callable[[Params, Key, int], Array]  # E[x | z] for n draws of z from the prior
-    draw_data: Callable[[Params, Key, int], Array] | None  # x ~ p(x | z), likewise; None: the likelihood has no draw
+    draw_data: Callable[[Params, Key, int], Array] | None  # n draws of x ~ p(x | z); None: the likelihood has no draw
     transition: Callable[
         [Params, Array, Key], tuple[Array, Array]
     ]  # x -> a draw of p(x | z) and its mean, z ~ q(z | x)
@@ -82,7 +82,7 @@ class LatentModel(NamedTuple):
 
 
 def observed(likelihood: str | Likelihood, sigma: float | None) -> str | Likelihood:
-    """The likelihood, with this standard deviation if it is the Gaussian one by name.
+    """The likelihood; the name gaussian becomes the Gaussian likelihood of standard deviation `sigma`.
 
     Raises ValueError for a sigma of another likelihood.
     """
@@ -103,8 +103,8 @@ def latent_model(
         likelihood: a name of `distributions.likelihoods`, or a `Likelihood`.
         posterior: by default a diagonal Gaussian.
         prior: by default the posterior's own; the KL to it has a closed form.
-    Raises ValueError for a likelihood that the network's output cannot be, a prior without `log_prob`, a network whose
-    code is not linear, or which decodes more than its code. `init` raises it for a prior of codes of another size.
+    Raises ValueError for a likelihood that does not fit the network's output, a prior without `log_prob`, and a network
+    whose code is not linear or that decodes more than its code. `init` raises it for a prior of codes of another size.
     """
     linear_code(code_only(net))
     if likelihood == "squared":
@@ -258,16 +258,16 @@ def variational(
     evaluated: Callable[[Drawn], Metrics] | None = None,
     **hyper: Any,
 ) -> Algorithm:
-    """The algorithm that descends `objective(params, drawn, batch, key, **hyper)` in all learned groups of the model.
+    """The algorithm that minimizes `objective(params, drawn, batch, key, **hyper)` over the model's learned groups.
 
     Args:
         model: the latent-variable model.
         optimizer: an optax optimizer.
         objective: gives a `Loss`, to whose metrics nll, kl and elbo are added.
         samples: draws of the code of each example, S.
-        estimator: gives the draws their bound.
-        evaluated: gives the metrics of evaluation, "loss" among them, each [B]; by default the loss is nll + KL. A term
-            that compares examples has no place in it.
+        estimator: the estimator of `Drawn.bound`; None for no bound.
+        evaluated: gives the metrics of evaluation, "loss" among them, each [B]; by default the loss is nll + KL. None
+            of them may compare examples.
         hyper: numbers, or schedules over updates.
     """
 

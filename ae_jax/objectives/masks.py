@@ -1,8 +1,8 @@
 """Masks that make a network of dense layers autoregressive: output d depends only on inputs before it in an order.
 
-Germain et al. (2015), arXiv:1502.03509. Every unit has a degree: an input its place in the order, 1 to D; a hidden
-unit a number m from 1 to D - 1, and it sees only units whose degree is at most m. The masked network is the network
-itself on masked weights, so masks are functions of degrees alone.
+Germain et al. (2015), arXiv:1502.03509. Every unit has a degree. That of an input is its place in the order, 1 to D.
+That of a hidden unit is a number m from 1 to D - 1: the unit sees only units whose degree is at most m. The masked
+network is the network itself on masked weights, and the masks are functions of the degrees alone.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ ReluAutoencoder = Annotated[Autoencoder, Heads(1, "relu")]  # a code that is one
 def layers(params: Params) -> list[tuple[str, str]]:
     """(group, name) of every dense layer, from the input to the output.
 
-    Raises ValueError where the network is not of dense layers with weights of their own.
+    Raises ValueError unless all layers of the network are dense and not tied.
     """
     found = [(group, f"layer_{i}") for group in ("encoder", "decoder") for i in range(len(params[group]))]
     if any(name not in params[group] or params[group][name]["kernel"].ndim != 2 for group, name in found):
@@ -33,8 +33,8 @@ def layers(params: Params) -> list[tuple[str, str]]:
 def draw_degrees(key: Key, params: Params, shuffle: bool = True) -> Array:
     """Degrees of the inputs and then of every hidden layer's units. -> [D + H] int32.
 
-    The inputs' order is drawn uniformly, or 1 to D without `shuffle`; each hidden unit's degree uniformly between the
-    least in the layer below, so that no unit is without inputs, and D - 1.
+    The order of the inputs is drawn uniformly; without `shuffle` it is 1 to D. The degree of a hidden unit is drawn
+    uniformly from the least degree in the layer below to D - 1, so that every unit has an input.
     """
     key_order, key_hidden = jax.random.split(key)
     kernels = [params[group][name]["kernel"] for group, name in layers(params)]
@@ -48,20 +48,20 @@ def draw_degrees(key: Key, params: Params, shuffle: bool = True) -> Array:
 
 
 def before(order: Array) -> Array:
-    """Which input is before which in the order. [D] -> [D, D] bool, from row to column."""
+    """Whether the input of a row is before that of a column in the order. [D] -> [D, D] bool."""
     return order[:, None] < order[None]
 
 
 def unseen(params: Params) -> Params:
-    """The group "connectivity" of `masked` to begin with, all 0."""
+    """The initial group "connectivity" of `masked`, all 0."""
     return {f"{group}_{name}": jnp.zeros_like(params[group][name]["kernel"]) for group, name in layers(params)}
 
 
 def masked(params: Params, degrees: Array) -> Params:
     """The params with masked weights; other groups as they are. degrees [D + H] -> the params.
 
-    A group "connectivity", weights like the network's own (see `unseen`), is masked alike and acts on a constant 1
-    below every layer: by it units see how they are connected.
+    A group "connectivity" has weights like the network's own (see `unseen`). They are masked too and act on a constant
+    input of 1 in every layer, which shows units how they are connected.
     """
     names = layers(params)
     widths = [params[group][name]["kernel"].shape[0] for group, name in names]
@@ -78,9 +78,9 @@ def masked(params: Params, degrees: Array) -> Params:
 def ancestral(
     logits: Callable[[Params, Array, Array], Array], params: Params, shape: tuple[int, ...], key: Key, n: int
 ) -> Array:
-    """n draws, each by a row of the group "degrees" [M, D + H] and input after input in its order. -> [n, *shape].
+    """n draws of binary x, each by a random row of the group "degrees" [M, D + H], input after input. -> [n, *shape].
 
-    `logits`: params, x [1, *shape], 0 and 1, and a row to the logits of every p(x_d = 1 | x_<d).
+    `logits`: (params, x [1, *shape], row [D + H]) -> the logits of every p(x_d = 1 | x_<d).
     """
     group, name = layers(params)[0]
     dtype = params[group][name]["kernel"].dtype

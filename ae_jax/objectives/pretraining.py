@@ -21,7 +21,7 @@ def pretrained(net: Autoencoder, optimizer: Optimizer, likelihood: LikelihoodNam
 
     It is a pure function of key and data, as any init. `training.train` saves a long start as epoch 0, and no
     resumed run repeats it. The optimizer starts anew afterwards. With 0 epochs, and for a network that is trained
-    already (`networks.trained`), there is none.
+    already (`networks.trained`), there is no pretraining.
 
     Raises ValueError for negative epochs.
     """
@@ -44,7 +44,7 @@ def fit_best(
         init: as `fit` takes it.
         rule: on datasets, see `core.epoch`.
         data: the training set.
-        key: of the run.
+        key: key of the run.
         epochs: passes over the data, at least 1.
         score: params -> [], an error on a validation set, computed after every epoch.
 

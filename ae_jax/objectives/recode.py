@@ -1,4 +1,4 @@
-"""Networks with another code in place of their own."""
+"""Networks whose code is replaced by another, and checks of a network's code."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ def composed(encode: Callable[..., Array], decode: Callable[..., Array]) -> Call
 def code_only(net: Autoencoder) -> Autoencoder:
     """The network itself. Raises ValueError if its `apply` decodes more than the code.
 
-    For algorithms that decode codes alone, such as drawn ones: they would lose the rest silently.
+    For algorithms that decode codes alone, such as drawn ones, and would lose the rest silently.
     """
     if net.side_information:
         raise ValueError(
@@ -44,7 +44,7 @@ def linear_code(net: Autoencoder) -> Autoencoder:
 
 
 def recoded(net: Autoencoder, encode: Callable[..., Array]) -> Autoencoder:
-    """The network with `encode`, (params, x, key=None) -> code, for its own; raises as `code_only`."""
+    """The network with another `encode`, (params, x, key=None) -> code. Raises ValueError as `code_only` does."""
     apply = composed(encode, code_only(net).decode)
     return net._replace(encode=encode, apply=apply, layer=None, activation=None)
 
@@ -52,7 +52,7 @@ def recoded(net: Autoencoder, encode: Callable[..., Array]) -> Autoencoder:
 def largest(z: Array, k: int | Array, most: int) -> Array:
     """z with all but its k largest entries 0; of equals, the first are kept. [B, K] -> [B, K].
 
-    `most` is what k, which may be traced, never exceeds.
+    k may be traced; it is at most `most`.
     """
     _, index = lax.top_k(lax.stop_gradient(z), most)  # [B, most]
     kept = jnp.broadcast_to(jnp.arange(index.shape[1]) < k, index.shape)

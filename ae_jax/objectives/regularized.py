@@ -18,7 +18,7 @@ Penalty = Callable[..., Loss]
 
 
 def decay(weight: float | Array, norm: Callable[[Any], Array], params: Params) -> float | Array:
-    """weight * `losses.l1` or `losses.l2` of both halves of the network; a weight of plain 0 costs nothing. -> []."""
+    """weight * norm, `terms.l1` or `terms.l2`, of encoder and decoder; a weight of plain 0 costs nothing. -> []."""
     if isinstance(weight, int | float) and weight == 0:
         return 0.0
     return weight * norm((params["encoder"], params["decoder"]))
@@ -33,10 +33,10 @@ def regularized(
     weight_l2: Hyper = 0.0,
     **hyper: Any,
 ) -> Algorithm:
-    """-log p(x | decode(encode(x))) + penalty + weight_l2 * sum of w^2, descended in "encoder" and "decoder".
+    """-log p(x | decode(encode(x))) + penalty + weight_l2 * sum of w^2, which trains encoder, decoder and likelihood.
 
     `hyper`, numbers or schedules, go to the penalty. Training and evaluation compute the same loss, except that in
-    training the network is given a key and the penalty gets `train=True`. Raises ValueError for a negative number.
+    training the network gets a key and the penalty gets `train=True`. Raises ValueError for a negative number.
     """
     p = likelihood_of(likelihood, net)
     hyper["weight_l2"] = weight_l2

@@ -14,20 +14,20 @@ from jax import Array
 from ..checks import Hyper, check_choice, check_whole
 
 RiseName = Literal["linear", "cyclical", "sigmoid"]
-STEEP = 10.0  # of the sigmoid, which goes from sigmoid(-5) to sigmoid(5)
+STEEP = 10.0  # slope of the sigmoid, which goes from sigmoid(-5) to sigmoid(5)
 
 
 def risen(name: str, value: Hyper, option: str, steps: int, shape: RiseName = "linear", cycles: int = 4) -> Hyper:
-    """The number, reached from 0 in `steps` updates and kept from then on; as given for 0 updates.
+    """A schedule that rises from 0 to `value` in `steps` updates and stays there; for 0 steps the value as given.
 
     Args:
-        name: of the number, for messages.
-        value: the number.
-        option: the name of `steps`, for messages.
-        steps: updates of the rise.
-        shape: linear; cyclical, which begins `cycles` times at 0 and is at the number in the second half of each cycle
-            (Fu et al., R = 0.5); or sigmoid, a logistic curve from 0 to the number.
-        cycles: of the cyclical rise.
+        name: name of the value, for messages.
+        value: the value.
+        option: name of `steps`, for messages.
+        steps: number of updates of the rise.
+        shape: linear; cyclical, in which each of `cycles` cycles rises from 0 in its first half and is at the value in
+            its second (Fu et al., R = 0.5); or sigmoid, a logistic curve from 0 to the value.
+        cycles: number of cycles of the cyclical rise.
 
     Raises ValueError for negative steps, and for a value that is a schedule already.
     """

@@ -1,7 +1,7 @@
 """Forms of sparsity of a dictionary's codes: `form_of` makes one by its name.
 
 Activations before the sparsity are a = W (x - b) + c, a code is z = s(a), and a reconstruction z D + b. A `Form` is s
-with its penalty and the params of its own.
+with its penalty and its own params.
 """
 
 from collections.abc import Callable
@@ -20,25 +20,25 @@ from .recode import largest
 FormName = Literal["topk", "batch_topk", "matryoshka", "l1", "april", "gated", "jumprelu"]
 COUNTED = ("topk", "batch_topk", "matryoshka")  # forms that keep k units
 WEIGHED = ("l1", "april", "gated", "jumprelu")  # forms with a penalty
-DECAY = 0.95  # of the threshold's moving mean, in one step
+DECAY = 0.95  # decay of the threshold's moving mean in one step
 START = 1024  # the most examples that a threshold is measured on at the start
 
 
 class Form(NamedTuple):
-    """A sparsity of codes. Functions of params, a [B, K], z [B, K] and x [B, D]; sums are [B]."""
+    """A form of sparsity: functions of params, a [B, K], z [B, K] and x [B, D]; sums over an example are [B]."""
 
     code: Callable[[Params, Array, bool], Array]  # (params, a, training) -> z
     penalty: Callable[[Params, Array, Array], Array] | None = None  # (params, a, z), before its weight
-    beside: Callable[[Params, Array, Array, Array], Array] | None = None  # (params, a, z, x), in the loss as it is
-    init: Callable[[Array], Params] = lambda a: {}  # groups of its own, of some a
-    learned: tuple[str, ...] = ()  # those of them that are learned, with one number for each unit in each leaf
-    follow: Callable[[Params, Array], Params] = lambda params, z: {}  # the others after a batch
-    followed: tuple[str, ...] = ()
+    beside: Callable[[Params, Array, Array, Array], Array] | None = None  # (params, a, z, x), added without a weight
+    init: Callable[[Array], Params] = lambda a: {}  # a of some examples -> its own groups of params
+    learned: tuple[str, ...] = ()  # its groups that are learned; each leaf has one number for each unit
+    follow: Callable[[Params, Array], Params] = lambda params, z: {}  # (params, z) -> its other groups after a batch
+    followed: tuple[str, ...] = ()  # the names of these
     unit_rows: bool = True  # whether the rows of D keep length 1
 
 
 def form_of(name: FormName, units: int, k: int, widths: tuple[int, ...], bandwidth: float | Array) -> Form:
-    """The form of that name, for a code of so many units. Raises ValueError for another name, and for bad widths."""
+    """The form called `name`, for a code of `units` units. Raises ValueError for another name, and for bad widths."""
     relu, sum_units = lambda params, a, train: jax.nn.relu(a), lambda params, a, z: z.sum(-1)
     kept = Form(partial(_code, k), init=partial(_first, k), follow=_follow, followed=("threshold",))
     jump_at = lambda params, a, train: jump(a, params["threshold"][None], bandwidth)
@@ -92,7 +92,7 @@ def _of_batch(k: int, a: Array) -> Array:
 
 
 def _code(k: int, params: Params, a: Array, train: bool) -> Array:
-    """The k B largest of a batch; in use, all above the threshold, so that an example's code is its own."""
+    """In training the k B largest of a batch; else all above the threshold, so that a code depends on its x alone."""
     return _of_batch(k, a) if train else jnp.where(a > params["threshold"], jax.nn.relu(a), 0)
 
 
@@ -112,9 +112,9 @@ def _follow(params: Params, z: Array) -> Params:
 
 
 def checked_widths(widths: tuple[int, ...], units: int) -> tuple[int, ...]:
-    """The prefixes of a code that are shorter than it; doubling from a sixteenth if none is given.
+    """The widths that are shorter than the code; by default they double from a sixteenth of it.
 
-    Raises ValueError unless they rise to at most the whole code.
+    Raises ValueError unless the widths rise, to at most the whole code.
     """
     widths = widths or tuple(sorted({max(1, units >> i) for i in range(1, 5)}))
     if list(widths) != sorted({*widths}) or widths[-1] > units:
@@ -123,7 +123,7 @@ def checked_widths(widths: tuple[int, ...], units: int) -> tuple[int, ...]:
 
 
 def _prefixes(widths: tuple[int, ...], params: Params, a: Array, z: Array, x: Array) -> Array:
-    """The errors of the first units alone, summed over the prefixes that are shorter than the code."""
+    """The squared errors of reconstructions by the first units alone, summed over the widths of these prefixes."""
     edges = (0, *widths)
     parts = [z[:, m:n] @ rows(params)[m:n] for m, n in zip(edges, widths, strict=False)]
     sums = jnp.cumsum(jnp.stack(parts), 0) + centre(params)[None, None] if parts else jnp.zeros((0, *x.shape), x.dtype)
@@ -164,7 +164,7 @@ def _near(a: Array, threshold: Array, width: float | Array) -> Array:
 
 @jax.custom_jvp
 def jump(a: Array, threshold: Array, width: float | Array) -> Array:
-    """a above the threshold, else 0. Its derivative by the threshold is -threshold / width near it; eq. (11)."""
+    """a above the threshold, else 0. Its derivative by a threshold within width / 2 is -threshold / width; eq. (11)."""
     return jnp.where(a > threshold, a, 0)
 
 
@@ -177,7 +177,7 @@ def _jump(given, moved):
 
 @jax.custom_jvp
 def step(a: Array, threshold: Array, width: float | Array) -> Array:
-    """1 above the threshold, else 0. Its derivative by the threshold is -1 / width near it; eq. (12)."""
+    """1 above the threshold, else 0. Its derivative by a threshold within width / 2 is -1 / width; eq. (12)."""
     return (a > threshold).astype(a.dtype)
 
 

@@ -21,7 +21,7 @@ NOT_WEIGHTS = (
 
 
 def is_weight(params: Any) -> Any:
-    """A tree of bools, True for weights: matrices and kernels, but neither biases nor points among the codes."""
+    """A tree of bools, True for weights: leaves with two axes or more, except those under a name of NOT_WEIGHTS."""
 
     def decays(path: tuple[Any, ...], leaf: Array) -> bool:
         return leaf.ndim >= 2 and not any(getattr(entry, "key", None) in NOT_WEIGHTS for entry in path)
@@ -36,7 +36,7 @@ def weights(params: Any) -> list[Array]:
 
 
 def dtype_of(params: Params) -> Any:
-    """The type of the decoder's numbers, which drawn codes take."""
+    """The dtype of the decoder's params, which drawn codes take."""
     return jax.tree.leaves(params["decoder"])[0].dtype
 
 
