@@ -1,8 +1,8 @@
-"""Squared Euclidean distances of pairs, precise at any distance of the points from zero; distances of sets of points.
+"""Squared Euclidean distances of pairs, precise for points at any distance from 0; distances of sets of points.
 
 |a|^2 + |b|^2 - 2 a.b is one matrix product, but it cancels for points nearer to one another than to the origin: the
-distance of a near pair is then the rounding of |a|^2. Here the points' mean is the origin, and pairs that are still
-near are measured by differences.
+result is then the rounding error of |a|^2. Here the mean of the points is the origin, and the distances of pairs that
+are still near are computed by differences.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,23 +17,23 @@ from ..xla.barriers import at_least_float32
 
 Kernel = Callable[[Array], Array]  # of squared distances, elementwise
 
-NARROW = 16  # dimensions; up to these, differences cost no more than the product
+NARROW = 16  # dimensions; up to this number, differences cost no more than the product
 NEAR = 2.0**-7  # |a - b|^2 over |a|^2 + |b|^2; below this, the product has lost seven bits
-UNROLLED = 32  # dimensions in one pass over the sums
+UNROLLED = 32  # dimensions added in one pass over the sums
 
 
 def exponent(x: Array) -> Array:
-    """The power of two e, [] int32, for which the largest |x| / 2^e is in [0.5, 1); 0 for zeros.
+    """The exponent e, [] int32, for which the largest |x| / 2^e is in [0.5, 1); 0 for zeros.
 
-    Squares of `jnp.ldexp(x, -e)` neither underflow to 0 nor overflow, and its bits are those of x.
+    The largest square of `jnp.ldexp(x, -e)` neither underflows nor overflows, and the scaling is exact.
     """
     return jnp.frexp(jnp.abs(x).max())[1]
 
 
 def in_blocks(f: Callable[[Array], Any], x: Array, size: int) -> Any:
-    """f of [size, ...], applied to all of x [N, ...] one block after another; results [N, ...].
+    """f, a function of [size, ...], applied to x [N, ...] one block after another; results [N, ...].
 
-    The last block is filled up by the last example.
+    Copies of the last example pad the last block.
     """
     size = min(size, len(x))
     blocks = -(-len(x) // size)
@@ -104,8 +104,8 @@ def multiquadric_kernel(variances: Sequence[float] | Array) -> Kernel:
 def squared_mmd(a: Array, b: Array, kernel: Kernel) -> Array:
     """The squared maximum mean discrepancy of two sets, [N, K], [M, K] -> [].
 
-    The unbiased estimate: pairs within a set are of different points, so that it is below 0 about as often as above
-    for two equal distributions. Gretton et al. (2012), JMLR 13, eq. (3). NaN for a set of one point.
+    The unbiased estimate, which leaves out the pairs of a point with itself. For two equal distributions its mean is 0,
+    so it can be below 0. Gretton et al. (2012), JMLR 13, eq. (3). NaN for a set of one point.
     """
     cross = kernel(squared_distances(a, b)).mean()
 
@@ -120,7 +120,7 @@ def squared_mmd(a: Array, b: Array, kernel: Kernel) -> Array:
 def sliced_wasserstein(a: Array, b: Array, key: Key, directions: int = 50) -> Array:
     """The squared 2-Wasserstein distance of two sets on a line, averaged over random directions. [N, K] each -> [].
 
-    Kolouri et al. (2019), arXiv:1804.01947: on a line it pairs the points in their order.
+    Kolouri et al. (2019), arXiv:1804.01947: on a line the optimal transport pairs the sorted points.
     """
     theta = jax.random.normal(key, (a.shape[1], directions), a.dtype)
     theta = theta / jnp.linalg.norm(theta, axis=0, keepdims=True)

@@ -9,7 +9,7 @@ from ..xla.barriers import at_least_float32
 
 @jax.custom_jvp
 def exp_beyond_linear(v: Array) -> Array:
-    """exp(v) - 1 - v, elementwise: never below 0; it and its gradient are as precise near 0 as elsewhere."""
+    """exp(v) - 1 - v, elementwise, never below 0; value and gradient are as precise near 0 as elsewhere."""
     near = jnp.abs(v) < 0.5  # beyond, expm1(v) - v loses only two bits
     terms = 8 if v.dtype.itemsize <= 4 else 15
     inside, series = jnp.where(near, v, 0), jnp.ones_like(v)
@@ -30,7 +30,7 @@ def kl_standard_normal(mean: Array, logvar: Array) -> Array:
 
 
 def bernoulli_kl(rho: float | Array, rho_hat: Array, eps: float = 1e-6) -> Array:
-    """KL(rho || rho_hat) between two coins, elementwise in nats, never below 0. 0 < rho < 1.
+    """KL(rho || rho_hat) of two Bernoulli distributions, elementwise in nats, never below 0. 0 < rho < 1.
 
     `rho_hat` is clipped to [eps, 1 - eps], in float32 if it has 16 bits.
     """

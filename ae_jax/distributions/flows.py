@@ -1,4 +1,4 @@
-"""Flows: bijections of codes whose log-determinants are known, each a record of pure functions.
+"""Flows: bijections of codes with known log-determinants, each a record of pure functions.
 
 RealNVP: Dinh, Sohl-Dickstein & Bengio (2017), arXiv:1605.08803. MAF, the masked autoregressive flow: Papamakarios,
 Pavlakou & Murray (2017), arXiv:1705.07057. A flow begins as the identity, or as a reversal of the dimensions' order.
@@ -30,17 +30,17 @@ class Flow(NamedTuple):
 
 
 def connections(degrees: Sequence[Array]) -> list[Array]:
-    """The masks of an autoregressive network's layers, each [in, out] bool, by the degrees of its units.
+    """The masks of an autoregressive network's layers, each [in, out] bool, from the degrees of its units.
 
-    The first degrees are of the inputs, and of the outputs too. A unit sees a unit below whose degree is not larger, an
-    output only smaller ones. Germain et al. (2015), arXiv:1502.03509, eq. (12) and (13).
+    The first degrees are those of the inputs and of the outputs. A unit sees the units below of equal or smaller
+    degree, an output only those of smaller degree. Germain et al. (2015), arXiv:1502.03509, eq. (12) and (13).
     """
     keeps = [low[:, None] <= high[None] for low, high in pairwise(degrees)]
     return [*keeps, degrees[-1][:, None] < degrees[0][None]]
 
 
 def on_rows(fn: Map) -> Map:
-    """A map of [N, K] to [N, K] and [N], for points of any leading shape."""
+    """A map of [N, K] to [N, K] and [N], extended to points of any leading shape."""
 
     @wraps(fn)
     def on(params: Params, x: Array) -> tuple[Array, Array]:
@@ -63,7 +63,7 @@ def layers(key: Key, sizes: Sequence[int], dtype: Any) -> Params:
 
 
 def shift_and_scale(params: Params, x: Array, masks: Sequence[Array] = ()) -> tuple[Array, Array]:
-    """A rectified network of these layers: a shift and a bounded log-scale, the halves of its output. [N, in]."""
+    """A ReLU network of these layers. The halves of its output are a shift and a bounded log-scale. x [N, in]."""
     for i in range(len(params)):
         kernel, bias = params[f"layer_{i}"]["kernel"], params[f"layer_{i}"]["bias"]
         x = (x if i == 0 else jax.nn.relu(x)) @ (kernel * masks[i] if masks else kernel) + bias[None]
@@ -89,8 +89,8 @@ def coupling(size: int, width: int) -> Flow:
 
 
 def autoregressive(size: int, width: int) -> Flow:
-    """One layer of a MAF: dimension i is shifted and scaled by those before it. Its inverse, from codes to noise, is
-    one pass of the network; forwards, one pass a dimension.
+    """One layer of a MAF: the dimensions before dimension i shift and scale it. The inverse, from codes to noise, takes
+    one pass of the network; the forward map takes one pass for each dimension.
     """
     inputs = jnp.arange(1, size + 1)
     hidden = 1 + jnp.round(jnp.linspace(0, max(size - 2, 0), width)).astype(int)  # the last ones see all but one input
@@ -116,7 +116,7 @@ def autoregressive(size: int, width: int) -> Flow:
 
 
 def repeated(layer: Flow, times: int) -> Flow:
-    """The layer so many times over, each with its own params; the dimensions' order is reversed after each."""
+    """`times` layers, each with its own params; the order of the dimensions is reversed after each."""
 
     def forward(params: Params, u: Array) -> tuple[Array, Array]:
         def step(carry: tuple[Array, Array], own: Params) -> tuple[tuple[Array, Array], None]:
@@ -139,9 +139,9 @@ def repeated(layer: Flow, times: int) -> Flow:
 
 
 def whitened(flow: Flow, size: int) -> Flow:
-    """The flow, and then z = mean + root u: a Gaussian's, in which the flow acts on whitened codes.
+    """The flow followed by z = mean + root u, so that the flow acts on whitened codes.
 
-    The params are {"flow": the flow's, "mean" [K], "root" [K, K], lower triangular}.
+    The params are {"flow": params of the flow, "mean": [K], "root": [K, K], lower triangular}.
     """
 
     def init(key: Key, dtype: Any) -> Params:
@@ -163,18 +163,18 @@ def whitened(flow: Flow, size: int) -> Flow:
 
 
 def width_of(size: int, width: int | None) -> int:
-    """Units of a flow's hidden layers: 64 by default, or twice the size of a code where that is more."""
+    """Units of a flow's hidden layers: by default 64, or twice the size of a code if that is more."""
     COUNT.check("width", width)
     return max(64, 2 * size) if width is None else width
 
 
 def realnvp(size: int, times: int = 6, width: int | None = None) -> Flow:
-    """RealNVP over codes of that size: `times` coupling layers, each by a network of two hidden layers."""
+    """RealNVP over codes [..., size]: `times` coupling layers, each with a network of two hidden layers."""
     COUNT.check("times", times)
     return repeated(coupling(size, width_of(size, width)), times)
 
 
 def maf(size: int, times: int = 4, width: int | None = None) -> Flow:
-    """A MAF over codes of that size: `times` autoregressive layers, each by a network of two hidden layers."""
+    """A MAF over codes [..., size]: `times` autoregressive layers, each with a network of two hidden layers."""
     COUNT.check("times", times)
     return repeated(autoregressive(size, width_of(size, width)), times)

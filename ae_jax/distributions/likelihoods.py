@@ -1,7 +1,7 @@
 """Likelihoods of data x given a decoder's raw output, each a record of pure functions.
 
-`likelihood` gives one by its name; a member takes the name or a `Likelihood` of one's own. Negative log-likelihoods are
-in nats, one number for each example: summed over its dimensions, never averaged.
+`likelihood` gives one by its name; a member takes a name or any `Likelihood`. Negative log-likelihoods are in nats, one
+number for each example: summed over its dimensions, never averaged.
 """
 
 import inspect
@@ -51,16 +51,16 @@ class Likelihood(NamedTuple):
     init: Init = nothing  # params of its own
     groups: tuple[str, ...] = ()  # the groups of `init` that learn
     measured: tuple[str, ...] = ()  # the groups of `init` that stay
-    levels: int | None = None  # of quantised data, which lie at k / (levels - 1); None: values are not quantised
-    # (params, output, x) -> E[x | output and the total of x], [B, *shape]; None: the total plays no part
+    levels: int | None = None  # number of levels k / (levels - 1) of quantised data; None: values are not quantised
+    # (params, output, x) -> E[x | output, total of x], [B, *shape]; None: the mean does not depend on the total
     mean_of_total: Callable[[Params, Array, Array], Array] | None = None
 
     def reconstruction(self, params: Params, output: Array, x: Array) -> Array:
-        """E[x | output], [B, *shape]; with the total of x itself where the likelihood does not model it."""
+        """E[x | output], [B, *shape]; also given the total of x, if the likelihood does not model the total."""
         return self.mean(params, output) if self.mean_of_total is None else self.mean_of_total(params, output, x)
 
     def check(self, x: Any, what: str = "x") -> None:
-        """Raises ValueError for data x [N, *shape] that the likelihood cannot have; traced data pass."""
+        """Raises ValueError for data x [N, *shape] outside the support or the levels; traced data pass."""
         if not is_concrete(x) or not x.size:
             return
         x = np.asarray(x)
@@ -108,15 +108,15 @@ def levels_of(x: np.ndarray) -> int | None:
 
 def bernoulli_nll(logits: Array, x: Array) -> Array:
     """-log p(x | logits) in nats; for x strictly inside (0, 1) the cross-entropy. -> [B]."""
-    # optax.sigmoid_binary_cross_entropy is the same number by two softplus; this one is half the transcendentals.
+    # optax.sigmoid_binary_cross_entropy computes the same number by two softplus, which is twice the work.
     return sum_examples(softplus(logits) - x * logits)
 
 
 def multinomial_nll(logits: Array, x: Array) -> Array:
     """-sum x log softmax(logits), softmax over all of an example's dimensions. -> [B].
 
-    For counts of words x this is -log p(document) in nats, but for the multinomial coefficient, which no parameter
-    enters; for their probabilities, the same per word. Hinton & Salakhutdinov (2006), supporting text.
+    For word counts x this is -log p(document) in nats without the multinomial coefficient, which has no parameters; for
+    word probabilities x it is that number per word. Hinton & Salakhutdinov (2006), supporting text.
     """
     flat = logits.reshape(len(logits), -1)
     return sum_examples(
@@ -126,12 +126,12 @@ def multinomial_nll(logits: Array, x: Array) -> Array:
 
 def gaussian_nll(mean: Array, logvar: Array, x: Array) -> Array:
     """-log N(x; mean, exp(logvar)) in nats; `logvar` broadcasts against x. -> [B]."""
-    deviations = (x - mean) * jnp.exp(-0.5 * logvar)  # 1 / sigma^2 overflows where 1 / sigma does not
+    deviations = (x - mean) * jnp.exp(-0.5 * logvar)  # 1 / sigma^2 would overflow where 1 / sigma does not
     return 0.5 * sum_examples(jnp.square(deviations) + logvar + jnp.log(2 * jnp.pi))
 
 
 def discretised_logistic_nll(mean: Array, log_scale: Array, x: Array, levels: int) -> Array:
-    """-log of the probability of x's level under a logistic distribution rounded to levels / (levels - 1). -> [B].
+    """-log of the probability of x's level under a logistic distribution rounded to the L levels k / (L - 1). -> [B].
 
     x lies in [0, 1]. The outer levels reach to infinity, so the probabilities of all levels add up to 1.
     Kingma et al. (2016), arXiv:1606.04934; Salimans et al. (2017), arXiv:1701.05517.
@@ -154,9 +154,9 @@ def categorical_nll(logits: Array, x: Array) -> Array:
 
 
 def negative_binomial_nll(log_mean: Array, log_size: Array, x: Array) -> Array:
-    """-log p(x) of counts x with these means and inverse dispersions r, in logs; their variance is mean + mean^2 / r.
+    """-log p(x) of counts x in nats, with mean exp(log_mean) and variance mean + mean^2 / r. -> [B].
 
-    `log_size`, log r, broadcasts against x. -> [B].
+    `log_size` is log r, r the inverse dispersion; it broadcasts against x.
     """
     size, odds = jnp.exp(log_size), log_mean - log_size
     ways = gammaln(x + 1) + gammaln(size) - gammaln(x + size)
@@ -164,7 +164,7 @@ def negative_binomial_nll(log_mean: Array, log_size: Array, x: Array) -> Array:
 
 
 def squared() -> Likelihood:
-    """The output is the reconstruction; -log p is its summed squared error (N(output, 1/2), but for a constant)."""
+    """The output is the reconstruction; -log p is its summed squared error: N(output, 1/2) up to a constant."""
     return Likelihood(lambda params, output, x: squared_error(output, x), lambda params, output: output)
 
 
@@ -191,7 +191,7 @@ def multinomial() -> Likelihood:
 def gaussian(sigma: float | None = None, channels: bool = False) -> Likelihood:
     """The output is the mean; the standard deviation is `sigma`, or learned, in the group "likelihood".
 
-    One number learns for all dimensions; with `channels`, one for each channel, which is the last axis of x.
+    One number is learned for all dimensions; with `channels`, one for each channel, the last axis of x.
     Raises ValueError for a sigma that is not positive, and for a given sigma with `channels`.
     """
     POSITIVE.check("sigma", sigma)
@@ -222,9 +222,9 @@ def gaussian(sigma: float | None = None, channels: bool = False) -> Likelihood:
 
 
 def discretised_logistic(levels: int = 256) -> Likelihood:
-    """Two outputs a number: mean and log-scale of a logistic distribution, rounded to `levels` levels of [0, 1].
+    """Two outputs for each number: mean and log-scale of a logistic distribution, rounded to `levels` levels of [0, 1].
 
-    It is a probability of quantised data, so its nats are bits of a code: nll / (log 2 * dimensions) bits a dimension.
+    It is a probability of quantised data: nll / (log 2 * dimensions) is the code length in bits a dimension.
     Raises ValueError for fewer than 2 levels.
     """
     if levels < 2:
@@ -253,7 +253,7 @@ def discretised_logistic(levels: int = 256) -> Likelihood:
 
 
 def categorical(levels: int = 256) -> Likelihood:
-    """Logits of each of the `levels` levels of [0, 1] for each number; no order among the levels is assumed.
+    """The outputs for each number are the logits of `levels` levels of [0, 1]; no order of the levels is assumed.
 
     It is a probability of quantised data, as `discretised_logistic` is. Raises ValueError for fewer than 2 levels.
     """
@@ -274,9 +274,9 @@ def negative_binomial() -> Likelihood:
     """Counts with more variance than a Poisson distribution's, such as those of genes in cells.
 
     The output is logits of one softmax over all dimensions, the proportions. The mean is the proportions times the
-    example's own total, its library size; of a code alone, times the mean total of the training data. The inverse
-    dispersion of each dimension learns, in the group "likelihood". Lopez et al. (2018), Nature Methods 15, without the
-    zero inflation. An example without counts is taken as one of total 1.
+    total of the example, its library size; for a code alone, times the mean total of the training data. The inverse
+    dispersion of each dimension is learned, in the group "likelihood". Lopez et al. (2018), Nature Methods 15, without
+    the zero inflation. The total of an example without counts is taken as 1.
     """
 
     def log_share(output: Array) -> Array:
@@ -329,7 +329,7 @@ QUANTISED = tuple(name for name, make in LIKELIHOODS.items() if "levels" in insp
 
 
 def named(name: str, levels: int | None = None) -> Likelihood:
-    """A likelihood by name, of so many levels if it is one of quantised data.
+    """A likelihood by name; `levels` sets the number of levels of one of quantised data.
 
     Raises ValueError for another name, and for levels of another likelihood.
     """
@@ -363,8 +363,8 @@ def _of_each(nll: Callable[[Params, Array, Array], Array]) -> Callable[[Params, 
 def likelihood(which: LikelihoodName | Likelihood, net: Autoencoder | None = None) -> Likelihood:
     """A likelihood by name, or the one given.
 
-    Raises ValueError for another name, and for a network whose output the likelihood cannot take: one that is no
-    logits, or that has another number of `outputs`.
+    Raises ValueError for another name, and for a network that does not fit: one whose output is no logits, or one with
+    another number of `outputs`.
     """
     if isinstance(which, Likelihood):
         found, what = which._replace(nll=_of_each(which.nll)), "this likelihood"
@@ -389,7 +389,7 @@ def with_likelihood(net: Autoencoder, p: Likelihood) -> Autoencoder:
 
 
 def takes_logits(net: Autoencoder, what: str) -> None:
-    """Raises ValueError if a network's output is known to be no logits, which `what`, named in the message, takes."""
+    """Raises ValueError if a network's output is known to be no logits. `what`, for the message, takes logits."""
     if net.output not in ("linear", None):
         raise ValueError(
             f"the output is {net.output}, and {what} takes logits, any numbers: leave output_activation linear"

@@ -17,7 +17,7 @@ class Posterior(NamedTuple):
     """q(z | stats), where stats [B, heads * K] is the encoder's output for x."""
 
     heads: int  # vectors of size K that the encoder emits
-    prior: Prior  # the one that `kl` is to
+    prior: Prior  # the prior of `kl`, and the default one
     # (params, stats, key, samples, joint) -> z [S, B, K], log q(z | stats) [S, B]
     # `joint`, z -> log p(x, z) [S, B], is for posteriors that follow its gradient
     draw: Callable[..., tuple[Array, Array]]
@@ -31,7 +31,7 @@ class Posterior(NamedTuple):
 
 
 def reparameterize(key: Key, mean: Array, logvar: Array, samples: tuple[int, ...] = ()) -> Array:
-    """z = mean + exp(logvar / 2) * eps with eps ~ N(0, I): draws from q, [*samples, B, K], that gradients pass."""
+    """z = mean + exp(logvar / 2) * eps, eps ~ N(0, I): draws from q, [*samples, B, K], through which gradients pass."""
     return placed(noise(key, mean, samples), mean, logvar)
 
 

@@ -29,7 +29,7 @@ UnitsName = Literal["bernoulli", "gaussian"]
 
 
 class Units(NamedTuple):
-    """p(s | a) = exp(a s - base(s) - partition(a)) of a unit with natural parameter a; the functions are elementwise."""
+    """p(s | a) = exp(a s - base(s) - partition(a)) of a unit with natural parameter a; each function is elementwise."""
 
     mean: Callable[[Array], Array]  # a -> E[s | a]
     draw: Callable[[Key, Array], Array]  # (key, a) -> s
