@@ -1,7 +1,7 @@
 """Data: `train, test = load("mnist")`, from a name, a file or a folder, as float32: in [0, 1], or real values.
 
-Everything here happens once, on the host, in NumPy; `dynamic_binarise` alone belongs in a compiled step. This
-package alone imports TensorFlow Datasets, and only for sets that are not on the disk or not in TFRECORD files.
+Data are loaded once, on the host, with NumPy; only `dynamic_binarise` belongs in a compiled step. No other package of
+ae_jax imports TensorFlow Datasets; this one does for sets that are not on the disk or not in TFRECORD files.
 """
 
 import difflib
@@ -63,10 +63,10 @@ def variants(
 
     Args:
         of: a source of `load`: grey images with labels.
-        kind: basic, rot (turned), bg_rand (on noise), bg_img (on photographs) or bg_img_rot (both).
+        kind: basic, rot (turned), bg_rand (on noise), bg_img (on photographs) or bg_img_rot (turned, on photographs).
         photographs: a folder of photographs, with folders train and test in it, for bg_img and bg_img_rot.
         count: how many to train on.
-        validation_count: how many to choose by; a fifth of `count` by default.
+        validation_count: how many to validate on; a fifth of `count` by default.
         test_count: how many to test on; five times `count` by default.
         seed: of the split, the angles and the backgrounds.
     """
@@ -90,7 +90,7 @@ NAMED: dict[str, Callable[..., Dataset]] = {
     "reuters": reuters,
 }
 
-# every function that has options; `load` and the command line offer them
+# every function with options for `load` and the command line, whose help shows the first text of an option
 OPTIONS: dict[str, Callable[..., Dataset]] = {
     "photos": photos,
     "shapes": shapes,
@@ -125,10 +125,10 @@ SOURCES = {
 def load(source: str | Path, **options: Any) -> Dataset:
     """Data by name or path, float32. The result unpacks as train and test, and `print` describes it.
 
-    Values lie in [0, 1], but for tables, and arrays that are loaded with another `range`.
+    Values lie in [0, 1], except in tables, counts of words, and arrays that are loaded with another `range`.
 
-    A word is first a name of `SOURCES`, then a prepared set of TensorFlow Datasets, then a file or folder of that
-    name, then a set to download; a source that looks like a path is one (see `is_name`). Options are the keyword
+    A word is looked up as a name of `SOURCES`, as a prepared set of TensorFlow Datasets, as a file or folder, and as a
+    set to download, in this order. A source that looks like a path is a path (see `is_name`). Options are the keyword
     arguments of the source's own function: `digits`, `photos`, `shapes`, `red_and_blue`, `variants`, `reuters`,
     `prepared` (TensorFlow Datasets), `arrays` (.npy, .npz), `table` (.csv, .tsv, .parquet), `folder` (images), `texts`
     (a folder of text files).
@@ -149,17 +149,17 @@ def load(source: str | Path, **options: Any) -> Dataset:
 
 
 def options_for(source: str | Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that the source takes. Raises DataError for unknown data."""
+    """The options that the source takes, out of `options`. Raises DataError for unknown data."""
     known = options_of(_reader(source, options.get("data_dir"))[0])
     return {name: value for name, value in options.items() if name in known}
 
 
 def is_name(source: str | Path, data_dir: str | Path | None = None) -> bool:
-    """Whether a source is a name that is known here: of `NAMED`, or of a prepared set of TensorFlow Datasets.
+    """Whether a source is a known name: one of `NAMED`, or a prepared set of TensorFlow Datasets.
 
-    Such a name wins over a file or folder that is called the same, wherever either may stand. A path is no
-    name: a `Path`, a text that begins with . or ~, a file's name, and a text with a separator that exists. Several
-    words are no name either.
+    Every command prefers such a name to a file or folder of the same name. A `Path`, a text that begins with . or ~, a
+    name with the suffix of a data file, and an existing path with a separator are paths, not names. Several words are
+    not a name.
     """
     name = str(source)
     if len(name.split()) != 1 or _looks_like_path(source) or (os.sep in name and os.path.exists(name)):
@@ -168,7 +168,7 @@ def is_name(source: str | Path, data_dir: str | Path | None = None) -> bool:
 
 
 def paths_of(source: str | Path, options: dict[str, Any] | None = None) -> list[Path]:
-    """The user's files and folders that a source is read from: none for a name, but for the options of `variants`."""
+    """The user's files and folders from which a source is read: none for a name, except in options of `variants`."""
     options = options or {}
     if is_name(source, options.get("data_dir")):
         photographs = [Path(options["photographs"])] if options.get("photographs") else []
@@ -181,7 +181,7 @@ PLACES = ("of", "photographs", "data_dir", "manual_dir")  # options that may be 
 
 
 def absolute(source: str | Path, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The source and its options with the paths of existing files and folders made absolute; names stay."""
+    """The source and its options with absolute paths for existing files and folders; names are unchanged."""
     full = lambda given: os.path.abspath(expanded(given)) if os.path.exists(expanded(given)) else str(given)
     named = lambda given: is_name(given, options.get("data_dir"))
     places = {name: options[name] for name in PLACES if options.get(name)}
@@ -190,13 +190,13 @@ def absolute(source: str | Path, options: dict[str, Any]) -> tuple[str, dict[str
 
 
 def missing(source: str | Path) -> bool:
-    """Whether a source is written as a path, and nothing is there."""
+    """Whether a source is written as a path that does not exist."""
     name = str(source)
     return (_looks_like_path(source) or os.sep in name) and not (os.path.exists(expanded(source)) or is_name(source))
 
 
 def tell_shadowed(source: str | Path, data_dir: str | Path | None = None) -> None:
-    """A line on stderr where a name hides a file or folder that is called the same."""
+    """Prints a line on stderr if a name hides a file or folder of the same name."""
     if is_name(source, data_dir) and os.path.exists(source):
         kind = "folder" if os.path.isdir(source) else "file"
         warn(f"{source}: the set of that name; for the {kind} write .{os.sep}{source}")
@@ -209,7 +209,7 @@ def _looks_like_path(source: str | Path) -> bool:
 
 
 def default_range(source: str | Path) -> RangeName:
-    """The range of a source's values where the user names none."""
+    """The range of a source's values if the user gives none."""
     of_tables = is_table(source) or (not is_name(source) and bool(tables_in(expanded(source))))
     return "standardised" if of_tables else "unit"
 

@@ -1,4 +1,4 @@
-"""Binary images from grey ones, each pixel a coin whose chance of 1 is its grey value."""
+"""Binary images from grey images: each pixel is drawn from a Bernoulli distribution whose mean is its grey value."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from ..xla import draws
 
 
 def binarise(x: np.ndarray, seed: int) -> np.ndarray:
-    """Static binarisation: x [N, ...] in [0, 1] drawn once, by `seed`, to float32 0 and 1.
+    """Static binarisation: one draw of float32 0 and 1 by `seed`, with x [N, ...] in [0, 1] as probabilities.
 
-    Salakhutdinov & Murray (2008); another draw than the fixed files that Larochelle distributed.
+    Salakhutdinov & Murray (2008). The draw differs from the fixed files that Larochelle distributed.
     """
     return (np.random.default_rng(seed).random(np.shape(x), np.float32) < np.asarray(x)).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Checks of arrays with other conventions: channels before rows, other kinds of labels."""
+"""Checks for arrays that follow other conventions: channels before rows, other kinds of labels."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ CHANNELS = (1, 2, 3, 4)
 def transposition(shape: Sequence[int]) -> tuple[int, ...] | None:
     """The axes that transpose images [N, C, H, W] or [H, W, C, N] to [N, H, W, C]; None for arrays that look right.
 
-    Channels are 1 to 4, and the last axis is longer. [N, C, H, W] has C second and H, W at most 4 to 1 or 1 to 4;
-    [H, W, C, N] has C third and H = W.
+    C is 1 to 4, and the last axis is longer than 4. [N, C, H, W] is recognised by C as the second axis and a ratio of
+    H and W of at most 4; [H, W, C, N] by C as the third axis and H = W.
     """
     if len(shape) != 4 or shape[3] <= max(CHANNELS):
         return None
@@ -27,9 +27,9 @@ def transposition(shape: Sequence[int]) -> tuple[int, ...] | None:
 
 
 def check_channels(shape: Sequence[int], what: str) -> None:
-    """Raises DataError for images whose channels do not come last, by their shape.
+    """Raises DataError for a shape of images whose channels do not come last.
 
-    A line on stderr tells how an array [H, W, N] with H = W is read, as it may be either [H, W, N] or [N, H, W].
+    An array with equal first two of three axes may be [H, W, N] or [N, H, W]; a line on stderr says how it is read.
     """
     if (axes := transposition(shape)) is not None:
         order = "[N, C, H, W]" if axes[0] == 0 else "[H, W, C, N]"
@@ -51,8 +51,8 @@ def check_labels(y: np.ndarray, count: int, what: str) -> np.ndarray:
     """Labels as int32 [N], -1 for none.
 
     Raises:
-        DataError: another shape, such as one-hot labels, labels that are not whole numbers of at least -1, and labels
-            -1 and 1 alone, which elsewhere name two classes.
+        DataError: another shape, such as one-hot labels; labels that are not whole numbers of at least -1; and labels
+            that are all -1 or 1, which elsewhere are two classes.
     """
     y = np.asarray(y)
     if y.shape != (count,):

@@ -13,7 +13,7 @@ from ..core import Batch
 from ..errors import DataError, warn
 from .ranges import FLOATS, RangeName, Standard, apply, fit
 
-TEST_FRACTION = 0.2  # the default fraction to hold out of data without a test split
+TEST_FRACTION = 0.2  # the default fraction of examples to hold out if data have no test split
 
 
 def expanded(path: str | Path) -> Path:
@@ -25,7 +25,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def check_sizes(**sizes: Any) -> None:
-    """Raises DataError, naming the option, for a number of pixels or examples below 1; None and words pass."""
+    """Raises DataError, with the option's name, for a number of pixels or examples below 1; None and words pass."""
     for name, size in sizes.items():
         numbers = size if isinstance(size, tuple | list) else () if isinstance(size, str) or size is None else (size,)
         if any(n < 1 for n in numbers):
@@ -33,19 +33,22 @@ def check_sizes(**sizes: Any) -> None:
 
 
 def options_of(reader: Callable[..., Any]) -> list[str]:
-    """The options of a function that reads a source: its keyword-only parameters."""
+    """The options of a function that reads a source, its keyword-only parameters."""
     return [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
 def check_options(options: Iterable[str], reader: Callable[..., Any], source: object) -> None:
-    """Raises DataError for options that the reader lacks, as arguments; the command line turns these into flags."""
+    """Raises DataError for options that the reader does not take.
+
+    The message has options as NAME=, which the command line turns into flags.
+    """
     given, known = ([f"{name}=" for name in names] for names in (options, options_of(reader)))
     what = source if source == reader.__name__ else f"{source}, which {reader.__name__} reads,"
     check_names(str(what), given, known, DataError)
 
 
 def refuse(bad: Sequence[str]) -> None:
-    """Raises one DataError for all bad files, with the messages of the first ten; does nothing for an empty list."""
+    """Raises one DataError for all bad files, with the first ten of the messages `bad`; nothing if there are none."""
     if not bad:
         return
     if len(bad) == 1:
@@ -64,19 +67,19 @@ class Dataset:
     name: str
     train: Batch  # x [N, H, W, C] or [N, D], y [N] int32 or None; NumPy arrays
     test: Batch
-    source: str  # the place or package that the data came from
+    source: str  # the place or package from which the data came
     validation: Batch | None = None  # the source's own validation split
     classes: tuple[str, ...] = ()  # names of the labels, if they have names
     factors: tuple[np.ndarray, np.ndarray] | None = None  # generative factors of train and test, each [N, F]
     factor_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()  # the words that x [N, V] counts, for documents
     test_names: tuple[str, ...] = ()  # the files of the test examples, if each is a file
-    train_names: tuple[str, ...] = ()  # those of the training examples
-    validation_names: tuple[str, ...] = ()  # those of the validation examples
-    rows: tuple[np.ndarray, np.ndarray] | None = None  # train's and test's places in a source without a split
+    train_names: tuple[str, ...] = ()  # the same for the training examples
+    validation_names: tuple[str, ...] = ()  # the same for the validation examples
+    rows: tuple[np.ndarray, np.ndarray] | None = None  # the rows of train and test in a source without a split
     scale: float | None = None  # the integer that means 1.0, if one was given; None: see `white`
-    standard: Standard | None = None  # of real values; None: values in [0, 1]
-    columns: tuple[str, ...] = ()  # the names of x [N, D], of a table
+    standard: Standard | None = None  # the units of real values; None: values in [0, 1]
+    columns: tuple[str, ...] = ()  # the names of the columns of x [N, D], for a table
 
     def __iter__(self) -> Iterator[Batch]:
         return iter((self.train, self.test))
@@ -93,7 +96,7 @@ class Dataset:
 
 
 def _labels(y: dict[str, Any]) -> str:
-    """The number of classes in train, and the number of examples without a label in each split."""
+    """A text with the number of classes in train, and the number of examples without a label in each split."""
     known = {split: np.asarray(of)[labelled(of)] for split, of in y.items() if of is not None}
     if not any(map(len, known.values())):
         return "no labels"
@@ -110,19 +113,19 @@ def make_batch(x: Any, y: Any = None) -> Batch:
     return Batch(x, None if y is None else np.asarray(y, np.int32))  # pyright: ignore[reportArgumentType]
 
 
-# the number that means 1.0 in the integer types that have one, in any order of bytes
+# the number that means 1.0 in integer types whose range says it, in any byte order
 WHITE = {"u1": 255, "u2": 65535}
 
 
 def ranged(dtype: Any) -> bool:
-    """Whether the type is uint8 or uint16, whose range says which number means 1.0."""
+    """Whether the type is uint8 or uint16, in which the largest number means 1.0."""
     return np.dtype(dtype).str[1:] in WHITE
 
 
 def white(dtype: Any, scale: float | None = None) -> float:
-    """The number that means 1.0 in an array of that type: 255 in uint8, 65535 in uint16, 1 in all others.
+    """The number that means 1.0 in an array of that type: 255 in uint8, 65535 in uint16, 1 in all other types.
 
-    `scale` is another number for integers. Bool and floats stay as they are. The values do not matter.
+    `scale` replaces this number for integers; for bool and floats it has no effect.
     """
     dtype = np.dtype(dtype)
     return (scale or WHITE.get(dtype.str[1:], 1)) if dtype.kind in "iu" else 1
@@ -135,7 +138,7 @@ def check_scale(scale: float | None) -> None:
 
 
 def tell_nearly_black(dtype: Any, what: str, seen: str = "") -> None:
-    """A line on stderr for uint8 or uint16 without a value above 1, which is nearly black by the type's range."""
+    """Prints a line on stderr for uint8 or uint16 data without a value above 1, which are read as nearly black."""
     warn(
         f"note: no value{seen} of {what} exceeds 1, and {dtype} is read as 0 to {white(dtype):g}, so all is nearly "
         "black. If 1 means 1.0, save the data as bool, or train with scale=1 (--data-scale 1)"
@@ -143,7 +146,7 @@ def tell_nearly_black(dtype: Any, what: str, seen: str = "") -> None:
 
 
 def tell_idle_scale(dtype: Any, what: str, scale: float | None) -> None:
-    """A line on stderr for a scale, and data that are no integers."""
+    """Prints a line on stderr if a scale is given and the data are not integers."""
     if scale is not None and np.dtype(dtype).kind not in "iu":
         note = (
             f"note: scale={scale:g} (--data-scale) is the integer that means 1.0, and changes nothing in {what}, which"
@@ -152,7 +155,7 @@ def tell_idle_scale(dtype: Any, what: str, scale: float | None) -> None:
 
 
 def tell_idle_split(what: str, test_fraction: float, seed: int) -> None:
-    """A line on stderr for options of a split that is not made, as the data have their own."""
+    """Prints a line on stderr for options of a random split that have no effect, since the data have splits."""
     given = {"test_fraction": (test_fraction, TEST_FRACTION), "seed": (seed, 0)}
     if idle := [f"{name}={value:g}" for name, (value, default) in given.items() if value != default]:
         warn(f"note: {what} has held-out examples of its own, and no use for {' and '.join(idle)}")
@@ -167,9 +170,9 @@ def unit_interval(
 ) -> list[np.ndarray]:
     """The splits of one source as float32 in [0, 1], each divided by the `white` of its type.
 
-    uint8 is divided by 255 and uint16 by 65535, or integers of any type by `scale`. Bool, floats, and other integers
-    stay as they are. Arrays of images [N, H, W] gain a channel axis. With `tell`, a line on stderr reports integers
-    that are all dark. With another `kind` of range than "unit", all finite values pass unchanged.
+    uint8 is divided by 255 and uint16 by 65535, or integers of any type by `scale`. Bool, floats and other integers are
+    unchanged. Arrays of images [N, H, W] get a channel axis. With `tell`, a line on stderr reports integers that are
+    nearly black. With another `kind` of range than "unit", the quotients may be any finite numbers.
 
     Raises:
         DataError: values outside [0, 1], NaN, another type, no examples, or examples of different shapes.
@@ -194,7 +197,7 @@ REAL = "range=standardised, normalised or as_is"  # the advice for real values
 
 
 def _scaled(a: np.ndarray, what: str, scale: float | None, kind: RangeName) -> np.ndarray:
-    """One array as float32: in [0, 1], or finite for another kind of range. Raises DataError for other values."""
+    """One array as float32: in [0, 1], or finite for a kind other than "unit". Raises DataError for other values."""
     if a.dtype.kind not in "biuf":
         raise DataError(f"{what} holds {a.dtype}; it must hold integers, bool or floats")
     if kind in ("normalised", FLOATS) and a.dtype.kind != "f":
@@ -233,7 +236,10 @@ def _scaled(a: np.ndarray, what: str, scale: float | None, kind: RangeName) -> n
 
 
 def shuffled(count: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of two disjoint parts of `count` examples, `fraction` of them (at least one) in the second."""
+    """Indices of two disjoint parts of `count` examples; the second has `fraction` of them, at least one.
+
+    Raises DataError for a fraction outside (0, 1), and for fewer than two examples.
+    """
     if not 0 < fraction < 1:
         raise DataError(f"the fraction to split off is {fraction}; it must lie strictly between 0 and 1")
     if count < 2:
@@ -249,13 +255,16 @@ def take(batch: Batch, index: Any) -> Batch:
 
 
 def validation_split(batch: Batch, fraction: float, seed: int) -> tuple[Batch, Batch]:
-    """(train, validation): `fraction` of the examples, drawn without replacement by `seed`, in the second."""
+    """(train, validation): the second has `fraction` of the examples, drawn without replacement by `seed`."""
     train, validation = shuffled(len(batch.x), fraction, seed)
     return take(batch, train), take(batch, validation)
 
 
 def standardised(dataset: Dataset, kind: RangeName) -> Dataset:
-    """The dataset in the units that its training examples give, see `ranges.fit`; itself for "unit"."""
+    """The dataset scaled by a `Standard` that is fitted to its training examples, see `ranges.fit`.
+
+    For "unit" the dataset is unchanged.
+    """
     standard = fit(kind, [np.asarray(dataset.train.x)])
     if standard is None:
         return dataset
@@ -279,9 +288,9 @@ def from_parts(
     scale: float | None = None,
     columns: tuple[str, ...] = (),
 ) -> Dataset:
-    """A dataset from the splits its source has: "train", and perhaps "test" and "validation".
+    """A dataset from the splits of its source: "train", and perhaps "test" and "validation".
 
-    Without a test split the validation split is the test; without either, `test_fraction` of train is.
+    Without a test split, the validation split becomes the test split; without both, `test_fraction` of train does.
     """
     parts, factors, names = dict(parts), dict(factors or {}), dict(names or {})
     if parts.keys() & {"test", "validation"}:

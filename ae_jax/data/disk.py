@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-TEMPORARY = (".ae_jax-", ".tmp")  # start and end of an unfinished file's name; a kill -9 can leave one
-# a run's own files and folders, written by training or drawn afterwards; other files in its folder are the user's
+TEMPORARY = (".ae_jax-", ".tmp")  # start and end of an unfinished file's name; kill -9 can leave such a file
+# a run's own files and folders, written by training or afterwards; other files in its folder belong to the user
 LOCK = "lock"
 LEARNED = ("config.json", LOCK, "log.jsonl", "checkpoints", "results.json")
 CSV_LOG, EVENTS = "log.csv", "tensorboard"  # of `train --log`
@@ -29,7 +29,7 @@ def suffix(path: str | os.PathLike[str]) -> str:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is an unfinished one of `written`."""
+    """Whether this is the name of an unfinished file of `written`."""
     return name.startswith(TEMPORARY[0]) and name.endswith(TEMPORARY[1])
 
 
@@ -45,7 +45,7 @@ def is_projected(folder: Path) -> bool:
 
 
 def kept_by_run(path: Path) -> str:
-    """The file or folder of a run that a file written to this path would change, or ""."""
+    """The file or folder of a run that writing to this path would change; "" if none."""
     path = path.resolve()
     for folder in path.parents:
         first = path.relative_to(folder).parts[0]
@@ -63,7 +63,7 @@ def clean(folder: Path) -> None:
 
 
 def strict(content: Any) -> Any:
-    """The content in JSON's types: None for a number that is not finite, lists for tuples and arrays."""
+    """The content in the types of JSON: None for numbers that are not finite, lists for tuples and arrays."""
     if isinstance(content, dict):
         return {name: strict(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
@@ -79,7 +79,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a file whole or not at all, and returns when the disk has it. See `written`."""
+    """Writes a file whole or not at all, and returns when it is on the disk. See `written`."""
     with written(path) as file:
         file.write(content)
 
@@ -88,11 +88,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 def written(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A temporary file that replaces `path` when the block ends, and is removed if the block raises.
 
-    It lies beside the target under a unique name, so that writers do not collide. A symbolic link's target is written.
-    An existing file keeps its permissions; a new one has those of the umask. Other than regular files (/dev/stdout, a
-    pipe) are written to directly.
+    The temporary file is beside the target and has a unique name, so writers do not collide. If `path` is a symbolic
+    link, its target is replaced. An existing file keeps its permissions; a new file gets those of the umask. A target
+    that is not a regular file (/dev/stdout, a pipe) is written to directly.
 
-    Raises OSError, with the name of `path`, if it cannot be written.
+    Raises OSError, with the name `path`, if it cannot be written.
     """
     named, path = os.fspath(path), os.path.realpath(path)
     folder = os.path.dirname(path)
@@ -118,11 +118,8 @@ def written(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         made = False
         flush_folder(folder)
     except OSError as error:
-        if error.errno is not None and error.filename in (
-            None,
-            path,
-            temporary,
-        ):  # report the name that the user gave
+        # report the name that the user gave
+        if error.errno is not None and error.filename in (None, path, temporary):
             error.filename, error.filename2 = named, None
         raise
     finally:

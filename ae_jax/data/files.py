@@ -24,7 +24,7 @@ from .dataset import (
 from .disk import suffix
 from .ranges import FLOATS, RangeName
 
-# common names of each part in `.npz` files
+# common names of each part's examples in .npz files
 PARTS = {
     "train": ("train", "x_train", "train_x", "train_images"),
     "test": ("test", "x_test", "test_x", "test_images"),
@@ -43,7 +43,7 @@ def _first(found: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray |
 
 
 def header(path: Path) -> np.memmap:
-    """The array of a .npy file, not read yet. Raises ValueError unless the file is as long as its header says."""
+    """The array of a .npy file, mapped but not read. Raises ValueError for another length than its header says."""
     mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     size, wanted = path.stat().st_size, mapped.offset + mapped.nbytes
     if size != wanted:
@@ -92,7 +92,7 @@ def arrays(
 
     Args:
         path: the file; x [N, D], [N, H, W] or [N, H, W, C]; y [N] whole numbers. 255 in uint8 and 65535 in uint16 mean
-            1.0; bool, floats and other integers stay as they are.
+            1.0; bool, floats and other integers are unchanged.
         range: of the values: unit, which refuses values outside [0, 1]; or any real values, learned standardised (each
             dimension of mean 0 and deviation 1 on train), normalised (a mean squared norm of D) or as_is.
         scale: the integer that means 1.0, in any integer type: 1 for zeros and ones saved as uint8.

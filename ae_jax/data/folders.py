@@ -14,7 +14,7 @@ from .tables import NAMES, is_table, of_splits, split_of
 Kind = Literal["images", "texts", "arrays", "tables"]
 
 TEXTS = (".txt", ".text", ".md")
-# names of texts about the data
+# names of text files about the data, which are not data
 ABOUT = ("readme", "license", "licence", "copying", "copyright", "notice", "citation", "authors", "changelog")
 
 
@@ -23,7 +23,7 @@ class Listed(NamedTuple):
 
     files: list[Path]  # in the order of their names, without `own`
     own: list[Path]  # files and folders that ae_jax wrote
-    folders: list[Path]  # those that the files lie in, and others without files
+    folders: list[Path]  # all folders that were searched
 
 
 class FolderContent(NamedTuple):
@@ -31,7 +31,7 @@ class FolderContent(NamedTuple):
 
     roots: dict[str, Path]  # the folder of each split
     files: dict[str, list[Path]]  # of each split, in the order of their names
-    left_out: list[str]  # files and folders, with the reasons
+    left_out: list[str]  # descriptions of the files and folders left out
     notes: list[str]  # further lines to print
 
     def tell(self) -> None:
@@ -55,7 +55,8 @@ def is_own(folder: Path) -> bool:
 def listed(root: Path) -> Listed:
     """The files below a folder, without hidden files and folders, and without those that ae_jax wrote.
 
-    Links to folders elsewhere are followed. Links to folders in `root`, or around it, are not: they would repeat files.
+    Links to folders elsewhere are followed. Links to folders in `root`, or to its parents, would repeat files, and are
+    not followed.
     """
     files, own, folders, top = [], [], [], root.resolve()
 
@@ -93,7 +94,7 @@ def readable() -> frozenset[str]:
 
 
 def files_read(source: Path) -> list[Path]:
-    """The file itself, or the files below a folder that are data of any kind; see `listed`."""
+    """The file itself, or all data files below a folder, of any kind; see `listed`."""
     if not source.is_dir():
         return [source]
     kinds, tables = readable(), [*tables_in(source).values()]
@@ -101,10 +102,10 @@ def files_read(source: Path) -> list[Path]:
 
 
 def would_read(source: Path, path: Path) -> bool:
-    """Whether a file at `path`, there or not, would be read with the source: as one of the data in its folder, or as
-    the labels of its .npy file.
+    """Whether a file at `path`, which need not exist, would be read with the source: as data in its folder, or as the
+    labels of its .npy file.
 
-    Data of any kind count, since an array beside images is taken for the data, or refused. Links are resolved.
+    Data of any kind count, since an array beside images changes how the folder is read. Links are resolved.
     """
     places = {path.parent.resolve() / path.name, path.resolve()}
     if not source.is_dir():
@@ -137,8 +138,9 @@ def _described(texts: Sequence[Path], root: Path) -> list[str]:
 
 
 def _without_about(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """(texts that are data, texts about the data) among files. The name of a text says whether it is about the data,
-    in a class folder too; if all texts are about them, they are the data.
+    """(texts that are data, texts about the data) among files, by their names, also in class folders.
+
+    If every text has such a name as README, all texts are data.
     """
     texts = [p for p in files if suffix(p) in TEXTS]
     data = [p for p in texts if not _about(p)]
@@ -175,22 +177,22 @@ def _about(file: Path) -> bool:
 
 
 def some(things: Sequence[Path | str], root: Path, most: int = 3) -> str:
-    """The first names of files or folders, below `root`."""
+    """The first `most` names of files or folders, relative to `root`, as text."""
     names = [str(p.relative_to(root)) if isinstance(p, Path) else p for p in things[:most]]
     return ", ".join(names) + ", ..." * (len(things) > most)
 
 
 def many(count: int, what: str) -> str:
-    """`1 image`, `2 images`; `1 .npy file`."""
+    """A count with its noun: `1 image`, `2 images`, `1 .npy file`."""
     what = {"images": "image", "texts": "text", "arrays": ".npy file"}.get(what, what)
     return f"{count} {what}{'s' * (count != 1)}"
 
 
 def kind_of(path: Path) -> Kind:
-    """The kind of data in a folder: images, texts, arrays or tables; images if it has no data.
+    """The kind of data in a folder: images, texts, arrays or tables; images for a folder without data.
 
-    Texts beside at least as many images, or beside arrays, are about these. Raises DataError for arrays beside images,
-    and for images beside more texts, where either could be the data.
+    Texts beside arrays, or beside at least as many images, are taken as descriptions. Raises DataError if either of two
+    kinds could be the data: arrays beside images, or images beside more texts.
     """
     if is_run(path):
         raise DataError(f"{path} is the folder of a run, which holds no data: name a folder or file of data")
@@ -226,13 +228,13 @@ def tables_in(path: Path) -> dict[str, Path]:
 
 
 def table_of(path: Path) -> Path:
-    """The path itself; for a folder of tables the table that commands read, of test or else of train."""
+    """The path itself; for a folder of tables, the table that commands read: that of test, or else of train."""
     parts = tables_in(path)
     return parts.get("test", parts["train"]) if parts else path
 
 
 def split_folders(path: Path, files: Sequence[Path]) -> dict[str, Path]:
-    """The folder of each split, among the folders of the files to read; without any, the folder itself is train.
+    """The folder of each split, among the folders of `files`. Without any, `path` itself is the folder of train.
 
     Raises DataError for two folders of one split, and for a test or validation split without a train split.
     """
@@ -269,7 +271,7 @@ def look(path: Path, kind: Kind) -> FolderContent:
     kinds = _sorted_by_kind(there.files)
     mine, left_out, notes = kinds[kind], [], []
     roots = split_folders(path, mine)
-    if kind == "arrays":  # only those directly in their split
+    if kind == "arrays":  # only files directly in the folder of a split
         deep = [p for p in mine if p.parent not in roots.values()]
         mine = [p for p in mine if p.parent in roots.values()]
         left_out += [f"{many(len(deep), kind)} in folders below ({some(deep, path)})"] * bool(deep)
@@ -291,7 +293,7 @@ def look(path: Path, kind: Kind) -> FolderContent:
         strange = [p for p in kinds[other] if not (other == "texts" and _about(p))]
         if other != kind and strange:
             left_out.append(f"{many(len(strange), other)} ({some(strange, path)})")
-    packed = [p for p in there.files if suffix(p) == ".npz"]  # load takes one by its own name
+    packed = [p for p in there.files if suffix(p) == ".npz"]  # `load` reads a .npz by its own path only
     left_out += [f"{many(len(packed), '.npz file')} ({some(packed, path)})"] * bool(packed)
     left_out += _own(there.own, path)
     if kind != "arrays":
@@ -322,15 +324,15 @@ def _of_classes(roots: dict[str, Path], files: dict[str, list[Path]], left_out: 
 
 
 def _class(file: Path, root: Path) -> str | None:
-    """The name of a file's class, its folder in that of the split; None for a file directly in the split."""
+    """The class of a file, the name of its folder in the split's folder; None for a file directly in that folder."""
     parts = file.relative_to(root).parts
     return normalize("NFC", parts[0]) if len(parts) > 1 else None
 
 
 def class_labels(roots: dict[str, Path], files: dict[str, list[Path]]) -> tuple[tuple[str, ...], dict[str, list[int]]]:
-    """The names of the class folders, and every file's label; both empty for files directly in their split.
+    """The names of the class folders, and for each split the label of every file; both are empty without class folders.
 
-    Raises DataError if some files lie directly in their split and others in class folders.
+    Raises DataError if some files are directly in the folder of their split and others in class folders.
     """
     names = {split: [_class(p, roots[split]) for p in found] for split, found in files.items()}
     direct = [p for split, found in files.items() for p in found if _class(p, roots[split]) is None]

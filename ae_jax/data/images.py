@@ -27,21 +27,21 @@ Crop = Size | Literal["square"]
 
 
 def decode(file: str | Path | bytes, colour: bool | None = None, deep: bool = False) -> np.ndarray:
-    """An encoded image as uint8 [H, W, C], C = 3 for `colour`, 1 for grey, and by the image itself for None.
+    """An encoded image as uint8 [H, W, C]. C is 3 if `colour` is True, 1 if False, and chosen by the image if None.
 
-    White is 255. Of 16 bits a pixel the 8 high ones are kept; with `deep` all are, as uint16 with white at 65535.
-    Transparent pixels become white; a camera's rotation is applied to files.
+    White is 255. Pixels of 16 bits keep their 8 high bits, or with `deep` all bits, as uint16 with white at 65535.
+    Transparent pixels become white. Files are turned by the rotation that their camera recorded.
     """
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
-        sixteen = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format == "PPM")  # to 65535
+        sixteen = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format == "PPM")  # white is 65535
         image: Any = opened if isinstance(file, bytes) else ImageOps.exif_transpose(opened)
         if image.mode in ("I", "F") and not sixteen:
             raise ValueError(
                 f"its pixels are 32 bits each, mode {image.mode}, of no known range; save them in a .npy file"
             )
-        if sixteen:  # Pillow's own conversion would clip at 255
+        if sixteen:  # Pillow's conversion would clip at 255
             grey = np.asarray(image).astype(np.uint16)[..., None]
             grey = grey if deep else (grey >> 8).astype(np.uint8)
             return np.repeat(grey, 3, -1) if colour else grey
@@ -56,14 +56,14 @@ def decode(file: str | Path | bytes, colour: bool | None = None, deep: bool = Fa
 
 
 def of_one_depth(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Images in uint8, or all in uint16 if one is. The factor is 257 = 65535 / 255, so brightness does not change."""
+    """Images in uint8, or all in uint16 if one is; the factor 257 = 65535 / 255 keeps the brightness."""
     if not any(image.dtype == np.uint16 for image in images):
         return list(images)
     return [image if image.dtype == np.uint16 else image.astype(np.uint16) * np.uint16(257) for image in images]
 
 
 def pixels_to_floats(images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-    """Images of one size [H, W, C] as float32 [N, H, W, C]: 1.0 is white, 255 in uint8 and 65535 in uint16."""
+    """Images of one size [H, W, C], uint8 or uint16, as float32 [N, H, W, C] with white at 1.0."""
     out = np.empty((len(images), *images[0].shape), np.float32)
     for i, image in enumerate(images):
         out[i] = image / np.float32(white(image.dtype))
@@ -93,25 +93,25 @@ def fitted(image: np.ndarray, crop: Crop | None, resize: Size | None) -> np.ndar
             )
         image = image[top : top + height, left : left + width]
     if resize is not None and _pair(resize) != image.shape[:2]:
-        # Pillow's bilinear filter widens when it shrinks, so that nothing aliases
+        # Pillow's bilinear filter gets wider for smaller images, which prevents aliasing
         image = scaled(image, _pair(resize), Image.Resampling.BILINEAR)
     return image
 
 
 def scaled(image: np.ndarray, size: tuple[int, int], filter: Any) -> np.ndarray:
-    """An image [H, W, C], uint8 or uint16, scaled to (height, width) by a filter of Pillow's, in its own type."""
+    """An image [H, W, C], uint8 or uint16, scaled to (height, width) by one of Pillow's filters; the dtype stays."""
     from PIL import Image
 
     to = lambda plane: np.asarray(Image.fromarray(plane).resize((size[1], size[0]), filter))
     if image.dtype == np.uint8:
         return to(image[..., 0] if image.shape[-1] == 1 else image).reshape(*size, -1)
-    # Pillow filters 16 bits only as floats, one channel at a time
+    # Pillow filters 16-bit images only as floats, one channel at a time
     planes = [to(np.ascontiguousarray(image[..., c], np.float32)) for c in range(image.shape[-1])]
     return np.clip(np.rint(np.stack(planes, -1)), 0, white(image.dtype)).astype(image.dtype)
 
 
 def image_files(path: Path) -> list[Path]:
-    """The files that Pillow can open by their suffix, see `visible_files`."""
+    """The files below a folder with a suffix that Pillow can open, see `visible_files`."""
     return visible_files(path, image_suffixes())
 
 
@@ -123,7 +123,7 @@ def read_images(
     resize: Size | None = None,
     deep: bool = False,
 ) -> list[np.ndarray]:
-    """The images of a folder and all below it, or of a list of files, each uint8 [H, W, C], not all of one size.
+    """The images in a folder and its subfolders, or in a list of files, each uint8 [H, W, C]; sizes may differ.
 
     White is 255. Transparent pixels become white.
 
@@ -132,10 +132,10 @@ def read_images(
         colour: three channels or one; by default three if any of them has colour.
         crop: cut the centre to this size, or to the largest "square".
         resize: then scale to this size.
-        deep: keep all 16 bits a pixel: if one image has them, all are uint16, and white is 65535.
+        deep: keep all bits of 16-bit pixels: if one image has such pixels, all images are uint16, with white at 65535.
 
     Raises:
-        DataError: no images, a size below 1, and broken images or images smaller than the crop, by name.
+        DataError: no images, a size below 1, or images (by name) that are broken or smaller than the crop.
     """
     check_sizes(crop=crop, resize=resize)
     paths = image_files(Path(files)) if isinstance(files, str | Path) else [Path(file) for file in files]
@@ -169,7 +169,7 @@ def folder(
 ) -> Dataset:
     """A folder of images in any format that Pillow reads. White is 1.0; transparent pixels become white.
 
-    Subfolders `train` and `test` (and `valid`) are its splits, if there; subfolders below are its classes.
+    Subfolders `train` and `test` (and `valid`), if any, are its splits; the subfolders of a split are its classes.
 
     Args:
         path: the folder.
@@ -179,7 +179,7 @@ def folder(
         patch: draw patches of this size from the images instead of taking them whole.
         count: how many patches to train on; 10000 by default.
         test_count: how many to test on; a fifth of `count` by default.
-        test_fraction: how many images to hold out where there is no folder `test`.
+        test_fraction: the fraction of images to hold out if there is no folder `test`.
         seed: of that split and of the patches.
 
     Raises:
@@ -228,7 +228,7 @@ def _patched(
     test_fraction: float,
     seed: int,
 ) -> Dataset:
-    """Patches whose train, test and validation parts come from different images; validation has as many as test."""
+    """Patches; train, test and validation come from different images. Validation has as many patches as test."""
     source = str(path)
     images = dict(images)
     if images.keys() & {"test", "validation"}:

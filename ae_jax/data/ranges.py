@@ -1,7 +1,7 @@
 """The range of a dataset's values: [0, 1], real values as they are, or real values scaled by training statistics.
 
-`fit` measures training data and gives a `Standard`; `apply` brings examples to the units that a run learns in, `undo`
-brings them back, and `in_data_units` is an algorithm that takes and gives examples in the data's own units.
+`fit` computes a `Standard` from training data. `apply` scales examples to the units of learning, `undo` scales them
+back, and `in_data_units` gives an algorithm whose inputs and outputs are in the data's own units.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,19 +14,19 @@ from ..core import Algorithm, Batch
 from ..errors import DataError
 
 RangeName = Literal["unit", "standardised", "normalised", "as_is"]
-FLOATS = "floats"  # as_is, of real numbers alone: how a run reads activations, which it normalises afterwards
+FLOATS = "floats"  # as_is that refuses integers: a run reads activations so, and normalises them afterwards
 ROWS = 2**14  # examples that `fit` converts to float64 at once
 
 
 class Standard(NamedTuple):
-    """x -> (x - mean) / scale, fitted to training data; arrays only, so it can be saved and compiled."""
+    """x -> (x - mean) / scale, fitted to training data. The fields are arrays, so that it can be saved and compiled."""
 
     mean: Any  # [*shape] of one example, or []
-    scale: Any  # likewise, positive
+    scale: Any  # of the same shape, positive
     pixels: bool = False  # the training data lie in [0, 1], as images do
 
     def of_batches(self) -> tuple[Any, Any]:
-        """Mean and scale with an axis for the examples of a batch, or as one number."""
+        """Mean and scale with an axis for the examples of a batch, or as single numbers."""
         mean, scale = (a[None] if np.ndim(a) else a for a in self[:2])
         return mean, scale
 
@@ -63,12 +63,13 @@ def undo(standard: Standard | None, x: Any) -> Any:
 
 
 def fit(kind: RangeName | str, parts: Iterable[np.ndarray]) -> Standard | None:
-    """The `Standard` of training data that come in parts [n, *shape], read once, in float64; None for "unit".
+    """The `Standard` of training data in parts [n, *shape], which are read once, in float64; None for "unit".
 
-    standardised: each dimension minus its mean, over its deviation; one that is constant is not scaled. normalised: all
-    over one number, so that the mean squared norm is the number of dimensions D. as_is: unchanged.
+    standardised: each dimension minus its mean, divided by its standard deviation; a constant dimension is not divided.
+    normalised: all dimensions divided by one number, which makes the mean squared norm the number of dimensions D.
+    as_is: unchanged.
 
-    Raises DataError for data without a number but 0, which cannot be normalised.
+    Raises DataError for "normalised" if all values are 0.
     """
     if kind == "unit":
         return None
@@ -78,7 +79,7 @@ def fit(kind: RangeName | str, parts: Iterable[np.ndarray]) -> Standard | None:
     for part in _slices(parts):
         x, n = np.asarray(part, np.float64), len(part)
         low, high, power = min(low, x.min()), max(high, x.max()), power + np.square(x).sum()
-        # Chan, Golub & LeVeque (1983): sums of squares about a mean, of two parts
+        # Chan, Golub & LeVeque (1983): joins the sums of squared deviations of two parts
         own = x.mean(0)
         apart, total = own - mean, count + n
         squares = squares + np.square(x - own).sum(0) + np.square(apart) * (count * n / total)
@@ -90,7 +91,7 @@ def fit(kind: RangeName | str, parts: Iterable[np.ndarray]) -> Standard | None:
         scale = np.sqrt(power / (count * prod(mean.shape)))
         return Standard(np.zeros((), np.float32), np.asarray(scale, np.float32), pixels)
     deviation = np.sqrt(squares / count)
-    least = np.maximum(1e-6 * np.abs(mean), np.finfo(np.float32).tiny)  # float32 does not resolve less
+    least = np.maximum(1e-6 * np.abs(mean), np.finfo(np.float32).tiny)  # smaller deviations are rounding in float32
     constant = deviation <= least
     scale = np.where(constant, 1, deviation)
     return Standard(mean.astype(np.float32), scale.astype(np.float32), pixels)
@@ -105,13 +106,13 @@ def _slices(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 def in_data_units(algorithm: Algorithm, standard: Standard | None) -> Algorithm:
     """The algorithm with inputs and outputs in the data's own units, for use after training.
 
-    Losses and metrics stay those of the units of learning.
+    Losses and metrics stay in the units of learning.
     """
     if standard is None:
         return algorithm
 
     def taking(fn: Callable[..., Any] | None, gives: bool = False) -> Any:
-        """`fn(params, x)` of examples in the data's units; `gives`: its results are examples, too."""
+        """`fn(params, x)` for examples in the data's units; with `gives`, its results are examples, too."""
         if fn is None:
             return None
         back = (lambda out: undo(standard, out)) if gives else lambda out: out

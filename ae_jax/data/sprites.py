@@ -1,6 +1,6 @@
-"""Procedural images of one shape each, drawn from known generative factors; after dSprites.
+"""Procedural images of one shape each, drawn from known generative factors, like dSprites.
 
-Matthey et al. (2017), github.com/google-deepmind/dsprites-dataset, has the same five factors at 64x64,
+dSprites, Matthey et al. (2017), github.com/google-deepmind/dsprites-dataset, has the same five factors at 64x64,
 without colour and without anti-aliasing.
 """
 
@@ -11,8 +11,8 @@ import numpy as np
 from .dataset import DataError, Dataset, make_batch
 
 CLASSES = ("square", "ellipse", "heart")
-# The values that each factor takes, all combinations being equally likely. Orientation in radians,
-# anti-clockwise; x (to the right) and y (downwards) as fractions of the way between the outermost positions.
+# The values of each factor; all combinations are equally likely. Orientation is in radians, anti-clockwise; x (to the
+# right) and y (downwards) are fractions of the way between the outermost positions.
 FACTORS = {
     "shape": np.arange(3.0),
     "scale": np.linspace(0.5, 1, 6),
@@ -22,7 +22,7 @@ FACTORS = {
     "colour": np.arange(8) / 8,  # hue
 }
 RADIUS = 0.2  # of the circle around the largest shape, as a fraction of the image's side
-# Turned by so many of the 40 steps a shape looks the same: a quarter turn, half a turn, a whole one.
+# the period of each shape's orientation in steps, of which 40 are a whole turn
 PERIODS = np.array([10, 20, 40])
 
 
@@ -33,27 +33,27 @@ def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def _ellipse(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     f = np.hypot(u, 2 * v)  # 1 on the boundary; the distance is (f - 1) / |grad f| to first order
-    return (f - 1) * (f + 1e-6) / (np.hypot(u, 4 * v) + 1e-6)  # and finite at the centre
+    return (f - 1) * (f + 1e-6) / (np.hypot(u, 4 * v) + 1e-6)  # finite at the centre
 
 
 def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """A square standing on its corner with half a disc on each upper side; Quilez, "2D distance functions"."""
-    size = 0.5**0.5  # from the centre of the square's diagonal, of length 1, to the heart's farthest point
+    """A square on its corner with half a disc on each upper side; Quilez, "2D distance functions"."""
+    size = 0.5**0.5  # for a square with diagonal 1, the distance from its centre to the heart's farthest point
     u, v = np.abs(u) * size, v * size + 0.5
     lobe = np.hypot(u - 0.25, v - 0.75) - 8**-0.5
     edge = np.minimum(np.hypot(u, v - 1), np.hypot(u - np.maximum(u + v, 0) / 2, v - np.maximum(u + v, 0) / 2))
     return np.where(u + v > 1, lobe, edge * np.sign(u - v)) / size
 
 
-# signed distances to the boundary, negative inside, of shapes within the unit circle; u to the right, v upwards
+# signed distances to the boundary, negative inside; shapes lie in the unit circle, u to the right, v upwards
 DISTANCES: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (_square, _ellipse, _heart)
 
 
 def render(factors: np.ndarray, size: int) -> np.ndarray:
-    """Draws factors [N, 5] or, with colour, [N, 6], as `FACTORS` orders them: float32 [N, size, size, 1 or 3].
+    """Images float32 [N, size, size, 1 or 3] from factors [N, 5] or, with colour, [N, 6], in the order of `FACTORS`.
 
-    A pixel's value is the part of it that the shape covers: the mean of its four quarters, each to first order
-    in its distance from the boundary.
+    A pixel's value is the fraction of its area that the shape covers: the mean over its four quarters, each to first
+    order in its distance from the boundary.
     """
     out = np.empty((len(factors), size, size, 1), np.float32)
     fine = 2 * size
@@ -77,9 +77,10 @@ def render(factors: np.ndarray, size: int) -> np.ndarray:
 def shapes(
     *, size: int = 32, count: int = 20000, test_count: int | None = None, colour: bool = False, seed: int = 0
 ) -> Dataset:
-    """Squares, ellipses and hearts of known scale, orientation, place and perhaps colour, which come with them.
+    """Squares, ellipses and hearts, with their scale, orientation, place and perhaps colour as generative factors.
 
-    No image occurs twice, so train and test share none; images that are equal by a shape's symmetry count as one.
+    No image occurs twice, so train and test share no image. Factors that give the same image, by a shape's symmetry,
+    occur once.
 
     Args:
         size: side of the images in pixels.
@@ -89,7 +90,7 @@ def shapes(
         seed: of the choice of factors; the same seed gives the same images.
 
     Raises:
-        DataError: more images than there are, or none.
+        DataError: no images are asked for, or more than there are different ones.
     """
     test_count = max(1, count // 5) if test_count is None else test_count
     names = tuple(FACTORS) if colour else tuple(FACTORS)[:5]
@@ -99,7 +100,7 @@ def shapes(
         raise DataError(
             f"{count} + {test_count} images of {size} pixels were asked for; one at least of each is needed"
         )
-    drawn = np.random.default_rng(seed).permutation(total)[: 4 * wanted]  # enough: none looks like more than 3 others
+    drawn = np.random.default_rng(seed).permutation(total)[: 4 * wanted]  # at most 4 look the same
     index = np.stack(np.unravel_index(drawn, levels), 1)  # [4N, F]
     looks = index.copy()
     looks[:, 2] %= PERIODS[index[:, 0]]

@@ -1,9 +1,9 @@
-"""Data larger than memory: sources that read any of their examples on demand, and streams of shards of them.
+"""Data larger than memory: a `Source` reads examples on demand, and a `Stream` gives them in shards.
 
-A shard is many batches in one array. Learning treats it as a set in memory: a compiled sweep shuffles it and passes
-over it, while a thread reads the next one (`prefetched`). So at most three shards are in memory, and no Python runs for
-a batch. The examples in shard s of epoch e are a pure function of the stream's seed, e and s, so a position is two
-numbers.
+A shard is many batches in one array. Learning treats it as a set in memory: a compiled sweep shuffles the shard and
+passes over it, while a thread reads the next shard (`prefetched`). At most three shards are in memory, and no Python
+code runs for each batch. The examples in shard s of epoch e are a pure function of the stream's seed, e and s, so the
+position in a stream is two numbers.
 """
 
 import itertools
@@ -46,7 +46,7 @@ from .tables import is_table
 
 T = TypeVar("T")
 U = TypeVar("U")
-SHARD_BYTES = 2**28  # of a shard as float32, by default
+SHARD_BYTES = 2**28  # the default size of a shard as float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,20 +55,20 @@ class Source:
 
     name: str
     shape: tuple[int, ...]  # of one example
-    blocks: np.ndarray  # [M, 2], first example and the one after the last: neighbours that stay together
-    read: Callable[[np.ndarray], Batch]  # rising numbers of examples [n] -> x [n, *shape] as it lies there, y [n]
+    blocks: np.ndarray  # [M, 2], first example, and one after the last, of neighbours that stay together
+    read: Callable[[np.ndarray], Batch]  # ascending numbers of examples [n] -> x [n, *shape] as stored, y [n]
     scale: float | None = None  # the integer of x that means 1.0; None: see `dataset.white`
     dark: Any = None  # the integer type of x, if no value in a sample exceeds 1
     classes: int | None = None  # all labels are below it; None: unknown
-    standard: Standard | None = None  # of real values; None: values in [0, 1]
+    standard: Standard | None = None  # the units of real values; None: values in [0, 1]
 
     def __len__(self) -> int:
         return int((self.blocks[:, 1] - self.blocks[:, 0]).sum())
 
     def raw(self, index: np.ndarray) -> Batch:
-        """The examples with these ascending numbers, as NumPy arrays: x stays uint8 or uint16, or is float32.
+        """The examples with these ascending numbers, as NumPy arrays: x is uint8, uint16, or float32 for other types.
 
-        Raises DataError for NaN, and for values outside [0, 1] without a `standard`.
+        Raises DataError for NaN, and, without a `standard`, for values outside [0, 1].
         """
         x, y = self.read(index)
         x, unit = np.asarray(x), self.standard is None
@@ -77,7 +77,7 @@ class Source:
         return make_batch(x.astype(x.dtype.newbyteorder("="), copy=False), y)
 
     def floats(self, raw: Batch) -> Batch:
-        """A result of `raw`, already on the devices, as float32 in the units of learning."""
+        """A result of `raw`, moved to the devices, as float32 in the units of learning."""
         x = raw.x
         if ranged(x.dtype):
             x = _looked_up(x, levels(np.dtype(x.dtype), self.scale))
@@ -90,14 +90,14 @@ class Source:
 
 @lru_cache(maxsize=8)
 def levels(dtype: np.dtype, scale: float | None) -> np.ndarray:
-    """The float of `unit_interval` for each number of uint8 [256] or uint16 [65536]."""
+    """The float32 by `unit_interval` of each number in uint8 [256] or uint16 [65536]."""
     return np.arange(np.iinfo(dtype).max + 1, dtype=np.float32) / np.float32(white(dtype, scale))
 
 
 @jax.jit
 def _looked_up(x: Array, levels: Any) -> Array:
-    """The floats of integers, with NumPy's bits; integers take a quarter or half the bytes on their way to a device."""
-    return levels[x.astype(jnp.int32)]  # XLA would turn a division into a product, which rounds differently
+    """Integers as floats, bit for bit as by NumPy. Moving integers to a device takes a quarter or half of the bytes."""
+    return levels[x.astype(jnp.int32)]  # XLA may turn a division into a product, which rounds differently
 
 
 @jax.jit
@@ -107,20 +107,20 @@ def _applied(standard: tuple[Any, Any], x: Array) -> Array:
 
 @jax.jit
 def _drawn(x: Array, index: Any, seed: Any) -> Array:
-    """Binary pixels, drawn for each example by its own number: the same in every shard."""
+    """Binary pixels, drawn for each example by its number, so an example has the same draw in every shard."""
     key = address(jax.random.wrap_key_data(seed), "binarisation")
     one = lambda i, x: jax.random.bernoulli(address(key, i), x).astype(x.dtype)
     return jax.vmap(one)(index, x)
 
 
 def blocks_of(count: int, size: int | None = None) -> np.ndarray:
-    """Blocks [M, 2] of `count` examples; by default of 256, or of fewer so that there are 100 blocks."""
+    """Blocks [M, 2] of `count` examples. By default a block has 256 examples, or fewer to make about 100 blocks."""
     edges = np.append(np.arange(0, count, size or max(1, min(256, count // 100))), count)
     return np.stack([edges[:-1], edges[1:]], 1)
 
 
 def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
-    """Two sources, `fraction` of the blocks of the given one, drawn by `seed`, in the second."""
+    """Two sources with the blocks of one; the second has `fraction` of them, drawn by `seed`."""
     kept, held = shuffled(len(source.blocks), fraction, seed)
     return replace(source, blocks=source.blocks[kept]), replace(source, blocks=source.blocks[held])
 
@@ -135,24 +135,24 @@ def _order(seed: int, e: int, count: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """A source in shards. Shuffled, every epoch deals its blocks out to shards anew."""
+    """A source in shards. With a `seed`, every epoch assigns blocks to shards in a new random order."""
 
     source: Source
     shard_size: int  # examples; the last shard has the rest
-    seed: int | None = None  # of the order; None: as they come
-    binarise: int | None = None  # a seed: binary pixels, drawn once for all with grey values as probabilities
+    seed: int | None = None  # of the order; None: the order of the source
+    binarise: int | None = None  # the seed of static binarisation, with grey values as probabilities; None: no draw
 
     @property
     def shards(self) -> int:
-        """In an epoch."""
+        """The number of shards in an epoch."""
         return -(-len(self.source) // self.shard_size)
 
     def size(self, s: int) -> int:
-        """Examples in shard s."""
+        """The number of examples in shard s."""
         return min(self.shard_size, len(self.source) - s * self.shard_size)
 
     def index(self, e: int, s: int) -> np.ndarray:
-        """The ascending numbers of the examples in shard s of epoch e, both counted from 0; the sweep shuffles them."""
+        """The ascending numbers of the examples in shard s of epoch e, both from 0. The sweep shuffles them later."""
         blocks = self.source.blocks
         blocks = blocks if self.seed is None else blocks[_order(self.seed, e, len(blocks))]
         ends = np.cumsum(blocks[:, 1] - blocks[:, 0])
@@ -164,14 +164,14 @@ class Stream:
         return np.sort(np.concatenate([np.arange(start, stop) for start, stop in runs]))
 
     def read(self, e: int, s: int, part: int = 0, parts: int = 1) -> tuple[np.ndarray, Batch]:
-        """(numbers of the examples in shard s of epoch e, part `part` of `parts` of these, as from `Source.raw`)."""
+        """The numbers of all examples in shard s of epoch e; and part `part` of `parts` of these, by `Source.raw`."""
         index = self.index(e, s)
         own = np.array_split(index, parts)[part]
-        raw = self.source.raw(own if len(own) else index[:1])  # sources need not support reading nothing
+        raw = self.source.raw(own if len(own) else index[:1])  # a source may not support an empty index
         return index, jax.tree.map(lambda a: a[: len(own)], raw)
 
     def ready(self, index: np.ndarray, raw: Batch) -> Batch:
-        """The examples of `index`, read by `raw` and already on the devices, as float32 and binarised."""
+        """The examples `raw` with numbers `index`, moved to the devices, as float32, binarised if so set."""
         batch = self.source.floats(raw)
         if self.binarise is not None:
             seed = np.asarray(jax.random.key_data(jax.random.key(self.binarise)))
@@ -183,7 +183,7 @@ class Stream:
         return self._batch(self.index(e, s))
 
     def sample(self, count: int) -> Batch:
-        """At most `count` examples, evenly spaced over the source, so that a sorted set gives all its classes."""
+        """At most `count` examples, evenly spaced over the source: a sorted set gives all its classes."""
         blocks = self.source.blocks
         lengths = np.concatenate([[0], np.cumsum(blocks[:, 1] - blocks[:, 0])])
         at = np.unique(np.linspace(0, lengths[-1] - 1, min(count, lengths[-1])).astype(np.int64))
@@ -195,9 +195,9 @@ class Stream:
 
 
 def shard_size(shape: tuple[int, ...], batch_size: int, given: int | None = None) -> int:
-    """Examples in a shard: as given, or as many whole batches as make 256 MiB of float32 (one at least).
+    """The number of examples in a shard: as given, or of the whole batches in 256 MiB of float32 (one at least).
 
-    Raises DataError for a size that is no multiple of the batch: every shard would end in a short batch.
+    Raises DataError for a size that is no multiple of the batch size, since every shard would end in a short batch.
     """
     if given:
         if given < 0 or given % batch_size:
@@ -211,9 +211,9 @@ def shard_size(shape: tuple[int, ...], batch_size: int, given: int | None = None
 
 
 def prefetched(load: Callable[[T], U], wanted: Iterable[T]) -> Generator[tuple[T, U], None, None]:
-    """Each item of `wanted` with its `load(item)`, in order; a thread loads one item ahead.
+    """Pairs (item, `load(item)`) for the items of `wanted`, in order; a thread loads one item ahead.
 
-    An error of `load` is raised at its item.
+    An error of `load` is raised when its item is due.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
         ahead: list[Any] = []
@@ -222,7 +222,7 @@ def prefetched(load: Callable[[T], U], wanted: Iterable[T]) -> Generator[tuple[T
             if len(ahead) == 2:
                 now, loading = ahead.pop(0)
                 loaded = loading.result()
-                del loading  # it would keep the shard in memory during work on the next one
+                del loading  # else it keeps the shard in memory during work on the next one
                 yield now, loaded
                 del loaded
         for now, loading in ahead:
@@ -234,19 +234,19 @@ def prefetched(load: Callable[[T], U], wanted: Iterable[T]) -> Generator[tuple[T
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """The splits of data read on demand, as `Dataset` is for data in memory."""
+    """The splits of data that are read on demand, like `Dataset` for data in memory."""
 
     name: str
     train: Source
     test: Source
-    source: str  # the place or package that the data come from
+    source: str  # the place or package from which the data come
     validation: Source | None = None
     classes: tuple[str, ...] = ()
     scale: float | None = None  # the integer that means 1.0, if one was given
     arrays: bool = False  # whether examples are in .npy files, and so may be pieces of larger images
 
     def standardised(self, kind: RangeName) -> "Sources":
-        """The splits in the units that the training examples give, read once for it; see `ranges.fit`."""
+        """The splits scaled by a `Standard` of the training examples, which are read once; see `ranges.fit`."""
         standard = fitted(self.train, kind)
         held_out = None if self.validation is None else replace(self.validation, standard=standard)
         train, test = (replace(source, standard=standard) for source in (self.train, self.test))
@@ -267,7 +267,7 @@ def from_sources(
     seed: int,
     classes: tuple[str, ...] = (),
 ) -> Sources:
-    """`dataset.from_parts` for sources: without a test split the validation split is the test, or a part of train."""
+    """`dataset.from_parts` for sources: without a test split, the validation split or a part of train becomes one."""
     parts, where = dict(parts), source
     if parts.keys() & {"test", "validation"}:
         tell_idle_split(where, test_fraction, seed)
@@ -294,7 +294,7 @@ def from_sources(
 
 
 def fitted(source: Source, kind: RangeName) -> Standard | None:
-    """The `Standard` of a source, which is read once, a shard at a time."""
+    """The `Standard` of a source. The source is read once, one shard at a time."""
     plain = Stream(replace(source, standard=None if kind == "unit" else AS_IS), shard_size(source.shape, 1))
     return fit(kind, (np.asarray(plain.load(0, s).x) for s in range(plain.shards)))
 
@@ -307,7 +307,9 @@ def made(
     scale: float | None = None,
     kind: RangeName = "unit",
 ) -> Source:
-    """A source of `count` examples by its reader; a sample gives the shape. See `dataset.white` for `scale`.
+    """A source of `count` examples from the function that reads them; a sample gives the shape.
+
+    `scale` is as for `dataset.white`.
 
     Raises DataError for no examples, and for values that `unit_interval` refuses.
     """
@@ -336,7 +338,7 @@ class _File:
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype
-    offset: int  # of the data, bytes
+    offset: int  # of the data, in bytes
 
 
 def _opened(path: Path) -> _File:
@@ -352,7 +354,7 @@ def _opened(path: Path) -> _File:
 
 
 def _rows(files: list[_File], starts: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Rows of the files, as of one array, by an ascending `index`. Not memory-mapped: pages would count as memory."""
+    """Rows by an ascending `index` of all files' rows. Files are not memory-mapped: pages would count as memory."""
     row = int(np.prod(files[0].shape[1:], dtype=np.int64)) * files[0].dtype.itemsize
     out = np.empty((len(index), *files[0].shape[1:]), files[0].dtype)
     flat = memoryview(out.reshape(-1).view(np.uint8))  # pyright: ignore[reportArgumentType]
@@ -379,7 +381,7 @@ def npy_files(root: Path) -> list[Path]:
 
 
 def npy_source(name: str, paths: list[Path], scale: float | None = None, kind: RangeName = "unit") -> Source:
-    """Files of arrays as one source, in their order, with labels in files beside them. See `dataset.white` for `scale`.
+    """Array files, in that order, as one source, with labels in files beside them. `scale` is as for `dataset.white`.
 
     Raises DataError for files of different shapes or dtypes, and for labels that do not fit.
     """
@@ -424,7 +426,7 @@ def npy(
 
     Args:
         path: the file or folder.
-        range: of the values, as `arrays` takes it; the training examples are read once to measure them.
+        range: of the values, as in `arrays`; to scale them, the training examples are read once.
         scale: the integer that means 1.0, in any integer type: 1 for zeros and ones saved as uint8.
         test_fraction: the fraction to hold out, in runs of neighbours, if there is no folder `test`.
         seed: of that split.
@@ -441,7 +443,7 @@ def npy(
 
 
 def write_shards(source: Source, folder: Path | str, rows: int) -> None:
-    """Writes a source as .npy files of `rows` examples, for `npy` to read; one file at a time is in memory."""
+    """Writes a source as .npy files of `rows` examples, which `npy` reads; one file at a time is in memory."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     stream = Stream(source, rows)
@@ -454,7 +456,7 @@ def write_shards(source: Source, folder: Path | str, rows: int) -> None:
 
 
 def _found(path: Path, kind: Kind) -> FolderContent:
-    """The files of every split of a folder."""
+    """The files of every split of a folder. Raises DataError for a split without files."""
     found = look(path, kind)
     if empty := [part for part, files in found.files.items() if not files]:
         raise DataError(f"{path} holds no files to stream for {', '.join(empty)}")
@@ -495,7 +497,7 @@ def images(
     sample = read_images(some, colour=colour, deep=True)
     channels, depth = sample[0].shape[-1], sample[0].dtype
     decode = partial(read_images, colour=colour, crop=crop, resize=resize, deep=True)
-    pool = ThreadPoolExecutor(thread_name_prefix="decode")  # Pillow lets go of the interpreter while it decodes
+    pool = ThreadPoolExecutor(thread_name_prefix="decode")  # Pillow releases the GIL while it decodes
     shapes: set[tuple[int, ...]] = set()
 
     def source(part: str) -> Source:
@@ -589,11 +591,11 @@ def prepared(
 
 
 def generated(count: int, shape: tuple[int, ...], *, pictures: int = 64, dtype: str = "uint8", seed: int = 0) -> Source:
-    """A made-up set that is stored nowhere: smooth pictures under noise, each block of examples by its own key.
+    """Made-up examples, generated when read: smooth pictures with noise, each block of examples by a seed of its own.
 
     Args:
-        count: examples.
-        shape: of one.
+        count: number of examples.
+        shape: of one example.
         pictures: the number of different pictures under the noise; only these can be learned.
         dtype: uint8, or float32 (the same values, four times the bytes).
         seed: of pictures and noise.
@@ -606,7 +608,7 @@ def generated(count: int, shape: tuple[int, ...], *, pictures: int = 64, dtype: 
 
     def block(b: int) -> np.ndarray:
         length = int(blocks[b, 1] - blocks[b, 0])
-        bits = np.random.SFC64([seed, b + 1])  # the quickest: it shares the cores with learning
+        bits = np.random.SFC64([seed, b + 1])  # a fast generator, since it shares the cores with learning
         noise = bits.random_raw(-(-length * size // 8)).view(np.uint8)[: length * size].reshape(length, size)
         return clean[bits.random_raw(length) % np.uint64(pictures)] | (noise & 0x0F)
 
@@ -624,11 +626,11 @@ def generated(count: int, shape: tuple[int, ...], *, pictures: int = 64, dtype: 
 
 
 def open_stream(source: str | Path, **options: Any) -> Sources:
-    """A stream, as `load` gives data in memory: a .npy file, a folder of .npy files or of images, or a prepared set.
+    """The counterpart of `load` for streams: a .npy file, a folder of .npy files or of images, or a prepared set.
 
-    Options are the keyword arguments of the function that reads it: `npy`, `images`, `prepared`.
+    Options are the keyword arguments of the function that reads the source: `npy`, `images` or `prepared`.
 
-    Raises DataError where it cannot be streamed, for another option, and where the data cannot be used.
+    Raises DataError for a source that cannot be streamed, for unknown options, and for data that cannot be used.
     """
     from . import tell_shadowed
 
@@ -639,7 +641,7 @@ def open_stream(source: str | Path, **options: Any) -> Sources:
 
 
 def stream_options_for(source: str | Path, options: dict[str, Any]) -> dict[str, Any]:
-    """The options that the source takes as a stream. Raises DataError where it cannot be streamed."""
+    """The options that the source takes as a stream. Raises DataError if it cannot be streamed."""
     known = options_of(_reader(source, options.get("data_dir")))
     return {name: value for name, value in options.items() if name in known}
 

@@ -1,4 +1,4 @@
-"""Tables of numbers in `.csv`, `.tsv` and `.parquet` files: a row an example, a column a feature or the label."""
+"""Tables in `.csv`, `.tsv` and `.parquet` files: a row is an example, a column is a feature or the label."""
 
 import csv
 import difflib
@@ -17,15 +17,15 @@ from .disk import suffix
 from .ranges import FLOATS, RangeName
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
-MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))  # a cell without a value, in lower case
+MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?"))  # cells without a value, in lower case
 BOOLS = {"true": 1.0, "false": 0.0}
 Missing = Literal["refuse", "drop"]
-# the names of each split, of its folder or of its table
+# the names of a split's folder or table
 NAMES = {"train": ("train", "training"), "test": ("test", "testing"), "validation": ("valid", "validation", "val")}
 
 
 class Table(NamedTuple):
-    """The columns of a table: float64 [N] with NaN for missing values, or texts [N] where one is no number."""
+    """The columns of a table: float64 [N] with NaN for missing values, or texts [N] if some cell is not a number."""
 
     path: Path
     columns: dict[str, np.ndarray]
@@ -38,13 +38,13 @@ def is_table(path: str | Path) -> bool:
 
 
 def split_of(file: Path) -> str | None:
-    """The split that a table is named after, such as test for test.csv; None for any other file."""
+    """The split in the name of a table, such as test for test.csv; None for other files."""
     name = file.stem.lower()
     return next((split for split, names in NAMES.items() if name in names), None) if is_table(file) else None
 
 
 def of_splits(files: Sequence[Path]) -> dict[str, Path]:
-    """The tables of the splits among the files of a folder; {} if there is none for train.
+    """The tables of splits among the files of a folder, by split; {} if there is no table for train.
 
     Raises DataError for two tables of one split.
     """
@@ -59,9 +59,10 @@ def of_splits(files: Sequence[Path]) -> dict[str, Path]:
 
 
 def read(path: Path) -> Table:
-    """The table in a file. The first line of a text has the names of the columns, unless it holds numbers alone.
+    """The table in a file. The first line of a text file names the columns, unless all its cells are numbers.
 
-    Raises DataError for a file that is damaged, empty or ragged, and for two columns of one name.
+    Raises DataError for a file that is damaged or empty or has lines of different lengths, and for two columns of one
+    name.
     """
     try:
         table = _parquet(path) if suffix(path) == ".parquet" else _text(path)
@@ -109,7 +110,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _parsed(cells: Sequence[str]) -> np.ndarray:
-    """Cells as float64 with NaN for missing ones, or as texts if one is no number."""
+    """Cells as float64 with NaN for missing values, or as texts if some cell is not a number."""
     plain = [cell.strip().lower() for cell in cells]
     if (kinds := {cell for cell in plain if cell not in MISSING}) and kinds <= BOOLS.keys():
         return np.array([BOOLS.get(cell, np.nan) for cell in plain])
@@ -146,7 +147,7 @@ def _parquet(path: Path) -> Table:
 
 
 def _named(path: Path, names: Sequence[str], columns: Sequence[np.ndarray], row: Callable[[int], str]) -> Table:
-    """The table of columns. A column without a name is called by its place, and is left out if it counts the rows.
+    """The table of columns. A column without a name gets its number as name, and is left out if it counts the rows.
 
     Raises DataError for two columns of one name.
     """
@@ -163,7 +164,7 @@ def _named(path: Path, names: Sequence[str], columns: Sequence[np.ndarray], row:
 
 
 def column(table: Table, name: str) -> np.ndarray:
-    """A column by name. Raises DataError for a name that is not there."""
+    """A column by name. Raises DataError for an unknown name."""
     if name not in table.columns:
         near = difflib.get_close_matches(name, table.columns, 1) or list(table.columns)[:10]
         raise DataError(f"{table.path} has no column {name!r}; did you mean {', '.join(near)}?")
@@ -171,11 +172,11 @@ def column(table: Table, name: str) -> np.ndarray:
 
 
 def numbers(table: Table, names: Sequence[str], advice: str = "") -> np.ndarray:
-    """Columns of numbers, [N, D] float64, NaN where a value is missing.
+    """Columns of numbers, [N, D] float64, with NaN for missing values.
 
-    `advice` is for a cell that is no number, where the column cannot be left out.
+    `advice` replaces the advice in the error for a cell that is not a number, for columns that cannot be left out.
 
-    Raises DataError for a column that is not there, holds a cell that is no number, or an infinite value.
+    Raises DataError for an unknown column, for a cell that is not a number, and for an infinite value.
     """
     if lacking := [name for name in names if name not in table.columns]:
         raise DataError(
@@ -212,10 +213,10 @@ def check_complete(table: Table, x: np.ndarray, names: Sequence[str], advice: st
 
 
 def labels(table: Table, name: str, classes: Sequence[str] = ()) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels [N], -1 for a missing one, and the names of the classes: words, or whole numbers, in their order.
+    """Labels [N], -1 for a missing label, and the sorted names of the classes, which are words or whole numbers.
 
-    With `classes`, numbers count these. Raises DataError for a column that is not there or has fractions, and for a
-    class that is not among `classes`.
+    With `classes`, label i is class i of these. Raises DataError for an unknown column, for fractions, and for a class
+    that is not in `classes`.
     """
     of = column(table, name)
     if of.dtype.kind == "f":
@@ -246,8 +247,9 @@ def labels(table: Table, name: str, classes: Sequence[str] = ()) -> tuple[np.nda
 def examples(
     path: Path, columns: Sequence[str] = (), label: str | None = None
 ) -> tuple[Table, np.ndarray, tuple[str, ...]]:
-    """The table, the numbers of its columns [N, D], NaN where one is missing, and their names: by default all columns
-    but the label. A line on stderr names the columns left out.
+    """The table in a file, the numbers [N, D] of some columns, with NaN for missing values, and the columns' names.
+
+    The default is all columns but the label. A line on stderr names the columns left out.
     """
     table = read(path)
     names = tuple(columns or (name for name in table.columns if name != label))
@@ -269,12 +271,12 @@ def table(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
-    """A table of numbers, `.csv`, `.tsv` or `.parquet`: a row an example, a column a feature. In a folder, train.csv,
-    test.csv and valid.csv are the splits; columns of train.csv are found in the others by name.
+    """A table of numbers, `.csv`, `.tsv` or `.parquet`: a row is an example, a column is a feature. In a folder,
+    train.csv, test.csv and valid.csv are the splits; the columns of train.csv are found by name in the others.
 
     Args:
         path: the file, or a folder of the tables of splits.
-        label: the column of classes, words or whole numbers. It is no feature; only members that take labels use it.
+        label: the column of classes, words or whole numbers. It is not a feature; only members with labels use it.
         drop: columns to leave out.
         columns: the columns to learn from, in this order; by default all but the label.
         label_classes: the classes in the order of their numbers; by default those in the column, sorted.
@@ -284,7 +286,7 @@ def table(
         seed: of that split.
 
     Raises:
-        DataError: an unreadable file, a column that is not there or not of numbers, or a missing value.
+        DataError: an unreadable file, a column that is unknown or does not hold numbers, or a missing value.
     """
     check_choice("missing", missing, get_args(Missing), error=DataError)
     if range != FLOATS:
@@ -301,7 +303,7 @@ def table(
         raise DataError(f"{train.path} has no column left to learn from; its columns are {', '.join(train.columns)}")
     x: dict[str, np.ndarray] = {}
     y: dict[str, np.ndarray | None] = {}
-    kept: dict[str, list[str]] = {}  # the names of the rows of a split, where some are dropped
+    kept: dict[str, list[str]] = {}  # the names of the rows of each split that loses rows
     classes = tuple(label_classes)
     for part, file in files.items():
         found = train if part == "train" else read(file)
@@ -327,7 +329,10 @@ def table(
 
 
 def parts_of(path: Path) -> dict[str, Path]:
-    """The files of a table by split: those in a folder, or the file itself as train. stderr names the others."""
+    """The files of a table by split: the tables in a folder, or the file itself as train.
+
+    A line on stderr names other tables in the folder.
+    """
     from .folders import some, tables_in  # it imports this module
 
     if not (files := tables_in(path)):
@@ -338,7 +343,7 @@ def parts_of(path: Path) -> dict[str, Path]:
 
 
 def labels_or_none(table: Table, name: str, classes: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """`labels`; if a held-out table lacks the column, -1 for every row and a line on stderr."""
+    """`labels`; for a held-out table without the column, -1 for every row, and a line on stderr."""
     if name in table.columns or not classes:
         return labels(table, name, classes)
     warn(f"note: {table.path} has no column {name!r}, so its rows have no label")
@@ -346,5 +351,5 @@ def labels_or_none(table: Table, name: str, classes: Sequence[str]) -> tuple[np.
 
 
 def _word(name: str) -> str:
-    """A column's name as an option takes it."""
+    """The name of a column as typed in an option."""
     return f'"{name}"' if re.search(r"\s", name) else name

@@ -1,9 +1,9 @@
 """Documents as bags of words: folders of text files, and Reuters-21578.
 
-Salton's bag of words with Hinton & Salakhutdinov's (2006) normalisation: a document is the probabilities of its words,
-among the commonest words, for a multinomial likelihood.
+Salton's bag of words with the normalisation of Hinton & Salakhutdinov (2006): a document is the probabilities of its
+words, among the commonest words of the training set, for a multinomial likelihood.
 
-All Unicode forms of a word are one word, see `folded`. Text in scripts without spaces between words counts pairs of
+All Unicode forms of a word are one word, see `folded`. In scripts without spaces between words, words are pairs of
 characters, see `tokens`.
 """
 
@@ -20,11 +20,11 @@ from ..errors import warn
 from .dataset import TEST_FRACTION, DataError, Dataset, check_sizes, expanded, from_parts, make_batch, refuse, shuffled
 from .folders import TEXTS, class_labels, look
 
-SPLIT = {"train": "training/", "test": "test/"}  # how the names of Reuters' documents begin
+SPLIT = {"train": "training/", "test": "test/"}  # the first part of the names of Reuters' documents
 
 
 def read_texts(files: Sequence[Path]) -> dict[Path, str]:
-    """The files' texts, without empty ones; a line on stderr names some of these.
+    """The texts of files by file, without empty texts; a line on stderr names some empty files.
 
     Raises DataError, with the names, for files that are not UTF-8 text.
     """
@@ -49,7 +49,7 @@ def read_texts(files: Sequence[Path]) -> dict[Path, str]:
 def folded(text: str) -> str:
     """A text in the form for comparing words, Unicode's NFKC_Casefold.
 
-    Combining accents, ligatures, full-width letters, capitals and soft hyphens do not change a word.
+    A word is the same with combining accents, ligatures, full-width letters, capitals or soft hyphens.
     """
     if text.isascii():
         return text.lower()
@@ -61,7 +61,7 @@ def folded(text: str) -> str:
 
 @cache
 def _pieces() -> Any:
-    """A pattern for a run of a script without spaces (the group "run"), or a word of at least two letters or digits."""
+    """A pattern for a run of characters of scripts without spaces (group "run"), or a word of two letters or more."""
     import regex
 
     scripts = ("Han", "Hiragana", "Katakana", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar")
@@ -73,8 +73,8 @@ def _pieces() -> Any:
 def tokens(text: str) -> list[str]:
     """The words of a text, `folded`: runs of two or more letters, digits and marks.
 
-    Chinese, Japanese, Thai, Lao, Khmer and Burmese are written without spaces. There each pair of neighbouring
-    characters (with their marks) is a word, as in Lucene's CJKAnalyzer, and so is a single character alone.
+    Chinese, Japanese, Thai, Lao, Khmer and Burmese are written without spaces. In these, each pair of neighbouring
+    characters (with their marks) is a word, as in Lucene's CJKAnalyzer; a character without a neighbour is a word, too.
     """
     import regex
 
@@ -106,7 +106,10 @@ def bags(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
 
 
 def commonest(texts: Sequence[str], words: int) -> tuple[str, ...]:
-    """The commonest words of the texts in alphabetical order, without English stop words. Raises DataError for none."""
+    """The `words` commonest words of the texts in alphabetical order, without English stop words.
+
+    Raises DataError for texts without other words.
+    """
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
     check_sizes(words=words)
@@ -122,13 +125,14 @@ def texts(
 ) -> Dataset:
     """A folder of UTF-8 text files (.txt, .text, .md), each a document: probabilities of words [N, V].
 
-    Empty files are left out. Subfolders `train` and `test` (and `valid`) are splits; subfolders below are classes.
+    Empty files are left out. Subfolders `train` and `test` (and `valid`) are splits; the subfolders of a split are its
+    classes.
 
     Args:
         path: the folder.
-        words: how many of the training documents' commonest words count; stop words do not.
-        count_words: give each document's counts of words instead, for the likelihood of the whole of it; squared errors
-            and cross-entropies then compare probabilities with counts, and tell nothing.
+        words: the number of words to use, the commonest words of the training documents without stop words.
+        count_words: give counts of words instead, for the likelihood of whole documents. Squared errors and
+            cross-entropies then compare probabilities with counts, and have no meaning.
         test_fraction: the fraction of documents to hold out if there is no folder `test`.
         seed: of that split.
 
@@ -146,13 +150,13 @@ def texts(
     labels = {split: numbers.get(split) for split in found}
     contents = {split: list(read.values()) for split, read in found.items()}
     names = {split: [str(p.relative_to(path)) for p in read] for split, read in found.items()}
-    if len(contents) == 1:  # the vocabulary is train's alone, so the split comes before it
+    if len(contents) == 1:  # split before the vocabulary, which comes from train alone
         everything, y = contents["train"], labels["train"]
         parts = dict(zip(("train", "test"), shuffled(len(everything), test_fraction, seed), strict=True))
         contents = {split: [everything[i] for i in index] for split, index in parts.items()}
         names = {split: [names["train"][i] for i in index] for split, index in parts.items()}
         labels = {split: y and [y[i] for i in index] for split, index in parts.items()}
-        test_fraction, seed = TEST_FRACTION, 0  # used here already
+        test_fraction, seed = TEST_FRACTION, 0  # already used: `from_parts` must not report them as idle
     vocabulary = commonest(contents["train"], words)
     table = counts if count_words else bags
     batches = {split: make_batch(table(of, vocabulary), labels[split]) for split, of in contents.items()}
@@ -172,9 +176,9 @@ def reuters(*, words: int = 2000, count_words: bool = False) -> Dataset:
     """Reuters-21578 by NLTK, ApteMod split: 7769 + 3019 news items; their 90 topics are factors, 0 or 1.
 
     Args:
-        words: how many of the training documents' commonest words count; stop words do not.
-        count_words: give each document's counts of words instead, for the likelihood of the whole of it; squared errors
-            and cross-entropies then compare probabilities with counts, and tell nothing.
+        words: the number of words to use, the commonest words of the training documents without stop words.
+        count_words: give counts of words instead, for the likelihood of whole documents. Squared errors and
+            cross-entropies then compare probabilities with counts, and have no meaning.
 
     Raises:
         DataError: NLTK or its corpus is not installed.
@@ -205,7 +209,7 @@ def reuters(*, words: int = 2000, count_words: bool = False) -> Dataset:
 
 
 def _contents(corpus: Any, ids: Sequence[str]) -> dict[str, str]:
-    """The raw documents. NLTK opens a zipped corpus anew for each, 4 ms a time; here it is opened once."""
+    """The raw documents by id. NLTK opens a zipped corpus for each document, which takes 4 ms; this opens it once."""
     import zipfile
 
     zipped = getattr(corpus.root, "zipfile", None)

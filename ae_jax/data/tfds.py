@@ -1,6 +1,6 @@
-"""Sets of TensorFlow Datasets: those prepared on this disk are read without TensorFlow, TFRECORD without tfds.
+"""Sets of TensorFlow Datasets. Prepared sets are read without TensorFlow, and TFRECORD files also without tfds.
 
-A set that must be prepared first needs the package `tensorflow-datasets`, which is imported nowhere else.
+Preparing a set needs the package `tensorflow-datasets`, which only this module imports.
 """
 
 import importlib.util
@@ -25,14 +25,14 @@ from .images import Crop, Size, decode, fitted
 
 # ------------------------------------------------------------------------------------------ a prepared folder
 
-# sets of zeros and ones in uint8, where 1 and not 255 means 1.0
+# sets of zeros and ones in uint8, in which 1 means 1.0
 BINARY = ("binarized_mnist", "binary_alpha_digits", "dsprites")
 
 
 def prepared_in(data_dir: str | Path | None = None) -> Path:
-    """The folder of prepared sets: the argument, else TFDS_DATA_DIR as it is now, else ~/tensorflow_datasets.
+    """The folder of prepared sets: the argument, else the present TFDS_DATA_DIR, else ~/tensorflow_datasets.
 
-    Without a home folder the ~ stays, and nothing is found there.
+    Without a home folder the path keeps its ~, and no set is found in it.
     """
     if given := data_dir or os.environ.get("TFDS_DATA_DIR"):
         return expanded(given)
@@ -44,7 +44,10 @@ def prepared_in(data_dir: str | Path | None = None) -> Path:
 
 
 def find(name: str, data_dir: Path) -> Path | None:
-    """The folder of a prepared set `name[/config][:version]`, the newest version; None if there is none."""
+    """The folder of a prepared set `name[/config][:version]`, by default of its newest version; None if there is none.
+
+    Raises DataError for a set with several configurations if the name gives none.
+    """
     name, _, version = name.partition(":")
     found = [
         info.parent
@@ -58,7 +61,7 @@ def find(name: str, data_dir: Path) -> Path | None:
 
 
 def scale_of(info: dict, scale: float | None) -> float | None:
-    """The integer that means 1.0 in a set: the given one, or 1 for the sets in BINARY; None: the dtype decides."""
+    """The integer that means 1.0 in a set: `scale`, or 1 for the sets in BINARY; None if the dtype decides."""
     return 1 if scale is None and info.get("name") in BINARY else scale
 
 
@@ -106,13 +109,13 @@ def _supervised(info: dict) -> list[str]:
 
 
 def _choose(features: dict, given: str | None, kinds: tuple[str, ...], supervised: list[str]) -> str | None:
-    """The feature that was named, else that of the supervised pair, else the first of the first kind there is."""
+    """The feature `given`, else the supervised pair's feature of these kinds, else the first feature of these kinds."""
     fitting = [key for kind in kinds for key, spec in features.items() if _kind(spec) == kind]
     return given or next((key for key in (*supervised, *fitting) if key in fitting), None)
 
 
 def _files(path: Path, info: dict, split: dict) -> list[Path]:
-    """The TFRECORD files of a split. Raises DataError where one is missing."""
+    """The TFRECORD files of a split. Raises DataError if one is missing."""
     template = split.get("filepathTemplate") or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
     files, shards = [], len(split["shardLengths"])
     for i in range(shards):
@@ -184,7 +187,7 @@ def _arrays(
 
 
 class Prepared(NamedTuple):
-    """The description of a prepared folder, and the features that are wanted from it."""
+    """The description of a prepared folder, and the features to read from it."""
 
     info: dict[str, Any]
     features: dict[str, Any]
@@ -198,7 +201,10 @@ class Prepared(NamedTuple):
 def described(
     path: Path, name: str, image: str | None = None, label: str | None = None, factors: tuple[str, ...] = ()
 ) -> Prepared:
-    """Which features of the set in the folder `path` are the image and the label. Raises DataError."""
+    """The description of the set in the folder `path`, with the features to read as image, label and factors.
+
+    Raises DataError for a damaged description, and for features that cannot be read.
+    """
     try:
         info = json.loads((path / "dataset_info.json").read_text("utf-8"))
         features = json.loads((path / "features.json").read_text("utf-8"))["featuresDict"]["features"]
@@ -230,7 +236,7 @@ def described(
 
 
 def number_of_classes(found: Prepared) -> int | None:
-    """The number of classes of the label, as the set describes it; None if it does not."""
+    """The number of classes of the label by the set's description; None if it gives none."""
     recorded = found.features[found.label].get("classLabel", {}).get("numClasses") if found.label else None
     return len(found.classes) or (None if recorded is None else int(recorded))
 
@@ -239,7 +245,7 @@ USED = ("train", "test", "validation")
 
 
 def whole(labels: np.ndarray, found: Prepared, name: str) -> np.ndarray:
-    """The labels. Raises DataError for numbers that are not whole."""
+    """The labels, unchanged. Raises DataError if some are not whole numbers."""
     if (labels % 1).any():
         raise DataError(
             f"feature {found.label!r} of {name} holds numbers that are not whole: no label; name it in factors="
@@ -256,9 +262,9 @@ def tell_others(found: Prepared, name: str) -> None:
 def random_access(
     path: Path, found: Prepared, crop: Crop | None, resize: Size | None
 ) -> dict[str, tuple[int, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]]:
-    """For each split the number of its examples, and a function from their numbers to x [n, ...], the rest [n, ...].
+    """For each split the number of its examples, and a function from numbers of examples to x and the rest, [n, ...].
 
-    Of TFRECORD files only where each record lies is kept in memory; other formats are read by `tfds.data_source`.
+    Memory holds only the positions of records in TFRECORD files. Other formats are read by `tfds.data_source`.
     """
     fetch = _indexed if found.form == "tfrecord" else _source_rows
     parts = {}
@@ -298,14 +304,14 @@ WITHOUT = "digits, photos, shapes, arrays, tables and folders of images work wit
 
 
 def reachable(url: str, timeout: float = 3.0) -> bool:
-    """Whether any server answers there within `timeout` seconds; looking up its name may take longer."""
+    """Whether a server answers at the URL within `timeout` seconds; looking up its name may take longer."""
     answers: list[bool] = []
 
     def ask() -> None:
         try:
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout):
                 answers.append(True)
-        except urllib.error.HTTPError:  # an answer, if not the wanted one
+        except urllib.error.HTTPError:  # an error status is an answer, too
             answers.append(True)
         except OSError:
             answers.append(False)
@@ -316,7 +322,7 @@ def reachable(url: str, timeout: float = 3.0) -> bool:
     return answers == [True]
 
 
-# names to recognise where tensorflow-datasets, which knows them all, is not installed
+# known names for when tensorflow-datasets, which has all names, is not installed
 COMMON = (
     *("mnist", "fashion_mnist", "kmnist", "emnist", "binarized_mnist", "omniglot", "cifar10", "cifar100", "stl10"),
     *("svhn_cropped", "smallnorb", "celeb_a", "lfw", "imagenet_resized", "dsprites", "shapes3d", "mnist_corrupted"),
@@ -336,10 +342,10 @@ def known_names(data_dir: str | Path | None = None) -> list[str]:
 
 
 def prepare(name: str, root: Path, manual_dir: str | Path | None = None) -> Path:
-    """Downloads and prepares a set with tensorflow-datasets, which needs TensorFlow for most, and finds it.
+    """Downloads and prepares a set with tensorflow-datasets, which needs TensorFlow for most sets; returns its folder.
 
     Raises:
-        DataError: no tensorflow-datasets, no network (after three seconds, not minutes), no TensorFlow.
+        DataError: no tensorflow-datasets, no network (after three seconds), no TensorFlow, or another error.
     """
     looked = f"{name} is not prepared in {root}"
     elsewhere = f"{WITHOUT}; name a folder with a prepared {name} by data_dir= or TFDS_DATA_DIR"
@@ -363,7 +369,7 @@ def prepare(name: str, root: Path, manual_dir: str | Path | None = None) -> Path
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual))
     except DataError:
         raise
-    except Exception as error:  # a builder's error may fill a screen: keep its first line
+    except Exception as error:  # keep the first line of a builder's error, which may be long
         short = str(error).strip().split("\n")[0][:300]
         if "tensorflow" in str(error).lower() and importlib.util.find_spec("tensorflow") is None:
             short = "preparing it needs TensorFlow: pip install tensorflow"
@@ -388,19 +394,21 @@ def prepared(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
-    """A set of TensorFlow Datasets, `name[/config][:version]`; downloaded and prepared where it is not there yet.
+    """A set of TensorFlow Datasets, `name[/config][:version]`; downloaded and prepared if it is not on the disk.
 
     Args:
         name: such as mnist, fashion_mnist, cifar10, emnist/letters.
-        data_dir: where prepared sets lie; TFDS_DATA_DIR or ~/tensorflow_datasets by default.
-        manual_dir: where files lie that were downloaded by hand, for preparing it.
+        data_dir: the folder of prepared sets; TFDS_DATA_DIR or ~/tensorflow_datasets by default.
+        manual_dir: the folder of files that were downloaded by hand for preparing a set.
         image: the feature to take as x; by default that of the supervised pair, or the first image.
-        label: the feature to take as y; likewise, or the first class label.
+        label: the feature to take as y, or a table's column of classes. By default the label of the supervised pair, or
+            the first class label; a table has no default.
         factors: features to return as generative factors.
         crop: cut the centre of each image to this size, or to the largest "square".
-        resize: then scale it to this size.
-        scale: the integer that means 1.0; by default 255 for uint8, 65535 for uint16, and 1 for the sets in BINARY.
-        test_fraction: how much to hold out where there is neither a test nor a validation split.
+        resize: scale each image to this size, after the crop.
+        scale: the integer that means 1.0; by default 255 for uint8, 65535 for uint16, and 1 for binarized_mnist,
+            binary_alpha_digits and dsprites.
+        test_fraction: the fraction of examples to hold out if the data have no test split and no validation split.
         seed: of that split.
 
     Raises:

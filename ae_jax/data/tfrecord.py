@@ -21,7 +21,7 @@ AGAIN = "prepare the set again"
 
 
 def masked_crc(raw: bytes) -> int:
-    """TFRECORD's checksum of bytes: their CRC-32C, rotated by 15 bits to the right, plus a constant."""
+    """The checksum of TFRECORD: the CRC-32C of the bytes, rotated by 15 bits to the right, plus a constant."""
     from google_crc32c import value
 
     crc = value(raw)
@@ -31,8 +31,8 @@ def masked_crc(raw: bytes) -> int:
 def _frames(raw: Any, path: Path) -> Iterator[tuple[int, int]]:
     """Start and length of every payload in the bytes of a TFRECORD file.
 
-    A frame is <uint64 length> <crc of the length> <payload> <crc of the payload>. Raises DataError if a length does
-    not fit its checksum, or the file ends within a frame.
+    A frame is <uint64 length> <crc of the length> <payload> <crc of the payload>. Raises DataError if the checksum of a
+    length is wrong, or if the file ends within a frame.
     """
     at = number = 0
     while at < len(raw):
@@ -51,7 +51,7 @@ def _damaged(path: Path, number: int, why: str) -> str:
 
 
 def _payload(raw: bytes, path: Path, number: int) -> bytes:
-    """`raw` without the checksum at its end. Raises DataError if the two do not fit."""
+    """`raw` without the checksum at its end. Raises DataError if the checksum is wrong."""
     payload = raw[:-4]
     if masked_crc(payload) != int.from_bytes(raw[-4:], "little"):
         raise DataError(_damaged(path, number, "its checksum does not fit"))
@@ -148,10 +148,10 @@ def index(path: Path) -> np.ndarray:
 def by_number(
     paths: Sequence[Path], indices: Sequence[np.ndarray], decode: Decode[T]
 ) -> Callable[[np.ndarray], Iterator[T]]:
-    """A function from ascending numbers of records [n], counted over all files, to `decode` of each.
+    """A function from ascending numbers of records [n], counted over all files, to `decode` of each record.
 
-    `indices` are the files' `index`. Records are decoded on all cores. The function raises DataError for a record
-    that is damaged.
+    `indices` has the `index` of each file. Records are decoded on all cores. The function raises DataError for a
+    damaged record.
     """
     starts = np.concatenate([[0], np.cumsum([len(spans) for spans in indices])])
     pool = ThreadPoolExecutor(thread_name_prefix="decode")

@@ -1,4 +1,4 @@
-"""Data that ships with scikit-learn, and a toy for colorization."""
+"""Data that scikit-learn contains, and a toy set for colorization."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def photos(
         count: how many to train on.
         test_count: how many to test on; a fifth of `count` by default.
         colour: three channels, or one.
-        seed: of the places.
+        seed: seed of the random choices.
     """
     from PIL import Image
     from sklearn.datasets import load_sample_images
@@ -60,10 +60,10 @@ def photos(
 
 
 def red_and_blue(*, size: int = 32, count: int = 4000, test_count: int | None = None, seed: int = 0) -> Dataset:
-    """Red circles and blue squares on black, one to four: the colour follows from the shape and from nothing else.
+    """Red circles and blue squares on black, one to four in an image: only the shape determines the colour.
 
-    Both have the same distribution of areas and, in grey, the same brightness. Each lies in a quarter of its own,
-    so that none touches another.
+    Both shapes have the same distribution of areas and, in grey, the same brightness. Each is in a quarter of its own,
+    so shapes do not touch.
 
     Args:
         size: side of the images in pixels, 16 at least, even.

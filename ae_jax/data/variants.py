@@ -1,7 +1,7 @@
-"""Harder forms of a set of digits: turned, on noise, on photographs, and both.
+"""Harder forms of a set of digits: turned, on noise, on photographs, and turned on photographs.
 
-Larochelle, Erhan, Courville, Bergstra & Bengio (2007), ICML, section 4.1, made them of MNIST; these are made anew by
-the same recipe from any grey images with labels, so they are alike in distribution, not image by image.
+Larochelle, Erhan, Courville, Bergstra & Bengio (2007), ICML, section 4.1, made them from MNIST. This module makes them
+by the same recipe from any grey images with labels, so they agree in distribution but not image by image.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ from .whitening import patches
 
 Variant = Literal["basic", "rot", "bg_rand", "bg_img", "bg_img_rot"]
 
-# A background's least standard deviation, its pixels in [0, 1]. The paper ignores patches "which had low pixel
-# variance (i.e. contained little texture)" and names no number; of BSDS500's patches this leaves a half.
+# The least standard deviation of a background with pixels in [0, 1]. The paper ignores patches "which had low pixel
+# variance (i.e. contained little texture)" and gives no number; this number keeps half of the patches of BSDS500.
 TEXTURE = 0.1
 
 
@@ -34,19 +34,19 @@ def variant(
     test_count: int | None = None,
     seed: int = 0,
 ) -> Dataset:
-    """A variant of a set of grey images, its train and test parts shuffled together and split anew.
+    """A variant of a set of grey images; its train and test parts are shuffled together and split again.
 
-    The kinds of one seed are of the same images in the same order, and share angles and photographs. The digit lies
-    on its background by the larger of the two at each pixel, and is turned alone: a background never is. No
-    photograph that the training or validation part sees a patch of is seen in the test part.
+    All kinds with one seed have the same images in the same order, and share angles and photographs. Each pixel is the
+    larger of the digit's and the background's value. Only digits are turned, not backgrounds. The test part has no
+    patches of the photographs of the training and validation parts.
 
     Args:
         source: grey images with labels, such as `load("mnist")`.
         kind: basic (the images as they are), rot (turned by an angle uniform in [0, 2 pi)), bg_rand (each pixel of
-            the background uniform in [0, 1]), bg_img (patches of photographs) or bg_img_rot (both).
+            the background uniform in [0, 1]), bg_img (patches of photographs) or bg_img_rot (rot on these patches).
         photographs: for the last two, a folder of photographs with folders train and test in it.
         count: how many to train on.
-        validation_count: how many to choose by; a fifth of `count` by default.
+        validation_count: how many to validate on; a fifth of `count` by default.
         test_count: how many to test on; five times `count` by default, as in the paper.
         seed: of the split, the angles and the backgrounds.
 
@@ -99,7 +99,7 @@ def rotate(images: np.ndarray, angles: np.ndarray) -> np.ndarray:
     out = np.empty((len(images), height * width), images.dtype)
     for part in np.array_split(np.arange(len(images)), max(1, len(images) // 1000)):  # a few megabytes at a time
         cos, sin = (f(angles[part]).astype(np.float32)[:, None] for f in (np.cos, np.sin))
-        # where each pixel comes from, in an image with two more rows and columns of zeros on every side
+        # the position from which each pixel comes, in an image with two rows and columns of zeros added on every side
         r = np.clip(cos * rows + sin * columns + (height - 1) / 2 + 2, 0.5, height + 2.5)
         c = np.clip(cos * columns - sin * rows + (width - 1) / 2 + 2, 0.5, width + 2.5)
         wide = width + 4
@@ -116,10 +116,10 @@ def rotate(images: np.ndarray, angles: np.ndarray) -> np.ndarray:
 def textured(
     images: Sequence[np.ndarray], size: tuple[int, int], count: int, seed: list[int], least: float = TEXTURE
 ) -> np.ndarray:
-    """`patches` of uint8 images whose standard deviation, with 1 for 255, is at least `least`. -> [count, h, w, C].
+    """`patches` of uint8 images with a standard deviation of at least `least`, where 255 is 1. -> [count, h, w, C].
 
     Raises:
-        DataError: fewer than one patch in a hundred varies so much.
+        DataError: fewer than one patch in a hundred has this deviation.
     """
     found: list[np.ndarray] = []
     for i in range(100):

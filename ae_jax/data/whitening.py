@@ -39,16 +39,16 @@ def patches(
 
 
 def patch_deviation(x: np.ndarray) -> float:
-    """Standard deviation of all pixels of patches [N, ...] once each patch's own mean is taken off."""
+    """Standard deviation of all pixels of patches [N, ...] after each patch's mean is subtracted."""
     flat = np.asarray(x, np.float64).reshape(len(x), -1)
     return float((flat - flat.mean(1, keepdims=True)).std(ddof=1))
 
 
 def normalise_patches(x: np.ndarray, deviation: float | None = None) -> np.ndarray:
-    """Patches [N, ...] as sigmoid units can give them: mean off, cut at three deviations, mapped to [0.1, 0.9].
+    """Patches [N, ...] in the range of sigmoid units: minus their means, cut at three deviations, mapped to [0.1, 0.9].
 
-    Ng, "Sparse autoencoder" (CS294A; UFLDL), normalizeData. `deviation` is `patch_deviation` of the training
-    patches; x's own by default.
+    Ng, "Sparse autoencoder" (CS294A; UFLDL), normalizeData. `deviation` is `patch_deviation` of the training patches;
+    by default of x.
     """
     bound = 3 * (patch_deviation(x) if deviation is None else deviation)
     if bound <= 0:
@@ -58,7 +58,7 @@ def normalise_patches(x: np.ndarray, deviation: float | None = None) -> np.ndarr
 
 
 def whiten_spectrum(image: np.ndarray, cutoff: float = 200 / 512) -> np.ndarray:
-    """A whole photograph [H, W, C] with the 1/f fall of its spectrum made flat, float32 of mean 0, in arbitrary units.
+    """A whole photograph [H, W, C] with its 1/f spectrum flattened: float32 with mean 0, in arbitrary units.
 
     Each amplitude at frequency f is multiplied by f exp(-(f / cutoff)^4): Olshausen & Field (1997), Vision
     Research 37. `cutoff` is in cycles per pixel; theirs is 200 cycles on pictures of 512 pixels.
