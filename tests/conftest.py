@@ -1,9 +1,9 @@
 """Settings of all tests: how programs are compiled, and which tests need a full run.
 
-Most of a run is compiling. So compiled programs are kept between runs, as `ae-jax` keeps them, and are compiled without
-most optimisations, which take half of the time, and with the older of XLA's two ways to emit a fusion, which halves the
-rest. Tests marked `optimised` compile as a user does, which takes several times as long: tests of the bits of different
-programs, of rounding, speed and memory.
+Compilation takes most of a run. So compiled programs are kept between runs, as `ae-jax` keeps them. They are compiled
+without most optimisations, which take half of the time, and with the older of XLA's two emitters of fusions, which
+halves the rest. Tests marked `optimised` compile as a user does, which takes several times as long: tests of the bits
+of different programs, of rounding, speed and memory.
 
 Tests marked `last` run only with `-m last`, as `.ci/run` does at its end: the notebooks of docs/tutorials, executed,
 and the wheel on a bare machine.
@@ -46,7 +46,7 @@ FLAGS = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_c
 
 
 def known() -> bool:
-    """Whether this release of JAX has the flags; one that XLA does not know would end a subprocess."""
+    """Whether this release of JAX has the flags; an unknown flag would end a subprocess."""
     try:
         jax.jit(lambda x: x + 1, compiler_options=FLAGS).lower(1.0).compile()
     except (jax.errors.JaxRuntimeError, ValueError, RuntimeError):
@@ -61,7 +61,7 @@ AS_A_TEST = " ".join([AS_A_USER, *(f"--{name}={str(value).lower()}" for name, va
 
 
 def compile_with_flags() -> None:
-    """Has `jax.jit` compile with `USED`, but for tests marked `optimised`. No setting of JAX's own does that."""
+    """Makes `jax.jit` compile with `USED`, except in tests marked `optimised`. JAX has no setting for that."""
     try:
         from jax._src import compiler
 
@@ -83,7 +83,7 @@ compile_with_flags()
 
 
 def share_contexts() -> None:
-    """Has each thread lower a hundred programs in one MLIR context: making one takes a sixth of a small program's time.
+    """Makes each thread lower 100 programs in one MLIR context: making one takes a sixth of a small program's time.
 
     A hundred and not all, because a context keeps the constants of its programs.
     """
@@ -103,7 +103,7 @@ def share_contexts() -> None:
             return False
 
     def shared() -> Any:
-        if lowering():  # one program within another: in the context of the outer one its module would be a part of it
+        if lowering():  # a program within another: in one context its module would become a part of the outer one
             return make()
         left = getattr(mine, "left", 0)
         if not left:
@@ -130,13 +130,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Frees the programs of a file that is through: those of all files together do not fit into memory."""
+    """Frees the programs of a finished file, because the programs of all files do not fit into memory."""
     if nextitem is not None and nextitem.path != item.path:
         jax.clear_caches()
 
 
 def pytest_collection_finish() -> None:
-    """Fewer collections of garbage, which JAX's tracing causes often, and none of what is imported: it stays."""
+    """Collects garbage less often than JAX's tracing would, and never among the imported modules, which stay."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 

@@ -1,4 +1,4 @@
-"""What a program is made of."""
+"""The equations and constants of a program."""
 
 import math
 
@@ -7,7 +7,7 @@ from jax.extend.core import Literal, jaxprs_in_params
 
 
 def equations(jaxpr, times=1):
-    """Every equation of a jaxpr and of those within it, and how often it runs: more than once within a scan."""
+    """Every equation of a jaxpr and of its inner jaxprs, and how often it runs: more than once within a scan."""
     for equation in jaxpr.eqns:
         yield equation, times
         inside = times * (equation.params["length"] if equation.primitive.name == "scan" else 1)
@@ -16,7 +16,7 @@ def equations(jaxpr, times=1):
 
 
 def constants(fn, *args, **options):
-    """The shapes of arrays of more than one number that a function's program holds, rather than takes."""
+    """The shapes of the constants in a function's program that have more than one number."""
     closed = jax.make_jaxpr(fn, **options)(*args)
     inside = [equation for equation, _ in equations(closed.jaxpr)]
     held = [*closed.consts, *(v.val for e in inside for v in e.invars if isinstance(v, Literal))]

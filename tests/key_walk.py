@@ -1,4 +1,4 @@
-"""Which keys a program uses, and how: its jaxpr is followed with the keys' values, and all else unknown.
+"""Which keys a program uses, and how. Its jaxpr is evaluated for keys alone; all other values are unknown.
 
 Nothing is compiled: numbers that lead to a key (counters, addresses) are computed, draws and data are `UNKNOWN`.
 """
@@ -15,7 +15,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from ae_jax.core import NAMES
 
 UNKNOWN = object()
-LARGE = 256  # numbers in an array; what is larger leads to no key
+LARGE = 256  # numbers in an array; no key depends on a larger one
 
 
 class Use(NamedTuple):
@@ -27,7 +27,7 @@ class Use(NamedTuple):
 
 
 def uses(run: Callable[..., Any], key: jax.Array, *rest: Any) -> list[Use]:
-    """Those of `run(key, *rest)`, in order."""
+    """The uses of keys in `run(key, *rest)`, in order."""
     closed = jax.make_jaxpr(run)(key, *rest)
     found: list[Use] = []
     unknown = [UNKNOWN] * (len(closed.jaxpr.invars) - 1)
@@ -84,7 +84,7 @@ def _step(eqn: Any, args: list[Any], found: list[Use]) -> list[Any]:
     if name == "cond":
         index, *rest = args
         branches = eqn.params["branches"]
-        if index is UNKNOWN:  # either may run: the results agree where both know them, and only one uses keys here
+        if index is UNKNOWN:  # either branch may run: results are unknown, uses of both count; here only one uses keys
             for branch in branches:
                 _follow(*_open(branch), rest, found)
             return nothing
@@ -142,5 +142,5 @@ def _while(params: Any, args: list[Any], found: list[Use]) -> list[Any]:
         if go is not UNKNOWN and not go:
             return carry
         carry = _follow(*_open(body), [*args[n : n + m], *carry], found)
-        if go is UNKNOWN:  # once stands for all: its keys, if any, must not come from outside the loop
+        if go is UNKNOWN:  # one turn stands for all: its keys, if any, must not come from outside the loop
             return [UNKNOWN] * len(carry)

@@ -1,4 +1,4 @@
-"""Small problems whose optimum is known. A new algorithm adds its line to `PROBES`, and every law holds it."""
+"""Small problems with a known optimum. A new algorithm adds its line to `PROBES`, and every law is tested on it."""
 
 import inspect
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from ae_jax.core import Algorithm, Autoencoder, Batch, Optimizer, Rule
 from ae_jax.corruption import corrupted, masking
 from ae_jax.distributions.likelihoods import discretised_logistic
 
-ENTROPY = float(np.log(8))  # of the bars, in nats: no bound on their log-likelihood can do better
+ENTROPY = float(np.log(8))  # of the bars, in nats: no bound on their negative log-likelihood is lower
 
 
 def bars(times: int = 12) -> Batch:
@@ -33,7 +33,7 @@ class Probe(NamedTuple):
     optimum: float = 0.0  # of the loss that `evaluate` reports; it must not be beaten
     learning_rate: float = 1e-2
     whole: bool = True  # a reconstruction is what its code decodes to
-    gap: float = 0.2  # what part of the loss's distance to the optimum may be left after `EPOCHS`
+    gap: float = 0.2  # the part of the loss's distance to the optimum that may be left after `EPOCHS`
     descends: bool = True  # the rule descends the metric "loss": not a game's, nor one of no loss at all
 
 
@@ -228,8 +228,8 @@ def required(name: str) -> dict[str, int]:
 def build(name: str, optimizer: Optimizer | None = None) -> Algorithm:
     """The probe's algorithm, with Adam at the probe's learning rate unless another optimizer is given.
 
-    Adam's eps is one below which gradients are rounding alone: where the true one is zero, Adam would make of
-    the order in which devices add up a whole step.
+    Gradients below Adam's eps are rounding alone. With a smaller eps Adam would make a whole step of the order in which
+    devices add up a gradient that is zero.
     """
     return PROBES[name].build(optimizer or optax.adam(PROBES[name].learning_rate, eps=1e-6))
 
@@ -253,7 +253,7 @@ def flat(tree) -> np.ndarray:
 
 
 def agrees_over_keys(recipe, data, count: int = 3):
-    """Asserts that `recipe(key, data)`, compiled and mapped over keys, gives each what it has alone. -> mapped."""
+    """Asserts that `recipe(key, data)`, compiled and mapped over keys, equals a call for each key. -> mapped."""
     keys = jax.random.split(jax.random.key(0), count)
     mapped = jax.jit(lambda keys, data: jax.vmap(lambda key: recipe(key, data))(keys))(keys, data)
     for i, key in enumerate(keys):
@@ -263,7 +263,7 @@ def agrees_over_keys(recipe, data, count: int = 3):
 
 
 def shaken(tree, size=0.3):
-    """The tree with noise on every number: params that are not those at which something begins."""
+    """The tree with noise on every number: params away from their start."""
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda a: a + jnp.asarray(size * rng.normal(size=a.shape), a.dtype), tree)
 

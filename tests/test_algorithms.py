@@ -520,7 +520,7 @@ def test_iwae_uses_exactly_its_samples_and_with_one_is_the_elbo():
 
 
 def test_importance_samples_are_one_batch_of_the_decoder():
-    """Mapped over samples, a layer's gradient is a sum over two axes, for which XLA copies the layer transposed."""
+    """If the decoder is mapped over samples, a layer's gradient is a sum over two axes, and XLA copies the layer."""
     k, batch = 5, Batch(UNIT.x[:10])
     algorithm = importance(networks.mlp((7,), 3, hidden=(6,), heads=2), optax.sgd(1.0), samples=k)
     params = algorithm.init(KEY, batch)

@@ -1,4 +1,4 @@
-"""Parts that a run can do without and seem to work: a decoder's noise, a critic, the second draw of a Gibbs step."""
+"""Parts without which a run still seems to work: a decoder's noise, a critic, the second draw of a Gibbs step."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ def states(n):
 
 
 def total_variation(chains, steps=60, count=20_000):
-    """Between the visible units of `chains(machine, params, v, key)` after so many steps and the exact law."""
+    """Distance of the visible units of `chains(machine, params, v, key)` after `steps` steps from the exact law."""
     net = networks.rbm((4,), 4, scale=1.5)
     machine, params = boltzmann.machine(net), net.init(KEY, core.Batch(jnp.zeros((1, 4))))
     exact = jax.nn.softmax(-machine.free_energy(params, states(4)))
@@ -135,7 +135,7 @@ def test_a_networks_dropout_reaches_its_decoder(tied):
 
 
 def critics_only(rate):
-    """Plain descent of the groups of critics; all others stay."""
+    """Plain gradient descent of the critics' groups; all others stay."""
     scale = lambda group: -rate if group.endswith("critic") else 0.0
     step = lambda g, s, p=None: ({k: jax.tree.map(lambda a, k=k: scale(k) * a, v) for k, v in g.items()}, s)
     return optax.GradientTransformation(lambda params: (), step)

@@ -29,7 +29,7 @@ RESULTS = {"parameters": 10, "seconds": 1.5, "examples_per_second": 100.0, "devi
 
 
 def written(folder, elbo, seeds=(0, 1, 2), epochs=2, **changed):
-    """A run's folder with two epochs in its log, whose test ELBO is this of each seed; None: without results."""
+    """A run's folder with two epochs in its log; `elbo` is the test ELBO of each seed, None: without results."""
     folder.mkdir(parents=True)
     settings = SETTINGS | {"seeds": list(seeds)} | changed
     write_sealed(folder / "config.json", {"schema": 2, "settings": settings})

@@ -1,4 +1,4 @@
-"""That the installed compiler computes what is written: JAX 0.10's does not by itself (see ae_jax/xla/compiler.py)."""
+"""The installed compiler computes right sums; that of JAX 0.10 needs a flag (see ae_jax/xla/compiler.py)."""
 
 import os
 import subprocess

@@ -235,7 +235,7 @@ def test_fit_is_a_loop_of_epochs_and_maps_over_seeds():
 
 @pytest.mark.parametrize(("value", "metric"), [((5, 3), ()), ((5,), (5, 3))])
 def test_a_loss_is_a_number_for_each_example(value, metric):
-    """Numbers of pixels would be averaged by the mean over examples without a word."""
+    """The mean over examples would silently average a value for each pixel, too."""
     loss = lambda params, batch, key: core.Loss(params["a"] * jnp.ones(value), {"term": jnp.ones(metric)})
     rule, params = core.descend(loss, optax.sgd(1.0)), {"a": jnp.ones(())}
     told = r"(the loss 'loss'|term) has the shape \(5, 3\); wanted: \[B\], a number for each example"

@@ -1,4 +1,4 @@
-"""Checkpoints: no bit of one changes without a word, and only damage is taken for damage."""
+"""Checkpoints: a change of any bit is told, and nothing else is called damage."""
 
 import builtins
 import errno
@@ -20,7 +20,7 @@ from ae_jax.training import checkpoints, compiled, provenance, run_folder
 
 
 def state(scale=1.0, groups=("encoder",)):
-    """Of two seeds, made by hand: nothing is trained or compiled."""
+    """The state of two seeds, made by hand: nothing is trained or compiled."""
     params = {group: {"kernel": scale * jnp.arange(12.0).reshape(2, 2, 3) + 0.1} for group in groups}
     memory = Descent(step=jnp.full(2, 7), optimizer=jax.vmap(optax.adam(0.1).init)(params))
     one = jnp.ones(2)
@@ -42,7 +42,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def folder(whole, tmp_path):
-    """A copy of it: checkpoints 3 (epoch 1 of three shards) and 14 (epoch 4 and two shards)."""
+    """A copy of `whole`, with checkpoints 3 (epoch 1 of three shards) and 14 (epoch 4 and two shards)."""
     shutil.copytree(whole, tmp_path / "run")
     folder = run_folder.Folder(tmp_path / "run")
     folder.shards = 3

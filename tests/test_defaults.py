@@ -1,6 +1,4 @@
-"""What members are trained with where nothing is asked: defaults that build, that the help tells, and that depend on
-the data only where they must.
-"""
+"""Defaults of members: they build, the help shows them, and they depend on the data only where they must."""
 
 import inspect
 

@@ -337,7 +337,7 @@ def test_alone_there_is_nobody_to_agree_with():
 
 @pytest.fixture
 def as_processes(monkeypatch):
-    """`as_processes(fn, n)` calls fn(i) in n threads that take one another for processes; what each gives or raises."""
+    """`as_processes(fn, n)` calls fn(i) in n threads that act as processes -> the result or the error of each."""
     from jax.experimental import multihost_utils
 
     def go(fn, n):
@@ -717,7 +717,7 @@ def start(pair, flags, where, *commands, variables=None):
 
 
 def killed(processes, where):
-    """What both have said by the time that one is killed, which is after the third epoch of the run in that folder."""
+    """Kills one process after the third epoch of the run in that folder -> the output of both up to then."""
     deadline = time.monotonic() + 600
     alive = lambda: all(process.poll() is None for process in processes)
     while len(run_folder.Folder(where).log()) < 3 and time.monotonic() < deadline and alive():

@@ -1,4 +1,4 @@
-"""Each remark on a training is made of what is wrong, with its evidence, and not made otherwise."""
+"""Each remark on a training is made where it is true, with its evidence, and not made otherwise."""
 
 import numpy as np
 import pytest

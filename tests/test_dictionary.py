@@ -1,4 +1,4 @@
-"""The TopK dictionary: exact where mathematics says what comes out, and on data that a dictionary made."""
+"""The TopK dictionary: exact where mathematics gives the result, and on data that a dictionary made."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The forms of dictionaries: each exact where mathematics says what comes out, in float64."""
+"""The forms of dictionaries, each exact where mathematics gives the result, in float64."""
 
 from functools import partial
 

@@ -23,12 +23,12 @@ measure = jax.jit(squared_distances)
 
 
 def right(a, b):
-    """In float64, of the float32 numbers as they are."""
+    """Distances in float64, of the same float32 numbers."""
     return np.square(np.asarray(a, np.float64)[:, None] - np.asarray(b, np.float64)).sum(-1)
 
 
 def points(n, k, *, seed=0, shift=0.0, apart=0.0, spread=1.0):
-    """n points about `shift`, in two groups `apart` of each other, each of that spread."""
+    """n points about `shift` in two groups with the distance `apart`, each group with this spread."""
     r = np.random.default_rng(seed)
     x = spread * r.normal(size=(n, k)) + shift
     x[::2] += apart

@@ -579,7 +579,7 @@ def test_the_setting_that_is_most_faithful_for_its_bits():
 
 
 def test_a_coder_of_all_components_loses_what_its_grid_does():
-    """The more bits a unit, the longer and the more faithful; with all components rounding alone is lost."""
+    """With more bits a unit the code is longer and its error smaller; all components lose only the rounding."""
     module = load("rate_distortion")
     tiles = np.random.default_rng(0).random((300, 3, 4, 1)).astype(np.float32)
     images = module.Images(tiles[:200], tiles[200:], tiles[200:], lambda x: x, 1)

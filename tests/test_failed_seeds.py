@@ -1,4 +1,4 @@
-"""A seed that fails ends alone, and is named wherever numbers of the run are; which way a metric is better."""
+"""A failed seed ends alone, and is named beside all numbers of the run; and the direction in which metrics improve."""
 
 import json
 from types import SimpleNamespace
@@ -23,9 +23,9 @@ DATA = Batch(jnp.asarray(X))
 
 
 def growing():
-    """Of some seeds the weight overflows in the third step, of the others it never does; nothing else is learned.
+    """A member whose weight overflows in the third step of some seeds, and of the others never; it learns nothing else.
 
-    What it reports rises and falls: `elbo` is best in epoch 2.
+    Its metric rises and falls: `elbo` is best in epoch 2.
     """
 
     def init(key, data):

@@ -1,4 +1,4 @@
-"""What commands do to a person's files: nothing that is read, or that belongs to a run, is written over."""
+"""Commands and a user's files: no command overwrites its inputs or the files of a run."""
 
 import contextlib
 import json

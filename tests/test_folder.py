@@ -1,4 +1,4 @@
-"""A run's folder: what it takes, what it refuses, and what it says where something is not as it should be."""
+"""A run's folder: what it accepts, what it refuses, and its messages about damage."""
 
 import errno
 import fcntl
@@ -197,7 +197,7 @@ def test_without_git_there_is_no_commit(tmp_path, monkeypatch, what):
 
 @pytest.fixture
 def config(monkeypatch):
-    """What JAX is told."""
+    """The settings that JAX is given."""
     told = {}
     monkeypatch.setattr(jax.config, "update", told.__setitem__)
     for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):

@@ -81,7 +81,7 @@ def bounds(row, p, q, eps):
 
 
 def gradients(row, of, eps, weight=None):
-    """Of the weighted mean of the bounds: in p and in q."""
+    """Gradients of the weighted mean of the bounds in p and in q."""
     weight = np.full(eps.shape[1], 1 / eps.shape[1]) if weight is None else weight
     return jax.grad(lambda p, q: (weight * bounds(row, p, q, eps)).sum(), (0, 1))(of.p, of.q)
 
@@ -118,7 +118,7 @@ ROWS = {
 
 @pytest.fixture(scope="module")
 def found():
-    """Of each row, on the same six draws of four examples: the bounds, and their gradients in p and q."""
+    """For each row, on the same six draws of four examples: the bounds, and their gradients in p and q."""
     with jax.enable_x64(True):
         of, eps = model(), jnp.asarray(noise(6, 4))
         of_row = lambda r, eps: (bounds(r, of.p, of.q, eps), *gradients(r, of, eps))

@@ -68,7 +68,7 @@ class Compiled:
 
 @pytest.fixture(autouse=True)
 def rank_promotion_raises():
-    """Arrays of different ranks meet where the code says how."""
+    """Implicit rank promotion raises."""
     with jax.numpy_rank_promotion("raise"):
         yield
 

@@ -1,4 +1,4 @@
-"""What is said of mistakes in Python, and advice that arrives where it says."""
+"""Messages about mistakes in Python, and advice of messages that leads where it says."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Where float32 cancels, rounds to 1 or has nothing to divide by: against float64 and closed forms."""
+"""Places where float32 cancels, rounds to 1 or divides by zero: against float64 and closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from ae_jax.training.settings import OptimizerSettings, optimizer
 
 
 def right_kl(mean, logvar):
-    """In float64, by the series where exp(v) - 1 - v cancels in that as well."""
+    """The KL in float64, by a series where exp(v) - 1 - v cancels in float64, too."""
     v = np.asarray(logvar, np.float64)
     series = v**2 / 2 * (1 + v / 3 * (1 + v / 4 * (1 + v / 5)))
     return 0.5 * (np.square(np.asarray(mean, np.float64)) + np.where(np.abs(v) < 1e-3, series, np.expm1(v) - v))

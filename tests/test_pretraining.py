@@ -77,7 +77,7 @@ def test_a_run_with_pretraining_goes_on_with_the_same_bits(data, tmp_path):
 
 
 class Killed(BaseException):
-    """Stops a run that shall have no chance to say goodbye."""
+    """Stops a run without any cleaning up."""
 
 
 def started(at_start, folder, data, kill_at=None):

@@ -236,7 +236,7 @@ def test_one_level_is_the_quantiser_itself():
 
 
 def test_what_is_left_does_not_grow_with_depth():
-    """With a zero vector in each codebook no example's remainder grows; on these data each level's mean one falls."""
+    """With a zero vector in each codebook no example's remainder grows; here the mean remainder falls at each level."""
     error, depth = [], 4
     q = quantisers.residual_codebooks(8, depth=depth)
     params = q.init(KEY, H)

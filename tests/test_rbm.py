@@ -65,7 +65,7 @@ def test_free_energy_and_partition_function_are_sums_over_all_states():
 
 
 def test_gaussian_units_integrate_to_what_enumeration_of_the_other_side_gives():
-    """Hidden ones: exp(-F(v)) is the integral over h, here by a fine grid. Visible ones: Z from both ways round."""
+    """Hidden: exp(-F(v)) is the integral over h, here by a fine grid. Visible: Z by summing either side first."""
     one = networks.rbm((D,), 1, scale=0.8)
     params = random_params(one, jax.random.key(4))
     w, b, c = numbers(params)
@@ -168,7 +168,7 @@ def test_updates_are_those_of_the_released_code():
 
 
 def log_likelihood_gradient(params, x):
-    """Of -mean log p(x), with Z enumerated."""
+    """The gradient of -mean log p(x), with Z enumerated."""
     return jax.grad(lambda p: MACHINE.free_energy(p, x).mean() + partition.exact(MACHINE, p))(params)
 
 

@@ -1,4 +1,4 @@
-"""What a number stands for is said by its type or by the user, never guessed from the numbers at hand."""
+"""The scale of numbers comes from their type or from the user, and is never guessed from the values."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Ratios of times that must not be lost, each measured in turn in this process, and wide enough for a busy machine."""
+"""Ratios of times that must not get worse, measured in turn in this process, with room for a busy machine."""
 
 import time
 from functools import partial
@@ -22,9 +22,9 @@ KEY = jax.random.key(0)
 
 
 def holds(claim, *calls, turns=40):
-    """Whether `claim` is true of the least seconds each call takes, in turn, once all are compiled.
+    """Whether `claim` is true of the least seconds of each call, taken in turn, after all are compiled.
 
-    Other work on the machine only lengthens times, so turns are added until it is, and no further than `turns`.
+    Other work on the machine only lengthens times. So turns are added until the claim is true, at most `turns`.
     """
     for call in calls:
         jax.block_until_ready(call())

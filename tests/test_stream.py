@@ -243,7 +243,7 @@ def test_binary_pixels_of_an_example_are_the_same_in_any_shard():
 
 
 class Clock:
-    """Every look at it is a minute later: a checkpoint is due after each shard."""
+    """A clock that is a minute later at each call: a checkpoint is due after each shard."""
 
     def __init__(self):
         self.now = 0.0
@@ -257,7 +257,7 @@ class Clock:
 
 
 class Killed(BaseException):
-    """What a test stops a run with that shall have no chance to say goodbye."""
+    """Stops a run without any cleaning up."""
 
 
 def test_stopped_or_killed_between_shards_it_goes_on_to_the_bits_of_an_unbroken_run(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""scripts/trials.py: one or two of each trial, and what it counts as wrong."""
+"""scripts/trials.py: one or two trials of each kind, and the results that count as wrong."""
 
 import importlib.util
 import random

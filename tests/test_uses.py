@@ -1,4 +1,4 @@
-"""What trained runs are for: search, restoration, the projector. As a user meets them."""
+"""Uses of trained runs, as a user meets them: search, restoration, the projector."""
 
 import subprocess
 import sys
@@ -73,7 +73,7 @@ def test_an_index_finds_what_it_holds_and_its_neighbours(digits, indexed, tmp_pa
 
 
 def test_programs_take_parameters_and_hold_none(digits, tmp_path, monkeypatch):
-    """Constants are compiled in: slow to compile, and large."""
+    """Params as constants of a program would make it large and slow to compile."""
     held, jit = [], jax.jit
 
     def watched(fn, **options):
@@ -354,7 +354,7 @@ def test_tiles_that_are_kept_make_the_image_again(size):
 
 
 def test_tiles_leave_no_seams():
-    """Where every tile has its own brightness, as a network may give it, no step is larger than a blend's."""
+    """If a network gives every tile its own brightness, no step between pixels is larger than that of a blend."""
     shades = iter(np.linspace(0, 1, 1000))
     shade = lambda tiles: np.stack([np.full(t.shape, next(shades) % 0.2) for t in tiles])
     restored = restoration.tiled(shade, np.zeros((32, 32, 1), np.float32), (8, 8), 7)
@@ -525,7 +525,7 @@ def test_project_writes_what_the_projector_reads(digits, tmp_path):
 
 
 def test_files_of_a_test_set_have_their_names(tmp_path):
-    """Whose brightness tells which example is whose."""
+    """The brightness of an image tells which file it is."""
     for layout in ([""], ["train/a", "train/b", "test/a", "test/b"], ["train", "valid"], ["x y", "z"]):
         root = tmp_path / str(layout)
         for j, below in enumerate(layout):

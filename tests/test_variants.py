@@ -19,7 +19,7 @@ PARTS = ("train", "validation", "test")
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """Dark photographs to train on and bright ones to test on, so that each patch says where it is from."""
+    """Dark photographs to train on and bright ones to test on: a patch's brightness tells its source."""
     folder = tmp_path_factory.mktemp("photographs")
     for part, low in (("train", 0), ("test", 128)):
         (folder / part).mkdir()
