@@ -1,7 +1,7 @@
-"""Sentences on a training, each with its evidence: pure functions of measured numbers.
+"""Remarks and sentences on a training, as pure functions of measured numbers.
 
-A remark says what went wrong, "" if nothing did; `remarks` joins those of several seeds. A `Sentence` says how one part
-of the training went, well or not; the functions that give one give None where they have nothing to tell.
+A remark is a text on a problem, "" if there is none; `remarks` joins the remarks of several seeds. A `Sentence` says
+how one part of the training went, with its evidence; its functions give None if the numbers do not tell.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,19 @@ from ..checks import labelled
 from ..errors import counted
 
 FEW = 500  # updates; fewer hardly move a network from its start
-WORSE = 0.02  # the least remarkable gap to PCA's explained variance
-ALL = 0.9  # PCA's explained variance from which a code of this size has another purpose than compression
-DEAD = 1e-4  # of the largest unit's variance; a unit below it is dead
-ACTIVE = 0.01  # variance of a unit's posterior means from which it tells of the example
+WORSE = 0.02  # a larger gap to PCA's explained variance gets a remark
+ALL = 0.9  # if PCA explains more than this, a code of the same size is not meant for compression
+DEAD = 1e-4  # share of the largest variance; a unit with less variance is dead
+ACTIVE = 0.01  # variance of a unit's posterior means; a unit with more depends on the example
 STUCK = 0.005  # share of examples; a bit that differs in fewer is stuck
-LITTLE = 0.05  # explained variance of training examples
-WHOLE = 0.99  # explained variance above which PCA keeps nearly all of the data
+LITTLE = 0.05  # explained variance of training examples below which a network has learned little
+WHOLE = 0.99  # if PCA explains more than this, it keeps nearly all of the data
 COLLAPSED = 0.01  # nats of KL below which a unit has collapsed
 OVERFITS, LOOSE = 1.5, 1.15  # unexplained variance of test examples over that of training examples
 
 
 def reconstruction(explained: float | None, pca: float | None) -> str:
-    """On the explained variance, beside PCA's with as many numbers, if the two can be compared."""
+    """A remark on the explained variance, compared with PCA's with as many numbers if `pca` is given."""
     if explained is None or not np.isfinite(explained):
         return ""
     if explained < 0:
@@ -38,7 +38,7 @@ def reconstruction(explained: float | None, pca: float | None) -> str:
 
 
 def code(z: np.ndarray) -> str:
-    """On codes [N, K] of different examples: a constant code, stuck bits, dead units."""
+    """A remark on codes [N, K] of different examples: a constant code, stuck bits, or dead units."""
     z = np.asarray(z, np.float64)
     variance, size = z.var(0), z.shape[1]
     if len(z) < 2:
@@ -54,14 +54,16 @@ def code(z: np.ndarray) -> str:
 
 
 def binary(z: np.ndarray) -> bool:
-    """Whether codes are bits: in [0, 1], and nine of ten numbers within 0.1 of an end."""
+    """Whether codes are bits: all numbers lie in [0, 1], and nine of ten within 0.1 of 0 or 1."""
     z = np.asarray(z)
     return bool(z.min() >= 0 and z.max() <= 1 and (np.abs(z - 0.5) > 0.4).mean() > 0.9 and z.max() > 0.5)
 
 
 def collapse(z: np.ndarray, own: float, other: float) -> str:
-    """On the posterior means [N, K] of different examples and the squared error of what they decode to, beside that of
-    another example's code: whether a variational member's code tells of the example.
+    """A remark on posterior collapse: whether the code of a variational member depends on the example.
+
+    z [N, K] are the posterior means of different examples. `own` is the squared error of a reconstruction from an
+    example's own code, `other` that from another example's code.
     """
     size, active = z.shape[1], int((np.asarray(z, np.float64).var(0) > ACTIVE).sum())
     if active < max(1, size / 10):
@@ -75,7 +77,7 @@ def collapse(z: np.ndarray, own: float, other: float) -> str:
 
 
 def probe(accuracy: float | None, labels: Any) -> str:
-    """On a linear probe's accuracy for labels [N]: whether it is at chance, the share of the largest class."""
+    """A remark on a linear probe's accuracy for labels [N] if it is at chance, which is the largest class's share."""
     if accuracy is None:
         return ""
     labels = np.asarray(labels)[labelled(labels)]  # the accuracy is of the labelled alone
@@ -88,8 +90,9 @@ def probe(accuracy: float | None, labels: Any) -> str:
 
 
 def falling(losses: Sequence[float | None]) -> str:
-    """On the training loss of each epoch: whether it still fell in the last tenth of the epochs, by more than a
-    twenty-fifth of its whole fall and by more than its scatter.
+    """A remark on the training loss of each epoch if it still fell in the last tenth of the epochs.
+
+    The fall must exceed 4 % of the whole fall, and two standard errors.
     """
     values = np.asarray([v for v in losses if v is not None], np.float64)
     if len(values) < 3:
@@ -104,7 +107,7 @@ def falling(losses: Sequence[float | None]) -> str:
 
 
 def updates(epochs: int, steps: int, examples: int) -> str:
-    """On too few updates, for a run of `epochs` epochs of `steps` steps."""
+    """A remark on too few updates, for a run of `epochs` epochs of `steps` steps."""
     if epochs * steps >= FEW:
         return ""
     more = -(-1000 // steps)
@@ -113,7 +116,7 @@ def updates(epochs: int, steps: int, examples: int) -> str:
 
 
 def stopped(ran: int, epochs: int, best: int) -> str:
-    """On a run that early stopping ended."""
+    """A remark on a run that early stopping ended."""
     return f"stopped early at epoch {ran} of {epochs} (the best is {best})" if ran < epochs else ""
 
 
@@ -127,8 +130,8 @@ class Sentence(NamedTuple):
 def course(losses: Sequence[float | None], most: int = 0, best: int = 0, few: bool = False) -> Sentence | None:
     """Says whether the training loss of the epochs falls, rises or has converged.
 
-    `most` is the number of epochs of the settings. `best` is the epoch that early stopping kept. After `few` updates a
-    loss that changes little is not called converged.
+    `most` is the number of epochs in the settings. `best` is the epoch that early stopping kept. `few` says that there
+    were few updates: then a loss that changes little is not called converged.
     """
     values = np.asarray([v for v in losses if v is not None], np.float64)
     if len(values) < most:
@@ -150,7 +153,10 @@ def course(losses: Sequence[float | None], most: int = 0, best: int = 0, few: bo
 
 
 def fit(train: float, test: float, pca: float | None = None) -> Sentence | None:
-    """On the explained variance of training and of test examples, and PCA's."""
+    """Says whether the network overfits or underfits, by the explained variance of training and test examples.
+
+    `pca` is PCA's explained variance, if it can be compared.
+    """
     if not np.isfinite([train, test]).all() or train >= 1:
         return None
     both = f"explained variance {train:.3f} of training examples, {test:.3f} of test examples"
@@ -167,7 +173,10 @@ def fit(train: float, test: float, pca: float | None = None) -> Sentence | None:
 
 
 def fit_classes(train: float, test: float, examples: int) -> Sentence:
-    """On the parts of the training examples, and of so many test examples, whose class is predicted wrong."""
+    """Compares the error rate of a classifier on training examples with that on test examples.
+
+    `examples` is the number of test examples.
+    """
     both = f"error {train:.2%} of training examples, {test:.2%} of test examples"
     chance = 2 * np.sqrt(test * (1 - test) / examples)
     if test - train > max(0.02, chance):
@@ -176,7 +185,7 @@ def fit_classes(train: float, test: float, examples: int) -> Sentence:
 
 
 def held_out(losses: Sequence[float | None]) -> Sentence | None:
-    """On the validation loss of each epoch that has one: whether it has risen since its best epoch."""
+    """Says that the validation loss has risen since its best epoch, if so. `losses` has None for epochs without one."""
     at = [e for e, v in enumerate(losses) if v is not None and np.isfinite(v)]
     if len(at) < 3:
         return None
@@ -193,7 +202,7 @@ def held_out(losses: Sequence[float | None]) -> Sentence | None:
 
 
 def units(kl: Any) -> Sentence:
-    """On the KL of each unit to the prior, in nats, [K]."""
+    """Says how many units have collapsed, by the KL of each unit to the prior in nats, [K]."""
     kl = np.asarray(kl, np.float64)
     gone = int((kl < COLLAPSED).sum())
     if gone:
@@ -206,7 +215,7 @@ def units(kl: Any) -> Sentence:
 
 
 def codes(z: np.ndarray) -> Sentence | None:
-    """On codes [N, K] of different examples; see `code`."""
+    """Says whether the units of codes [N, K] of different examples vary; see `code`."""
     if len(z) < 2:
         return None
     if told := code(z):
@@ -217,7 +226,10 @@ def codes(z: np.ndarray) -> Sentence | None:
 
 
 def usage(used: Sequence[int], sizes: Sequence[int], perplexities: Sequence[float]) -> Sentence:
-    """On the symbols in use of each alphabet, over a whole test set."""
+    """Says whether most symbols are used.
+
+    Each alphabet has the number of symbols in use over a whole test set, its size, and its perplexity.
+    """
     few = any(2 * n < size for n, size in zip(used, sizes, strict=True))
     of = ", ".join(f"{n} of {size}" for n, size in zip(used, sizes, strict=True))
     even = ", ".join(f"{p:.3g}" for p in perplexities)
@@ -226,14 +238,17 @@ def usage(used: Sequence[int], sizes: Sequence[int], perplexities: Sequence[floa
 
 
 def dictionary(density: np.ndarray) -> Sentence:
-    """On the share of the examples that each unit of a sparse code is active for, [K]."""
+    """Says how many units of a sparse code are dead, by the share of examples that each is active for, [K]."""
     dead = int((density == 0).sum())
     text = f"{dead} of {len(density)} units {'is' if dead == 1 else 'are'} dead." if dead else "No unit is dead."
     return Sentence(text, f"an example has {density.sum():.3g} active units on average")
 
 
 def beside_pca(explained: float | None, pca: float | None) -> Sentence | None:
-    """On the explained variance of test examples, beside PCA's with as many numbers; None if PCA keeps nearly all."""
+    """Compares the explained variance of test examples with PCA's with as many numbers.
+
+    None if PCA keeps nearly all.
+    """
     if explained is None or pca is None or not np.isfinite([explained, pca]).all() or pca > WHOLE:
         return None
     both = f"explained variance {explained:.3f}, PCA's with as many numbers {pca:.3f}"
@@ -245,7 +260,10 @@ def beside_pca(explained: float | None, pca: float | None) -> Sentence | None:
 
 
 def last_run(loss: Mapping[str, Any], other: Mapping[str, Any], name: str) -> Sentence | None:
-    """On the test loss of this run and of another one of the same settings: their "values" over seeds."""
+    """Compares the test loss of this run with that of another run of the same settings, which has the name `name`.
+
+    Each loss has "values", one for each seed.
+    """
     here, there = (np.asarray([v for v in m.get("values") or [] if v is not None], np.float64) for m in (loss, other))
     if not len(here) or not len(there):
         return None
@@ -260,8 +278,10 @@ def last_run(loss: Mapping[str, Any], other: Mapping[str, Any], name: str) -> Se
 
 
 def remarks(of_seeds: Mapping[int, Sequence[str]]) -> list[str]:
-    """The remarks of all seeds as one list. Each place of a seed's remarks is for one subject; the list names the seeds
-    with a remark on it, and gives the first remark.
+    """The remarks of all seeds as one list.
+
+    Place i of every seed's remarks is about the same subject. The list has an entry for each subject with a remark: the
+    seeds that have one, and the remark of the first of them.
     """
     found = []
     for about in zip(*of_seeds.values(), strict=True):

@@ -1,7 +1,7 @@
-"""Judging sparse dictionaries: how sparse codes are, how much they explain, and properties of their units.
+"""Metrics of sparse dictionaries: how sparse codes are, how much they explain, and properties of their units.
 
 Codes z [N, K] have exact zeros, and a unit is active where z > 0; x and x_hat are [N, ...]. All are plain functions of
-arrays, and of whole sets: no number is a mean over batches.
+arrays of a whole set: no number is a mean over batches.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def l0(z: Array) -> Array:
 
 
 def density(z: Array) -> Array:
-    """Share of the examples that each unit is active for. -> [K]."""
+    """For each unit, the share of the examples that it is active for. -> [K]."""
     return (z > 0).mean(0)
 
 
@@ -32,7 +32,7 @@ def dead(z: Array) -> Array:
 def fvu(x_hat: Any, x: Any) -> Array:
     """Fraction of variance unexplained: ||x - x_hat||^2 over ||x - mean x||^2, both summed over the set. -> [].
 
-    1 for the mean of x, and more for a reconstruction that is further from x: an offset is an error.
+    The mean of x as a reconstruction scores 1; a worse reconstruction scores more. A constant offset counts as error.
     Raises ValueError for different shapes.
     """
     x_hat, x = (jnp.asarray(a).reshape(len(a), -1) for a in (x_hat, x))
@@ -45,9 +45,9 @@ def loss_recovered(loss: Callable[[Any], Any], x: Any, x_hat: Any, ablated: Any 
     """(L_ablated - L_x_hat) / (L_ablated - L_x): the share of x's effect on a loss that reconstructions keep.
 
     `loss` takes activations [N, ...] and gives a number, or one for each example, such as the cross-entropy of the
-    layers above them. `ablated` stands for the absence of activations: zeros by default; their mean is usual, too.
+    layers above them. `ablated` are the activations that stand for none: zeros by default; the mean of x is usual, too.
 
-    Raises ValueError where the loss of x is not below that of `ablated`, as there is nothing to recover.
+    Raises ValueError if the loss of x is not below that of `ablated`, as there is nothing to recover.
     """
     ablated = jnp.zeros_like(x) if ablated is None else jnp.broadcast_to(ablated, jnp.shape(x))
     none, made, whole = (float(np.mean(np.asarray(loss(a), np.float64))) for a in (ablated, x_hat, x))
@@ -66,7 +66,7 @@ def max_cosine(features: Array, learned: Array) -> Array:
 
 
 def fvu_of_largest(decode: Callable[[Any], Any], z: Any, x: Any, counts: Any) -> np.ndarray:
-    """FVU where each example keeps its n largest units alone, for each n of `counts`. -> [len(counts)].
+    """FVU if each example keeps only its n largest units, for each n of `counts`. -> [len(counts)].
 
     `decode` takes codes [N, K] and gives examples.
     """
@@ -75,9 +75,10 @@ def fvu_of_largest(decode: Callable[[Any], Any], z: Any, x: Any, counts: Any) ->
 
 
 def most_active(z: Any, unit: int, n: int = 8) -> np.ndarray:
-    """The examples that excite a unit most, the first first; fewer than n where it is active for fewer.
+    """The numbers of the n examples with the largest activations of a unit, largest first.
 
-    Raises ValueError for a unit that z [N, K] lacks, and for n below 1.
+    They are fewer if the unit is active for fewer examples. Raises ValueError for a unit that z [N, K] lacks, and for n
+    below 1.
     """
     z = np.asarray(z)
     check_whole(0, unit=unit)

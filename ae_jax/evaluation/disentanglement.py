@@ -1,7 +1,7 @@
 """Disentanglement of codes: how each factor of variation is spread over the units of a code.
 
-Measures of whole sets: functions of all codes and factors, in NumPy and scikit-learn, in float64. Factors are [N, F]:
-any finite numbers; each value is a level. Codes and factors that are NaN or infinite are refused by ValueError.
+The scores are functions of all codes and factors of a set, in float64, with NumPy and scikit-learn. Factors [N, F] are
+any finite numbers; each distinct value is a level. Codes and factors that are NaN or infinite raise ValueError.
 """
 
 import warnings
@@ -15,19 +15,19 @@ from ..checks import PORTION, check_choice, check_finite, check_whole
 BINS = 20  # of a unit's range
 QUANTILE = 0.99  # of a unit's distances from its mean
 TREES = 50  # of a boosted regressor
-LARGEST = 500  # units times factors with which trees and regressions take seconds
-FEWEST = 100  # examples from which trees and regressions are worth a number
+LARGEST = 500  # units times factors, at most, for which trees and regressions take seconds
+FEWEST = 100  # examples, at least, for which scores by trees and regressions have a meaning
 
 
 def _fitted(machine: Any, x: np.ndarray, y: np.ndarray) -> Any:
-    """The classifier, fitted; few examples of a level are no reason to warn that levels may be no classes."""
+    """The fitted classifier, without scikit-learn's warning about many classes: a level may have few examples."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The number of unique classes")
         return machine.fit(x, y)
 
 
 def binned(codes: Any, bins: int = BINS) -> np.ndarray:
-    """The bin of each number among `bins` equal bins of its unit's range. [N, K] -> [N, K], integers from 0."""
+    """The number of the bin of each code, in `bins` equal bins of its unit's range. [N, K] -> [N, K], from 0."""
     codes = np.asarray(codes, np.float64)
     low, high = codes.min(0), codes.max(0)
     width = np.where(high > low, high - low, 1)
@@ -53,12 +53,12 @@ def entropy(v: np.ndarray) -> float:
 
 
 def information(codes: Any, factors: Any, bins: int = BINS) -> tuple[np.ndarray, np.ndarray]:
-    """(I(c_k; v_j) in nats of binned codes and factors, [K, F]; the entropies H(v_j), [F]).
+    """(mutual information I(c_k; v_j) of binned codes and factors, [K, F]; entropies H(v_j), [F]), in nats.
 
     Args:
         codes: [N, K].
         factors: [N, F], the levels of each factor.
-        bins: of each unit's range, at least 2.
+        bins: the number of bins of each unit's range, at least 2.
     Raises ValueError for shapes that do not fit, and for other `bins`.
     """
     codes, factors = _both(codes, factors)
@@ -71,9 +71,10 @@ def information(codes: Any, factors: Any, bins: int = BINS) -> tuple[np.ndarray,
 def mig(codes: Any, factors: Any, bins: int = BINS) -> float:
     """The mutual information gap: the mean over factors of (I(c_1; v) - I(c_2; v)) / H(v).
 
-    c_1 and c_2 are the two units that tell most of the factor v. Factors without variation do not count. It is 0 where
-    each unit occurs twice. Chen et al. (2018), arXiv:1802.04942, eq. (6), with the plug-in estimate on binned codes of
-    Locatello et al. (2019), arXiv:1811.12359. Arguments and errors are those of `information`; NaN if no factor varies.
+    c_1 and c_2 are the two units with the most information on the factor v. Factors that do not vary do not count. It
+    is 0 if each unit occurs twice. Chen et al. (2018), arXiv:1802.04942, eq. (6), with the plug-in estimate on binned
+    codes of Locatello et al. (2019), arXiv:1811.12359. Arguments and errors are those of `information`; NaN if no
+    factor varies.
     """
     return _mig(*information(codes, factors, bins))
 
@@ -93,21 +94,21 @@ def factor_vae_score(
     group: int = 64,
     least: float = 0.05,
 ) -> float:
-    """How well the unit that varies least tells which factor is held: the accuracy of a majority vote.
+    """How well the unit that varies least tells which factor is fixed: the accuracy of a majority vote.
 
-    A vote takes a factor at random and `group` examples that share its value; the unit whose variance over them is the
-    smallest part of its variance over all votes for the factor. Noise scores 1 / F. Kim & Mnih (2018),
-    arXiv:1802.05983, section 4.
+    A vote draws a factor at random, and `group` examples with the same value of it. The unit with the smallest ratio of
+    its variance in the group to its variance over all examples votes for that factor. Noise scores 1 / F. Kim & Mnih
+    (2018), arXiv:1802.05983, section 4.
 
     Args:
         codes: [N, K].
         factors: [N, F], the levels of each factor.
-        seed: a number, or several, of the draws.
-        votes: from which each unit's factor is learned.
-        scored: further votes, whose factors are predicted.
-        group: examples of a vote, at least 2.
-        least: units with a smaller standard deviation take no part; without any unit the score is 0.
-    Raises ValueError for shapes that do not fit, and for a factor whose values do not recur.
+        seed: for the draws; a number, or several.
+        votes: the number of votes that decide the factor of each unit.
+        scored: the number of further votes, whose factors are predicted.
+        group: examples in a vote, at least 2.
+        least: units with a smaller standard deviation are left out; the score is 0 if no unit is left.
+    Raises ValueError for shapes that do not fit, for a factor whose values do not recur, and if no factor varies.
     """
     check_whole(votes=votes, scored=scored)
     check_whole(2, group=group)
@@ -132,12 +133,13 @@ def factor_vae_score(
 def beta_vae_score(
     codes: Any, factors: Any, seed: Any, *, points: int = 10_000, scored: int = 5_000, pairs: int = 64
 ) -> float:
-    """How well a linear classifier tells which factor pairs share: its accuracy on `scored` further points.
+    """How well a linear classifier tells which factor has the same value in both examples of a pair: its accuracy.
 
-    A point takes a factor at random and is the mean of |z - z'| over `pairs` pairs with the same value of it. The
-    classifier is softmax regression on standardised points. Noise scores 1 / F. Higgins et al. (2017), ICLR, section 3.
+    A point belongs to a random factor, and is the mean of |z - z'| over `pairs` pairs with the same value of that
+    factor. The classifier is softmax regression on `points` standardised points, scored on `scored` others. Noise
+    scores 1 / F. Higgins et al. (2017), ICLR, section 3.
 
-    Arguments and errors are those of `factor_vae_score`.
+    Other arguments and errors are those of `factor_vae_score`.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -153,34 +155,35 @@ def beta_vae_score(
             second = alike(rng, first, 1)[:, 0]
             apart[some] = np.abs(codes[first] - codes[second]).reshape(len(some), pairs, -1).mean(1)
     if factors.shape[1] == 1:
-        return 1.0  # there is no other factor to take it for
+        return 1.0  # there is no other factor
     apart = _standard(apart)
     fitted = LogisticRegression(max_iter=1000).fit(apart[:points], which[:points])
     return float(fitted.score(apart[points:], which[points:]))
 
 
 class DCI(NamedTuple):
-    """See `dci`; each is 1 at best."""
+    """The result of `dci`; each score is 1 at best."""
 
-    disentanglement: float  # each unit tells of one factor
-    completeness: float  # one unit tells of each factor
+    disentanglement: float  # how far each unit is important for one factor only
+    completeness: float  # how far only one unit is important for each factor
     informativeness: float  # R^2 of the regressor on held-out examples, a mean over factors
 
 
 def dci(codes: Any, factors: Any, seed: Any, *, trees: int = TREES, examples: int = 2_000) -> DCI:
-    """Disentanglement, completeness, informativeness: of `trees` boosted trees of depth 3 for each standardised factor.
+    """Disentanglement, completeness and informativeness, by regressors of boosted trees from codes to each factor.
 
-    R [K, F] are the trees' importances. D = sum_k rho_k (1 - H_F(R_k)), where rho_k is the part of all importance that
-    unit k has and H_F the entropy to the base F; C likewise, of factors over units. Eastwood & Williams (2018), ICLR,
-    section 2. Another regressor gives other numbers: a lasso finds noise disentangled.
+    Each standardised factor has `trees` trees of depth 3. R [K, F] are their importances. Disentanglement is
+    D = sum_k rho_k (1 - H_F(R_k)), where rho_k is the share of unit k in all importances and H_F is the entropy to the
+    base F. Completeness is the same with units and factors exchanged. Eastwood & Williams (2018), ICLR, section 2.
+    Another regressor gives other numbers: a lasso finds noise disentangled.
 
     Args:
         codes: [N, K].
         factors: [N, F], ordered.
-        seed: a number, or several: of the choice of examples.
-        trees: of each regressor.
-        examples: at most so many, chosen at random, and at least 8; a quarter of them is held out.
-    Raises ValueError for shapes that do not fit, and for fewer than 8 examples.
+        seed: for the choice of examples; a number, or several.
+        trees: the number of trees of each regressor.
+        examples: the largest number of examples, chosen at random, at least 8; a quarter of them is held out.
+    Raises ValueError for shapes that do not fit, for fewer than 8 examples, and if no factor varies.
     """
     codes, targets, regress = _regressor(codes, factors, seed, trees, examples)
     fits = [regress(codes, target) for target in targets.T]
@@ -191,10 +194,11 @@ def dci(codes: Any, factors: Any, seed: Any, *, trees: int = TREES, examples: in
 def reduced_informativeness(
     codes: Any, factors: Any, seed: Any, *, dropped: int = 1, trees: int = TREES, examples: int = 2_000
 ) -> float:
-    """`dci`'s informativeness of the code without the `dropped` units that matter most to each factor.
+    """The informativeness of `dci` for the code without the `dropped` most important units of each factor.
 
-    A score near 0 or below means that no other unit informs on the factor; near the whole code's score, that others
-    repeat it. Units are removed one by one, each time the one that new trees use most. Noise scores 0, too.
+    A score near 0 or below means that no other unit has information on the factor. A score near that of the whole code
+    means that other units repeat it. Units are removed one by one: new trees are fitted, and the unit with the largest
+    importance is removed. Noise scores 0, too.
 
     Other arguments and errors are those of `dci`; raises ValueError also if no unit is left.
     """
@@ -212,7 +216,7 @@ def reduced_informativeness(
 
 
 def _regressor(codes: Any, factors: Any, seed: Any, trees: int, examples: int) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Some codes [n, K], their standardised factors [n, F], and (codes, target) -> (importances [K], held-out R^2)."""
+    """(chosen codes [n, K], their standardised factors [n, F], (codes, target) -> (importances [K], held-out R^2))."""
     from sklearn.ensemble import GradientBoostingRegressor
 
     check_whole(trees=trees)
@@ -240,10 +244,11 @@ def _concentration(importance: np.ndarray) -> float:
 
 
 def sap(codes: Any, factors: Any) -> float:
-    """Separated attribute predictability: the mean over factors of the gap of the two largest squared correlations.
+    """Separated attribute predictability: the mean over factors of the gap between the two largest scores of units.
 
-    Kumar et al. (2018), arXiv:1711.00848, section 3, for ordered factors; `sap_accuracy` is for those without order.
-    Raises ValueError for shapes that do not fit, and if no factor varies.
+    The score of a unit is its squared correlation with the factor. Kumar et al. (2018), arXiv:1711.00848, section 3,
+    for ordered factors; `sap_accuracy` is for factors without order. Codes [N, K], factors [N, F]. Raises ValueError
+    for shapes that do not fit, and if no factor varies.
     """
     codes, factors = _varying(codes, factors)
     squared = np.square(_standard(codes).T @ _standard(factors) / len(codes))  # [K, F]
@@ -251,19 +256,20 @@ def sap(codes: Any, factors: Any) -> float:
 
 
 def sap_accuracy(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) -> float:
-    """Separated attribute predictability of factors without order: a mean over factors of the gap of two accuracies.
+    """Separated attribute predictability of factors without order: `sap` with accuracies in place of correlations.
 
-    They are those of the two best units, each alone in a linear support vector machine of one level against the rest
-    (C = 0.01, classes weighed equally), on the half of the examples that it did not see. Kumar et al. (2018),
-    arXiv:1711.00848, section 3; C and weights as in disentanglement_lib. One line of numbers separates few levels: the
-    factors themselves score below 0.2 if they have many. A code that repeats a unit scores 0.
+    The score of a unit is the accuracy of a linear support vector machine on that unit alone, one level against the
+    rest (C = 0.01, balanced class weights); half of the examples train it, and the others score it. Kumar et al.
+    (2018), arXiv:1711.00848, section 3; C and weights as in disentanglement_lib. A linear classifier of one number
+    separates few levels, so the factors themselves as codes score below 0.2 if they have many levels. A code in which
+    each unit occurs twice scores 0.
 
     Args:
         codes: [N, K].
         factors: [N, F], the levels of each factor.
-        seed: a number, or several: of the choice of examples.
-        examples: at most so many, chosen at random, and at least 4.
-    Raises ValueError for shapes that do not fit, and if no factor varies.
+        seed: for the choice of examples; a number, or several.
+        examples: the largest number of examples, chosen at random, at least 4.
+    Raises ValueError for shapes that do not fit, and if no factor varies. NaN if none varies among those that train.
     """
     from sklearn.svm import LinearSVC
 
@@ -284,11 +290,12 @@ def sap_accuracy(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) 
 
 
 def modularity(codes: Any, factors: Any, bins: int = BINS) -> float:
-    """How far each unit tells of one factor alone: 1 - sum_{j not 1} I(c; v_j)^2 / ((F - 1) I(c; v_1)^2).
+    """How far each unit has information on one factor only: 1 - sum_{j not 1} I(c; v_j)^2 / ((F - 1) I(c; v_1)^2).
 
-    v_1 is the factor that unit c tells most of; the mean weighs units by I(c; v_1). Noise scores about 0.66, as the
-    bias of its estimate lies in all factors: read `explicitness` beside it. Ridgeway & Mozer (2018), arXiv:1802.05312,
-    section 3.1, there without weights. Arguments and errors are those of `information`; NaN if no unit tells of any.
+    v_1 is the factor on which unit c has the most information. The score is a mean over units with the weights
+    I(c; v_1). Noise scores about 0.66, because the estimates of I are biased for all factors: compare `explicitness`.
+    Ridgeway & Mozer (2018), arXiv:1802.05312, section 3.1, without weights there. Arguments and errors are those of
+    `information`; NaN if no unit has information on a factor.
     """
     return _modularity(*information(codes, factors, bins))
 
@@ -303,7 +310,7 @@ def _modularity(shared: np.ndarray, entropies: np.ndarray) -> float:
 
 
 def irs(codes: Any, factors: Any, quantile: float = QUANTILE) -> float:
-    """Interventional robustness score: how little each unit moves while the best factor for it is held fixed.
+    """Interventional robustness score: how little each unit changes while the best factor for it is fixed.
 
     The distance of unit c_k at a value of factor v_j is the `quantile` of |c_k - E[c_k | v_j]| over the examples with
     that value. d_kj is its mean over values divided by max |c_k - E c_k|. The score is the mean over units of
@@ -314,7 +321,7 @@ def irs(codes: Any, factors: Any, quantile: float = QUANTILE) -> float:
     Args:
         codes: [N, K].
         factors: [N, F], the levels of each factor.
-        quantile: of distances, a fraction.
+        quantile: the quantile of the distances, from 0 to 1.
     The score is 0 if no unit varies. Raises ValueError for shapes that do not fit, a factor whose values do not recur,
     and a quantile outside 0 to 1.
     """
@@ -333,9 +340,9 @@ def irs(codes: Any, factors: Any, quantile: float = QUANTILE) -> float:
 
 
 def shared_information(codes: Any, bins: int = BINS) -> float:
-    """The mean of I(c_k; c_l) in nats over pairs of units of binned codes; NaN for one unit. It needs no factors.
+    """The mean mutual information I(c_k; c_l) in nats over pairs of binned units; NaN for one unit. No factors needed.
 
-    Independent units score at most about (bins - 1)^2 / 2N, the estimate's bias. Locatello et al. (2019),
+    Independent units score at most about (bins - 1)^2 / 2N, the bias of the estimate. Locatello et al. (2019),
     arXiv:1811.12359. Arguments and errors are those of `information`.
     """
     codes, _ = _both(codes, np.zeros((len(codes), 1)))
@@ -346,17 +353,17 @@ def shared_information(codes: Any, bins: int = BINS) -> float:
 
 
 def explicitness(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) -> float:
-    """How well softmax regression reads each factor's levels off the code: 2 AUC - 1, a mean over levels and factors.
+    """How well softmax regression predicts each factor's levels from codes: 2 AUC - 1, a mean over levels and factors.
 
-    AUC of each level against the rest, on the half of the examples that the regression did not see. It does not see a
-    rotation of the code. Ridgeway & Mozer (2018), section 3.1.
+    Half of the examples train the regression. The AUC is that of each level against the rest, on the other half. A
+    rotation of the code hardly changes the score. Ridgeway & Mozer (2018), arXiv:1802.05312, section 3.1.
 
     Args:
         codes: [N, K].
         factors: [N, F], the levels of each factor.
-        seed: a number, or several: of the choice of examples.
-        examples: at most so many, chosen at random, and at least 4.
-    Raises ValueError for shapes that do not fit.
+        seed: for the choice of examples; a number, or several.
+        examples: the largest number of examples, chosen at random, at least 4.
+    Raises ValueError for shapes that do not fit, and if no factor varies. NaN if none varies among those that train.
     """
     from scipy.stats import rankdata
     from sklearn.linear_model import LogisticRegression
@@ -371,7 +378,7 @@ def explicitness(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) 
         if len(np.unique(factor[:half])) < 2:
             continue
         fitted = _fitted(LogisticRegression(max_iter=200), codes[:half], factor[:half])
-        scores = fitted.predict_proba(codes[half:])  # [N, L]; log-odds would be in the order of one line of codes
+        scores = fitted.predict_proba(codes[half:])  # [N, L]; a level's logit alone would rank along one line of codes
         of_levels = []
         for level, score in zip(fitted.classes_, scores.T, strict=True):
             here = factor[half:] == level
@@ -386,14 +393,15 @@ def explicitness(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) 
 def udr(
     codes: Sequence[Any], kl: Any = None, *, by: str = "spearman", alpha: float = 0.1, least: float = 0.01
 ) -> np.ndarray:
-    """Unsupervised disentanglement ranking: how far the units of other seeds are those of a seed, in any order. -> [S].
+    """Unsupervised disentanglement ranking: how far each seed's units match those of other seeds, in any order. -> [S].
 
-    Between two seeds the relation R [K, K] of their units, and the mean over its rows and columns of max^2 / sum; for a
-    seed, the median over the others. Duan et al. (2020), arXiv:1905.12614, section 4. It needs no factors.
+    R [K, K] relates the units of two seeds. The score of the pair is the mean over R's rows and columns of max^2 / sum.
+    The score of a seed is the median over the other seeds. Duan et al. (2020), arXiv:1905.12614, section 4. It needs no
+    factors.
 
     Args:
-        codes: of the same examples by each of S seeds, [N, K].
-        kl: of each unit to its prior, [S, K] in nats; None: all units count.
+        codes: the codes of the same examples by each of S seeds, each [N, K].
+        kl: the KL of each unit to its prior in nats, [S, K]; None if all units count.
         by: "spearman", |rank correlation|; or "lasso", |weights| of the lasso from one seed's units to another's.
         alpha: strength of the lasso's penalty; the score of two equal codes is 1 - alpha.
         least: units with a smaller KL do not count.
@@ -445,7 +453,7 @@ def _both(codes: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _varying(codes: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
-    """`_both`, with those factors alone that vary. Raises ValueError if none does."""
+    """`_both`, with only the factors that vary. Raises ValueError if none varies."""
     codes, factors = _both(codes, factors)
     vary = (factors != factors[:1]).any(0)
     if not vary.any():
@@ -456,8 +464,10 @@ def _varying(codes: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def battery(codes: Any, factors: Any, labels: Any, seed: Any) -> dict[str, float]:
-    """Every score that fits and takes seconds, by name; `left_out` says which do not. A factor that equals the labels
-    [N] has no order: its SAP is by accuracy, and apart. Codes and factors that are not finite have no score.
+    """The scores by name; those that do not fit the data or take minutes are left out, see `left_out`.
+
+    A factor that equals the labels [N] has no order: its SAP is by accuracy, and is a score of its own. If codes or
+    factors are not finite, there are no scores.
     """
     if not all(np.isfinite(values).all() for values in (np.asarray(codes), np.asarray(factors))):
         return {}
@@ -484,7 +494,7 @@ def battery(codes: Any, factors: Any, labels: Any, seed: Any) -> dict[str, float
 
 
 def left_out(units: int, factors: Any) -> str:
-    """The scores that `battery` leaves out for codes of so many units, and why; "" for none."""
+    """The scores that `battery` leaves out for codes of so many units, and the reason; "" for none."""
     factors = np.asarray(factors)
     if why := _too_slow(units, factors):
         return f"DCI, explicitness, IRS and the scores by votes were left out: {why}"
@@ -519,7 +529,7 @@ def _check_recur(factors: np.ndarray) -> None:
 
 
 def _alike(factors: np.ndarray) -> Iterator[Callable[[np.random.Generator, np.ndarray, int], np.ndarray]]:
-    """For each factor: (rng, examples [M], n) -> n random examples of the level that each of them has, [M, n]."""
+    """For each factor, (rng, examples [M], n) -> [M, n]: for each example, n random examples of the same level."""
     _check_recur(factors)
     for factor in factors.T:
         _, level, count = np.unique(factor, return_inverse=True, return_counts=True)
@@ -536,13 +546,13 @@ def _alike(factors: np.ndarray) -> Iterator[Callable[[np.random.Generator, np.nd
 
 
 def _standard(x: np.ndarray) -> np.ndarray:
-    """Columns of mean 0 and variance 1; those that do not vary are 0. [N, K] -> [N, K]."""
+    """The columns scaled to mean 0 and variance 1; columns that do not vary become 0. [N, K] -> [N, K]."""
     x = np.asarray(x, np.float64)
     spread = x.std(0)
     return np.where(spread > 0, x - x.mean(0), 0) / np.where(spread > 0, spread, 1)
 
 
 def _gap(scores: np.ndarray) -> np.ndarray:
-    """The largest score less the second largest, or 0, of each column. [K, F] -> [F]."""
+    """The largest score of each column minus the second largest, or minus 0 if it has one only. [K, F] -> [F]."""
     ordered = np.sort(np.vstack([scores, np.zeros(scores.shape[1])]), axis=0)
     return ordered[-1] - ordered[-2]

@@ -1,4 +1,4 @@
-"""Metrics of samples: an extractor's features of samples and of examples are compared. The cost of drawing samples."""
+"""Metrics of samples, by an extractor's features of samples and of examples; and the cost of drawing samples."""
 
 import warnings
 import zlib
@@ -14,7 +14,7 @@ from . import pca
 from .samples import frechet_distance, squared_mmd, support
 
 FEATURES = 64  # principal components, or hidden units of the classifier
-LARGEST = 4096  # numbers of an example, at most, for a classifier that is fitted within seconds
+LARGEST = 4096  # dimensions of an example, at most, for which a classifier is fitted within seconds
 PASSES, RATE, EXAMPLES = 10, 0.01, 3000  # of the classifier's training
 FEWEST = 100  # examples, at least, on either side
 WORK = 2e10  # multiply-adds, at most, of drawing the samples: some seconds on two cores
@@ -37,7 +37,10 @@ def checksum(arrays: Sequence[Any]) -> str:
 
 
 def extractor(x: Any, y: Any = None) -> Extractor:
-    """The rectified hidden units of a `classifier` for examples x [N, *shape] with labels y [N], else `principal`."""
+    """`classifier` for examples x [N, *shape] with labels y [N]; else `principal`.
+
+    `principal` is also taken for labels of one class, and for examples with more than `LARGEST` dimensions.
+    """
     labels = None if y is None else np.asarray(y)
     if labels is None or labels.ndim != 1 or len(np.unique(labels)) < 2 or prod(x.shape[1:]) > LARGEST:
         return principal(x)
@@ -45,7 +48,7 @@ def extractor(x: Any, y: Any = None) -> Extractor:
 
 
 def principal(x: Any) -> Extractor:
-    """The first principal components of x, at most `FEATURES`."""
+    """The first principal components of x [N, *shape], at most `FEATURES`, as an extractor."""
     fitted = pca.fit(jnp.asarray(x), FEATURES)
     return Extractor(
         f"pca={len(fitted.components)}",
@@ -55,7 +58,10 @@ def principal(x: Any) -> Extractor:
 
 
 def classifier(x: Any, y: np.ndarray) -> Extractor:
-    """The hidden layer of scikit-learn's perceptron for the labels: `FEATURES` rectified units, seed 0."""
+    """The hidden layer of scikit-learn's perceptron for the labels: `FEATURES` rectified units, seed 0.
+
+    It is fitted to at most `EXAMPLES` examples, evenly spaced.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
@@ -91,9 +97,10 @@ class Judge(NamedTuple):
 
 
 def judge(x: Any, y: Any, real: Any, other: Any) -> Judge:
-    """The judge by features fitted to training examples x [N, *shape] with labels y [N] or None.
+    """The judge whose features are fitted to training examples x [N, *shape] with labels y [N] or None.
 
-    `real` are the test examples to compare with, `other` training examples that are scored beside the samples.
+    `real` are the test examples to compare with. `other` are training examples, scored as if they were samples; they
+    need as many examples as `real`.
     """
     by = extractor(x, y)
     found = Judge(by, by.features(real))
@@ -105,7 +112,7 @@ def judge(x: Any, y: Any, real: Any, other: Any) -> Judge:
 
 
 def scores(real: np.ndarray, made: np.ndarray) -> dict[str, float]:
-    """Every score of samples beside examples, by features [N, F] and [M, F]; N and M are above 5."""
+    """Every score of samples, by features of examples [N, F] and of samples [M, F]; N and M are above 5."""
     spread = np.median(np.linalg.norm(real[::2][: len(real) // 2] - real[1::2], axis=1))  # of pairs
     widths = [float(spread) * factor for factor in (0.5, 1.0, 2.0)] if spread > 0 else [1.0]
     near = support(real, made)
@@ -117,7 +124,7 @@ def scores(real: np.ndarray, made: np.ndarray) -> dict[str, float]:
 
 
 def work(fn: Callable[..., Any], *arguments: Any) -> float:
-    """The multiply-adds of a function's matrix products and convolutions, those of its loops included."""
+    """The number of multiply-adds in a function's matrix products and convolutions, loops included."""
     return _work(jax.make_jaxpr(fn)(*arguments).jaxpr)
 
 

@@ -1,7 +1,7 @@
-"""Missing values filled in by a trained autoencoder.
+"""Missing values filled in by a trained autoencoder, by repeated reconstructions or by draws from the posterior.
 
-By repeated reconstructions; or by the posterior, as in Rezende, Mohamed and Wierstra (2014), arXiv:1401.4082,
-appendix F: a chain that draws a code of the filled example, then missing values given the code, and repeats.
+Draws: Rezende, Mohamed and Wierstra (2014), arXiv:1401.4082, appendix F. A chain draws a code of the filled example,
+then missing values given the code, and repeats.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class Imputed(NamedTuple):
     """Examples with their missing values filled in."""
 
     x: Array  # [N, *shape]
-    change: Array  # [N], root mean square over the missing values of an example; see the functions
+    change: Array  # [N], root mean square of the change of an example's missing values; see the functions
     steps: Array  # [], the number of steps made
 
 
@@ -26,8 +26,8 @@ def by_reconstruction(
 ) -> Imputed:
     """Replaces missing values by their reconstruction until no example changes by more than the tolerance.
 
-    Repeated reconstructions may diverge. Each example therefore keeps the last step at which the squared error of its
-    known values is within a thousandth of the least so far.
+    Repeated reconstructions may diverge. Each example therefore keeps the values of the last step at which the squared
+    error of its known values was at most 1.001 times the least so far.
 
     Args:
         algorithm: the trained algorithm.
@@ -71,20 +71,20 @@ def by_posterior(
 ) -> Imputed:
     """The mean of the missing values given the others, over a chain of draws of codes and missing values.
 
-    A chain with the exact posterior has the stationary distribution p(missing | others); with an approximate posterior
-    it has another one, nearby.
-    The change is the difference of the means over the first and the second half of the steps.
+    With the exact posterior the chain's stationary distribution is p(missing | others); with an approximate posterior
+    it is another one nearby. `Imputed.change` is the difference of the means over the first and the second half of the
+    steps.
 
     Args:
-        algorithm: one with a `transition`.
+        algorithm: the trained algorithm, which needs a `transition`.
         params: its params.
         x: [N, *shape], with a first guess in place of missing values.
         missing: which values are missing, [N, *shape] booleans.
         key: example i has `address(key, "example", i)`.
         burn: steps before the mean begins.
         steps: of the mean, at least 2.
-        bounds: the least and the largest value of each dimension, [*shape], such as those of the training data: draws
-            and means of missing values are clipped to it. Without bounds the chain of an approximate posterior may
+        bounds: the least and the largest value of each dimension, [*shape], such as those of the training data. Draws
+            and means of missing values are clipped to them. Without bounds the chain of an approximate posterior may
             diverge.
         batch_size: examples at once; it changes only the memory needed.
 
@@ -121,7 +121,7 @@ def by_posterior(
 
 
 def root_mean_square(values: Array, missing: Array) -> Array:
-    """Over the missing values of each example; 0 where none is missing. [N, *shape] -> [N]."""
+    """The root mean square over the missing values of each example; 0 if none is missing. [N, *shape] -> [N]."""
     flat = lambda a: a.reshape(len(a), -1)
     total = jnp.square(jnp.where(flat(missing), flat(values), 0)).sum(1)
     return jnp.sqrt(total / jnp.maximum(flat(missing).sum(1), 1))

@@ -18,12 +18,12 @@ def log_likelihood(
     chunk: int = 50,
     batch_size: int = 100,
 ) -> Array:
-    """log 1/k sum_s w_s with w_s = p(x, z_s) / q(z_s | x), z_s ~ q(z | x): a lower bound on log p(x) in
-    expectation, which rises to it with k. In nats, [N].
+    """Estimates log p(x) in nats, [N], by log 1/k sum_s w_s with w_s = p(x, z_s) / q(z_s | x), z_s ~ q(z | x).
 
-    Sample s of example i has the key `address(key, "example", i, "sample", s)`, so `chunk` (samples at once) and
-    `batch_size` (examples at once) change memory and rounding, nothing else; exactly `samples` are drawn. Parts
-    that do not depend on the sample, such as the encoder, are computed once for each chunk.
+    In expectation the estimate is a lower bound, which rises to log p(x) with k. Sample s of example i has the key
+    `address(key, "example", i, "sample", s)`, so `chunk` (samples at once) and `batch_size` (examples at once) change
+    only memory and rounding; exactly `samples` are drawn. Parts that do not depend on the sample, such as the encoder,
+    are computed once for each chunk.
 
     Raises ValueError for an algorithm without `log_weight`, or no samples.
     """
@@ -35,7 +35,7 @@ def log_likelihood(
         raise ValueError(f"samples is {samples} and chunk {chunk}; both must be at least 1")
     log_weight, count = algorithm.log_weight, len(data.x)
     key_examples = address(key, "example")
-    # Of even size, so that mostly no shorter last one needs compiling too.
+    # Chunks of nearly equal size: often there is no shorter last chunk, which would be compiled too.
     chunk, batch_size = _even(samples, chunk), _even(count, batch_size)
     full, rest = divmod(samples, chunk)
 
@@ -59,5 +59,5 @@ def log_likelihood(
 
 
 def _even(count: int, most: int) -> int:
-    """The size of as few parts of `count` as have at most `most` each, all alike but for the last."""
+    """The size of equal parts of `count`, as few as fit with at most `most` in each; the last may be smaller."""
     return -(-count // -(-count // most))

@@ -1,8 +1,8 @@
 """Logistic PCA: principal components of binary data, the best linear code of a logistic net of one layer.
 
-x_d ~ Bernoulli(sigmoid(z V + b)_d), every example with a code z of its own, all fitted together. Collins, Dasgupta &
-Schapire (2001), NIPS; the baseline beside the deep autoencoder of Hinton & Salakhutdinov (2006). Fitted on train; on
-test the codes alone are.
+x_d ~ Bernoulli(sigmoid(z V + b)_d). Each example has a code z; all codes, V and b are fitted together on train. On test
+only codes are fitted. Collins, Dasgupta & Schapire (2001), NIPS; it is the baseline of the deep autoencoder of Hinton &
+Salakhutdinov (2006).
 """
 
 import math
@@ -30,9 +30,9 @@ class LogisticPCA(NamedTuple):
 def fit(x: Array, components: int, key: Key, *, ridge: float = 1e-2, iterations: int = 300) -> LogisticPCA:
     """Codes z, components V and bias b of x [N, *shape] in [0, 1], by L-BFGS on all at once.
 
-    Minimises the mean over examples of cross-entropy + ridge / 2 ||z||^2, plus ridge / 2 ||V||^2: without a ridge an
-    example that is reconstructed without error has an unbounded code. The start is small and random.
-    Raises ValueError for no components, no examples or no ridge.
+    Minimises the mean over examples of cross-entropy + ridge / 2 ||z||^2, plus ridge / 2 ||V||^2. Without a ridge, an
+    example that is reconstructed without error has an unbounded code. The start is small and random. Raises ValueError
+    for no components, no examples, or a ridge that is not positive and finite.
     """
     import optax  # where it is used: a search loads this package
 
@@ -41,7 +41,7 @@ def fit(x: Array, components: int, key: Key, *, ridge: float = 1e-2, iterations:
         raise ValueError(f"logistic PCA was asked for {given}; the numbers must be at least 1, the ridge positive")
     root, mean = len(x) ** 0.5, jnp.clip(at_least_float32(x.mean(0)), 1e-3, 1 - 1e-3)
     key_z, key_v = jax.random.split(key)
-    z = jax.random.normal(key_z, (len(x), components), x.dtype) / root  # divided by N^0.5: all curvatures are alike
+    z = jax.random.normal(key_z, (len(x), components), x.dtype) / root  # code / N^0.5: curvatures are alike
     v = 0.1 * jax.random.normal(key_v, (components, *x.shape[1:]), x.dtype)
     optimizer, weight = optax.lbfgs(), jnp.asarray(ridge, x.dtype)
 
@@ -62,7 +62,7 @@ def fit(x: Array, components: int, key: Key, *, ridge: float = 1e-2, iterations:
 
 
 def logits(model: LogisticPCA, z: Array) -> Array:
-    """[B, K] -> [B, *shape]."""
+    """The logits of x given codes. [B, K] -> [B, *shape]."""
     return model.bias + jnp.tensordot(z, model.components, 1)
 
 
@@ -83,7 +83,7 @@ def encode(model: LogisticPCA, x: Array, *, iterations: int = 12, batch_size: in
             p = decode(model, z[None]).ravel()
             hessian = (v * (p * (1 - p))) @ v.T + model.ridge * jnp.eye(len(v), dtype=x.dtype)
             towards = jnp.linalg.solve(hessian, jax.grad(value)(z))
-            tried = jnp.concatenate([z - sizes[:, None] * towards, z[None]])  # to stay is the last resort
+            tried = jnp.concatenate([z - sizes[:, None] * towards, z[None]])  # z stays if no step is better
             return tried[jnp.argmin(jax.vmap(value)(tried))], None
 
         return lax.scan(step, jnp.zeros(len(v), x.dtype), length=iterations)[0]
@@ -92,10 +92,10 @@ def encode(model: LogisticPCA, x: Array, *, iterations: int = 12, batch_size: in
 
 
 def decode(model: LogisticPCA, z: Array) -> Array:
-    """Probabilities. [B, K] -> [B, *shape]."""
+    """The probabilities of x given codes. [B, K] -> [B, *shape]."""
     return jax.nn.sigmoid(logits(model, z))
 
 
 def evaluate(model: LogisticPCA, x: Array) -> Metrics:
-    """The errors of `losses.reconstruction`, each [B], so that an autoencoder's and PCA's stand beside them."""
+    """The errors of `objectives.terms.reconstruction`, each [B], to compare with those of an autoencoder and of PCA."""
     return reconstruction(decode(model, encode(model, x)), x)

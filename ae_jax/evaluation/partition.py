@@ -18,7 +18,7 @@ MOST = 24  # units that can be enumerated
 
 
 class Estimate(NamedTuple):
-    """log Z in nats; Z lies between the two others with three standard deviations of the mean of the weights."""
+    """log Z in nats, by the mean weight of the chains; `low` and `high` are three standard errors of the mean away."""
 
     log_z: Array
     low: Array
@@ -26,9 +26,9 @@ class Estimate(NamedTuple):
 
 
 def exact(machine: Machine, params: Params) -> Array:
-    """log Z in nats, by going through all states of the smaller side that is Bernoulli. -> [].
+    """log Z in nats, by enumerating the states of the smaller side whose units are Bernoulli. -> [].
 
-    Raises ValueError where that side has more than 24 units.
+    Raises ValueError if that side has more than 24 units.
     """
     sizes = {
         side: count
@@ -44,13 +44,13 @@ def exact(machine: Machine, params: Params) -> Array:
     bias = machine.visible_bias(params)
     chunk = min(2**count, 1024)
 
-    def states(i: Array) -> Array:  # number i of them, as bits
+    def states(i: Array) -> Array:  # the states of the numbers i, as bits
         return (i[:, None] >> jnp.arange(count) & 1).astype(bias.dtype)
 
     def visible(i: Array) -> Array:
         return -machine.free_energy(params, states(i).reshape(-1, *machine.net.shape))
 
-    def hidden(i: Array) -> Array:  # the other side's free energy
+    def hidden(i: Array) -> Array:  # log mass of hidden states: minus their free energy
         h = states(i)
         c = machine.net.encode(params, jnp.zeros_like(bias))[0]
         return h @ c + sum_examples(machine.visible.partition(machine.net.decode(params, h)))
@@ -77,13 +77,14 @@ def ais(
     Args:
         machine: a Boltzmann machine.
         params: its params.
-        key: of the chains.
-        chains: independent ones; their weights are averaged.
+        key: for the draws of the chains.
+        chains: the number of independent chains, whose weights are averaged.
         temperatures: steps from the base to the machine, evenly spaced.
-        base: the independent units' natural parameters, [*shape]; 0 unless given. Those of the data's mean do better.
+        base: natural parameters of the independent visible units, [*shape]; 0 by default. Those of the data's mean give
+            a better estimate.
 
     Raises:
-        ValueError: fewer than two chains (no spread) or no temperatures.
+        ValueError: fewer than two chains, which have no spread, or no temperatures.
     """
     if chains < 2 or temperatures < 1:
         raise ValueError(f"chains is {chains} and temperatures {temperatures}; at least 2 and 1 are needed")
@@ -120,5 +121,5 @@ def ais(
 
 
 def log_likelihood(machine: Machine, params: Params, x: Array, log_z: Array | float) -> Array:
-    """log p(x) in nats, [B]."""
+    """log p(x) in nats, given log Z. [B, *shape] -> [B]."""
     return -machine.free_energy(params, x) - log_z

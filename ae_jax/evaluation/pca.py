@@ -1,4 +1,4 @@
-"""Principal components: the best linear code of a size, and the variance that any code explains.
+"""Principal components: the best linear code of a given size, and the variance that a code explains.
 
 Jolliffe (2002), Principal Component Analysis. Fitted on train, measured on test.
 """
@@ -28,20 +28,20 @@ class PCA(NamedTuple):
 @partial(jax.jit, static_argnames=("components", "exact"))
 @jax.default_matmul_precision("highest")
 def fit(x: Array, components: int, exact: bool | None = None) -> PCA:
-    """PCA of x [N, *shape]. No more components come back than the data have dimensions, min(N, D).
+    """PCA of x [N, *shape] with at most min(N, D) components, where D is the number of dimensions.
 
-    `exact` takes the eigenvectors of the covariance, [D, D]; otherwise 16 steps of subspace iteration with 10
-    vectors to spare (Halko et al., 2011, SIAM Review 53, algorithm 4.4), which needs no such matrix. By default
-    exact up to D = 2048. Raises ValueError for no components or data.
+    If `exact`, it computes the eigenvectors of the covariance, [D, D]. Otherwise it makes 16 steps of subspace
+    iteration with 10 vectors more than components (Halko et al., 2011, SIAM Review 53, algorithm 4.4), which needs no
+    such matrix. By default it is exact up to D = 2048. Raises ValueError for no components or no data.
     """
     count, shape = len(x), x.shape[1:]
     size = prod(shape)
     if components < 1 or not count:
         raise ValueError(f"PCA was asked for {components} components of {count} examples; both must be at least 1")
     kept = min(components, count, size)
-    moved = x - x[0]  # exact for data far from zero, whose mean is rounded
+    moved = x - x[0]  # exact for data far from zero, unlike differences from their rounded mean
     centre = moved.mean(0)
-    scale = exponent(moved - centre)  # squares of small data are 0
+    scale = exponent(moved - centre)  # without it squares of small data round to 0
     flat = jnp.ldexp(moved - centre, -scale).reshape(count, size)
     if size <= 2048 if exact is None else exact:
         variances, vectors = jnp.linalg.eigh(flat.T @ flat / count)
@@ -69,14 +69,14 @@ def decode(pca: PCA, z: Array) -> Array:
 
 
 def evaluate(pca: PCA, x: Array) -> Metrics:
-    """The errors of `losses.reconstruction`, each [B], so that an autoencoder's stand beside them."""
+    """The errors of `objectives.terms.reconstruction`, each [B], to compare with an autoencoder's."""
     return reconstruction(decode(pca, encode(pca, x)), x)
 
 
 def total_variance(x: Array) -> Array:
-    """The mean over examples of ||x - mean||^2, about their own mean. [N, ...] -> [].
+    """The mean over examples of ||x - mean||^2, where mean is that of these examples. [N, ...] -> [].
 
-    It is 0 if no dimension varies, since differences from the first example have a mean without rounding.
+    It is exactly 0 if no dimension varies, because it is computed from differences to the first example.
     """
     moved = x - x[0]
     return squared_error(moved, moved.mean(0)).mean()
@@ -85,9 +85,9 @@ def total_variance(x: Array) -> Array:
 def explained_variance(error: Array, x: Array) -> Array:
     """The part of the data's variance that reconstructions keep, 1 - E||x_hat - x||^2 / E||x - mean||^2. -> [].
 
-    `error` is the squared error of each example (or their mean). About the mean: predicting the mean scores 0,
-    however far from zero it lies; 1 is perfect; worse than the mean is negative. Data without variance, one example or
-    many equal ones, give NaN: there is nothing to keep.
+    `error` is the squared error of each example, or its mean. Predicting the mean of x scores 0, however far from zero
+    the mean lies; 1 is perfect, and a reconstruction worse than the mean scores below 0. Data without variance (one
+    example, or equal ones) give NaN.
     """
     variance = total_variance(x)
     return jnp.where(variance > 0, 1 - jnp.mean(error) / jnp.where(variance > 0, variance, 1), jnp.nan)

@@ -1,5 +1,6 @@
-"""How well codes tell labels: multinomial logistic regression and nearest neighbours, fitted on the
-codes of train and scored on those of test. Both are deterministic.
+"""Probes: how well labels can be predicted from codes, by multinomial logistic regression and nearest neighbours.
+
+Both are fitted on the codes of train and scored on the codes of test; both are deterministic.
 """
 
 from functools import partial
@@ -16,21 +17,21 @@ from .retrieval import nearest
 
 
 class Probe(NamedTuple):
-    """A fitted multinomial logistic regression on codes less their `mean`, over their `scale`."""
+    """A fitted multinomial logistic regression on (codes - mean) / scale."""
 
     weights: Array  # [K, C]
     bias: Array  # [C]
     mean: Array  # [K]
     scale: Array  # [K]
     steps: Array  # [], of L-BFGS
-    gradient: Array  # [], the largest entry of the mean loss's gradient where it stopped
+    gradient: Array  # [], the largest magnitude in the mean loss's gradient at the end
 
 
 def standardise(codes: Array) -> tuple[Array, Array]:
-    """(mean, scale) of each unit; one that does not vary, rounding apart, has its largest magnitude as scale, or 1.
+    """(mean, scale) of each unit, where the scale is the standard deviation. [N, K] -> [K], [K].
 
-    Codes have any size and distance from zero: differences from the first code, over the largest of them, are squared.
-    [N, K] -> [K], [K].
+    The scale of a unit that varies only by rounding is its largest magnitude, or 1 if that is 0. Codes may have any
+    size and distance from zero: what is squared are differences from the first code, divided by the largest of them.
     """
     moved = codes - codes[0]
     size = jnp.abs(moved).max(0)
@@ -55,18 +56,17 @@ def fit_linear(
 ) -> Probe:
     """The minimum of sum_i cross-entropy_i + l2 / 2 ||W||^2 by L-BFGS, from zero.
 
-    It is scikit-learn's LogisticRegression with C = 1 / l2, after its StandardScaler if `standard`. Stops where no
-    entry of the mean loss's gradient exceeds `tolerance`, where rounding lets no step make progress, or after
-    `max_steps`.
+    It is scikit-learn's LogisticRegression with C = 1 / l2, after its StandardScaler if `standard`. It stops if no
+    entry of the mean loss's gradient exceeds `tolerance`, if rounding allows no further step, or after `max_steps`.
 
     Args:
         codes: [N, K].
         labels: [N], integers from 0 to classes - 1.
-        classes: how many there are, C.
+        classes: the number of classes, C.
         l2: strength of the penalty on weights (not biases), in the units of the summed loss.
-        tolerance: on the gradient.
-        max_steps: of L-BFGS.
-        standard: standardise the codes first; else they are taken as they are.
+        tolerance: the largest magnitude in the gradient at which it stops.
+        max_steps: the largest number of steps of L-BFGS.
+        standard: whether to standardise the codes first.
     """
     import optax  # where it is used: a search loads this package
 
@@ -110,28 +110,30 @@ def predict_linear(probe: Probe, codes: Array) -> Array:
 
 @partial(jax.jit, static_argnames=("neighbours", "classes"))
 def predict_knn(train: Array, labels: Array, codes: Array, neighbours: int, classes: int) -> Array:
-    """The class of most of the nearest `neighbours` training codes, Euclidean; of equals, the smallest class.
+    """The most frequent class among the nearest `neighbours` training codes, by Euclidean distance.
+
+    Of classes with equally many votes it is the smallest.
 
     Args:
         train: [N, K].
         labels: [N], integers from 0 to classes - 1.
         codes: [M, K], to be classified.
-        neighbours: how many vote.
-        classes: how many there are.
+        neighbours: the number of training codes that vote.
+        classes: the number of classes.
 
     Returns:
         [M], classes.
     """
-    up = -exponent(train)  # squares of small codes are 0
+    up = -exponent(train)  # without it squares of small codes round to 0
     near, _ = nearest(jnp.ldexp(train, up), jnp.ldexp(codes, up), neighbours)
     return jax.vmap(lambda votes: jnp.argmax(jnp.bincount(votes, length=classes)))(labels[near])
 
 
 def linear_probe(train: Array, train_y: Any, test: Array, test_y: Any, *, l2: float = 1.0) -> float:
-    """Accuracy on test of `fit_linear` on train. Codes [N, K], labels [N] of integers from 0, or strings.
+    """The accuracy on test of `fit_linear` on train. Codes [N, K]; labels [N], integers from 0 or strings.
 
-    An example with a label below 0 does not count. Raises ValueError if train or test have no labels from 0 on, and for
-    codes that are not finite.
+    Examples with a label below 0 do not count. Raises ValueError for labels of another shape, if train or test has no
+    label from 0 on, for codes that are not finite, and for a negative l2.
     """
     NOT_NEGATIVE.check("l2", l2)
     (train, train_y), (test, test_y) = _known(train, train_y), _known(test, test_y)
@@ -141,7 +143,10 @@ def linear_probe(train: Array, train_y: Any, test: Array, test_y: Any, *, l2: fl
 
 
 def knn_accuracy(train: Array, train_y: Any, test: Array, test_y: Any, *, neighbours: int = 5) -> float:
-    """Accuracy on test of `predict_knn` from train. Arguments and errors are those of `linear_probe`."""
+    """The accuracy on test of `predict_knn` from train. Arguments and errors are those of `linear_probe`.
+
+    Raises ValueError also for less than one neighbour, and for more than train has codes with a label.
+    """
     (train, train_y), (test, test_y) = _known(train, train_y), _known(test, test_y)
     train_y, test_y, classes = _classes(train_y, test_y)
     return float(jnp.mean(predict_knn(train, train_y, test, neighbours, classes) == test_y))
@@ -160,7 +165,10 @@ def _known(codes: Array, y: Any) -> tuple[Array, np.ndarray]:
 
 
 def _classes(train_y: np.ndarray, test_y: np.ndarray) -> tuple[Array, Array, int]:
-    """Labels as places among the classes of train; one that train lacks becomes -1, which nobody predicts."""
+    """(train labels, test labels, number of classes), with labels as numbers of the classes of train.
+
+    A test label that train lacks becomes -1, which is never predicted.
+    """
     known, train_index = np.unique(train_y, return_inverse=True)
     test_index = np.minimum(np.searchsorted(known, test_y), len(known) - 1)
     test_index = np.where(known[test_index] == test_y, test_index, -1)

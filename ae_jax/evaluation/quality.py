@@ -1,4 +1,4 @@
-"""The quality of an image beside its original: PSNR, and SSIM as scikit-image computes it.
+"""The quality of an image compared with its original: PSNR, and SSIM as scikit-image computes it.
 
 Wang, Bovik, Sheikh & Simoncelli (2004), "Image quality assessment: from error visibility to structural similarity",
 IEEE Trans. Image Processing 13(4).
@@ -10,9 +10,9 @@ import numpy as np
 
 
 def psnr(x: Any, y: Any, peak: float = 1.0) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB of each image, 10 log10(peak^2 / mean squared error); inf where none differs.
+    """Peak signal-to-noise ratio in dB of each image, 10 log10(peak^2 / mean squared error); inf for equal images.
 
-    [B, ...], [B, ...] -> [B]. Raises ValueError for shapes that differ.
+    [B, ...], [B, ...] -> [B]. Raises ValueError if the shapes differ.
     """
     x, y = _pair(x, y)
     squared = np.square(x - y).reshape(len(x), -1).mean(1)
@@ -21,10 +21,10 @@ def psnr(x: Any, y: Any, peak: float = 1.0) -> np.ndarray:
 
 
 def ssim(x: Any, y: Any, peak: float = 1.0) -> np.ndarray:
-    """Structural similarity of each pair of images, the mean over places and channels; 1 for equal ones.
+    """Structural similarity of each pair of images, the mean over positions and channels; 1 for equal images.
 
-    As in the article: a Gaussian window of sigma 1.5, cut at 11 pixels, K1 = 0.01, K2 = 0.03, and variances of the
-    whole population. Needs scikit-image. Both sides must be at least 11 pixels.
+    As in the article: a Gaussian window of sigma 1.5 with 11 x 11 pixels, K1 = 0.01, K2 = 0.03, and variances with
+    1 / N. Needs scikit-image. Both sides must be at least 11 pixels.
 
     Args:
         x: [B, H, W, C], values from 0 to `peak`.

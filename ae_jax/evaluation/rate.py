@@ -1,7 +1,7 @@
-"""Rate and distortion: codes rounded to a grid, and the bits that name the point of each.
+"""Rate: codes rounded to a grid, and the bits that encode the rounded codes. For the distortion see `quality`.
 
 Uniform quantisation and ideal entropy coding: Gersho & Gray (1992), "Vector quantization and signal compression",
-chapters 5 and 9. For the distortion see `quality`.
+chapters 5 and 9.
 """
 
 from typing import NamedTuple
@@ -10,21 +10,21 @@ import numpy as np
 
 
 class Quantiser(NamedTuple):
-    """A grid for codes; its middle lies on their mean, so a unit that hardly varies has one symbol."""
+    """A grid for codes. The codes' mean is its middle point: a unit that stays within half a step has one symbol."""
 
     centre: np.ndarray  # [K]
     step: np.ndarray  # [K], between neighbouring points
-    half: int  # points on either side of the middle
+    half: int  # number of points on either side of the middle
 
 
 def quantiser(codes: np.ndarray, bits: int, shared: bool = False) -> Quantiser:
-    """A uniform grid of 2^bits - 1 points for each unit, that spans what `codes`, the training set's, span.
+    """A uniform grid of 2^bits - 1 points for each unit, which spans the range of the given codes.
 
     Args:
-        codes: [N, K].
-        bits: for the number of points, 2^bits - 1; at least 2.
-        shared: one step for all units, that of the widest, as transform coding has it for an orthonormal basis: there
-            all then add the same distortion, and units that vary less take fewer bits.
+        codes: of the training set, [N, K].
+        bits: the grid has 2^bits - 1 points; from 2 to 16.
+        shared: whether all units have the step of the widest unit, as in transform coding with an orthonormal basis.
+            With such a basis all units then add the same distortion, and units that vary less take fewer bits.
 
     Raises:
         ValueError: fewer bits than 2, or more than 16.
@@ -39,38 +39,41 @@ def quantiser(codes: np.ndarray, bits: int, shared: bool = False) -> Quantiser:
 
 
 def quantise(grid: Quantiser, codes: np.ndarray) -> np.ndarray:
-    """The nearest point of each unit, counted from 0; beyond the grid, its end. [N, K] -> int64 [N, K]."""
+    """The number of each unit's nearest grid point, from 0. [N, K] -> int64 [N, K].
+
+    Codes beyond the grid get its end.
+    """
     steps = np.rint((np.asarray(codes, np.float64) - grid.centre) / grid.step)
     return (np.clip(steps, -grid.half, grid.half) + grid.half).astype(np.int64)
 
 
 def dequantise(grid: Quantiser, symbols: np.ndarray) -> np.ndarray:
-    """The codes that the points stand for. int [N, K] -> [N, K]."""
+    """The codes at the grid points of these numbers. int [N, K] -> [N, K]."""
     return grid.centre + (symbols - grid.half) * grid.step
 
 
 def frequencies(symbols: np.ndarray, count: int, prior: float = 0.5) -> np.ndarray:
-    """How probable each of `count` symbols is in each unit, from the training set's: int [N, K] -> [K, count].
+    """The probability of each of `count` symbols in each unit, by the training set's symbols: int [N, K] -> [K, count].
 
-    `prior` is added to every count, so that a symbol never seen has a length too: 1/2 is Krichevsky & Trofimov's
-    (1981, IEEE Trans. Information Theory 27). Without it, an unseen symbol has probability 0.
+    `prior` is added to every count, so a symbol that never occurs has a finite code length; 1/2 is that of Krichevsky &
+    Trofimov (1981), IEEE Trans. Information Theory 27. With a prior of 0, such a symbol has probability 0.
     """
     counts = np.stack([np.bincount(unit, minlength=count) for unit in symbols.T]) + prior
     return counts / counts.sum(1, keepdims=True)
 
 
 def code_length(symbols: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Bits that an ideal entropy coder spends on each example, - sum log2 p, units coded apart. [N, K] -> [N].
+    """The bits of an ideal entropy coder for each example, - sum_k log2 p_k, with independent units. [N, K] -> [N].
 
-    An arithmetic coder comes within two bits of the sum over a whole file. `probabilities` [K, count], of
-    `frequencies`, are the coder's and must not be learned from the coded examples.
+    An arithmetic coder comes within two bits of the sum over a whole file. `probabilities` [K, count], see
+    `frequencies`, are known to the coder and must not be estimated from the coded examples.
     """
     with np.errstate(divide="ignore"):
         return -np.log2(probabilities[np.arange(symbols.shape[1]), symbols]).sum(1)
 
 
 def tiles(image: np.ndarray, size: int) -> np.ndarray:
-    """An image cut into squares, row by row; the rest at the right and below is left out.
+    """An image cut into squares, row by row; the remainder at the right and at the bottom is left out.
 
     [H, W, C] -> [H // size * (W // size), size, size, C]. Raises ValueError for an image smaller than a tile,
     of another rank, and for a size below 1.
@@ -90,7 +93,7 @@ def tiles(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def untiled(parts: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The image that `tiles` cut, of whole tiles: [T, size, size, C] -> [height, width, C]."""
+    """The inverse of `tiles`, for an image of whole tiles. [T, size, size, C] -> [height, width, C]."""
     size, channels = parts.shape[1], parts.shape[-1]
     down, across = height // size, width // size
     return parts.reshape(down, across, size, size, channels).swapaxes(1, 2).reshape(height, width, channels)

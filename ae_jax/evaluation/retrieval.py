@@ -1,8 +1,8 @@
-"""Search by codes: nearest neighbours, binary addresses, and how good a ranking is.
+"""Search by codes: nearest neighbours, binary codes as addresses, and metrics of rankings.
 
-Salakhutdinov & Hinton (2009), "Semantic hashing", Int. J. Approximate Reasoning 50: codes of a few bits are memory
-addresses, and examples that resemble a query lie a few flipped bits away. Rankings: Manning, Raghavan & Schütze (2008),
-"Introduction to Information Retrieval", chapter 8.
+Salakhutdinov & Hinton (2009), "Semantic hashing", Int. J. Approximate Reasoning 50: short binary codes are memory
+addresses, and examples that resemble a query have addresses that differ in few bits. Rankings: Manning, Raghavan &
+Schütze (2008), "Introduction to Information Retrieval", chapter 8.
 """
 
 from functools import lru_cache, partial
@@ -23,11 +23,11 @@ LONGEST = 64  # bits of an address
 
 
 def nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
-    """The k nearest of `base` to each query by Euclidean distance, nearest first; of equals, the earlier.
+    """The k codes of `base` nearest to each query by Euclidean distance, nearest first; of equals, the earlier first.
 
-    One matrix product gives lower bounds of the distances, and picks a few candidates more than needed; differences
-    measure these. If a bound leaves room for a nearer one, differences measure all. Memory: the codes and about 64 MiB.
-    For the cosine, see `by_cosine`.
+    One matrix product gives lower bounds of the distances, which choose a few more candidates than k. Exact differences
+    then give the distances of the candidates; if a bound does not exclude another code, those of all codes. Memory: the
+    codes and about 64 MiB. For the cosine, see `by_cosine`.
 
     Args:
         base: [N, K].
@@ -53,7 +53,7 @@ def _nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
     some = min(k + 8, count)
     centre = base.mean(0)
     moved = base - centre
-    rounding = 8 * jnp.finfo(base.dtype).eps  # of a distance squared, over the lengths squared
+    rounding = 8 * jnp.finfo(base.dtype).eps  # of a squared distance, relative to the squared lengths
     half = (0.5 - rounding) * jnp.square(moved).sum(-1)
 
     def measured(codes: Array) -> tuple[Array, Array]:
@@ -69,7 +69,7 @@ def _nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
         picked = jnp.take_along_axis(near, best, -1), -squared
         if some == count:
             return picked
-        others = (1 - 2 * rounding) * jnp.square(here).sum(-1) - 2 * least[:, -1]  # no other is nearer than that
+        others = (1 - 2 * rounding) * jnp.square(here).sum(-1) - 2 * least[:, -1]  # a lower bound for all other codes
         return lax.cond((-squared[:, -1] < others).all(), lambda: picked, lambda: measured(codes))
 
     most = max(count, some * base.shape[1])  # numbers a query needs at once
@@ -80,15 +80,15 @@ def _nearest(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
 def unit(codes: Array) -> Array:
     """Codes at unit length; zero stays zero. [N, K] -> [N, K]."""
     largest = jnp.abs(codes).max(-1, keepdims=True)
-    codes = codes / jnp.where(largest > 0, largest, 1)  # else squares of small codes are 0, and of large ones infinite
+    codes = codes / jnp.where(largest > 0, largest, 1)  # squares then neither underflow nor overflow
     length = jnp.linalg.norm(codes, axis=-1, keepdims=True)
     return codes / jnp.where(length > 0, length, 1)
 
 
 def by_cosine(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
-    """The k of `base` with the largest cosine to each query, largest first; of equals, the earlier.
+    """The k codes of `base` with the largest cosine to each query, largest first; of equals, the earlier first.
 
-    A code of zeros has no direction: it comes after all others, at the distance 2 of opposite directions. A query of
+    A code of zeros has no direction. It comes after all others, at distance 2, that of opposite directions. A query of
     zeros is at distance 2 from all codes.
 
     Args:
@@ -117,26 +117,29 @@ def by_cosine(base: Array, queries: Array, k: int) -> tuple[Array, Array]:
 
 
 def hyperplanes(key: Array, dimensions: int, bits: int) -> Array:
-    """Normals of random hyperplanes through the origin, [D, K]; bits are the sides on which x lies, x @ normals > 0.
+    """Normals of random hyperplanes through the origin, [D, K]. x @ normals > 0 are the bits of x, its side of each.
 
-    A bit of two vectors differs with the probability angle / pi: locality-sensitive hashing for the cosine, Charikar
+    A bit differs between two vectors with probability angle / pi: locality-sensitive hashing for the cosine, Charikar
     (2002), STOC, section 3.
     """
     return jax.random.normal(key, (dimensions, bits))
 
 
 def thresholds(codes: np.ndarray) -> np.ndarray:
-    """The median of each unit, which splits the codes it is taken from in halves. [N, K] -> [K]."""
+    """The median of each unit, a threshold that splits these codes in halves. [N, K] -> [K]."""
     return np.median(np.asarray(codes), 0)
 
 
 def pack(bits: np.ndarray) -> np.ndarray:
-    """Eight bits a byte, the first the highest. bool [N, K] -> uint8 [N, ceil(K / 8)]."""
+    """Packs eight bits into a byte, the first bit as the highest. bool [N, K] -> uint8 [N, ceil(K / 8)]."""
     return np.packbits(np.asarray(bits, bool), axis=-1)
 
 
 def hamming(queries: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """How many bits differ, for every pair of packed codes. uint8 [Q, W], [N, W] -> [Q, N] int32."""
+    """The number of bits that differ in each pair of packed codes. uint8 [Q, W], [N, W] -> int32 [Q, N].
+
+    Raises ValueError for codes of different lengths.
+    """
     if queries.shape[-1] != base.shape[-1]:
         raise ValueError(f"packed codes of {queries.shape[-1]} and {base.shape[-1]} bytes cannot be compared")
     distances = np.zeros((len(queries), len(base)), np.int32)
@@ -146,7 +149,7 @@ def hamming(queries: np.ndarray, base: np.ndarray) -> np.ndarray:
 
 
 class Addresses(NamedTuple):
-    """Binary codes as addresses: the codes stored at an address are found without a look at the others."""
+    """A table of binary codes by address: the codes at an address are found without a search over the others."""
 
     bits: int  # K, at most LONGEST
     occupied: np.ndarray  # [A] uint64, the addresses in use, ascending
@@ -165,7 +168,7 @@ def addresses(bits: np.ndarray) -> Addresses:
 def within(table: Addresses, query: np.ndarray, radius: int, most: int = 2_000_000) -> tuple[np.ndarray, np.ndarray]:
     """The codes at most `radius` flipped bits from a query: the Hamming ball around it.
 
-    Every address of the ball is looked up, sum over r of (K choose r) of them, however much is stored.
+    It looks up every address of the ball, sum over r of (K choose r), however many codes are stored.
 
     Args:
         table: the stored codes.
@@ -174,7 +177,7 @@ def within(table: Addresses, query: np.ndarray, radius: int, most: int = 2_000_0
         most: addresses that may be looked up.
 
     Returns:
-        places, nearest first and of equals the earlier, and their distances, both [M].
+        places in the stored codes, nearest first and of equals the earlier first, and their distances, both [M].
 
     Raises:
         ValueError: another length than that of the stored codes, or a ball of more addresses than `most`.
@@ -200,14 +203,14 @@ def within(table: Addresses, query: np.ndarray, radius: int, most: int = 2_000_0
 
 @lru_cache(maxsize=16)
 def _flips(bits: int, radius: int) -> np.ndarray:
-    """Every way to flip `radius` of so many bits, as numbers. -> uint64 [bits choose radius]."""
+    """Every set of `radius` of the bits, as a number with these bits. -> uint64 [bits choose radius]."""
     flips = np.array([sum(1 << b for b in chosen) for chosen in combinations(range(bits), radius)], np.uint64)
     flips.flags.writeable = False
     return flips
 
 
 def _keys(bits: np.ndarray) -> np.ndarray:
-    """Bits as one number, the first the lowest. bool [N, K] -> uint64 [N]."""
+    """Bits as one number, the first bit as the lowest. bool [N, K] -> uint64 [N]."""
     if bits.ndim != 2 or bits.shape[1] > LONGEST:
         raise ValueError(
             f"binary codes have the shape {bits.shape}; as addresses they are [N, K], K at most {LONGEST}; compare "
@@ -221,17 +224,20 @@ def _keys(bits: np.ndarray) -> np.ndarray:
 
 
 def precision_at(relevant: np.ndarray, k: int) -> np.ndarray:
-    """Part of the first k that is relevant. bool [Q, M] in the order retrieved, M >= k -> [Q]."""
+    """The share of the first k items that are relevant. bool [Q, M], in the order of retrieval, M >= k -> [Q].
+
+    Raises ValueError for a k that is not from 1 to M.
+    """
     if not 1 <= k <= relevant.shape[1]:
         raise ValueError(f"precision at {k} of rankings of {relevant.shape[1]}; it must be from 1 to that")
     return relevant[:, :k].mean(1)
 
 
 def tied_precision_at(relevant: np.ndarray, distances: np.ndarray, k: int) -> np.ndarray:
-    """Precision at k where many are equally far, as from short binary codes: its mean over all orders of equals.
+    """Precision at k if many distances are equal, as for short binary codes: the mean over all orders of equals.
 
-    McSherry & Najork (2008), ECIR. bool [Q, N], distances [Q, N], in any one order -> [Q]. Raises ValueError for a k
-    that is not from 1 to N.
+    McSherry & Najork (2008), ECIR. bool [Q, N] and distances [Q, N] of the same items, in any order -> [Q]. Raises
+    ValueError for a k that is not from 1 to N.
     """
     if not 1 <= k <= relevant.shape[1]:
         raise ValueError(f"precision at {k} of {relevant.shape[1]} distances; it must be from 1 to that")
@@ -242,9 +248,9 @@ def tied_precision_at(relevant: np.ndarray, distances: np.ndarray, k: int) -> np
 
 
 def average_precision(relevant: np.ndarray) -> np.ndarray:
-    """Mean, over the relevant ones, of the precision where each stands; its mean over queries is the MAP.
+    """The mean over relevant items of the precision at the item's rank; its mean over queries is the MAP.
 
-    Whole rankings, bool [Q, N] -> [Q]; 0 where none is relevant. It is scikit-learn's average_precision_score.
+    Whole rankings, bool [Q, N] -> [Q]; 0 if no item is relevant. It is scikit-learn's average_precision_score.
     """
     precision = np.cumsum(relevant, 1) / np.arange(1, relevant.shape[1] + 1)
     return (precision * relevant).sum(1) / np.maximum(relevant.sum(1), 1)

@@ -1,7 +1,8 @@
-"""Samplers: priors fitted to the codes of a trained model, so that any decoder makes new examples.
+"""Samplers: priors fitted to the codes of a trained model, with which any decoder makes new examples.
 
-Each is a function of codes [N, K] and a key that gives params and a `Prior`. Ghosh et al. (2020), arXiv:1903.12436,
-fit a mixture of Gaussians to the codes of plain autoencoders; a flow fitted to codes is the MAF of arXiv:1705.07057.
+Each sampler is a function (codes [N, K], key) -> (params, `Prior`). Ghosh et al. (2020), arXiv:1903.12436, fit a
+mixture of Gaussians to the codes of plain autoencoders. The flow is the MAF of Papamakarios et al. (2017),
+arXiv:1705.07057.
 """
 
 from collections.abc import Callable
@@ -24,13 +25,13 @@ from .clustering import kmeans
 SamplerName = Literal["normal", "gaussian", "gmm", "maf"]
 Fitted = tuple[Params, Prior]
 
-RIDGE = 1e-6  # added to variances, as a fraction of their mean: units that never move have none
-UPDATES, BATCH, LONGEST = 3000, 256, 300  # of the flow: steps, examples in each, passes at most
-HELD_OUT = 10  # one code in so many chooses the flow's best pass
+RIDGE = 1e-6  # added to variances, as a fraction of their mean, because a unit that never changes has variance 0
+UPDATES, BATCH, LONGEST = 3000, 256, 300  # of the flow: steps, codes in a step, passes at most
+HELD_OUT = 10  # one code in so many is held out, to choose the flow's best pass
 
 
 def prior_of(name: SamplerName, size: int) -> Prior:
-    """The prior, over codes of that size, of the params that the sampler of that name fits.
+    """The prior over codes with `size` units, whose params the sampler of that name fits.
 
     Raises ValueError for another name.
     """
@@ -41,7 +42,7 @@ def prior_of(name: SamplerName, size: int) -> Prior:
 
 
 def checked(codes: Any, least: int = 2) -> np.ndarray:
-    """The codes on the host. Raises ValueError for other shapes, too few, and values that are not finite."""
+    """The codes on the host. Raises ValueError unless they are at least `least` codes [N, K] of finite floats."""
     z = np.asarray(codes)
     if z.ndim != 2 or len(z) < least or not np.issubdtype(z.dtype, np.floating):
         raise ValueError(f"the codes are {z.dtype} {z.shape}; give at least {least} codes [N, K] of floats")
@@ -57,12 +58,12 @@ def check_key(key: Any) -> None:
 
 
 def normal(codes: Any, key: Key) -> Fitted:
-    """N(0, I), not fitted to the codes. It is the prior of most variational members; a plain autoencoder has none."""
+    """N(0, I), not fitted to the codes. It is the prior of most variational members. Uses no key."""
     return {}, prior_of("normal", checked(codes, 1).shape[1])
 
 
 def moments(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Mean [K], covariance [K, K] in float64 (1/N), and the number that `RIDGE` adds to each variance."""
+    """Mean [K] and covariance [K, K] (1/N) in float64, and the number that `RIDGE` adds to each variance."""
     mean = z.mean(0, dtype=np.float64)
     moved = z - mean
     covariance = moved.T @ moved / len(z)
@@ -71,7 +72,7 @@ def moments(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def gaussian(codes: Any, key: Key) -> Fitted:
-    """N(m, S) with the codes' mean and covariance."""
+    """N(m, S) with the codes' mean m and covariance S. Uses no key."""
     z = checked(codes)
     mean, covariance, ridge = moments(z)
     root = np.linalg.cholesky(covariance + ridge * np.eye(len(mean)))
@@ -80,9 +81,9 @@ def gaussian(codes: Any, key: Key) -> Fitted:
 
 
 def gmm(codes: Any, key: Key, components: int = 10) -> Fitted:
-    """A mixture of Gaussians, each with a covariance of its own: scikit-learn's EM, begun at the clusters of k-means.
+    """A mixture of Gaussians, each with its own covariance, by scikit-learn's EM from the clusters of k-means.
 
-    Raises ValueError for fewer codes than components.
+    Raises ValueError for fewer codes than components, and for codes that are not finite.
     """
     from sklearn.mixture import GaussianMixture
 
@@ -115,8 +116,10 @@ def gmm(codes: Any, key: Key, components: int = 10) -> Fitted:
 
 
 def maf(codes: Any, key: Key) -> Fitted:
-    """A masked autoregressive flow on whitened codes. It begins at `gaussian`; a tenth of the codes, held out, choose
-    the best of its passes.
+    """A masked autoregressive flow on codes whitened by `gaussian`, and the params of its best pass.
+
+    A tenth of the codes is held out to choose the pass. Raises ValueError for fewer than 10 codes, and for codes that
+    are not finite.
     """
     check_key(key)
     z = checked(codes, HELD_OUT)
@@ -131,8 +134,9 @@ def maf(codes: Any, key: Key) -> Fitted:
 
 @partial(jax.jit, static_argnames="passes")
 def _trained(train: Array, held: Array, key: Key, passes: int) -> Params:
-    """A flow's params after the best of so many passes, by -log p of the held-out points; all 0, the identity, if none
-    betters N(0, I).
+    """A flow's params after the best of `passes` passes, by -log p of the held-out points.
+
+    They are all 0, the identity, if no pass is better than N(0, I).
     """
     prior = priors.flowed(flows.maf(train.shape[1]), train.shape[1])
     log_prob: Any = prior.log_prob

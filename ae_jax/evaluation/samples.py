@@ -1,5 +1,6 @@
-"""How far samples are from data, or codes from a prior, where no density is known: MMD, Parzen windows, and, of
-features, the Frechet distance and the balls of nearest neighbours.
+"""Comparing samples with data, or codes with a prior, without a density.
+
+MMD and Parzen windows; on features, the Frechet distance, and precision and recall by balls of nearest neighbours.
 """
 
 import math
@@ -19,9 +20,10 @@ from ..distributions.distances import in_blocks, squared_distances
 def squared_mmd(a: Array, b: Array, scales: Array | Sequence[float]) -> Array:
     """The squared maximum mean discrepancy by its unbiased estimate, [N, D], [M, D] -> [].
 
-    For two equal distributions it is below 0 about as often as above, since pairs within a set are of different
-    examples. The kernel is the mean over `scales` s of exp(-||x - y||^2 / (2 s^2)). Gretton et al. (2012), JMLR 13,
-    eq. (3). Raises ValueError for a set of fewer than two, and for scales that are not positive and finite, or none.
+    Since pairs within a set are of different examples, it may be negative; its expectation is 0 for equal
+    distributions. The kernel is the mean over `scales` s of exp(-||x - y||^2 / (2 s^2)). Gretton et al. (2012), JMLR
+    13, eq. (3). Raises ValueError for a set of fewer than two, for no scales, and for scales that are not positive and
+    finite.
     """
     n, m = len(a), len(b)
     if min(n, m) < 2:
@@ -45,9 +47,9 @@ def _squared_mmd(a: Array, b: Array, scales: Array | Sequence[float]) -> Array:
 @jax.jit
 @jax.default_matmul_precision("highest")
 def parzen_log_likelihood(samples: Array, x: Array, sigma: float | Array) -> Array:
-    """log 1/N sum_i N(x; sample_i, sigma^2 I) in nats: [N, ...], [M, ...] -> [M]; 100 of x at once.
+    """log 1/N sum_i N(x; sample_i, sigma^2 I) in nats. [N, ...], [M, ...] -> [M]; 100 of x at once.
 
-    Goodfellow et al. (2014), section 5. It judges samples by squared distance, and tells little about a model.
+    Goodfellow et al. (2014), section 5. It compares samples by squared distance, and says little about a model.
     """
     samples, x = samples.reshape(len(samples), -1), x.reshape(len(x), -1)
     constant = math.log(len(samples)) + x.shape[1] * (0.5 * math.log(2 * math.pi) + jnp.log(sigma))
@@ -59,7 +61,7 @@ def parzen_log_likelihood(samples: Array, x: Array, sigma: float | Array) -> Arr
 
 
 def best_sigma(samples: Array, validation: Array, sigmas: Sequence[float]) -> float:
-    """The window width under which validation data are most likely. Never choose it on test data.
+    """The window width with the largest mean `parzen_log_likelihood` of validation data. Never use test data for it.
 
     Raises ValueError for no widths, for one that is not positive and finite, and if every likelihood is NaN.
     """
@@ -74,11 +76,11 @@ def best_sigma(samples: Array, validation: Array, sigmas: Sequence[float]) -> fl
 
 
 def frechet_distance(a: Any, b: Any) -> float:
-    """||m - m'||^2 + tr(S + S' - 2 (S S')^(1/2)), of the Gaussians with the sets' means and covariances.
+    """||m - m'||^2 + tr(S + S' - 2 (S S')^(1/2)), where m, m' and S, S' are the means and covariances of the two sets.
 
-    [N, D], [M, D] -> float, in float64. Dowson & Landau (1982), J. Multivariate Analysis 12. Two samples of N from one
-    distribution are apart by about (D (D + 1) / 2 + 2 D) / N, in units of its variance: compare sets of one size, and
-    name the features beside the distance.
+    [N, D], [M, D] -> float, in float64. Dowson & Landau (1982), J. Multivariate Analysis 12. Two sets of N examples
+    from one distribution have a distance of about (D (D + 1) / 2 + 2 D) / N, in units of the variance. So compare sets
+    of one size, and state the features with the distance.
 
     Raises ValueError for sets of fewer than two, of different features, or not finite.
     """
@@ -95,22 +97,23 @@ def frechet_distance(a: Any, b: Any) -> float:
 
 
 class Support(NamedTuple):
-    """See `support`; each is a fraction but `density`, which is about 1 for equal distributions."""
+    """The result of `support`. `density` is about 1 for equal distributions; the others are fractions."""
 
     precision: float  # part of the samples that lie in a ball of some example
     recall: float  # part of the examples that lie in a ball of some sample
-    density: float  # examples' balls that a sample lies in, a mean over samples, over the number of neighbours
+    density: float  # mean number of examples' balls that hold a sample, divided by the number of neighbours
     coverage: float  # part of the examples whose ball holds a sample
 
 
 def support(examples: Any, samples: Any, neighbours: int = 5) -> Support:
-    """How far samples keep to where examples are, and reach all of it, by balls about each to its k-th neighbour.
+    """Whether samples lie near examples, and cover all of them: precision, recall, density and coverage.
 
-    [N, D], [M, D] -> four numbers, by float64 distances. A ball holds its surface, so that a set has precision, recall
-    and coverage 1 beside itself. Kynkaanniemi et al. (2019), arXiv:1904.06991, use 3 neighbours; Naeem et al. (2020),
-    arXiv:2002.09797, who add density and coverage, 5. For equal distributions precision falls with D; coverage is
-    1 - prod_{i=1..k} (N - i) / (N + M - i). Name the features beside the numbers, and
-    give all rows of a table the same N and M.
+    Each point has a ball whose radius is the distance to its k-th nearest neighbour in its own set. [N, D], [M, D] ->
+    four numbers, by float64 distances. The surface belongs to the ball, so a set compared with itself has precision,
+    recall and coverage 1. Kynkaanniemi et al. (2019), arXiv:1904.06991, use 3 neighbours. Naeem et al. (2020),
+    arXiv:2002.09797, add density and coverage, and use 5. For equal distributions precision falls with D, and the
+    expected coverage is 1 - prod_{i=1..k} (N - i) / (N + M - i). State the features with the numbers, and use the same
+    N and M in all rows of a table.
 
     Raises ValueError for sets of different features, for values that are not finite, and unless both have more examples
     than `neighbours`.
@@ -126,7 +129,7 @@ def support(examples: Any, samples: Any, neighbours: int = 5) -> Support:
     check_finite(examples=real, samples=made)
     block = max(1, 2**23 // max(len(real), len(made)))  # 64 MiB of distances
 
-    def radii(x: np.ndarray) -> np.ndarray:  # each is its own nearest
+    def radii(x: np.ndarray) -> np.ndarray:  # each point is its own nearest, at place 0
         parts = range(0, len(x), block)
         return np.concatenate([np.partition(cdist(x[i : i + block], x), neighbours, 1)[:, neighbours] for i in parts])
 

@@ -1,4 +1,4 @@
-"""Statistics over seeds: means with intervals, and whether two methods differ."""
+"""Statistics over seeds: means with confidence intervals, and tests of the difference of two methods."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +9,18 @@ from ..checks import INSIDE
 
 
 def summarise(values: Sequence[float] | np.ndarray, level: float = 0.95) -> dict[str, Any]:
-    """One metric over independent seeds: `values`, `mean`, `std` (n - 1 in the denominator), and `low` and
-    `high`, Student's interval for the mean, mean -+ t std / sqrt(n).
+    """One metric over independent seeds: its `values`, `mean`, `std` (n - 1 in the denominator), `low` and `high`.
 
-    With one value nothing is known of the spread, and `std`, `low` and `high` are None. A value that is not
-    finite makes the rest NaN. The result is ready for JSON. Raises ValueError for no values, and unless 0 < level < 1.
+    `low` and `high` are Student's confidence interval for the mean, mean -+ t std / sqrt(n). With one value the spread
+    is unknown, and `std`, `low` and `high` are None. If a value is not finite, neither are the other statistics. The
+    result has JSON's types. Raises ValueError for no values, and unless 0 < level < 1.
     """
     from scipy.stats import t
 
     INSIDE.check("level", level)
     array = _vector("values", values)
     count = len(array)
-    equal = bool((array == array[0]).all())  # the mean of equal values, as sum over count, may round to another
+    equal = bool((array == array[0]).all())  # sum / count of equal values may round to another value
     with np.errstate(invalid="ignore"):  # inf - inf
         summary: dict[str, Any] = {"values": array.tolist(), "mean": float(array[0] if equal else array.mean())}
         if count == 1:
@@ -35,8 +35,9 @@ def paired_difference(
 ) -> dict[str, Any]:
     """`summarise(a - b)` and `p`, the two-sided p value of the paired t test that the mean difference is 0.
 
-    a[i] and b[i] must share everything random (seed, split). `p` is None with one pair; where all
-    differences are equal, the test's limit: 1 if they are zero, else 0. Raises ValueError for unequal lengths.
+    a[i] and b[i] must share everything random (seed, split). `p` is None for one pair. If all differences are equal,
+    `p` is the test's limit: 1 if they are zero, else 0. Raises ValueError for unequal lengths and the errors of
+    `summarise`.
     """
     from scipy.stats import t
 

@@ -8,26 +8,27 @@ from .aggregate import unit_kl
 
 
 class Units(NamedTuple):
-    """The units of a code, in the order of their use, and the range of each over a set of examples."""
+    """The units of a code in the order of their worth, and the range of each over a set of examples."""
 
-    order: np.ndarray  # [K], the most used first
+    order: np.ndarray  # [K], the numbers of the units, largest worth first
     worth: np.ndarray  # [K], of unit k: its KL in nats, or the variance of its codes
     low: np.ndarray  # [K]
     high: np.ndarray  # [K]
-    by_kl: bool
+    by_kl: bool  # whether `worth` is the KL
 
 
 def units(codes: np.ndarray, stats: np.ndarray | None = None, width: float = 3.0, by_kl: bool = True) -> Units:
     """The units by their mean KL to N(0, 1) if the posteriors are Gaussian, else by the variance of their codes.
 
-    Each ranges over `width` deviations on both sides of its mean: deviations of the aggregate posterior q(z_k), near 1
-    where it matches a prior N(0, 1); or of the codes, within their least and largest value.
+    The range of a unit is its mean -+ `width` standard deviations. With posteriors it is the deviation of the aggregate
+    posterior q(z_k), which is near 1 if q(z_k) matches a prior N(0, 1). Without posteriors it is the deviation of the
+    codes, and the range is clipped to their least and largest value.
 
     Args:
-        codes: of a set of examples, [N, K].
-        stats: mean and log-variance of each Gaussian posterior, [N, 2K]; None: codes without a posterior.
-        width: of the range, in deviations.
-        by_kl: False: by the variance of the posterior means, where the prior is not N(0, I).
+        codes: the codes of a set of examples, [N, K].
+        stats: mean and log-variance of each Gaussian posterior, [N, 2K]; None for codes without a posterior.
+        width: half of the range, in standard deviations.
+        by_kl: False to order by the variance of the posterior means, if the prior is not N(0, I).
     """
     codes = np.asarray(codes, np.float64)
     mean, variance, noise = codes.mean(0), codes.var(0), np.zeros(codes.shape[1])
@@ -56,16 +57,16 @@ def straight(a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
 
 
 def spherical(a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
-    """Codes on the great circle from a to b, both included; lengths change evenly. [K], [K] -> [steps, K].
+    """Codes on the great circle from a to b, both included; norms change linearly. [K], [K] -> [steps, K].
 
-    Shoemake (1985); White (2016), arXiv:1609.04468, for codes. Raises ValueError where a code is 0 or the two are
-    opposite, so that no circle is the shortest.
+    Shoemake (1985); for codes, White (2016), arXiv:1609.04468. Raises ValueError if a code is 0, or if the two are
+    opposite, as no great circle is then the shortest.
     """
     long_a, long_b = (float(np.linalg.norm(np.asarray(z, np.float64))) for z in (a, b))
     if not long_a or not long_b:
         raise ValueError("a code is 0 and has no direction: take the straight path")
     u, v = np.asarray(a, np.float64) / long_a, np.asarray(b, np.float64) / long_b
-    # the angle by the half-chords, which is exact to rounding for all angles: Kahan
+    # Kahan's formula by half-chords: exact to rounding for all angles
     angle = 2 * np.arctan2(np.linalg.norm(u - v), np.linalg.norm(u + v))
     if np.pi - angle < 1e-6:
         raise ValueError("the two codes are opposite, and no great circle is the shortest: take the straight path")
