@@ -212,9 +212,9 @@ def check_agreement(settings: dict[str, Any]) -> None:
 
 
 def mesh(seeds: int = 1, data: int = 1) -> Mesh:
-    """A mesh of so many groups for `seeds`, each with so many devices for `data`. Raises ValueError if there are fewer.
+    """A mesh of `seeds` groups of `data` devices: seeds are spread over groups, batches over a group's devices.
 
-    Several processes must use all their devices, or ValueError is raised.
+    Raises ValueError if there are fewer devices, and if several processes do not use all their devices.
     """
     there = jax.devices()
     if min(seeds, data) < 1 or seeds * data > len(there):
@@ -306,7 +306,7 @@ def batches(mesh: Mesh | None) -> Any:
 
 
 def spread(fn: Callable[..., Any], mesh: Mesh, *of_seeds: bool) -> Callable[..., Any]:
-    """`fn`, run by each group of devices on its own seeds.
+    """`fn`, computed by each group of devices on its own seeds.
 
     `of_seeds` has a bool for each argument: True for a leading axis of seeds, False for an argument that all groups
     share. The results of `fn` have a leading axis of seeds.

@@ -87,7 +87,7 @@ def used(algorithm: str, network: str) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def named(name: str) -> Iterator[None]:
-    """Turns an error in the block into a ValueError that names the plugin's file, if a plugin has that name.
+    """Turns an error in the block into a ValueError with a plugin's file, if a plugin defines `name`.
 
     A ValueError stays as it is. So do all errors if AE_JAX_TRACEBACK asks for tracebacks.
     """

@@ -451,7 +451,7 @@ def sealed(row: dict[str, Any]) -> str:
 
 
 def intact(content: dict[str, Any]) -> bool:
-    """Removes the seal from the content of a JSON file; whether it matched. Older files have no seal, and match."""
+    """Whether the content of a JSON file matches its seal, which it removes. Older files have no seal, and match."""
     sealed = content.pop("seal", None)
     return sealed is None or sealed == checkpoints.seal(content)
 

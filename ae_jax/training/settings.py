@@ -414,7 +414,7 @@ def check_updates(settings: Settings, examples: int) -> str:
 
 
 def as_recorded(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """The settings `now`, in JSON's types, as the older version would record them that recorded `before`.
+    """The settings `now`, in JSON's types, as the older version that recorded `before` would record them.
 
     Settings that the older version lacked are left out if they have their default. An algorithm keeps its older name.
     """

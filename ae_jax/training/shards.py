@@ -41,7 +41,7 @@ def loaded(stream: Stream, wanted: Iterable[tuple[int, int]], mesh: Mesh | None 
 
 
 class Sharded:
-    """Epochs of a stream, a shard at a time. For data in memory, `advance` of `compiled.programs` takes its place."""
+    """Epochs of a stream, a shard at a time. The counterpart for data in memory is `advance` of `compiled.programs`."""
 
     def __init__(
         self,
