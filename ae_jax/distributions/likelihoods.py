@@ -100,7 +100,7 @@ def _off(x: np.ndarray, steps: int) -> float | None:
 
 
 def levels_of(x: np.ndarray) -> int | None:
-    """The least number of levels, up to 256 or one that images have, on which all x in [0, 1] lie; None if none."""
+    """The least number of levels, 2 to 256, 1024, 4096 or 65536, on which all x in [0, 1] lie; else None."""
     values = np.unique(x)
     fits = lambda n: len(values) <= n and _off(values, n - 1) is None
     return next(filter(fits, (*range(2, 257), 1024, 4096, 65536)), None)
@@ -345,7 +345,7 @@ def named(name: str, levels: int | None = None) -> Likelihood:
 
 
 def _of_each(nll: Callable[[Params, Array, Array], Array]) -> Callable[[Params, Array, Array], Array]:
-    """The nll, which raises ValueError unless it is one number for each example."""
+    """The nll, which raises ValueError unless it gives one number for each example."""
 
     @wraps(nll)
     def with_check(params: Params, output: Array, x: Array) -> Array:

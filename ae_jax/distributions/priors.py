@@ -1,7 +1,7 @@
 """Priors of codes, each a record of pure functions.
 
-`learned` gives by name those that learn with a model, `prior` those of the adversarial autoencoder: Makhzani et al.
-(2015), arXiv:1511.05644, figures 2 to 4.
+`learned` gives the priors that learn with a model, by name. `prior` gives those of the adversarial autoencoder:
+Makhzani et al. (2015), arXiv:1511.05644, figures 2 to 4.
 """
 
 from collections.abc import Callable
@@ -24,13 +24,13 @@ LOG_2PI = 1.8378770664093453
 class Prior(NamedTuple):
     """A distribution p(z) of codes."""
 
-    # (params, key, n, dtype=float, y=None) -> z [n, K]; labels y [n] name modes; a label that names none gets any
+    # (params, key, n, dtype=float, y=None) -> z [n, K]; labels y [n] choose modes; a label that is no mode gets any
     draw: Callable[..., Array]
     log_prob: Callable[[Params, Array], Array] | None = None  # (params, z [..., K]) -> [...], nats; None: not known
     init: Init = nothing  # params of its own
     groups: tuple[str, ...] = ()  # the groups that `init` makes; all of them learn
-    modes: int = 0  # the number that labels can name
-    centres: Callable[[Params], Array] | None = None  # of the components of a mixture, [C, K]
+    modes: int = 0  # number of modes that labels can choose
+    centres: Callable[[Params], Array] | None = None  # params -> centres of the components of a mixture, [C, K]
 
 
 def normal(size: int, scale: float = 1.0) -> Prior:
@@ -62,10 +62,10 @@ def of_components(params: Params, z: Array) -> Array:
 
 
 def mixture(size: int, components: int = 10, full: bool = False) -> Prior:
-    """A mixture of Gaussians over codes of that size, sum_c p(c) N(m_c, S_c), all of it learned.
+    """A learned mixture of Gaussians over codes of that size, sum_c p(c) N(m_c, S_c). Labels choose components.
 
-    The params, {"mixture": {"logits" [C], "mean" [C, K]}}, have beside these "logvar" [C, K], or with `full` "root"
-    [C, K, K]: lower triangular, S_c = root root^T. Labels name components.
+    The group "mixture" holds "logits" [C], "mean" [C, K] and the covariances: "logvar" [C, K], or with `full` "root"
+    [C, K, K], lower triangular with S_c = root root^T.
     """
     COUNT.check("components", components)
 
@@ -118,9 +118,9 @@ def flowed(flow: flows.Flow, size: int) -> Prior:
 def learned(name: LearnedName, size: int, components: int = 10) -> Prior:
     """A prior over codes of that size whose params learn with the model.
 
-    `normal`: N(0, I), without params. `gmm`: a `mixture` of so many components, each with its own variances. `realnvp`
-    and `maf`: `flows` of that name, which begin at N(0, I). Raises ValueError for another name, for no components, and
-    for `realnvp` over one dimension.
+    `normal`: N(0, I), without params. `gmm`: a `mixture` of `components`, each with its own variances. `realnvp` and
+    `maf`: the `flows` of these names, which begin at N(0, I). Raises ValueError for another name, for no components,
+    and for `realnvp` over one dimension.
     """
     check_choice("prior", name, get_args(LearnedName))
     if name == "gmm":
@@ -136,14 +136,15 @@ def learned(name: LearnedName, size: int, components: int = 10) -> Prior:
 def prior(name: PriorName, size: int, scale: float = 1.0, modes: int = 10) -> Prior:
     """A prior over codes of that size.
 
-    `gaussian`: N(0, scale^2 I). `mixture`: a flower of `modes` Gaussians in two dimensions, mode c at the angle
-    2 pi c / modes and the distance 2 scale, with standard deviations 0.5 scale along its ray and 0.1 scale across.
-    `swiss_roll`: the spiral t (cos 2 pi t, sin 2 pi t), t up to 2, times scale, even in area; mode c is the c-th of
-    `modes` equally probable pieces of it.
+    `gaussian`: N(0, scale^2 I). `mixture`: a flower of `modes` Gaussians in two dimensions. Mode c has the angle
+    2 pi c / modes and the distance 2 scale; its standard deviations are 0.5 scale along its ray and 0.1 scale across.
+    `swiss_roll`: the spiral scale t (cos 2 pi t, sin 2 pi t) in two dimensions, with t^2 uniform from 0 to 4; mode c is
+    the c-th of `modes` equally probable pieces.
 
-    Labels that name no mode, below 0 or from `modes` on, may be anywhere.
+    A label that is no mode, below 0 or from `modes` on, gets any mode.
 
-    Raises ValueError for another name, a scale that is not positive, no modes, or a plane's prior where size is not 2.
+    Raises ValueError for another name, a scale that is not positive, no modes, or a two-dimensional prior where size is
+    not 2.
     """
     check_choice("prior", name, ("gaussian", "mixture", "swiss_roll"))
     if modes < 1:

@@ -1,7 +1,7 @@
 """Quantisers: finite codes, each a record of pure functions from vectors to symbols and back.
 
-A vector h [D] has L symbols: one from most quantisers, one a level from a residual quantiser. The decoder sees
-the vector that the symbols stand for; its gradient reaches h as each quantiser's paper says.
+A vector h [D] has L symbols: one for most quantisers, one for each level of a residual quantiser. The decoder gets the
+vector that the symbols stand for. Each quantiser passes the decoder's gradient to h as its paper says.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from .distances import squared_distances
 
 QuantiserName = Literal["moving", "learned", "simvq", "residual", "fsq", "lfq", "spherical"]
 CODEBOOKS = ("moving", "learned", "simvq", "residual")  # quantisers that choose among vectors
-SIGNS = ("lfq", "spherical")  # quantisers that keep signs
+SIGNS = ("lfq", "spherical")  # quantisers that keep only signs
 GradientName = Literal["straight", "rotation"]
 LEVELS = Range(
     low=3,
@@ -44,7 +44,7 @@ class Quantised(NamedTuple):
 class Quantiser(NamedTuple):
     """A finite set of vectors, in the params that `init` makes."""
 
-    sizes: tuple[int, ...]  # for each of the L symbols of a vector, how many there are
+    sizes: tuple[int, ...]  # [L]: number of values of each symbol of a vector
     init: Callable[[Key, Array], Params]  # (key, vectors of data [N, D]) -> its groups
     quantise: Callable[..., Quantised]  # (params, h [N, D], key=None); a key means training
     lookup: Callable[[Params, Array], Array]  # (params, symbols [..., L]) -> vectors [..., D]
@@ -54,7 +54,7 @@ class Quantiser(NamedTuple):
 
 
 def quantiser(name: QuantiserName, **options: Any) -> Quantiser:
-    """A quantiser by name, with those of the options that it has and that are not None.
+    """A quantiser by name. It gets the options that it has and that are not None.
 
     Raises ValueError for another name.
     """
@@ -69,8 +69,8 @@ def of_codes(
 ) -> Quantiser:
     """A quantiser, given or by name, of whole codes [N, K], each of K / D vectors: symbols [N, K / D L], costs [N].
 
-    D is the quantiser's own, or else `dimension`, by default 8, or K where 8 does not divide it. Raises ValueError for
-    a dimension that is not the quantiser's, or does not divide the latents.
+    D is the quantiser's own dimension, if it has one, or else `dimension`: by default 8, or K if 8 does not divide it.
+    Raises ValueError for a dimension that is not the quantiser's, or does not divide the latents.
     """
     wanted = dimension or (8 if latents % 8 == 0 else latents)
     q = chosen if isinstance(chosen, Quantiser) else quantiser(chosen, dimension=wanted, **options)
@@ -103,9 +103,9 @@ def straight(vectors: Array, h: Array) -> Array:
 
 
 def rotation(vectors: Array, h: Array) -> Array:
-    """The vectors e, as h rotated and scaled onto them: dL/dh = |e| / |h| R^T dL/de, with R and the scale held.
+    """The vectors e, as h rotated and scaled onto them: dL/dh = |e| / |h| R^T dL/de, with R and the scale constant.
 
-    Fifty et al. (2024), arXiv:2410.06424, section 4.2. R is the reflection of h across r, then of r: no matrix is made.
+    Fifty et al. (2024), arXiv:2410.06424, section 4.2. R is a product of two reflections, applied without its matrix.
     Where h is 0, the gradient goes straight through. [N, D].
     """
     e, fixed = lax.stop_gradient(vectors), lax.stop_gradient(h)
@@ -122,14 +122,14 @@ GRADIENTS: dict[str, Callable[[Array, Array], Array]] = {"straight": straight, "
 
 
 def nearest(vectors: Array, h: Array) -> Array:
-    """The place of the nearest of the vectors [S, D] to each row of h [N, D], the first of equals. -> [N]."""
+    """The index of the vector [S, D] that is nearest to each row of h [N, D], the first of equals. -> [N]."""
     distances, last = squared_distances(h, vectors), len(vectors) - 1
     least = distances.min(-1, keepdims=True)  # two minima: XLA's argmin takes three times as long on CPU
     return jnp.where(distances == least, jnp.arange(len(vectors)), last).min(-1)
 
 
 def sums(h: Array, symbols: Array, size: int) -> tuple[Array, Array]:
-    """How many rows of h [N, D] have each of the symbols [N], and their sum. -> [size], [size, D]."""
+    """For each of `size` symbols, the number and the sum of the rows of h [N, D] with it. -> [size], [size, D]."""
     rows = jnp.concatenate([jnp.ones((len(h), 1), h.dtype), h], -1)
     scattered = lambda rows, symbols: jax.ops.segment_sum(rows, symbols, size)
     hot = lambda symbols: jax.nn.one_hot(symbols, size, dtype=h.dtype)
@@ -140,9 +140,9 @@ def sums(h: Array, symbols: Array, size: int) -> tuple[Array, Array]:
 
 
 def perplexity(symbols: Array, size: int | None = None, dtype: Any = jnp.float32) -> Array:
-    """exp of the entropy of the symbols' frequencies: the number of symbols in even use, from 1 to `size`. -> [].
+    """exp of the entropy of the symbols' frequencies, from 1 to `size`: the effective number of symbols in use. -> [].
 
-    `size`, how many symbols there are, makes it faster; it may be left out.
+    `size`, the number of symbols, makes it faster; it may be left out.
     """
     s = symbols.ravel()
     if size is not None and size <= 2**16:
@@ -163,7 +163,7 @@ def perplexities(symbols: Array, sizes: Sequence[int | None] = (None,), dtype: A
 
 
 def _checked(size: int, gradient: str, **options: float) -> Callable[[Array, Array], Array]:
-    """The gradient by name. Raises ValueError for a codebook that cannot be."""
+    """The gradient by name. Raises ValueError for a size below 2, a negative option or another gradient."""
     if size < 2:
         raise ValueError(f"size is {size}; a codebook has at least 2 vectors")
     for name, value in options.items():
@@ -173,14 +173,14 @@ def _checked(size: int, gradient: str, **options: float) -> Callable[[Array, Arr
 
 
 def _drawn(key: Key, h: Array, size: int) -> Array:
-    """`size` of the vectors h, as few of them twice as possible. [N, D] -> [size, D]."""
+    """`size` random vectors of h, without repeats if N is large enough. [N, D] -> [size, D]."""
     return jax.random.choice(key, h, (size,), replace=len(h) < size)
 
 
 def _of_gradients(
     passed: Callable[[Array, Array], Array], commitment: float, vectors: Callable[[Params], Array]
 ) -> Callable[..., Quantised]:
-    """`quantise` by the nearest vector, which the cost ||sg(h) - e||^2 + commitment ||h - sg(e)||^2 moves."""
+    """`quantise` by the nearest vector e, with the cost ||sg(h) - e||^2 + commitment ||h - sg(e)||^2."""
 
     def quantise(params: Params, h: Array, key: Key | None = None) -> Quantised:
         book = vectors(params)
@@ -194,9 +194,9 @@ def _of_gradients(
 
 
 def learned(size: int, commitment: float = 0.25, gradient: GradientName = "straight") -> Quantiser:
-    """Vectors that gradient descent moves: cost ||sg(h) - e||^2 + commitment ||h - sg(e)||^2.
+    """Vectors e that gradient descent learns, with the cost ||sg(h) - e||^2 + commitment ||h - sg(e)||^2.
 
-    van den Oord, Vinyals & Kavukcuoglu (2017), arXiv:1711.00937, eq. (3). Symbols are of the nearest vectors.
+    van den Oord, Vinyals & Kavukcuoglu (2017), arXiv:1711.00937, eq. (3). The symbol of h is its nearest vector.
     """
     passed = _checked(size, gradient, commitment=commitment)
     return Quantiser(
@@ -209,7 +209,7 @@ def learned(size: int, commitment: float = 0.25, gradient: GradientName = "strai
 
 
 def simvq(size: int, commitment: float = 0.25, gradient: GradientName = "straight") -> Quantiser:
-    """Vectors C W: C is fixed and gradient descent moves W, so every step moves all of them.
+    """Vectors C W: C is fixed and gradient descent learns W, so every step moves all vectors.
 
     Zhu et al. (2024), arXiv:2411.02038; the cost is that of `learned`. C is drawn from the data and W starts
     as the identity.
@@ -232,11 +232,11 @@ def moving(
     """Vectors that are moving averages of the h that they stand for, appendix A.1 of arXiv:1711.00937.
 
     Args:
-        size: how many vectors there are.
-        commitment: weight of the cost ||h - e||^2.
-        decay: of the averages in one step.
-        least: a vector whose average count in a batch falls below it is dead, and becomes a vector of the batch; 0
-            revives none.
+        size: number of vectors.
+        commitment: weight of the cost ||h - sg(e)||^2.
+        decay: decay of the averages in one step.
+        least: a vector whose average count in a batch falls below it is dead, and is replaced by a random h of the
+            batch; 0 replaces none.
         gradient: how the decoder's gradient reaches h, see `straight` and `rotation`.
     Raises ValueError for a size below 2, a negative weight, and a decay outside [0, 1].
     """
@@ -286,14 +286,14 @@ def moving(
 
 
 def residual(levels: Sequence[Quantiser], drop: float = 0.0, gradient: GradientName = "straight") -> Quantiser:
-    """Each level quantises the remainder of h after the levels before it; a vector is the sum of theirs.
+    """Each level quantises the remainder of h after the levels before it; a vector is the sum over the levels.
 
     Zeghidour et al. (2021), arXiv:2107.03312, algorithm 1. Every level has its own cost on its own remainder.
 
     Args:
-        levels: a quantiser a level, at least one.
-        drop: probability that a step of training uses the first n levels alone, n drawn from 1 to all but one
-            (section III-C), so that the first symbols of a vector are a coarser code.
+        levels: one quantiser for each level, at least one.
+        drop: probability that a step of training uses only the first n levels, with n drawn from 1 to the number of
+            levels - 1 (section III-C), so that the first symbols of a vector are a coarser code.
         gradient: how the decoder's gradient reaches h, see `straight` and `rotation`.
     """
     if not levels:
@@ -354,7 +354,7 @@ def residual_codebooks(
     drop: float = 0.0,
     gradient: GradientName = "straight",
 ) -> Quantiser:
-    """`residual` of as many `moving` codebooks as `depth` says."""
+    """`residual` with `depth` levels, each a `moving` codebook."""
     return residual([moving(size, commitment, decay, least) for _ in range(depth)], drop, gradient)
 
 
@@ -362,11 +362,11 @@ def residual_codebooks(
 
 
 def fsq(levels: tuple[int, ...] = (8, 5, 5, 5)) -> Quantiser:
-    """Every number of a vector is bounded and rounded to one of so many levels; no cost, no params.
+    """Number d of a vector is bounded and rounded to one of levels[d] values; no cost, no params.
 
-    Mentzer et al. (2023), arXiv:2309.15505, section 3; the gradient is that of the bounded number before rounding. The
-    first number is the lowest digit of a symbol. Raises ValueError for no levels, for less than 3, and for 2^31 symbols
-    or more.
+    Mentzer et al. (2023), arXiv:2309.15505, section 3. The gradient is that of the bounded number before rounding. The
+    first number is the lowest digit of a symbol. Raises ValueError for no levels, for levels below 3, and for 2^31
+    symbols or more.
     """
     if not levels:
         raise ValueError("levels is (): give the levels of each number of a vector, such as (8, 5, 5, 5)")
@@ -399,13 +399,13 @@ def fsq(levels: tuple[int, ...] = (8, 5, 5, 5)) -> Quantiser:
     )
 
 
-TOGETHER = 20  # bits whose joint entropy is exact; of more, the sum over groups of so many, which bounds it
+TOGETHER = 20  # the most bits with an exact joint entropy; of more bits, an upper bound: the sum over groups of 20
 
 
 def _entropy_of_mean(p: Array) -> Array:
-    """The entropy of the mean distribution of D bits, independent in each row with probabilities p [N, D]. -> [].
+    """The entropy, in nats, of the mean over rows of D independent bits with probabilities p [N, D]. -> [].
 
-    The mean of N products of two halves is a matrix product: no array has N 2^D numbers.
+    The mean of the N joint distributions is a matrix product of two halves of the bits: no array has N 2^D numbers.
     """
     total = jnp.zeros((), p.dtype)
     for group in jnp.split(p, [*range(TOGETHER, p.shape[1], TOGETHER)], axis=1):
@@ -435,11 +435,11 @@ def lfq(
 
     Args:
         dimension: numbers in a vector, D, at most 30.
-        commitment: weight of the distance to the code. A large one holds signs where they began; trial on MNIST: at
+        commitment: weight of the squared distance to the code. A large one keeps the initial signs; trial on MNIST: at
             0.25 codes of 9 bits use a third of their symbols, at 0.01 all.
         entropy: weight of both entropies, in nats.
-        sharpness: of p(c | h).
-        sphere: take h / |h| for h, and codes of length 1.
+        sharpness: sharpness of p(c | h).
+        sphere: replace h by h / |h|, and use codes of length 1.
     """
     if not 1 <= dimension <= 30:
         raise ValueError(f"dimension is {dimension}; a vector has 1 to 30 signs, each a bit of a symbol")

@@ -44,7 +44,7 @@ def perceptron(widths: Sequence[int]) -> Net:
 def judge_of(critic: Net | None, widths: Sequence[int]) -> Net:
     """The critic, or a perceptron of these widths for None.
 
-    Raises TypeError for another thing than a `Net`. Its `apply` raises ValueError unless it gives one number for each
+    Raises TypeError unless the critic is a `Net`. Its `apply` raises ValueError unless it gives one number for each
     example.
     """
     if critic is None:
