@@ -183,9 +183,8 @@ def descend(
     """Gradient descent on the mean of `loss(params, batch, key, **hyper) -> Loss`.
 
     `wrt` names the groups of params that learn (default: all), `name` the metric that reports the mean loss. A
-    hyperparameter may be a schedule over the updates of this rule; its value is then a metric too. Optimizers with a
-    line search, such as L-BFGS, work as well. Raises TypeError if `optimizer` is no optimizer, ValueError for groups
-    that the params lack, and for a loss or metric that is neither [B] nor [].
+    hyperparameter may be a schedule over this rule's updates; its value is then a metric too. L-BFGS works as well.
+    Raises TypeError unless `optimizer` is one, ValueError for unknown groups and metrics that are neither [B] nor [].
     """
     from optax import apply_updates, with_extra_args_support  # only where something learns
 
