@@ -1,4 +1,4 @@
-"""Networks as pure functions. The only package that knows Flax; everything else sees an `Autoencoder`."""
+"""Networks as pure functions. This package alone imports Flax; all others use an `Autoencoder`."""
 
 from collections.abc import Callable
 

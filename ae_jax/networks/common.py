@@ -1,7 +1,8 @@
-"""Parts that networks share: activations, initialisers, and `pair`, which makes an `Autoencoder` of two
-Flax modules. A module here is called as `module(x, train=...)`, or `module(x)` where its signature has
-no `train`; an encoder may also return `(code, side)`, whose side (switches of a pooling, say) goes to
-the decoder in `Autoencoder.apply`.
+"""Parts that networks share: activations, initialisers, and `pair`, which makes an `Autoencoder` of two Flax modules.
+
+A module is called as `module(x, train=...)`, or as `module(x)` if its signature has no `train`. An encoder may also
+return `(code, side)`; `Autoencoder.apply` then calls the decoder as `module(code, side)`. The switches of a pooling are
+such a side.
 """
 
 import inspect
@@ -38,9 +39,9 @@ ACTIVATIONS: dict[str, Activation] = {
     "silu": jax.nn.silu,
 }
 
-# Kernels by name. `uniform`, U(+-1/sqrt(fan_in)), is LeCun's (1998) and PyTorch's default, which draws
-# the biases from it as well; `sigmoid_uniform`, U(+-4 sqrt(6/(fan_in + fan_out))), is Glorot & Bengio's
-# for logistic units, used by the stacked denoising autoencoder papers.
+# Kernels by name. `uniform`, U(+-1/sqrt(fan_in)), is LeCun's (1998) and PyTorch's default; biases have it too.
+# `sigmoid_uniform`, U(+-4 sqrt(6/(fan_in + fan_out))), is Glorot & Bengio's for logistic units; the papers on stacked
+# denoising autoencoders use it.
 KERNELS: dict[str, Callable[..., Array]] = {
     "glorot": nn.initializers.glorot_uniform(),
     "he": nn.initializers.he_normal(),
@@ -59,7 +60,7 @@ def activation(which: ActivationName | Activation) -> Activation:
 
 
 def initializers(which: InitName | Initializer, fan_in: int) -> tuple[Initializer, Initializer]:
-    """(kernel_init, bias_init) by name, for a layer with `fan_in` inputs to each unit; a function is the kernel's."""
+    """(kernel_init, bias_init) by name, for units with `fan_in` inputs. A function is taken as kernel_init."""
     if callable(which):
         return which, nn.initializers.zeros
     check_choice("init", which, KERNELS, " or a function")
@@ -70,7 +71,7 @@ def initializers(which: InitName | Initializer, fan_in: int) -> tuple[Initialize
 
 
 class Dropout(nn.Module):
-    """Flax's own, number for number, but with a rate that may be traced."""
+    """Flax's dropout, with the same numbers, but with a rate that may be traced."""
 
     rate: float
 
@@ -84,14 +85,14 @@ class Dropout(nn.Module):
 
 
 def check_rates(**rates: float) -> None:
-    """Raises ValueError for a rate of dropout that is no probability, or 1, which leaves nothing but zeros."""
+    """Raises ValueError for a dropout rate outside [0, 1); a rate of 1 would leave only zeros."""
     for name, rate in rates.items():
         if is_concrete(rate) and not 0 <= rate < 1:
             raise ValueError(f"{name} is {rate}; a rate must be at least 0 and less than 1")
 
 
 def cast_to_data_type(params: Params, data: Batch) -> Params:
-    """Params in the data's floating dtype: float64 data make a float64 network."""
+    """The params in the dtype of the data: float64 data make a float64 network. Raises ValueError for integers."""
     if not jnp.issubdtype(data.x.dtype, jnp.floating):
         raise ValueError(f"the data have dtype {data.x.dtype}; networks take floating point data in [0, 1]")
     return jax.tree.map(lambda p: p.astype(data.x.dtype), params)
@@ -128,16 +129,16 @@ def pair(
     output_activation: ActivationName | Activation | None = None,
     outputs: int = 1,
 ) -> Autoencoder:
-    """An `Autoencoder` of two Flax modules (see this file's docstring for how they are called).
+    """An `Autoencoder` of two Flax modules; the docstring of this file says how they are called.
 
-    The encoder emits a code [B, K], or several as [B, heads * K]; the decoder `outputs` numbers for each number of an
-    example, those of one number together.
+    The encoder emits [B, heads * K]. The decoder emits `outputs` numbers for each number of an example, adjacent in the
+    last axis.
 
-    In training every stream of random numbers that a module asks for is one; else there is none. `code_activation` and
-    `output_activation` are the last activations of the modules; known ones are kept by name in
-    `Autoencoder.activation` and `Autoencoder.output`.
+    In training all streams of random numbers of a module come from one key; otherwise there are none.
+    `code_activation` and `output_activation` are the last activations of the modules. `Autoencoder.activation` and
+    `Autoencoder.output` keep the names of known ones.
 
-    Raises TypeError for anything but modules of flax.linen, such as those of flax.nnx.
+    Raises TypeError for modules of other classes than flax.linen's, such as flax.nnx's.
     `init` raises ValueError for a module that keeps variables besides its params (BatchNorm does), that draws random
     numbers outside training, or whose output has another size.
     """
@@ -188,7 +189,7 @@ def pair(
         return cast_to_data_type(groups, data)
 
     def run(module: nn.Module, group: Any, key: Key | None, *inputs) -> Any:
-        # a stream that is not named in rngs, Flax draws from "params"
+        # Flax draws every stream that rngs does not name from "params"
         rngs = None if key is None else {"params": key}
         return module.apply({"params": group}, *inputs, rngs=rngs, **_training(module, key is not None))
 
@@ -230,16 +231,16 @@ def pair(
 
 
 def _training(module: nn.Module, train: bool) -> dict[str, Any]:
-    """`train` as a keyword, for modules whose signature names it."""
+    """`train` as a keyword, for modules whose signature has it."""
     return {"train": train} if "train" in inspect.signature(type(module).__call__).parameters else {}
 
 
 def join(encoder_of: Autoencoder, decoder_of: Autoencoder) -> Autoencoder:
-    """The encoder of one network and the decoder of another: a module of one's own and the way back of an `mlp`, or
-    convolutions down and dense layers up. The corruption and the facts of the code are the encoder's.
+    """The encoder of one network and the decoder of another, such as a convolutional encoder and the decoder of an
+    `mlp`. The corruption and the facts of the code are those of the encoder's network.
 
-    Raises ValueError for two that differ in shape or latents, and for switches or a residual, which would be lost;
-    `init`, for a decoder with the weights of its encoder.
+    Raises ValueError for two networks that differ in shape or latents, and for switches or a residual, which would be
+    lost. `init` raises it for a tied decoder.
     """
     if (encoder_of.shape, encoder_of.latents) != (decoder_of.shape, decoder_of.latents):
         given = f"{encoder_of.shape} with {encoder_of.latents} latents and {decoder_of.shape} with {decoder_of.latents}"
@@ -261,7 +262,7 @@ def join(encoder_of: Autoencoder, decoder_of: Autoencoder) -> Autoencoder:
 
 
 def log_inputs(net: Autoencoder) -> Autoencoder:
-    """The network whose encoder sees log(1 + x): for counts, which differ by orders of magnitude."""
+    """The network with an encoder of log(1 + x), for counts, which differ by orders of magnitude."""
     return net._replace(
         encode=lambda params, x, key=None: net.encode(params, jnp.log1p(x), key),
         apply=lambda params, x, key=None: net.apply(params, jnp.log1p(x), key),
@@ -270,10 +271,10 @@ def log_inputs(net: Autoencoder) -> Autoencoder:
 
 
 def trained(net: Autoencoder, params: Params) -> Autoencoder:
-    """The network whose `init` gives these params, an encoder or a decoder or both, such as those of another run.
+    """The network whose `init` gives these params: an encoder, a decoder or both, such as those of another run.
 
     A given encoder replaces the pretraining of a member: `dec(trained(net, params), ...)` begins with the clusters of
-    its codes.
+    the codes of this encoder.
     """
     given = {group: params[group] for group in ("encoder", "decoder") if group in params}
     init = lambda key, data: net.init(key, data) | given
@@ -281,14 +282,15 @@ def trained(net: Autoencoder, params: Params) -> Autoencoder:
 
 
 def residual(net: Autoencoder) -> Autoencoder:
-    """The network as a correction: `apply` adds its output to its input, as the encoder sees it, corrupted perhaps.
+    """The network as a correction: `apply` adds its output to the encoder's input, corrupted or not.
 
     For restoration, where most of the input is right already (Zhang et al., 2017, IEEE Trans. Image Processing 26).
-    A code alone no longer determines the output: `decode` gives the correction without the corrected input, so codes
-    of such a network are no summary of x, and members that decode codes (variational, generative) refuse it.
-    Adding means anything only in data space: for the likelihood "squared", whose output is the reconstruction.
+    The code alone does not determine the output: `decode` gives the correction without the input. Members that decode
+    codes (variational, generative) therefore refuse such a network. The sum is a reconstruction only if the output lies
+    in data space, as with the likelihood "squared".
 
-    Raises ValueError for a network that corrupts: its correction of the corrupted input would go to the clean one.
+    Raises ValueError for a network that corrupts: its correction of the corrupted input would be added to the clean
+    one. Raises it also for several outputs for each number of x.
     """
     if net.outputs != 1:
         raise ValueError(f"this network emits {net.outputs} outputs for each number of x: a correction is one")

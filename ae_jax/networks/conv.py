@@ -1,7 +1,7 @@
 """Convolutional autoencoders: pyramids for images of any size and any number of channels.
 
-Masci et al. (2011), ICANN; unpooling at switches: Zeiler et al. (2010), CVPR, and Zhao et al. (2015),
-arXiv:1506.02351; resizing rather than transposing: Odena et al. (2016), Distill.
+Masci et al. (2011), ICANN. Unpooling at switches: Zeiler et al. (2010), CVPR, and Zhao et al. (2015),
+arXiv:1506.02351. Resizing in place of transposed convolution: Odena et al. (2016), Distill.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,8 +23,8 @@ from .mlp import MLP
 Down = Literal["stride", "pool"]
 Up = Literal["transpose", "nearest", "bilinear", "fill", "switch"]
 
-# How the decoder enlarges maps before a convolution: (h, size, stride, switches) -> maps of that size.
-# The other way, "transpose", is a convolution that enlarges by itself.
+# Ways to enlarge maps before a convolution of the decoder: (h, size, stride, switches) -> maps of that size.
+# "transpose" is not among them: a transposed convolution enlarges by itself.
 ENLARGE: dict[str, Callable[[Array, Size, int, Array], Array]] = {
     "nearest": lambda h, size, stride, switches: resize(h, size, "nearest"),
     "bilinear": lambda h, size, stride, switches: resize(h, size, "bilinear"),
@@ -34,10 +34,10 @@ ENLARGE: dict[str, Callable[[Array, Size, int, Array], Array]] = {
 
 
 class Convolution(nn.Module):
-    """A convolution with a bias; or, where `size` is given, a transposed one that makes images of it."""
+    """A convolution with a bias; if `size` is given, a transposed one that makes maps of this size."""
 
     features: int
-    kernel: int | Size  # its side, or its height and width
+    kernel: int | Size  # side of a square kernel, or height and width
     stride: int
     scheme: InitName
     size: Size | None = None
@@ -57,7 +57,7 @@ class Convolution(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Levels of convolution, activation, pooling if any, dropout; then dense layers."""
+    """Levels of convolution, activation, pooling (for down="pool") and dropout; then dense layers."""
 
     channels: Sequence[int]
     kernel: int | Size
@@ -82,7 +82,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Dense layers; then levels that enlarge to `sizes` and convolve to `channels`, both outermost first."""
+    """Dense layers, then levels that enlarge to `sizes` and convolve to `channels`; both list the output first."""
 
     channels: Sequence[int]
     sizes: Sequence[Size]
@@ -103,7 +103,7 @@ class Decoder(nn.Module):
             if self.up == "transpose":
                 h = Convolution(features, self.kernel, self.stride, self.scheme, size, name=name)(h)
             else:
-                # Decoding a code alone there are no switches: each value goes to its block's first place.
+                # A code decoded alone has no switches: each value goes to the first place of its block.
                 places = switches[i] if switches else jnp.zeros(h.shape, jnp.int32)
                 h = ENLARGE[self.up](h, size, self.stride, places)
                 h = Convolution(features, self.kernel, 1, self.scheme, name=name)(h)
@@ -135,36 +135,35 @@ def conv(
 ) -> Autoencoder:
     """A symmetric convolutional autoencoder: levels of convolution, dense layers, the code, and back.
 
-    Every level divides height and width by `stride`, rounding up; the decoder goes back through exactly
-    these sizes. With up="switch" a reconstruction (`apply`) gets the places of the encoder's maxima;
-    a code decoded alone (`decode`) puts each value at the first place of its block, so variational and
-    generative members refuse such a network.
+    Every level divides height and width by `stride`, rounding up; the decoder goes back through exactly these sizes.
+    With up="switch", `apply` gives the decoder the places of the encoder's maxima, and `decode`, which has the code
+    alone, puts each value at the first place of its block. Variational and generative members refuse such a network.
 
     Args:
-        shape: of one image, (height, width, channels).
+        shape: shape of one image, (height, width, channels).
         latents: size of the code, K.
         channels: feature maps of each level of the encoder.
         kernel: width of the square kernels.
-        stride: how much smaller each level's maps are than those before.
+        stride: factor by which each level divides height and width.
         down: stride (strided convolution) or pool (convolution, then max-pooling).
         up: transpose (transposed convolution); or a convolution after a nearest or bilinear resize, after
-            unpooling that fills each block, or after unpooling at the remembered maxima (switch).
+            unpooling that fills each block (fill), or after unpooling at the places of the maxima (switch).
         hidden: widths of dense hidden layers between the last feature maps and the code.
         heads: vectors of size K that the encoder emits: 1, or 2 for a Gaussian's mean and log-variance.
-        activation: of hidden layers.
-        code_activation: of the code.
-        output_activation: of the output; leave it linear for a Bernoulli likelihood, which takes logits.
-        dropout: rate on hidden layers, both ways, in training.
-        code_dropout: rate on the code in training.
-        dense: whether there are dense layers at all; without, the code is the last feature maps themselves, laid
-            out flat, and latents their number (Masci et al., 2011).
+        activation: activation of hidden layers.
+        code_activation: activation of the code.
+        output_activation: activation of the output; leave it linear for a Bernoulli likelihood, which takes logits.
+        dropout: dropout rate of hidden layers, in encoder and decoder.
+        code_dropout: dropout rate of the code.
+        dense: whether there are dense layers; False: the code is the flattened last feature maps, and latents is
+            their size (Masci et al., 2011).
         residual: the output is a correction, added to the input; see `networks.residual`.
-        init: of the weights.
+        init: initializer of the weights.
         outputs: numbers that the decoder emits for each number of an example, see `Likelihood`.
 
     Raises:
         ValueError: an unknown name, a shape that is no image's, no levels, a size below one, switches without
-            pooling, or, without dense layers, another size or kind of code than the maps have.
+            pooling, or, without dense layers, options that do not fit the last feature maps.
     """
     if len(shape) != 3:
         raise ValueError(

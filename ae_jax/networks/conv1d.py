@@ -34,20 +34,20 @@ def conv1d(
     these lengths.
 
     Args:
-        shape: of one signal: (steps,) or (steps, channels); (steps, channels, 1), as arrays [N, T, C] are loaded, is
-            the latter.
+        shape: shape of one signal: (steps,) or (steps, channels); (steps, channels, 1), the shape in which arrays
+            [N, T, C] are loaded, is the latter.
         latents: size of the code, K.
         channels: feature maps of each level of the encoder.
         kernel: length of a kernel, in steps.
-        stride: of each level; its maps are shorter by this factor.
+        stride: factor by which each level divides the number of steps.
         hidden: widths of dense hidden layers between the last feature maps and the code.
         heads: vectors of size K that the encoder emits: 1, or 2 for a Gaussian's mean and log-variance.
-        activation: of hidden layers.
-        code_activation: of the code.
-        output_activation: of the output; leave it linear for a Bernoulli likelihood, which takes logits.
-        dropout: rate on hidden layers, both ways, in training.
-        code_dropout: rate on the code in training.
-        init: of the weights.
+        activation: activation of hidden layers.
+        code_activation: activation of the code.
+        output_activation: activation of the output; leave it linear for a Bernoulli likelihood, which takes logits.
+        dropout: dropout rate of hidden layers, in encoder and decoder.
+        code_dropout: dropout rate of the code.
+        init: initializer of the weights.
         outputs: numbers that the decoder emits for each number of an example, see `Likelihood`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A network of two pairs of pure functions, from whichever library: `from_nets`."""
+"""`from_nets`: an `Autoencoder` of two pairs of pure functions, from any library."""
 
 import inspect
 from collections.abc import Callable
@@ -27,22 +27,22 @@ def from_nets(
 ) -> Autoencoder:
     """An `Autoencoder` of two `core.Net`s, pairs of pure functions (init, apply).
 
-    An `init` gives any tree of arrays; one that is not nested dicts is kept as a dict of its leaves by their paths,
+    `init` may give any tree of arrays. A tree that is not nested dicts is kept as a dict from paths to leaves, such as
     "layers.0.weight", so that checkpoints and weight decay need not know the library. An `apply` with a parameter `key`
-    gets one in training, and None else: dropout acts on a key alone.
+    gets a key in training and None otherwise; dropout must act only with a key.
 
     Args:
-        encoder: x [B, *shape] to codes [B, heads * latents].
-        decoder: a code [B, latents] to outputs numbers for each number of x, [B, *shape] or [B, *shape, outputs].
-        shape: of an example.
+        encoder: maps x [B, *shape] to codes [B, heads * latents].
+        decoder: maps a code [B, latents] to an output [B, *shape], or [B, *shape, outputs] if `outputs` exceeds 1.
+        shape: shape of an example.
         latents: size of a code, K.
         heads: vectors of size K that the encoder emits; the algorithm's annotation says how many it needs.
         outputs: numbers that the decoder emits for each number of x.
-        activation: the name of what codes end in, such as "sigmoid", if known.
-        output: likewise of the decoder's output.
+        activation: name of the activation of codes, such as "sigmoid"; None if unknown.
+        output: name of the activation of the output; None if unknown.
 
-    Raises ValueError for outputs of another size and for params that are no floats, TypeError for a net without init
-    and apply.
+    Raises ValueError for outputs of another size and for params that are no floats, TypeError for a net without `init`
+    or `apply`.
     """
     emitted = shape if outputs == 1 else (*shape, outputs)
     sizes = {"encoder": heads * latents, "decoder": prod(emitted)}
@@ -102,14 +102,14 @@ def from_nets(
 
 
 def named(tree: Any) -> Any:
-    """A tree as dicts alone: itself if it is, else its leaves by their paths."""
+    """The tree itself if it is nested dicts, else a dict from the paths to the leaves."""
     if _dicts(tree):
         return tree
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in _leaves(tree)}
 
 
 def as_tree(params: Any, like: Any) -> Any:
-    """The inverse of `named`, for a tree like that one."""
+    """The inverse of `named`: `params` as a tree with the structure of `like`."""
     if _dicts(like):
         return params
     leaves = [params[jax.tree_util.keystr(path, simple=True, separator=".")] for path, _ in _leaves(like)]

@@ -1,11 +1,10 @@
 """Convolution, pooling and resizing, as pure functions on images [B, H, W, C].
 
-A convolution is a matrix product on patches: `unfold` lays out the patch that each output sees as one
-row, and rows times the kernel is the result. `fold`, the transpose of `unfold`, adds rows of patches
-back up into an image, so a transposed convolution is a matrix product and a `fold`. On CPU both are
-computed like that, since XLA's own convolution is many times slower there inside a loop; every other
-platform gets the native one. Nothing here has a derivative rule of its own: all of it can be
-differentiated forward and backward, mapped, scanned and exported.
+A convolution is a matrix product on patches: `unfold` makes one row of the patch that each output sees, and the rows
+times the kernel are the result. `fold`, the transpose of `unfold`, adds rows of patches up into an image, so a
+transposed convolution is a matrix product and a `fold`. This is the computation on CPU, where XLA's own convolution is
+many times slower inside a loop; other platforms use XLA's. No function here has a derivative rule of its own: all can
+be differentiated forward and backward, mapped, scanned and exported.
 """
 
 from collections.abc import Callable
@@ -84,8 +83,8 @@ def _transpose_native(y: Array, kernel: Array, size: Size, stride: int, pads: Pa
 def _convolve_gemm(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
     kh, kw, channels, features = kernel.shape
     if stride == 1 and features < channels:
-        # Every tap meets every pixel, so the transposed convolution with the kernel turned round is the
-        # same sum, and its product is narrower: kh kw features columns rather than kh kw channels.
+        # With stride 1 the transposed convolution with the flipped kernel is the same sum. Its product is narrower:
+        # it has kh kw features columns rather than kh kw channels.
         (top, bottom), (left, right) = pads
         around = ((kh - 1 - top, kh - 1 - bottom), (kw - 1 - left, kw - 1 - right))
         size = (x.shape[1] + top + bottom - kh + 1, x.shape[2] + left + right - kw + 1)
@@ -101,21 +100,21 @@ def _transpose_gemm(y: Array, kernel: Array, size: Size, stride: int, pads: Pads
 def _rows(patches: Array, matrix: Array) -> Array:
     """patches @ matrix, as one product of matrices: [..., N], [N, M] -> [..., M].
 
-    The same numbers as with all axes kept, but the gradient of `matrix` then sums over one axis. Over several, XLA
-    copies the patches, transposed, before it multiplies.
+    The numbers are those of a product with all axes kept, but the gradient of `matrix` sums over one axis. For a sum
+    over several axes XLA first makes a transposed copy of the patches.
     """
     return (patches.reshape(-1, len(matrix)) @ matrix).reshape(*patches.shape[:-1], -1)
 
 
 def unfold(x: Array, window: Size, stride: int, pads: Pads) -> Array:
-    """Patches as rows: x [B, H, W, C] to [B, h, w, kh kw C], zeros being `pads` around x.
+    """Patches as rows: x [B, H, W, C] to [B, h, w, kh kw C], with `pads` zeros around x.
 
-    Pixels are taken by phase, as in `fold`, so that the derivative is such a sum, too.
+    Pixels are taken by phase, as in `fold`, so the derivative is a sum as in `fold`.
     """
     (top, bottom), (left, right) = pads
     batch, height, width, channels = x.shape
     h, w = (height + top + bottom - window[0]) // stride + 1, (width + left + right - window[1]) // stride + 1
-    # Images in blocks of stride x stride, as many as patches see; what lies beyond is cut off.
+    # Images in blocks of stride x stride, as many as patches see; pixels beyond are cut off.
     high, wide = h + (window[0] - 1) // stride, w + (window[1] - 1) // stride
     edges = (top, high * stride - height - top, 0), (left, wide * stride - width - left, 0)
     blocks = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
@@ -133,9 +132,9 @@ def unfold(x: Array, window: Size, stride: int, pads: Pads) -> Array:
 def fold(patches: Array, window: Size, size: Size, stride: int, pads: Pads) -> Array:
     """The transpose of `unfold` on images of `size`: every pixel is the sum of its entries in all patches.
 
-    Pixels are gathered by phase (row and column modulo the stride): a phase is a sum of shifted taps,
-    with no zeros stuffed in. `lax.split` matters: its derivative is one concatenation, that of as many
-    slices would be as many padded copies of all patches.
+    Pixels are gathered by phase (row and column modulo the stride): a phase is a sum of shifted taps, without zeros
+    between them. The derivative of `lax.split` is one concatenation; that of slices would be a padded copy of all
+    patches for each slice.
     """
     batch, h, w, columns = patches.shape
     channels = columns // (window[0] * window[1])
@@ -164,17 +163,17 @@ def fold(patches: Array, window: Size, size: Size, stride: int, pads: Pads) -> A
 def max_pool(x: Array, block: int) -> tuple[Array, Array]:
     """The maximum of each block x block square, and its place: both [B, ceil(H / block), ceil(W / block), C].
 
-    Squares at the lower and right edges may be cut short. Places ("switches") count 0 to block^2 - 1 in
-    reading order; of equal values the first is taken, and it alone gets the gradient.
+    Squares at the lower and right edges may be smaller. Places ("switches") count from 0 to block^2 - 1 in reading
+    order. Of equal values the first is taken, and it alone gets the gradient.
     """
     squares = _squares(x, block, -jnp.inf)  # [B, h, w, block^2, C]
     switches = jnp.argmax(squares, axis=3)
-    # A sum of one term, not a gather: the gradient is no scatter, and the padding's -inf stays out of it.
+    # A sum of one term in place of a gather: its gradient is no scatter, and -inf of the padding does not enter it.
     return jnp.where(_at(switches, block), squares, 0).sum(3), switches
 
 
 def max_unpool(y: Array, switches: Array, size: Size, block: int) -> Array:
-    """Images of `size` with each value of y [B, h, w, C] at its switch in its block, zeros elsewhere.
+    """Images of `size` with each value of y [B, h, w, C] at the switch of its block, and zeros elsewhere.
 
     Zeiler et al. (2010), CVPR. `max_pool` undoes it for positive y.
     """
@@ -189,8 +188,8 @@ def fill_unpool(y: Array, size: Size, block: int) -> Array:
 
 def resize(y: Array, size: Size, method: Literal["nearest", "bilinear"]) -> Array:
     """y [B, h, w, C] resampled to [B, *size, C]; pixel centres are at halves, as in `jax.image.resize`."""
-    # Resampling is linear along each axis, so resampling the identity gives its matrix: two products,
-    # forward and backward, where nearest would gather and scatter.
+    # Resampling is linear along each axis, and resampling the identity gives its matrix. So it is two matrix products,
+    # forward and backward, where "nearest" would be a gather and a scatter.
     down, across = (
         jax.image.resize(jnp.eye(n, dtype=y.dtype), (n, to), method, antialias=False)
         for n, to in zip(y.shape[1:3], size, strict=True)
@@ -199,7 +198,7 @@ def resize(y: Array, size: Size, method: Literal["nearest", "bilinear"]) -> Arra
 
 
 def _at(switches: Array, block: int) -> Array:
-    """[B, h, w, C] to a mask [B, h, w, block^2, C] of the place that each switch names."""
+    """Switches [B, h, w, C] to a mask [B, h, w, block^2, C], True at the place of each switch."""
     return switches[:, :, :, None] == jnp.arange(block**2)[:, None]
 
 

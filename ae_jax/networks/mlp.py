@@ -1,4 +1,4 @@
-"""Fully connected autoencoders: any depth and width, tied or not, with dropout, and purely linear ones."""
+"""Fully connected autoencoders of any depth and width, tied or not, with dropout; also purely linear ones."""
 
 from collections.abc import Sequence
 from math import prod
@@ -51,7 +51,7 @@ class MLP(nn.Module):
 
 
 class TiedDecoder(nn.Module):
-    """The encoder's layers backwards through the transposes of their kernels; its own are the biases."""
+    """The encoder's layers backwards, through the transposes of their kernels; the decoder has its own biases."""
 
     widths: Sequence[int]
     activation: Activation
@@ -93,24 +93,24 @@ def mlp(
     """A fully connected autoencoder, by default symmetric: D-hidden-K-hidden reversed-D.
 
     Args:
-        shape: of one example; it is flattened, and the reconstruction has it again.
+        shape: shape of one example; the encoder flattens it, and the reconstruction has it again.
         latents: size of the code, K.
-        hidden: widths of the encoder's hidden layers, (1000, 500, 250) say; () for one layer each way.
+        hidden: widths of the encoder's hidden layers, such as (1000, 500, 250); () for one layer each way.
         hidden_back: widths of the decoder's hidden layers; by default the encoder's, reversed.
         heads: vectors of size K that the encoder emits: 1, or 2 for a Gaussian's mean and log-variance.
-        activation: of hidden layers.
-        code_activation: of the code.
-        output_activation: of the output; leave it linear for a Bernoulli likelihood, which takes logits.
+        activation: activation of hidden layers.
+        code_activation: activation of the code.
+        output_activation: activation of the output; leave it linear for a Bernoulli likelihood, which takes logits.
         tied: the decoder's weights are the encoder's, transposed (its biases are its own).
-        dropout: rate on hidden layers, both ways, in training.
-        code_dropout: rate on the code in training.
-        init: of the weights, by name or as a function (key, shape, dtype) -> kernel.
-        log_inputs: the encoder sees log(1 + x), for counts.
+        dropout: dropout rate of hidden layers, in encoder and decoder.
+        code_dropout: dropout rate of the code.
+        init: initializer of the weights, by name or as a function (key, shape, dtype) -> kernel.
+        log_inputs: the encoder gets log(1 + x), for counts.
         outputs: numbers that the decoder emits for each number of an example, see `Likelihood`.
 
     Raises:
         ValueError: an unknown name, no latents, a rate outside [0, 1), dropout without hidden layers, or tied weights
-            with more than one head or another way back.
+            with several heads or outputs or with another `hidden_back`.
         TypeError: a number in place of a tuple.
     """
     for name, sizes in {"shape": shape, "hidden": hidden, "hidden_back": hidden_back}.items():
@@ -126,7 +126,7 @@ def mlp(
     if tied and outputs != 1:
         raise ValueError(f"tied weights give 1 output for each number of x, and outputs is {outputs}: use tied=False")
     check_rates(dropout=dropout, code_dropout=code_dropout)
-    # An activation without hidden layers passes here: code for any depth gives one.
+    # An activation without hidden layers passes here: code that serves any depth gives one.
     check_used(mlp, {"hidden": hidden, "hidden_back": hidden_back, "dropout": dropout}, {"dropout": 0.0})
     inner, code, out = map(_activation, (activation, code_activation, output_activation))
     encoder = MLP((*hidden, heads * latents), inner, code, init, dropout, code_dropout)
@@ -153,10 +153,10 @@ def mlp(
 
 
 def linear(shape: tuple[int, ...], latents: int, *, heads: int = 1, tied: bool = False) -> Autoencoder:
-    """A purely linear autoencoder (with biases): its optimum spans the principal subspace.
+    """A purely linear autoencoder (with biases), whose optimum spans the principal subspace.
 
     Args:
-        shape: of one example.
+        shape: shape of one example.
         latents: size of the code, K.
         heads: vectors of size K that the encoder emits.
         tied: the decoder's weights are the encoder's, transposed.
@@ -165,13 +165,13 @@ def linear(shape: tuple[int, ...], latents: int, *, heads: int = 1, tied: bool =
 
 
 def rbm(shape: tuple[int, ...], latents: int, *, heads: int = 1, scale: float = 0.01) -> Autoencoder:
-    """The two sides of a restricted Boltzmann machine: one linear layer, tied, with weights N(0, scale^2).
+    """The two sides of a restricted Boltzmann machine: one tied linear layer, with initial weights N(0, scale^2).
 
     Args:
-        shape: of one example.
+        shape: shape of one example.
         latents: number of hidden units, K.
-        heads: one.
-        scale: standard deviation of the weights at the start: 0.01 (Hinton, 2010), or 0.1 (2006).
+        heads: 1.
+        scale: standard deviation of the initial weights: 0.01 (Hinton, 2010), or 0.1 (2006).
 
     Raises:
         ValueError: more than one head.
@@ -195,7 +195,7 @@ def _tie(net: Autoencoder, decoder: TiedDecoder, depth: int) -> Autoencoder:
 
 
 def _elementwise(s: Activation, size: int) -> bool:
-    """Whether each of `size` outputs depends on the input of its own place alone, by the Jacobian at one point."""
+    """Whether each of `size` outputs depends only on the input at the same place, by the Jacobian at one point."""
     if s in ACTIVATIONS.values():
         return True
     with jax.ensure_compile_time_eval():

@@ -1,4 +1,4 @@
-"""Networks computed in fewer bits than their params are kept in. Micikevicius et al. (2018), arXiv:1710.03740."""
+"""Networks with arithmetic in fewer bits than their params have. Micikevicius et al. (2018), arXiv:1710.03740."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -13,13 +13,13 @@ PrecisionName = Literal["float32", "bfloat16"]
 
 
 def rounded(net: Autoencoder, dtype: Any = jnp.bfloat16) -> Autoencoder:
-    """The network with its arithmetic in `dtype`: params and inputs are rounded to it on the way in, codes and outputs
-    turned back into the input's own dtype on the way out.
+    """The network with its arithmetic in `dtype`: params and inputs are rounded to it, and codes and outputs are
+    converted back to the dtype of the input.
 
     So params, their gradients, the optimizer's moments and every loss stay in float32. Only the products and the
-    activations, also those kept for the backward pass, are in `dtype`. XLA adds the sums within a product, and those
-    over a batch, in float32 and rounds the result. bfloat16 has float32's range, and needs
-    no scaling of losses. `layer`, the closed form of the encoder's Jacobian, is left as it is.
+    activations, also those kept for the backward pass, are in `dtype`. XLA accumulates the sums of a product, and those
+    over a batch, in float32 and rounds the result. bfloat16 has float32's range and needs no scaling of losses.
+    `layer`, the closed form of the encoder's Jacobian, is unchanged.
     """
 
     def to(dtype: Any, tree: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Autoencoders on top of each other: the result of layer-wise training as one `Autoencoder`."""
+"""Stacked autoencoders: the result of layer-wise training as one `Autoencoder`."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,18 +12,18 @@ from .common import Activation, ActivationName, activation
 
 
 def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "linear") -> Autoencoder:
-    """Each network codes the codes of the one before it: encoders in order, then decoders backwards.
+    """A network of networks, each of which encodes the codes of the one before it. Decoders run in reverse order.
 
-    A layer's params are under its number in both groups, {"encoder": {"0": ..., "1": ...}, "decoder": ...}, as
-    each layer's own training left them: `stacked` puts them there.
+    Both groups hold the params of a layer under its number: {"encoder": {"0": ..., "1": ...}, "decoder": ...}.
+    `stacked` makes them of the params of layers that were trained one by one.
 
     Args:
-        nets: bottom first; each takes the codes of the one before, [B, K].
-        between: maps the raw output of an upper decoder to the codes it stands for: "sigmoid" where the layers were
-            trained with a Bernoulli likelihood, whose output is logits. The bottom's output stays raw.
+        nets: the networks, bottom first; each takes the codes of the one before, [B, K].
+        between: maps the raw output of an upper decoder to codes of the network below: "sigmoid" for layers trained
+            with a Bernoulli likelihood, whose output is logits. The output of the bottom network stays raw.
 
     Raises:
-        ValueError: no networks, two that do not fit on each other, or one with switches, a residual or corruption.
+        ValueError: no networks, two that do not fit, or one with switches, a residual or corruption.
     """
     if not nets:
         raise ValueError("a stack needs at least one network")
@@ -42,7 +42,7 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
         each = []
         for net, key_net in zip(nets, jax.random.split(key, len(nets)), strict=True):
             each.append(net.init(key_net, data))
-            # a network's init looks at shape and dtype of its data; these are the codes of one example
+            # a network's init uses only shape and dtype of its data, so the codes of one example are enough
             data = Batch(net.encode(each[-1], data.x[:1]))
         return stacked(each)
 
@@ -63,19 +63,19 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
 
 
 def stacked(layers: Sequence[Params]) -> Params:
-    """The params of a stack out of its layers' own, bottom first."""
+    """The params of a stack from those of its layers, bottom first."""
     return {group: {str(i): p[group] for i, p in enumerate(layers)} for group in ("encoder", "decoder")}
 
 
 def layers_of(params: Params) -> list[Params]:
-    """The layers' own params out of a stack's, bottom first."""
+    """The params of the layers from those of a stack, bottom first."""
     groups = ("encoder", "decoder")
     return [{group: params[group][str(i)] for group in groups} for i in range(len(params["encoder"]))]
 
 
 def unrolled(layers: Sequence[Params]) -> Params:
-    """The params of a deep `mlp` out of those of tied single layers, bottom first: the encoder goes up through
-    them, the decoder down through their transposes. From then on the two are learned independently.
+    """The params of a deep `mlp` from those of tied single layers, bottom first. The encoder has their kernels, the
+    decoder the transposes in reverse order; further training changes the two independently.
 
     Hinton & Salakhutdinov (2006), Science 313, fig. 1. Other groups of params, such as chains, are left out.
     """
