@@ -1,18 +1,19 @@
 """Speed, paired with PyTorch in one run: `python scripts/bench.py`, `python scripts/bench.py --cases vae import`.
 
-A case is a row of CASES: sides that do the same work. Each side is a process of its own (its own thread pool,
-allocator and peak memory). The sides take turns, A B C A B C ..., so that a machine whose speed drifts drifts for all
-alike. The record has, for each side, the median rate over turns and its quartiles, the seconds of the first call
-(building, tracing, compiling, a run) without and with compiled programs on the disk, and the peak memory; and the ratio
-to the best rival, turn by turn. Sides whose package (torch, pythae) is not installed are left out.
+A case is a row of CASES: sides that do the same work. Each side is a process of its own, with its own thread pool,
+allocator and peak memory. The sides take turns, A B C A B C ..., so that changes in the machine's speed affect all
+sides alike. The record has for each side the median rate over turns and its quartiles, the peak memory, and the seconds
+of the first call (building, tracing, compiling, one run); for the first side of ours, these also with compiled programs
+on the disk. It has the ratio to the best rival, turn by turn. Sides whose package (torch, pythae) is not installed are
+left out.
 
-`of_ceiling` is the share of the rate of one large float32 product, by JAX or by PyTorch, whichever is faster. It counts
-the operations of the matrix products alone, forwards and backwards: 2 a multiplication with addition; three products a
-layer, but two in the first, whose input needs no gradient; for an exact penalty also the Jacobian's numbers.
-`of_copy` is the share of the rate of one large copy, of the bytes that XLA's cost analysis counts; it is more than 1
-where they stay in the caches, and left out where a side is a loop, which XLA counts once.
+`of_ceiling` is a side's rate of operations divided by that of one large float32 product, by JAX or PyTorch, whichever
+is faster. Only operations of matrix products count, forwards and backwards: 2 for a multiplication with addition; three
+products for a layer, but two for the first layer, whose input needs no gradient; for an exact penalty also the numbers
+of the Jacobian. `of_copy` is the rate of the bytes that XLA's cost analysis counts, divided by the rate of one large
+copy. It is above 1 if the bytes stay in caches. It is left out for loops, whose body XLA counts once.
 
-bench_jax.py and bench_torch.py have the sides, bench_data.py their data.
+The sides are in bench_jax.py and bench_torch.py, their data in bench_data.py.
 """
 
 import argparse
@@ -45,44 +46,44 @@ from ae_jax.data.disk import write_json  # noqa: E402
 class Side(NamedTuple):
     """One way of doing a case's work, in a process of its own."""
 
-    where: str  # the module that has it
-    make: str  # the function there: (device, **options) -> Work
+    where: str  # the module of the function
+    make: str  # the name of the function (device, **options) -> Work
     options: dict[str, Any]
-    needs: str = "jax"  # the package without which it is left out
-    gpu: bool = False  # left out on a CPU
+    needs: str = "jax"  # without this package the side is left out
+    gpu: bool = False  # whether the side is left out on a CPU
 
 
 class Goal(NamedTuple):
-    """A ratio of two rates that was set before it was measured."""
+    """A ratio of two rates, set before measuring."""
 
     least: float
     ours: str = "ae_jax"  # a side
-    to: str = ""  # how the names of others begin; if none, all that are not ours; or CEILING_GOAL
+    to: str = ""  # the start of the other sides' names; "": all sides that are not ours; or CEILING_GOAL
 
 
 CEILING_GOAL = "one large product"
 
 
 class Case(NamedTuple):
-    """Sides that do the same work. Those named ae_jax are ours, and `ratio` is the first of them by the best other."""
+    """Sides that do the same work. Sides named ae_jax are ours; `ratio` is the first of ours over the best other."""
 
     title: str
     sides: dict[str, Side]
-    flops: int = 0  # of the matrix products, a unit
+    flops: int = 0  # operations of the matrix products for one unit of work
     goals: tuple[Goal, ...] = ()
-    layer: bool = False  # whether the product of a batch with a layer is timed beside it
+    layer: bool = False  # whether the product of a batch with a layer is timed, too
 
 
 class Timing(NamedTuple):
-    """A command that is timed from its start: each way gives seconds, or raises `Skip`."""
+    """A command that is timed from its start: each way returns seconds, or raises `Skip`."""
 
     title: str
     ways: dict[str, Callable[[], float]]
-    most: dict[str, float] = {}  # seconds that were set before, of some ways
+    most: dict[str, float] = {}  # for some ways, the most seconds, set before measuring
 
 
 class Skip(Exception):
-    """Why something is left out."""
+    """The reason why a side or a way is left out."""
 
 
 # ---------------------------------------------------------------------------------------------- the cases
@@ -122,7 +123,7 @@ def epochs(model: str, **more: Any) -> dict[str, Side]:
 
 
 def rivals(model: str, last: bool = False, **more: Any) -> dict[str, Side]:
-    """PyTorch's loop as it is, with its compiler, and with CUDA graphs; `last`: in channels last, too."""
+    """PyTorch's loop in eager mode, with its compiler, and with CUDA graphs; with `last`, also with channels last."""
     side = lambda **options: torch_side("training", model=model, **options, **more)
     ways = {
         "PyTorch eager": side(),
@@ -134,12 +135,12 @@ def rivals(model: str, last: bool = False, **more: Any) -> dict[str, Side]:
 
 
 def both(make: str, **options: Any) -> dict[str, Side]:
-    """A side of PyTorch as it is, and with its compiler."""
+    """A side of PyTorch in eager mode, and with its compiler."""
     return {"PyTorch eager": torch_side(make, **options), COMPILED: torch_side(make, compiled=True, **options)}
 
 
 def jacobians(*widths: int) -> dict[str, Side]:
-    """`torch.func`'s ways to the exact penalty, and those by rows with torch.compile."""
+    """Ways to the exact penalty by `torch.func`; those by rows also with torch.compile."""
     return {
         f"torch.func {way}{f', {chunk} at a time' * bool(chunk)}{', torch.compile' * compiled}": torch_side(
             "contraction", way=way, chunk=chunk, widths=widths, compiled=compiled
@@ -163,12 +164,12 @@ def estimates(*widths: int) -> dict[str, Side]:
 
 
 def dense(*widths: int) -> int:
-    """Multiplications of affine layers, one after another."""
+    """The number of multiplications in a chain of affine layers."""
     return sum(a * b for a, b in pairwise(widths))
 
 
 def trained(products: int, first: int) -> int:
-    """Operations of training, forwards and backwards, where the first layer's multiplications are `first`."""
+    """Operations of training, forwards and backwards, for `products` multiplications, `first` in the first layer."""
     return 2 * (3 * products - first)
 
 
@@ -180,13 +181,13 @@ def strided(size: int, *maps: int, code: int) -> int:
 
 
 VAE_FLOPS = trained(dense(784, 500, 40) + dense(20, 500, 784), 784 * 500)
-PENALISED = 784 * 500, 500 * 250  # of the encoders that are penalised
+PENALISED = 784 * 500, 500 * 250  # multiplications of the penalised encoders' layers
 PENALTY = "contractive penalty {}, batch 128, value and gradient"
 FEW: dict[str, Any] = {"examples": 10 * BATCH}
 
 
 def imported(code: str) -> Callable[[], float]:
-    """The seconds of a fresh Python for a statement, start of the interpreter included."""
+    """The seconds that a new Python process takes for a statement, with the start of the interpreter."""
 
     def measure() -> float:
         start = time.perf_counter()
@@ -197,7 +198,7 @@ def imported(code: str) -> Callable[[], float]:
 
 
 def first_epoch(cold: bool) -> Callable[[], float]:
-    """From the command to the first row of its log, with a new, empty compilation cache if `cold`."""
+    """The seconds from the command to the first row of its log; if `cold`, with an empty compilation cache."""
 
     def measure() -> float:
         with tempfile.TemporaryDirectory() as folder:
@@ -291,11 +292,11 @@ CASES: dict[str, Case | Timing] = {
             JAX_JACREV: jax_side("contraction", penalty="jacrev", hidden=(512,), size=10),
             **jacobians(784, 512, 10),
         },
-        # the code and its gradient, and as many pullbacks as it has numbers, with theirs
+        # the code with its gradient, and a pullback with its gradient for each number of the code
         flops=2 * (2 * 784 * 512 + 3 * 512 * 10 + 3 * 10 * dense(784, 512, 10)),
         goals=(Goal(1.0, "ae_jax, exact", JAX_JACREV),),
     ),
-    # An estimate: the code, a vector back through it, and of both the gradients; of the last backwards nothing to x.
+    # An estimate: the code, a vector pulled back through it, and the gradients of both, without the gradient to x.
     "contractive-hutchinson": Case(
         PENALTY.format("784-500, estimated"), estimates(784, 500), flops=2 * 5 * PENALISED[0]
     ),
@@ -317,7 +318,7 @@ CASES: dict[str, Case | Timing] = {
     "sparse": Case(
         "sparse AE 784-200, KL over the whole set, batch 128, training",
         {**epochs("sparse"), **both("sparse")},
-        flops=2 * 784 * 200 * (1 + 2 + 3 + 1),  # rho; the code and back; their gradients; the second look
+        flops=2 * 784 * 200 * (1 + 2 + 3 + 1),  # rho; code and reconstruction; their gradients; code again
         goals=(Goal(2.0),),
     ),
     "rbm": Case(
@@ -341,13 +342,13 @@ CASES: dict[str, Case | Timing] = {
             goals=(Goal(1.0),),
         )
         for name, title, more in (
-            # the products of the whole batch alone: the pairs of a batch are no products
+            # only matrix products count, and the pairs of a batch are none
             ("beta-tc", "beta-TC-VAE, stratified", 0),
-            # the critic: forwards and back to the codes, then forwards and backwards
+            # the critic: forwards and back to the codes for the VAE, then forwards and backwards for its own loss
             ("factor", "FactorVAE, critic 256-256", 2 * (2 + 3) * dense(20, 256, 256, 1)),
             ("dip", "DIP-VAE-I", 2 * 3 * 20 * 20),
             ("info", "InfoVAE, multiquadric MMD", 0),
-            # of 500 images a batch, all of whose inputs learn
+            # the encoder of 500 pseudo-inputs for each batch, whose inputs need gradients
             ("vamp", "VampPrior, 500 pseudo-inputs", 2 * 3 * dense(784, 500, 40) * 500 // BATCH),
         )
     },
@@ -378,7 +379,7 @@ CASES: dict[str, Case | Timing] = {
                 needs="dictionary_learning"
             ),
         },
-        flops=trained(2 * dense(256, 2048), 0),  # dense ones; the input's bias learns, and needs a gradient
+        flops=trained(2 * dense(256, 2048), 0),  # dense products; the bias of the input needs a gradient
         goals=(Goal(1.0),),
     ),
     "likelihood": Case(
@@ -389,12 +390,12 @@ CASES: dict[str, Case | Timing] = {
     "evaluation": Case(
         "an evaluation pass, VAE 784-500-20",
         {"ae_jax": jax_side("evaluation"), IN_A_LOOP: jax_side("evaluation", steps=True), **both("evaluation")},
-        flops=2 * (dense(784, 500, 40) + 2 * dense(20, 500, 784)),  # a draw decoded, and the mean
+        flops=2 * (dense(784, 500, 40) + 2 * dense(20, 500, 784)),  # decodes a draw and the mean
     ),
     "import": Timing(
         "a fresh Python: import",
         {
-            "ae_jax": imported("import ae_jax"),  # which loads nothing yet
+            "ae_jax": imported("import ae_jax"),  # loads no submodule
             "ae_jax, all that is its own": imported("import ae_jax; ae_jax.vae"),
             "jax, flax, optax": imported("import jax, flax.linen, optax"),
         },
@@ -412,21 +413,21 @@ CASES: dict[str, Case | Timing] = {
 
 
 def environment() -> dict[str, str]:
-    """Variables for other processes: the package on the path, no programs compiled before, a GPU's memory shared."""
+    """The environment of other processes: the package on the path, no cache of programs, no GPU memory in advance."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     kept = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     return kept | {"PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 def all_sides(case: Case) -> dict[str, Side]:
-    """The case's own, and the machine's limits."""
+    """The sides of a case, and those that measure the machine's limits."""
     return case.sides | (CEILING if case.flops else {}) | (LAYER if case.layer else {}) | COPY
 
 
 def worker(case: str, name: str, device: str) -> None:
-    """A side in its own process: answers each line `n` with the seconds that n calls take, as JSON lines."""
+    """Runs a side in this process: answers each line `n` of stdin by a JSON line with the seconds of n calls."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # output of libraries is no answer
+    os.dup2(2, 1)  # keeps output of libraries out of the answers
 
     def answer(**fields: Any) -> None:
         answers.write(json.dumps(fields) + "\n")
@@ -451,12 +452,12 @@ def worker(case: str, name: str, device: str) -> None:
         for _ in range(int(line)):
             loss = work.call()
         taken, busy = time.perf_counter() - start, time.process_time() - busy
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
         answer(seconds=taken, cores=busy / taken, loss=loss, peak_mb=round(peak), device_peak_mb=device_peak(device))
 
 
 def compiler_times() -> dict[str, float]:
-    """Seconds that this process has spent on tracing and on compiling; JAX keeps them up to date."""
+    """The seconds that this process has spent on tracing and on compiling; a listener of JAX updates them."""
     import jax
 
     spent = {"trace_seconds": 0.0, "compile_seconds": 0.0}
@@ -482,18 +483,18 @@ def device_peak(device: str) -> int | None:
 
 
 class Process:
-    """A worker seen from the run that times it."""
+    """The process of a `worker`, for the process that times it."""
 
     def __init__(self, case: str, name: str, device: str, cache: Path | None = None):
         command = [sys.executable, __file__, "--worker", case, name, device]
         pipe = subprocess.PIPE
-        # stderr is ours: what a library warns of, and a failing side's traceback, shall be seen
+        # stderr is shared, which shows warnings of libraries and the traceback of a failing side
         env = environment() | (cached_in(cache) if cache else {})
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env)
         self.ready = self.receive()
 
     def receive(self) -> dict[str, Any]:
-        """The next answer. Raises Skip when the process cannot."""
+        """The next answer. Raises Skip if the process has failed."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         fields = json.loads(line) if line else {"error": f"its process ended with {self.process.wait()}"}
@@ -502,7 +503,7 @@ class Process:
         return fields
 
     def turn(self, calls: int | str) -> dict[str, Any]:
-        """So many calls, or "cost": what XLA counts."""
+        """The answer to a number of calls, or to "cost", the counts of XLA's cost analysis."""
         assert self.process.stdin
         self.process.stdin.write(f"{calls}\n")
         self.process.stdin.flush()
@@ -516,13 +517,13 @@ class Process:
 
 
 def first_call(process: Process) -> dict[str, float]:
-    """Seconds of a side's first call: all of it, and JAX's tracing and compiling in it."""
+    """The seconds of a side's first call, and of JAX's tracing and compiling in it."""
     times = {"first_call_seconds": process.ready["first"]} | process.ready["spent"]
     return {name: round(seconds, 2) for name, seconds in times.items()}
 
 
 def spread(values: list[float], digits: int) -> dict[str, Any]:
-    """Median, quartiles and the values themselves, to so many significant digits."""
+    """Median, quartiles and values, rounded to `digits` significant digits."""
 
     def short(value: float) -> float:
         return float(f"{value:.{digits}g}")
@@ -533,18 +534,18 @@ def spread(values: list[float], digits: int) -> dict[str, Any]:
 
 
 def cached_in(folder: Path) -> dict[str, str]:
-    """Variables for a process that keeps compiled programs in a folder, however small."""
+    """Environment variables for a process that keeps all its compiled programs in a folder."""
     folder.mkdir(exist_ok=True)
     return {"JAX_COMPILATION_CACHE_DIR": str(folder), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 
 def ours_in(case: Case) -> list[str]:
-    """The sides that are ours."""
+    """The names of our sides."""
     return [name for name in case.sides if name.startswith("ae_jax")]
 
 
 def paired(name: str, case: Case, device: str, repeats: int, seconds: float) -> dict[str, Any]:
-    """All sides of a case, in turns; then the first of ours once more, to see what the disk's cache saves."""
+    """The record of a case: all sides in turns, then our first side again with compiled programs from the disk."""
     with tempfile.TemporaryDirectory() as cache:
         result = in_turns(name, case, device, repeats, seconds, cache)
         if (first := next((row for row in result["rows"] if row["side"] == result["ours"]), None)) is not None:
@@ -555,7 +556,7 @@ def paired(name: str, case: Case, device: str, repeats: int, seconds: float) -> 
 
 
 def in_turns(name: str, case: Case, device: str, repeats: int, seconds: float, cache: str) -> dict[str, Any]:
-    """All sides of a case, A B C A B C ...; ours keep their compiled programs in folders, one each."""
+    """The record of all sides of a case, in turns A B C A B C ...; each of ours keeps its programs in one folder."""
     processes: dict[str, Process] = {}
     skipped: dict[str, str] = {}
     rates: dict[str, list[float]] = {}
@@ -578,10 +579,10 @@ def in_turns(name: str, case: Case, device: str, repeats: int, seconds: float, c
             processes[side], last[side] = process, warm
             calls[side] = max(1, round(2 * seconds / warm["seconds"]))
             rates[side] = []
-        early = {side: answer["loss"] for side, answer in last.items()}  # all have made three calls
+        early = {side: answer["loss"] for side, answer in last.items()}  # after three calls of each side
         for _ in range(repeats):
             for side, process in processes.items():
-                time.sleep(0.2)  # the threads of the one before, if they spin, have gone to sleep
+                time.sleep(0.2)  # spinning threads of the side before go to sleep
                 last[side] = process.turn(calls[side])
                 rates[side].append(calls[side] * process.ready["units"] / last[side]["seconds"])
         costs = {side: processes[side].turn("cost")["cost"] for side in ours_in(case) if side in processes}
@@ -594,7 +595,7 @@ def in_turns(name: str, case: Case, device: str, repeats: int, seconds: float, c
         unit = "FLOP" if side in CEILING | LAYER else "B" if side in COPY else "examples"
         row = {"side": side, "unit": unit, **spread(values, 4)}
         row |= first_call(processes[side])
-        row |= {"cores_busy": round(last[side]["cores"], 2)}  # of the processor, on average over the last turn
+        row |= {"cores_busy": round(last[side]["cores"], 2)}  # mean over the last turn
         row |= {key: last[side][key] for key in ("peak_mb", "device_peak_mb")}
         row |= {"counted_by_xla": costs[side]} if costs.get(side) else {}
         rows.append(row | ({} if unit in ("FLOP", "B") else {"loss_after_3": float(f"{early[side]:.5g}")}))
@@ -640,7 +641,7 @@ def reached(case: Case, rates: dict[str, list[float]]) -> list[dict[str, Any]]:
 
 
 def of_copy(costs: dict[str, dict[str, float]], rates: dict[str, list[float]]) -> dict[str, float]:
-    """For each side, the bytes a second by XLA's count, by those of a large copy."""
+    """For each side, the bytes per second by XLA's count, divided by those of a large copy."""
     rate = {side: statistics.median(values) for side, values in rates.items()}
     (copy,) = (rate.get(name) for name in COPY)
     counted = {side: cost["bytes accessed"] for side, cost in costs.items() if "bytes accessed" in cost}
@@ -648,7 +649,7 @@ def of_copy(costs: dict[str, dict[str, float]], rates: dict[str, list[float]]) -
 
 
 def timed(case: Timing, repeats: int) -> dict[str, Any]:
-    """Every way of a timing, in turns, after one that does not count."""
+    """The record of a timing: all its ways in turns, after a first turn that does not count."""
     skipped: dict[str, str] = {}
     values: dict[str, list[float]] = {}
     for turn in range(repeats + 1):
@@ -671,7 +672,7 @@ def timed(case: Timing, repeats: int) -> dict[str, Any]:
 
 
 def describe_machine() -> tuple[str, dict[str, Any]]:
-    """("cpu" or "gpu", name, versions and flags), asked of JAX in a process that ends."""
+    """The platform, "cpu" or "gpu", and the device, versions and flags. Another process asks JAX for them."""
     code = (
         "import ae_jax, jax, json, os; d = jax.devices()[0]; "
         "print(json.dumps([jax.default_backend(), d.device_kind, os.environ.get('XLA_FLAGS')]))"
@@ -691,7 +692,7 @@ def describe_machine() -> tuple[str, dict[str, Any]]:
 
 
 def cpu_name() -> str:
-    """The kernel's name of the processor, without trademark signs."""
+    """The processor's name from the kernel, without trademark signs."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
     name = found[1].strip() if found else platform.processor() or platform.machine()
@@ -699,7 +700,7 @@ def cpu_name() -> str:
 
 
 def commit() -> str:
-    """The commit that is checked out, marked where files differ from it; "unknown" outside of git."""
+    """The commit that is checked out, with a mark if files differ from it; "unknown" outside of git."""
     if shutil.which("git") is None:
         return "unknown"
     git = ["git", "-C", str(ROOT)]
@@ -708,7 +709,7 @@ def commit() -> str:
     return (head.stdout.strip() or "unknown") + (" with changes" if changed.stdout.strip() else "")
 
 
-QUIET = 0.5  # a load average above which times are not to be trusted
+QUIET = 0.5  # with a load average above this, times are not to be trusted
 
 
 def load() -> float:
@@ -717,12 +718,12 @@ def load() -> float:
 
 
 def slug(machine: dict[str, Any]) -> str:
-    """The machine's name, for a file."""
+    """The machine's name in the form of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", f"{machine['device']} {machine['cpus']} cpus".lower()).strip("-")
 
 
 def positive(text: str) -> int:
-    """An argument: a whole number that is at least 1."""
+    """An argument as a whole number of at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
@@ -730,7 +731,7 @@ def positive(text: str) -> int:
 
 
 def known(out: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """The cases in the file, none without it; ends with a message if the file is no record of this script."""
+    """The record in a file; without the file, one without cases. Exits with a message for a file of another kind."""
     if not out.exists():
         return {"cases": {}}
     try:
@@ -743,12 +744,12 @@ def known(out: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
 
 
 def short(value: float) -> str:
-    """A number for people: 12,300 or 0.512."""
+    """A number as text, such as 12,300 or 0.512."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def table(result: dict[str, Any]) -> str:
-    """One case for the terminal."""
+    """The record of a case as text for the terminal."""
     lines = [result["title"]]
     for row in result["rows"]:
         if row["unit"] in ("FLOP", "B"):
@@ -802,7 +803,7 @@ def main() -> None:
             result = timed(case, args.repeats)
         print(table(result), flush=True)
         cases[name] = result | made
-        ordered = {n: cases[n] for n in [*CASES, *cases] if n in cases}  # cases not run this time stay
+        ordered = {n: cases[n] for n in [*CASES, *cases] if n in cases}  # keeps cases that were not run now
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, {**machine, "cases": ordered})
     print(f"written to {out}")

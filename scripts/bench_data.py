@@ -1,4 +1,4 @@
-"""Parts that the sides of scripts/bench.py share: made-up data, and the form of a piece of work."""
+"""Parts shared by the sides of scripts/bench.py: made-up data, and the type of their work."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,15 +6,15 @@ from typing import NamedTuple
 import numpy as np
 
 BATCH = 128
-EXAMPLES = 100 * BATCH  # of the data set that a training case sweeps once a call
+EXAMPLES = 100 * BATCH  # examples in the data set of a training case; one call is one pass over it
 
 
 class Work(NamedTuple):
     """The work that a side repeats."""
 
-    call: Callable[[], float]  # does it once, waits for the device, and gives the loss (or 0)
+    call: Callable[[], float]  # does the work once, waits for the device, and returns the loss (or 0)
     units: int  # examples, operations or bytes of one call
-    cost: Callable[[], dict[str, float]] = dict  # XLA's count of "flops" and "bytes accessed", a unit
+    cost: Callable[[], dict[str, float]] = dict  # XLA's count of "flops" and "bytes accessed" for one unit
 
 
 def dataset(shape: tuple[int, ...], examples: int = EXAMPLES) -> np.ndarray:
@@ -23,13 +23,13 @@ def dataset(shape: tuple[int, ...], examples: int = EXAMPLES) -> np.ndarray:
     size = int(np.prod(shape))
     factors, directions = rng.normal(size=(examples, 10)), rng.normal(size=(10, size))
     x = np.empty((examples, size), np.float32)
-    for i in range(0, examples, 100):  # in small pieces, or making the data would be the most memory of many a side
+    for i in range(0, examples, 100):  # small pieces, so that making the data does not set the peak memory
         x[i : i + 100] = 1 / (1 + np.exp(-(factors[i : i + 100] @ directions)))
     return x.reshape(examples, *shape)
 
 
 def jax_product(device: str) -> Work:
-    """One square float32 product by JAX without ae_jax's options for the compiler; counted in operations."""
+    """One square float32 product by JAX, without ae_jax's compiler flags; the unit is an operation."""
     import jax
 
     n = 2048 if device == "cpu" else 8192

@@ -16,7 +16,7 @@ from ae_jax import algorithms, core, networks
 from ae_jax.evaluation.likelihood import log_likelihood
 from ae_jax.training import compiled, devices
 
-SAME = {"init": "uniform"}  # weights begin as PyTorch's do
+SAME = {"init": "uniform"}  # the initial weights of PyTorch
 STRIDED = {"kernel": 3, "down": "stride", "up": "transpose", **SAME}
 
 
@@ -56,14 +56,17 @@ def algorithm_of(model: str, plain: bool = False) -> core.Algorithm:
 
 
 def counted(step: Any, units: int, *args: Any) -> dict[str, float]:
-    """XLA's cost analysis of a compiled `step(*args)` that does `units`, a unit. It counts a loop once."""
+    """XLA's cost analysis of a compiled `step(*args)` of `units` units, for one unit. XLA counts a loop's body once."""
     cost = jax.jit(step).lower(*args).compile().cost_analysis() or {}
     cost = cost[0] if isinstance(cost, list) else cost
     return {name: cost[name] / units for name in ("flops", "bytes accessed") if name in cost}
 
 
 def program(run: Any, units: int, *args: Any, loops: bool = False) -> Work:
-    """One compiled program, whose loss is its "loss" or its first number. `loops`: XLA's count would be wrong."""
+    """The work of one compiled program; its loss is the result "loss", or the first number.
+
+    With `loops` XLA's count, which would be wrong, is left out.
+    """
     run = jax.jit(run)
 
     def call() -> float:
@@ -86,7 +89,7 @@ def training(
     seeds: int = 0,
     cores: bool = False,
 ) -> Work:
-    """An epoch as one compiled program, perhaps of several seeds at once, perhaps spread over the cores."""
+    """An epoch as one compiled program, with one or several seeds, optionally spread over the cores."""
     n = os.cpu_count() or 1
     if cores:
         if device != "cpu" or seeds % n:
@@ -135,7 +138,7 @@ def loop(device: str, model: str, batch: int = BATCH, examples: int = EXAMPLES) 
         key_order, key_steps, key_before = jax.random.split(jax.random.fold_in(key, next(epochs)), 3)
         order = jax.random.permutation(key_order, examples)
         losses = []
-        if before:  # statistics of the whole data set
+        if before:  # the statistics of the whole data set
             state[0] = before(state[0], (), data, key_before)[0]
         for at in range(0, examples, batch):
             picked = core.Batch(data.x[order[at : at + batch]])
@@ -147,7 +150,7 @@ def loop(device: str, model: str, batch: int = BATCH, examples: int = EXAMPLES) 
 
 
 def vae_products(weights: Any, x: Any) -> Any:
-    """The eleven matrix products of a step of the VAE, each fed by the one before: the gradients of its weights."""
+    """The eleven matrix products of a step of the VAE, in a chain, which give the gradients of its weights."""
     a, b, c, d = weights
     h = x @ a
     z = (h @ b)[:, :20]
@@ -159,12 +162,12 @@ def vae_products(weights: Any, x: Any) -> Any:
 
 
 def products(device: str) -> Work:
-    """An epoch of `vae_products`, one after another, and nothing between them."""
+    """An epoch of `vae_products` in sequence, without other work."""
     data = jnp.asarray(dataset((784,)))
     sizes = ((784, 500), (500, 40), (20, 500), (500, 784))
     weights = [jax.random.normal(jax.random.key(i), size) / size[0] ** 0.5 for i, size in enumerate(sizes)]
 
-    def step(weights: Any, x: Any) -> Any:  # one number of each gradient is used, or XLA would leave it out
+    def step(weights: Any, x: Any) -> Any:  # uses one number of each gradient, else XLA drops the product
         gradients = vae_products(weights, x)
         return [w.at[0, 0].add(1e-30 * g[0, 0]) for w, g in zip(weights, gradients, strict=True)], None
 
@@ -176,7 +179,7 @@ def products(device: str) -> Work:
 
 
 def contraction(device: str, penalty: str, hidden: tuple[int, ...] = (), size: int = 500) -> Work:
-    """Value and gradient of the mean contractive penalty of a batch; "jacrev": as one writes it in JAX alone."""
+    """Value and gradient of the mean contractive penalty of a batch; "jacrev" is written in plain JAX."""
     net = _mlp(size, *hidden, activation="sigmoid", code_activation="sigmoid")
     batch, key = core.Batch(jnp.asarray(dataset((784,), BATCH))), jax.random.key(0)
     algorithm = algorithms.contractive(net, optax.sgd(0.1), penalty="exact" if penalty == "jacrev" else penalty)  # pyright: ignore
@@ -193,7 +196,7 @@ def contraction(device: str, penalty: str, hidden: tuple[int, ...] = (), size: i
 
 
 def likelihood(device: str, steps: bool = False) -> Work:
-    """log p(x) of 100 examples by 500 importance samples of the untrained VAE; `steps`: a loop over 10 times 50."""
+    """log p(x) of 100 examples by 500 importance samples of the untrained VAE; `steps`: a loop of 10 times 50."""
     data, key, algorithm = core.Batch(jnp.asarray(dataset((784,), 100))), jax.random.key(0), algorithm_of("vae")
     params = algorithm.init(key, data)
     if not steps:
@@ -212,7 +215,7 @@ def likelihood(device: str, steps: bool = False) -> Work:
 
 
 def evaluation(device: str, steps: bool = False) -> Work:
-    """The mean of every metric of the VAE over the data; `steps`: a loop over 1,000 examples each."""
+    """The mean of every metric of the VAE over the data; `steps`: a loop with 1,000 examples each."""
     data, key, algorithm = core.Batch(jnp.asarray(dataset((784,)))), jax.random.key(0), algorithm_of("vae")
     params = algorithm.init(key, data)
     if not steps:
@@ -234,10 +237,10 @@ LAYERS = 50  # products in one call of `layer`
 
 
 def layer(device: str) -> Work:
-    """The product of a batch of 128 with a layer 784-500, again and again in one program; counted in operations."""
+    """The product of a batch of 128 with a layer 784-500, repeated in one program; the unit is an operation."""
     a, b = jax.random.normal(jax.random.key(0), (BATCH, 784)), jax.random.normal(jax.random.key(1), (784, 500))
 
-    def again(_: Any, carry: Any) -> Any:  # each needs the one before, or one would be enough
+    def again(_: Any, carry: Any) -> Any:  # each product needs the one before, else XLA would run one
         a, b, product = carry
         product = a @ b
         return a.at[0, 0].add(1e-30 * product[0, 0]), b, product
@@ -247,6 +250,6 @@ def layer(device: str) -> Work:
 
 
 def copy(device: str) -> Work:
-    """A large array read and written once; counted in bytes, both ways."""
+    """A large array, read and written once; the unit is a byte, read or written."""
     n = (64 if device == "cpu" else 1024) * 2**20
     return program(lambda a: a + 1, 2 * n, jnp.ones(n // 4), loops=True)

@@ -1,7 +1,7 @@
 """Sides of scripts/bench.py in PyTorch. Each function makes the work of one side on a device, "cpu" or "gpu".
 
-The loops are the best plain ones we know: data on the device, one shuffled index, fused Adam, no synchronisation
-within an epoch.
+The loops are the fastest plain loops that we know: data on the device, one shuffled index, fused Adam, no
+synchronisation within an epoch.
 """
 
 import itertools
@@ -22,7 +22,7 @@ Loss = Callable[[Any], Any]  # a batch -> the mean loss
 
 
 def place(device: str) -> torch.device:
-    """Sets PyTorch up as JAX is by default, and gives its device."""
+    """Sets up PyTorch like JAX's defaults, and returns its device."""
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")  # TF32 on a GPU; nothing on a CPU
     torch.backends.cudnn.allow_tf32 = True
@@ -36,7 +36,7 @@ def images(device: str, shape: tuple[int, ...], examples: int = EXAMPLES) -> tor
 
 
 def repeated(step: Callable[[], Any], units: int, device: str) -> Work:
-    """One step, until the device has finished; its first number is the loss."""
+    """The work of one step, which ends when the device has finished; its first number is the loss."""
 
     def call() -> float:
         value = step()
@@ -48,7 +48,7 @@ def repeated(step: Callable[[], Any], units: int, device: str) -> Work:
 
 
 def batches(data: torch.Tensor, batch: int = BATCH) -> Iterable[torch.Tensor]:
-    """The data in a new order."""
+    """Batches of the data in a new random order."""
     order = torch.randperm(len(data), device=data.device)
     return (data[order[at : at + batch]] for at in range(0, len(data), batch))
 
@@ -57,13 +57,13 @@ def batches(data: torch.Tensor, batch: int = BATCH) -> Iterable[torch.Tensor]:
 
 
 def stack(*widths: int, act: Any = nn.ReLU, last: bool = False) -> nn.Sequential:
-    """Affine layers with an activation between them, and perhaps after the last."""
+    """Affine layers with an activation between them, and after the last one if `last`."""
     layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), act())]
     return nn.Sequential(*(layers if last else layers[:-1]))
 
 
 def bernoulli(logits: Any, x: Any) -> Any:
-    """-log p(x) summed over pixels, of each example and draw."""
+    """-log p(x), summed over pixels, for each example and draw."""
     return F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
 
 
@@ -83,7 +83,7 @@ def kl(z: Any, mean: Any, logvar: Any) -> Any:
 
 
 def vae(penalty: Penalty = kl, *more: nn.Module) -> tuple[nn.Module, Loss]:
-    """784-500-20, rectified, one draw; `penalty` beside the likelihood, with modules that it learns."""
+    """784-500-20 with ReLU and one draw; `penalty` is added to -log p(x), and `more` are its modules to learn."""
     encoder, decoder = stack(784, 500, 40), stack(20, 500, 784)
 
     def loss(x: Any) -> Any:
@@ -100,7 +100,7 @@ def log_normal(z: Any, mean: Any, logvar: Any) -> Any:
 
 
 def beta_tc() -> tuple[nn.Module, Loss]:
-    """The VAE with 6 times the total correlation, by stratified weights."""
+    """The VAE with 6 times the total correlation, estimated by stratified weights."""
 
     def penalty(z: Any, mean: Any, logvar: Any) -> Any:
         each = log_normal(z[:, None], mean, logvar)  # [B, B, K]
@@ -131,7 +131,7 @@ def factor() -> tuple[nn.Module, Loss]:
 
 
 def dip() -> tuple[nn.Module, Loss]:
-    """The VAE with the covariances of means drawn to the identity."""
+    """The VAE with a penalty on the difference between the covariance of the means and the identity."""
 
     def penalty(z: Any, mean: Any, logvar: Any) -> Any:
         centred = mean - mean.mean(0)
@@ -158,7 +158,7 @@ def info() -> tuple[nn.Module, Loss]:
 
 
 class Pseudo(nn.Module):
-    """Inputs of the prior, 500 images."""
+    """The pseudo-inputs of the prior, 500 images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ def vamp() -> tuple[nn.Module, Loss]:
 
 
 def iwae() -> tuple[nn.Module, Loss]:
-    """784-200-50, tanh, 50 weights."""
+    """784-200-50 with tanh, and 50 importance weights."""
     encoder, decoder = stack(784, 200, 100, act=nn.Tanh), stack(50, 200, 784, act=nn.Tanh)
 
     def loss(x: Any) -> Any:
@@ -193,7 +193,7 @@ def iwae() -> tuple[nn.Module, Loss]:
 
 
 def vq() -> tuple[nn.Module, Loss]:
-    """784-500-64, 8 vectors of 8 numbers, a codebook of 256 moving averages; dead vectors are drawn from the batch."""
+    """784-500-64, 8 vectors of 8 numbers, a codebook of 256 moving averages; the batch replaces dead vectors."""
     encoder, decoder = stack(784, 500, 64), stack(64, 500, 784)
     model = nn.ModuleList([encoder, decoder])
     start = torch.randn(256, 8)
@@ -221,7 +221,7 @@ def vq() -> tuple[nn.Module, Loss]:
 
 
 def vq_library() -> tuple[nn.Module, Loss]:
-    """As `vq`, the quantiser being that of vector-quantize-pytorch."""
+    """`vq` with the quantiser of vector-quantize-pytorch."""
     from vector_quantize_pytorch import VectorQuantize  # pyright: ignore
 
     book: Any = VectorQuantize(8, 256, decay=0.99, commitment_weight=0.25, threshold_ema_dead_code=0.01)
@@ -251,9 +251,10 @@ def fsq() -> tuple[nn.Module, Loss]:
 
 
 def topk() -> tuple[nn.Module, Loss]:
-    """256-2048, the 32 largest units, unit rows; the gradient along them is removed and they are brought back.
+    """256-2048, the 32 largest units, decoder rows of norm 1: gradients lose their part along each row, and each step
+    begins by normalising the rows.
 
-    It has no AuxK, which ae_jax computes at every step: no unit is dead in this case.
+    It has no AuxK, which ae_jax computes at every step; no unit is dead in this case.
     """
     encoder, decoder = nn.Linear(256, 2048), nn.Linear(2048, 256)
     model = nn.ModuleList([encoder, decoder])
@@ -284,13 +285,13 @@ def topk() -> tuple[nn.Module, Loss]:
 
 
 def deep() -> tuple[nn.Module, Loss]:
-    """784-1000-500-250-30 and back, rectified but for the code."""
+    """784-1000-500-250-30 and back, with ReLU except for the code."""
     model = nn.Sequential(stack(784, 1000, 500, 250, 30), stack(30, 250, 500, 1000, 784))
     return model, lambda x: F.binary_cross_entropy_with_logits(model(x), x, reduction="sum") / len(x)
 
 
 def conv(size: int, *maps: int, code: int, last: bool = False) -> tuple[nn.Module, Loss]:
-    """Strided 3x3 convolutions, a code, and back; PyTorch starts transposed layers larger, and so falls sooner."""
+    """Strided 3x3 convolutions, a code, and back. PyTorch's transposed layers start larger: the loss falls sooner."""
     places = size // 2 ** (len(maps) - 1)
     down = [part for a, b in pairwise(maps) for part in (nn.Conv2d(a, b, 3, 2, 1), nn.ReLU())]
     up = [(nn.ReLU(), nn.ConvTranspose2d(b, a, 3, 2, 1, output_padding=1)) for a, b in reversed([*pairwise(maps)])]
@@ -341,15 +342,15 @@ def training(
 ) -> Work:
     """An epoch in a plain loop.
 
-    `compiled` is a mode of torch.compile for the loss. `last`: channels last. `loader`: as PyTorch's examples write it,
-    with a DataLoader and every loss read.
+    `compiled` is a mode of torch.compile for the loss. `last`: channels last. `loader`: as in PyTorch's examples, with
+    a DataLoader and with every loss read.
     """
     shape, make = MODELS[model]
     data = images(device, shape, examples)
     modules, loss_of = make(last)
     modules.to(data.device)
     loss_of = torch.compile(loss_of, mode=compiled) if compiled else loss_of
-    optimizer = torch.optim.Adam(modules.parameters(), lr=1e-3, fused=fused or None)  # None is its default
+    optimizer = torch.optim.Adam(modules.parameters(), lr=1e-3, fused=fused or None)  # None: PyTorch's default
     loaded = DataLoader(TensorDataset(data.cpu()), batch_size=batch, shuffle=True)
 
     def call() -> float:
@@ -366,7 +367,7 @@ def training(
 
 
 def dictionary_learning(device: str, batch: int) -> Work:
-    """The trainer of dictionary_learning on the work of `topk`; it also clips gradients, and reads every loss."""
+    """The trainer of dictionary_learning on the model of `topk`; it also clips gradients and reads every loss."""
     from dictionary_learning.trainers.top_k import TopKTrainer  # pyright: ignore
 
     trainer = TopKTrainer(10**6, 256, 2048, 32, layer=0, lm_name="none", lr=1e-3, device=device)
@@ -379,8 +380,8 @@ def dictionary_learning(device: str, batch: int) -> Work:
 
 
 def sparse(device: str, compiled: bool = False) -> Work:
-    """784-200: rho over the whole set before the pass, in a minibatch the KL that is linear about it, and rho moved by
-    what the step changed. The second look at the batch is the price of that, here as in ae_jax.
+    """784-200 with rho, the mean activation, over the whole set before the pass. A minibatch uses the KL linearised at
+    rho, and then encodes the batch again to update rho by the change of its activations, as ae_jax does.
     """
     data = images(device, (784,))
     encoder, decoder = nn.Linear(784, 200).to(data.device), nn.Linear(200, 784).to(data.device)
@@ -413,7 +414,7 @@ def sparse(device: str, compiled: bool = False) -> Work:
 
 
 def rbm(device: str, compiled: bool = False) -> Work:
-    """784-500 by CD-1, the statistics by hand and without autograd."""
+    """784-500 by CD-1, with statistics computed by hand, without autograd."""
     data = images(device, (784,))
     weights, hidden, visible = (torch.zeros(size, device=data.device) for size in ((784, 500), (500,), (784,)))
     weights.normal_(0, 0.01)
@@ -438,7 +439,7 @@ def rbm(device: str, compiled: bool = False) -> Work:
 
 
 def pythae_vae(device: str) -> Work:
-    """An epoch of pythae's own trainer, its VAE with the networks and the likelihood of `vae`."""
+    """An epoch of pythae's trainer with its VAE, and the networks and likelihood of `vae`."""
     from pythae.data.datasets import BaseDataset  # pyright: ignore
     from pythae.models import VAE, VAEConfig  # pyright: ignore
     from pythae.models.base.base_utils import ModelOutput  # pyright: ignore
@@ -467,7 +468,7 @@ def pythae_vae(device: str) -> Work:
     data = images("cpu", (1, 28, 28))
     config = VAEConfig(input_dim=(1, 28, 28), latent_dim=20, reconstruction_loss="bce")
     training = BaseTrainerConfig(
-        output_dir=tempfile.mkdtemp(),  # it wants a folder, and with no step for saving leaves it as it is
+        output_dir=tempfile.mkdtemp(),  # required; without saving steps it stays empty
         num_epochs=1,
         per_device_train_batch_size=BATCH,
         learning_rate=1e-3,
@@ -505,7 +506,7 @@ def evaluation(device: str, compiled: bool = False) -> Work:
     data = images(device, (784,))
     encoder, decoder = vae()[0].to(data.device)  # pyright: ignore
 
-    def metrics(x: Any) -> Any:  # those of ours: all have the code's mean decoded, besides the draw of the loss
+    def metrics(x: Any) -> Any:  # as ours: decodes the code's mean, and a draw for the loss
         z, _, mean, logvar = drawn(encoder, x)
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum()
         output = torch.sigmoid(decoder(mean))
@@ -524,14 +525,14 @@ def evaluation(device: str, compiled: bool = False) -> Work:
 
 
 def encoder_of(device: str, widths: tuple[int, ...]) -> tuple[torch.Tensor, nn.Module, dict[str, Any]]:
-    """A batch, affine layers each with its sigmoid, and their params."""
+    """A batch, affine layers with sigmoids, and their params."""
     x = images(device, (784,), BATCH)
     net = stack(*widths, act=nn.Sigmoid, last=True).to(x.device)
     return x, net, {name: p.detach() for name, p in net.named_parameters()}
 
 
 def gradient(penalty: Callable[[Any], Any], params: Any, device: str, compiled: bool) -> Work:
-    """Value and gradient of a penalty in its params, by `torch.func`."""
+    """Value of a penalty, and its gradient in the params, by `torch.func`."""
     run = torch.func.grad_and_value(penalty)
     run = torch.compile(run) if compiled else run
     return repeated(lambda: run(params)[1], BATCH, device)
@@ -557,7 +558,7 @@ def signs(z: Any) -> Any:
 
 
 def hutchinson(device: str, widths: tuple[int, ...]) -> Work:
-    """One random vector an example through the encoder, back, and the gradient of that, by autograd."""
+    """Hutchinson's estimate: a random vector for each example pulled back through the encoder, and its gradient."""
     x, net, _ = encoder_of(device, widths)
     x.requires_grad_()
 
@@ -573,7 +574,7 @@ def hutchinson(device: str, widths: tuple[int, ...]) -> Work:
 
 
 def hutchinson_func(device: str, widths: tuple[int, ...], compiled: bool = False) -> Work:
-    """As `hutchinson`, by `torch.func`: torch.compile refuses gradients of autograd's gradients."""
+    """`hutchinson` by `torch.func`, since torch.compile refuses gradients of autograd's gradients."""
     x, net, params = encoder_of(device, widths)
 
     def penalty(params: Any) -> Any:
@@ -607,14 +608,14 @@ def closed(device: str, compiled: bool = False) -> Work:
 
 
 def product(device: str) -> Work:
-    """One square float32 product; counted in operations."""
+    """One square float32 product; the unit is an operation."""
     n = 2048 if device == "cpu" else 8192
     a, b = torch.randn((2, n, n), device=place(device))
     return repeated(lambda: a @ b, 2 * n**3, device)
 
 
 def layer(device: str) -> Work:
-    """The product of a batch of 128 with a layer 784-500, 50 times; counted in operations."""
+    """The product of a batch of 128 with a layer 784-500, 50 times; the unit is an operation."""
     a, b = torch.randn((BATCH, 784), device=place(device)), torch.randn((784, 500), device=place(device))
     out = torch.empty((BATCH, 500), device=a.device)
 

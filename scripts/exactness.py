@@ -1,8 +1,8 @@
-"""The page of exact tests, a table of claims and tolerances for each member; scripts/pages.py makes it.
+"""The page of exact tests, with a table of claims and tolerances for each member; scripts/pages.py adds it to the site.
 
 `EXACT` names the tests. Each row comes from the test itself: its name as a sentence, the loosest tolerance of its
 comparisons, and whether numbers have 64 bits. tests/test_exactness.py checks that every member has a test, and that
-every test is there.
+every named test exists.
 """
 
 import ast
@@ -161,7 +161,7 @@ EXACT: dict[str, dict[str, tuple[str, ...]]] = {  # a member -> files of tests -
         )
     },
 }
-COMPARISONS = {  # by name: the tolerance that it has without being told, relative and absolute
+COMPARISONS = {  # name of a comparison -> its default tolerance, relative and absolute
     "assert_allclose": (1e-7, 0.0),
     "approx": (1e-6, 0.0),
     "allclose": (1e-5, 1e-8),
@@ -196,7 +196,7 @@ def _value(node: ast.expr) -> float | None:
 
 
 def _tolerances(test: ast.FunctionDef, others: dict[str, ast.FunctionDef]) -> list[float | None]:
-    """The larger of the relative and the absolute tolerance of each comparison, those of helpers included."""
+    """For each comparison, also those in helpers, the larger of its relative and absolute tolerance."""
     found: list[float | None] = []
     called = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)} & (set(others) - set(COMPARISONS))
     for node in (n for function in (test, *(others[name] for name in sorted(called))) for n in ast.walk(function)):
@@ -217,7 +217,7 @@ def _tolerances(test: ast.FunctionDef, others: dict[str, ast.FunctionDef]) -> li
 
 
 def held(file: str, name: str) -> Held:
-    """The claim of that test, and its tolerance. Raises ValueError for a test that is missing or compares nothing."""
+    """The claim of a test, and its tolerance. Raises ValueError for a test that is missing or compares nothing."""
     tree, text = _parsed(file)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     if (test := functions.get(f"test_{name}")) is None:

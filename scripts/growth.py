@@ -1,8 +1,8 @@
-"""How time grows: `python scripts/growth.py` times an epoch of the VAE against data, width, seeds and code size.
+"""Growth of time: `python scripts/growth.py` times an epoch of the VAE against data, width, seeds and code size.
 
-Each of the four is varied alone about the same run (784-500-20, 12,800 images, batch 128, one seed). Reported is the
-median of repeats after warm-up, and the slope on log-log axes of the larger half of each curve: 1 is proportional,
-0 is free. Writes results/growth-<device>.json, and the picture beside it.
+One of the four varies at a time; the others are those of one run (784-500-20, 12,800 images, batch 128, one seed). The
+record has the median of repeats after warm-up, and the slope of the larger half of each curve on log-log axes: 1 is
+growth in proportion, 0 is no growth. Writes results/growth-<device>.json, and a picture beside it.
 """
 
 import argparse
@@ -30,7 +30,7 @@ ON_GPU = {"seeds": (1, 2, 4, 8, 16, 32, 64, 128), "width": (64, 125, 250, 500, 1
 
 
 def seconds(images: int, width: int, seeds: int, latents: int, repeats: int) -> list[float]:
-    """Seconds of an epoch of all seeds, for each repeat after the first, which compiles."""
+    """The seconds of an epoch of all seeds for each of `repeats`, after a first one that compiles."""
     import jax
     import optax
 
@@ -55,7 +55,7 @@ def seconds(images: int, width: int, seeds: int, latents: int, repeats: int) -> 
 
 
 def slope(sizes: list[int], times: list[float]) -> float:
-    """The slope of the larger half, on log-log axes, by least squares."""
+    """The slope of the larger half of a curve on log-log axes, by least squares."""
     import numpy as np
 
     half = len(sizes) // 2
@@ -63,7 +63,7 @@ def slope(sizes: list[int], times: list[float]) -> float:
 
 
 def picture(curves: dict[str, Any], title: str) -> Any:
-    """A panel a curve, on log-log axes, with proportional growth as a dotted line."""
+    """A figure with a panel for each curve, on log-log axes; a dotted line shows proportional growth."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 

@@ -3,9 +3,9 @@
     .venv/bin/python scripts/members.py                    # digits and MNIST, members that are not in the record yet
     .venv/bin/python scripts/members.py --data digits --members vae rbm --again
 
-Each command is a process of its own, timed from start to end. Each member is written to results/members.json as soon
-as it is measured; `python scripts/table.py` puts the table on results/README.md. The record notes a busy machine, whose
-seconds do not measure the member.
+Each command is a process of its own, timed from start to end. A member's record is written to results/members.json as
+soon as it is measured; `python scripts/table.py` puts the table on results/README.md. The record notes if the machine
+was busy, since the seconds then do not measure the member.
 """
 
 import argparse
@@ -36,7 +36,7 @@ METRICS = {  # column of the table -> metric
 
 
 def row(results: dict[str, Any], settings: dict[str, Any], seconds: float, load: float, cores: int) -> dict[str, Any]:
-    """The record of one command: from its results.json and config.json, its seconds, and the busy cores of others."""
+    """The record of one command, from its results.json, its settings, its seconds, and the load by other programs."""
     metrics = {name.partition(" (")[0]: m["mean"] for name, m in results["metrics"].items()}
     return {
         "metrics": {label: metrics[name] for label, name in METRICS.items() if name in metrics},
@@ -51,9 +51,9 @@ def row(results: dict[str, Any], settings: dict[str, Any], seconds: float, load:
 
 
 def others(seconds: float = 2.0) -> float:
-    """Cores that other programs keep busy, over so many seconds in which this one sleeps."""
+    """The number of cores that other programs keep busy, measured while this program sleeps for some seconds."""
 
-    def ticks() -> tuple[int, int]:  # spent, and of them idle
+    def ticks() -> tuple[int, int]:  # all, and idle
         spent = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
         return sum(spent), spent[3] + spent[4]
 

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 
 class Mutant(NamedTuple):
-    """One defect."""
+    """A planted defect, which replaces `old` by `new`."""
 
     name: str
     file: str  # below ae_jax/
-    old: str  # stands in the file exactly once
+    old: str  # occurs in the file exactly once
     new: str
     tests: str  # arguments of pytest, below tests/
 

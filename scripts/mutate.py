@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from ae_jax.training.provenance import commit  # noqa: E402
 
 COPIED = ("ae_jax", "tests", "experiments", "scripts", "docs", "results", "pyproject.toml", "mkdocs.yml", "README.md")
-FAILED = 1  # pytest's exit status for a failed test; another status is no kill
+FAILED = 1  # pytest's exit status for a failed test; no other status counts as a kill
 
 
 def planted(mutant: Mutant, text: str) -> str:
@@ -63,7 +63,7 @@ def tested(mutant: Mutant | None, tests: str) -> int:
 
 
 def verdict(mutant: Mutant, sound: bool = False) -> str:
-    """killed, alive, or why neither can be said; `sound` looks whether the tests pass without the defect."""
+    """The word killed or alive, or why neither is known. With `sound`, the tests must also pass without the defect."""
     try:
         planted(mutant, (ROOT / "ae_jax" / mutant.file).read_text())
     except ValueError as error:
@@ -77,7 +77,7 @@ def verdict(mutant: Mutant, sound: bool = False) -> str:
 
 
 def main() -> int:
-    """Runs the defects that are named, or all."""
+    """Tests the named defects, or all defects."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="of scripts/mutants.py; all by default")
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time")

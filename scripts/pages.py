@@ -1,10 +1,10 @@
-"""The site's pages that are not in docs/, and links from its pages to files of the repository: hooks for mkdocs.
+"""Hooks for mkdocs: the pages of the site that are not in docs/, and links from its pages to files of the repository.
 
-README.md is the first page and results/README.md the page of results. The gallery comes from results/*.json, the
-table of families and the members of each family's page (between its lines `<!-- members -->` and `<!-- /members -->`)
-from the registry, the API from docstrings, the tutorials from notebooks with their outputs. Pages link to files as
-GitHub shows them, `../experiments/made.py`; in the site such a file is a page below source/, and a picture or a record
-is copied.
+README.md is the first page, and results/README.md is the page of results. The gallery comes from results/*.json. The
+table of families, and the members on each family's page (between the lines `<!-- members -->` and `<!-- /members -->`),
+come from the registry. The API comes from docstrings, and the tutorials from notebooks with their outputs. Pages link
+to files as on GitHub, such as `../experiments/made.py`; in the site this file is a page below source/. Pictures and
+records are copied.
 """
 
 import base64
@@ -25,7 +25,7 @@ from ae_jax.algorithms import MEMBERS, Member
 
 ROOT = Path(__file__).resolve().parents[1]
 HOMES = {"index.md": "README.md", "results.md": "results/README.md", "families/index.md": "README.md"}
-FOLDERS = {  # a folder that a text links to -> the page that stands for it
+FOLDERS = {  # a folder in a link -> the page that replaces it in the site
     "results": "results.md",
     "experiments": "gallery.md",
     "docs": "index.md",
@@ -33,17 +33,17 @@ FOLDERS = {  # a folder that a text links to -> the page that stands for it
 }
 LINK = re.compile(r"(\]\()([^()\s#:]+)((?:#[^()\s]*)?\))")
 COPIED = (".json", ".png", ".jpg")
-SHOWN = 4  # numbers beside a picture of the gallery
+SHOWN = 4  # numbers shown with a picture of the gallery
 MARKER, END = "<!-- members -->", "<!-- /members -->"
 
 
 def home(page: str) -> str:
-    """The file of the repository that a page's links are relative to."""
+    """The file of the repository to which a page's links are relative."""
     return HOMES.get(page, f"docs/{page}")
 
 
 def packages() -> dict[str, list[str]]:
-    """The API's pages: a page a folder, and one for the files beside them, with the modules of each."""
+    """The pages of the API with their modules: a page for each folder, and a page for the files beside the folders."""
     modules = {"core": []}
     for file in sorted((ROOT / "ae_jax").rglob("*.py")):
         *folders, name = file.relative_to(ROOT).with_suffix("").parts
@@ -56,7 +56,7 @@ def packages() -> dict[str, list[str]]:
 
 
 def api() -> dict[str, str]:
-    """The pages of the API, by place."""
+    """The pages of the API by their place in the site."""
     pages = {}
     for name, modules in packages().items():
         title = "ae_jax" if name == "core" else f"ae_jax.{name}"
@@ -67,7 +67,7 @@ def api() -> dict[str, str]:
 
 
 def gallery() -> str:
-    """Every experiment's picture, with the numbers that it is about."""
+    """The page with every experiment's picture and its leading numbers."""
     lines = [
         "# Gallery",
         "",
@@ -143,7 +143,7 @@ def source(path: str) -> str:
 
 
 def text_of(lines: str | list[str]) -> str:
-    """A text of a notebook, which may be kept as a list of lines."""
+    """A text of a notebook, which may be stored as a list of lines."""
     return lines if isinstance(lines, str) else "".join(lines)
 
 
@@ -175,7 +175,7 @@ def notebook(path: Path) -> tuple[str, dict[str, bytes]]:
 
 
 def place(target: str) -> str | None:
-    """A file or folder of the repository -> its place in the site; None where the site has no page of it."""
+    """The place in the site of a file or folder of the repository; None if the site has no page of it."""
     back = {file: page for page, file in reversed(HOMES.items())}
     if target in back or target in FOLDERS:
         return back.get(target) or FOLDERS[target]
@@ -190,20 +190,20 @@ def place(target: str) -> str | None:
 
 
 def targets(text: str, page: str) -> dict[str, str]:
-    """The links of a page's text to the repository -> the files that they name."""
+    """The links in a page's text to the repository, with the files that they name."""
     folder = posixpath.dirname(home(page))
     return {link: posixpath.normpath(posixpath.join(folder, link)) for _, link, _ in LINK.findall(text)}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """The API's pages in the menu."""
+    """Adds the pages of the API to the menu."""
     assert config.nav is not None
     config.nav.append({"API": [f"api/{name}.md" for name in packages()]})
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages that are made here, and the files that any page links to."""
+    """Adds the pages that this module makes, and the files to which pages link."""
     missing = sorted({entry.family for entry in MEMBERS} - {p.stem for p in (ROOT / "docs" / "families").glob("*.md")})
     if missing:
         raise ValueError(f"there is no docs/families/{missing[0]}.md: write it, and add it to mkdocs.yml")
@@ -238,7 +238,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Links to the repository's files become links within the site."""
+    """Replaces links to files of the repository by links within the site."""
     here = page.file.src_uri
     if here.startswith("source/"):
         return markdown

@@ -1,8 +1,7 @@
-"""Other libraries' objectives, samplers and yardsticks, and ours for each: docs/coverage.md by scripts/table.py.
+"""The objectives, samplers and metrics of other libraries, each with ours; scripts/table.py renders docs/coverage.md.
 
-A `Row` names ours as one types it: a member and its options after `ae-jax train`, `sample --sampler NAME`, or a
-function of the package with its module. tests/test_coverage.py looks each of them up, so that no row claims more than
-is there.
+A `Row` names ours in the form to type: a member and its options after `ae-jax train`, `sample --sampler NAME`, or a
+function of the package with its module. tests/test_coverage.py checks that each of them exists.
 """
 
 from collections.abc import Iterable
@@ -12,16 +11,16 @@ SAMPLE = "sample --sampler "
 
 
 class Row(NamedTuple):
-    """An objective, sampler or yardstick of another library."""
+    """An objective, sampler or metric of another library."""
 
-    theirs: str  # its name there
-    ours: tuple[str, ...] = ()  # none: not there yet
+    theirs: str  # its name in that library
+    ours: tuple[str, ...] = ()  # (): ae_jax does not have it yet
     note: str = ""  # the difference, if any
-    awaits: str = ""  # the future member or sampler of this row: once it is in the registry, `ours` must name it
+    awaits: str = ""  # a future member or sampler; once it is in the registry, `ours` must name it
 
 
 class Peer(NamedTuple):
-    """A list of another library."""
+    """A library with its list."""
 
     title: str
     read: str  # the version that the list was read in
@@ -167,13 +166,13 @@ PEERS = (
 
 
 def member_of(ours: str) -> str:
-    """The member that a command line begins with; "" for a function or a sampler."""
+    """The member at the start of a command line; "" for a function or a sampler."""
     name = ours.split()[0]
     return "" if "." in name or ours.startswith(SAMPLE) else name
 
 
 def shown(ours: str) -> str:
-    """Ours as a link from a page of docs."""
+    """An entry of `Row.ours` as a link from a page of docs."""
     if ours.startswith(SAMPLE):
         place = "evaluation/samplers"
     else:
@@ -182,6 +181,6 @@ def shown(ours: str) -> str:
 
 
 def counted(rows: Iterable[Row]) -> str:
-    """How many of the rows are ours."""
+    """A text on the number of rows that ae_jax has."""
     rows = list(rows)
     return f"{sum(bool(row.ours) for row in rows)} of {len(rows)} are here"

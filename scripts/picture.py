@@ -1,6 +1,6 @@
 """README's pictures: `python scripts/picture.py` makes both, `python scripts/picture.py samples` or `speed` one.
 
-results/readme.png is the picture of README's own Python, results/speed.png shows the rates of results/bench-*.json.
+results/readme.png is drawn by the Python code in README; results/speed.png shows the ratios in results/bench-*.json.
 """
 
 import argparse
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def snippet() -> str:
-    """The Python of README's first screen."""
+    """The first Python code in README."""
     found = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     if found is None:
         raise ValueError("README.md has no Python block")
@@ -24,7 +24,7 @@ def snippet() -> str:
 
 
 def samples(out: Path) -> None:
-    """Runs the snippet in an empty folder and keeps its picture."""
+    """Runs README's code in an empty folder, and keeps its picture."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -36,7 +36,7 @@ def samples(out: Path) -> None:
 
 
 def speed(out: Path) -> None:
-    """Ratios to the best rival with their quartiles, a bar a case. Raises ValueError without a record."""
+    """Draws a bar for each case, its ratio to the best rival with quartiles. Raises ValueError without a record."""
     from matplotlib.figure import Figure
 
     machines = table.read(sorted((ROOT / "results").glob("bench-*.json")))

@@ -1,21 +1,20 @@
-"""Records at the papers' sizes: runs experiments by `--full`, one after another, and skips what is measured already.
+"""Records at the papers' sizes: runs experiments with `--full`, one after another, and skips those with a record.
 
-    scripts/records                 everything that is missing, in the order of RECORDS
+    scripts/records                 all that are missing, in the order of RECORDS
     scripts/records --list          print what is measured, begun, missing or stale, and run nothing
     scripts/records clustering      this one, even if it has a record
-    scripts/records --minutes 50    stop after so many minutes
+    scripts/records --minutes 50    stop after 50 minutes
     scripts/records --gpu --carry FOLDER    for a machine that is lent for minutes: see below
 
-Stop it at any moment, by Ctrl-C or `kill`, or its experiment by `kill -9`: the same command goes on from the last
-checkpoints, which lie in runs/. A record is stale, and is measured again, if the experiment's `--full` has other
-values now. A record written by an older version of the experiment's file counts as measured, and `--list` says so.
-Experiments run at the lowest priority, so that other work on the machine goes first; their seconds are then no
-measure of speed.
-`python scripts/table.py` puts the records on the pages.
+It may be stopped at any moment, by Ctrl-C or `kill`, or its experiment by `kill -9`: the same command goes on from the
+last checkpoints, which are in runs/. A record is stale, and is measured again, if the settings of the experiment's
+`--full` have changed. A record by an older version of the experiment's file counts as measured, and `--list` says so.
+Experiments run at the lowest priority, so other work on the machine goes first; then their seconds do not measure
+speed. `python scripts/table.py` puts the records on the pages.
 
 `--gpu` begins with the runs that gain most from a GPU, and stops after nine minutes. `--carry FOLDER` first takes the
-unfinished runs and the records that an earlier call left in FOLDER, and at the end leaves them there, in files of at
-most 16 MiB, for the next call on another machine. A run is replaced only by a newer one.
+unfinished runs and the records that an earlier call left in FOLDER. At the end it leaves them there, in files of at
+most 16 MiB, for the next call on another machine. Only a newer run replaces a run.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RECORDS = (  # the experiments in the order of their weight for a reader who compares with the papers
+RECORDS = (  # the experiments, the most important ones for a comparison with the papers first
     "deep_autoencoder",
     "deep_belief",
     "clustering",
@@ -61,7 +60,7 @@ NOT_COMPARED = ("seed", "data", "out", "runs")  # settings that do not make a re
 
 
 def wanted(name: str) -> dict[str, Any]:
-    """The settings by which an experiment runs at the paper's size, as its record has them."""
+    """The settings of an experiment at the paper's size, in the form of its record."""
     main: Any = importlib.import_module(name).main
     settings = main.__kwdefaults__ | ({**main.full, "full": True} if main.full else {})
     return json.loads(json.dumps({k: v for k, v in settings.items() if k not in NOT_COMPARED}, default=str))
@@ -73,7 +72,7 @@ def place(name: str, results: Path) -> Path:
 
 
 def state(name: str, results: Path, runs: Path) -> tuple[str, str]:
-    """("measured", "stale", "begun" or "missing", and more about it) of an experiment's record."""
+    """The state of an experiment's record, "measured", "stale", "begun" or "missing"; and a text with details."""
     file = place(name, results)
     begun = [folder.name for folder in sorted(runs.glob(f"{name}-*"))]
     if not file.exists():
@@ -93,13 +92,13 @@ def state(name: str, results: Path, runs: Path) -> tuple[str, str]:
 
 
 def newest(path: Path) -> float:
-    """The time of the newest file of a folder, or of a file; 0 if there is none."""
+    """The time of a file, or of the newest file in a folder; 0 if there is none."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return max((file.stat().st_mtime for file in files), default=0.0)
 
 
 def leave(carried: Path, results: Path, runs: Path) -> None:
-    """Writes the unfinished runs and the full records as the files PART bytes long `carried`/part-NNN."""
+    """Writes the unfinished runs and the full records as files `carried`/part-NNN of at most PART bytes."""
     carried.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile() as whole:
         with tarfile.open(fileobj=whole, mode="w:gz", compresslevel=1) as tar:
@@ -118,7 +117,7 @@ def leave(carried: Path, results: Path, runs: Path) -> None:
 
 
 def take(carried: Path, results: Path, runs: Path) -> None:
-    """Brings back what `leave` left, where it is newer than what is there. Raises ValueError for a damaged part."""
+    """Takes the runs and records that `leave` wrote, if they are newer. Raises ValueError for a damaged part."""
     parts = sorted(carried.glob("part-*"))
     if not parts:
         return
@@ -146,7 +145,7 @@ def take(carried: Path, results: Path, runs: Path) -> None:
 
 
 def measure(name: str, results: Path, runs: Path, seconds: float | None) -> int | None:
-    """Runs an experiment to its record, or for so many seconds. -> its exit status, None if the time ran out."""
+    """Runs an experiment until it has a record, for at most `seconds`. -> its exit status; None if time ran out."""
     given = {"full": True} if "full" in wanted(name) else {}
     given |= {"out": str(results), "runs": str(runs)}
     code = f"import study, {name}; study.in_sentences({name!r}, lambda: {name}.main(**{given}))"  # without tyro
@@ -157,7 +156,7 @@ def measure(name: str, results: Path, runs: Path, seconds: float | None) -> int 
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
         return None
-    finally:  # the time ran out, or a signal came: the experiment saves at the end of its epoch
+    finally:  # if the time ran out or a signal came, the experiment saves at the end of its epoch
         if process.poll() is None:
             process.terminate()
             process.wait()
@@ -193,7 +192,7 @@ def main() -> None:
 
 
 def run(order: Sequence[str], args: argparse.Namespace, minutes: float | None) -> None:
-    """Measures what is not measured, in order, for so many minutes."""
+    """Measures the experiments without a record, in that order, for at most `minutes`."""
     failed, end = [], None if minutes is None else time.monotonic() + 60 * minutes
     for name in order:
         is_now, more = state(name, args.results, args.runs)

@@ -1,15 +1,14 @@
 """The cost of streaming in time and memory: `python scripts/streaming.py`.
 
-Two questions, each to `results/streaming-<device>.json`:
+It makes two measurements, both for `results/streaming-<device>.json`:
 
 - `rate`: examples/s of the VAE 784-500-20 in batches of 128 on MNIST, in memory and streamed in shards of 60 batches
-  from a folder of .npy files, in turn A B A B in one process; by `training.train`, so with all that a user's run does.
-  The aim is a ratio of 0.85. Streamed from TFRECORD, PNGs are decoded anew in every epoch: a third side.
-- `memory`: one epoch on a made-up set, generated on the fly and stored nowhere, of 2 GB and of 20 GB of uint8
-  images, each in a process of its own: its peak resident memory, which must not grow with the set.
+  from a folder of .npy files, in turns A B A B in one process, by `training.loop.train`. The aim is a ratio of 0.85. A
+  third side streams TFRECORD, whose PNGs are decoded in every epoch.
+- `memory`: the peak resident memory of one epoch on 2 GB and on 20 GB of uint8 images, generated when read. Each size
+  is measured in a process of its own. The peak must not grow with the size.
 
-`rate` needs MNIST prepared by TensorFlow Datasets, in ~/tensorflow_datasets or where TFDS_DATA_DIR says; `memory`
-needs nothing.
+`rate` needs MNIST prepared by TensorFlow Datasets, in ~/tensorflow_datasets or in the folder TFDS_DATA_DIR.
 """
 
 import argparse
@@ -58,7 +57,7 @@ def rate(train: Any, turns: int, epochs: int, blocks: int | None) -> dict[str, A
         for turn in range(turns + 1):
             for side, what in sides.items():
                 rows = loop.train(algorithm, what, epochs=epochs, progress=False).history
-                if turn:  # the first is for the disk's cache and the compiler's
+                if turn:  # the first turn fills the caches of the disk and the compiler
                     rates[side].append(epochs * len(arrays) / sum(row["seconds"] for row in rows))
                 loss[side] = rows[-1]["train"]["loss"][0]
                 print(f"  turn {turn}, {side}: {[row['examples_per_second'] for row in rows]} examples/s", flush=True)
@@ -76,13 +75,13 @@ def rate(train: Any, turns: int, epochs: int, blocks: int | None) -> dict[str, A
 
 
 def resident() -> int:
-    """The most memory this process has had, MB; not `ru_maxrss`, which a process inherits from its parent."""
+    """The peak resident memory of this process in MB; `ru_maxrss` is not used, since it includes the parent's peak."""
     found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     return round(int(found[1]) / 1024) if found else 0
 
 
 def made_up(gigabytes: float) -> dict[str, Any]:
-    """An epoch on so many bytes of made-up images, in this process."""
+    """The record of an epoch on made-up images of that size, in this process."""
     import jax
     import optax
 
@@ -116,7 +115,7 @@ def made_up(gigabytes: float) -> dict[str, Any]:
 
 
 def memory(sizes: list[float]) -> dict[str, Any]:
-    """The peak memory for each size, in a process of its own."""
+    """The record of peak memory for each size; each is measured in a process of its own."""
     rows = []
     for gigabytes in sizes:
         command = [sys.executable, __file__, "--made-up", str(gigabytes)]
@@ -128,7 +127,7 @@ def memory(sizes: list[float]) -> dict[str, Any]:
 
 
 def opened(parser: argparse.ArgumentParser) -> Any:
-    """MNIST's training set as a source; ends with a message where there is none."""
+    """MNIST's training set as a source; exits with a message if it is not prepared."""
     from ae_jax import data
 
     try:

@@ -1,13 +1,13 @@
-"""The tables of README.md, docs and results/README.md: `python scripts/table.py`, `--check` in the tests.
+"""Renders the tables of README.md, docs and results/README.md: `python scripts/table.py`; tests run it with `--check`.
 
-A table lies between two lines, `<!-- NAME -->` and `<!-- /NAME -->`:
+A table is between two lines, `<!-- NAME -->` and `<!-- /NAME -->`:
 
 - `members` in README.md: the members of the registry by family, and the experiments that use them; in a page of
   docs/families: the members of that family;
-- `results` in README.md: eight published numbers beside ours (results/<experiment>.json, which experiments/study.py
-  writes, or that of `--full` where there is one); results/README.md is written whole and has every experiment and
-  metric;
-- `coverage` in docs/coverage.md: other libraries' lists (scripts/peers.py) beside ours, and the members beyond them;
+- `results` in README.md: eight published numbers beside ours, from results/<experiment>.json, which
+  experiments/study.py writes, or from the record of `--full` if there is one; results/README.md, with every experiment
+  and metric, is written as a whole;
+- `coverage` in docs/coverage.md: the lists of other libraries (scripts/peers.py) beside ours, and our other members;
 - `speed` in README.md and `bench` in docs/speed.md: results/bench-*.json, which scripts/bench.py writes.
 
 No number in these tables is written by hand.
@@ -32,7 +32,7 @@ OVERVIEW_HEAD = (
     ("what", "published", "ours, mean and 95 % interval", "claims held", "seeds", "more"),
     ("---", "--:", "---", "---", "---", "---"),
 )
-EIGHT = {  # README's results: an experiment -> its metric with a published value
+EIGHT = {  # the results in README: an experiment -> its metric with a published value
     "vae_pytorch_example": "test loss, nats",
     "linear_members": "linear autoencoder, test squared error",
     "self_taught": "accuracy, features, %",
@@ -48,8 +48,8 @@ EIGHT_HEAD = (
 )
 FAMILY_HEAD = (("family", "members", "experiments"), ("---", "---", "---"))
 FULL = "-full"
-MISSED = 2  # claims and tolerances that were missed, by name; the page of all metrics has every one
-LEADS = {  # the metric that stands for an experiment, where the first with a published value or claim is a baseline's
+MISSED = 2  # missed claims and tolerances shown by name; the page of all metrics has all
+LEADS = {  # an experiment -> its leading metric, if its first metric with a published value or claim is a baseline's
     "clustering": "DEC, accuracy, %",
     "embedding_projector": "1-NN accuracy, %: vectors minus PCA",
     "linear_members": "linear autoencoder, test squared error",
@@ -94,7 +94,7 @@ def finite(value: Any) -> TypeGuard[float]:
 
 
 def decimals(difference: float, digits: int) -> int:
-    """How many decimals show a number of that size to so many digits."""
+    """The number of decimals with which a number of that size has `digits` significant digits."""
     return max(0, digits - 1 - math.floor(math.log10(abs(difference)))) if difference else 0
 
 
@@ -109,7 +109,7 @@ def plain(value: float) -> str:
 
 
 def interval(metric: dict[str, Any]) -> str:
-    """The mean, and its 95 % interval where there are seeds enough for one and they differ."""
+    """The mean with its 95 % interval, if several seeds with different values give one."""
     mean, low, high = metric["mean"], metric.get("low"), metric.get("high")
     if not finite(mean):
         return "**not finite**"
@@ -120,7 +120,7 @@ def interval(metric: dict[str, Any]) -> str:
 
 
 def verdict(mean: float, paper: dict[str, Any] | None, claim: dict[str, Any] | None) -> str:
-    """Whether the experiment's own tolerance or claim was met; nothing where it makes none."""
+    """A mark on whether the experiment's tolerance or claim was met; "" if it states none."""
     if claim is not None:
         said = {True: "✓ above 0", False: "✗ **not above 0**", None: "one seed, no interval"}
         return f"{said[claim['holds']]}: {claim['claim']}"
@@ -133,7 +133,7 @@ def verdict(mean: float, paper: dict[str, Any] | None, claim: dict[str, Any] | N
 
 
 def source(experiment: dict[str, Any]) -> str:
-    """The name of the file in experiments/ that wrote a record: `--full` writes NAME-full."""
+    """The name of the experiment that wrote a record, without the ending -full of `--full`."""
     return experiment["name"].removesuffix(FULL)
 
 
@@ -143,14 +143,14 @@ def size(experiment: dict[str, Any]) -> str:
 
 
 def order(experiment: dict[str, Any]) -> list[str]:
-    """Its metrics: the published and the claimed first, each as it came."""
+    """The metrics of an experiment in their order, those with a published value or a claim first."""
     published, claims = experiment.get("published", {}), experiment.get("claims", {})
     known = [*experiment["metrics"], *(p for p in published if p not in experiment["metrics"])]
     return sorted(known, key=lambda label: label not in published and label not in claims)
 
 
 def checks(experiment: dict[str, Any]) -> dict[str, bool | None]:
-    """Every tolerance and claim that the experiment states, by metric: met, not met, or one seed and no interval."""
+    """Every stated tolerance and claim, by metric: whether it was met, or None for one seed without an interval."""
     metrics, result = experiment["metrics"], {}
     for label, paper in experiment.get("published", {}).items():
         if paper.get("tolerance") is not None and label in metrics:
@@ -159,7 +159,7 @@ def checks(experiment: dict[str, Any]) -> dict[str, bool | None]:
 
 
 def overview(experiments: list[dict[str, Any]]) -> list[str]:
-    """A row an experiment: its leading metric, else its first published value or its first claim."""
+    """A row for each experiment: its leading metric, else its first published value or its first claim."""
     if not experiments:
         return ["No experiment has been run yet: see `experiments/`."]
     rows = [cells(head) for head in OVERVIEW_HEAD]
@@ -182,8 +182,8 @@ def overview(experiments: list[dict[str, Any]]) -> list[str]:
 
 
 def eight(experiments: list[dict[str, Any]]) -> list[str]:
-    """README's results: published values of eight experiments, and ours, by `--full` where that has been run."""
-    known = {source(e): e for e in experiments}  # the record of --full comes after the quick one
+    """The results in README: published values of eight experiments, and ours, from `--full` if that has a record."""
+    known = {source(e): e for e in experiments}  # the record of --full comes last and replaces the quick one
     rows = [cells(head) for head in EIGHT_HEAD]
     for name, label in EIGHT.items():
         if name in known:
@@ -260,7 +260,7 @@ def members_table(root: Path = ROOT) -> list[str]:
 
 
 def family_lines(family: str, root: Path = ROOT) -> list[str]:
-    """The members of a family for its page in docs/families: the first paragraph of each file, and its experiments."""
+    """The members of a family for its page in docs/families: the first paragraph of each file, and the experiments."""
     from ae_jax.algorithms import MEMBERS
 
     lines = [""]
@@ -275,7 +275,7 @@ def family_lines(family: str, root: Path = ROOT) -> list[str]:
 
 
 def coverage_lines() -> list[str]:
-    """Ours beside the lists of other libraries, and the members of the registry that none of these lists has."""
+    """The lists of other libraries beside ours, and the members of the registry that are in none of these lists."""
     from ae_jax.algorithms import MEMBERS
 
     lines: list[str] = []
@@ -292,7 +292,7 @@ def coverage_lines() -> list[str]:
 
 
 def section(e: dict[str, Any]) -> list[str]:
-    """One experiment on the page of all: what it is, every metric, its notes and its picture."""
+    """An experiment's section on the results page: a description, every metric, its notes and its picture."""
     published, claims, name = e.get("published", {}), e.get("claims", {}), e["name"]
     rows = [cells(head) for head in RESULTS_HEAD]
     for label in order(e):
@@ -315,12 +315,12 @@ def per_second(row: dict[str, Any]) -> str:
 
 
 def busy(record: dict[str, Any]) -> str:
-    """A remark where the machine had other work when this was measured."""
+    """A remark if the machine had other work during the measurement; else ""."""
     return f" (machine busy, load {record['load']})" if record.get("busy") else ""
 
 
 def bench_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row for a comparison; one for each way of a timing."""
+    """One row for a comparison, or a row for each way of a timing."""
     device = f"{case['device']}, {case['cpus']} CPUs, jax {case['versions']['jax']}{busy(case)}"
     sides = {row["side"]: row for row in case["rows"]}
     if "ours" not in case:  # the timing of a command
@@ -345,7 +345,7 @@ def bench_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def goal_rows(case: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The goals of a case, set before it was measured, and the results."""
+    """The goals of a case, set before measuring, and the results."""
     rows, sides = [], {row["side"]: row for row in case["rows"]}
     top = max((row["median"] for side, row in sides.items() if side.startswith("a large product")), default=0)
     for goal in case.get("goals", ()):
@@ -423,7 +423,7 @@ def speed_lines(machines: list[dict[str, Any]]) -> list[str]:
 
 
 def streaming_lines(machines: list[dict[str, Any]]) -> list[str]:
-    """The record of scripts/streaming.py, a sentence a measurement."""
+    """The record of scripts/streaming.py, with a sentence for each measurement."""
     lines, least = [], 0.85
     for machine in machines:
         about = f"{machine['device']}, {machine['cpus']} CPUs"
@@ -440,7 +440,7 @@ def streaming_lines(machines: list[dict[str, Any]]) -> list[str]:
 
 
 def growth_lines(files: list[Path]) -> list[str]:
-    """The record of scripts/growth.py, a sentence and a picture a machine."""
+    """The record of scripts/growth.py, with a sentence and a picture for each machine."""
     lines = []
     for file, machine in zip(files, read(files), strict=True):
         slopes = ", ".join(f"{name} {curve['slope']:.2f}" for name, curve in machine["curves"].items())
@@ -451,7 +451,7 @@ def growth_lines(files: list[Path]) -> list[str]:
 
 
 def member_lines(record: dict[str, Any]) -> list[str]:
-    """The record of scripts/members.py: a table a data set, a row a member."""
+    """The record of scripts/members.py: a table for each data set, a row for each member."""
     lines = []
     for data, members in record.items():
         rows = [cells(head) for head in MEMBERS_HEAD]
@@ -482,7 +482,7 @@ def member_lines(record: dict[str, Any]) -> list[str]:
 
 
 def read(files: list[Path]) -> list[dict[str, Any]]:
-    """The files, parsed. Raises ValueError that names a broken one."""
+    """The content of JSON files. Raises ValueError with the name of a broken file."""
     loaded = []
     for file in files:
         try:
@@ -493,7 +493,7 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
 
 
 def experiments_of(results: Path) -> list[dict[str, Any]]:
-    """The records of experiments in a folder, by name; that of `--full` after the quick one."""
+    """The records of experiments in a folder, sorted by name, the record of `--full` after the quick one."""
     other = {file for kind in ("bench", "streaming", "growth") for file in results.glob(f"{kind}-*.json")}
     other |= {results / f"{name}.json" for name in ("members", "mutation", "trials")}
     files = set(results.glob("*.json")) - other
@@ -533,13 +533,13 @@ def tables(results: Path) -> dict[str, list[str]]:
 
 
 def render(text: str, names: tuple[str, ...], results: Path) -> str:
-    """A page's text with the named tables as the files in `results` have them. Raises ValueError without markers."""
+    """A page's text with the named tables, rendered from the files in `results`. Raises ValueError without markers."""
     known = tables(results)
     return filled(text, {name: known[name] for name in names})
 
 
 def filled(text: str, known: dict[str, list[str]]) -> str:
-    """A page's text with these lines between the markers of each name. Raises ValueError without markers."""
+    """A page's text with the lines of each name between its markers. Raises ValueError without markers."""
     for name, lines in known.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         before, found, rest = text.partition(begin)

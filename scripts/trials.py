@@ -1,11 +1,11 @@
 """Trials of damage: `python scripts/trials.py` kills runs, flips bits of checkpoints, fills disks, and counts failures.
 
-The runs are of four members (convolutional, adversarial, an RBM with persistent chains, a VAE on a stream of shards),
+The runs train four members (convolutional, adversarial, an RBM with persistent chains, a VAE on a stream of shards),
 each with two seeds in one folder. A kill is SIGKILL at a random moment between the opening of the folder and the last
-checkpoint; after the kills a run must end with the bits of an uninterrupted one. A flip changes one random bit of a
-checkpoint's files; a reader must get the same bits, or an error. The full disk is a small tmpfs if this user may mount
-one, else a limit on the size of a file. The script prints counts, and writes them to the file of --out. Its exit status
-is 1 if any trial went wrong.
+checkpoint; after the kills a run must end with the bits of an uninterrupted run. A flip changes one random bit in the
+files of a checkpoint; reading must give the same bits or an error. The full disk is a small tmpfs if this user may
+mount one, else a limit on the size of a file. The script prints counts, and writes them to the file of --out. Its exit
+status is 1 if any trial went wrong.
 """
 
 import argparse
@@ -33,7 +33,7 @@ SEEDS, BATCH = (0, 1), 16
 
 
 def member(name: str) -> tuple[Any, Any, Any]:
-    """(algorithm, training set, validation set) of a member, all small."""
+    """A small algorithm, training set and validation set for a member."""
     import jax.numpy as jnp
     import numpy as np
     import optax
@@ -59,7 +59,7 @@ def member(name: str) -> tuple[Any, Any, Any]:
 
 
 def trained(name: str, where: Path, epochs: int, keep: int = 3) -> int:
-    """Trains a member in a folder, or goes on with it; a checksum of its params."""
+    """Trains a member in a folder, or goes on with its run; returns a checksum of the params."""
     from ae_jax.training import loop, provenance, run_folder
 
     algorithm, train_set, held_out = member(name)
@@ -74,14 +74,14 @@ def trained(name: str, where: Path, epochs: int, keep: int = 3) -> int:
             validation=held_out,
             folder=folder,
             every_epochs=1,
-            every_minutes=0.0,  # and between shards
+            every_minutes=0.0,  # saves between shards, too
             progress=False,
         )
     return provenance.checksum(done.params)
 
 
 def child(connection: Any, name: str, where: Path, epochs: int, most: int | None) -> None:
-    """In a process of its own: says "ready", then the checksum or the error; `most` bytes in a file, if given."""
+    """Trains in a process of its own; sends "ready", then the checksum or the error. `most` limits a file's bytes."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     from ae_jax.errors import RunError
@@ -98,7 +98,7 @@ def child(connection: Any, name: str, where: Path, epochs: int, most: int | None
 
 
 class Child:
-    """`child`, started; it is ready when this returns."""
+    """A process that runs `child`; it is ready when the constructor returns."""
 
     def __init__(self, name: str, where: Path, epochs: int, most: int | None = None):
         context = multiprocessing.get_context("forkserver")
@@ -111,7 +111,7 @@ class Child:
         self.began = time.monotonic()
 
     def said(self, timeout: float = 600.0) -> int | str | None:
-        """The checksum, or the error; None where it was killed or takes longer."""
+        """The checksum or the error; None if the process was killed or takes longer."""
         try:
             return self._end.recv() if self._end.poll(timeout) else None
         except EOFError:
@@ -121,7 +121,7 @@ class Child:
                 self.process.join()
 
     def kill(self, after: float) -> bool:
-        """Kills it after so many seconds; False where it had ended by then."""
+        """Kills the process after so many seconds; False if it had ended before."""
         alive = not self._end.poll(after)
         self.process.kill()
         self.process.join()
@@ -132,7 +132,7 @@ class Child:
 
 
 def kills(name: str, where: Path, n: int, epochs: int, rng: random.Random) -> dict[str, int]:
-    """Runs that are killed n times in all, each started again until it ends."""
+    """Counts for runs that are killed n times in all; each is started again until it ends."""
     took, right = float("inf"), None
     for i in range(2):  # the first one compiles
         whole = Child(name, where / f"whole-{i}", epochs)
@@ -156,7 +156,7 @@ def kills(name: str, where: Path, n: int, epochs: int, rng: random.Random) -> di
 
 
 def flips(name: str, where: Path, n: int, rng: random.Random) -> dict[str, int]:
-    """One bit of the newest checkpoint at a time, in its largest files and in its small ones alike."""
+    """Counts for flips of one bit of the newest checkpoint, in large and small files alike."""
     import jax
     import numpy as np
 
@@ -190,7 +190,10 @@ def flips(name: str, where: Path, n: int, rng: random.Random) -> dict[str, int]:
 
 @contextlib.contextmanager
 def small_disk(where: Path, size: str) -> Iterator[Callable[[str], bool] | None]:
-    """A tmpfs of so many bytes at a folder, and a function that mounts it again with other options; None without."""
+    """Mounts a tmpfs of that size at a folder; yields a function that mounts it again with other options.
+
+    Yields None if this user may not mount one.
+    """
     where.mkdir(parents=True)
     mount = lambda *options: subprocess.run(["mount", *options, str(where)], capture_output=True).returncode == 0
     mounted = bool(shutil.which("mount")) and mount("-t", "tmpfs", "-o", f"size={size}", "none")
@@ -202,7 +205,7 @@ def small_disk(where: Path, size: str) -> Iterator[Callable[[str], bool] | None]
 
 
 def full_disk(name: str, where: Path, epochs: int, right: int) -> dict[str, int]:
-    """A run on a disk that fills up; then on the same disk with room."""
+    """Counts for a run on a disk that fills up, and then has room."""
     counts = {"trials": 1, "told": 0, "went on to the same bits": 0, "on a tmpfs": 0}
     with small_disk(where / "disk", "96k") as again:
         counts["on a tmpfs"] = int(again is not None)
@@ -218,7 +221,7 @@ def full_disk(name: str, where: Path, epochs: int, right: int) -> dict[str, int]
 
 
 def read_only(name: str, where: Path, epochs: int) -> dict[str, int]:
-    """A folder of a run that may not be written to: an error says so, and the folder is unchanged."""
+    """Counts for a run in a folder without write permission: an error must say so, and the folder must not change."""
     counts = {"trials": 0, "told": 0, "unchanged": 0}
     with small_disk(where / "disk", "64m") as again:
         folder = where / "disk" / "run"
@@ -240,7 +243,7 @@ def read_only(name: str, where: Path, epochs: int) -> dict[str, int]:
 
 
 def two_processes(name: str, where: Path, epochs: int, right: int) -> dict[str, int]:
-    """Two runs that are started in one folder: one of them trains, the other is refused, or comes after it."""
+    """Counts for two runs started in one folder: one of them trains, the other is refused or comes after it."""
     pair = [Child(name, where / "run", epochs) for _ in range(2)]
     found = [process.said() for process in pair]
     refused = sum(isinstance(said, str) and "in use" in said for said in found)
@@ -248,7 +251,7 @@ def two_processes(name: str, where: Path, epochs: int, right: int) -> dict[str, 
 
 
 def wrong(record: dict[str, dict[str, dict[str, int]]]) -> list[str]:
-    """The failures, a line each."""
+    """The failures in a record, a line for each."""
     lines = []
     for name, trials in record.items():
         for trial, counts in trials.items():
@@ -262,7 +265,7 @@ def wrong(record: dict[str, dict[str, dict[str, int]]]) -> list[str]:
 
 
 def trials(members: tuple[str, ...], n_kills: int, n_flips: int, epochs: int, seed: int = 0) -> dict[str, Any]:
-    """Counts by member and trial; kills and flips are shared among the members."""
+    """The counts by member and trial; kills and flips are divided among the members."""
     record: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as base:
         for i, name in enumerate(members):

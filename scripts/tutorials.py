@@ -1,7 +1,7 @@
-"""Executes the notebooks of docs/tutorials: `python scripts/tutorials.py [NAME ...]`, all of them without a name.
+"""Executes notebooks of docs/tutorials: `python scripts/tutorials.py [NAME ...]`; without a name, all of them.
 
-Each runs in an empty folder and a kernel of its own; the file then holds its new outputs, without times and without
-paths of this machine. `--check` executes with two epochs a training and writes nothing.
+Each runs in an empty folder and a kernel of its own. Its new outputs are written to its file, without times and without
+paths of this machine. `--check` executes with two epochs for each training, and writes nothing.
 """
 
 import argparse
@@ -17,16 +17,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "tutorials"
 SECONDS = 600  # for one cell
-COLOURS = 256  # of a picture that is drawn, not photographed
+COLOURS = 256  # enough for drawn pictures, but not for photographs
 
 
 def shortened(code: str) -> str:
-    """The code with two epochs a training."""
+    """The code with two epochs for each training."""
     return re.sub(r"(\bepochs=|--epochs )\d+", r"\g<1>2", code)
 
 
 def executed(path: Path, quick: bool = False) -> Any:
-    """The notebook with the outputs of a new run, whose metadata is the least that Jupyter needs.
+    """The notebook with the outputs of a new run, and only the metadata that Jupyter needs.
 
     Raises CellExecutionError, with the traceback, for a cell that fails.
     """
@@ -61,7 +61,7 @@ def executed(path: Path, quick: bool = False) -> Any:
 
 
 def joined(outputs: list[Any]) -> list[Any]:
-    """Outputs with neighbouring texts as one."""
+    """Outputs in which neighbouring texts are joined."""
     found = []
     for output in outputs:
         if found and output.output_type == found[-1].output_type == "stream" and output.name == found[-1].name:
@@ -72,7 +72,7 @@ def joined(outputs: list[Any]) -> list[Any]:
 
 
 def kept(output: Any, folder: Path) -> Any:
-    """An output for the file: paths below the notebook's folder are relative, drawn pictures have few colours."""
+    """An output as written: paths below the notebook's folder are relative, and drawn pictures have few colours."""
     within = lambda text: text.replace(f"{folder}{os.sep}", "")
     if output.output_type == "stream":
         output.text = within(output.text)
@@ -84,7 +84,7 @@ def kept(output: Any, folder: Path) -> Any:
 
 
 def small(png: str) -> str:
-    """A PNG in base64 with at most 256 colours, where that halves it."""
+    """A PNG in base64, with at most 256 colours if that halves its size."""
     import base64
     import io
 
