@@ -47,8 +47,8 @@ def adversarial(
         conditional: give the critic labels, so that class c gets mode c; labels -1 and from `modes` on get any mode.
         critic: a network [B, K] -> [B], if conditional [B, K + modes] -> [B] with one-hot labels; None: a perceptron.
         critic_widths: widths of the perceptron's hidden layers.
-        critic_rate: the critic's learning rate, relative to the optimizer's.
-        confuse_rate: the encoder's learning rate in the game, relative to the optimizer's.
+        critic_rate: the critic's learning rate, as a multiple of the optimizer's.
+        confuse_rate: the encoder's learning rate in the game, as a multiple of the optimizer's.
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
     Raises ValueError for `conditional` with a prior without modes.
     """

@@ -41,7 +41,7 @@ def adversarial_labels(
         classes: number of classes or clusters; None for half of the code.
         labels: number of training labels, at least 1, drawn evenly from all classes; None for clusters without labels.
         critic_widths: widths of both critics' hidden layers.
-        game_rate: learning rate of critics and encoder in both games, relative to the optimizer's.
+        game_rate: learning rate of critics and encoder in both games, as a multiple of the optimizer's.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
     Raises ValueError for `labels` below 1, and for a code without room for a class and a style.
     """

@@ -40,7 +40,7 @@ def adversarial_style(
         conditional: give the critic the label too, so that the styles of each class are N(0, I) and independent of the
             label; False, as in section 4: only the styles of all classes together are N(0, I).
         critic_widths: widths of the critic's hidden layers.
-        game_rate: learning rate of critic and encoder in the game, relative to the optimizer's.
+        game_rate: learning rate of critic and encoder in the game, as a multiple of the optimizer's.
         likelihood: squared (summed squared error) or bernoulli (cross-entropy in nats, summed).
     Raises ValueError for a code without room for a class and a style. `init` raises it for data without labels.
     """

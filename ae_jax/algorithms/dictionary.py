@@ -45,11 +45,11 @@ def dictionary(
         weight: weight of the penalty: the sum of z (l1), z times row lengths (april), gates or active units (jumprelu).
         bandwidth: jumprelu: width of the kernel that gives the threshold its gradient, and the initial threshold.
         widths: matryoshka: rising sizes of the prefixes that reconstruct alone; () doubles from a sixteenth of units.
-        auxiliary: weight of AuxK: error of the dead units in fitting the residual, over its variance, times the data's.
+        auxiliary: weight of AuxK: dead units' error in fitting the residual, scaled from its variance to the data's.
         auxiliary_k: number of dead units in AuxK; None for half of the data's dimensions, as in the paper.
         resample: restart dead units at badly reconstructed examples, with the optimizer's moments of them at 0.
-        dead_after: a unit is dead once so many training examples in a row have not activated it.
-        inputs: transcoder: the encoder reads so many numbers of an example, the decoder gives the others; None: all.
+        dead_after: a unit is dead once this number of training examples in a row has not activated it.
+        inputs: transcoder: the encoder reads the first `inputs` numbers, the decoder gives the others; None: all.
 
     Raises ValueError for `k`, `auxiliary_k` or `inputs` that are too large. `init` raises it for other layers.
     """

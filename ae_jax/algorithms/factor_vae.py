@@ -41,7 +41,7 @@ def factor_vae(
         gamma: weight of the total correlation.
         critic: a network of codes, [B, K] -> [B]; None for a perceptron.
         critic_widths: widths of the perceptron's hidden layers.
-        critic_rate: the critic's learning rate, relative to the optimizer's.
+        critic_rate: the critic's learning rate, as a multiple of the optimizer's.
     """
     model = latent_model(net, likelihood)
     judge = judge_of(critic, critic_widths)

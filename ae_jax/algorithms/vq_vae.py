@@ -45,10 +45,10 @@ def vq_vae(
             (simvq); a sum of several (residual); rounded numbers (fsq); signs (lfq), on the sphere (spherical).
         dimension: size of a vector, D, which divides the network's latents K; None for 8, or K if 8 does not divide it.
         size: number of vectors in a codebook, S.
-        commitment: weight of the distance of codes from their vectors, eq. (3); None: 0.25, or 0.01 for signs.
+        commitment: weight of the squared distance of codes from their vectors, eq. (3); None: 0.25, or 0.01 for signs.
         gradient: straight (straight through) or rotation (by the rotation that takes a code to its vector).
         decay: decay of the moving averages in one step.
-        least: a vector of a moving codebook with a smaller mean count in a batch is dead, and is drawn anew.
+        least: a vector of a moving codebook whose average count in a batch is smaller is dead, and is drawn anew.
         depth: number of codebooks of residual; each gives a vector one symbol.
         drop: residual: fraction of the steps that use only the first codebooks, a random number of them.
         levels: fsq: number of levels of each of the D numbers of a vector, at least 3.

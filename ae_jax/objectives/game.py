@@ -92,7 +92,7 @@ def game(
 ) -> Rule:
     """Both sides of a game, in nats. The critic, in the group `<name>critic`, learns to tell draws of the prior from
     codes. Then the encoder learns codes that the critic takes for draws (by the loss that does not saturate).
-    `rates` are the learning rates of the critic and of the encoder, relative to the optimizer's.
+    `rates` are the learning rates of the critic and of the encoder, as a multiple of the optimizer's.
 
     Reports the losses `<name>critic` and `<name>confusion`: 2 log 2 and log 2 if codes look like draws.
     """
