@@ -32,7 +32,7 @@ def denoising(
         net: the network, one head.
         optimizer: an optax optimizer.
         corruption: corruption of each input: masking (elements become 0), gaussian (noise is added),
-            salt_and_pepper (elements become 0 or 1), patches (a square of an image is erased), bar (an upright bar
+            salt_and_pepper (elements become 0 or 1), patches (part of an image is erased), bar (an upright bar
             is erased), grey (colour is lost), low_resolution (shrunk and enlarged); or a function (x, key) -> x.
         level: fraction of elements (masking, salt_and_pepper), area (patches), width (bar) or colour (grey) that is
             lost; standard deviation of the noise in units of the data (gaussian); a whole number by which height and

@@ -164,7 +164,7 @@ def _near(a: Array, threshold: Array, width: float | Array) -> Array:
 
 @jax.custom_jvp
 def jump(a: Array, threshold: Array, width: float | Array) -> Array:
-    """a above the threshold, else 0. Its derivative by a threshold within width / 2 is -threshold / width; eq. (11)."""
+    """a above the threshold, else 0. d/d threshold is -threshold / width for |a - threshold| < width / 2; eq. (11)."""
     return jnp.where(a > threshold, a, 0)
 
 
@@ -177,7 +177,7 @@ def _jump(given, moved):
 
 @jax.custom_jvp
 def step(a: Array, threshold: Array, width: float | Array) -> Array:
-    """1 above the threshold, else 0. Its derivative by a threshold within width / 2 is -1 / width; eq. (12)."""
+    """1 above the threshold, else 0. d/d threshold is -1 / width for |a - threshold| < width / 2; eq. (12)."""
     return (a > threshold).astype(a.dtype)
 
 
