@@ -92,6 +92,8 @@ def test_other_things_than_an_algorithm_a_folder_and_a_tuple_are_named():
         RUN(NET, Batch(X), epochs=1)
     with pytest.raises(TypeError, match="folder is 'runs/x'; give an opened one"):
         TRAIN(PLAIN, Batch(X), epochs=1, folder="runs/x")
+    with pytest.raises(TypeError, match="give an opened one"):  # without the lock
+        TRAIN(PLAIN, Batch(X), epochs=1, folder=run_folder.Folder("runs/x"))
     for name, wrong in (("shape", {"shape": 64}), ("hidden", {"hidden": 5}), ("hidden_back", {"hidden_back": 5})):
         given: Any = {"shape": (4,), "latents": 2, "hidden": (3,)} | wrong
         with pytest.raises(TypeError, match=f"^{name} is"):

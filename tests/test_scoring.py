@@ -76,6 +76,18 @@ def test_a_member_without_codes_has_its_exact_probability():
     assert_allclose(np.exp(-found(every)).sum(), 1, rtol=1e-5)
 
 
+def test_a_member_that_reads_labels_gets_them_whatever_is_measured():
+    algorithm, params, *_ = factor()
+    labelled = algorithm._replace(log_weight=lambda params, batch, key: 1.0 * batch.y)
+    data = Batch(jnp.zeros((3, 5)), jnp.array([2, 0, 1]))
+    for measure in ("elbo", "log_p"):
+        assert_allclose(anomaly.scores(labelled, params, data, measure, KEY, 2), [-2, 0, -1], atol=1e-6)
+    exact = labelled._replace(
+        log_weight=None, decodes=False, evaluate=lambda params, batch, key: {"nll": 1.0 * batch.y}
+    )
+    assert_allclose(anomaly.scores(exact, params, data, "log_p", KEY), data.y)
+
+
 def test_the_area_under_the_curve_counts_pairs():
     scores, positive = np.array([1.0, 2, 2, 3, 0, 2]), np.array([0, 1, 0, 1, 1, 0], bool)
     pairs = [(a > b) + 0.5 * (a == b) for a in scores[positive] for b in scores[~positive]]

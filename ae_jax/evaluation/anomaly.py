@@ -52,19 +52,24 @@ def scores(algorithm: Algorithm, params: Params, data: Batch, measure: Measure, 
         one = lambda x: jnp.square(algorithm.reconstruct(params, x[None])[0] - x).mean()
         return lax.map(one, data.x, batch_size=min(500, len(data.x)))
     if exact(algorithm, params, data):
-        nll = lambda x: algorithm.evaluate(params, Batch(x[None]), key)["nll"][0]
-        return lax.map(nll, data.x, batch_size=min(500, len(data.x)))
+        nll = lambda example: algorithm.evaluate(params, _alone(example), key)["nll"][0]
+        return lax.map(nll, data, batch_size=min(500, len(data.x)))
     if algorithm.log_weight is None:
         raise ValueError(f"this algorithm has no bound on log p(x), so it has no {measure}: take error")
     if measure == "log_p":
         return -log_likelihood(algorithm, params, data, key, samples)
     log_weight = algorithm.log_weight
 
-    def bound(example: tuple[Array, Array]) -> Array:
-        keys = jax.vmap(lambda s: address(key, "example", example[0], "sample", s))(jnp.arange(samples))
-        return jax.vmap(lambda k: log_weight(params, Batch(example[1][None]), k)[0])(keys).mean()
+    def bound(numbered: tuple[Array, Batch]) -> Array:
+        keys = jax.vmap(lambda s: address(key, "example", numbered[0], "sample", s))(jnp.arange(samples))
+        return jax.vmap(lambda k: log_weight(params, _alone(numbered[1]), k)[0])(keys).mean()
 
-    return -lax.map(bound, (jnp.arange(len(data.x)), data.x), batch_size=min(100, len(data.x)))
+    return -lax.map(bound, (jnp.arange(len(data.x)), data), batch_size=min(100, len(data.x)))
+
+
+def _alone(example: Batch) -> Batch:
+    """An example, with its label if it has one, as a batch of one. [...] -> [1, ...]."""
+    return jax.tree.map(lambda a: jnp.asarray(a)[None], example)
 
 
 def quantiles(train: Any, found: Any) -> np.ndarray:

@@ -141,7 +141,7 @@ def train(
         TypeError: a `folder` that is no `Folder`, or a hook that is no function.
     """
     check_length(epochs, batch_size)
-    if folder is not None and not hasattr(folder, "describe"):
+    if folder is not None and not getattr(folder, "held", False):
         raise TypeError(f"folder is {folder!r}; give an opened one: with Folder(path).opened(settings) as folder")
     for name, hook in (("on_epoch", on_epoch), ("on_params", on_params)):
         if hook is not None and not callable(hook):

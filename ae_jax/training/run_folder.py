@@ -40,6 +40,7 @@ class Folder:
     def __init__(self, path: Path | str):
         self.path = expanded(path).resolve()  # orbax wants it absolute
         self._keep = 3
+        self.held = False  # within `opened`
         self.shards = 1  # in an epoch; checkpoints are numbered by shards
         self.partial: dict[str, Any] = {}  # sums over the shards done in the epoch of the restored checkpoint
 
@@ -67,7 +68,8 @@ class Folder:
         with contextlib.ExitStack() as stack:
             devices.run_in_first(lambda: stack.enter_context(self._held(settings, token, renew)))
             self._seen(token)
-            self._keep = keep
+            self._keep, self.held = keep, True
+            stack.callback(setattr, self, "held", False)
             yield self
 
     @contextlib.contextmanager
