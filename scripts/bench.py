@@ -140,7 +140,7 @@ def both(make: str, **options: Any) -> dict[str, Side]:
 
 
 def jacobians(*widths: int) -> dict[str, Side]:
-    """Ways to the exact penalty by `torch.func`; those by rows also with torch.compile."""
+    """The ways of `torch.func` to the exact penalty; the ways by rows also run with torch.compile."""
     return {
         f"torch.func {way}{f', {chunk} at a time' * bool(chunk)}{', torch.compile' * compiled}": torch_side(
             "contraction", way=way, chunk=chunk, widths=widths, compiled=compiled

@@ -230,7 +230,7 @@ def title(page: Path) -> str:
 def members_table(root: Path = ROOT) -> list[str]:
     """The members of the registry by family, and the experiments that use them.
 
-    The first family has the baseline of most experiments: it lists only those that use no other.
+    The first family has the baseline of most experiments, so it lists only experiments that use no other family.
     """
     from ae_jax.algorithms import MEMBERS
 
@@ -387,7 +387,7 @@ def bench_table(machines: list[dict[str, Any]]) -> list[str]:
 
 
 def unlike(cases: list[dict[str, Any]]) -> str:
-    """A sentence on the cases of a machine where the two libraries' matrix products differ most."""
+    """A sentence with the number of cases in which JAX's large product is over 1.8 times as fast as PyTorch; or ""."""
 
     def ratio(case: dict[str, Any]) -> float:
         rates = {row["side"]: row["median"] for row in case["rows"]}

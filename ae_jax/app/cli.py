@@ -479,14 +479,14 @@ def score(
 ) -> None:
     """Tell how unusual each example is: one score for each, beside the quantiles of the training set's scores.
 
-    Where the source has labels, the ROC AUC of the anomalies is printed beside those of an isolation forest and PCA.
+    If the source has labels, the ROC AUC of the anomalies is printed, with those of an isolation forest and of PCA.
 
     Args:
         workdir: folder of the run.
         source: a table, a .npy or .npz file, a folder of images, or a data set's name, for its test set.
         out: .npy file to write, [N]; or .csv, with names, quantiles and labels.
         measure: error, the squared error of the reconstruction; elbo, the negative bound on log p(x); log_p, -log p(x)
-            by importance sampling, or exactly where the member has it.
+            by importance sampling, or exact if the member has it.
         anomalies: the classes of the labels that are anomalies; by default class 1 of two.
         samples: draws of the code of each example, for elbo and log_p; 100 by default.
         seed: one of the run's seeds; the first by default.
@@ -612,7 +612,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def without_plugins(arguments: list[str]) -> list[str]:
-    """The arguments without --plugin FILE; loads each such file. Raises ValueError where a file is missing or unfit."""
+    """The arguments without --plugin FILE; loads each such file. Raises ValueError for a missing or invalid file."""
     while True:
         arguments, file = with_value(arguments, "--plugin", "ae-jax --plugin FILE COMMAND ...")
         if file is None:

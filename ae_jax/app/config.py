@@ -96,7 +96,7 @@ def flag(option: str, value: Any) -> list[str]:
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    """The content of the file. Raises RunError where it cannot be read."""
+    """The content of the file. Raises RunError if it cannot be read or has changed since ae_jax wrote it."""
     from ..training import run_folder
 
     try:

@@ -265,7 +265,7 @@ def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raises RunError, before any work is done, for an output file that is a folder or lies in no folder."""
+    """Raises RunError, before any work is done, for an output file that is a folder or whose folder does not exist."""
     try:
         os.stat(path)
     except FileNotFoundError:

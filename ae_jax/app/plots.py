@@ -57,10 +57,10 @@ def band(values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class Plane(NamedTuple):
-    """A plane through the codes, or a line where K is 1: a point and orthonormal directions."""
+    """A plane through the codes, or a line if K is 1: a point and orthonormal directions."""
 
     centre: np.ndarray  # [K]
-    directions: np.ndarray  # [2, K], or [1, 1] where K is 1
+    directions: np.ndarray  # [2, K], or [1, 1] if K is 1
 
     def coordinates(self, codes: np.ndarray) -> np.ndarray:
         """[N, K] -> [N, 2]."""

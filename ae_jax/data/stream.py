@@ -476,7 +476,7 @@ def images(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Sources:
-    """A folder of images, as in `folder`, decoded anew in every epoch, on all cores; transparent pixels become white.
+    """A folder of images, as in `folder`, decoded in every epoch, on all cores. Transparent pixels become white.
 
     Args:
         path: the folder.
@@ -551,7 +551,7 @@ def prepared(
         name: such as mnist, cifar10, emnist/letters.
         data_dir: the folder of prepared sets; TFDS_DATA_DIR or ~/tensorflow_datasets by default.
         image: the feature to take as x; by default that of the supervised pair, or the first image.
-        label: the feature to take as y; likewise, or the first class label.
+        label: the feature to take as y; by default that of the supervised pair, or the first class label.
         crop: cut the centre of each image to this size, or to the largest "square".
         resize: then scale it to this size.
         scale: the integer that means 1.0, see `tfds.prepared`.

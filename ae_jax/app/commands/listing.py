@@ -71,7 +71,7 @@ def gone(row: Mapping[str, Any]) -> bool:
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process holds the folder of a run; False where the file system has no locks."""
+    """Whether a process holds the lock of a run's folder; False if the file system has no locks."""
     try:
         with open(folder / LOCK) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: listings do not block each other

@@ -78,7 +78,7 @@ def lacking(folder: run_folder.Folder, content: dict[str, Any]) -> str:
 
 
 def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
-    """One seed of a run, by default the first that did not fail. Raises RunError where it cannot be opened."""
+    """Opens one seed of a run, by default the first that did not fail. Raises RunError if it cannot be opened."""
     if workdir.is_file():
         raise RunError(f"{workdir} is a file; a run is a folder, the --workdir of its training")
     folder = run_folder.Folder(workdir)

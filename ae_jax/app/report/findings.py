@@ -133,7 +133,7 @@ class Findings(NamedTuple):
     compared: Compared | None = None  # if samplers were fitted
     walk: Walk | None = None
     labels: np.ndarray | None = None  # [N]
-    classes: tuple[str, ...] = ()  # their names, where they have some
+    classes: tuple[str, ...] = ()  # the names of the labels, if they have names
     vocabulary: tuple[str, ...] = ()  # of documents [V]: what x counts
     features: np.ndarray | None = None  # [M, *shape] or convolution kernels [M, h, w, C]; the largest
     units: int = 0  # the number of all features of the first layer
@@ -259,7 +259,7 @@ def gather(
 def _symbols(
     algorithm: Algorithm, params: Params, x: Any, codes: np.ndarray, decode: Callable[..., Any] | None, wide: int
 ) -> SymbolFindings | None:
-    """How often symbols occur, and where the commonest ones do; None for a code that is not discrete.
+    """The frequencies of symbols, and the uses of the commonest ones; None for a code that is not discrete.
 
     The effect of a symbol at a place is the change of the decoded mean code when that place gets the symbol's vector.
     If vectors have several symbols, this is the mean of the vectors with this first symbol.

@@ -26,7 +26,7 @@ class Picture(NamedTuple):
     name: str
     draw: Callable[[], "Figure"]
     caption: str
-    kind: str = "examples"  # or "chart": charts stand side by side where there is room
+    kind: str = "examples"  # or "chart": the page shows charts side by side
 
 
 class Listing(NamedTuple):
