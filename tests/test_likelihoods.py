@@ -138,6 +138,25 @@ def test_a_likelihood_of_ones_own_is_taken_as_a_value():
         assert float(nll.min()) > 0
 
 
+def test_a_scale_measured_from_the_data_stays():
+    def nll(params, output, x):
+        return gaussian_nll(output, x, 2 * jnp.log(params["spread"]["of_data"]))
+
+    spread = lambda key, data: {"spread": {"of_data": data.x.std(0)}}
+    own = Likelihood(nll, lambda params, output: output, init=spread, measured=("spread",))
+    x = jnp.asarray(np.random.default_rng(5).normal(size=(20, 4)), jnp.float32)
+    for algorithm in (
+        algorithms.autoencoder(networks.mlp((4,), 2, hidden=()), optax.sgd(0.1), likelihood=own),
+        algorithms.vae(networks.mlp((4,), 2, hidden=(), heads=2), optax.sgd(0.1), likelihood=own),
+    ):
+        params = algorithm.init(jax.random.key(0), Batch(x))
+        after = algorithm.rule.update(params, algorithm.rule.init(params), Batch(x), jax.random.key(1))[0]
+        assert algorithm.statistics == ("spread",)
+        np.testing.assert_array_equal(after["spread"]["of_data"], params["spread"]["of_data"])
+        np.testing.assert_allclose(after["spread"]["of_data"], x.std(0), rtol=1e-5)
+        assert (after["decoder"]["layer_0"]["kernel"] != params["decoder"]["layer_0"]["kernel"]).any()
+
+
 def test_a_learned_scale_learns_in_every_member_of_reconstruction():
     x = jnp.asarray(np.random.default_rng(4).normal(size=(40, 4)), jnp.float32)
     algorithm = algorithms.autoencoder(networks.mlp((4,), 2), optax.adam(0.05), likelihood="gaussian")

@@ -383,7 +383,7 @@ def likelihood(which: LikelihoodName | Likelihood, net: Autoencoder | None = Non
 
 def with_likelihood(net: Autoencoder, p: Likelihood) -> Autoencoder:
     """The network, whose `init` makes the params of the likelihood as well."""
-    if not p.groups:
+    if not (p.groups or p.measured):
         return net
     return net._replace(init=lambda key, data: net.init(key, data) | p.init(address(key, "likelihood"), data))
 

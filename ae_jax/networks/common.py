@@ -94,7 +94,7 @@ def check_rates(**rates: float) -> None:
 def cast_to_data_type(params: Params, data: Batch) -> Params:
     """The params in the dtype of the data: float64 data make a float64 network. Raises ValueError for integers."""
     if not jnp.issubdtype(data.x.dtype, jnp.floating):
-        raise ValueError(f"the data have dtype {data.x.dtype}; networks take floating point data in [0, 1]")
+        raise ValueError(f"the data have dtype {data.x.dtype}; networks take floating point data")
     return jax.tree.map(lambda p: p.astype(data.x.dtype), params)
 
 

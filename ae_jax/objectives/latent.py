@@ -121,11 +121,10 @@ def latent_model(
     if pz.log_prob is None:
         raise ValueError("this prior has no log_prob, which a bound on log p(x) needs: take another prior")
     log_prior = pz.log_prob
-    parts = [part for part in (p, q, pz) if part.groups]
-    if own:
-        parts = [part for part in (p, q) if part.groups]
+    named = ((p, p.groups or p.measured), (q, q.groups), (pz, () if own else pz.groups))
+    parts = [(part, names) for part, names in named if names]  # those with params of their own
 
-    groups = ("encoder", "decoder", *(group for part in parts for group in part.groups))
+    groups = ("encoder", "decoder", *(group for part, _ in parts for group in part.groups))
 
     def fits(params: Params) -> None:
         drawn = jax.eval_shape(lambda params: pz.draw(params, jax.random.key(0), 1, dtype_of(params)), params)
@@ -143,8 +142,8 @@ def latent_model(
 
     def init(key: Key, data: Batch) -> Params:
         params = net.init(key, data)
-        for part in parts:
-            new = part.init(address(key, *part.groups), data)
+        for part, names in parts:
+            new = part.init(address(key, *names), data)
             if both := set(new) & set(params):
                 raise ValueError(f"two parts of this model have params in the group {sorted(both)[0]!r}: rename one")
             params = params | new
