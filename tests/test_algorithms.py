@@ -1042,7 +1042,7 @@ def test_adversarial_samples_are_decoded_draws_of_the_prior():
         (lambda net: adversarial(net, optax.sgd(1.0), prior="cauchy"), "prior is 'cauchy'"),
         (lambda net: adversarial(net, optax.sgd(1.0), prior="mixture"), "two dimensions, the code has 3"),
         (lambda net: adversarial(net, optax.sgd(1.0), prior_scale=0.0), "scale is 0.0"),
-        (lambda net: adversarial(net, optax.sgd(1.0), conditional=True), "whose modes labels can choose"),
+        (lambda net: adversarial(net, optax.sgd(1.0), conditional=True), "with modes for labels"),
         (lambda net: adversarial_labels(net, optax.sgd(1.0), classes=3), "3 classes in a code of 3"),
         (lambda net: adversarial_style(net, optax.sgd(1.0), classes=0), "0 classes in a code of 3"),
         (lambda net: adversarial_style(net, optax.sgd(1.0)).init(KEY, UNIT._replace(y=None)), "these data have none"),

@@ -54,7 +54,7 @@ def adversarial(
     """
     target = prior_of(prior, net.latents, prior_scale, modes)
     if conditional and not target.modes:
-        raise ValueError(f"conditional needs a prior whose modes labels can choose, mixture or swiss_roll; it is {prior!r}")
+        raise ValueError(f"conditional needs a prior with modes for labels, mixture or swiss_roll; it is {prior!r}")
     labels, judge = target.modes if conditional else 0, game.judge_of(critic, critic_widths)
     base = regularized(code_only(net), optimizer, likelihood)
 

@@ -177,7 +177,7 @@ def evaluate(
     Args:
         workdir: folder of the run.
         data: another source to measure on, of the same shape; by default the run's own.
-        samples: importance samples for the log-likelihood of vae, importance and their kin; 100 by default.
+        samples: importance samples for the log-likelihood of the variational members; 100 by default.
         out: a JSON file for the results.
         quiet: show nothing but errors.
     """

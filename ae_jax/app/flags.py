@@ -28,10 +28,10 @@ class RunOptions:
     workdir: Path | None = None
     """Folder of the run; by default a folder under runs/, named by the settings. The same command resumes the run."""
     restart_schedule: bool = False
-    """Begin the schedule of the learning rate anew where a run goes on for more epochs."""
+    """Begin the schedule of the learning rate anew when a finished run goes on for more epochs."""
     from_run: Annotated[str | None, tyro.conf.arg(name="from")] = None
-    """RUN, or RUN:GROUP,GROUP: start from the params of that run, all that fit or these groups (encoder, decoder, ...),
-    seed by seed. An encoder stands in for pretraining."""
+    """RUN, or RUN:GROUP,GROUP: start from the params of that run, seed by seed: from all that fit, or from these groups
+    (encoder, decoder, ...). An encoder replaces pretraining."""
     from_seed: int | None = None
     """The one seed of --from RUN from whose params all seeds start; by default each starts from the same seed."""
     config: Path | None = None
@@ -44,13 +44,13 @@ class RunOptions:
     seed: int | None = None
     """Train this one seed, by default 0; its result is the same as among --seeds."""
     likelihood_samples: int | None = None
-    """Importance samples for the log-likelihood of vae, importance and their kin; 100 by default."""
+    """Importance samples for the log-likelihood of the variational members; 100 by default."""
     every_epochs: int = 10
-    """Epochs between checkpoints,"""
+    """Write a checkpoint after this number of epochs, or earlier: see --every-minutes."""
     every_minutes: float = 5.0
-    """or minutes between checkpoints, whichever comes first."""
+    """Write a checkpoint after this number of minutes, if fewer epochs than --every-epochs have passed."""
     keep: int = 3
-    """Number of checkpoints to keep; each holds the best epoch's params, too."""
+    """Number of checkpoints to keep. Each also holds the params of the best epoch."""
     parallel: Literal["none", "data", "seeds", "both"] = "none"
     """Work of many devices: each batch split over them (data), the seeds spread over them (seeds), or both."""
     devices: int | None = None
