@@ -68,7 +68,7 @@ MEMBERS: tuple[Member, ...] = (
     ),
     Member(
         denoising,
-        Defaults("trial: .87 of held-out digits; a quarter of the pixels, Vincent et al. (2008)."),
+        Defaults("trial: explained variance .87 of held-out digits; a quarter of the pixels, Vincent et al. (2008)."),
         family="robust",
     ),
     Member(
@@ -85,7 +85,8 @@ MEMBERS: tuple[Member, ...] = (
     Member(
         contractive,
         Defaults(
-            "Rifai et al. (2011): a weight of 0.1. Trial: .87 of held-out digits; at a weight of 1, .81.",
+            "Rifai et al. (2011): a weight of 0.1. Trial: explained variance .87 of held-out digits; at a weight of "
+            "1, .81.",
             updates=3000,
         ),
         family="robust",
@@ -98,17 +99,25 @@ MEMBERS: tuple[Member, ...] = (
     Member(importance, Defaults("as vae; IWAE of 5 samples, as in Burda et al. (2016)."), family="variational"),
     Member(beta_tc_vae, Defaults("as vae; a weight of 6, as in Chen et al. (2018)."), family="variational"),
     Member(
-        factor_vae, Defaults("as vae; at a weight of 10 .64 of held-out digits, and no TC left."), family="variational"
+        factor_vae,
+        Defaults(
+            "as vae. Trial: at a weight of 10, explained variance .64 of held-out digits and no total correlation."
+        ),
+        family="variational",
     ),
     Member(
         dip_vae,
-        Defaults("as vae, the form and weights of DIP-VAE-I. Trial: .71 of held-out digits; .58 by DIP-VAE-II."),
+        Defaults(
+            "as vae, the form and weights of DIP-VAE-I. Trial: explained variance .71 of held-out digits; .58 by "
+            "DIP-VAE-II."
+        ),
         family="variational",
     ),
     Member(
         info_vae,
         Defaults(
-            "as vae, half of the KL. Trial: .62 of held-out digits, .70 without the KL, .79 by a delta posterior."
+            "as vae, half of the KL. Trial: explained variance .62 of held-out digits, .70 without the KL, .79 by a "
+            "delta posterior."
         ),
         family="variational",
     ),
@@ -168,7 +177,11 @@ MEMBERS: tuple[Member, ...] = (
         ),
         family="sparse",
     ),
-    Member(adversarial, Defaults("trial: .75 of held-out digits, and codes near their prior."), family="adversarial"),
+    Member(
+        adversarial,
+        Defaults("trial: explained variance .75 of held-out digits, and codes near their prior."),
+        family="adversarial",
+    ),
     Member(adversarial_labels, Defaults("the code is ten classes and a style of ten.", 20), family="adversarial"),
     Member(adversarial_style, Defaults("the code is ten classes and a style of ten.", 20), family="adversarial"),
     Member(
