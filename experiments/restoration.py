@@ -183,7 +183,7 @@ def linear_filter(x: np.ndarray, grey: np.ndarray, side: int = 15) -> np.ndarray
 
 def crop(image: np.ndarray, height: int = 72, width: int = 108) -> np.ndarray:
     """The middle of a photograph, at most `height` by `width` pixels."""
-    height, width = min(height, min(image.shape[:2])), min(width, min(image.shape[:2]))
+    height, width = min(height, image.shape[0]), min(width, image.shape[1])
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return np.asarray(image[top : top + height, left : left + width], np.float32)
 

@@ -113,12 +113,14 @@ class Child:
     def said(self, timeout: float = 600.0) -> int | str | None:
         """The checksum or the error; None if the process was killed or takes longer."""
         try:
-            return self._end.recv() if self._end.poll(timeout) else None
+            if self._end.poll(timeout):
+                return self._end.recv()
+            self.process.kill()
+            return None
         except EOFError:
             return None
         finally:
-            if self.process.exitcode is not None or timeout:
-                self.process.join()
+            self.process.join()
 
     def kill(self, after: float) -> bool:
         """Kills the process after so many seconds; False if it had ended before."""
