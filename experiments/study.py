@@ -225,8 +225,8 @@ def experiment(
             if unknown := given.keys() - defaults.keys():
                 raise TypeError(f"{name} has no settings {sorted(unknown)}; it has {list(defaults)}")
             settings = defaults | (dict(full) if given.get("full") else {}) | given
-            runs = Path(settings.pop("runs")).expanduser()
-            which = json.dumps({k: v for k, v in settings.items() if k != "out"}, sort_keys=True)
+            out, runs = settings.pop("out"), Path(settings.pop("runs")).expanduser()  # places, which no record names
+            which = json.dumps(settings, sort_keys=True)
             run = Run(name, settings, runs / f"{name}-{zlib.crc32(which.encode()):08x}")
             run.claims |= claims
             usual = all(settings[p.name] in (p.default, full.get(p.name, p.default)) for p in own)
@@ -251,7 +251,7 @@ def experiment(
                 claims=run.claims,
                 notes=[*(note.format(**words) for note in notes), *run.notes],
                 figure=figure,
-                out=settings["out"],
+                out=out,
             )
             shutil.rmtree(run.folder, ignore_errors=True)
             return row

@@ -35,8 +35,8 @@ def denoising(
             salt_and_pepper (elements become 0 or 1), patches (part of an image is erased), bar (an upright bar
             is erased), grey (colour is lost), low_resolution (shrunk and enlarged); or a function (x, key) -> x.
         level: fraction of elements (masking, salt_and_pepper), area (patches), width (bar) or colour (grey) that is
-            lost; standard deviation of the noise in units of the data (gaussian); a whole number by which height and
-            width are divided (low_resolution). Default: 0.25; 1 for grey, 2 for low_resolution.
+            lost; standard deviation of the noise in units of the data (gaussian); divisor of height and width, a whole
+            number (low_resolution). Default: 0.25; 1 for grey, 2 for low_resolution.
         likelihood: squared (summed squared error), bernoulli (cross-entropy in nats, summed) or multinomial (words).
         weight_l2: weight of the sum of w^2 over all weights (not biases).
     """

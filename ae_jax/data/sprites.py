@@ -22,7 +22,7 @@ FACTORS = {
     "colour": np.arange(8) / 8,  # hue
 }
 RADIUS = 0.2  # of the circle around the largest shape, as a fraction of the image's side
-# the period of each shape's orientation in steps, of which 40 are a whole turn
+# The steps after which each shape looks the same again. A whole turn has 40 steps.
 PERIODS = np.array([10, 20, 40])
 
 

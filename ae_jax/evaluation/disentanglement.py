@@ -273,20 +273,14 @@ def sap_accuracy(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) 
     """
     from sklearn.svm import LinearSVC
 
-    check_whole(4, examples=examples)
-    codes, factors = _varying(codes, factors)
-    chosen = np.random.default_rng(seed).permutation(len(codes))[:examples]
-    codes, factors = _standard(codes[chosen]), factors[chosen]
-    half = len(chosen) // 2
-    of_factors = [factor for factor in factors.T if (factor[:half] != factor[0]).any()]
-    accuracies = np.zeros((codes.shape[1], len(of_factors)))
-    for j, factor in enumerate(of_factors):
-        level = np.unique(factor, return_inverse=True)[1]  # scikit-learn wants whole numbers
+    codes, factors, half = _drawn(codes, factors, seed, examples)
+    accuracies = np.zeros((codes.shape[1], len(factors)))
+    for j, level in enumerate(factors):
         for k, unit in enumerate(codes.T):
             machine = LinearSVC(C=0.01, class_weight="balanced", random_state=0)
             _fitted(machine, unit[:half, None], level[:half])
             accuracies[k, j] = np.mean(machine.predict(unit[half:, None]) == level[half:])
-    return float(_gap(accuracies).mean()) if of_factors else float("nan")
+    return float(_gap(accuracies).mean()) if factors else float("nan")
 
 
 def modularity(codes: Any, factors: Any, bins: int = BINS) -> float:
@@ -368,15 +362,9 @@ def explicitness(codes: Any, factors: Any, seed: Any, *, examples: int = 4_000) 
     from scipy.stats import rankdata
     from sklearn.linear_model import LogisticRegression
 
-    check_whole(4, examples=examples)
-    codes, factors = _varying(codes, factors)
-    chosen = np.random.default_rng(seed).permutation(len(codes))[:examples]
-    codes, factors = _standard(codes[chosen]), factors[chosen]
-    half, of_factors = len(chosen) // 2, []
-    for values in factors.T:
-        factor = np.unique(values, return_inverse=True)[1]  # scikit-learn wants whole numbers
-        if len(np.unique(factor[:half])) < 2:
-            continue
+    codes, factors, half = _drawn(codes, factors, seed, examples)
+    of_factors = []
+    for factor in factors:
         fitted = _fitted(LogisticRegression(max_iter=200), codes[:half], factor[:half])
         scores = fitted.predict_proba(codes[half:])  # [N, L]; a level's logit alone would rank along one line of codes
         of_levels = []
@@ -461,6 +449,18 @@ def _varying(codes: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
             f"none of {factors.shape[1]} factors varies over the {len(codes)} examples: give one that does"
         )
     return codes, factors[:, vary]
+
+
+def _drawn(codes: Any, factors: Any, seed: Any, examples: int) -> tuple[np.ndarray, list[np.ndarray], int]:
+    """At most `examples` examples in random order: standardised codes [N, K]; the levels [N], whole numbers from 0, of
+    each factor that varies in the first half; and the length of that half.
+    """
+    check_whole(4, examples=examples)
+    codes, factors = _varying(codes, factors)
+    chosen = np.random.default_rng(seed).permutation(len(codes))[:examples]
+    half = len(chosen) // 2
+    levels = [np.unique(factor, return_inverse=True)[1] for factor in factors[chosen].T]
+    return _standard(codes[chosen]), [level for level in levels if len(np.unique(level[:half])) > 1], half
 
 
 def battery(codes: Any, factors: Any, labels: Any, seed: Any) -> dict[str, float]:

@@ -144,7 +144,7 @@ def conv(
         latents: size of the code, K.
         channels: feature maps of each level of the encoder.
         kernel: width of the square kernels.
-        stride: factor by which each level divides height and width.
+        stride: each level divides height and width by this factor.
         down: stride (strided convolution) or pool (convolution, then max-pooling).
         up: transpose (transposed convolution); or a convolution after a nearest or bilinear resize, after
             unpooling that fills each block (fill), or after unpooling at the places of the maxima (switch).

@@ -39,7 +39,7 @@ def conv1d(
         latents: size of the code, K.
         channels: feature maps of each level of the encoder.
         kernel: length of a kernel, in steps.
-        stride: factor by which each level divides the number of steps.
+        stride: each level divides the number of steps by this factor.
         hidden: widths of dense hidden layers between the last feature maps and the code.
         heads: vectors of size K that the encoder emits: 1, or 2 for a Gaussian's mean and log-variance.
         activation: activation of hidden layers.

@@ -197,7 +197,7 @@ def _binarised(batch: Batch, seed: int) -> Batch:
 
 
 def kind_of(splits: Splits) -> DataKind:
-    """The kind of the data's values, by which the default likelihood is chosen."""
+    """The kind of the data's values. It decides the default likelihood."""
     if splits.dataset.vocabulary:
         return "words"
     x = splits.train.x

@@ -38,7 +38,7 @@ def write_report(folder: run_folder.Folder, algorithm: Algorithm, params: Params
 
 
 def last_alike(folder: run_folder.Folder, most: int = 100) -> tuple[str, dict[str, Any]] | None:
-    """The name and the results of the newest other run in the parent folder with the same settings, whatever its seeds.
+    """The name and the results of the newest other run with the same settings in the parent folder. Seeds may differ.
 
     Only the newest `most` runs are considered.
     """

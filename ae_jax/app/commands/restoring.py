@@ -100,7 +100,7 @@ def unfit(image: np.ndarray, opened: runs.OpenRun) -> str:
 
 
 def enlargement(settings: Settings, scale: int | None) -> int:
-    """The factor by which images are enlarged before a run sharpens them; by default the factor in its settings.
+    """The factor of enlargement before a run sharpens images; by default the factor in its settings.
 
     Raises RunError for a factor other than 1 and the learned one. A run that learned no factor takes 1 only.
     """

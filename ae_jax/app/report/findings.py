@@ -47,7 +47,7 @@ class Traversals(NamedTuple):
 
     pictures: np.ndarray  # [U, STEPS, *shape]
     units: np.ndarray  # [U]
-    weights: np.ndarray  # [U], by which the units are ordered
+    weights: np.ndarray  # [U], of the units in this order, the largest first
     by: str  # the name of the weights
 
 
