@@ -37,7 +37,7 @@ EIGHT = {  # the results in README: an experiment -> its metric with a published
     "linear_members": "linear autoencoder, test squared error",
     "self_taught": "accuracy, features, %",
     "rbm_digits": "our RBM, pseudo-likelihood, moved then split",
-    "stacked_sparse": "accuracy before fine-tuning, %",
+    "stacked_sparse": "accuracy after fine-tuning, %",
     "clustering": "DEC, accuracy, %",
     "deep_autoencoder": "deep autoencoder, test squared error",
     "stacked_denoising": "basic, SDAE-3, test error, %",
