@@ -88,13 +88,13 @@ class Run:
         self.claims: dict[str, str] = {}
         self.facts: dict[str, Any] = {}  # facts that the title and the notes name beside settings
         self.notes: list[str] = []
-        self.earlier = 0.0  # seconds of the epochs that stopped processes have run
+        self.earlier = 0.0  # seconds of the epochs and stages that stopped processes have run
         self.commits = set[str]()  # by which stopped processes began arms and computed stages
         self._began, self._arms = time.perf_counter(), set[str]()
 
     @property
     def seconds(self) -> float:
-        """Wall time so far, with that of epochs which stopped processes have run."""
+        """Wall time so far, with that of epochs and stages which stopped processes have run."""
         return time.perf_counter() - self._began + self.earlier
 
     def data(self, labels: bool = False, **options: Any) -> Dataset:
@@ -150,15 +150,18 @@ class Run:
         like = jax.tree.structure(jax.eval_shape(fn, *args))
         if path.exists():
             with np.load(path) as kept:
-                if int(kept["given"]) == given and len(kept.files) == like.num_leaves + 2:
+                if int(kept["given"]) == given and len(kept.files) == like.num_leaves + 3:
                     self.commits.add(str(kept["commit"]))
+                    self.earlier += float(kept["seconds"])
                     print(f"{stage}: read from {path}; remove it to compute it anew", flush=True)
                     return like.unflatten([jnp.asarray(kept[f"leaf_{i}"]) for i in range(like.num_leaves)])
+        began = time.perf_counter()
         found = fn(*args)
         path.parent.mkdir(parents=True, exist_ok=True)
         leaves: dict[str, Any] = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(found))}
+        about = {"given": given, "commit": str(commit()), "seconds": time.perf_counter() - began}
         with written(path) as file:
-            np.savez(file, given=np.asarray(given), commit=np.asarray(str(commit())), **leaves)
+            np.savez(file, **{name: np.asarray(value) for name, value in about.items()}, **leaves)
         return found
 
     def each(self, stage: str, fn: Callable[..., Any], members: Any, *shared: Any) -> Any:
