@@ -317,6 +317,7 @@ def test_a_recipe_is_computed_once(tmp_path, monkeypatch):
     later = run()
     later.computed("a stage", recipe, keys((3, 4)), 3 * x)
     assert later.commits == {"1234567"}, "the record names the commit of what was kept"
+    assert later.earlier > 0, "and counts its seconds"
     np.testing.assert_array_equal(other["w"], 2 * first["w"])
     twice = run()
     twice.computed("a stage", recipe, keys((3, 4)), x)
