@@ -39,7 +39,7 @@ EIGHT = {  # the results in README: an experiment -> its metric with a published
     "rbm_digits": "our RBM, pseudo-likelihood, moved then split",
     "stacked_sparse": "accuracy after fine-tuning, %",
     "clustering": "DEC, accuracy, %",
-    "deep_autoencoder": "deep autoencoder, test squared error",
+    "deep_belief": "pretrained, test squared error",
     "stacked_denoising": "basic, SDAE-3, test error, %",
 }
 EIGHT_HEAD = (
