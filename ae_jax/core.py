@@ -132,6 +132,7 @@ class Algorithm(NamedTuple):
     corrupt: Callable[[Array, Key], Array] | None = None  # the corruption that training sees, if any
     statistics: tuple[str, ...] = ()  # the groups of params that are measured or drawn, not learned
     decodes: bool = True  # False: the decoder learns nothing, so nothing decoded is measured, shown or written
+    compares: bool = False  # its loss compares the examples of a batch, so batches of one example are refused
     classes: int | None = None  # learns from labels 0 to classes - 1; None: learns without labels
     predict: Callable[[Params, Array], Array] | None = None  # x -> its class or cluster, [B] integers
     symbols: Callable[[Params, Array], Array] | None = None  # x -> the symbols of its code, [B, P] integers
@@ -298,7 +299,11 @@ def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = 
 
 
 def epoch(algorithm: Algorithm, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
-    """An algorithm's whole epoch, a rule on a dataset: its statistics, if any, then one sweep."""
+    """An algorithm's whole epoch, a rule on a dataset: its statistics, if any, then one sweep.
+
+    Raises ValueError for batches of one example if the algorithm compares examples.
+    """
+    check_batch_size(batch_size, algorithm.compares)
     one = sweep(algorithm.rule, batch_size, sharding)
     return one if algorithm.before is None else chain(algorithm.before, one)
 

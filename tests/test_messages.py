@@ -64,6 +64,22 @@ def calls():
     }
 
 
+@pytest.mark.parametrize("name", ["beta_tc_vae", "dip_vae", "factor_vae", "info_vae"])
+def test_a_member_that_compares_examples_refuses_batches_of_one(name, tmp_path):
+    algorithm = ALGORITHMS[name](networks.mlp((4, 4, 1), 2, hidden=(4,), heads=2), optax.sgd(0.1), **required(name))
+    wanted = r"batch_size is 1, and this algorithm compares the examples of a batch: give at least 2"
+    with pytest.raises(ValueError, match=wanted):
+        core.epoch(algorithm, 1)
+    with pytest.raises(ValueError, match=wanted):
+        ae_jax.run(algorithm, Batch(X), epochs=1, batch_size=1)
+    with pytest.raises(ValueError, match=wanted):
+        loop.train(algorithm, Batch(X), epochs=1, batch_size=1, progress=False)
+    core.epoch(algorithm, 2)
+    with pytest.raises(ValueError, match=wanted):
+        cli.dispatch(["train", name, "--data=digits", "--batch-size=1", "--epochs=1", f"--workdir={tmp_path / 'run'}"])
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("name", calls())
 def test_what_is_no_batch_is_named(name):
     call = calls()[name]

@@ -68,4 +68,4 @@ def factor_vae(
 
     base = variational(model, optimizer, objective, gamma=gamma)
     critics = discriminate(judge, of_model, of_marginals, at_rate(optimizer, critic_rate))
-    return base._replace(init=init, rule=chain(base.rule, critics))
+    return base._replace(init=init, rule=chain(base.rule, critics), compares=True)

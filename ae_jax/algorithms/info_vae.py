@@ -86,7 +86,8 @@ def info_vae(
             return Loss(weight * found, {"distance": found} if train else {})
 
         base = regularized(linear_code(code_only(net)), optimizer, likelihood, penalty, weight=weight)
-        return base._replace(sample=lambda p, key, n: base.decode(p, prior.draw(p, key, n, dtype_of(p))), prior=prior)
+        sample = lambda p, key, n: base.decode(p, prior.draw(p, key, n, dtype_of(p)))
+        return base._replace(sample=sample, prior=prior, compares=True)
 
     start: Any = lambda hyper: hyper(0) if callable(hyper) else hyper
     for value in (start, final_value):
@@ -97,4 +98,5 @@ def info_vae(
         found = gap(drawn.z[0], key)
         return Loss(drawn.nll[0] + (1 - alpha) * drawn.divergence + (alpha + weight - 1) * found, {"distance": found})
 
-    return variational(latent_model(net, likelihood), optimizer, objective, alpha=alpha, weight=weight)
+    base = variational(latent_model(net, likelihood), optimizer, objective, alpha=alpha, weight=weight)
+    return base._replace(compares=True)

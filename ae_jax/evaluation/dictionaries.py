@@ -33,6 +33,7 @@ def fvu(x_hat: Any, x: Any) -> Array:
     """Fraction of variance unexplained: ||x - x_hat||^2 over ||x - mean x||^2, both summed over the set. -> [].
 
     The mean of x as a reconstruction scores 1; a worse reconstruction scores more. A constant offset counts as error.
+    If all examples of x are equal, there is no variance, and the result is NaN or infinite.
     Raises ValueError for different shapes.
     """
     x_hat, x = (jnp.asarray(a).reshape(len(a), -1) for a in (x_hat, x))

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ... import data
+from ...checks import check_batch_size
 from ...core import Algorithm, address
 from ...data import ranges
 from ...data.disk import strict
@@ -151,6 +152,7 @@ def train(
         learned = splits.streams._replace(train=bounded(splits.streams.train, algorithm, settings))
     # Checks that need no compilation come before anything is written.
     arguments.check_arguments(settings.seeds, settings.patience, learned.validation)
+    check_batch_size(min(settings.batch_size, examples), algorithm.compares)
     arguments.traced(algorithm, learned.train)
     start = None
     if source is not None:
