@@ -299,9 +299,8 @@ def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = 
 
 
 def epoch(algorithm: Algorithm, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
-    """An algorithm's whole epoch, a rule on a dataset: its statistics, if any, then one sweep.
-
-    Raises ValueError for batches of one example if the algorithm compares examples.
+    """An algorithm's whole epoch, a rule on a dataset: its statistics, if any, then one sweep. Raises ValueError for
+    batches of one example if the algorithm compares examples.
     """
     check_batch_size(batch_size, algorithm.compares)
     one = sweep(algorithm.rule, batch_size, sharding)
