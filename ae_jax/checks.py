@@ -100,12 +100,13 @@ def check_batch(data: Any) -> None:
         raise TypeError(f"the data are of type {type(data).__name__}, not Batch: give {part}")
 
 
-def check_batch_size(batch_size: int, compares: bool = False) -> None:
-    """Raises ValueError unless a batch has at least one example, and two if the loss compares them."""
+def check_batch_size(batch_size: int, compares: bool = False) -> int:
+    """The batch size. Raises ValueError unless it is at least 1, and 2 if the loss compares examples."""
     if is_concrete(batch_size) and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; a batch has at least 1 example")
     if compares and is_concrete(batch_size) and batch_size == 1:
         raise ValueError("batch_size is 1, and this algorithm compares the examples of a batch: give at least 2")
+    return batch_size
 
 
 def check_optimizer(optimizer: Any) -> Any:

@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from .checks import Hyper, check_batch, check_batch_size, check_dtype, check_loss, check_optimizer
+from .checks import Hyper, check_batch, check_batch_size, check_dtype, check_loss, check_optimizer, length
 from .checks import Optimizer as Optimizer
-from .checks import length as length
 
 Key = Array  # a typed key, jax.random.key(seed)
 NAMES = 2**31  # numbers lie below, names at or above
@@ -299,11 +298,8 @@ def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = 
 
 
 def epoch(algorithm: Algorithm, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
-    """An algorithm's whole epoch, a rule on a dataset: its statistics, if any, then one sweep. Raises ValueError for
-    batches of one example if the algorithm compares examples.
-    """
-    check_batch_size(batch_size, algorithm.compares)
-    one = sweep(algorithm.rule, batch_size, sharding)
+    """An epoch, a rule on a dataset: statistics, if any, then one sweep. Raises ValueError for too small a batch size."""
+    one = sweep(algorithm.rule, check_batch_size(batch_size, algorithm.compares), sharding)
     return one if algorithm.before is None else chain(algorithm.before, one)
 
 

@@ -86,5 +86,5 @@ def beta_tc_vae(
         value = alpha * terms["information"] + beta * terms["total_correlation"] + gamma * terms["dimensions"]
         return Loss(drawn.nll[0] + value, terms)
 
-    base = variational(model, optimizer, objective, alpha=alpha, beta=beta, gamma=gamma)
-    return base._replace(init=init, compares=True)
+    base = variational(model, optimizer, objective, compares=True, alpha=alpha, beta=beta, gamma=gamma)
+    return base._replace(init=init)

@@ -63,4 +63,4 @@ def dip_vae(
         penalty = off_diagonal * terms["covariances"] + weight * terms["variances"]
         return Loss(drawn.nll[0] + drawn.divergence + penalty, terms)
 
-    return variational(model, optimizer, objective, **weights)._replace(compares=True)
+    return variational(model, optimizer, objective, compares=True, **weights)

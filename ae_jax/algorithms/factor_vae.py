@@ -66,6 +66,6 @@ def factor_vae(
         z = jnp.zeros((1, net.latents), data.x.dtype)
         return model.init(key_model, data) | {"critic": judge.init(key_critic, z)}
 
-    base = variational(model, optimizer, objective, gamma=gamma)
+    base = variational(model, optimizer, objective, compares=True, gamma=gamma)
     critics = discriminate(judge, of_model, of_marginals, at_rate(optimizer, critic_rate))
-    return base._replace(init=init, rule=chain(base.rule, critics), compares=True)
+    return base._replace(init=init, rule=chain(base.rule, critics))

@@ -21,6 +21,7 @@ from ..objectives.recode import code_only, linear_code
 from ..objectives.regularized import regularized
 from ..objectives.terms import dtype_of
 
+PosteriorName = Literal["gaussian", "delta"]
 DistanceName = Literal["multiquadric_mmd", "gaussian_mmd", "sliced_wasserstein"]
 Distance = Callable[[Array, Array, Key], Array]  # (codes [B, K], draws from the prior [B, K], key) -> []
 KERNELS = {  # each with its default variances, divided by the number of latents
@@ -45,7 +46,7 @@ def info_vae(
     optimizer: Optimizer,
     *,
     likelihood: LikelihoodName | Likelihood = "bernoulli",
-    posterior: Literal["gaussian", "delta"] = "gaussian",
+    posterior: PosteriorName = "gaussian",
     alpha: Annotated[Hyper, PORTION, needs("posterior", "gaussian")] = 0.5,
     weight: Weight = 100.0,
     distance: DistanceName | Distance = "multiquadric_mmd",
@@ -68,7 +69,7 @@ def info_vae(
         scales: variances of the kernels that an MMD sums, over the number of latents; None: seven (0.1 to 10), or 1.
         directions: number of random lines of sliced_wasserstein.
     """
-    check_choice("posterior", posterior, ("gaussian", "delta"))
+    check_choice("posterior", posterior, get_args(PosteriorName))
     measure = distance if callable(distance) else distance_of(distance, net.latents, scales, directions)
     prior = normal(net.latents)
 
@@ -84,8 +85,8 @@ def info_vae(
             found = gap(z, key) if train else jnp.zeros((), z.dtype)
             return Loss(weight * found, {"distance": found} if train else {})
 
-        sample = lambda p, key, n: base.decode(p, prior.draw(p, key, n, dtype_of(p)))
         base = regularized(linear_code(code_only(net)), optimizer, likelihood, penalty, weight=weight)
+        sample = lambda p, key, n: base.decode(p, prior.draw(p, key, n, dtype_of(p)))
         return base._replace(sample=sample, prior=prior, compares=True)
     start: Any = lambda hyper: hyper(0) if callable(hyper) else hyper
     for value in (start, final_value):
@@ -96,5 +97,4 @@ def info_vae(
         found = gap(drawn.z[0], key)
         return Loss(drawn.nll[0] + (1 - alpha) * drawn.divergence + (alpha + weight - 1) * found, {"distance": found})
 
-    model = latent_model(net, likelihood)
-    return variational(model, optimizer, objective, alpha=alpha, weight=weight)._replace(compares=True)
+    return variational(latent_model(net, likelihood), optimizer, objective, compares=True, alpha=alpha, weight=weight)

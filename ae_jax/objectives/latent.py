@@ -255,6 +255,7 @@ def variational(
     samples: int = 1,
     estimator: Estimator | None = None,
     evaluated: Callable[[Drawn], Metrics] | None = None,
+    compares: bool = False,
     **hyper: Any,
 ) -> Algorithm:
     """The algorithm that minimizes `objective(params, drawn, batch, key, **hyper)` over the model's learned groups.
@@ -267,6 +268,7 @@ def variational(
         estimator: the estimator of `Drawn.bound`; None for no bound.
         evaluated: gives the metrics of evaluation, "loss" among them, each [B]; by default the loss is nll + KL. None
             of them may compare examples.
+        compares: whether the objective compares the examples of a batch.
         hyper: numbers, or schedules over updates.
     """
 
@@ -305,4 +307,5 @@ def variational(
         check=model.likelihood.check,
         statistics=model.likelihood.measured,
         corrupt=model.net.corrupt,
+        compares=compares,
     )

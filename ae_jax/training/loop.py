@@ -20,12 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from ..checks import length
 from ..core import (
     Algorithm,
     Batch,
     Key,
     Params,
-    length,
 )
 from ..data.disk import write_atomically
 from ..data.stream import Stream
