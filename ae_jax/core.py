@@ -298,7 +298,7 @@ def sweep(rule: Rule, batch_size: int, sharding: jax.sharding.Sharding | None = 
 
 
 def epoch(algorithm: Algorithm, batch_size: int, sharding: jax.sharding.Sharding | None = None) -> Rule:
-    """An epoch, a rule on a dataset: statistics, if any, then one sweep. Raises ValueError for too small a batch size."""
+    """An epoch, a rule on a dataset: statistics, if any, then a sweep. Raises ValueError for too small a batch size."""
     one = sweep(algorithm.rule, check_batch_size(batch_size, algorithm.compares), sharding)
     return one if algorithm.before is None else chain(algorithm.before, one)
 
