@@ -259,7 +259,7 @@ def experiment(
             shutil.rmtree(run.folder, ignore_errors=True)
             return row
 
-        told = ", ".join(f"{k} {v}" for k, v in full.items())
+        told = ", ".join(f"{k} {' '.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in full.items())
         full_help = {"full": f"{told}, where no other value is given; writes NAME-full.json."} if full else {}
         said = HELP | full_help | helps(body)
         lines = [f"    {name}: {said[name]}" for name in defaults]
