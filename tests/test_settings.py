@@ -12,6 +12,7 @@ from probes import required
 
 from ae_jax import networks
 from ae_jax.algorithms import ALGORITHMS
+from ae_jax.core import Batch
 from ae_jax.errors import RunError
 from ae_jax.networks import NETWORKS
 from ae_jax.training.settings import OptimizerSettings, Settings, build, heads, optimizer
@@ -200,6 +201,17 @@ def test_what_would_be_ignored_is_refused(name, hyper, told):
 def test_a_penalty_that_would_reward_is_refused(hyper):
     with pytest.raises(ValueError, match="must not be negative"):
         ALGORITHMS["contractive"](networks.mlp((4,), 3), optax.sgd(0.1), **hyper)
+
+
+@pytest.mark.parametrize("optimizer", [{"schedule": "cosine"}, {"warmup_epochs": 0.5}])
+def test_pretraining_has_a_constant_learning_rate(optimizer):
+    data = Batch(jax.random.uniform(jax.random.key(0), (300, 6)), jnp.zeros(300, int))  # three steps a pass
+    made = {"algorithm": "dec", "epochs": 1, "batch_size": 300, "hyper": {"pretrain_epochs": 2, "clusters": 3}}
+    begun = lambda **given: build(settings(**made, optimizer=OptimizerSettings(**given)), (6,), 300).init(
+        jax.random.key(1), data
+    )
+    for a, b in zip(jax.tree.leaves(begun()), jax.tree.leaves(begun(**optimizer)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_run_warmed_up_for_most_of_its_epochs_is_opened_again():

@@ -20,7 +20,8 @@ def pretrained(net: Autoencoder, optimizer: Optimizer, likelihood: LikelihoodNam
     """The network's `init`, followed by `epochs` passes of plain reconstruction over the data of init.
 
     It is a pure function of key and data, as any init. `training.train` saves a long start as epoch 0, and no
-    resumed run repeats it. The optimizer starts anew afterwards. With 0 epochs, and for a network that is trained
+    resumed run repeats it. The optimizer starts anew afterwards. A schedule of its learning rate thus runs twice, and
+    the command line gives pretraining a constant rate instead. With 0 epochs, and for a network that is trained
     already (`networks.trained`), there is no pretraining.
 
     Raises ValueError for negative epochs.

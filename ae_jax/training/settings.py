@@ -350,14 +350,19 @@ def build(settings: Settings, shape: tuple[int, ...], examples: int, given: Para
     if (epochs := settings.epochs) is None:
         raise ValueError("epochs is None: give a number, or complete the settings for the data by settings.completed")
 
+    # The schedule is planned for the updates of the run. Pretraining, in `init`, has updates of its own.
+    steady = replace(settings.optimizer, schedule="constant", warmup_epochs=0.0)
+    pretrains = steady != settings.optimizer and bool(hyper.get("pretrain_epochs"))
+
     def on(net: Autoencoder) -> Algorithm:
         noisy = net if settings.noise is None else corrupted(net, corruption(settings.noise, settings.noise_level))
         size = {"examples": examples} if "examples" in inspect.signature(make).parameters else {}
+        by = lambda optimizer: make(noisy, optimizer, **used(make, hyper), **size)
         with plugins.named(settings.algorithm):
-            made = make(
-                noisy, optimizer(settings.optimizer, epochs, steps, settings.restarts), **used(make, hyper), **size
-            )
+            made = by(optimizer(settings.optimizer, epochs, steps, settings.restarts))
+            init = by(optimizer(steady, 1, 1)).init if pretrains else None
         _check_made(f"the algorithm {settings.algorithm}", made, Algorithm)
+        made = made._replace(init=init or made.init)
         return made._replace(init=stages.resume(made.init, given)) if given else made
 
     check_choice("precision", settings.precision, get_args(PrecisionName))

@@ -22,7 +22,7 @@ from .loading import Splits, load, of_patches
 
 # entries of the settings in config.json that come from the data and the algorithm
 RECORDED = ("shape", "validated", "data_checksum", "train_checksum", "vocabulary", "scale", "patches", "standard")
-RECORDED += ("functions",)
+RECORDED += ("functions", "examples")
 # the settings, with types, that a run's config.json must have
 KEPT = {"shape": list, "validated": bool, "optimizer": dict, "algorithm": str, "network": str, "data": str}
 KEPT |= {"latents": int, "batch_size": int, "seeds": list}
@@ -106,7 +106,7 @@ def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
         if seed != settings.seeds[0]:
             warn(f"{loop.failures(trained.failed)}; seed {seed} is used")
     try:
-        algorithm = build(settings, shape, 1)
+        algorithm = build(settings, shape, content.get("examples", 1))  # older runs do not record their number
     except ValueError as error:
         written = folder.config().get("commit") or "an older one"
         raise RunError(

@@ -116,6 +116,7 @@ def train(
         "data_checksum": provenance.checksum(tuple(splits.dataset)),  # for a stream, of its samples in memory
         "scale": splits.dataset.scale,  # the integer that means 1.0 in the run's inputs; None: the dtype decides
         "patches": of_patches(settings, splits.streams),
+        "examples": examples,  # of training: schedules are planned for them
     }
     if splits.standard is not None:
         recorded["standard"] = splits.standard.to_json()
@@ -169,7 +170,7 @@ def train(
         if not (folder.path / "config.json").exists():
             return recorded
         before = folder.config()["settings"]
-        older = {k: v for k, v in recorded.items() if k in before or k not in ("scale", "patches")}
+        older = {k: v for k, v in recorded.items() if k in before or k not in ("scale", "patches", "examples")}
         return as_recorded(older, before)
 
     def found() -> dict[str, Any] | None:
