@@ -11,7 +11,7 @@ import pytest
 from probes import required, same_bits
 
 from ae_jax import autoencoder, data, evaluation, networks
-from ae_jax.algorithms import ALGORITHMS
+from ae_jax.algorithms import ALGORITHMS, classifier
 from ae_jax.app.commands import measuring
 from ae_jax.core import Batch, Metrics, Rule, epoch, start
 from ae_jax.errors import RunError
@@ -171,6 +171,17 @@ def test_a_metric_that_cannot_choose_is_refused_before_anything_is_compiled(moni
     monkeypatch.setattr(loop, "programs", compiling)
     with pytest.raises(ValueError, match=match):
         go([0], monitor=monitor, validation=validation)
+
+
+def test_a_direction_that_is_none_and_held_out_data_that_choose_nothing_are_refused():
+    with pytest.raises(ValueError, match="better is 'min'; it must be one of higher, lower"):
+        go([0], monitor="elbo", better="min")
+    with pytest.raises(ValueError, match="x of the validation part of the data holds 1 values that are NaN"):
+        go([0], validation=DATA._replace(x=jnp.asarray(DATA.x).at[1, 2].set(jnp.nan)))
+    learner = classifier(networks.mlp((3,), 2), optax.sgd(0.1), classes=2)
+    labels = jnp.arange(12) % 2
+    with pytest.raises(ValueError, match="none of 12 validation examples of the data has one"):
+        loop.train(learner, DATA._replace(y=labels), epochs=1, validation=DATA._replace(y=0 * labels - 1))
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -15,7 +15,7 @@ from ae_jax.app import cli
 from ae_jax.app.commands import measuring, runs
 from ae_jax.errors import RunError
 from ae_jax.evaluation import clustering
-from ae_jax.training import provenance, run_folder, settings
+from ae_jax.training import provenance, run_folder, settings, step
 from ae_jax.training.settings import OptimizerSettings, optimizer
 
 
@@ -94,6 +94,11 @@ def test_a_schedule_of_another_length_is_refused_and_restarts_where_asked(points
     for given in ([], ["--restart-schedule"]):  # the same command again, and without the flag
         train("autoencoder", points, where, *falling, "--epochs", 4, *given)
     jax.tree.map(np.testing.assert_array_equal, runs.open_run(where).params, params)
+    opened = ae_jax.load_run(where)  # has the schedule of the run, which depends on the number of its examples
+    data = opened.data.train
+    last = -(-len(data.x) // 8) - 1
+    again = step(opened.algorithm, 0, 3, last, data, batch_size=8)
+    jax.tree.map(np.testing.assert_array_equal, again.params, params)
 
 
 def test_a_schedule_begins_anew_after_the_epochs_of_its_restarts():

@@ -3,13 +3,13 @@
 import re
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
 
 from .. import evaluation
-from ..checks import check_batch, is_concrete
+from ..checks import check_batch, check_choice, is_concrete, labelled
 from ..core import (
     Algorithm,
     Batch,
@@ -128,13 +128,27 @@ def check_data(algorithm: Algorithm, **parts: Any) -> None:
             algorithm.check(part.x, f"the {name} part of the data")
 
 
+def check_labels(algorithm: Algorithm, validation: Any) -> None:
+    """Raises ValueError if all metrics need labels and no validation example has one; streams and None pass."""
+    if not isinstance(validation, Batch) or algorithm.classes is None or algorithm.decodes:
+        return
+    if validation.y is None or not labelled(validation.y).any():
+        raise ValueError(
+            f"a classifier is measured by labels, and none of {len(validation.x)} validation examples of the data has "
+            "one (-1 is none): hold out more examples (--validation), or none"
+        )
+
+
 def check_monitor(
     algorithm: Algorithm, data: Batch | Stream, monitor: str, better: Better | None = None, validated: bool = False
 ) -> Better:
     """The direction in which the metric that chooses the best epoch is better.
 
-    Compiles nothing. Raises ValueError for a metric that the run does not measure, or that has no direction.
+    Compiles nothing. Raises ValueError for a metric that the run does not measure, for one that has no direction, and
+    for another direction than "higher" and "lower".
     """
+    if better is not None:
+        check_choice("better", better, get_args(Better))
     way = better or evaluation.better(monitor)
     if monitor == "loss":  # every algorithm has it
         return way or "lower"

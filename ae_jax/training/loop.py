@@ -32,7 +32,16 @@ from ..data.stream import Stream
 from ..errors import RunError, warn
 from ..evaluation import Better
 from . import devices, provenance
-from .arguments import check_arguments, check_data, check_length, check_monitor, functions_of, seen
+from .arguments import (
+    check_arguments,
+    check_data,
+    check_examples,
+    check_labels,
+    check_length,
+    check_monitor,
+    functions_of,
+    seen,
+)
 from .compiled import Plan, State, programs
 from .progress import progress_bar
 from .run_folder import Folder, append, sealed
@@ -148,6 +157,9 @@ def train(
             raise TypeError(f"{name} is {hook!r}; give a function, or None")
     seeds = [int(s) if s == int(s) else s for s in seeds]
     check_arguments(seeds, patience, validation)
+    if isinstance(validation, Batch):
+        check_examples(validation, "the validation part of the data")
+        check_labels(algorithm, validation)
     check_data(algorithm, train=None if transform else data, validation=validation)
     if isinstance(validation, Stream) and not isinstance(data, Stream):
         raise ValueError("the validation set is a stream and the training set a Batch: give both as one kind")

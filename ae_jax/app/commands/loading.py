@@ -297,17 +297,6 @@ def classes_of(splits: Splits) -> int | None:
     return max(1 + int(np.max(y)), known) if y is not None and labelled(y).any() else None
 
 
-def check_validation_labels(algorithm: Algorithm, settings: Settings, validation: Any) -> None:
-    """Raises ValueError if the metrics need labels and no validation example has one."""
-    if not isinstance(validation, Batch) or algorithm.classes is None or algorithm.decodes:
-        return
-    if validation.y is None or not labelled(validation.y).any():
-        raise ValueError(
-            f"{settings.algorithm} is measured by labels, and none of {len(validation.x)} validation examples of "
-            f"{settings.data} has one (-1 is none): hold out more examples (--validation), or none"
-        )
-
-
 def of_patches(settings: Settings, streams: Streams | None = None) -> bool:
     """Whether a run's examples are pieces of larger images, or may be, as examples of arrays."""
     arrays = suffix(settings.data) in (".npy", ".npz") or (streams is not None and streams.sources.arrays)

@@ -40,7 +40,6 @@ from .loading import (
     check_classes,
     check_likelihood,
     check_order,
-    check_validation_labels,
     classes_of,
     kind_of,
     load,
@@ -148,7 +147,7 @@ def train(
     measuring.check_samples(algorithm, settings, samples, "likelihood_samples")
     if told := check_classes(algorithm, settings, splits.train.y):
         say(told)
-    check_validation_labels(algorithm, settings, learned.validation)
+    arguments.check_labels(algorithm, learned.validation)
     if splits.streams is not None:
         learned = splits.streams._replace(train=bounded(splits.streams.train, algorithm, settings))
     # Checks that need no compilation come before anything is written.
