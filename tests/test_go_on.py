@@ -61,6 +61,9 @@ def same_bits(one, other):
 
 def test_a_finished_run_goes_on_to_the_bits_of_an_unbroken_one(points, tmp_path):
     train("vae", points, tmp_path / "parts", "--epochs", 2, "--seeds", 2)
+    older = config(tmp_path / "parts")
+    del older["settings"]["examples"], older["seal"]
+    run_folder.write_sealed(tmp_path / "parts" / "config.json", older)
     train("vae", points, tmp_path / "parts", "--epochs", 5, "--seeds", 2)
     train("vae", points, tmp_path / "whole", "--epochs", 5, "--seeds", 2)
     same_bits(tmp_path / "parts", tmp_path / "whole")

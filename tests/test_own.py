@@ -18,8 +18,8 @@ from ae_jax.app import cli
 from ae_jax.core import Batch, Net, address
 from ae_jax.errors import RunError
 from ae_jax.training import plugins
-from ae_jax.training.run_folder import Folder
-from ae_jax.training.settings import Settings, build
+from ae_jax.training.run_folder import Folder, write_sealed
+from ae_jax.training.settings import OptimizerSettings, Settings, build
 
 SHAPE, K = (4, 4, 1), 3
 X = Batch(jax.random.uniform(jax.random.key(9), (50, *SHAPE)))
@@ -140,6 +140,38 @@ def test_the_last_step_replayed_has_the_bits_of_the_run(name, tmp_path):
     assert last.key == address(key, "step", 3)
     order = jax.random.permutation(address(key, "order"), 50)
     np.testing.assert_array_equal(last.batch.x, X.x[order[48:]])
+
+
+def test_a_loaded_run_learns_as_it_was_trained(tmp_path):
+    """Its schedule and its member depend on the number of training examples."""
+    chosen = Settings(
+        algorithm="beta_tc_vae", network="mlp", network_options={"hidden": (8,)}, data="own", latents=K, epochs=2,
+        batch_size=16, seeds=(3,), optimizer=OptimizerSettings(schedule="cosine", warmup_epochs=0.5),
+    )  # fmt: skip
+    with Folder(tmp_path).opened(chosen.to_json()) as folder:
+        algorithm = build(chosen, SHAPE, len(X.x))
+        learned = training.train(algorithm, X, epochs=2, batch_size=16, seeds=(3,), folder=folder, progress=False)
+    step = lambda: training.step(ae_jax.load_run(tmp_path).algorithm, 3, 1, 3, X, batch_size=16)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), step().params, learned.of(3))
+
+    content = folder.config()
+    del content["run"]["examples"]  # as in the run of an older version
+    write_sealed(tmp_path / "config.json", content)
+    run = ae_jax.load_run(tmp_path)
+    assert run.algorithm.encode(run.params, X.x).shape == (len(X.x), K)
+    with pytest.raises(RunError, match=r"does not record the number N of .* \(algorithm=beta_tc_vae\): to replay"):
+        run.algorithm.rule.init(run.params)
+    content["settings"]["algorithm"] = "vae"
+    write_sealed(tmp_path / "config.json", content)
+    with pytest.raises(RunError, match=r"\(schedule=cosine\)"):
+        ae_jax.load_run(tmp_path).algorithm.rule.init(run.params)
+    content["settings"]["optimizer"] |= {"schedule": "constant", "warmup_epochs": 0.0}
+    write_sealed(tmp_path / "config.json", content)
+    ae_jax.load_run(tmp_path).algorithm.rule.init(run.params)
+    content["run"]["examples"] = 0
+    write_sealed(tmp_path / "config.json", content)
+    with pytest.raises(RunError, match=r"is damaged .its examples is 0"):
+        ae_jax.load_run(tmp_path)
 
 
 def test_steps_follow_each_other():

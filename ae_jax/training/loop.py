@@ -308,7 +308,8 @@ def train(
 def _facts(algorithm: Algorithm, data: Batch | Stream, validated: bool) -> dict[str, Any]:
     """The facts of the algorithm and its data that a run's folder keeps beside its settings: see `Folder.describe`."""
     x = seen(data).x
-    facts: dict[str, Any] = {"shape": list(x.shape[1:]), "validated": validated}
+    examples = len(data.source) if isinstance(data, Stream) else len(data.x)
+    facts: dict[str, Any] = {"shape": list(x.shape[1:]), "examples": examples, "validated": validated}
     with contextlib.suppress(Exception):  # a user's algorithm may raise any error, and the run does not need these
         facts["functions"] = functions_of(algorithm, x.shape[1:], x.dtype)
     return facts if isinstance(data, Stream) else facts | {"train_checksum": provenance.checksum(data)}

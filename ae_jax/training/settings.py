@@ -217,6 +217,15 @@ def of_length(settings: OptimizerSettings, lengths: tuple[int, int], steps: int)
     return f"warmup_epochs={settings.warmup_epochs:g}" if len(warm) > 1 else ""
 
 
+def of_examples(settings: Settings) -> str:
+    """The setting by which learning depends on the number of training examples; "" if there is none."""
+    if "examples" in inspect.signature(ALGORITHMS[settings.algorithm]).parameters:
+        return f"algorithm={settings.algorithm}"
+    if settings.optimizer.schedule != "constant":
+        return f"schedule={settings.optimizer.schedule}"
+    return f"warmup_epochs={settings.optimizer.warmup_epochs:g}" if settings.optimizer.warmup_epochs else ""
+
+
 def warm_steps(settings: OptimizerSettings, total: int, steps: int) -> int:
     """The number of updates in the learning rate's warm-up, for a run of `total` updates, `steps` in an epoch."""
     return min(round(settings.warmup_epochs * steps), total - 1)

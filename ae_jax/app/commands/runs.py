@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ... import data
-from ...core import Algorithm, Params
+from ...core import Algorithm, Params, Rule
 from ...data import ranges
 from ...errors import RunError, warn
 from ...training import loop, provenance, run_folder
-from ...training.settings import Settings, build
+from ...training.settings import Settings, build, of_examples
 from ..files import data_options as data_options
 from ..files import standard_of as standard_of
 from .loading import Splits, load, of_patches
@@ -36,7 +36,7 @@ class OpenRun(NamedTuple):
     settings: Settings
     seed: int
     shape: tuple[int, ...]
-    algorithm: Algorithm  # in the units of learning, see `standard`
+    algorithm: Algorithm  # in the units of learning, see `standard`; for some older runs see `unlearning`
     params: Params  # of one seed
     epoch: int
     vocabulary: tuple[str, ...]  # of documents
@@ -88,6 +88,9 @@ def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
     whole = lambda name, least: all(isinstance(n, int) and n >= least for n in content[name]) and content[name]
     wrong = [name for name, kind in KEPT.items() if not isinstance(content[name], kind)]
     wrong = wrong or [name for name, least in (("shape", 1), ("seeds", 0)) if not whole(name, least)]
+    examples = content.get("examples")  # older runs do not record their number
+    if examples is not None and not (isinstance(examples, int) and examples >= 1):
+        wrong = [*wrong, "examples"]
     if wrong:
         shown = f"its {wrong[0]} is {content[wrong[0]]!r}"
         raise RunError(f"{folder.path / 'config.json'} is damaged ({shown}); restore it or train anew")
@@ -106,13 +109,15 @@ def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
         if seed != settings.seeds[0]:
             warn(f"{loop.failures(trained.failed)}; seed {seed} is used")
     try:
-        algorithm = build(settings, shape, content.get("examples", 1))  # older runs do not record their number
+        algorithm = build(settings, shape, examples or 1)
     except ValueError as error:
         written = folder.config().get("commit") or "an older one"
         raise RunError(
             f"{folder.path} was trained with settings that this version of ae_jax refuses ({error}): open it with the "
             f"version that trained it, commit {written}, or train anew"
         ) from None
+    if examples is None and (why := of_examples(settings)):
+        algorithm = unlearning(algorithm, folder.path, why)
     return OpenRun(
         folder=folder,
         settings=settings,
@@ -126,6 +131,19 @@ def open_run(workdir: Path, seed: int | None = None) -> OpenRun:
         patches=content.get("patches", of_patches(settings)),  # older runs do not record it
         standard=standard_of(content),
     )
+
+
+def unlearning(algorithm: Algorithm, path: Path, why: str) -> Algorithm:
+    """The algorithm of a run without a record of the number of its examples; its `rule` raises RunError."""
+
+    def refuse(*_: Any) -> Any:
+        raise RunError(
+            f"{path} does not record the number N of its training examples, on which its learning depends ({why}): to "
+            "replay or to train, build the algorithm by ae_jax.training.settings.build(run.opened.settings, "
+            "run.opened.shape, N), where run is that of load_run"
+        )
+
+    return algorithm._replace(rule=Rule(refuse, refuse))
 
 
 def load_own(opened: OpenRun, place: str | Path | None = None) -> Splits:
