@@ -178,10 +178,44 @@ def test_a_direction_that_is_none_and_held_out_data_that_choose_nothing_are_refu
         go([0], monitor="elbo", better="min")
     with pytest.raises(ValueError, match="x of the validation part of the data holds 1 values that are NaN"):
         go([0], validation=DATA._replace(x=jnp.asarray(DATA.x).at[1, 2].set(jnp.nan)))
+    with pytest.raises(ValueError, match="x of the train part of the data holds 1 values that are NaN"):
+        loop.train(growing(), DATA._replace(x=jnp.asarray(DATA.x).at[1, 2].set(jnp.inf)), epochs=1)
     learner = classifier(networks.mlp((3,), 2), optax.sgd(0.1), classes=2)
     labels = jnp.arange(12) % 2
     with pytest.raises(ValueError, match="none of 12 validation examples of the data has one"):
         loop.train(learner, DATA._replace(y=labels), epochs=1, validation=DATA._replace(y=0 * labels - 1))
+
+
+def test_a_metric_that_is_never_finite_chooses_no_epoch(capsys):
+    net = networks.linear((3,), 2)
+
+    def run(least, seeds=(0, 1)):
+        """Seeds whose draw is below `least` have a metric of NaN always, and the others in two epochs."""
+        init = lambda key, data: {**net.init(key, data), "own": {"b": jax.random.uniform(key), "steps": jnp.zeros(())}}
+
+        def update(params, memory, batch, key):
+            own = params["own"]
+            return params | {"own": {**own, "steps": own["steps"] + 1}}, memory, {"loss": own["b"], "elbo": own["b"]}
+
+        def evaluate(params, batch, key) -> Metrics:
+            own = params["own"]
+            never = (own["b"] < least) | (own["steps"] < 3)
+            return {"loss": own["b"][None], "elbo": jnp.where(never, jnp.nan, 1.0)[None]}
+
+        member = autoencoder(net, optax.sgd(0.1))
+        member = member._replace(init=init, rule=Rule(lambda params: (), update), evaluate=evaluate)
+        given = {"epochs": 4, "seeds": seeds, "validation": DATA, "monitor": "elbo", "progress": False}
+        return loop.train(member, DATA, **given)
+
+    good = run(0.0)
+    assert good.best_epoch == [3, 3]
+    assert not capsys.readouterr().err
+    with pytest.raises(RunError, match=r"the validation elbo of seed 0, 1 was infinite .* no epoch is the best"):
+        run(1.0)
+    own = np.asarray(good.params["own"]["b"])
+    assert sorted(run(float(own.mean())).best_epoch) == [1, 3]
+    told = f"the validation elbo of seed {own.argmin()} was infinite or not a number after every epoch, so no epoch"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -144,7 +144,8 @@ def train(
     Returns a `Trained`.
 
     Raises:
-        RunError: the loss or the params of every seed stopped being finite, or all checkpoints are damaged.
+        RunError: the loss or the params of every seed stopped being finite, `monitor` on the validation set was
+            never finite, or all checkpoints are damaged.
         Interrupted: SIGINT or SIGTERM came; the state is saved if there is a folder.
         ValueError: arguments that do not fit.
         TypeError: a `folder` that is no `Folder`, or a hook that is no function.
@@ -157,6 +158,8 @@ def train(
             raise TypeError(f"{name} is {hook!r}; give a function, or None")
     seeds = [int(s) if s == int(s) else s for s in seeds]
     check_arguments(seeds, patience, validation)
+    if isinstance(data, Batch) and transform is None:
+        check_examples(data, "the train part of the data")
     if isinstance(validation, Batch):
         check_examples(validation, "the validation part of the data")
         check_labels(algorithm, validation)
@@ -299,10 +302,29 @@ def train(
                     "to go on from there.",
                     stop,
                 )
+    if validated:
+        _check_chosen(state, seeds, monitor, writes)
     chosen = state.best if validated else state.params
     if mesh is not None:  # one process alone uses the params from here on
         chosen = jax.tree.map(jnp.asarray, devices.host(chosen))
     return trained(state, chosen, seeds, history)
+
+
+def _check_chosen(state: State, seeds: Sequence[int], monitor: str, tells: bool) -> None:
+    """Names seeds without a best epoch, as their held-out `monitor` was never finite; RunError if all are such."""
+    good = devices.host(state.failed) == 0
+    none = good & ~np.isfinite(devices.host(state.best_value))
+    if not none.any():
+        return
+    which = ", ".join(str(seed) for seed, bad in zip(seeds, none, strict=True) if bad)
+    told = f"the validation {monitor} of seed {which} was infinite or not a number after every epoch"
+    if (none == good).all():
+        raise RunError(
+            f"{told}, so no epoch is the best: choose by another metric (--best; in Python monitor), or train without "
+            "validation data"
+        )
+    if tells:
+        warn(f"{told}, so no epoch is its best: its params are those of epoch 1")
 
 
 def _facts(algorithm: Algorithm, data: Batch | Stream, validated: bool) -> dict[str, Any]:
