@@ -20,6 +20,7 @@ import io
 import json
 import re
 import shutil
+import signal
 import sys
 import time
 import tokenize
@@ -52,6 +53,7 @@ from ae_jax.training.compiled import map_seeds
 from ae_jax.training.loop import Trained, train
 from ae_jax.training.provenance import checksum, circumstances, commit
 from ae_jax.training.run_folder import Folder
+from ae_jax.training.signals import Interrupted
 from ae_jax.xla.programs import compiled
 
 RUNS = str(Path(__file__).resolve().parents[1] / "runs")
@@ -577,11 +579,18 @@ def command(main: Callable[..., Any]) -> None:
 
 
 def in_sentences(name: str, work: Callable[[], Any]) -> None:
-    """Runs `work`; a mistake ends the command with one sentence, or with a traceback if AE_JAX_TRACEBACK is set."""
+    """Runs `work`; a mistake ends the command with one sentence, or with a traceback if AE_JAX_TRACEBACK is set.
+
+    The exit status is 1 for a mistake, and 128 and the number of the signal for a stop.
+    """
     try:
         work()
+    except Interrupted as stop:
+        warn(f"{stop} No record was written.")
+        sys.exit(128 + stop.number)
     except KeyboardInterrupt:
-        sys.exit("Interrupted; no record was written.")
+        warn("Interrupted; no record was written.")
+        sys.exit(128 + signal.SIGINT)
     except (RunError, ValueError, OSError) as error:
         if tracebacks():
             raise

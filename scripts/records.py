@@ -183,6 +183,9 @@ def main() -> None:
     try:
         if args.carry is not None:
             take(args.carry, args.results, args.runs)
+    except ValueError as error:  # the parts stay as they are
+        sys.exit(f"error: {error}")
+    try:
         run(order, args, minutes)
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from functools import cache
@@ -19,6 +20,7 @@ from study import Published, Run, difference, experiment, keys, mapped, probe_er
 from ae_jax import networks
 from ae_jax.core import Batch
 from ae_jax.errors import DataError
+from ae_jax.training.signals import Interrupted
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 SMALL = {
@@ -409,6 +411,17 @@ def test_a_mistake_at_the_command_line_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [*command[1:], "--data", "nowhere/x.npz"])
     with pytest.raises(DataError, match=r"nowhere/x\.npz"):  # and no SystemExit
         study.command(load("codes_2d").main)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Interrupted("Stopped after epoch 1 of 9.", signal.SIGINT)])
+def test_a_stopped_experiment_has_the_status_of_the_signal(stop, capsys):
+    def work():
+        raise stop
+
+    with pytest.raises(SystemExit) as told:
+        study.in_sentences("codes_2d", work)
+    assert told.value.code == 128 + signal.SIGINT  # on which `scripts/experiments` and `scripts/records` end, too
+    assert "o record was written." in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import optax
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ae_jax import networks
+from ae_jax import data, networks
 from ae_jax.algorithms import autoencoder, made, rbm, vae
 from ae_jax.app import cli, plots
 from ae_jax.app.commands import coding, measuring, reporting, runs, scoring, training, walking
@@ -303,6 +303,30 @@ def test_scores_need_no_training_data(trained, tmp_path, capsys):
     assert read(tmp_path / "s.csv")[0] == ["name", "score"]
 
 
+@pytest.mark.parametrize("binarise", ["static", "dynamic"])
+def test_a_run_on_binarised_pixels_scores_binarised_pixels(tmp_path, monkeypatch, binarise):
+    monkeypatch.setattr(measuring.evaluation, "all_metrics", lambda *_, **__: lambda params, key: {})
+    monkeypatch.setattr(reporting, "decorate", lambda *_: None)
+    grey = np.random.default_rng(0).uniform(0.3, 0.7, (40, 4)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", train=grey[:30], test=grey[30:])
+    chosen = Settings(
+        algorithm="vae",
+        seeds=(0,),
+        data=str(tmp_path / "x.npz"),
+        network="linear",
+        latents=2,
+        epochs=1,
+        batch_size=30,
+        binarise=binarise,
+    )
+    training.train(chosen, tmp_path / "run", quiet=True)
+    said = scoring.score(tmp_path / "run", chosen.data, tmp_path / "grey.npy")
+    assert said[1].startswith("note: scores are of pixels drawn as 0 or 1")
+    np.savez(tmp_path / "drawn.npz", test=data.binarise(grey[30:], seed=1))
+    scoring.score(tmp_path / "run", str(tmp_path / "drawn.npz"), tmp_path / "drawn.npy")
+    assert_array_equal(np.load(tmp_path / "grey.npy"), np.load(tmp_path / "drawn.npy"))
+
+
 def test_score_refuses_what_does_not_fit(trained, tmp_path, capsys):
     places, x = trained
     run, out = places["autoencoder"], tmp_path / "s.csv"
@@ -366,13 +390,19 @@ def test_impute_fills_in_holes_alone(trained, tmp_path, name, how):
                 assert abs(float(b) - x[:, j].mean()) < 6 * x[:, j].std()
             else:
                 assert a == b
-    given = x[:8].copy()
+    lines = (tmp_path / "holes.csv").read_text().splitlines()
+    written = "\n".join([f"{lines[0]},id", *(f"{line},00{i}" for i, line in enumerate(lines[1:]))])
+    (tmp_path / "ids.csv").write_text(written.replace(",", ", "))
+    scoring.impute(places[name], str(tmp_path / "ids.csv"), tmp_path / "ids_whole.csv", steps=50)
+    assert [row[-1] for row in read(tmp_path / "ids_whole.csv")] == ["id", *(f"00{i}" for i in range(8))]
+    given = x[:8].astype(np.float64) + 1e-9
     for hole in holes:
         given[hole] = np.nan
     assert not any("had no known value" in line for line in lines)
     np.save(tmp_path / "holes.npy", given)
     scoring.impute(places[name], str(tmp_path / "holes.npy"), tmp_path / "whole.npy", steps=50)
     found = np.load(tmp_path / "whole.npy")
+    assert_array_equal(found[~np.isnan(given)], given[~np.isnan(given)])
     assert_allclose([found[hole] for hole in holes], [float(after[i + 1][j]) for i, j in holes], rtol=1e-5)
     given[3] = np.nan
     np.save(tmp_path / "holes.npy", given)

@@ -348,6 +348,15 @@ def records(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
+def test_parts_that_cannot_be_read_are_kept(records, status, tmp_path, capsys):
+    carried = tmp_path / "carried"
+    carried.mkdir()
+    (carried / "part-000").write_bytes(b"half of a file")
+    assert status(records, *records.go, "--carry", carried, "quick_one") == 1
+    assert "are damaged or incomplete" in capsys.readouterr().err
+    assert (carried / "part-000").read_bytes() == b"half of a file"
+
+
 def test_records_are_measured_once_and_again_where_the_settings_differ(records, status, tmp_path, capsys):
     records.RECORDS = ("bad_one", "quick_one", "plain_one")
     assert status(records, *records.go) == 1

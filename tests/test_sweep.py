@@ -21,6 +21,7 @@ from ae_jax.core import Batch
 from ae_jax.errors import RunError
 from ae_jax.evaluation.statistics import summarise
 from ae_jax.training import compiled, run_folder, settings, sharing
+from ae_jax.training.signals import Interrupted
 
 SMALL = ["--data", "digits", "--epochs", "2", "--net-hidden", "8", "--latents", "2"]
 QUICK = {"parameters": 1, "seconds": 1.0, "examples_per_second": 1.0, "device": "cpu"}
@@ -169,6 +170,20 @@ def test_a_failed_run_does_not_end_the_others(tmp_path, unmeasured, monkeypatch,
     assert (tmp_path / "sweep" / "lr=0.001" / "results.json").exists()
     assert "failed in epoch" in (tmp_path / "sweep" / "compare.csv").read_text()
     assert "infinite or not a number" in capsys.readouterr().err
+
+
+def test_a_signal_stops_the_whole_sweep(tmp_path, unmeasured, monkeypatch):
+    done = []
+
+    def stopped(settings, folder, only_check=False, **_):
+        if not only_check:
+            done.append(folder.name)
+            raise Interrupted("Stopped after epoch 1 of 3.", 15)
+
+    monkeypatch.setattr(training, "train", stopped)
+    with pytest.raises(Interrupted):
+        cli.dispatch(["sweep", "vae", "--grid", "lr=1e-2,1e-3", *SMALL, "--workdir", str(tmp_path / "sweep")])
+    assert done == ["lr=0.01"]
 
 
 # ---------------------------------------------------------------------------------------------------- planning

@@ -73,8 +73,19 @@ def read(path: Path) -> Table:
     return table
 
 
-def _text(path: Path) -> Table:
-    """A table of separated values. The separator is the commonest of comma, semicolon and tab in the first line."""
+def texts(path: Path) -> dict[str, tuple[str, ...]]:
+    """The cells of a text file as they are written, by column; {} for a Parquet file. Raises DataError as `read`."""
+    if suffix(path) == ".parquet":
+        return {}
+    names, cells, _ = _lines(path)
+    return {name or f"column {place + 1}": of for place, (name, of) in enumerate(zip(names, cells, strict=True))}
+
+
+def _lines(path: Path) -> tuple[list[str], list[tuple[str, ...]], list[int]]:
+    """The names of a text file's columns, "" where it has none, their cells, and the line of each row.
+
+    The separator is the commonest of comma, semicolon and tab in the first line.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
@@ -97,8 +108,11 @@ def _text(path: Path) -> Table:
             "separator in quotes"
         )
     cells = list(zip(*(row for _, row in body), strict=True)) or [()] * len(head)
-    names = head if named else [""] * len(head)
-    places = [number for number, _ in body]
+    return head if named else [""] * len(head), cells, [number for number, _ in body]
+
+
+def _text(path: Path) -> Table:
+    names, cells, places = _lines(path)
     return _named(path, names, [_parsed(column) for column in cells], lambda i: f"line {places[i]}")
 
 

@@ -155,13 +155,14 @@ def decode(workdir: Path, source: str, out: Path, seed: int | None = None) -> np
     indexed = None if of_symbols else index.about(Path(source))
     if indexed is not None:
         theirs = indexed["run"]["settings"]
-        if theirs != opened.folder.config()["settings"]:
-            raise RunError(
-                f"{source} is an index of codes that another run made ({theirs['algorithm']} on {theirs['data']}): "
-                "this run's decoder cannot read them"
-            )
         if indexed.get("seed", opened.seed) != opened.seed:
             raise RunError(f"{source} is an index of seed {indexed['seed']}: give --seed {indexed['seed']}")
+        own = opened.folder.config()["settings"]
+        if indexed["params"] != checksum(opened.params) if "params" in indexed else theirs != own:
+            raise RunError(
+                f"{source} is an index of codes by other params ({theirs['algorithm']} on {theirs['data']}), which "
+                "this run's decoder cannot read: if the run has learned since, make the index again by ae-jax index"
+            )
     codes = check_codes(codes, opened.settings.latents, source)
     x = in_chunks(opened.in_data_units.decode, opened.params, codes)
     _save(opened, out, x)

@@ -37,8 +37,9 @@ def score(
 ) -> list[str]:
     """Writes the score of every example to .npy, or to .csv with names and quantiles; returns lines to print.
 
-    Quantiles refer to the training examples' scores. With labels, the lines have the ROC AUC for the classes
-    `anomalies`, beside those of an isolation forest and of PCA fitted to the same training examples.
+    Grey pixels of a run that binarised its data are drawn as 0 or 1, as its test set was. Quantiles refer to the
+    training examples' scores. With labels, the lines have the ROC AUC for the classes `anomalies`, beside those of an
+    isolation forest and of PCA fitted to the same training examples.
     """
     check_suffix(out, (".npy", ".csv"))
     check_output(out, source)
@@ -53,10 +54,14 @@ def score(
     y, classes = labels_of(source, options, len(x))
     chosen = anomalous(y, classes, anomalies, source)
     x = np.asarray(ranges.apply(opened.standard, x))
+    drawn = opened.settings.binarise
+    if drawn:  # as the test set in `loading.load`
+        x = data.binarise(x, seed=1)
     train, learned = None, set[str]()
     try:
         splits = runs.load_own(opened)
         train, learned = np.asarray(splits.train.x), words(splits.train.y, splits.dataset.classes)
+        train = data.binarise(train, seed=0) if drawn == "dynamic" else train
     except (DataError, RunError) as error:
         warn(f"note: no quantiles and no baselines, as the run's training data are not there: {error}")
     key_scores = address(jax.random.key(key), "score")
@@ -72,6 +77,8 @@ def score(
     if bad := int((~np.isfinite(found)).sum()):
         raise RunError(f"{bad} of {len(found)} scores are not finite: the run's params or its data are damaged")
     lines = [f"{counted(len(found), 'score')} written to {out}: {anomaly.MEASURES[measure]}"]
+    if drawn:
+        lines.append(f"note: scores are of pixels drawn as 0 or 1 by their values, as in training (binarise={drawn})")
     columns: dict[str, Sequence[Any]] = {"name": names, "score": [f"{s:.7g}" for s in found]}
     if train is not None:
         usual = scored(train, "train")
@@ -195,7 +202,7 @@ def impute(
     """Fills in the missing values (NaN) of an array or a table; returns lines to print.
 
     The default method is the posterior for a member that has one, else repeated reconstruction. The first guess is the
-    training mean. Writes to .npy, .npz or .csv; a table's .csv keeps its other columns.
+    training mean. Writes to .npy, .npz or .csv. Known values stay as they are, and so do other columns of a table.
     """
     check_suffix(out, (".npy", ".npz", ".csv"))
     check_output(out, source)
@@ -254,12 +261,18 @@ def impute(
         )
     whole = np.where(missing, values.reshape(missing.shape), given)
     if suffix(out) == ".csv":
-        own = table.columns if table is not None else {}
         columns = columns or tuple(f"column {i + 1}" for i in range(given.shape[1]))
         of_run = {name: cells(whole[:, i], missing[:, i]) for i, name in enumerate(columns)}
-        save_table(out, {name: of_run.get(name) or cells(of) for name, of in (own or of_run).items()})
+        if table is not None:  # known cells are copied as they are written
+            written = tables.texts(path)
+            own = {name: written.get(name) or cells(of) for name, of in table.columns.items()}
+            of_run = own | {
+                name: [new if hole else old for new, old, hole in zip(of, own[name], missing[:, i], strict=True)]
+                for i, (name, of) in enumerate(of_run.items())
+            }
+        save_table(out, of_run)
     else:
-        save_array(out, whole.astype(np.float32), "x")
+        save_array(out, whole.astype(given.dtype), "x")
     rows: Any = np.asarray(where).reshape(len(given), -1).any(axis=1)
     change = np.asarray(found.change)[rows]
     counts = f"{int(where.sum())} missing values in {int(rows.sum())} of {len(given)} examples"

@@ -25,6 +25,7 @@ def make_index(
     part: "examples.Part | None" = None,
 ) -> index.Index:
     """Writes an index of the examples of a source to a .npz file; see `examples.read` for sources."""
+    from ...training.provenance import checksum
     from . import examples, runs
     from .coding import exported
     from .runs import in_chunks
@@ -43,6 +44,7 @@ def make_index(
         "seed": opened.seed,
         "vocabulary": list(opened.vocabulary),
         "run": opened.folder.config(),
+        "params": checksum(opened.params),
     }
     made = index.Index(program, codes, np.array(names), about)
     index.save(made, out)

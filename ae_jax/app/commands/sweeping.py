@@ -20,6 +20,7 @@ from ...errors import RunError, counted, warn
 from ...training.run_folder import intact, write_sealed
 from ...training.settings import Settings
 from ...training.sharing import Sharing
+from ...training.signals import Interrupted
 from .. import flags
 from . import comparing, training
 from .comparing import PLAN
@@ -290,6 +291,8 @@ def sweep(
     for i, cell in enumerate(cells):
         try:
             results = run(cell)
+        except Interrupted:  # a signal stops the whole sweep
+            raise
         except RunError as error:
             warn(f"{i + 1} of {len(cells)}  {cell.name}: {error}")
             failed.append(cell.name)
