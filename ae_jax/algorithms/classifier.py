@@ -33,7 +33,7 @@ def classifier(
 
     Args:
         net: the network, one head.
-        optimizer: an optax optimizer.
+        optimizer: an optax optimizer, of pretraining, too: a schedule begins anew after it.
         classes: number of classes; labels are 0 to classes - 1. A larger label has an nll of 0 and is an error. A
             negative label means no label: loss, nll and error are means over the labelled examples.
         freeze: train only the softmax, on a fixed encoder.

@@ -36,7 +36,7 @@ def dec(
 
     Args:
         net: the network, one head.
-        optimizer: an optax optimizer.
+        optimizer: an optax optimizer, of pretraining, too: a schedule begins anew after it.
         clusters: number of clusters.
         weight: weight of the summed squared error of the reconstruction. 0 is DEC, which does not train the decoder.
             IDEC weights the KL by 0.1 and the error averaged over pixels by 1: here 10 / number of pixels.

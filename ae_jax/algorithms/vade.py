@@ -29,7 +29,7 @@ def vade(
 
     Args:
         net: the network, two heads.
-        optimizer: an optax optimizer.
+        optimizer: an optax optimizer, of pretraining, too: a schedule begins anew after it.
         clusters: number of clusters, C.
         likelihood: a name, or a `Likelihood`.
         pretrain_epochs: passes of plain reconstruction, after which a mixture is fitted to the codes; with 0 the
