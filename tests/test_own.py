@@ -332,7 +332,7 @@ def test_settings_of_ones_own_give_params_and_say_what_is_missing(tmp_path, caps
         ae_jax.load_run(tmp_path, 6)
     with (
         Folder(tmp_path).opened({"mine": 1}) as folder,
-        pytest.raises(RunError, match=r"of the seeds \[4, 5\], and the seeds \[0, 1\]"),
+        pytest.raises(RunError, match=r"seeds: \[4, 5\] there, \[0, 1\] now"),
     ):
         training.train(algorithm, X, epochs=2, seeds=(0, 1), folder=folder, progress=False)
 

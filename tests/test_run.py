@@ -181,6 +181,42 @@ def test_folders_refuse_what_would_mix_runs(tmp_path):
         assert json.loads((tmp_path / "r" / "config.json").read_text())["settings"] == {"lr": 1.0}
 
 
+def test_a_folder_goes_on_with_its_own_data_and_batches_alone(tmp_path):
+    folder = run_folder.Folder(tmp_path)
+
+    def go(data=DATA, settings=(), renew=(), **changed):
+        how = {"epochs": 2, "batch_size": 32, "validation": Batch(X[:20]), "seeds": (0, 1), "progress": False}
+        with folder.opened(dict(settings), renew=renew):
+            return loop.train(algorithm(), data, folder=folder, **how | changed)
+
+    learned = go(settings={"epochs": 2})
+    config = json.loads((tmp_path / "config.json").read_text())
+    other = Batch(X.at[0, 0].add(0.1))
+    held = r"(?s)holds a run of other seeds, data or batches:\n  {}.* there, .* now\nGive the same"
+    for told, changed in (
+        ("train_checksum", {"data": other}),
+        ("validation", {"validation": other}),
+        ("validated: True", {"validation": None}),
+        ("batch_size: 32", {"batch_size": 16}),
+        ("transform: False", {"transform": lambda batch, key: batch}),
+        (r"seeds: \[0, 1\]", {"seeds": (0, 2)}),
+    ):
+        with pytest.raises(RunError, match=held.format(told)):
+            go(settings={"epochs": 2}, **changed)
+    fewer = r"has done 2 epochs, and epochs=1 asks for fewer: give at least epochs=2"
+    for settings in ({"epochs": 2}, {"epochs": 1}):
+        with pytest.raises(RunError, match=fewer):
+            go(settings=settings, renew=("epochs",), epochs=1)
+    assert json.loads((tmp_path / "config.json").read_text()) == config
+    older = json.loads(json.dumps(config))
+    older["run"] = {name: older["run"][name] for name in ("seeds", "shape", "validated", "functions")}
+    del older["seal"]
+    (tmp_path / "config.json").write_text(json.dumps(older))  # as older versions recorded it
+    assert same_bits(go(settings={"epochs": 2}).params, learned.params)
+    with pytest.raises(RunError, match=held.format("train_checksum")):
+        go(other, settings={"epochs": 2})
+
+
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [

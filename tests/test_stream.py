@@ -1,5 +1,6 @@
 """Streams: every example once an epoch in an order of its own, and runs that end as those in memory do."""
 
+import json
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ from ae_jax.app.commands import loading, measuring, runs, training
 from ae_jax.core import Batch, address, average
 from ae_jax.data import stream as streams
 from ae_jax.data.dataset import DataError
+from ae_jax.errors import RunError
 from ae_jax.training import loop, run_folder, shards, signals
 from ae_jax.training.settings import Settings
 
@@ -286,6 +288,31 @@ def test_stopped_or_killed_between_shards_it_goes_on_to_the_bits_of_an_unbroken_
     assert same_bits(unbroken.params, broken.params)
     strip = lambda rows: [{k: row[k] for k in ("epoch", "train", "validation")} for row in rows]
     assert strip(folder.log()) == strip(unbroken.history)
+
+
+def test_a_folder_goes_on_with_its_own_shards_alone(tmp_path):
+    folder, source = run_folder.Folder(tmp_path), memory(block=3)
+    stream = data.Stream(source, 64, seed=0)
+
+    def go(stream):
+        with folder.opened({}):
+            return train(stream, epochs=1, folder=folder)
+
+    go(stream)
+    config = (tmp_path / "config.json").read_text()
+    other, counted = data.Stream(source, 96, seed=0), r"checkpoint 6, counted in shards, is not one of 4 an epoch"
+    with pytest.raises(RunError, match=rf"a run of other shards: its {counted}"):
+        go(other)
+    for same_size in (data.Stream(source, 64, seed=1), data.Stream(memory(255 - X, 3), 64, seed=0)):
+        with pytest.raises(RunError, match=r"other seeds, data or batches:\n  stream: .* there, .* now"):
+            go(same_size)
+    older = json.loads(config)
+    del older["run"]["given"], older["seal"]
+    (tmp_path / "config.json").write_text(json.dumps(older))  # as older versions recorded it
+    with pytest.raises(RunError, match=counted):
+        go(other)
+    go(stream)
+    assert json.loads((tmp_path / "config.json").read_text())["run"] == json.loads(config)["run"]
 
 
 def labelled_files(path, y):

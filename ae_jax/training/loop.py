@@ -45,7 +45,7 @@ from .arguments import (
 from .compiled import Plan, State, programs
 from .progress import progress_bar
 from .run_folder import Folder, append, sealed
-from .shards import Sharded, loaded
+from .shards import Sharded, identity, loaded
 from .signals import Interrupted, interruptible
 
 if TYPE_CHECKING:
@@ -144,8 +144,9 @@ def train(
     Returns a `Trained`.
 
     Raises:
-        RunError: the loss or the params of every seed stopped being finite, `monitor` on the validation set was
-            never finite, or all checkpoints are damaged.
+        RunError: the loss or the params of every seed stopped being finite; `monitor` on the validation set was
+            never finite; all checkpoints are damaged; or the folder has a run of other seeds, data or batches, or has
+            done more epochs.
         Interrupted: SIGINT or SIGTERM came; the state is saved if there is a folder.
         ValueError: arguments that do not fit.
         TypeError: a `folder` that is no `Folder`, or a hook that is no function.
@@ -167,7 +168,7 @@ def train(
     if isinstance(validation, Stream) and not isinstance(data, Stream):
         raise ValueError("the validation set is a stream and the training set a Batch: give both as one kind")
     stream, examples = (data, len(data.source)) if isinstance(data, Stream) else (None, length(data))
-    shards, batch_size = 1 if stream is None else stream.shards, min(batch_size, examples)
+    shards, given_size, batch_size = 1 if stream is None else stream.shards, batch_size, min(batch_size, examples)
     devices.check(mesh, len(seeds), batch_size)
     validated = validation is not None
     better = check_monitor(algorithm, data, monitor, better, validated)
@@ -185,8 +186,11 @@ def train(
     begin, advance, *sharded = programs(algorithm, plan)
     if folder is not None:
         folder.shards = shards
-        describe = functools.partial(folder.describe, seeds, functools.partial(_facts, algorithm, data, validated))
-        devices.run_in_first(describe)
+        facts = functools.partial(_facts, seeds, data, validation, given_size, transform)
+        more = functools.partial(_more, algorithm, data, start)
+        devices.run_in_first(
+            lambda: (folder.check_epochs(epochs), folder.check_shards(), folder.describe(facts(), more))
+        )
     held_out = validation if isinstance(validation, Stream) else devices.everywhere(validation, mesh)
     data = data if stream else devices.everywhere(data, mesh)
     numbers = np.stack([jax.random.key_data(jax.random.key(s)) for s in seeds])
@@ -327,14 +331,34 @@ def _check_chosen(state: State, seeds: Sequence[int], monitor: str, tells: bool)
         warn(f"{told}, so no epoch is its best: its params are those of epoch 1")
 
 
-def _facts(algorithm: Algorithm, data: Batch | Stream, validated: bool) -> dict[str, Any]:
-    """The facts of the algorithm and its data that a run's folder keeps beside its settings: see `Folder.describe`."""
+def _facts(
+    seeds: Sequence[int], data: Batch | Stream, validation: Batch | Stream | None, batch_size: int, transform: Any
+) -> dict[str, Any]:
+    """The facts in which a resumed run must agree with its folder: see `Folder.describe`."""
+    of = lambda part: identity(part) if isinstance(part, Stream) else provenance.checksum(part)
+    streamed, validated = isinstance(data, Stream), validation is not None
+    return {
+        "seeds": list(seeds),
+        "shape": list(seen(data).x.shape[1:]),
+        "examples": len(data.source) if streamed else len(data.x),
+        "validated": validated,
+        "batch_size": batch_size,
+        **({} if streamed else {"train_checksum": of(data)}),
+        "given": {
+            "stream": of(data) if streamed else None,
+            "validation": of(validation) if validated else None,
+            "transform": transform is not None,
+        },
+    }
+
+
+def _more(algorithm: Algorithm, data: Batch | Stream, start: "Start | None") -> dict[str, Any]:
+    """The other facts that a run's folder keeps: whether it has a start of its own, and checksums of its functions."""
     x = seen(data).x
-    examples = len(data.source) if isinstance(data, Stream) else len(data.x)
-    facts: dict[str, Any] = {"shape": list(x.shape[1:]), "examples": examples, "validated": validated}
+    facts: dict[str, Any] = {"started": start is not None}
     with contextlib.suppress(Exception):  # a user's algorithm may raise any error, and the run does not need these
         facts["functions"] = functions_of(algorithm, x.shape[1:], x.dtype)
-    return facts if isinstance(data, Stream) else facts | {"train_checksum": provenance.checksum(data)}
+    return facts
 
 
 def read(folder: Folder) -> tuple[int, Trained]:

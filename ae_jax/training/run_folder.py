@@ -19,7 +19,7 @@ from ..core import (
 )
 from ..data.dataset import expanded
 from ..data.disk import ASIDE, LOCK, clean, is_temporary, strict, write_json
-from ..errors import RunError, warn
+from ..errors import RunError, counted, warn
 from . import checkpoints, devices
 from .arguments import check_keep
 from .compiled import State
@@ -147,6 +147,7 @@ class Folder:
         if all(name in before and before[name] == value for name, value in settings.items()):
             return
         if settings.get("epochs", before.get("epochs")) != before.get("epochs"):
+            self.check_epochs(settings["epochs"])
             content["lengths"] = [*content.get("lengths", ()), {"epochs": before["epochs"], "reached": self.reached()}]
             with contextlib.suppress(FileNotFoundError):
                 os.replace(self.path / "results.json", unused(self.path / f"results-{before['epochs']}.json"))
@@ -154,11 +155,32 @@ class Folder:
 
     def reached(self) -> int:
         """The epochs of the newest undamaged checkpoint, an unfinished one included; 0 without a checkpoint."""
+        _, about = self._newest()
+        return about["epoch"] + bool(about["partial"])
+
+    def _newest(self) -> tuple[int, dict[str, Any]]:
+        """(number, content of its meta.json) of the newest undamaged checkpoint; (0, epoch 0) without a checkpoint."""
         for number in reversed(self._numbers()):
             with contextlib.suppress(checkpoints.Damaged), self._readable(number) as place:
-                about = checkpoints.read_meta(place)
-                return about["epoch"] + bool(about["partial"])
-        return 0
+                return number, checkpoints.read_meta(place)
+        return 0, {"epoch": 0, "partial": {}}
+
+    def check_epochs(self, epochs: int) -> None:
+        """Raises RunError for fewer epochs than are done."""
+        if epochs < (reached := self.reached()):
+            raise RunError(
+                f"{self.path} has done {counted(reached, 'epoch')}, and epochs={epochs} asks for fewer: give at least "
+                f"epochs={reached}, or train in another folder"
+            )
+
+    def check_shards(self) -> None:
+        """Raises RunError if checkpoints count another number of shards in an epoch than `shards`."""
+        number, about = self._newest()
+        if about["epoch"] * self.shards + about["partial"].get("shard", 0) != number:
+            raise RunError(
+                f"{self.path} holds a run of other shards: its checkpoint {number}, counted in shards, is not one of "
+                f"{self.shards} an epoch. Give the same stream to go on, or train in another folder"
+            )
 
     def _aside(self) -> list[Path]:
         """Damaged checkpoints that were moved aside."""
@@ -225,24 +247,28 @@ class Folder:
         facts: dict[str, Any] = content.get("run", {})
         return content["settings"] | facts
 
-    def describe(self, seeds: Sequence[int], facts: Callable[[], dict[str, Any]]) -> None:
-        """Adds the seeds and `facts()` to config.json under "run", for settings that lack them.
+    def describe(self, facts: dict[str, Any], more: Callable[[], dict[str, Any]]) -> None:
+        """Adds facts of a run to config.json under "run": its seeds, its data, its batches; and `more()`.
 
-        They are kept apart from the settings, because a resumed run compares the settings with its own. Raises RunError
-        if the folder has checkpoints of other seeds.
+        They are kept apart from the settings, because a resumed run compares the settings with its own. Of a run of the
+        command line, they are those that its settings lack, without `more`. A fact that an older folder lacks is added.
+        Raises RunError if the folder has checkpoints of a run with other `facts`.
         """
         content = self.config()
-        if "shape" in content["settings"]:  # as the command line records it
-            return
-        before = content.get("run", {})
-        if before.get("seeds") == list(seeds):
-            return
-        if before and self.begun():
+        settings, before, begun = content["settings"], content.get("run", {}), self.begun()
+        recorded = "shape" in settings  # as the command line does
+        facts = json.loads(json.dumps({k: v for k, v in facts.items() if not recorded or k not in settings}))
+        there, now = ({**known, **known.get("given", {})} for known in (before, facts))
+        differ = [name for name in now if name != "given" and name in there and there[name] != now[name]]
+        if begun and differ:
+            lines = "\n".join(f"  {name}: {_brief(there[name])} there, {_brief(now[name])} now" for name in differ)
             raise RunError(
-                f"{self.path} holds a run of the seeds {before['seeds']}, and the seeds {list(seeds)} are given: give "
-                "the same ones to go on, or train in another folder"
+                f"{self.path} holds a run of other seeds, data or batches:\n{lines}\n"
+                "Give the same to go on, or train in another folder."
             )
-        write_sealed(self.path / "config.json", content | {"run": {"seeds": list(seeds), **facts()}})
+        kept = before if begun and before else {} if recorded else more()
+        if kept | facts != before:
+            write_sealed(self.path / "config.json", content | {"run": kept | facts})
 
     def log(self) -> list[dict[str, Any]]:
         """The rows of log.jsonl that can be read."""

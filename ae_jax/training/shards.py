@@ -20,6 +20,19 @@ from ..data.stream import Stream, prefetched
 from ..errors import RunError
 from ..evaluation import averaged
 from . import devices
+from .provenance import checksum
+
+SAMPLE = 32  # examples in the checksum of a stream
+
+
+def identity(stream: Stream) -> dict[str, Any]:
+    """The numbers by which a resumed run knows its stream: its shards, their order, and a checksum of some examples."""
+    return {
+        "shard_size": stream.shard_size,
+        "seed": stream.seed,
+        "binarise": stream.binarise,
+        "sample_checksum": checksum(stream.sample(SAMPLE)),
+    }
 
 
 def loaded(stream: Stream, wanted: Iterable[tuple[int, int]], mesh: Mesh | None = None) -> Generator[Batch, None, None]:
