@@ -114,6 +114,15 @@ def test_greedy_wants_epochs_for_every_layer():
         stages.greedy([autoencoder(bottom, optax.sgd(1.0))] * 2, DATA, jax.random.key(0), epochs=[1])
 
 
+def test_a_layer_whose_input_is_outside_the_range_of_its_likelihood_is_refused():
+    lower = autoencoder(bottom._replace(encode=lambda *a: 3 * bottom.encode(*a)), optax.sgd(1e-3))
+    upper = lambda likelihood: autoencoder(top, optax.sgd(1e-3), likelihood=likelihood)
+    greedy = partial(stages.greedy, data=DATA, key=jax.random.key(0), epochs=1, batch_size=40)
+    with pytest.raises(ValueError, match=r"values in \[0, 1\], and the input of layer 1 has values from .* to [12]\."):
+        greedy([lower, upper("bernoulli")])
+    greedy([lower, upper("squared")])
+
+
 def test_fine_tuning_starts_from_what_was_pretrained():
     trained = both.init(jax.random.key(1), DATA)
     algorithm = classifier(both, optax.adam(1e-2), classes=8)

@@ -31,13 +31,17 @@ def greedy(
         the layers' params, for `networks.stacked`, and their histories, each metric [epochs].
 
     Raises:
-        ValueError: where the numbers of layers and of epochs differ.
+        ValueError: the numbers of layers and of epochs differ; or the input of a layer is outside the range of its
+            likelihood, such as rectified codes below a Bernoulli likelihood. Under `jax.jit` values are unknown and
+            pass.
     """
     passes = [epochs] * len(layers) if isinstance(epochs, int) else list(epochs)
     if len(passes) != len(layers):
         raise ValueError(f"there are {len(layers)} layers and {len(passes)} numbers of epochs: give one for each")
     trained, histories = [], []
     for i, (algorithm, times) in enumerate(zip(layers, passes, strict=True)):
+        if algorithm.check is not None:
+            algorithm.check(data.x, f"the input of layer {i}")
         params, history = fit(algorithm.init, epoch(algorithm, batch_size), data, address(key, "layer", i), times)
         trained.append(params)
         histories.append(history)
