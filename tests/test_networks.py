@@ -715,6 +715,19 @@ def test_networks_tell_what_codes_and_outputs_have_gone_through():
     assert networks.join(networks.mlp((6,), 3), net).output == "sigmoid"
 
 
+def test_a_stack_has_the_outputs_of_its_bottom_and_is_trained_where_all_are():
+    low, high = networks.mlp((6,), 3, outputs=2), networks.mlp((3,), 2)
+    both, x = networks.stack([low, high]), images(4, 6)
+    params = built(both, x)
+    assert both.decode(params, both.encode(params, x)).shape == (4, 6, both.outputs) == (4, 6, 2)
+    assert not both.trained
+    given = [networks.trained(net, part) for net, part in zip((low, high), networks.layers_of(params), strict=True)]
+    assert networks.stack(given).trained
+    assert not networks.stack([given[0], high]).trained
+    with pytest.raises(ValueError, match="network 1 emits 2 outputs for each number of a code"):
+        networks.stack([networks.mlp((6,), 3), networks.mlp((3,), 2, outputs=2)])
+
+
 # -------------------------------------------------------------------------------------------- modules of one's own
 
 

@@ -23,7 +23,8 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
             with a Bernoulli likelihood, whose output is logits. The output of the bottom network stays raw.
 
     Raises:
-        ValueError: no networks, two that do not fit, or one with switches, a residual or corruption.
+        ValueError: no networks, two that do not fit, one with switches, a residual or corruption, or an upper one
+            that emits several outputs for each number of a code.
     """
     if not nets:
         raise ValueError("a stack needs at least one network")
@@ -33,6 +34,11 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
     for i, (below, above) in enumerate(pairwise(nets)):
         if above.shape != (below.latents,):
             raise ValueError(f"network {i + 1} takes {above.shape}; the codes of network {i} are ({below.latents},)")
+        if above.outputs != 1:
+            raise ValueError(
+                f"network {i + 1} emits {above.outputs} outputs for each number of a code, and the network below takes "
+                "one: build it with outputs=1; only the bottom network may have more"
+            )
     mean = activation(between)
 
     def keys(key: Key | None) -> Sequence[Key | None]:
@@ -58,8 +64,18 @@ def stack(nets: Sequence[Autoencoder], between: ActivationName | Activation = "l
         return z
 
     top, apply = nets[-1], composed(encode, decode)
-    made = Autoencoder(shape=nets[0].shape, latents=top.latents, init=init, encode=encode, decode=decode, apply=apply)
-    return made._replace(activation=top.activation, output=nets[0].output)
+    return Autoencoder(
+        shape=nets[0].shape,
+        latents=top.latents,
+        init=init,
+        encode=encode,
+        decode=decode,
+        apply=apply,
+        activation=top.activation,
+        output=nets[0].output,
+        outputs=nets[0].outputs,
+        trained=all(net.trained for net in nets),
+    )
 
 
 def stacked(layers: Sequence[Params]) -> Params:
