@@ -44,13 +44,16 @@ def salt_and_pepper(p: float = 0.25) -> Corruption:
 
 
 def patches(fraction: float = 0.25) -> Corruption:
-    """Sets to 0 a rectangle at a random place of each image [B, H, W, C], with its proportions, `fraction` its area."""
+    """Sets to 0 a rectangle at a random place of each image [B, H, W, C], with its proportions, `fraction` its area.
+
+    Raises ValueError for a fraction above 0 whose sides round to 0 pixels; if mapped over, they have at least a pixel.
+    """
     _probability("patches", fraction)
 
     def corrupt(x: Array, key: Key) -> Array:
         _images("patches", x)
         _, height, width, _ = x.shape
-        sides = _pixels(height * fraction**0.5), _pixels(width * fraction**0.5)
+        sides = [_side("patches", fraction, size, fraction**0.5) for size in (height, width)]
 
         def inside(key: Key, size: int, side: int | Array) -> Array:  # [B, size]
             first = jax.random.randint(key, (len(x), 1), 0, size - side + 1)
@@ -65,13 +68,16 @@ def patches(fraction: float = 0.25) -> Corruption:
 
 
 def bar(fraction: float = 0.25) -> Corruption:
-    """Sets to 0 an upright bar at a random place of each image [B, H, W, C], `fraction` of its width."""
+    """Sets to 0 an upright bar at a random place of each image [B, H, W, C], `fraction` of its width.
+
+    Raises ValueError for a fraction above 0 that rounds to 0 pixels; if mapped over, it has at least a pixel.
+    """
     _probability("bar", fraction)
 
     def corrupt(x: Array, key: Key) -> Array:
         _images("bar", x)
         width = x.shape[2]
-        side = _pixels(width * fraction)
+        side = _side("bar", fraction, width, fraction)
         first = jax.random.randint(key, (len(x), 1), 0, width - side + 1)
         inside = (jnp.arange(width) >= first) & (jnp.arange(width) < first + side)  # [B, W]
         return jnp.where(inside[:, None, :, None], 0, x).astype(x.dtype)
@@ -93,8 +99,9 @@ def grey(level: float = 1.0) -> Corruption:
 def low_resolution(factor: float = FACTOR) -> Corruption:
     """Shrinks each image [B, H, W, C] by `factor`, each pixel the mean of a block, and enlarges it again, bicubically.
 
-    The result is `jax.image.resize(small, x.shape, "cubic")` of the small image, clipped to [0, 1]. Raises ValueError
-    for a factor that is no whole number of at least 1, or that does not divide height and width.
+    The result is `jax.image.resize(small, x.shape, "cubic")` of the small image, clipped to [0, 1], or to the
+    range of an image that goes beyond. Raises ValueError for a factor that is no whole number of at least 1, or that
+    does not divide height and width.
     """
     if not is_concrete(factor) or not 1 <= factor < inf or factor != round(factor):
         raise ValueError(
@@ -107,7 +114,9 @@ def low_resolution(factor: float = FACTOR) -> Corruption:
         if height % factor or width % factor:
             raise ValueError(f"images of {height}x{width} cannot be shrunk {factor:g} times in whole blocks")
         blocks = x.reshape(batch, int(height // factor), int(factor), int(width // factor), int(factor), channels)
-        return jnp.clip(jax.image.resize(blocks.mean((2, 4)), x.shape, "cubic"), 0, 1)
+        low = jnp.minimum(x.min((1, 2, 3), keepdims=True), 0)  # of standardised data, or of counts
+        high = jnp.maximum(x.max((1, 2, 3), keepdims=True), 1)
+        return jnp.clip(jax.image.resize(blocks.mean((2, 4)), x.shape, "cubic"), low, high)
 
     return corrupt
 
@@ -162,8 +171,13 @@ def _images(name: str, x: Array) -> None:
         raise ValueError(f"{name} corrupts images [B, H, W, C]; it was given the shape {x.shape}")
 
 
-def _pixels(length: float | Array) -> int | Array:
-    return round(length) if is_concrete(length) else jnp.round(length).astype(jnp.int32)
+def _side(name: str, level: float, size: int, portion: float | Array) -> int | Array:
+    """`portion` of `size` pixels, rounded."""
+    if not is_concrete(portion):
+        return jnp.where(portion > 0, jnp.maximum(jnp.round(size * portion), 1), 0).astype(jnp.int32)
+    if portion > 0 and round(size * portion) == 0:
+        raise ValueError(f"{name} of {level} rounds to 0 of {size} pixels and would erase nothing: give a larger level")
+    return round(size * portion)
 
 
 def _probability(name: str, p: float) -> None:

@@ -498,9 +498,20 @@ def test_bar_grey_and_low_resolution():
         (lambda: corruption.low_resolution(5)(x, key), "whole blocks"),
         (lambda: corruption.low_resolution(1.5), "whole number"),
         (lambda: corruption.bar(0.2)(x[..., 0], key), "images"),
+        (lambda: corruption.bar(0.04)(x, key), r"bar of 0\.04 rounds to 0 of 12 pixels"),
+        (lambda: corruption.patches(0.003)(x, key), r"patches of 0\.003 rounds to 0 of 8 pixels"),
     ):
         with pytest.raises(ValueError, match=told):
             bad()
+    for kind in (corruption.bar, corruption.patches):
+        np.testing.assert_array_equal(kind(0.0)(x, key), x)
+        erased = jax.vmap(lambda level, kind=kind: (kind(level)(x, key) == 0).sum())(jnp.asarray([0.0, 1e-4]))
+        assert erased.tolist() == [0, 50 * (8 if kind is corruption.bar else 1) * 3]
+    counts = 20 * x - 5
+    small = counts.reshape(50, 4, 2, 6, 2, 3).mean((2, 4))
+    bounds = counts.min((1, 2, 3), keepdims=True), counts.max((1, 2, 3), keepdims=True)
+    whole = jnp.clip(jax.image.resize(small, x.shape, "cubic"), *bounds)
+    np.testing.assert_allclose(corruption.low_resolution(2)(counts, key), whole, rtol=1e-5, atol=1e-5)
 
 
 # ----------------------------------------------------------------------------------------------- projector
