@@ -336,17 +336,17 @@ def _facts(
 ) -> dict[str, Any]:
     """The facts in which a resumed run must agree with its folder: see `Folder.describe`."""
     of = lambda part: identity(part) if isinstance(part, Stream) else provenance.checksum(part)
-    streamed, validated = isinstance(data, Stream), validation is not None
+    streamed = isinstance(data, Stream)
     return {
         "seeds": list(seeds),
         "shape": list(seen(data).x.shape[1:]),
-        "examples": len(data.source) if streamed else len(data.x),
-        "validated": validated,
+        "examples": len(data.source) if isinstance(data, Stream) else len(data.x),
+        "validated": validation is not None,
         "batch_size": batch_size,
         **({} if streamed else {"train_checksum": of(data)}),
         "given": {
             "stream": of(data) if streamed else None,
-            "validation": of(validation) if validated else None,
+            "validation": None if validation is None else of(validation),
             "transform": transform is not None,
         },
     }
