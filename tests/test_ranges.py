@@ -204,6 +204,61 @@ def test_other_data_are_measured_in_the_units_of_the_run(run, tmp_path):
     assert error(found) > 100 * error(own)  # units of their own would hide it
 
 
+@pytest.fixture
+def measured(monkeypatch):
+    """The splits that `evaluate` measures, and no metrics, which take longer."""
+    seen = []
+    found = {"metrics": {}, "seeds": [0]}
+    monkeypatch.setattr(measuring, "measure", lambda algorithm, trained, splits, *_: seen.append(splits) or dict(found))
+    monkeypatch.setattr(measuring, "diagnose", lambda *_: [])
+    monkeypatch.setattr(measuring, "table", lambda _: "")
+    return seen
+
+
+def test_a_run_of_values_in_0_to_1_takes_no_units_from_a_table(measured, tmp_path):
+    x = RNG.random((60, 5)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    workdir = trained(tmp_path / "run", settings_for(tmp_path / "x.npy", None))
+    names = "a,b,c,d,e"
+    for name, values in (("same", x), ("other", x * 3 + 10)):
+        np.savetxt(tmp_path / f"{name}.csv", values, "%.9g", ",", header=names, comments="")
+    measuring.evaluate(workdir, str(tmp_path / "same.csv"), quiet=True)
+    assert measured[-1].standard is None
+    np.testing.assert_array_equal(measured[-1].test.x, runs.load_own(runs.open_run(workdir)).test.x)
+    with pytest.raises(DataError, match=r"outside \[0, 1\]"):
+        measuring.evaluate(workdir, str(tmp_path / "other.csv"), quiet=True)
+    with pytest.raises(DataError, match=r"outside \[0, 1\]"):
+        coding.encode(workdir, str(tmp_path / "other.csv"), tmp_path / "z.npy", part="test")
+
+
+@pytest.mark.parametrize("shard_size", [None, 0])
+def test_classes_of_other_data_are_those_of_the_run_by_name(shard_size, measured, tmp_path):
+    for folder, names in (("own", "abc"), ("other", "ca"), ("strange", "bd")):
+        for name in names:
+            (tmp_path / folder / name).mkdir(parents=True)
+            for i in range(6):
+                pixels = RNG.integers(0, 256, (4, 4), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / folder / name / f"{i}.png")
+    how = {
+        "algorithm": "classifier",
+        "hyper": {"pretrain_epochs": 0, "classes": None},
+        "batch_size": 4,
+        "shard_size": shard_size,
+    }
+    workdir = trained(tmp_path / "run", settings_for(tmp_path / "own", None, **how))
+    measuring.evaluate(workdir, str(tmp_path / "other"), quiet=True)
+    splits = measured[-1]
+    assert splits.dataset.classes == ("a", "b", "c")
+    assert set(splits.train.y) == {0, 2}  # c is class 1 of the other folder
+    if splits.streams is not None:
+        assert set(splits.streams.test.load(0, 0).y.tolist()) <= {0, 2}
+    with pytest.raises(RunError, match="has examples of the class d, and this run learned the classes a, b, c"):
+        measuring.evaluate(workdir, str(tmp_path / "strange"), quiet=True)
+    np.savez(tmp_path / "numbers.npz", x=np.zeros((9, 4, 4), np.float32), y=np.full(9, 4))
+    with pytest.raises(ValueError, match="has labels up to 4 and classifier 3 classes"):
+        measuring.evaluate(workdir, str(tmp_path / "numbers.npz"), quiet=True)
+
+
 def test_images_and_named_sets_are_refused_where_the_units_are_others(run, tmp_path):
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
     for source in (str(tmp_path / "a.png"), "digits"):

@@ -31,7 +31,7 @@ BESIDE = 3  # up to this number of runs, runs are columns; more runs are rows
 EXAMPLES = 10  # test examples that are reconstructed
 # entries of the settings that follow from the data or the algorithm, and are not compared on their own
 OF_DATA = ("vocabulary", "standard", "data_checksum", "train_checksum", "scale", "patches", "validated", "plugins")
-OF_DATA += ("functions", "examples", "given", "started")
+OF_DATA += ("functions", "examples", "given", "started", "class_names")
 
 
 class Compared(NamedTuple):

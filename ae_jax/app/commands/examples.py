@@ -1,5 +1,6 @@
 """The examples that `encode` and `index` read: all examples of a source, or a part of it as training reads it."""
 
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -82,11 +83,18 @@ def _beside(source: str, count: int, options: dict[str, Any]) -> tuple[np.ndarra
         return None, ()
 
 
+def options_of(opened: runs.OpenRun) -> dict[str, Any]:
+    """The options of a run's data, for reading other data in its units.
+
+    A run that learned from values in [0, 1] has no other units, so that a table's own range is not taken.
+    """
+    return opened.settings.data_options | ({"range": "unit"} if opened.standard is None else {})
+
+
 def _part(opened: runs.OpenRun, source: str, part: Part) -> Examples:
     settings = opened.settings
     path, stem = data.expanded(source), source if data.is_name(source) else data.expanded(source).name
-    of_run = settings.to_json() | {"data": source}
-    _, options = range_of(type(settings).from_json(of_run), opened.standard)
+    _, options = range_of(replace(settings, data=source, data_options=options_of(opened)), opened.standard)
     if path.is_dir() and not data.is_name(source) and data.kind_of(path) == "arrays":
         sources = data.open_stream(source, **_taken(data.stream_options_for(source, options), options))
         stream = getattr(sources, part)

@@ -1,6 +1,7 @@
 """The data of a run: loaded, split, binarised and checked by its settings."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -285,6 +286,38 @@ def bounded(stream: data.Stream, algorithm: Algorithm, settings: Settings) -> da
         return batch
 
     return replace(stream, source=replace(stream.source, read=checked))
+
+
+def renumbered(splits: Splits, classes: Sequence[str], source: str) -> Splits:
+    """The splits of another source, with its labels numbered as a run numbers its `classes`, by their names.
+
+    Unchanged if the run or the source does not name its classes: labels are then numbers. Raises RunError for an
+    example of a class that the run does not know.
+    """
+    theirs, classes = splits.dataset.classes, tuple(classes)
+    if not classes or not theirs or theirs == classes:
+        return splits
+    place = np.array([classes.index(name) if name in classes else -1 for name in theirs], np.int32)
+
+    def on(batch: Batch) -> Batch:
+        if batch.y is None:
+            return batch
+        y = np.asarray(batch.y)
+        known = labelled(y)
+        if (new := np.unique(y[known & (place[y] < 0)])).size:
+            raise RunError(
+                f"{source} has examples of the class {theirs[new[0]]}, and this run learned the classes "
+                f"{', '.join(classes)}: leave these examples out"
+            )
+        return batch._replace(y=np.where(known, place[y], -1).astype(np.int32))
+
+    dataset = replace(splits.dataset, classes=classes)
+    streams = splits.streams
+    if streams is not None:
+        read = streams.test.source.read
+        test = replace(streams.test.source, read=lambda index: on(read(index)))
+        streams = streams._replace(test=replace(streams.test, source=test))
+    return splits._replace(dataset=dataset, train=on(splits.train), test=on(splits.test), streams=streams)
 
 
 def classes_of(splits: Splits) -> int | None:

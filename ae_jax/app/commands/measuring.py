@@ -24,7 +24,8 @@ from ..files import (
     check_vocabulary,
 )
 from . import runs
-from .loading import SAMPLED, Splits, load
+from .examples import options_of
+from .loading import SAMPLED, Splits, check_labels, load, renumbered
 
 SAMPLES = 100  # importance samples for the log-likelihood, by default
 COMPARED = 2000  # examples, at most, for scores of samples and of posteriors
@@ -253,7 +254,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Every metric of every seed, on the run's own data or on another source of the same shape; also as JSON in `out`.
 
-    Another source is read with those options of the run (resize, patch, ...) that it takes.
+    Another source is read with those options of the run (resize, patch, ...) that it takes. If the run predicts
+    classes, those of the source are found by their names, or by their numbers if the run or the source has no names.
     """
     if samples is not None and samples < 1:
         raise RunError(f"samples is {samples}; the log-likelihood needs at least 1")
@@ -265,16 +267,20 @@ def evaluate(
     if out is not None:
         check_output(out, *opened.sources)
     if source is not None:
-        shards = settings.shard_size
+        shards, given = settings.shard_size, options_of(opened)
         try:
             read = data.options_for if shards is None else data.stream_options_for
-            options = read(source, settings.data_options)
+            options = read(source, given)
         except data.DataError:  # a streamed run may be evaluated on data in memory
-            shards, options = None, data.options_for(source, settings.data_options)
+            shards, options = None, data.options_for(source, given)
         settings = replace(settings, data=source, data_options=options, shard_size=shards)
     splits = runs.load_own(opened) if source is None else load(settings, opened.standard)
     check_shape(splits.test.x, opened.shape)
     check_vocabulary(splits.dataset.vocabulary, opened.vocabulary, str(settings.data))
+    if source is not None and opened.algorithm.classes is not None:  # its predictions are the run's own classes
+        splits = renumbered(splits, opened.folder.recorded().get("class_names", ()), source)
+        if splits.test.y is not None and (told := check_labels(opened.algorithm, settings, splits.test.y)):
+            warn(told)
     results = measure(
         opened.algorithm, opened.trained, splits, samples or SAMPLES, (lambda *_: None) if quiet else warn
     )

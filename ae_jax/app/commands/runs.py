@@ -22,7 +22,7 @@ from .loading import Splits, load, of_patches
 
 # entries of the settings in config.json that come from the data and the algorithm
 RECORDED = ("shape", "validated", "data_checksum", "train_checksum", "vocabulary", "scale", "patches", "standard")
-RECORDED += ("functions", "examples", "given", "started")
+RECORDED += ("functions", "examples", "given", "started", "class_names")
 # the settings, with types, that a run's config.json must have
 KEPT = {"shape": list, "validated": bool, "optimizer": dict, "algorithm": str, "network": str, "data": str}
 KEPT |= {"latents": int, "batch_size": int, "seeds": list}

@@ -119,6 +119,8 @@ def train(
     }
     if splits.standard is not None:
         recorded["standard"] = splits.standard.to_json()
+    if splits.dataset.classes:
+        recorded["class_names"] = list(splits.dataset.classes)
     if splits.dataset.vocabulary:
         recorded["vocabulary"] = list(splits.dataset.vocabulary)
     # All processes write a checkpoint together, so all must agree on when.
@@ -169,7 +171,9 @@ def train(
         if not (folder.path / "config.json").exists():
             return recorded
         before = folder.config()["settings"]
-        older = {k: v for k, v in recorded.items() if k in before or k not in ("scale", "patches", "examples")}
+        older = {
+            k: v for k, v in recorded.items() if k in before or k not in ("scale", "patches", "examples", "class_names")
+        }
         return as_recorded(older, before)
 
     def found() -> dict[str, Any] | None:
