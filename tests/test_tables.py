@@ -1,7 +1,9 @@
 """Tables of numbers and signals: their files, their units, and the network of one dimension."""
 
 import json
+import re
 import sys
+from decimal import Decimal
 
 import jax
 import jax.numpy as jnp
@@ -94,6 +96,60 @@ def test_cells_are_read_as_they_are_written(tmp_path):
     assert tables.labels(signs, "y")[1] == ("-1", "1")
 
 
+def test_a_row_of_empty_cells_is_a_row_without_values(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,2\n,\n\n3,4\n")
+    assert_array_equal(tables.read(path).columns["a"], [1, np.nan, 3])
+    with pytest.raises(DataError, match="'a' has no value in line 3; 1 of 3 rows"):
+        data.load(path)
+
+
+def test_a_line_that_counts_the_columns_is_their_names(tmp_path, capsys):
+    frame = write(tmp_path / "t.csv", [[0, 1, 2], [5, 6, 7], [8, 9, 9]])  # as pandas writes an array
+    assert {name: of.tolist() for name, of in tables.read(frame).columns.items()} == {
+        "0": [5, 8],
+        "1": [6, 9],
+        "2": [7, 9],
+    }
+    assert "counts the columns and is read as their names" in capsys.readouterr().err
+    years = write(tmp_path / "y.csv", [[2019, 2020, 2021], [5, 6, 7]])
+    assert len(tables.read(years).columns["column 1"]) == 2
+    assert "has numbers alone and is read as a row" in capsys.readouterr().err
+
+
+def test_an_index_of_shuffled_rows_is_no_feature(tmp_path, capsys):
+    rows = [["", "a"], [7, 1], [2, 3], [4, 5]]
+    assert list(tables.read(write(tmp_path / "t.csv", rows)).columns) == ["a"]
+    assert "has no name and numbers the rows" in capsys.readouterr().err
+    rows[1][0] = 7.5
+    assert list(tables.read(write(tmp_path / "t.csv", rows)).columns) == ["column 1", "a"]
+
+
+def test_decimals_and_numbers_in_texts_of_parquet_are_numbers(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {"a": [Decimal("1.5"), None], "b": ["2", "NA"], "c": ["2", "x"]}
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    table = tables.read(tmp_path / "t.parquet")
+    assert_array_equal(table.columns["a"], [1.5, np.nan])
+    assert_array_equal(table.columns["b"], [2, np.nan])
+    with pytest.raises(DataError, match="column 'c' has 'x' in row 2, which is no number"):
+        tables.numbers(table, ["c"])
+
+
+def test_what_float32_rounds_away_is_told(tmp_path, capsys):
+    time = 1.7e12 + 40_000.0 * np.arange(20)  # milliseconds
+    rows = [["time", "same", "b"], *zip(time, [1e9] * 20, range(20), strict=True)]
+    note = "deviates by 2.31e\\+05 from its mean 1.7e\\+12, and float32 rounds that away"
+    data.load(write(tmp_path / "t.csv", rows))
+    assert re.search(f"column 'time' of .* {note}", told := capsys.readouterr().err)
+    assert "more" not in told
+    np.save(tmp_path / "x.npy", np.stack([np.arange(20), time], 1))
+    data.load(tmp_path / "x.npy", range="standardised")
+    assert re.search(f"dimension 1 of .* {note}", capsys.readouterr().err)
+    data.open_stream(tmp_path / "x.npy", range="standardised")
+    assert re.search(f"dimension 1 of .* {note}", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
@@ -117,6 +173,7 @@ def test_cells_are_read_as_they_are_written(tmp_path):
         ([["a", "b"], [1, ""], [3, ""]], {"missing": "drop"}, "no row with all values"),
         ([["a", "kind"], [1, 2], [3, 4]], {"label": "kin"}, "no column 'kin'; did you mean kind"),
         ([["a", "b"], [1, 2], [3, 4]], {"drop": ("c",)}, "no column 'c'"),
+        ([["a", "b"], [1, 2], [3, "inf"]], {"label": "b"}, "label 'b' has inf in line 3; classes are words or whole"),
         ([["a", "b"], [1, 2], [3, 4.5]], {"label": "b"}, "label 'b' has 4.5 in line 3; classes are words or whole"),
         (
             [["a", "b"], [1, 2], [3, 4]],

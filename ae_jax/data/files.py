@@ -19,6 +19,7 @@ from .dataset import (
     make_batch,
     standardised,
     tell_idle_scale,
+    tell_rounded,
     unit_interval,
 )
 from .disk import suffix
@@ -125,6 +126,8 @@ def arrays(
             labels = {"train": read_arrays(beside)["x"]}
     for part, x in parts.items():
         check_channels(x.shape, f"{path}, in {part},")
+    if range != "unit":
+        tell_rounded(parts["train"], str(path))
     scaled = unit_interval(list(parts.values()), str(path), scale, kind=range)
     tell_idle_scale(parts["train"].dtype, str(path), scale)
     batches: dict[str, Batch] = {}

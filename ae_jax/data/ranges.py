@@ -15,6 +15,7 @@ from ..errors import DataError
 
 RangeName = Literal["unit", "standardised", "normalised", "as_is"]
 FLOATS = "floats"  # as_is that refuses integers: a run reads activations so, and normalises them afterwards
+ROUNDING = 1e-6  # of the mean; smaller deviations are rounding in float32
 ROWS = 2**14  # examples that `fit` converts to float64 at once
 
 
@@ -91,7 +92,7 @@ def fit(kind: RangeName | str, parts: Iterable[np.ndarray]) -> Standard | None:
         scale = np.sqrt(power / (count * prod(mean.shape)))
         return Standard(np.zeros((), np.float32), np.asarray(scale, np.float32), pixels)
     deviation = np.sqrt(squares / count)
-    least = np.maximum(1e-6 * np.abs(mean), np.finfo(np.float32).tiny)  # smaller deviations are rounding in float32
+    least = np.maximum(ROUNDING * np.abs(mean), np.finfo(np.float32).tiny)
     constant = deviation <= least
     scale = np.where(constant, 1, deviation)
     return Standard(mean.astype(np.float32), scale.astype(np.float32), pixels)

@@ -35,6 +35,7 @@ from .dataset import (
     tell_idle_scale,
     tell_idle_split,
     tell_nearly_black,
+    tell_rounded,
     unit_interval,
     white,
 )
@@ -318,6 +319,8 @@ def made(
     look = read(np.unique(np.linspace(0, count - 1, min(count, 256)).astype(np.int64)))
     check_channels(np.shape(look.x), name)
     x = np.asarray(look.x)
+    if kind != "unit":
+        tell_rounded(x, name)
     (seen,) = unit_interval([x], name, scale, tell=False, kind=kind)  # `from_sources` prints one note for all splits
     dark = x.dtype if scale is None and kind == "unit" and ranged(x.dtype) and x.max() <= 1 else None
     shape = seen.shape[1:]

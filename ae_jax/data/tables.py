@@ -12,7 +12,7 @@ import numpy as np
 
 from ..checks import check_choice, needs
 from ..errors import counted, warn
-from .dataset import DataError, Dataset, expanded, from_parts, make_batch, standardised, unit_interval
+from .dataset import DataError, Dataset, expanded, from_parts, make_batch, standardised, tell_rounded, unit_interval
 from .disk import suffix
 from .ranges import FLOATS, RangeName
 
@@ -91,7 +91,8 @@ def _lines(path: Path) -> tuple[list[str], list[tuple[str, ...]], list[int]]:
             first = file.readline()
             file.seek(0)
             reader = csv.reader(file, delimiter=max(",;\t", key=first.count), skipinitialspace=True, strict=True)
-            lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+            # a line of empty cells is a row without values; a line without a separator is between rows
+            lines = [(reader.line_num, row) for row in reader if len(row) > 1 or any(cell.strip() for cell in row)]
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text in UTF-8 (byte {error.start}): save it as CSV in UTF-8") from error
     except csv.Error as error:
@@ -99,7 +100,10 @@ def _lines(path: Path) -> tuple[list[str], list[tuple[str, ...]], list[int]]:
     if not lines:
         raise DataError(f"{path} is empty: give a table with a line of names and a line for each example")
     head = [cell.strip() for cell in lines[0][1]]
-    named = not all(map(_is_number, head))
+    named = not all(map(_is_number, head)) or _counted(head)
+    if all(map(_is_number, head)):
+        what = "counts the columns and is read as their names" if named else "has numbers alone and is read as a row"
+        warn(f"note: the first line of {path} {what}")
     body = lines[named:]
     if ragged := next((line for line in body if len(line[1]) != len(head)), None):
         wanted = f"the line of names has {len(head)}" if named else f"line {lines[0][0]} has {len(head)}"
@@ -121,6 +125,11 @@ def _is_number(cell: str) -> bool:
         return cell.strip().lower() in MISSING - {""} or float(cell) is not None
     except ValueError:
         return False
+
+
+def _counted(head: Sequence[str]) -> bool:
+    """Whether a line counts its cells from 0, three or more, as pandas writes the names of columns without names."""
+    return len(head) > 2 and list(head) == [*map(str, range(len(head)))]
 
 
 def _parsed(cells: Sequence[str]) -> np.ndarray:
@@ -155,13 +164,13 @@ def _parquet(path: Path) -> Table:
         columns.append(
             np.array([np.nan if cell is None else cell for cell in cells], np.float64)
             if numbers
-            else np.array(["" if cell is None else str(cell) for cell in cells])
+            else _parsed(["" if cell is None else str(cell) for cell in cells])  # decimals, or numbers in texts
         )
     return _named(path, table.column_names, columns, lambda i: f"row {i + 1}")
 
 
 def _named(path: Path, names: Sequence[str], columns: Sequence[np.ndarray], row: Callable[[int], str]) -> Table:
-    """The table of columns. A column without a name gets its number as name, and is left out if it counts the rows.
+    """The table of columns. A column without a name gets its number as name, and is left out if it numbers the rows.
 
     Raises DataError for two columns of one name.
     """
@@ -170,11 +179,16 @@ def _named(path: Path, names: Sequence[str], columns: Sequence[np.ndarray], row:
     found, counts = {}, any(names)
     for place, (name, column) in enumerate(zip(names, columns, strict=True)):
         index = (counts and not name) or name == "__index_level_0__"  # as pandas writes its index
-        if index and column.dtype.kind == "f" and len(column) > 1 and (np.diff(column) == 1).all():
-            warn(f"left out: column {place + 1} of {path}, which has no name and counts the rows")
+        if index and column.dtype.kind == "f" and len(column) > 1 and _numbers_rows(column):
+            warn(f"left out: column {place + 1} of {path}, which has no name and numbers the rows")
             continue
         found[name or f"column {place + 1}"] = column
     return Table(path, found, row)
+
+
+def _numbers_rows(column: np.ndarray) -> bool:
+    """Whether all values are whole and different, as in pandas' index, also of rows in another order."""
+    return bool((column == np.round(column)).all()) and len(np.unique(column)) == len(column)
 
 
 def column(table: Table, name: str) -> np.ndarray:
@@ -235,7 +249,7 @@ def labels(table: Table, name: str, classes: Sequence[str] = ()) -> tuple[np.nda
     of = column(table, name)
     if of.dtype.kind == "f":
         known = ~np.isnan(of)
-        if (odd := known & (of != np.round(of))).any():
+        if (odd := known & ((of != np.round(of)) | np.isinf(of))).any():
             at = int(odd.argmax())
             raise DataError(
                 f"{table.path}: the label {name!r} has {of[at]:g} in {table.row(at)}; classes are words or whole "
@@ -335,6 +349,8 @@ def table(
             if not whole.any():
                 raise DataError(f"{file} has no row with all values: leave out the columns that lack most, by drop=")
         x[part], y[part] = own[whole], None if of is None else of[whole]
+    if range != "unit":
+        tell_rounded(x["train"], str(path), names)
     scaled = unit_interval([*x.values()], str(path), kind=range)
     batches = {part: make_batch(values, y[part]) for part, values in zip(x, scaled, strict=True)}
     about: dict[str, Any] = {"classes": classes, "columns": tuple(names), "names": kept}
