@@ -11,6 +11,7 @@ import pytest
 from ae_jax.app import cli
 from ae_jax.app.commands import comparing, listing, measuring, reporting
 from ae_jax.app.report import page
+from ae_jax.data.disk import strict
 from ae_jax.errors import RunError
 from ae_jax.evaluation.statistics import paired_difference, summarise
 from ae_jax.training.run_folder import append, sealed, write_sealed
@@ -112,6 +113,13 @@ def test_seeds_that_both_runs_have_are_paired_alone(tmp_path):
         "0-2",
         "16",
     )
+
+
+def test_a_seed_without_a_finite_metric_leaves_no_difference(tmp_path):
+    one, two = (written(tmp_path / name, [1.0, 2.0, 4.0]) for name in ("one", "two"))
+    metrics = {"test elbo": {"n": 3, **summarise([9.0, 9.0, float("nan")])}}
+    write_sealed(two / "results.json", RESULTS | {"seeds": [0, 1, 2], "metrics": strict(metrics)})
+    assert comparing.gather([one, two]).difference(1, "test elbo") is None  # not 7.5 of two seeds
 
 
 def test_one_number_of_all_seeds_has_no_interval_and_no_difference(tmp_path):

@@ -131,6 +131,19 @@ def test_remarks_are_of_the_seeds_that_did_not_fail(seeds):
     assert found[-1] == "stopped early at epoch 5 of 9 (the best is 2)"
 
 
+def test_a_metric_that_a_seed_lacks_is_not_that_of_the_others(seeds, monkeypatch):
+    trained = go(seeds[1])
+    found = iter([{"test mse": 1.0}, {"test mse": 2.0, "linear_probe_accuracy": 0.9}])
+    monkeypatch.setattr(evaluation, "all_metrics", lambda *_, **__: lambda *_: next(found))
+    splits = SimpleNamespace(train=DATA, test=DATA, streams=None, dataset=SimpleNamespace(factors=None))
+    measured = measuring.measure(growing()._replace(sample=None), trained, splits, 1, lambda _: None)
+    probe = measured["metrics"]["linear_probe_accuracy"]
+    assert probe["n"] == 2
+    np.testing.assert_array_equal(probe["values"], [np.nan, 0.9])
+    assert np.isnan(probe["mean"])
+    assert measured["metrics"]["test mse"]["mean"] == 1.5
+
+
 def test_over_a_mesh_too(seeds):
     bad, good = seeds
     assert go([bad[0], good[0]], mesh=devices.mesh()).failed == {bad[0]: 3}

@@ -117,6 +117,12 @@ def test_a_line_that_counts_the_columns_is_their_names(tmp_path, capsys):
     assert "has numbers alone and is read as a row" in capsys.readouterr().err
 
 
+def test_a_label_none_is_told(tmp_path, capsys):
+    table = tables.read(write(tmp_path / "t.csv", [["a", "flaw"], [1, "none"], [2, "dent"], [3, ""]]))
+    assert tables.labels(table, "flaw")[0].tolist() == [-1, 0, -1]
+    assert "t.csv: none in the label 'flaw' is no class: give classes other names" in capsys.readouterr().err
+
+
 def test_an_index_of_shuffled_rows_is_no_feature(tmp_path, capsys):
     rows = [["", "a"], [7, 1], [2, 3], [4, 5]]
     assert list(tables.read(write(tmp_path / "t.csv", rows)).columns) == ["a"]

@@ -259,6 +259,8 @@ def labels(table: Table, name: str, classes: Sequence[str] = ()) -> tuple[np.nda
         order: Callable[[Any], Any] = int
     else:
         known = np.array([cell.lower() not in MISSING for cell in of])
+        if words := sorted(set(of[~known].tolist()) - {""}):
+            warn(f"note: {table.path}: {', '.join(words)} in the label {name!r} is no class: give classes other names")
         order = str
     found = sorted(set(of[known].tolist()), key=order)
     if classes and (new := [cell for cell in found if cell not in classes]):

@@ -58,8 +58,8 @@ class Comparison(NamedTuple):
     def difference(self, index: int, name: str) -> dict[str, Any] | None:
         """A metric of run number `index` minus that of the first run, over their common seeds; see `paired_difference`.
 
-        None for a run on other data, with no seed in common, or without the metric; and for a metric that is one number
-        of all seeds.
+        None for a run on other data, with no seed in common, or without the metric; for a metric that is one number of
+        all seeds; and if the metric is not finite for a common seed, as the others alone would flatter the run.
         """
         first, other = self.runs[0], self.runs[index]
         if not index or first.data != other.data:
@@ -67,18 +67,19 @@ class Comparison(NamedTuple):
         values = [self._values(one.run, name) for one in (other, first)]
         both = sorted(values[0].keys() & values[1].keys())
         theirs, own = ([of[seed] for seed in both] for of in values)
-        return paired_difference(theirs, own) if both else None
+        return paired_difference(theirs, own) if both and None not in (*theirs, *own) else None
 
     def differs(self, index: int, names: Sequence[str]) -> bool:
         """Whether `difference` is known for run number `index` and one of these metrics."""
         return any(self.difference(index, name) is not None for name in names)
 
     @staticmethod
-    def _values(run: Standing, name: str) -> dict[int, float]:
+    def _values(run: Standing, name: str) -> dict[int, Any]:
+        """The value of each seed, None if it is not finite."""
         values = run.metrics.get(name, {}).get("values") or []
         if len(values) != len(run.seeds):  # one number for all seeds, such as udr
             return {}
-        return {seed: value for seed, value in zip(run.seeds, values, strict=True) if value is not None}
+        return dict(zip(run.seeds, values, strict=True))
 
     def headlines(self, most: int) -> list[str]:
         """The first `most` metrics of `HEADLINES`, among the metrics that the largest number of runs has."""

@@ -62,15 +62,17 @@ def measure(
         algorithm, splits.train, splits.test, factors=factors, samples=samples, judge=judge
     )
     left_out = [f"scores of samples were left out: {lacking}"] if lacking else []
-    values: dict[str, list[float]] = {}
+    of_seeds: list[dict[str, float]] = []
     for i, seed in enumerate(trained.good):
         say(f"evaluating seed {seed} ({i + 1} of {len(trained.good)})")
         key = address(jax.random.key(seed), "evaluation")
         found = metrics_of(trained.of(seed), key)
         if splits.streams is not None:
             found = exactly(algorithm, splits, trained.of(seed), key, found)
-        for name, value in found.items():
-            values.setdefault(name, []).append(value)
+        of_seeds.append(found)
+    # a seed may lack a metric, such as probes if its codes are not finite; then the mean of the seeds is not known
+    names = dict.fromkeys(name for found in of_seeds for name in found)
+    values = {name: [found.get(name, np.nan) for found in of_seeds] for name in names}
     stats = posteriors(algorithm, trained, splits)
     values |= agreement(stats)
     if factors is not None:
@@ -115,7 +117,7 @@ def diagnose(
 
         def value(name: str, i: int = i) -> float | None:  # names may end in a number of examples
             found = next((m for known, m in metrics.items() if known.partition(" (")[0] == name), None)
-            return None if found is None else found["values"][i]
+            return None if found is None or not np.isfinite(found["values"][i]) else found["values"][i]
 
         z = np.asarray(evaluation.coded(algorithm, trained.of(seed), x))
         pca = None if diagnosis.binary(z) else value("pca explained_variance")  # bits carry less than real numbers
