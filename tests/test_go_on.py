@@ -10,7 +10,7 @@ import pytest
 from test_cli import without_report
 
 import ae_jax
-from ae_jax import algorithms, core, data, networks
+from ae_jax import algorithms, core, data, networks, training
 from ae_jax.app import cli
 from ae_jax.app.commands import measuring, runs
 from ae_jax.errors import RunError
@@ -228,6 +228,12 @@ def test_dec_begins_at_the_clusters_of_another_runs_codes(points, source, tmp_pa
     assert run.settings["hyper"]["pretrain_epochs"] == 0
     given = ae_jax.load_run(source).of(1)
     equal(run.params["encoder"], given["encoder"])
+    for epoch, changed, told in (
+        (0, run.data.train, "began with params"),
+        (1, run.data.test, "the data are not those"),
+    ):
+        with pytest.raises(RunError, match=told):
+            training.step(run.algorithm, 0, epoch, 0, changed, batch_size=8, since=run.folder)
     codes = run.algorithm.encode(given, run.data.train.x)
     key = jax.random.split(core.address(jax.random.key(0), "init"))[1]
     np.testing.assert_allclose(run.params["centres"], clustering.kmeans(key, codes, 3).centres, rtol=1e-5)

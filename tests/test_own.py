@@ -195,8 +195,17 @@ def test_steps_that_a_run_does_not_have_are_refused(tmp_path):
         training.step(algorithm, 0, 1, 0, X, since=folder)
     with pytest.raises(RunError, match="the data are not those"):
         training.step(algorithm, 1, 1, 0, Batch(X.x + 1), since=folder)
+    with pytest.raises(ValueError, match=r"has no transform: leave it out"):
+        training.step(algorithm, 1, 1, 0, X, since=folder, transform=lambda batch, key: batch)
     with pytest.raises(ValueError, match="below 2\\^32"):
         training.step(algorithm, 2**32, 0, 0, X)
+    given = jax.tree.map(lambda a: a[None], three("vae").init(jax.random.key(0), X))
+    with Folder(tmp_path / "begun").opened({}) as folder:
+        begun = training.stages.resumed(algorithm, given)
+        training.train(algorithm, X, epochs=1, start=begun, folder=folder, progress=False)
+    with pytest.raises(RunError, match="began with params of another run, and no checkpoint up to epoch 0 is left"):
+        training.step(algorithm, 0, 0, 0, X, since=folder)
+    assert training.step(algorithm, 0, 1, 0, X, since=folder).params.keys() == given.keys()
 
 
 @pytest.mark.parametrize(
@@ -206,6 +215,8 @@ def test_steps_that_a_run_does_not_have_are_refused(tmp_path):
         ({"batch_size": 16}, ValueError, r"batch_size is 128, .* has 16: give batch_size=16"),
         ({"shard_size": 0}, RunError, "learned from a stream"),
         ({"shape": [4], "seeds": [0]}, RunError, "learned from a stream"),
+        ({"binarise": "dynamic"}, ValueError, "transform is None, .* transforms its batches: give its own transform"),
+        ({"start_from": {"run": "other"}}, RunError, "no checkpoint up to epoch 0 is left to begin from"),
     ],
 )
 def test_a_step_of_another_run_than_the_folders_is_refused(tmp_path, recorded, kind, told):

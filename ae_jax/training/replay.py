@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from ..core import Algorithm, Batch, Key, Memory, Metrics, Params, address, batches, check_batch_size, start
 from ..core import epoch as epoch_of
-from ..errors import RunError
+from ..errors import RunError, warn
 from ..xla.programs import compiled
 from . import provenance
 from .arguments import check_seeds
@@ -60,8 +60,9 @@ def step(
         since: the state to begin from: (passes done, params, memory) of this seed; or the run's folder, for its last
             checkpoint up to that epoch; by default the start of the run. The steps from there to this one run again.
 
-    Raises ValueError for an epoch or a step that the run does not have, and for another batch size than the folder's;
-    RunError for a folder without such a seed, of a stream, or of other data.
+    Raises ValueError for an epoch or a step that the run does not have, and for another batch size than the folder's,
+    or a transform where it has none, or none where it has one; RunError for a folder without such a seed, of a stream,
+    of other data, or of a run that began with given params and has no checkpoint up to that epoch.
     """
     check_batch_size(batch_size)
     check_seeds([seed])
@@ -162,6 +163,12 @@ def _checkpoint(
         raise ValueError(
             f"batch_size is {batch_size}, and the run in {folder.path} has {wanted}: give batch_size={wanted}"
         )
+    transforms = known.get("given", {}).get("transform", known.get("binarise") == "dynamic" or None)
+    if transforms not in (None, transform is not None):
+        told = "transforms its batches: give its own transform" if transforms else "has no transform: leave it out"
+        raise ValueError(f"transform is {transform}, and the run in {folder.path} {told}")
+    if "data_checksum" in known and "train_checksum" not in known:
+        warn(f"{folder.path} is of an older version and has no checksum of its training set: give that very set")
     checksum = provenance.checksum(data)
     if known.get("train_checksum", checksum) != checksum:
         raise RunError(f"the data are not those that the run in {folder.path} learned from: give its training set")
@@ -169,6 +176,11 @@ def _checkpoint(
     if seed not in seeds:
         raise RunError(f"{folder.path} has no seed {seed}; it was trained with {seeds}")
     if not (numbers := [n for n in folder.saved() if n <= epoch]):
+        if known.get("start_from") or known.get("started"):
+            raise RunError(
+                f"{folder.path} began with params of another run, and no checkpoint up to epoch {epoch} is left to "
+                "begin from: give a later epoch, or since=(0, params, memory) of its start"
+            )
         return None
     keys = jax.eval_shape(lambda: jnp.stack([jax.random.key(s) for s in seeds]))
     begin = programs(algorithm, Plan(batch_size, transform, validated=bool(known.get("validated"))))[0]
