@@ -154,6 +154,26 @@ def test_runs_that_differ_in_more_than_numbers_do_not_share():
     assert len(shares._groups) == 3
 
 
+def test_runs_that_share_begin_with_numbers_of_their_own_after_given_params_too():
+    """A given decoder leaves the pretraining, which has the rate of the run."""
+    shares, data = sharing.Sharing(), Batch(jax.random.uniform(jax.random.key(0), (4, 5)), jnp.arange(4) % 2)
+    keys, begun = jnp.stack([jax.random.key(0)]), []
+    for rate in (1e-3, 0.1):
+        given = small("classifier", classes=2, pretrain_epochs=1)
+        given = replace(given, optimizer=replace(given.optimizer, lr=rate))
+        build = functools.partial(settings.build, given, (5,), 4)
+        plan = compiled.Plan(4, make=build)
+        decoder = {"decoder": jax.tree.map(lambda a: a[None], build().init(keys[0], data)["decoder"])}
+        begin = [
+            programs(build(), plan)[0](data, keys, decoder).params
+            for programs in (shares.programs(given, (5,), 4, data), compiled.programs)
+        ]
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *begin)
+        begun.append(begin[0]["encoder"]["layer_0"]["kernel"])
+    assert len(shares._groups) == 1
+    assert not np.allclose(*begun, atol=1e-3)
+
+
 def test_an_algorithm_that_chooses_by_a_number_keeps_it(monkeypatch):
     make = ALGORITHMS["vae"]
     chosen = functools.wraps(make)(lambda *args, beta, **more: make(*args, beta=beta if beta > 1 else 1.0, **more))

@@ -63,7 +63,7 @@ class Sharing:
     ) -> Callable[..., tuple[Any, ...]]:
         """A function like `compiled.programs`, for a run with these settings on examples of that shape and number."""
         values = numbers(settings)
-        made = lambda values: build(with_numbers(settings, values), shape, examples)
+        made = lambda values, given=None: build(with_numbers(settings, values), shape, examples, given)
         group = repr((with_numbers(settings, dict.fromkeys(values)), shape, examples))
         if group not in self._groups:
             if not _takes(made, values, data, settings.batch_size):
@@ -80,9 +80,7 @@ class Sharing:
         return shared
 
 
-def _takes(
-    made: Callable[[dict[str, Any]], Algorithm], values: dict[str, float], data: Batch | Stream, batch_size: int
-) -> bool:
+def _takes(made: Callable[..., Algorithm], values: dict[str, float], data: Batch | Stream, batch_size: int) -> bool:
     """Whether the algorithm can be traced with the numbers as arguments; False if it branches on their values."""
 
     def learned(values: dict[str, Any], data: Batch, key: Key) -> Any:
@@ -100,10 +98,16 @@ def _takes(
 
 
 class _Program:
-    """One of `compiled.functions`, compiled, with the numbers as its first argument."""
+    """One of `compiled.functions`, compiled, with the numbers as its first argument.
 
-    def __init__(self, made: Callable[[dict[str, Any]], Algorithm], which: int, plan: Plan):
-        call = lambda values, *args: functions(made(values), plan)[which](*args)
+    `made(values, given=None)` builds the algorithm with these numbers; its `init` begins with the `given` params.
+    """
+
+    def __init__(self, made: Callable[..., Algorithm], which: int, plan: Plan):
+        def call(values: dict[str, Any], *args: Any) -> Any:
+            own = plan if plan.make is None else plan._replace(make=functools.partial(made, values))
+            return functions(made(values), own)[which](*args)
+
         self.jitted = jax.jit(call, donate_argnums=DONATED[which])
         self.compiled: dict[Any, Callable[..., Any]] = {}
 
