@@ -232,6 +232,20 @@ def test_a_run_of_values_in_0_to_1_takes_no_units_from_a_table(measured, tmp_pat
 
 
 @pytest.mark.parametrize("shard_size", [None, 0])
+def test_training_pixels_that_each_step_draws_are_measured_as_the_others(shard_size, measured, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", RNG.random((60, 5)).astype(np.float32))
+    chosen = settings_for(tmp_path / "x.npy", None, binarise="dynamic", shard_size=shard_size)
+    workdir = trained(tmp_path / "run", chosen)
+    measuring.evaluate(workdir, quiet=True)
+    assert len(measured) == 2
+    for splits in measured:
+        assert set(np.unique(splits.train.x)) == set(np.unique(splits.test.x)) == {0, 1}
+    assert len(np.unique(runs.load_own(runs.open_run(workdir)).train.x)) > 100  # each step draws from these
+    coding.encode(workdir, str(tmp_path / "x.npy"), tmp_path / "z.npy")
+    assert "the run learned from pixels drawn as 0 or 1 (binarise=dynamic)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shard_size", [None, 0])
 def test_classes_of_other_data_are_those_of_the_run_by_name(shard_size, measured, tmp_path):
     for folder, names in (("own", "abc"), ("other", "ca"), ("strange", "bd")):
         for name in names:

@@ -34,6 +34,8 @@ def read(opened: runs.OpenRun, source: str, resize: bool = False, part: Part | N
     Raises RunError or DataError for a source that cannot be read in this way, and for examples of another shape.
     """
     options = opened.settings.data_options
+    if (how := opened.settings.binarise) is not None:
+        warn(f"note: pixels are taken as they are; the run learned from pixels drawn as 0 or 1 (binarise={how})")
     if part is not None:
         if resize:
             raise RunError("--resize has no effect on a part, which is read as in training: leave one of the two out")

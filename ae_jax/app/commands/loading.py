@@ -193,6 +193,14 @@ def check_validation(settings: Settings, own: Any, examples: int) -> None:
         )
 
 
+def drawn_once(settings: Settings, splits: Splits) -> Splits:
+    """The splits for measuring: if each step of learning draws the training pixels, they are drawn once, as all others.
+
+    Grey training pixels beside binary test pixels would be of two distributions.
+    """
+    return splits._replace(train=_binarised(splits.train, 0)) if settings.binarise == "dynamic" else splits
+
+
 def _binarised(batch: Batch, seed: int) -> Batch:
     return batch._replace(x=data.binarise(np.asarray(batch.x), seed=seed))
 

@@ -25,7 +25,7 @@ from ..files import (
 )
 from . import runs
 from .examples import options_of
-from .loading import SAMPLED, Splits, check_labels, load, renumbered
+from .loading import SAMPLED, Splits, check_labels, drawn_once, load, renumbered
 
 SAMPLES = 100  # importance samples for the log-likelihood, by default
 COMPARED = 2000  # examples, at most, for scores of samples and of posteriors
@@ -283,6 +283,7 @@ def evaluate(
         splits = renumbered(splits, opened.folder.recorded().get("class_names", ()), source)
         if splits.test.y is not None and (told := check_labels(opened.algorithm, settings, splits.test.y)):
             warn(told)
+    splits = drawn_once(settings, splits)
     results = measure(
         opened.algorithm, opened.trained, splits, samples or SAMPLES, (lambda *_: None) if quiet else warn
     )

@@ -11,7 +11,7 @@ from ...errors import RunError, tracebacks, warn
 from ...training import run_folder
 from .. import report
 from . import runs, sampling
-from .loading import Splits
+from .loading import Splits, drawn_once
 
 
 def write_report(folder: run_folder.Folder, algorithm: Algorithm, params: Params, splits: Splits, results: Any) -> Path:
@@ -79,7 +79,7 @@ def decorate(folder: run_folder.Folder, algorithm: Algorithm, params: Params, sp
 def make_report(workdir: Path, place: str | None = None) -> Path:
     """Writes the report of a run again, also during training. `place` is the new place of its data, if these moved."""
     opened = runs.open_run(workdir)
-    splits = runs.load_own(opened, place)
+    splits = drawn_once(opened.settings, runs.load_own(opened, place))
     results = opened.folder.results()
     if results is None:
         failed = {str(seed): e for seed, e in opened.trained.failed.items()}

@@ -16,6 +16,7 @@ from ...errors import RunError, first_line
 from ...evaluation.samplers import SAMPLERS, Fitted, SamplerName, prior_of
 from ...training import checkpoints, provenance, run_folder
 from . import runs
+from .loading import drawn_once
 
 VERSION = 1  # of the layout of the files
 
@@ -75,7 +76,7 @@ def fitted(opened: runs.OpenRun, name: SamplerName) -> tuple[Fitted, str]:
                 f"those of epoch {opened.epoch}): remove it, and the same command fits the sampler again"
             )
         return (params, prior_of(name, opened.settings.latents)), described(name, about["codes"])
-    x = np.asarray(runs.load_own(opened).train.x)
+    x = np.asarray(drawn_once(opened.settings, runs.load_own(opened)).train.x)
     codes = runs.in_chunks(opened.algorithm.encode, opened.params, x)
     try:
         params, prior = SAMPLERS[name](codes, address(jax.random.key(opened.seed), "sampler", name))

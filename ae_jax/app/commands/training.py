@@ -41,6 +41,7 @@ from .loading import (
     check_likelihood,
     check_order,
     classes_of,
+    drawn_once,
     kind_of,
     load,
     of_patches,
@@ -204,7 +205,9 @@ def train(
                 return {}
             say(f"{folder.path} is finished; here is what it found.")
             if not (folder.path / "report.html").exists():
-                reporting.decorate(folder, algorithm, runs.open_run(folder.path).params, splits, results)
+                reporting.decorate(
+                    folder, algorithm, runs.open_run(folder.path).params, drawn_once(settings, splits), results
+                )
         else:
             say(
                 f"training in {folder.path}"
@@ -241,6 +244,7 @@ def train(
                 return {}
             if "epochs" in renew and len(trained.history) == done < settings.epochs:
                 say(f"note: every seed has stopped early (--patience {settings.patience}); more epochs change nothing")
+            splits = drawn_once(settings, splits)
             results = measuring.measure(algorithm, trained, splits, samples or measuring.SAMPLES, say)
             results["devices"] = devices.described(mesh)
             results["remarks"] = measuring.diagnose(algorithm, trained, settings, splits, examples, results["metrics"])
