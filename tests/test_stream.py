@@ -143,6 +143,17 @@ def test_shards_written_are_read_again(tmp_path):
     streams.write_shards(memory(), tmp_path / "set", 100)
     assert [p.name for p in streams.npy_files(tmp_path / "set")] == ["00000.npy", "00001.npy", "00002.npy", "00003.npy"]
     check(streams.npy_source("again", streams.npy_files(tmp_path / "set")), LOADED.x, Y)
+    with pytest.raises(data.DataError, match=r"holds .npy files \(00000.npy, ...\): remove them"):
+        streams.write_shards(memory(), tmp_path / "set", 200)  # of the four, two would stay
+
+
+def test_shards_written_keep_the_number_that_means_1(tmp_path):
+    bits = RNG.integers(0, 2, (60, 4)).astype(np.uint8)
+    np.save(tmp_path / "bits.npy", bits)
+    source = data.open_stream(tmp_path / "bits.npy", scale=1).train
+    streams.write_shards(source, tmp_path / "set", 100)
+    again = data.open_stream(tmp_path / "set").train
+    assert set(np.unique(again.batch(np.arange(10)).x)) == {0, 1}
 
 
 def test_image_folders_stream_as_they_load(tmp_path):

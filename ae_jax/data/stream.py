@@ -446,12 +446,20 @@ def npy(
 
 
 def write_shards(source: Source, folder: Path | str, rows: int) -> None:
-    """Writes a source as .npy files of `rows` examples, which `npy` reads; one file at a time is in memory."""
+    """Writes a source as .npy files of `rows` examples, which `npy` reads; one file at a time is in memory.
+
+    Integers with a `scale` are written as float32, which needs none. Raises DataError for a folder that holds .npy
+    files, since these would be read with the new ones.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    stream = Stream(source, rows)
+    if there := npy_files(folder):
+        raise DataError(f"{folder} holds .npy files ({there[0].name}, ...): remove them, or write to another folder")
+    stream, kind = Stream(source, rows), "unit" if source.standard is None else "as_is"
     for s in range(stream.shards):
         x, y = source.read(stream.index(0, s))
+        if source.scale is not None:
+            (x,) = unit_interval([np.asarray(x)], source.name, source.scale, kind=kind)
         arrays = {f"{s:05d}.npy": x} | ({} if y is None else {f"{s:05d}.labels.npy": y})
         for name, array in arrays.items():
             with written(folder / name) as file:
