@@ -621,6 +621,14 @@ def test_every_kind_of_image_becomes_eight_bits_of_grey_or_colour(tmp_path):
     np.testing.assert_array_equal(mixed[0][..., 1], x)
 
 
+def test_further_pages_of_a_file_are_told(tmp_path, capsys):
+    pages = [Image.fromarray(np.full((4, 4), i, np.uint8)) for i in range(3)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "alone.tif")
+    data.load(tmp_path)
+    assert "note: stack.tif has 3 images, and the first one of a file is read" in capsys.readouterr().err
+
+
 def test_what_is_transparent_is_laid_on_white(tmp_path):
     rgb, alpha = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8), grey(4, 4, seed=1)
     alpha[0], alpha[1] = 0, 255

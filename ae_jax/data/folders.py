@@ -1,5 +1,6 @@
 """The data in a folder: the files that are read, their splits and classes, and a line on files left out."""
 
+import contextlib
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -296,9 +297,25 @@ def look(path: Path, kind: Kind) -> FolderContent:
     packed = [p for p in there.files if suffix(p) == ".npz"]  # `load` reads a .npz by its own path only
     left_out += [f"{many(len(packed), '.npz file')} ({some(packed, path)})"] * bool(packed)
     left_out += _own(there.own, path)
+    if kind == "images":
+        notes += _of_pages(mine, path)
     if kind != "arrays":
         notes += _of_classes(roots, files, left_out, kind)
     return FolderContent(roots, files, left_out, notes)
+
+
+def _of_pages(images: Sequence[Path], root: Path, most: int = 20) -> list[str]:
+    """A note on images of several pages, of which the first is read, if there is one among the first `most` that can
+    have several.
+    """
+    from PIL import Image
+
+    for file in [file for file in images if suffix(file) in (".tif", ".tiff", ".gif")][:most]:
+        with contextlib.suppress(Exception), Image.open(file) as opened:  # a broken file is told when it is read
+            if (pages := getattr(opened, "n_frames", 1)) > 1:
+                name = some([file], root)
+                return [f"note: {name} has {pages} images, and the first one of a file is read: save each as a file"]
+    return []
 
 
 def _of_classes(roots: dict[str, Path], files: dict[str, list[Path]], left_out: list[str], kind: Kind) -> list[str]:
