@@ -115,6 +115,15 @@ def test_seeds_that_both_runs_have_are_paired_alone(tmp_path):
     )
 
 
+def test_runs_in_different_units_have_no_difference(tmp_path):
+    units = [{"mean": [0.0], "scale": [scale], "pixels": False} for scale in (1.0, 1.0, 1.1)]
+    paths = [written(tmp_path / f"run{i}", [1.0, 2.0, 4.0], standard=own) for i, own in enumerate(units)]
+    found = comparing.gather(paths)
+    assert found.difference(1, "test elbo")["mean"] == 0
+    assert found.difference(2, "test elbo") is None  # such as with other validation examples
+    assert "or not in the same units" in found.notes[0]
+
+
 def test_a_seed_without_a_finite_metric_leaves_no_difference(tmp_path):
     one, two = (written(tmp_path / name, [1.0, 2.0, 4.0]) for name in ("one", "two"))
     metrics = {"test elbo": {"n": 3, **summarise([9.0, 9.0, float("nan")])}}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,11 @@ class Compared(NamedTuple):
         known, options = self.run.settings, self.run.settings.get("data_options") or {}
         return (known.get("data_checksum", known.get("data")), known.get("binarise"), options.get("range"))
 
+    @property
+    def measured(self) -> tuple[Any, ...]:
+        """The test examples and the units of learning, which follow from the training part."""
+        return (*self.data, json.dumps(self.run.settings.get("standard")))
+
 
 class Comparison(NamedTuple):
     """Runs in the order in which they were given; differences are from the first."""
@@ -62,7 +68,7 @@ class Comparison(NamedTuple):
         all seeds; and if the metric is not finite for a common seed, as the others alone would flatter the run.
         """
         first, other = self.runs[0], self.runs[index]
-        if not index or first.data != other.data:
+        if not index or first.measured != other.measured:
             return None
         values = [self._values(one.run, name) for one in (other, first)]
         both = sorted(values[0].keys() & values[1].keys())
@@ -176,15 +182,16 @@ def differing(found: Sequence[Standing]) -> dict[str, list[Any]]:
 def notes(compared: Sequence[Compared]) -> list[str]:
     """Sentences on differences between runs that limit their comparison."""
     found, first = [], compared[0]
-    if others := [one.name for one in compared if one.data != first.data]:
+    if others := [one.name for one in compared if one.measured != first.measured]:
         found.append(
             f"Runs of different data are compared: {', '.join(others)} did not learn from the data of {first.name}, "
-            "so they have no difference by seed."
+            "or not in the same units, so they have no difference by seed."
         )
     if many := [one.name for one in compared if one.run.results is None]:
         found.append(f"Without metrics, as training has not ended: {', '.join(many)}.")
     if first.run.results is not None and any(
-        one.data == first.data and one.run.seeds and not set(one.run.seeds) & set(first.run.seeds) for one in compared
+        one.measured == first.measured and one.run.seeds and not set(one.run.seeds) & set(first.run.seeds)
+        for one in compared
     ):
         found.append("Some runs share no seed with the first one: their difference by seed is not known.")
     if len({(one.run.settings.get("hyper") or {}).get("likelihood") for one in compared}) > 1:
