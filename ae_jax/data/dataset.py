@@ -11,7 +11,7 @@ import numpy as np
 from ..checks import check_names, labelled
 from ..core import Batch
 from ..errors import DataError, warn
-from .ranges import FLOATS, ROUNDING, ROWS, RangeName, Standard, apply, fit
+from .ranges import FLOATS, ROUNDING, RangeName, Standard, apply, fit
 
 TEST_FRACTION = 0.2  # the default fraction of examples to hold out if data have no test split
 
@@ -157,11 +157,11 @@ def tell_idle_scale(dtype: Any, what: str, scale: float | None) -> None:
 def tell_rounded(x: np.ndarray, what: str, names: Sequence[str] = ()) -> None:
     """Prints a line on stderr for dimensions of real values [N, ...] that vary too little about their mean for float32.
 
-    `names` are those of the dimensions, if they have names. At most `ranges.ROWS` examples are looked at.
+    `names` are those of the dimensions, if they have names. Of large data some examples are looked at, evenly spaced.
     """
     if x.ndim < 2 or not x.size or np.can_cast(x.dtype, np.float32):
         return
-    flat = x.reshape(len(x), -1)[:: -(-len(x) // ROWS)].astype(np.float64)
+    flat = x.reshape(len(x), -1)[:: -(-x.size // 2**24)].astype(np.float64)
     with np.errstate(invalid="ignore"):  # values that are not finite are refused later
         mean, deviation = np.abs(flat.mean(0)), flat.std(0)
     lost = np.flatnonzero((1e-12 * mean < deviation) & (deviation <= ROUNDING * mean))
