@@ -43,6 +43,8 @@ def test_as_many_clusters_as_examples_and_no_more():
     assert float(clustering.kmeans(jax.random.key(0), x, 5).inertia) == pytest.approx(0, abs=1e-5)
     with pytest.raises(ValueError, match="6 clusters of 5"):
         clustering.kmeans(jax.random.key(0), x, 6)
+    with pytest.raises(ValueError, match="1 of the 5 values of x are NaN or infinite"):
+        clustering.kmeans(jax.random.key(0), x.at[2, 0].set(jnp.nan), 2)  # all would be in cluster 0
 
 
 def test_accuracy_is_that_of_the_best_matching():

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from ..checks import labelled
+from ..checks import check_finite, labelled
 from ..core import Autoencoder, Batch, Key, Params
 from ..distributions.distances import squared_distances
 from ..distributions.priors import of_components
@@ -28,8 +28,6 @@ class Clusters(NamedTuple):
     inertia: Array  # [], sum of squared distances to the nearest centre
 
 
-@partial(jax.jit, static_argnames=("clusters", "starts", "steps"))
-@jax.default_matmul_precision("highest")
 def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 100) -> Clusters:
     """The best of several runs of Lloyd's algorithm, each from k-means++ centres. A pure function of its key.
 
@@ -41,10 +39,17 @@ def kmeans(key: Key, x: Array, clusters: int, *, starts: int = 10, steps: int = 
         steps: of each run, at most; a run ends when no example changes its cluster.
 
     Raises:
-        ValueError: more clusters than examples, or none.
+        ValueError: more clusters than examples, or none, and values that are not finite.
     """
     if not 1 <= clusters <= len(x):
         raise ValueError(f"{clusters} clusters of {len(x)} examples; it must be from 1 to {len(x)}")
+    check_finite(x=x)
+    return _kmeans(key, x, clusters, starts, steps)
+
+
+@partial(jax.jit, static_argnames=("clusters", "starts", "steps"))
+@jax.default_matmul_precision("highest")
+def _kmeans(key: Key, x: Array, clusters: int, starts: int, steps: int) -> Clusters:
     x = at_least_float32(x)
 
     def plus_plus(key: Key) -> Array:
