@@ -377,7 +377,7 @@ def saved(path, *shape, seed=0):
     return path
 
 
-def test_restore_takes_images_and_folders_of_any_size(cleaner, tmp_path):
+def test_restore_takes_images_and_folders_of_any_size(cleaner, tmp_path, capsys):
     folder = tmp_path / "in"
     grey = saved(folder / "grey.png", 19, 33)
     saved(folder / "below" / "other.jpg", 16, 16)
@@ -388,6 +388,10 @@ def test_restore_takes_images_and_folders_of_any_size(cleaner, tmp_path):
     (one,), _ = restoring.restore(cleaner, grey, tmp_path / "one.png")
     assert one.read_bytes() == written[1].read_bytes()
     assert restoring.restore(cleaner, folder / "below" / "other.jpg", tmp_path)[0] == [tmp_path / "other.png"]
+    assert "16 bits" not in capsys.readouterr().err
+    Image.fromarray(np.full((9, 9), 300, np.uint16)).save(tmp_path / "deep.png")
+    restoring.restore(cleaner, tmp_path / "deep.png", tmp_path / "eight.png")
+    assert "note: 1 image of 16 bits a pixel (deep.png, ...): restored ones have 8" in capsys.readouterr().err
     for source, out, told in (
         (saved(tmp_path / "flat.png", 4, 40), "x.png", "4x40 pixels .height x width."),
         (saved(tmp_path / "colour.png", 9, 9, 3), "x.png", "has colour.*make it grey"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import corruption, data
 from ...data.disk import suffix, write_atomically
-from ...errors import RunError, warn
+from ...errors import RunError, counted, warn
 from ...training.settings import Settings
 from .. import restoration
 from ..files import (
@@ -48,7 +48,7 @@ def restore(
     paths = places_for(files, source, out, *opened.sources)
     reconstruct = functools.partial(jax.jit(opened.in_data_units.reconstruct), opened.params)
     height, width, channels = opened.shape
-    written, refused = [], []
+    written, refused, deep = [], [], []
     for file, path in zip(files, paths, strict=True):
         try:
             (image,) = data.read_images([file], colour=True if channels == 3 else None, deep=True)
@@ -57,6 +57,8 @@ def restore(
             continue
         if scale > 1 and image.shape[2] <= channels:
             image = data.scaled(image, (scale * image.shape[0], scale * image.shape[1]), Image.Resampling.BICUBIC)
+        if image.dtype != np.uint8:
+            deep.append(file)
         if why := unfit(image, opened):
             refused.append(f"{file} has {why}")
             continue
@@ -67,6 +69,8 @@ def restore(
         written.append(path)
     if refused and not source.is_dir():
         raise RunError(refused[0])
+    if deep:
+        warn(f"note: {counted(len(deep), 'image')} of 16 bits a pixel ({deep[0].name}, ...): restored ones have 8 bits")
     return written, refused
 
 
