@@ -683,7 +683,7 @@ def test_a_broken_or_missing_image_is_named(tmp_path):
         data.load(tmp_path / "mixed")
 
 
-def test_patches_of_a_folder_come_from_disjoint_images(tmp_path):
+def test_patches_of_a_folder_come_from_disjoint_images(tmp_path, capsys):
     for i in range(10):
         save(tmp_path / f"{i}.png", grey(9 + i, 12, 20 * i))
     train, test = data.load(tmp_path, patch=(4, 5), count=500)
@@ -694,6 +694,10 @@ def test_patches_of_a_folder_come_from_disjoint_images(tmp_path):
     assert seen[0] | seen[1] == set(range(0, 200, 20))
     with pytest.raises(data.DataError, match="pass patch=8"):
         data.load(tmp_path, count=5)
+    assert "left out" not in capsys.readouterr().err
+    Image.new("L", (30, 3)).save(tmp_path / "low.png")
+    data.load(tmp_path, patch=(4, 5), count=5)
+    assert "left out: 1 image of 11 in" in capsys.readouterr().err
 
 
 @needs_shared

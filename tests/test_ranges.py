@@ -246,7 +246,7 @@ def test_training_pixels_that_each_step_draws_are_measured_as_the_others(shard_s
 
 
 @pytest.mark.parametrize("shard_size", [None, 0])
-def test_classes_of_other_data_are_those_of_the_run_by_name(shard_size, measured, tmp_path):
+def test_classes_of_other_data_are_those_of_the_run_by_name(shard_size, measured, tmp_path, capsys):
     for folder, names in (("own", "abc"), ("other", "ca"), ("strange", "bd")):
         for name in names:
             (tmp_path / folder / name).mkdir(parents=True)
@@ -271,6 +271,7 @@ def test_classes_of_other_data_are_those_of_the_run_by_name(shard_size, measured
     np.savez(tmp_path / "numbers.npz", x=np.zeros((9, 4, 4), np.float32), y=np.full(9, 4))
     with pytest.raises(ValueError, match="has labels up to 4 and classifier 3 classes"):
         measuring.evaluate(workdir, str(tmp_path / "numbers.npz"), quiet=True)
+    assert "numbers.npz does not name its classes, so those of" in capsys.readouterr().err
 
 
 def test_images_and_named_sets_are_refused_where_the_units_are_others(run, tmp_path):

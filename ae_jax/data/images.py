@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..errors import counted, warn
 from .dataset import (
     DataError,
     Dataset,
@@ -231,6 +232,10 @@ def _patched(
     """Patches; train, test and validation come from different images. Validation has as many patches as test."""
     source = str(path)
     images = dict(images)
+    size = np.array(_pair(patch))
+    every = [image.shape[:2] for split in images.values() for image in split]
+    if small := int((np.array(every) < size).any(1).sum()):
+        warn(f"left out: {counted(small, 'image')} of {len(every)} in {path}, smaller than a patch")
     if images.keys() & {"test", "validation"}:
         tell_idle_split(source, test_fraction, 0)
     if "test" not in images and "validation" in images:

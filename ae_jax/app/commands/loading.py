@@ -16,7 +16,7 @@ from ...data import ranges
 from ...data.dataset import ranged
 from ...data.disk import suffix
 from ...distributions.likelihoods import LIKELIHOODS
-from ...errors import RunError
+from ...errors import RunError, warn
 from ...training.settings import DataKind, Settings
 
 
@@ -299,11 +299,15 @@ def bounded(stream: data.Stream, algorithm: Algorithm, settings: Settings) -> da
 def renumbered(splits: Splits, classes: Sequence[str], source: str) -> Splits:
     """The splits of another source, with its labels numbered as a run numbers its `classes`, by their names.
 
-    Unchanged if the run or the source does not name its classes: labels are then numbers. Raises RunError for an
-    example of a class that the run does not know.
+    Unchanged if the run or the source does not name its classes: labels are then numbers, and a line on stderr says so
+    if the other one has names. Raises RunError for an example of a class that the run does not know.
     """
     theirs, classes = splits.dataset.classes, tuple(classes)
-    if not classes or not theirs or theirs == classes:
+    if theirs == classes:
+        return splits
+    if not classes or not theirs:
+        lacking = source if classes else "the run"
+        warn(f"note: {lacking} does not name its classes, so those of {source} are compared by their numbers")
         return splits
     place = np.array([classes.index(name) if name in classes else -1 for name in theirs], np.int32)
 
