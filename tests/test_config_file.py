@@ -108,6 +108,10 @@ hidden = [8, 4]
         ("c.json", {"settings": {}, "setings": {}}, "has setings, which is no setting"),
         ("c.json", {"hyper": 3}, "has hyper = 3; it must be a table of options"),
         ("c.json", {"seeds": 3}, "has seeds = 3; it must be a list of whole numbers"),
+        ("c.json", {"restarts": [[1]]}, r"has restarts = \[\[1\]\]; it must be a list of pairs of whole numbers"),
+        ("c.json", {"plugins": [{"file": 1}]}, "wanted: a list of tables, each with file, checksum and names"),
+        ("c.json", {"start_from": {"run": "r", "groups": 3}}, "has start_from.groups = 3; it must be a list of names"),
+        ("c.json", {"start_from": {"run": "r", "seed": "a"}}, "has start_from.seed = 'a'; it must be a whole number"),
         ("c.json", "[1]", "holds no table of settings"),
         ("c.json", "{", "is not JSON"),
         ("c.toml", "lr = = 2", "is not TOML"),
@@ -122,6 +126,8 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, name, content, told):
 def test_a_missing_file_and_a_value_of_another_type_are_refused(tmp_path, capsys):
     with pytest.raises(RunError, match=r"lost\.json cannot be read \(No such file"):
         cli.dispatch(["train", "--config", str(tmp_path / "lost.json")])
+    with pytest.raises(ValueError, match="--config is given twice"):
+        cli.dispatch(["train", "--config", str(tmp_path / "a.json"), f"--config={tmp_path / 'b.json'}"])
     with pytest.raises(ValueError, match="--config wants a file"):
         cli.dispatch(["train", "vae", "--config"])
     file = write(tmp_path / "c.json", {"algorithm": "vae", "optimizer": {"lr": "fast"}})

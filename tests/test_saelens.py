@@ -127,6 +127,10 @@ def test_it_refuses_what_it_cannot_read_or_write(tmp_path):
         saelens.save(tmp_path / "a", half, k=3)
     with pytest.raises(RunError, match="cannot be read as a dictionary of SAELens"):
         saelens.load(tmp_path / "nothing")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "cfg.json").write_text(json.dumps({"architecture": "topk", "metadata": {}}))
+    with pytest.raises(RunError, match=r"has a cfg\.json that ae_jax did not write"):
+        saelens.save(tmp_path / "other", params, k=3)
     saelens.save(tmp_path, params, k=3)
     config = json.loads((tmp_path / "cfg.json").read_text())
     for change, told in (

@@ -60,7 +60,10 @@ def train(arguments: list[str]) -> None:
         print("usage: ae-jax train ALGORITHM [options]\n       ae-jax train --config FILE [options]\n")
         print(f"algorithms:\n{lines}\n\nae-jax train ALGORITHM --help lists its options.")
         return
-    arguments, file = with_value(arguments, "--config", "ae-jax train --config FILE")
+    usage = "ae-jax train --config FILE"
+    arguments, file = with_value(arguments, "--config", usage)
+    if with_value(arguments, "--config", usage)[1] is not None:
+        raise ValueError(f"--config is given twice: a run has the settings of one file, {usage}")
     named = bool(arguments) and not arguments[0].startswith("-")
     config = None
     if file is not None:

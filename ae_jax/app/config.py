@@ -50,7 +50,13 @@ def read(path: Path, algorithm: str | None = None) -> Config:
         near = difflib.get_close_matches("algorithm", list(given), 1)
         hint = f" (is it misspelt as {near[0]}?)" if near else ""
         raise RunError(f"{path} has no algorithm{hint}: add one, or name one, ae-jax train ALGORITHM --config {path}")
-    plugins.restore(given.get("plugins", ()))
+    recorded = given.get("plugins", [])
+    texts = lambda entry: isinstance(entry, dict) and all(isinstance(entry.get(k), str) for k in ("file", "checksum"))
+    if not isinstance(recorded, list) or not all(texts(e) and _is_list(e.get("names"), str) for e in recorded):
+        raise RunError(
+            f"{path} has plugins = {recorded!r}; wanted: a list of tables, each with file, checksum and names"
+        )
+    plugins.restore(recorded)
     named = FORMER.get(named, named)
     if named not in ALGORITHMS:
         raise RunError(f"{path} has the algorithm {named!r}, which is not known{_near(named, ALGORITHMS)}")
@@ -71,16 +77,22 @@ def read(path: Path, algorithm: str | None = None) -> Config:
     if given.get("shard_size") is not None:
         arguments += ["--stream", *(flag("shard_size", given["shard_size"]) if given["shard_size"] else [])]
     seeds = _integers(path, "seeds", given.get("seeds", []))
-    restarts = [_integers(path, "restarts", pair) for pair in given.get("restarts", [])]
+    pairs = given.get("restarts", [])
+    if not isinstance(pairs, list) or not all(_is_list(pair, int) and len(pair) == 2 for pair in pairs):
+        raise RunError(f"{path} has restarts = {pairs!r}; it must be a list of pairs of whole numbers")
     start = given.get("start_from")
     if start is not None and not (isinstance(start, dict) and isinstance(start.get("run"), str)):
         raise RunError(f"{path} has start_from = {start!r}; it must be a table with the run to start from, run")
+    if start is not None and not _is_list(start.get("groups", []), str):
+        raise RunError(f"{path} has start_from.groups = {start['groups']!r}; it must be a list of names")
+    if start is not None and not isinstance(start.get("seed"), int | None):
+        raise RunError(f"{path} has start_from.seed = {start['seed']!r}; it must be a whole number")
     _known(path, "start_from.", start or (), ("run", "groups", "seed", "seeds", "epoch", "checksum"))
     return Config(
         algorithm=named,
         flags=arguments,
         seeds=seeds,
-        restarts=tuple((at, planned) for at, planned in restarts),
+        restarts=tuple((at, planned) for at, planned in pairs),
         start_from=start,
     )
 
@@ -166,8 +178,12 @@ def _near(name: str, known: Any, where: str = "") -> str:
     return f"; did you mean {where}{near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
 
 
+def _is_list(given: Any, kind: type) -> bool:
+    """Whether a value is a list of values of a type; True and False are no numbers."""
+    return isinstance(given, list) and all(isinstance(n, kind) and not isinstance(n, bool) for n in given)
+
+
 def _integers(path: Path, name: str, given: Any) -> tuple[int, ...]:
-    whole = isinstance(given, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in given)
-    if not whole:
+    if not _is_list(given, int):
         raise RunError(f"{path} has {name} = {given!r}; it must be a list of whole numbers")
     return tuple(given)

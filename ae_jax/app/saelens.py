@@ -60,18 +60,19 @@ def save(
     """Writes a dictionary's params, of one seed, for SAELens; returns the paths of its two files.
 
     Args:
-        folder: a new folder, or one with these two files.
+        folder: a new folder, or one without these two files, or with those of an earlier call.
         params: of `dictionary`, in the units of learning.
         form: of the dictionary.
         k: the number of active units, for topk.
         standard: the units of learning, if these differ from the data's own.
 
-    Raises RunError for a folder with other files, and ValueError for topk without k.
+    Raises RunError for a folder with such files of another program, and ValueError for topk without k.
     """
     if form == "topk" and k is None:
         raise ValueError("k is None: say how many units the topk dictionary keeps, as in the settings of its run")
     folder = Path(folder)
     check_folder(folder, (CONFIG, WEIGHTS))
+    check_own(folder)
     layer, (mean, scale) = params["encoder"]["layer_0"], (0.0, 1.0) if standard is None else standard[:2]
     mean, scale = (np.broadcast_to(np.asarray(a, np.float32).ravel(), centre(params).shape) for a in (mean, scale))
     w, d = np.asarray(layer["kernel"]), np.asarray(rows(params))
@@ -103,9 +104,20 @@ def save(
         "metadata": {"sae_lens_version": "6.0.0", "form": form, "made_by": "ae_jax"},
     }
     folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CONFIG, config)  # first: `check_own` knows an interrupted export by it
     write_atomically(folder / WEIGHTS, packed({name: np.asarray(a, np.float32) for name, a in found.items()}))
-    write_json(folder / CONFIG, config)
     return [folder / CONFIG, folder / WEIGHTS]
+
+
+def check_own(folder: Path) -> None:
+    """Raises RunError where the folder has a dictionary that `save` did not write."""
+    there = [name for name in (CONFIG, WEIGHTS) if (folder / name).exists()]
+    try:
+        own = json.loads((folder / CONFIG).read_text("utf-8"))["metadata"]["made_by"] == "ae_jax"
+    except (OSError, ValueError, KeyError, TypeError):
+        own = False
+    if there and not own:
+        raise RunError(f"{folder} has a {there[0]} that ae_jax did not write: name another folder")
 
 
 def load(folder: str | os.PathLike[str]) -> tuple[Algorithm, Params]:

@@ -270,6 +270,9 @@ def export(workdir: Path, out: Path, seed: int | None = None) -> list[Path]:
     write_atomically(out / exports.LOADER, exports.loader(list(programs)).encode())
     real = opened.standard is not None and not opened.standard.pixels
     values = "the units of the training data" if real else "values in [0, 1]"
+    if opened.vocabulary:
+        kind = "counts" if opened.settings.data_options.get("count_words") else "shares"
+        values = f"the {kind} of a document's words, in the order of `vocabulary` in `signature.json`"
     about = exports.readme(shapes, words_of(opened), jax.__version__, values)
     write_atomically(out / exports.README, about.encode(errors="backslashreplace"))
     names = (*(f"{name}.stablehlo" for name in programs), exports.README, exports.LOADER, exports.SIGNATURE)

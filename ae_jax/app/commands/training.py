@@ -204,6 +204,8 @@ def train(
             if not devices.first():
                 return {}
             say(f"{folder.path} is finished; here is what it found.")
+            if samples is not None:
+                say(f"note: nothing is measured again; ae-jax evaluate {folder.path} --samples {samples} does that")
             if not (folder.path / "report.html").exists():
                 reporting.decorate(
                     folder, algorithm, runs.open_run(folder.path).params, drawn_once(settings, splits), results
