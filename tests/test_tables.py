@@ -98,9 +98,11 @@ def test_cells_are_read_as_they_are_written(tmp_path):
 
 def test_a_row_of_empty_cells_is_a_row_without_values(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("a,b\n1,2\n,\n\n3,4\n")
+    path.write_text('a\n1\n""\n\n3\n')  # as pandas writes it
     assert_array_equal(tables.read(path).columns["a"], [1, np.nan, 3])
-    with pytest.raises(DataError, match="'a' has no value in line 3; 1 of 3 rows"):
+    path.write_text(",\na,b\n1,2\n,\n\n3,4\n")
+    assert_array_equal(tables.read(path).columns["a"], [1, np.nan, 3])
+    with pytest.raises(DataError, match="'a' has no value in line 4; 1 of 3 rows"):
         data.load(path)
 
 
@@ -115,6 +117,12 @@ def test_a_line_that_counts_the_columns_is_their_names(tmp_path, capsys):
     years = write(tmp_path / "y.csv", [[2019, 2020, 2021], [5, 6, 7]])
     assert len(tables.read(years).columns["column 1"]) == 2
     assert "has numbers alone and is read as a row" in capsys.readouterr().err
+
+
+def test_names_in_quotes_may_hold_separators(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text('"a, b"\t"c, d; e"\n1\t2\n')
+    assert list(tables.read(path).columns) == ["a, b", "c, d; e"]
 
 
 def test_a_label_none_is_told(tmp_path, capsys):

@@ -88,17 +88,21 @@ def _lines(path: Path) -> tuple[list[str], list[tuple[str, ...]], list[int]]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
+            first = re.sub('"[^"]*"', "", file.readline())  # names in quotes may hold separators
             file.seek(0)
             reader = csv.reader(file, delimiter=max(",;\t", key=first.count), skipinitialspace=True, strict=True)
-            # a line of empty cells is a row without values; a line without a separator is between rows
-            lines = [(reader.line_num, row) for row in reader if len(row) > 1 or any(cell.strip() for cell in row)]
+            lines = [(reader.line_num, row) for row in reader if row]
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text in UTF-8 (byte {error.start}): save it as CSV in UTF-8") from error
     except csv.Error as error:
         raise DataError(f"{path} is not separated values ({error}): save it as CSV, one line a row") from error
-    if not lines:
+    written = [any(cell.strip() for cell in row) for _, row in lines]
+    if not any(written):
         raise DataError(f"{path} is empty: give a table with a line of names and a line for each example")
+    top = written.index(True)
+    width = len(lines[top][1])
+    # below the first line, a line of as many empty cells is a row without values; "" is one in a table of one column
+    lines = [line for line, there in zip(lines[top:], written[top:], strict=True) if there or len(line[1]) == width]
     head = [cell.strip() for cell in lines[0][1]]
     named = not all(map(_is_number, head)) or _counted(head)
     if all(map(_is_number, head)):

@@ -279,9 +279,10 @@ def evaluate(
     splits = runs.load_own(opened) if source is None else load(settings, opened.standard)
     check_shape(splits.test.x, opened.shape)
     check_vocabulary(splits.dataset.vocabulary, opened.vocabulary, str(settings.data))
-    if source is not None and opened.algorithm.classes is not None:  # its predictions are the run's own classes
+    if source is not None and opened.algorithm.classes is not None and splits.test.y is not None:
+        # its predictions are the run's own classes
         splits = renumbered(splits, opened.folder.recorded().get("class_names", ()), source)
-        if splits.test.y is not None and (told := check_labels(opened.algorithm, settings, splits.test.y)):
+        if told := check_labels(opened.algorithm, settings, splits.test.y):
             warn(told)
     splits = drawn_once(settings, splits)
     results = measure(
