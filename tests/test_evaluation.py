@@ -463,6 +463,7 @@ def test_battery_on_pca_is_pca(digits):
     assert other["pca squared_error"] == got["pca squared_error"]
     lost = measure(jax.tree.map(lambda p: jnp.nan * p, params), jax.random.key(1))
     assert np.isnan(lost["test mse"])
+    assert np.isnan([lost["active_units"], lost["l0"]]).all()  # not 0
     assert [name for name in lost if "accuracy" in name] == ["pca linear_probe_accuracy", "pca knn_accuracy (k=5)"]
 
 

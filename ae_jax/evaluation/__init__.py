@@ -281,6 +281,8 @@ def all_metrics(
         if float(test_codes.min()) < resting:  # units with activations below `resting` do not rest there
             for name in ("mean_activation", "l0", "l0_fraction"):
                 del found[name]
+        if not bool(jnp.isfinite(test_codes).all()):  # NaN is above no threshold, and would count as a unit at rest
+            found |= dict.fromkeys(("active_units", "l0", "l0_fraction") & found.keys(), np.nan)
         if algorithm.corrupt is not None and algorithm.decodes:
             found |= _denoised(algorithm, params, test, address(key, "denoised"))
         if algorithm.log_weight is not None:
