@@ -80,7 +80,8 @@ def main(
     base = autoencoder(net, optax.sgd(1 / size, 0.9) if sgd else optax.adam(1e-3))  # the error is summed over pixels
     pretrained = run.train("pretraining", base, data).params
     shown = {"codes": codes(base, pretrained, data.x)}
-    found = run.each("clusters of codes", lambda of: kmeans(*of, 10, starts=20), (run.keys("codes"), shown["codes"]))
+    of_codes = lambda of: kmeans(of[0], of[1], 10, starts=20)
+    found = run.each("clusters of codes", of_codes, (run.keys("codes"), shown["codes"]))
     labels["codes"] = found.labels
     for name, algorithm in {
         "DEC": dec(net, optax.sgd(0.01, 0.9), clusters=10),

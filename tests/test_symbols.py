@@ -89,7 +89,7 @@ def opened(monkeypatch, tmp_path):
 
     def make(algorithm, name="vq_vae"):
         params = algorithm.init(jax.random.key(0), Batch(jnp.asarray(X)))
-        settings = SimpleNamespace(algorithm=name, data="some", data_options={}, latents=6)
+        settings = SimpleNamespace(algorithm=name, data="some", data_options={}, latents=6, binarise=None)
         run = SimpleNamespace(
             algorithm=algorithm,
             in_data_units=algorithm,
